@@ -1,0 +1,1 @@
+"""One complete file an experiment; nothing in deblur_jax imports them."""

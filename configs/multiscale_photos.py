@@ -1,0 +1,47 @@
+r"""Coarse-to-fine network on any folder of sharp photos, blurred while training.
+
+  python -m experiments.train --config=configs/multiscale_photos.py \
+      --config.data.train.root=DIR_OF_PHOTOS --workdir=runs/photos
+
+Each crop gets a new blur in each step: a moving camera and a moving object,
+averaged through gamma 2.2. Tested on the built-in pictures.
+"""
+
+import ml_collections
+
+from configs import common
+
+
+def get_config(arg=None):
+  config = ml_collections.ConfigDict()
+  config.seed = 0
+  config.total_steps = 100_000
+  config.batch_size = 16
+  config.log_every = 100
+  config.save_every = 1_000
+  config.tensorboard = True
+  config.method = dict(
+      name='supervised', loss='l1', over_scales='sum',
+      pyramid='deepdeblur_pytorch', ema=0.0, accumulate=1)
+  config.nets = dict(net=dict(
+      name='multiscale', scales=3, depth=120, features=64, kernel_size=5,
+      pyramid='deepdeblur_pytorch', residual=False, dtype='bfloat16',
+      remat=False))
+  config.optim = dict(net=dict(
+      name='adam', lr=1e-4, schedule='cosine', boundaries=(), factor=0.5,
+      warmup_steps=0, clip_norm=0.0))
+  config.data = dict(
+      train=dict(name='photos', root='data/photos'),
+      test=dict(name='builtin', split='test'),
+      blur=dict(kind='dynamic_scene'),
+      loader=dict(loader='tf_data', crop=256))
+  config.augment = dict(preset='flips')
+  config.validate = dict(pictures=6, crop=256)
+  if common.is_debug(arg):
+    common.use_builtin(config)
+    config.total_steps, config.batch_size = 2, 4
+    config.data.loader.crop = 32
+    config.nets.net.depth, config.nets.net.features = 18, 4
+    config.validate = dict(pictures=2, crop=64)
+    config.tensorboard = False
+  return config

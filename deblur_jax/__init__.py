@@ -1,0 +1,1 @@
+"""Image deblurring in JAX and Flax."""

@@ -1,0 +1,125 @@
+"""How a picture moves while the shutter is open, in its plane.
+
+Lengths are pixels, angles radians, x points right and y down. A pose says where
+the still picture has gone: its point p, counted from the middle of the picture,
+is seen at  zoom * R(angle) p + (x, y).
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from deblur_jax import types
+from deblur_jax.types import Array
+
+
+class Pose(NamedTuple):
+  """A motion of the whole picture; arrays of one shape: [] or [frames]."""
+
+  x: Array        # pixels to the right
+  y: Array        # pixels down
+  angle: Array    # radians, clockwise as seen on a screen
+  zoom: Array     # 1 leaves the size
+
+
+def path(
+    key, *, frames: int, shift: float = 0.0, rotation: float = 0.0,
+    zoom: float = 0.0) -> Pose:
+  """A smooth random motion over one exposure; the middle frame is the identity.
+
+  Every coordinate is a random cubic of time. How far it goes in all is drawn
+  uniformly from a quarter of the given bound up to the bound.
+
+  Args:
+    key: a PRNG key.
+    frames: number of moments, odd. The motion itself does not depend on it.
+    shift: greatest length of the path, in pixels.
+    rotation: greatest angle turned in all, in radians.
+    zoom: greatest change of size in all; 0.01 is a percent.
+
+  Returns:
+    A Pose of arrays [frames], float32.
+
+  Raises:
+    UserError: frames is even or below 1.
+  """
+  if frames < 1 or frames % 2 == 0:
+    raise types.UserError(
+        f'frames must be odd (the middle frame is the sharp one), got {frames}; '
+        f'use {max(frames + 1, 1)}.')
+  half = frames // 2
+  times = (jnp.arange(frames, dtype=jnp.float32) - half) / max(half, 1)
+  key_shift, key_angle, key_zoom = jax.random.split(key, 3)
+  across = _curve(key_shift, times, axes=2, length=shift)     # [frames, 2]
+  angle = _curve(key_angle, times, axes=1, length=rotation)[:, 0]
+  grown = _curve(key_zoom, times, axes=1, length=zoom)[:, 0]
+  return Pose(across[:, 0], across[:, 1], angle, 1 + grown)
+
+
+def still_points(pose: Pose, *, height: int, width: int) -> tuple[Array, Array]:
+  """Where in the still picture each pixel of the moved one comes from.
+
+  Returns:
+    (y, x), each [height, width], in pixels from the top left pixel's middle.
+  """
+  middle_y, middle_x = (height - 1) / 2, (width - 1) / 2
+  y = jnp.arange(height, dtype=jnp.float32)[:, None] - middle_y - pose.y
+  x = jnp.arange(width, dtype=jnp.float32)[None, :] - middle_x - pose.x
+  cos, sin = jnp.cos(pose.angle) / pose.zoom, jnp.sin(pose.angle) / pose.zoom
+  return cos * y - sin * x + middle_y, cos * x + sin * y + middle_x
+
+
+def sample(image, y, x):
+  """Bilinear values of an image at points.
+
+  Args:
+    image: [h, w, c].
+    y, x: [...] in pixels from the top left pixel's middle. Outside, the image
+      goes on mirrored about its edge pixels, once; beyond that its far edge
+      pixels repeat.
+
+  Returns:
+    [..., c]; exact at whole pixels, differentiable in all three inputs.
+  """
+  height, width, channels = image.shape
+  y0, y1, part_y = _neighbours(y, height)
+  x0, x1, part_x = _neighbours(x, width)
+  pixels = image.reshape(-1, channels)
+  at = lambda rows, cols: pixels.at[rows * width + cols].get(
+      mode='promise_in_bounds')
+  upper = at(y0, x0) * (1 - part_x) + at(y0, x1) * part_x
+  lower = at(y1, x0) * (1 - part_x) + at(y1, x1) * part_x
+  return upper * (1 - part_y) + lower * part_y
+
+
+def warp(image, pose: Pose):
+  """The image [h, w, c] after a motion; pose of scalars. Borders are mirrored.
+
+  For a batch, or a series of poses, `jax.vmap` it.
+  """
+  height, width, _ = image.shape
+  return sample(image, *still_points(pose, height=height, width=width))
+
+
+def _curve(key, times, *, axes, length):
+  """A random cubic [t, axes] of times in [-1, 1], which is 0 at time 0."""
+  key_shape, key_length = jax.random.split(key)
+  # The straight part dominates; more of the others makes loops and stops.
+  weights = jnp.array([1.0, 0.5, 0.35])
+  cubic = jax.random.normal(key_shape, (3, axes)) * weights[:, None]
+  at = lambda t: sum(cubic[k] * t[:, None] ** (k + 1) for k in range(3))
+  steps = jnp.diff(at(jnp.linspace(-1.0, 1.0, 65)), axis=0)
+  travelled = jnp.sqrt((steps ** 2).sum(-1)).sum()
+  drawn = length * jax.random.uniform(key_length, minval=0.25, maxval=1.0)
+  return at(times) * drawn / travelled
+
+
+def _neighbours(position, size):
+  """The two pixels around each position and the second one's share."""
+  last = size - 1
+  position = last - jnp.abs(last - jnp.abs(position))
+  position = jnp.clip(position, 0, last)
+  first = jnp.floor(jax.lax.stop_gradient(position)).astype(jnp.int32)
+  share = (position - first)[..., None]
+  return first, jnp.minimum(first + 1, last), share

@@ -1,0 +1,125 @@
+"""Dynamic-scene blur, made as GoPro's was: many sharp frames, averaged as light.
+
+The camera moves over the picture, and so does an object in front of it: a soft-
+edged region of the picture with a path of its own. Each frame is composited,
+
+  frame_t = matte_t * object_t + (1 - matte_t) * background_t,
+
+so that the object hides what is behind it and uncovers it again, and the frames
+are averaged (`exposure.py`). The middle frame is the picture as it was given.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from deblur_jax import types
+from deblur_jax.blur import camera, exposure
+from deblur_jax.types import Array
+
+_EDGE = 3.0     # pixels over which a matte falls from 1 to 0
+
+
+class Blob(NamedTuple):
+  """A bent ellipse; lengths in pixels, the angle in radians."""
+
+  y: Array
+  x: Array
+  angle: Array
+  long: Array     # radius along the angle
+  short: Array    # radius across it
+  bend: Array     # how far its ends lean over, in long radii
+
+
+def dynamic_scene(
+    key, sharp, *, frames: int = 21, shift: float = 12.0,
+    rotation: float = 0.02, zoom: float = 0.01, object_shift: float = 12.0,
+    gamma: float = 2.2, margin: int = 0):
+  """Blurs one sharp picture by a moving camera and a moving object.
+
+  Args:
+    key: a PRNG key: all of the motion, and the object, are drawn from it.
+    sharp: [h, w, 3] in [0, 1].
+    frames: number of frames averaged, odd. About one a pixel of motion, or
+      bright lines come out as combs.
+    shift, rotation, zoom: the camera's bounds, see `camera.path`.
+    object_shift: greatest length of the object's own path, in pixels.
+    gamma: of the response curve, see `exposure.average`.
+    margin: pixels cut off each side of the result, for callers that have them:
+      what moves in from outside is the mirrored picture.
+
+  Returns:
+    {'blur', 'sharp'}, each [h - 2 margin, w - 2 margin, 3] in [0, 1].
+
+  Raises:
+    UserError: frames even, gamma not above 0, nothing left inside the margin.
+  """
+  height, width, _ = sharp.shape
+  if margin < 0 or 2 * margin >= min(height, width):
+    raise types.UserError(
+        f'margin={margin} must be at least 0 and leave something of a picture '
+        f'of {height}x{width}; choose less, or larger crops.')
+  key_camera, key_object, key_blob = jax.random.split(key, 3)
+  view = camera.path(
+      key_camera, frames=frames, shift=shift, rotation=rotation, zoom=zoom)
+  own = camera.path(key_object, frames=frames, shift=object_shift)
+  blob = _draw_blob(key_blob, height, width)
+  light = exposure.to_light(sharp, gamma=gamma)
+  mean = exposure.mean_over(
+      lambda moment: _frame(light, blob, *moment), (view, own))
+  inside = lambda image: image[margin:height - margin, margin:width - margin]
+  blur = exposure.to_stored(inside(mean), gamma=gamma)
+  return {'blur': blur, 'sharp': inside(sharp)}
+
+
+def _frame(light, blob, view, own):
+  """The scene at one moment, [h, w, 3], from the still picture."""
+  height, width, _ = light.shape
+  y, x = camera.still_points(view, height=height, width=width)
+  matte, _, _ = _blob_at(blob, y - own.y, x - own.x)
+  front = camera.sample(light, y - own.y, x - own.x)
+  _, behind_y, behind_x = _blob_at(blob, y, x)
+  back = camera.sample(light, behind_y, behind_x)
+  return matte[..., None] * front + (1 - matte[..., None]) * back
+
+
+def _draw_blob(key, height, width):
+  draw = lambda key, low, high: jax.random.uniform(key, (), minval=low,
+                                                   maxval=high)
+  keys = jax.random.split(key, 6)
+  size = min(height, width)
+  return Blob(
+      y=draw(keys[0], 0.25, 0.75) * height, x=draw(keys[1], 0.25, 0.75) * width,
+      angle=draw(keys[2], 0.0, jnp.pi),
+      long=draw(keys[3], 0.18, 0.35) * size,
+      short=draw(keys[4], 0.12, 0.22) * size,
+      bend=draw(keys[5], -0.4, 0.4))
+
+
+def _blob_at(blob, y, x):
+  """(matte, y behind, x behind) at points of the still picture.
+
+  What the object uncovers is not in the picture; the surroundings are mirrored
+  inwards about the object's edge, so that nothing of the object shows twice.
+  """
+  cos, sin = jnp.cos(blob.angle), jnp.sin(blob.angle)
+  along = (cos * (x - blob.x) + sin * (y - blob.y)) / blob.long
+  lean = blob.bend * along ** 2 * blob.long
+  across = (cos * (y - blob.y) - sin * (x - blob.x) - lean) / blob.short
+  radius = jnp.sqrt(along ** 2 + across ** 2 + 1e-6)    # 1 on the outline
+  edge = _EDGE / blob.short
+  ramp = jnp.clip((1 - radius) / edge, 0, 1)
+  matte = ramp ** 2 * (3 - 2 * ramp)
+  # The mirror stands where the matte reaches 1: outside of it, what is behind
+  # is the picture itself, and the middle frame stays untouched.
+  mirror = 1 - edge
+  ratio = (2 * mirror - radius) / jnp.maximum(radius, 0.3)
+  along, across = along * ratio, across * ratio
+  rise = across * blob.short + blob.bend * along ** 2 * blob.long
+  run = along * blob.long
+  inner = radius < mirror
+  return (
+      matte,
+      jnp.where(inner, blob.y + sin * run + cos * rise, y),
+      jnp.where(inner, blob.x + cos * run - sin * rise, x))

@@ -1,0 +1,173 @@
+"""Checkpoints of a run: the newest and the best, written while training goes on.
+
+A checkpoint is the TrainState and nothing else: the next batch follows from
+its step. orbax writes to a temporary folder and renames it when all is there,
+so a run that is killed while saving loses that checkpoint at most.
+"""
+
+import errno
+import logging
+import pathlib
+
+import jax
+import orbax.checkpoint as ocp
+
+from deblur_jax import types
+from deblur_jax.types import TrainState
+
+_managers = ocp.checkpoint_managers
+
+
+class Checkpoints:
+  """The checkpoints under one folder."""
+
+  def __init__(
+      self, folder: pathlib.Path, *, metric: str = 'psnr', keep_best: int = 1,
+      read_only: bool = False):
+    """Opens the folder; makes it unless `read_only`.
+
+    Args:
+      folder: where they are; one sub-folder a step.
+      metric: the metric, higher is better, by which the best are kept.
+      keep_best: how many of the best stay beside the newest.
+      read_only: only look.
+
+    Raises:
+      UserError: read_only, and there is no such folder.
+    """
+    self.folder = pathlib.Path(folder).absolute()
+    if read_only and not self.folder.is_dir():
+      raise types.UserError(
+          f'No checkpoint in {self.folder.parent}: train there first.')
+    # orbax logs a screenful a save.
+    logging.getLogger('absl').setLevel(logging.WARNING)
+    score = lambda metrics: metrics[metric]
+    keep = [_managers.LatestN(1)]
+    if keep_best:
+      keep.append(_managers.BestN(
+          get_metric_fn=score, reverse=False, n=keep_best,
+          keep_checkpoints_without_metrics=False))
+    # Not best_fn with max_to_keep: that deletes the newest.
+    options = ocp.CheckpointManagerOptions(
+        best_fn=score, best_mode='max', create=not read_only,
+        read_only=read_only, cleanup_tmp_directories=not read_only,
+        preservation_policy=_managers.AnyPreservationPolicy(keep))
+    self._manager = ocp.CheckpointManager(
+        self.folder, options=options, item_names=('state',),
+        item_handlers={'state': ocp.StandardCheckpointHandler()})
+
+  def latest_step(self) -> int | None:
+    """The newest complete checkpoint, or None."""
+    return self._manager.latest_step()
+
+  def best_step(self) -> int | None:
+    """The complete checkpoint with the best metric, or None."""
+    return self._manager.best_step()
+
+  def save(
+      self, step: int, state: TrainState, metrics: dict[str, float] | None = None
+  ) -> None:
+    """Starts to save; raises if this or an earlier save failed."""
+    with self._explained():
+      self._manager.save(
+          step, args=ocp.args.Composite(state=ocp.args.StandardSave(state)),
+          metrics=metrics, force=True)
+
+  def wait(self) -> None:
+    """Waits until what was begun is on the disk."""
+    with self._explained():
+      self._manager.wait_until_finished()
+
+  def preempted(self, step: int) -> bool:
+    """Whether the scheduler wants all processes to leave after this step."""
+    return self._manager.reached_preemption(step)
+
+  def restore(self, like: TrainState, step: int | None = None) -> TrainState:
+    """A checkpoint with the shapes and onto the devices of `like`.
+
+    Args:
+      like: a state, or its jax.ShapeDtypeStructs with shardings.
+      step: which; by default the newest.
+
+    Raises:
+      UserError: there is none, or it is of another network.
+    """
+    if step is None:
+      step = self.latest_step()
+    if step is None or step not in self._manager.all_steps():
+      asked = '' if step is None else f' of step {step}'
+      raise types.UserError(f'No complete checkpoint{asked} in {self.folder}.')
+    self._check_shapes(like, step)
+    abstract = jax.tree.map(ocp.tree.to_shape_dtype_struct, like)
+    try:
+      restored = self._manager.restore(step, args=ocp.args.Composite(
+          state=ocp.args.StandardRestore(abstract)))
+    except (ValueError, OSError, FileNotFoundError) as error:
+      raise types.UserError(
+          f'Checkpoint {self.folder / str(step)} is damaged '
+          f'({str(error).splitlines()[0][:120]}); delete that folder to go on '
+          'from the one before.') from error
+    return restored['state']
+
+  def close(self) -> None:
+    """Waits, then lets go of the folder."""
+    with self._explained():
+      self._manager.close()
+
+  def _check_shapes(self, like: TrainState, step: int) -> None:
+    saved = self._manager.item_metadata(step)['state']
+    if saved is None:
+      raise types.UserError(
+          f'Checkpoint {self.folder / str(step)} is damaged (no metadata); '
+          'delete that folder to go on from the one before.')
+    there, here = _shapes(getattr(saved, 'tree', saved)), _shapes(like)
+    differing = [
+        f'{name} {there.get(name, "absent")} in the checkpoint, '
+        f'{here.get(name, "absent")} here'
+        for name in sorted(there.keys() | here.keys())
+        if name.startswith('params') and there.get(name) != here.get(name)]
+    if differing:
+      more = f'; and {len(differing) - 3} more' if len(differing) > 3 else ''
+      raise types.UserError(
+          f'Checkpoint {self.folder / str(step)} is of another network: '
+          + '; '.join(differing[:3]) + more + '.')
+
+  def _explained(self):
+    return _Explained(self)
+
+
+class _Explained:
+  """Turns a full disk and its like into one line."""
+
+  def __init__(self, checkpoints: Checkpoints):
+    self._checkpoints = checkpoints
+
+  def __enter__(self):
+    return self
+
+  def __exit__(self, kind, error, trace):
+    if error is None or isinstance(error, types.UserError):
+      return
+    words = str(error)
+    number = getattr(error, 'errno', None)
+    full = (number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+            or 'space' in words or 'RESOURCE_EXHAUSTED' in words
+            or 'File too large' in words)
+    if full or isinstance(error, OSError):
+      raise types.UserError(
+          f'Could not save a checkpoint in {self._checkpoints.folder}: '
+          f'{"no space left" if full else words.splitlines()[0][:160]}; '
+          f'the last good one is of step {self._checkpoints.latest_step()}. '
+          'Make room and start again.') from error
+
+
+def _shapes(tree) -> dict[str, tuple[int, ...]]:
+  leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+  return {_name(path): tuple(leaf.shape) for path, leaf in leaves
+          if hasattr(leaf, 'shape')}
+
+
+def _name(path) -> str:
+  return '/'.join(
+      str(getattr(part, 'key', getattr(part, 'name', getattr(part, 'idx', ''))))
+      for part in path)

@@ -1,0 +1,208 @@
+"""A trained run on its test set: eval.json and a few pictures.
+
+eval.json holds `input` (means of the untouched blurry pictures), `mean` (of the
+restored ones) and `rows` (each picture). Pictures are whole, restored in one
+pass, and every metric's name says its convention.
+"""
+
+import collections
+import concurrent.futures
+import pathlib
+import shutil
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from PIL import Image
+
+from deblur_jax import (
+    checkpoint,
+    data,
+    loop,
+    methods,
+    metrics,
+    parallel,
+    restore,
+    types,
+    workdir,
+)
+from deblur_jax.types import Method, TrainState
+
+CHECKPOINTS = 'checkpoints'
+
+
+def run(
+    config: Mapping[str, Any], folder: pathlib.Path, *, which: str = 'last',
+    batch_size: int | None = None, limit: int | None = None, pictures: int = 4
+) -> dict[str, Any]:
+  """Evaluates a run and writes its eval.json; all processes call it.
+
+  Args:
+    config: the run's config, plain dicts.
+    folder: the run's folder.
+    which: 'last' or 'best' checkpoint, or a step.
+    batch_size: pictures at once, over the devices of this process.
+    limit: look at the first so many pictures only.
+    pictures: for how many pictures blur, restored and sharp are kept as PNG.
+
+  Returns:
+    What eval.json holds.
+  """
+  method = methods.build(config)
+  source = data.open_source(**config['data']['test'])
+  state = load(config, method, folder, which=which)
+  mesh = parallel.data_mesh(jax.local_devices())
+  step = int(state.step)
+  state = parallel.put(jax.tree.map(_local, state), parallel.replicated(mesh))
+  count = min(limit or len(source.names), len(source.names))
+  mine = range(jax.process_index(), count, jax.process_count())
+  picture_folder = folder / 'eval_pictures'
+  if jax.process_index() == 0:
+    shutil.rmtree(picture_folder, ignore_errors=True)
+    picture_folder.mkdir()
+  rows = []
+  for index, images, row in evaluate_source(
+      method, state, source, mine, mesh, batch_size=batch_size):
+    rows.append({'name': source.names[index], **row})
+    if index < pictures:
+      picture_folder.mkdir(exist_ok=True)
+      save_pictures(picture_folder, source.names[index], images)
+  rows = _gather(rows, source.names, count)
+  result = summarise(rows) | {
+      'step': step, 'which': str(which), 'test': dict(config['data']['test']),
+      'pictures': count, 'tile': None, 'ensemble': None,
+      'device': jax.devices()[0].device_kind}
+  if jax.process_index() == 0:
+    workdir.write_json(folder / 'eval.json', result)
+  return result
+
+
+def load(
+    config: Mapping[str, Any], method: Method, folder: pathlib.Path, *,
+    which: str = 'last'
+) -> TrainState:
+  """A run's state, on all devices.
+
+  Raises:
+    UserError: no such checkpoint, or one of another network.
+  """
+  checkpoints = checkpoint.Checkpoints(folder / CHECKPOINTS, read_only=True)
+  step = {'last': checkpoints.latest_step, 'best': checkpoints.best_step}.get(
+      which, lambda: _as_step(which))()
+  crop = config['data']['loader']['crop']
+  state = checkpoints.restore(
+      loop.like(method, crop, parallel.data_mesh()), step)
+  checkpoints.close()
+  return state
+
+
+def evaluate_source(
+    method: Method, state: TrainState, source, indices, mesh, *,
+    batch_size: int | None = None
+) -> Iterator[tuple[int, dict[str, np.ndarray], dict[str, Any]]]:
+  """Restores and measures pictures of a source.
+
+  Yields:
+    index, {'blur', 'restored', 'sharp'} as float32 [h, w, 3], and the row:
+    each metric, 'seconds', and 'input' with each metric of the blurry picture.
+  """
+  measure = loop.on_mesh(
+      lambda image, sharp: {
+          name: fn(image[None], sharp[None])[0]
+          for name, fn in metrics.METRICS.items()}, mesh)
+  waiting = collections.deque()
+
+  def blurs():
+    for index, pair in _read(source, indices):
+      waiting.append((index, pair))
+      yield pair['blur']
+
+  for restored in restore.restore_images(
+      method, state, blurs(), mesh, batch_size=batch_size):
+    index, pair = waiting.popleft()
+    row = jax.tree.map(float, measure(restored.image, pair['sharp']))
+    row['seconds'] = restored.seconds
+    row['input'] = jax.tree.map(float, measure(pair['blur'], pair['sharp']))
+    yield index, {**pair, 'restored': restored.image}, row
+
+
+def summarise(rows: list[dict[str, Any]]) -> dict[str, Any]:
+  """{'input': means, 'mean': means, 'rows': rows}."""
+  names = list(metrics.METRICS)
+  mean = lambda rows, names: {
+      name: float(np.mean([row[name] for row in rows])) for name in names}
+  return {
+      'input': mean([row['input'] for row in rows], names),
+      'mean': mean(rows, [*names, 'seconds']),
+      'rows': rows}
+
+
+def save_pictures(
+    folder: pathlib.Path, name: str, images: Mapping[str, np.ndarray]) -> None:
+  """Writes NAME.KEY.png for each image, float32 [h, w, 3] in [0, 1]."""
+  for key, image in images.items():
+    path = folder / f'{name.replace("/", "_")}.{key}.png'
+    Image.fromarray(to_uint8(image)).save(path)
+
+
+def to_uint8(image: np.ndarray) -> np.ndarray:
+  """[0, 1] -> uint8, clipped and rounded."""
+  return np.round(np.clip(image, 0, 1) * 255).astype(np.uint8)
+
+
+def _read(source, indices):
+  """Pairs as float32, read one ahead."""
+  def read(index):
+    pair = source.read(index)
+    for key in ('blur', 'sharp'):
+      if key not in pair:
+        raise types.UserError(
+            f'{source.where}: {source.names[index]} has no {key} picture, '
+            'and evaluation needs pairs; set config.data.test to a set of '
+            'pairs.')
+    return {key: pair[key].astype(np.float32) / 255
+            for key in ('blur', 'sharp')}
+
+  with concurrent.futures.ThreadPoolExecutor(2) as pool:
+    ahead = collections.deque()
+    for index in indices:
+      ahead.append((index, pool.submit(read, index)))
+      if len(ahead) > 2:
+        index, pair = ahead.popleft()
+        yield index, pair.result()
+    for index, pair in ahead:
+      yield index, pair.result()
+
+
+def _as_step(which) -> int:
+  if not str(which).isdigit():
+    raise types.UserError(f'which must be last, best or a step, got {which}.')
+  return int(which)
+
+
+def _local(x) -> np.ndarray:
+  """A replicated array of many processes, as this one has it."""
+  return np.asarray(x.addressable_data(0))
+
+
+def _gather(rows, names, count):
+  """All processes' rows, in the order of the set."""
+  processes = jax.process_count()
+  if processes == 1:
+    return rows
+  keys = list(metrics.METRICS)
+  table = np.full((-(-count // processes), 2 * len(keys) + 1), np.nan)
+  for line, row in zip(table, rows, strict=False):
+    line[:] = [*(row[key] for key in keys), row['seconds'],
+               *(row['input'][key] for key in keys)]
+  everyone = multihost_utils.process_allgather(table)  # [processes, rows, ...]
+  gathered = []
+  for index in range(count):
+    line = everyone[index % processes, index // processes].tolist()
+    gathered.append({
+        'name': names[index], **dict(zip(keys, line, strict=False)),
+        'seconds': line[len(keys)],
+        'input': dict(zip(keys, line[len(keys) + 1:], strict=True))})
+  return gathered

@@ -1,0 +1,96 @@
+"""THE loop, and the only place where anything is jitted.
+
+Nothing here knows of disks, configs or methods' insides. Deep image prior is
+the same loop over `itertools.repeat(image)`.
+"""
+
+from collections.abc import Callable, Iterable
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+
+from deblur_jax import parallel
+from deblur_jax.types import Array, Batch, Method, Metrics, TrainState
+
+# (finished steps, state, metrics) -> True to leave the loop after this step.
+Hook = Callable[[int, TrainState, Metrics], bool | None]
+
+
+def like(method: Method, crop: int, mesh: Mesh) -> TrainState:
+  """Shapes, dtypes and shardings of a method's state for crops [crop, crop].
+
+  Raises:
+    UserError: the method's networks cannot take such crops.
+  """
+  shapes = jax.eval_shape(method.init, jax.random.key(0), _crops(crop))
+  everywhere = parallel.replicated(mesh)
+  return jax.tree.map(
+      lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere),
+      shapes)
+
+
+def init(method: Method, key: Array, crop: int, mesh: Mesh) -> TrainState:
+  """The first state, on all devices of the mesh."""
+  # Jitted, so that no buffer stands twice in a state that will be donated.
+  start = jax.jit(
+      lambda key: method.init(
+          key, jax.tree.map(lambda x: jnp.zeros(x.shape), _crops(crop))),
+      out_shardings=parallel.replicated(mesh))
+  return start(key)
+
+
+def make_step(
+    method: Method, prepare: Callable[[Array, Batch], Batch], mesh: Mesh
+) -> Callable[[TrainState, Batch, Array], tuple[TrainState, Metrics]]:
+  """One program: make the batch ready, then one step of the method.
+
+  Args:
+    method: the method.
+    prepare: (key, batch of the loader) -> batch of the method; crops, blur,
+      flips and noise are made here, on the device.
+    mesh: the devices; metrics and state are replicated over them.
+
+  Returns:
+    (state, batch, key) -> (state, metrics). The state is donated. The key is
+    the run's; what is random follows from it and from `state.step` alone.
+  """
+  split = parallel.split_batch(mesh)
+
+  def step(state: TrainState, batch: Batch, key: Array):
+    key = jax.random.fold_in(key, state.step)
+    key_data, key_method = jax.random.split(key)
+    batch = prepare(key_data, batch)
+    batch = jax.lax.with_sharding_constraint(batch, split)
+    return method.step(state, batch, key_method)
+
+  return jax.jit(
+      step, donate_argnums=0, out_shardings=parallel.replicated(mesh))
+
+
+def on_mesh(fn: Callable, mesh: Mesh) -> Callable:
+  """fn jitted, its results replicated over the mesh."""
+  return jax.jit(fn, out_shardings=parallel.replicated(mesh))
+
+
+def fit(
+    step_fn, state: TrainState, batches: Iterable[Batch], key: Array,
+    num_steps: int, *, hooks: Iterable[Hook] = ()
+) -> TrainState:
+  """Goes on from `state.step` to `num_steps`, calling the hooks after each.
+
+  `batches` must begin with that of step `state.step`. All hooks see a step
+  before any of them can end the loop.
+  """
+  first = int(state.step)
+  steps = range(first + 1, num_steps + 1)
+  for step, batch in zip(steps, batches, strict=False):
+    state, metrics = step_fn(state, batch, key)
+    if any([hook(step, state, metrics) for hook in hooks]):
+      break
+  return state
+
+
+def _crops(crop: int) -> Batch:
+  shape = jax.ShapeDtypeStruct((1, crop, crop, 3), jnp.float32)
+  return {'blur': shape, 'sharp': shape}

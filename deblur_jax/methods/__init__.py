@@ -1,0 +1,31 @@
+"""The methods: `build(config)` makes one from nets, optimizers and options."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from deblur_jax import models, optim, types
+from deblur_jax.methods import supervised
+from deblur_jax.types import Method
+
+METHODS = {'supervised': supervised.make}
+
+
+def build(config: Mapping[str, Any]) -> Method:
+  """The method that `config` (plain dicts) describes.
+
+  Args:
+    config: its leaves `nets.*` go to `models.build`, `optim.*` to
+      `optim.build`, `method` to the row of METHODS that it names.
+
+  Raises:
+    UserError: unknown names and keys, values out of range.
+  """
+  nets = {key: models.build(**kwargs)
+          for key, kwargs in config['nets'].items()}
+  steps = config['total_steps']
+  txs = {key: types.call(optim.build, dict(kwargs, total_steps=steps),
+                         where=f'optim.{key}')
+         for key, kwargs in config['optim'].items()}
+  kwargs = dict(config['method'])
+  make = types.look_up(METHODS, kwargs.pop('name', None), what='method.name')
+  return types.call(make, kwargs, args=(nets, txs), where='method')

@@ -1,0 +1,85 @@
+"""Supervised, coarse-to-fine learning on pairs (Nah et al., CVPR 2017).
+
+  min over f of  sum_k l(f_k(B), S_k),   k = 1..K scales, S_k the pyramid of S
+
+with l = MSE / 2K in the paper (eq. 4) and l = L1 in the authors' later code.
+A network of one scale is the case K = 1.
+"""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from deblur_jax import losses, optim, types
+from deblur_jax.ops import pyramid as pyramids
+from deblur_jax.types import Array, Batch, Method, Metrics, TrainState
+
+
+def make(
+    nets, txs, *, loss: str, over_scales: str = 'sum',
+    pyramid: str = 'deepdeblur_pytorch', ema: float = 0.0, accumulate: int = 1
+) -> Method:
+  """The method.
+
+  Args:
+    nets: {'net': blur -> list of restored images, finest first}.
+    txs: {'net': its optimizer}.
+    loss: rows of `losses.PIXEL` with weights: 'l1', 'l1 + 0.1*fft_l1'.
+    over_scales: a row of `losses.OVER_SCALES`.
+    pyramid: a row of `pyramids.PYRAMIDS`, which makes S_k; the same as in the
+      network, so that both live on one grid.
+    ema: decay of the averaged weights that restore; 0 restores with the last.
+    accumulate: parts into which the batch is split to save memory.
+  """
+  net, tx = nets['net'], txs['net']
+  content = losses.content(loss, over_scales=over_scales)
+  to_pyramid = types.look_up(pyramids.PYRAMIDS, pyramid, what='method.pyramid')
+
+  def init(key: Array, batch: Batch) -> TrainState:
+    _check_crop(net, batch['blur'])
+    params = net.init(key, batch['blur'][:1])['params']
+    return TrainState(
+        step=jnp.zeros((), jnp.int32), params={'net': params},
+        opt_state={'net': tx.init(params)},
+        extra={'ema': {'net': params}} if ema else {})
+
+  def objective(params, batch: Batch) -> tuple[Array, Metrics]:
+    restored = net.apply({'params': params}, batch['blur'])
+    sharp = to_pyramid(batch['sharp'], levels=len(restored))
+    # PSNR of the finest scale, as a curve that people can read.
+    psnr = -losses.psnr(restored[0], sharp[0])
+    return content(restored, sharp), {'psnr': psnr}
+
+  def step(state: TrainState, batch: Batch, key: Array):
+    del key  # nothing here is random
+    params = state.params['net']
+    (value, metrics), grads = optim.value_and_grad(
+        objective, params, batch, parts=accumulate)
+    params, opt_state = optim.apply(tx, grads, state.opt_state['net'], params)
+    extra = state.extra
+    if ema:
+      extra = {'ema': {'net': optim.average(
+          params, extra['ema']['net'], decay=ema)}}
+    metrics = {'loss': value, 'grad_norm': optax.tree.norm(grads),
+               'lr': tx.lr(state.step), **metrics}
+    state = state.replace(step=state.step + 1, params={'net': params},
+                          opt_state={'net': opt_state}, extra=extra)
+    return state, metrics
+
+  def restore(state: TrainState, blur: Array) -> Array:
+    params = state.extra['ema']['net'] if ema else state.params['net']
+    return net.apply({'params': params}, blur)[0]
+
+  return Method(init, step, restore)
+
+
+def _check_crop(net, blur: Array) -> None:
+  """The scales of the target must have the sizes of the network's."""
+  key = jax.random.key(0)
+  scales = len(jax.eval_shape(
+      lambda x: net.init_with_output(key, x)[0], blur[:1]))
+  height, width = blur.shape[1:3]
+  if height % 2**(scales - 1) or width % 2**(scales - 1):
+    raise types.UserError(
+        f'data.loader.crop = {height} is not divisible by 2^(K-1) = '
+        f'{2**(scales - 1)} for K = {scales} scales.')

@@ -1,0 +1,37 @@
+"""Peak signal-to-noise ratio of full RGB frames, in dB."""
+
+import jax.numpy as jnp
+
+from deblur_jax import types
+from deblur_jax.metrics import levels
+
+
+def psnr_uint8(restored: types.Array, sharp: types.Array) -> types.Array:
+  """10 log10(255^2 / MSE) of the clipped pictures, rounded to 8 bits.
+
+  The convention of DeepDeblur-PyTorch, MPRNet, Restormer and NAFNet. Equal
+  pictures give inf, a NaN in a picture gives NaN.
+
+  Args:
+    restored: float32 [n, h, w, 3] in [0, 1].
+    sharp: the same shape.
+
+  Returns:
+    float32 [n].
+  """
+  levels.check(restored, sharp)
+  return _psnr(levels.round_to_uint8(restored), levels.round_to_uint8(sharp),
+               peak=255)
+
+
+def psnr_float(restored: types.Array, sharp: types.Array) -> types.Array:
+  """10 log10(1 / MSE) of the clipped pictures, not rounded (MIMO-UNet).
+
+  Args and result as of `psnr_uint8`.
+  """
+  levels.check(restored, sharp)
+  return _psnr(jnp.clip(restored, 0, 1), jnp.clip(sharp, 0, 1), peak=1)
+
+
+def _psnr(a: types.Array, b: types.Array, *, peak: float) -> types.Array:
+  return -10 * jnp.log10(levels.mean(jnp.square((a - b) / peak)))

@@ -1,0 +1,71 @@
+"""The layers that the networks share."""
+
+import math
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from deblur_jax import types
+from deblur_jax.ops import conv as conv_ops
+
+
+class Conv(nn.Module):
+  """Convolution as in PyTorch: zeros around, its initialisation, its bias.
+
+  The parameters `kernel` [k, k, c_in, features] and `bias` [features] are
+  float32 from U(-b, b), b = 1 / sqrt(k^2 c_in); a third of the variance of
+  Flax's own default. The computation and the result are of `dtype`.
+
+  Attributes:
+    features: channels of the result.
+    kernel_size: side of the square kernel.
+    stride: of both axes.
+    padding: zeros on each side; `kernel_size // 2` keeps the size for stride 1.
+    use_bias: whether a bias is added.
+    dtype: of the computation.
+  """
+
+  features: int
+  kernel_size: int = 5
+  stride: int = 1
+  padding: int | None = None
+  use_bias: bool = True
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: types.Array) -> types.Array:
+    size = self.kernel_size
+    shape = (size, size, x.shape[-1], self.features)
+    initializer = uniform(1 / math.sqrt(math.prod(shape[:3])))
+    kernel = self.param('kernel', initializer, shape)
+    padding = size // 2 if self.padding is None else self.padding
+    y = conv_ops.conv(
+        x.astype(self.dtype), kernel.astype(self.dtype), stride=self.stride,
+        padding=padding)
+    if self.use_bias:
+      bias = self.param('bias', initializer, (self.features,))
+      y = y + bias.astype(self.dtype)[None, None, None, :]
+    return y
+
+
+class ResBlock(nn.Module):
+  """x + conv(relu(conv(x))): no normalisation, nothing after the sum."""
+
+  kernel_size: int = 5
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: types.Array) -> types.Array:
+    options = dict(
+        features=x.shape[-1], kernel_size=self.kernel_size, dtype=self.dtype)
+    y = nn.relu(Conv(**options, name='conv_0')(x))
+    return x + Conv(**options, name='conv_1')(y)
+
+
+def uniform(bound: float):
+  """An initializer: (key, shape) -> float32 from U(-bound, bound)."""
+  def initialize(key, shape, dtype=jnp.float32):
+    return jax.random.uniform(key, shape, dtype, -bound, bound)
+  return initialize

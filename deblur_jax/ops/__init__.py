@@ -1,0 +1,1 @@
+"""Pure functions on arrays: convolution, pyramids, padding, counting."""

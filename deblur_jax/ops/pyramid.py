@@ -1,0 +1,116 @@
+"""Image pyramids of the two official DeepDeblur codes, and a plain mean.
+
+Nah, Kim and Lee (CVPR 2017) train on blurry and sharp pyramids. Their Lua code
+keeps every second pixel, their PyTorch code averages 2x2: the coarser images
+differ by half a pixel, so the results of the two are not exchangeable.
+
+Each is fn(image, *, levels) -> list of images, finest first: [n, h, w, c] in
+any float range to [n, ceil(h / 2^s), ceil(w / 2^s), c] for s < levels.
+"""
+
+import jax.numpy as jnp
+import numpy as np
+
+from deblur_jax import types
+
+
+def deepdeblur_pytorch(
+    image: types.Array, *, levels: int) -> list[types.Array]:
+  """`skimage.transform.pyramid_gaussian`, as DeepDeblur-PyTorch calls it.
+
+  A Gaussian of sigma 2/3 cut at radius 3, with the border mirrored, then linear
+  interpolation at the centres of the coarser pixels: for an even size the mean
+  of two neighbours, for an odd one weights that change along the axis.
+  """
+  return _repeat(_reduce_centred, image, levels=levels)
+
+
+def deepdeblur_torch7(image: types.Array, *, levels: int) -> list[types.Array]:
+  """`image.gaussianpyramid` of Torch 7, as DeepDeblur_release calls it.
+
+  A 3x3 Gaussian of sigma 0.75 with zeros outside, of which the pixels (2i, 2j)
+  are kept. The mean of each channel is taken away before and put back after,
+  so that the zeros do little harm.
+  """
+  mean = image.mean(axis=(1, 2), keepdims=True)
+  centred = _repeat(_reduce_corner, image - mean, levels=levels)
+  return [image] + [coarse + mean for coarse in centred[1:]]
+
+
+def average(image: types.Array, *, levels: int) -> list[types.Array]:
+  """Means of 2x2 pixels; the last row and column of odd sizes count twice."""
+  return _repeat(_reduce_mean, image, levels=levels)
+
+
+def _repeat(reduce, image, *, levels):
+  if levels < 1:
+    raise ValueError(f'A pyramid has at least 1 level, got {levels}.')
+  images = [image]
+  for _ in range(levels - 1):
+    images.append(reduce(images[-1]))
+  return images
+
+
+def _reduce_centred(image):
+  taps = _gaussian(2 / 3, radius=3)
+  for axis in (1, 2):
+    image = _halve(_filter(image, taps, axis=axis, mode='symmetric'), axis=axis)
+  return image
+
+
+def _reduce_corner(image):
+  taps = _gaussian(0.75, radius=1)
+  for axis in (1, 2):
+    image = _filter(image, taps, axis=axis, mode='constant')
+  return image[:, ::2, ::2]
+
+
+def _reduce_mean(image):
+  _, height, width, _ = image.shape
+  image = jnp.pad(
+      image, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode='edge')
+  return _halve(_halve(image, axis=1), axis=2)
+
+
+def _gaussian(sigma, *, radius):
+  taps = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma)**2)
+  return taps / taps.sum()
+
+
+def _filter(image, taps, *, axis, mode):
+  """Sums of shifted copies: float32 on every device, unlike a convolution."""
+  size, radius = image.shape[axis], len(taps) // 2
+  widths = [(0, 0)] * image.ndim
+  widths[axis] = (radius, radius)
+  padded = jnp.pad(image, widths, mode=mode)
+  return sum(
+      float(tap) * _slice(padded, axis, slice(i, i + size))
+      for i, tap in enumerate(taps))
+
+
+def _halve(image, *, axis):
+  """Linear interpolation at the centres of ceil(size / 2) wider pixels."""
+  size = image.shape[axis]
+  if size % 2 == 0:
+    even = _slice(image, axis, slice(0, None, 2))
+    return 0.5 * (even + _slice(image, axis, slice(1, None, 2)))
+  coarse = (size + 1) // 2
+  centre = (np.arange(coarse) + 0.5) * size / coarse - 0.5
+  low = np.minimum(np.floor(centre).astype(int), max(size - 2, 0))
+  high = np.minimum(low + 1, size - 1)
+  shape = [1] * image.ndim
+  shape[axis] = coarse
+  share = jnp.asarray((centre - low).reshape(shape), image.dtype)
+  first, second = (jnp.take(image, rows, axis=axis) for rows in (low, high))
+  return first * (1 - share) + second * share
+
+
+def _slice(image, axis, index):
+  return image[(slice(None),) * axis + (index,)]
+
+
+PYRAMIDS = {
+    'average': average,
+    'deepdeblur_pytorch': deepdeblur_pytorch,
+    'deepdeblur_torch7': deepdeblur_torch7,
+}

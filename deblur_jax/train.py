@@ -1,0 +1,385 @@
+"""Trains one config into one folder: resume, logs, pictures, checkpoints.
+
+Running the same command again goes on where the last run stopped, bit for bit.
+"""
+
+import itertools
+import json
+import logging
+import pathlib
+import resource
+import signal
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tqdm
+from PIL import Image
+
+from deblur_jax import (
+    blur,
+    checkpoint,
+    data,
+    evaluate,
+    loop,
+    methods,
+    metrics,
+    models,
+    parallel,
+    types,
+    workdir,
+)
+from deblur_jax.data import augment, verify
+from deblur_jax.ops import macs
+from deblur_jax.types import Batch, Method, Metrics, TrainState
+
+KEYS = ('seed', 'total_steps', 'batch_size', 'log_every', 'save_every',
+        'tensorboard', 'method', 'nets', 'optim', 'data', 'augment', 'validate')
+
+
+class Setup(NamedTuple):
+  """All parts of an experiment, before its first step."""
+
+  method: Method
+  step: Callable[..., tuple[TrainState, Metrics]]  # (state, batch, key)
+  init: Callable[[], TrainState]
+  like: TrainState                                 # shapes and shardings
+  batches: Callable[[int], Any]                    # finished steps -> batches
+  key: jax.Array
+  mesh: jax.sharding.Mesh
+
+
+class Result(NamedTuple):
+  """How a run ended."""
+
+  step: int
+  finished: bool  # False: a signal ended it; run it again to go on
+
+
+def check(config: Mapping[str, Any]) -> None:
+  """Raises a UserError for unknown, missing and impossible top-level keys."""
+  for key in config:
+    if key not in KEYS:
+      raise types.UserError(
+          f'Unknown config key {key}; known: {", ".join(KEYS)}.'
+          f'{types.suggest(key, KEYS)}')
+  for key in KEYS:
+    if key not in config:
+      raise types.UserError(f'The config has no {key}.')
+  for key in ('total_steps', 'batch_size', 'log_every', 'save_every'):
+    if config[key] < 1:
+      raise types.UserError(f'{key} must be at least 1, got {config[key]}.')
+  unknown = set(config['data']) - {'train', 'test', 'loader', 'blur'}
+  if unknown:
+    raise types.UserError(
+        f'Unknown key data.{min(unknown)}; known: train, test, loader, blur.')
+
+
+def setup(config: Mapping[str, Any]) -> Setup:
+  """Builds what `config` (plain dicts) describes, on all devices.
+
+  Raises:
+    UserError: anything in the config or the data that cannot be trained on.
+  """
+  check(config)
+  mesh = parallel.data_mesh()
+  parallel.check_batch_size(config['batch_size'], mesh)
+  method = methods.build(config)
+  crop = config['data']['loader']['crop']
+  like = loop.like(method, crop, mesh)
+  source = data.open_source(**config['data']['train'])
+  verify.quick(source, crop=crop)
+  loader = data.build(
+      source, **config['data']['loader'], batch_size=config['batch_size'],
+      seed=config['seed'], process_index=jax.process_index(),
+      process_count=jax.process_count())
+  constants = parallel.put(loader.constants, parallel.replicated(mesh))
+  # Seeds of data, weights and steps must not meet: one key each.
+  key = jax.random.key(config['seed'])
+  key_init, key_steps = jax.random.split(key)
+
+  def batches(finished: int):
+    for batch in parallel.prefetch(loader.batches(finished), mesh):
+      yield batch | constants
+
+  return Setup(
+      method, loop.make_step(method, make_prepare(config, loader.unpack), mesh),
+      lambda: loop.init(method, key_init, crop, mesh), like, batches,
+      jax.device_put(key_steps, parallel.replicated(mesh)), mesh)
+
+
+def make_prepare(
+    config: Mapping[str, Any], unpack: Callable[[Batch], Batch]
+) -> Callable[[jax.Array, Batch], Batch]:
+  """(key, batch of the loader) -> blurred and augmented float32 pairs."""
+  change = types.call(augment.build, config['augment'], where='augment')
+  make_blur = config['data'].get('blur')
+  synthesise = blur.build(**make_blur) if make_blur else None
+
+  def prepare(key: jax.Array, batch: Batch) -> Batch:
+    key_blur, key_augment = jax.random.split(key)
+    batch = unpack(batch)
+    if synthesise:
+      batch = synthesise(key_blur, batch['sharp'])
+    elif 'blur' not in batch:
+      raise types.UserError(
+          'data.train has sharp pictures only: say in data.blur how they are '
+          "to be blurred, such as dict(kind='dynamic_scene').")
+    return change(key_augment, batch)
+
+  return prepare
+
+
+def run(
+    config: Mapping[str, Any], folder: pathlib.Path, *,
+    allow_config_change: bool = False
+) -> Result:
+  """Trains `config` into `folder`; all processes call it.
+
+  Args:
+    config: plain dicts, see configs/.
+    folder: made where there is none; a run found in it goes on.
+    allow_config_change: go on although the folder's config differs.
+
+  Returns:
+    The step reached, and whether that was the last.
+
+  Raises:
+    UserError: bad config, data or folder; a loss or gradient that is not
+      finite; a checkpoint that cannot be written.
+  """
+  folder = pathlib.Path(folder)
+  parts = setup(config)
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise types.UserError(f'Cannot make {folder}: {error.strerror}.') from error
+  if jax.process_index() > 0:
+    return _run(config, folder, parts)
+  with workdir.locked(folder):
+    workdir.claim_config(folder, config, allow_change=allow_config_change)
+    workdir.write_json(
+        folder / 'environment.json', workdir.describe_environment())
+    return _run(config, folder, parts)
+
+
+def _run(config, folder, parts: Setup) -> Result:
+  # ---- the state: new, or where the last run stopped
+  checkpoints = checkpoint.Checkpoints(
+      folder / evaluate.CHECKPOINTS, metric='psnr_uint8')
+  if checkpoints.latest_step() is None:
+    state = parts.init()
+  else:
+    state = checkpoints.restore(parts.like)
+  first = int(state.step)
+  # ---- the hook that watches, logs and saves
+  total = config['total_steps']
+  hook = Recorder(config, folder, parts, checkpoints, finished=first)
+  previous = _on_sigterm(hook.stop)
+  # ---- the loop
+  try:
+    batches = parts.batches(first) if first < total else ()
+    state = loop.fit(
+        parts.step, state, batches, parts.key, total, hooks=[hook])
+    hook.finish()
+  finally:
+    hook.close()
+    _on_sigterm(previous)
+  step = int(state.step)
+  if step >= total and jax.process_index() == 0:
+    summary = folder / 'summary.json'
+    if first < total or not summary.exists():
+      workdir.write_json(summary, _summary(config, parts, state, hook, summary))
+  return Result(step, step >= total)
+
+
+class Recorder:
+  """The hook of a run: it checks, logs, validates, saves and stops."""
+
+  def __init__(self, config, folder, parts, checkpoints, *, finished):
+    self._config, self._folder = config, folder
+    self._checkpoints, self._parts = checkpoints, parts
+    self._stopping = False
+    self._pending = None     # (step, metrics) not looked at yet
+    self._clock = time.perf_counter()
+    self.intervals = []      # seconds of each step
+    self._validate = make_validate(config, parts)
+    self._log = self._board = self._bar = None
+    if jax.process_index() == 0:
+      self._log = workdir.MetricsLog(folder, finished=finished)
+      self._board = _tensorboard(folder) if config['tensorboard'] else None
+      self._bar = tqdm.tqdm(
+          total=config['total_steps'], initial=finished, unit='step',
+          file=sys.stderr, dynamic_ncols=True, mininterval=1)
+
+  def __call__(self, step: int, state: TrainState, metrics: Metrics) -> bool:
+    """After each step; True ends the loop."""
+    # The step before is looked at, so that the device is never waited for.
+    self._look()
+    self._pending = (step, metrics)
+    now = time.perf_counter()
+    self.intervals.append(now - self._clock)
+    config = self._config
+    last = step == config['total_steps']
+    stopping = self._stopping or (
+        jax.process_count() > 1 and self._checkpoints.preempted(step))
+    saving = last or stopping or step % config['save_every'] == 0
+    if saving or step % config['log_every'] == 0:
+      values = self._look()
+      values['seconds_per_step'] = statistics.median(self.intervals[-50:])
+      if saving:
+        values |= self._save(step, state)
+      self._write(step, values)
+    if self._bar:
+      self._bar.update(1)
+    self._clock = time.perf_counter()
+    return stopping
+
+  def stop(self, *_) -> None:
+    """Leave after this step, with a checkpoint; a signal handler."""
+    self._stopping = True
+
+  def finish(self) -> None:
+    """Waits for the last checkpoint."""
+    self._look()
+    self._checkpoints.wait()
+
+  def close(self) -> None:
+    """Lets go of all files, whatever happened."""
+    for part in (self._bar, self._log, self._board):
+      if part:
+        part.close()
+
+  def _look(self) -> dict[str, float]:
+    """The pending metrics as floats; stops the run where they are not finite."""
+    if self._pending is None:
+      return {}
+    (step, metrics), self._pending = self._pending, None
+    values = {key: float(value) for key, value in metrics.items()}
+    bad = [f'{key} = {value}' for key, value in values.items()
+           if not np.isfinite(value)]
+    if bad:
+      raise types.UserError(
+          f'Step {step}: {", ".join(bad)}; stopped. The last good checkpoint in '
+          f'{self._folder} is of step {self._checkpoints.latest_step()}; try a '
+          'lower learning rate or optim clip_norm.')
+    return values
+
+  def _save(self, step, state) -> dict[str, float]:
+    scores, sheet = self._validate(state)
+    self._checkpoints.save(step, state, scores)
+    if jax.process_index() == 0:
+      pictures = self._folder / 'pictures'
+      pictures.mkdir(exist_ok=True)
+      Image.fromarray(sheet).save(pictures / f'step_{step:08d}.png')
+      if self._board:
+        self._board.write_images(step, {'validation': sheet[None]})
+    return {f'val_{name}': value for name, value in scores.items()}
+
+  def _write(self, step, values) -> None:
+    if self._log:
+      self._log.write(step, values)
+      self._bar.set_postfix(loss=f'{values["loss"]:.4g}', refresh=False)
+    if self._board:
+      self._board.write_scalars(step, values)
+      self._board.flush()
+
+
+def make_validate(config, parts: Setup):
+  """state -> ({metric: mean}, sheet uint8: blur, restored, sharp a row).
+
+  Looks at centre crops of a few pictures, spread evenly over data.test.
+  """
+  options = dict(config['validate'])
+  blurs, sharps = _centre_crops(config, **options)
+  put = lambda x: parallel.put(x, parallel.replicated(parts.mesh))
+  blurs_there, sharps_there = put(blurs), put(sharps)
+
+  def measure(state, blurs, sharps):
+    restored = jnp.clip(parts.method.restore(state, blurs), 0, 1)
+    return restored, {name: metrics.METRICS[name](restored, sharps).mean()
+                      for name in metrics.METRICS}
+
+  measure = loop.on_mesh(measure, parts.mesh)
+
+  def validate(state):
+    restored, scores = measure(state, blurs_there, sharps_there)
+    rows = [np.concatenate(row, axis=1)
+            for row in zip(blurs, np.asarray(restored), sharps, strict=True)]
+    sheet = evaluate.to_uint8(np.concatenate(rows[:8]))
+    return {name: float(value) for name, value in scores.items()}, sheet
+
+  return validate
+
+
+def _centre_crops(config, *, pictures: int, crop: int):
+  source = data.open_source(**config['data']['test'])
+  count = len(source.names)
+  chosen = np.unique(np.linspace(0, count - 1, min(pictures, count)).astype(int))
+  pairs = [source.read(int(index)) for index in chosen]
+  sizes = [pair['sharp'].shape[:2] for pair in pairs]
+  height, width = (min(crop, *side) for side in zip(*sizes, strict=True))
+
+  def cut(image):
+    top = (image.shape[0] - height) // 2
+    left = (image.shape[1] - width) // 2
+    image = image[top:top + height, left:left + width]
+    return image.astype(np.float32) / 255
+
+  return (np.stack([cut(pair['blur']) for pair in pairs]),
+          np.stack([cut(pair['sharp']) for pair in pairs]))
+
+
+def _summary(config, parts, state, hook, path) -> dict[str, Any]:
+  picture = jax.ShapeDtypeStruct((1, 256, 256, 3), jnp.float32)
+  lines = workdir.read_metrics(path.parent)
+  seconds = [line['seconds_per_step'] for line in lines
+             if 'seconds_per_step' in line]
+  step_seconds = statistics.median(hook.intervals or seconds or [0.0])
+  return {
+      'steps': config['total_steps'],
+      'parameters': sum(
+          models.count_parameters(params) for params in state.params.values()),
+      'macs_256': macs.macs(parts.method.restore, parts.like, picture),
+      'step_seconds': step_seconds,
+      'train_seconds': step_seconds * config['total_steps'],
+      'peak_memory_bytes': peak_memory(),
+      'device': jax.devices()[0].device_kind,
+      'devices': jax.device_count(),
+  }
+
+
+def peak_memory() -> int:
+  """Bytes at most in use: the accelerator's, or on CPUs the process's."""
+  stats = jax.local_devices()[0].memory_stats() or {}
+  peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+  return stats.get('peak_bytes_in_use', peak)
+
+
+def _tensorboard(folder):
+  try:
+    from clu import metric_writers  # needs TensorFlow
+  except ImportError as error:
+    logging.warning('No TensorBoard files (%s); metrics.jsonl has it all.',
+                    error)
+    return None
+  return metric_writers.SummaryWriter(str(folder / 'tensorboard'))
+
+
+def _on_sigterm(handler):
+  """Sets the handler of SIGTERM and returns the one before.
+
+  Several processes must agree on the step to stop after; there jax catches the
+  signal, and orbax tells.
+  """
+  if jax.process_count() > 1:
+    return signal.SIG_DFL
+  try:
+    return signal.signal(signal.SIGTERM, handler)
+  except ValueError:  # not the main thread: a notebook, a test
+    return signal.SIG_DFL

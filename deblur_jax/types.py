@@ -1,0 +1,90 @@
+"""The shapes that everything is made of, and how a name in a config is found.
+
+Images are float32 [n, h, w, c] in [0, 1] at every border between modules.
+"""
+
+import difflib
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import flax
+import jax
+
+Array = jax.Array
+Batch = dict[str, Any]      # 'blur', 'sharp', ... -> arrays
+Metrics = dict[str, Array]  # scalars of one step
+Params = Any                # the parameters of one network
+
+
+class UserError(ValueError):
+  """A mistake of the user: one line that says what, where and how to mend it.
+
+  The programs in `experiments/` print it without a traceback and exit with 2.
+  """
+
+
+@flax.struct.dataclass
+class TrainState:
+  """All that a run remembers, arrays only: a checkpoint is just this."""
+
+  step: Array                     # finished steps
+  params: dict[str, Params]       # network name -> parameters
+  opt_state: dict[str, Any]       # optimizer name -> optax state
+  extra: dict[str, Any]           # ema, pools, statistics, frozen features
+
+
+class Method(NamedTuple):
+  """A way to learn deblurring, as pure functions.
+
+  init: (key, batch) -> TrainState; reads only the shapes of the batch.
+  step: (state, batch, key) -> (state, metrics) for the global batch.
+  restore: (state, blur) -> sharp, both [n, h, w, 3].
+  per_image: whether `restore` needs a fit of its own for each image.
+  """
+
+  init: Callable[[Array, Batch], TrainState]
+  step: Callable[[TrainState, Batch, Array], tuple[TrainState, Metrics]]
+  restore: Callable[[TrainState, Array], Array]
+  per_image: bool = False
+
+
+def suggest(name: str, known) -> str:
+  """' Did you mean ...?', or '' where nothing known is near."""
+  near = difflib.get_close_matches(str(name), [str(k) for k in known], n=1)
+  return f' Did you mean {near[0]!r}?' if near else ''
+
+
+def look_up(table: Mapping[str, Any], name: str, *, what: str = 'name') -> Any:
+  """table[name], or a UserError that lists what there is."""
+  if name not in table:
+    raise UserError(
+        f'Unknown {what} {name!r}; known: {", ".join(sorted(table))}.'
+        f'{suggest(name, table)}')
+  return table[name]
+
+
+def call(
+    fn: Callable[..., Any], kwargs: Mapping[str, Any], *, args=(), where: str
+) -> Any:
+  """fn(*args, **kwargs), where unknown and missing keys are UserErrors.
+
+  Args:
+    fn: a function with keyword-only options, or a linen module.
+    kwargs: one leaf of a config.
+    args: the inputs of fn.
+    where: the place of that leaf, as the user writes it: 'nets.net'.
+  """
+  options = {
+      name: option for name, option in inspect.signature(fn).parameters.items()
+      if option.kind is option.KEYWORD_ONLY
+      or (isinstance(fn, type) and name not in ('parent', 'name'))}
+  for key in kwargs:
+    if key not in options:
+      raise UserError(
+          f'Unknown key {where}.{key}; known: {", ".join(sorted(options))}.'
+          f'{suggest(key, options)}')
+  for name, option in options.items():
+    if option.default is option.empty and name not in kwargs:
+      raise UserError(f'{where}.{name} is missing.')
+  return fn(*args, **kwargs)

@@ -1,0 +1,1 @@
+"""The researchers' door: programs, run as `python -m experiments.NAME`."""

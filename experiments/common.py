@@ -1,0 +1,71 @@
+"""What all programs in this folder share: flags of configs, and clean errors."""
+
+import os
+import pathlib
+import sys
+
+os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+
+from absl import app, flags, logging
+
+from deblur_jax import types
+
+
+def run(main) -> None:
+  """app.run(main), where a user's mistake is one line and exit code 2."""
+  def guarded(argv):
+    try:
+      if len(argv) > 1:
+        raise types.UserError(f'Unexpected argument {argv[1]!r}.')
+      sys.exit(main(argv))
+    except types.UserError as error:
+      fail(error)
+
+  logging.set_verbosity(logging.WARNING)
+  try:
+    app.run(guarded, flags_parser=_parse)
+  except types.UserError as error:
+    fail(error)
+
+
+def fail(error: Exception) -> None:
+  """Prints one line and exits with 2."""
+  print(f'error: {" ".join(str(error).split())}', file=sys.stderr, flush=True)
+  # Not sys.exit: another process of the run may keep atexit handlers waiting.
+  os._exit(2)
+
+
+def define_run_flags() -> None:
+  """--workdir, and the flags by which several processes find each other."""
+  flags.DEFINE_string('workdir', None, 'Folder of the run.', required=True)
+  flags.DEFINE_bool(
+      'distributed', False, 'Join the other processes that SLURM, a TPU pod or '
+      'GKE started.')
+  flags.DEFINE_string('coordinator', '', 'host:port of process 0.')
+  flags.DEFINE_integer('num_processes', 0, 'How many processes there are.')
+  flags.DEFINE_integer('process_id', -1, 'Which of them this is.')
+
+
+def join_processes() -> None:
+  """Joins the other processes of the run, where the flags say so."""
+  from deblur_jax import parallel
+
+  values = flags.FLAGS
+  given = dict(coordinator=values.coordinator, process_id=values.process_id,
+               num_processes=values.num_processes)
+  if values.distributed or given['coordinator']:
+    parallel.initialize(**given)
+
+
+def workdir() -> pathlib.Path:
+  """The flag as a path."""
+  return pathlib.Path(flags.FLAGS.workdir).expanduser()
+
+
+def _parse(args):
+  """absl's parser; its mistakes, and those in config files, are one line."""
+  try:
+    return flags.FLAGS(args)
+  except (flags.Error, AttributeError, KeyError, TypeError, ValueError,
+          FileNotFoundError, SyntaxError) as error:
+    fail(error)

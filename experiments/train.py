@@ -1,0 +1,36 @@
+"""Trains a config: python -m experiments.train --config=FILE --workdir=DIR.
+
+Exit codes: 0 trained to the end, 2 one line says what is wrong, 143 stopped by
+SIGTERM after saving; the same command goes on.
+"""
+
+import sys
+
+from absl import flags
+from ml_collections import config_flags
+
+from experiments import common
+
+_CONFIG = config_flags.DEFINE_config_file('config', lock_config=True)
+_ALLOW = flags.DEFINE_bool(
+    'allow_config_change', False, 'Go on in a folder whose config differs.')
+common.define_run_flags()
+flags.mark_flag_as_required('config')
+
+
+def main(argv):
+  del argv
+  common.join_processes()
+  from deblur_jax import train
+
+  result = train.run(_CONFIG.value.to_dict(), common.workdir(),
+                     allow_config_change=_ALLOW.value)
+  if not result.finished:
+    print(f'Stopped after step {result.step}, which is saved; the same command '
+          'goes on from there.', file=sys.stderr)
+    return 143
+  return 0
+
+
+if __name__ == '__main__':
+  common.run(main)

@@ -1,0 +1,26 @@
+"""Strict and quick: CPU, two devices, short compiles, no silent broadcasts."""
+
+import os
+import pathlib
+
+os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+
+import jax
+import pytest
+
+jax.config.update('jax_platforms', 'cpu')
+jax.config.update('jax_num_cpu_devices', 2)
+jax.config.update('jax_disable_most_optimizations', True)
+jax.config.update('jax_numpy_rank_promotion', 'raise')
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope='session')
+def real_data():
+  """The folder of real pictures that is not part of the repository."""
+  root = pathlib.Path(
+      os.environ.get('DEBLUR_DATA', ROOT.parent / 'shared' / 'data'))
+  if not root.is_dir():
+    pytest.skip(f'no real pictures at {root}; set DEBLUR_DATA to their folder')
+  return root
