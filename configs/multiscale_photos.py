@@ -1,4 +1,4 @@
-r"""Coarse-to-fine network on any folder of sharp photos, blurred while training.
+r"""Coarse-to-fine network on a folder of sharp photos, blurred while training.
 
   python -m experiments.train --config=configs/multiscale_photos.py \
       --config.data.train.root=DIR_OF_PHOTOS --workdir=runs/photos

@@ -1,4 +1,4 @@
-"""Checkpoints of a run: the newest and the best, written while training goes on.
+"""Checkpoints of a run: the newest and the best, written during training.
 
 A checkpoint is the TrainState and nothing else: the next batch follows from
 its step. orbax writes to a temporary folder and renames it when all is there,
@@ -65,8 +65,7 @@ class Checkpoints:
     return self._manager.best_step()
 
   def save(
-      self, step: int, state: TrainState, metrics: dict[str, float] | None = None
-  ) -> None:
+      self, step: int, state: TrainState, metrics: dict[str, float]) -> None:
     """Starts to save; raises if this or an earlier save failed."""
     with self._explained():
       self._manager.save(
@@ -97,17 +96,18 @@ class Checkpoints:
     if step is None or step not in self._manager.all_steps():
       asked = '' if step is None else f' of step {step}'
       raise types.UserError(f'No complete checkpoint{asked} in {self.folder}.')
-    self._check_shapes(like, step)
     abstract = jax.tree.map(ocp.tree.to_shape_dtype_struct, like)
+    args = ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
     try:
-      restored = self._manager.restore(step, args=ocp.args.Composite(
-          state=ocp.args.StandardRestore(abstract)))
-    except (ValueError, OSError, FileNotFoundError) as error:
+      self._check_shapes(like, step)
+      return self._manager.restore(step, args=args)['state']
+    except types.UserError:
+      raise
+    except (ValueError, OSError, KeyError) as error:
       raise types.UserError(
           f'Checkpoint {self.folder / str(step)} is damaged '
           f'({str(error).splitlines()[0][:120]}); delete that folder to go on '
           'from the one before.') from error
-    return restored['state']
 
   def close(self) -> None:
     """Waits, then lets go of the folder."""
@@ -117,9 +117,7 @@ class Checkpoints:
   def _check_shapes(self, like: TrainState, step: int) -> None:
     saved = self._manager.item_metadata(step)['state']
     if saved is None:
-      raise types.UserError(
-          f'Checkpoint {self.folder / str(step)} is damaged (no metadata); '
-          'delete that folder to go on from the one before.')
+      raise ValueError('no metadata')
     there, here = _shapes(getattr(saved, 'tree', saved)), _shapes(like)
     differing = [
         f'{name} {there.get(name, "absent")} in the checkpoint, '

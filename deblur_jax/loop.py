@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh
 
 from deblur_jax import parallel
@@ -32,12 +33,10 @@ def like(method: Method, crop: int, mesh: Mesh) -> TrainState:
 
 def init(method: Method, key: Array, crop: int, mesh: Mesh) -> TrainState:
   """The first state, on all devices of the mesh."""
-  # Jitted, so that no buffer stands twice in a state that will be donated.
-  start = jax.jit(
-      lambda key: method.init(
-          key, jax.tree.map(lambda x: jnp.zeros(x.shape), _crops(crop))),
-      out_shardings=parallel.replicated(mesh))
-  return start(key)
+  # Not jitted: XLA would spend minutes on the random numbers of 120 layers.
+  # By way of numpy, so that no buffer stands twice in a state to be donated.
+  state = jax.tree.map(np.asarray, method.init(key, _crops(crop)))
+  return parallel.put(state, parallel.replicated(mesh))
 
 
 def make_step(

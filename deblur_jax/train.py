@@ -3,8 +3,6 @@
 Running the same command again goes on where the last run stopped, bit for bit.
 """
 
-import itertools
-import json
 import logging
 import pathlib
 import resource
@@ -93,6 +91,10 @@ def setup(config: Mapping[str, Any]) -> Setup:
   crop = config['data']['loader']['crop']
   like = loop.like(method, crop, mesh)
   source = data.open_source(**config['data']['train'])
+  if 'blur' not in source.keys and not config['data'].get('blur'):
+    raise types.UserError(
+        f'{source.where} has sharp pictures only: say in data.blur how they '
+        "are to be blurred, such as dict(kind='dynamic_scene').")
   verify.quick(source, crop=crop)
   loader = data.build(
       source, **config['data']['loader'], batch_size=config['batch_size'],
@@ -126,10 +128,6 @@ def make_prepare(
     batch = unpack(batch)
     if synthesise:
       batch = synthesise(key_blur, batch['sharp'])
-    elif 'blur' not in batch:
-      raise types.UserError(
-          'data.train has sharp pictures only: say in data.blur how they are '
-          "to be blurred, such as dict(kind='dynamic_scene').")
     return change(key_augment, batch)
 
   return prepare
@@ -231,7 +229,9 @@ class Recorder:
     saving = last or stopping or step % config['save_every'] == 0
     if saving or step % config['log_every'] == 0:
       values = self._look()
-      values['seconds_per_step'] = statistics.median(self.intervals[-50:])
+      # The first step compiles.
+      steps = self.intervals[1:] or self.intervals
+      values['seconds_per_step'] = statistics.median(steps[-50:])
       if saving:
         values |= self._save(step, state)
       self._write(step, values)
@@ -256,7 +256,7 @@ class Recorder:
         part.close()
 
   def _look(self) -> dict[str, float]:
-    """The pending metrics as floats; stops the run where they are not finite."""
+    """The pending metrics as floats; stops where they are not finite."""
     if self._pending is None:
       return {}
     (step, metrics), self._pending = self._pending, None
@@ -265,9 +265,9 @@ class Recorder:
            if not np.isfinite(value)]
     if bad:
       raise types.UserError(
-          f'Step {step}: {", ".join(bad)}; stopped. The last good checkpoint in '
-          f'{self._folder} is of step {self._checkpoints.latest_step()}; try a '
-          'lower learning rate or optim clip_norm.')
+          f'Step {step}: {", ".join(bad)}; stopped. The last good checkpoint '
+          f'in {self._folder} is of step {self._checkpoints.latest_step()}; '
+          'try a lower learning rate or optim clip_norm.')
     return values
 
   def _save(self, step, state) -> dict[str, float]:
@@ -320,7 +320,7 @@ def make_validate(config, parts: Setup):
 def _centre_crops(config, *, pictures: int, crop: int):
   source = data.open_source(**config['data']['test'])
   count = len(source.names)
-  chosen = np.unique(np.linspace(0, count - 1, min(pictures, count)).astype(int))
+  chosen = np.linspace(0, count - 1, min(pictures, count)).astype(int)
   pairs = [source.read(int(index)) for index in chosen]
   sizes = [pair['sharp'].shape[:2] for pair in pairs]
   height, width = (min(crop, *side) for side in zip(*sizes, strict=True))
@@ -340,7 +340,7 @@ def _summary(config, parts, state, hook, path) -> dict[str, Any]:
   lines = workdir.read_metrics(path.parent)
   seconds = [line['seconds_per_step'] for line in lines
              if 'seconds_per_step' in line]
-  step_seconds = statistics.median(hook.intervals or seconds or [0.0])
+  step_seconds = statistics.median(hook.intervals[1:] or seconds or [0.0])
   return {
       'steps': config['total_steps'],
       'parameters': sum(

@@ -64,6 +64,14 @@ def look_up(table: Mapping[str, Any], name: str, *, what: str = 'name') -> Any:
   return table[name]
 
 
+def require(table: Mapping[str, Any], name: str, *, where: str) -> Any:
+  """table[name], or a UserError that it is missing."""
+  if name not in table:
+    raise UserError(
+        f'{where}.{name} is missing; there is only: {", ".join(table)}.')
+  return table[name]
+
+
 def call(
     fn: Callable[..., Any], kwargs: Mapping[str, Any], *, args=(), where: str
 ) -> Any:

@@ -39,7 +39,8 @@ def write_json(path: pathlib.Path, content: Any) -> None:
     os.replace(temporary, path)
   except OSError as error:
     temporary.unlink(missing_ok=True)
-    raise types.UserError(f'Could not write {path}: {error.strerror}.') from error
+    raise types.UserError(
+        f'Could not write {path}: {error.strerror}.') from error
 
 
 def read_json(path: pathlib.Path) -> Any:

@@ -1,10 +1,8 @@
-"""What all programs in this folder share: flags of configs, and clean errors."""
+"""What the programs share: flags, several processes, and clean errors."""
 
 import os
 import pathlib
 import sys
-
-os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 
 from absl import app, flags, logging
 

@@ -6,7 +6,9 @@ import pathlib
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 
 import jax
+import numpy as np
 import pytest
+from PIL import Image
 
 jax.config.update('jax_platforms', 'cpu')
 jax.config.update('jax_num_cpu_devices', 2)
@@ -24,3 +26,15 @@ def real_data():
   if not root.is_dir():
     pytest.skip(f'no real pictures at {root}; set DEBLUR_DATA to their folder')
   return root
+
+
+@pytest.fixture
+def picture_folder(tmp_path):
+  """A folder of three small sharp pictures."""
+  folder = tmp_path / 'pictures'
+  folder.mkdir()
+  random = np.random.default_rng(0)
+  for name in ('one', 'two', 'three'):
+    picture = Image.fromarray(random.integers(0, 256, (6, 8, 3), np.uint8))
+    picture.resize((64, 48), Image.BICUBIC).save(folder / f'{name}.png')
+  return str(folder)

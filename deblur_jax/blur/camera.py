@@ -46,15 +46,19 @@ def path(
   """
   if frames < 1 or frames % 2 == 0:
     raise types.UserError(
-        f'frames must be odd (the middle frame is the sharp one), got {frames}; '
-        f'use {max(frames + 1, 1)}.')
+        'frames must be odd (the middle one is the sharp picture), got '
+        f'{frames}; use {max(frames + 1, 1)}.')
   half = frames // 2
   times = (jnp.arange(frames, dtype=jnp.float32) - half) / max(half, 1)
-  key_shift, key_angle, key_zoom = jax.random.split(key, 3)
-  across = _curve(key_shift, times, axes=2, length=shift)     # [frames, 2]
-  angle = _curve(key_angle, times, axes=1, length=rotation)[:, 0]
-  grown = _curve(key_zoom, times, axes=1, length=zoom)[:, 0]
-  return Pose(across[:, 0], across[:, 1], angle, 1 + grown)
+  key_shape, key_length = jax.random.split(key)
+  # The straight part dominates; more of the others makes loops and stops.
+  weights = jnp.array([1.0, 0.5, 0.35])
+  cubics = jax.random.normal(key_shape, (3, 4)) * weights[:, None]
+  drawn = jax.random.uniform(key_length, (3,), minval=0.25, maxval=1.0)
+  across = _curve(cubics[:, :2], times, length=shift * drawn[0])
+  angle = _curve(cubics[:, 2:3], times, length=rotation * drawn[1])
+  grown = _curve(cubics[:, 3:], times, length=zoom * drawn[2])
+  return Pose(across[:, 0], across[:, 1], angle[:, 0], 1 + grown[:, 0])
 
 
 def still_points(pose: Pose, *, height: int, width: int) -> tuple[Array, Array]:
@@ -102,17 +106,18 @@ def warp(image, pose: Pose):
   return sample(image, *still_points(pose, height=height, width=width))
 
 
-def _curve(key, times, *, axes, length):
-  """A random cubic [t, axes] of times in [-1, 1], which is 0 at time 0."""
-  key_shape, key_length = jax.random.split(key)
-  # The straight part dominates; more of the others makes loops and stops.
-  weights = jnp.array([1.0, 0.5, 0.35])
-  cubic = jax.random.normal(key_shape, (3, axes)) * weights[:, None]
-  at = lambda t: sum(cubic[k] * t[:, None] ** (k + 1) for k in range(3))
+def _curve(cubic, times, *, length):
+  """A curve [t, axes] of times in [-1, 1], 0 at time 0, so long in all.
+
+  cubic: [3, axes], the factors of t, t^2 and t^3 before scaling.
+  """
+  def at(times):
+    t = times[:, None]
+    return ((cubic[2:] * t + cubic[1:2]) * t + cubic[:1]) * t
+
   steps = jnp.diff(at(jnp.linspace(-1.0, 1.0, 65)), axis=0)
   travelled = jnp.sqrt((steps ** 2).sum(-1)).sum()
-  drawn = length * jax.random.uniform(key_length, minval=0.25, maxval=1.0)
-  return at(times) * drawn / travelled
+  return at(times) * length / travelled
 
 
 def _neighbours(position, size):

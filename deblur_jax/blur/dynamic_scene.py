@@ -1,4 +1,4 @@
-"""Dynamic-scene blur, made as GoPro's was: many sharp frames, averaged as light.
+"""Dynamic-scene blur, made as GoPro's was: many sharp frames, averaged.
 
 The camera moves over the picture, and so does an object in front of it: a soft-
 edged region of the picture with a path of its own. Each frame is composited,
@@ -85,16 +85,12 @@ def _frame(light, blob, view, own):
 
 
 def _draw_blob(key, height, width):
-  draw = lambda key, low, high: jax.random.uniform(key, (), minval=low,
-                                                   maxval=high)
-  keys = jax.random.split(key, 6)
   size = min(height, width)
-  return Blob(
-      y=draw(keys[0], 0.25, 0.75) * height, x=draw(keys[1], 0.25, 0.75) * width,
-      angle=draw(keys[2], 0.0, jnp.pi),
-      long=draw(keys[3], 0.18, 0.35) * size,
-      short=draw(keys[4], 0.12, 0.22) * size,
-      bend=draw(keys[5], -0.4, 0.4))
+  low = jnp.array([0.25 * height, 0.25 * width, 0, 0.18 * size, 0.12 * size,
+                   -0.4])
+  high = jnp.array([0.75 * height, 0.75 * width, jnp.pi, 0.35 * size,
+                    0.22 * size, 0.4])
+  return Blob(*jax.random.uniform(key, (6,), minval=low, maxval=high))
 
 
 def _blob_at(blob, y, x):

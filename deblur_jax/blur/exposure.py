@@ -33,7 +33,7 @@ def average(frames, *, gamma: float = 2.2):
 
   Args:
     frames: [t, ..., h, w, c] in [0, 1].
-    gamma: of the response curve; 2.2 as in GoPro's `blur_gamma`, 1 as in `blur`.
+    gamma: of the response; 2.2 for GoPro's `blur_gamma`, 1 for its `blur`.
 
   Returns:
     [..., h, w, c] in [0, 1]. The gradient is finite everywhere, 0 included.

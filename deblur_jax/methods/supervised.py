@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from deblur_jax import losses, optim, types
+from deblur_jax import losses, models, optim, types
 from deblur_jax.ops import pyramid as pyramids
 from deblur_jax.types import Array, Batch, Method, Metrics, TrainState
 
@@ -31,13 +31,15 @@ def make(
     ema: decay of the averaged weights that restore; 0 restores with the last.
     accumulate: parts into which the batch is split to save memory.
   """
-  net, tx = nets['net'], txs['net']
+  net = types.require(nets, 'net', where='nets')
+  tx = types.require(txs, 'net', where='optim')
   content = losses.content(loss, over_scales=over_scales)
   to_pyramid = types.look_up(pyramids.PYRAMIDS, pyramid, what='method.pyramid')
 
   def init(key: Array, batch: Batch) -> TrainState:
-    _check_crop(net, batch['blur'])
-    params = net.init(key, batch['blur'][:1])['params']
+    blur = jax.ShapeDtypeStruct((1, *batch['blur'].shape[1:]), jnp.float32)
+    _check_crop(net, blur)
+    params = models.init(net, key)
     return TrainState(
         step=jnp.zeros((), jnp.int32), params={'net': params},
         opt_state={'net': tx.init(params)},
@@ -77,7 +79,7 @@ def _check_crop(net, blur: Array) -> None:
   """The scales of the target must have the sizes of the network's."""
   key = jax.random.key(0)
   scales = len(jax.eval_shape(
-      lambda x: net.init_with_output(key, x)[0], blur[:1]))
+      lambda x: net.init_with_output(key, x)[0], blur))
   height, width = blur.shape[1:3]
   if height % 2**(scales - 1) or width % 2**(scales - 1):
     raise types.UserError(

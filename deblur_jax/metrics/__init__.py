@@ -7,8 +7,7 @@ Every metric is fn(restored, sharp) -> [n] float32 for float32 [n, h, w, 3] in
 import jax.numpy as jnp
 
 from deblur_jax import types
-from deblur_jax.metrics import psnr
-from deblur_jax.metrics import ssim
+from deblur_jax.metrics import psnr, ssim
 
 
 def reduce(values: types.Array, mask: types.Array) -> types.Array:

@@ -1,8 +1,8 @@
 """Structural similarity, in the two senses that GoPro tables mix.
 
-  SSIM = mean of  (2 mx my + C1) (2 sxy + C2)
-                  -----------------------------------   (Wang et al. 2004, eq. 13)
-                  (mx^2 + my^2 + C1) (sx^2 + sy^2 + C2)
+          (2 mx my + C1) (2 sxy + C2)
+  mean of -------------------------------------   (Wang et al. 2004, eq. 13)
+          (mx^2 + my^2 + C1) (sx^2 + sy^2 + C2)
 
 Moments under a Gaussian window of 11 taps, sigma 1.5; C1 = (0.01 L)^2 and
 C2 = (0.03 L)^2 with L = 255 levels.
@@ -42,7 +42,7 @@ def ssim_matlab3d(restored: types.Array, sharp: types.Array) -> types.Array:
 
 
 def ssim_skimage(restored: types.Array, sharp: types.Array) -> types.Array:
-  """scikit-image's `structural_similarity` with the settings of the paper.
+  """scikit-image's `structural_similarity` with the settings of that paper.
 
   That is gaussian_weights=True, sigma=1.5, use_sample_covariance=False,
   channel_axis=-1, data_range=255: a map for each channel, and the mean without
@@ -77,11 +77,14 @@ def _filter_plane(x):
   """[n, h, w, c] -> [n, h - 10, w - 10, c].
 
   Sums of shifted slices: exact float32 also where convolutions would round to
-  TF32 or bfloat16, and one fused loop.
+  TF32 or bfloat16. Pixels and channels lie in one axis, for long loops.
   """
-  h, w = x.shape[1] - 2 * RADIUS, x.shape[2] - 2 * RADIUS
+  n, h, w, c = x.shape
+  h, w = h - 2 * RADIUS, w - 2 * RADIUS
+  x = x.reshape(n, -1, x.shape[2] * c)
   x = sum(g * x[:, i:i + h] for i, g in enumerate(_window()))
-  return sum(g * x[:, :, i:i + w] for i, g in enumerate(_window()))
+  x = sum(g * x[:, :, c * i:c * (i + w)] for i, g in enumerate(_window()))
+  return x.reshape(n, h, w, c)
 
 
 def _filter_channels(x):

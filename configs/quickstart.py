@@ -1,0 +1,44 @@
+r"""The whole way in minutes: the K ablation on built-in pictures, on a laptop.
+
+  make quickstart
+  python -m experiments.train --config=configs/quickstart.py --workdir=runs/q
+
+A small network (16 channels, 24 convolutions shared out over K scales) that
+learns the difference to the blurry picture.
+"""
+
+import ml_collections
+
+from configs import common
+
+
+def get_config(arg=None):
+  config = ml_collections.ConfigDict()
+  config.seed = 0
+  config.total_steps = 600
+  config.batch_size = 8
+  config.log_every = 20
+  config.save_every = 200
+  config.tensorboard = False
+  config.method = dict(
+      name='supervised', loss='l1', over_scales='sum',
+      pyramid='deepdeblur_pytorch', ema=0.0, accumulate=1)
+  config.nets = dict(net=dict(
+      name='multiscale', scales=3, depth=24, features=16, kernel_size=5,
+      pyramid='deepdeblur_pytorch', residual=True, dtype='float32',
+      remat=False))
+  config.optim = dict(net=dict(
+      name='adam', lr=2e-3, schedule='cosine', boundaries=(), factor=0.5,
+      warmup_steps=0, clip_norm=1.0))
+  config.data = dict(
+      train=dict(name='builtin', split='train'),
+      test=dict(name='builtin', split='test'),
+      loader=dict(loader='resident', crop=64))
+  config.augment = dict(preset='flips')
+  config.validate = dict(pictures=6, crop=256)
+  if common.is_debug(arg):
+    config.total_steps, config.batch_size = 2, 4
+    config.data.loader.crop = 32
+    config.nets.net.features = 4
+    config.validate = dict(pictures=2, crop=64)
+  return config

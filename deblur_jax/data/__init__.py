@@ -1,0 +1,59 @@
+"""Pictures for training and testing: `open_source`, then `build`."""
+
+import inspect
+
+from deblur_jax import types
+from deblur_jax.data import builtin, layouts, loaders, prepared, sources
+from deblur_jax.data import source as source_lib
+
+Source = source_lib.Source
+Problem = source_lib.Problem
+BadPairs = source_lib.BadPairs
+Loader = loaders.Loader
+LOADERS = loaders.LOADERS
+build = loaders.build
+
+HINTS = {
+    'subset': "'blur' (linear averages) or 'blur_gamma' (gamma 2.2); every "
+              'number depends on it',
+    'root': 'the folder of the data set',
+    'sharp_side': "'left' or 'right'",
+}
+
+
+def open_source(*, name: str, **kwargs) -> Source:
+  """A source by its name in SOURCES and the keywords of its function.
+
+  Raises:
+    UserError: unknown or missing keyword, missing or empty folder.
+    BadPairs: some pairs are incomplete; the error carries the others.
+  """
+  fn = types.look_up(SOURCES, name, what='source')
+  for key, parameter in inspect.signature(fn).parameters.items():
+    needed = (parameter.kind is parameter.KEYWORD_ONLY
+              and parameter.default is parameter.empty)
+    if needed and key not in kwargs:
+      hint = f': {HINTS[key]}' if key in HINTS else ''
+      raise types.UserError(f'The source {name!r} needs data.{key}{hint}.')
+  options = {'name': name, **kwargs}
+  try:
+    return types.call(fn, kwargs, where='data')._replace(options=options)
+  except BadPairs as error:
+    raise BadPairs(
+        error.problems, error.source._replace(options=options)) from None
+
+
+SOURCES = {
+    'blurred_photos': sources.blurred_photos,
+    'builtin': builtin.pictures,
+    'folder_pairs': sources.folder_pairs,
+    'gopro': layouts.gopro,
+    'hide': layouts.hide,
+    'kohler': layouts.kohler,
+    'photos': sources.photos,
+    'prepared': prepared.pictures,
+    'realblur': layouts.realblur,
+    'reds': layouts.reds,
+    'side_by_side': sources.side_by_side,
+    'tfds': sources.tfds_pairs,
+}

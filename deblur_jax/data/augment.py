@@ -1,0 +1,197 @@
+"""Augmentation inside the jitted step: the same draw for blur and for sharp.
+
+`build` turns a leaf of a config into a function (key, batch) -> batch. Sample i
+is changed by fold_in(key, i) alone: the same whatever the size of the
+batch and however many devices hold the batch.
+"""
+
+import functools
+import itertools
+
+import jax
+import jax.numpy as jnp
+
+from deblur_jax import types
+from deblur_jax.ops import colour
+
+
+def build(*, preset: str | None = None, **overrides):
+  """A function augment(key, batch) -> batch.
+
+  Args:
+    preset: a name in `PRESETS`; without one, nothing but the overrides.
+    **overrides: keyword arguments of `make`, over those of the preset.
+
+  Raises:
+    UserError: an unknown preset or option, or what `make` refuses.
+  """
+  options = types.look_up(
+      PRESETS, preset or 'none', what='augmentation preset')
+  return types.call(make, options | overrides, where='data.augment')
+
+
+def make(
+    *, identity: float = 0.0, horizontal_flip: float = 0.0,
+    vertical_flip: float = 0.0, transpose: float = 0.0, rotate: float = 0.0,
+    permute_channels: float = 0.0, saturate: float = 0.0,
+    saturation: tuple[float, float] = (0.5, 1.5), noise: float = 0.0):
+  """A function augment(key, batch) -> batch; changes happen in this order.
+
+  A batch holds 'blur' and 'sharp', or one of them, float32 [n, h, w, 3] in
+  [0, 1]; anything else in it passes through untouched.
+
+  Args:
+    identity: probability that the sharp picture stands in for the blurry one.
+    horizontal_flip, vertical_flip: their probabilities.
+    transpose: probability that rows and columns change places; square only.
+    rotate: probability of a turn by 0, 90, 180 or 270 degrees, each as likely
+      as the others; square only.
+    permute_channels: probability of a random one of the 6 orders of channels.
+    saturate: probability that S of HSV is multiplied.
+    saturation: the range from which that factor is drawn uniformly.
+    noise: for Gaussian noise on the blurry picture only; each sample draws its
+      deviation as |N(0, noise^2)|. The result is clipped to [0, 1].
+
+  Raises:
+    UserError: a probability outside [0, 1], a range or noise below 0; and, when
+      called, pictures that are not square where they must be.
+  """
+  low, high = saturation
+  if not (0 <= low <= high and noise >= 0):
+    raise types.UserError(
+        f'data.augment: saturation={tuple(saturation)} must rise from 0 or '
+        f'more and noise={noise} must not be negative.')
+  changes = {
+      'identity': (_identity, identity),
+      'horizontal_flip': (_horizontal_flip, horizontal_flip),
+      'vertical_flip': (_vertical_flip, vertical_flip),
+      'transpose': (_transpose, transpose),
+      'rotate': (_rotate, rotate),
+      'permute_channels': (_permute_channels, permute_channels),
+      'saturate': (
+          functools.partial(_saturate, low=low, high=high), saturate),
+  }
+  for name, (_, chance) in changes.items():
+    if not 0 <= chance <= 1:
+      raise types.UserError(
+          f'data.augment.{name} is a probability, got {chance}; use 0 to 1.')
+  return _on_batches(
+      [*changes.values(), (_noise, noise)], square=bool(transpose or rotate))
+
+
+def _on_batches(changes, *, square):
+  """(key, batch) -> batch from a list of (change, its amount), in order."""
+
+  def augment_one(key, images):
+    # Keys go by position, so that leaving one change out moves no other draw.
+    for place, (change, amount) in enumerate(changes):
+      if amount:
+        images = change(jax.random.fold_in(key, place), images, amount)
+    return images
+
+  def augment(key, batch):
+    images = {name: batch[name] for name in ('blur', 'sharp') if name in batch}
+    _check_images(images, square=square)
+    indices = jnp.arange(next(iter(images.values())).shape[0])
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, indices)
+    return batch | jax.vmap(augment_one)(keys, images)
+
+  return augment
+
+
+def _identity(key, images, chance):
+  if 'blur' not in images or 'sharp' not in images:
+    return images
+  same = jax.random.bernoulli(key, chance)
+  return images | {'blur': jnp.where(same, images['sharp'], images['blur'])}
+
+
+def _horizontal_flip(key, images, chance):
+  flip = jax.random.bernoulli(key, chance)
+  return _each(images, lambda x: jnp.where(flip, x[:, ::-1], x))
+
+
+def _vertical_flip(key, images, chance):
+  flip = jax.random.bernoulli(key, chance)
+  return _each(images, lambda x: jnp.where(flip, x[::-1], x))
+
+
+def _transpose(key, images, chance):
+  swap = jax.random.bernoulli(key, chance)
+  return _each(images, lambda x: jnp.where(swap, x.transpose(1, 0, 2), x))
+
+
+def _rotate(key, images, chance):
+  key_happens, key_turns = jax.random.split(key)
+  turns = jax.random.randint(key_turns, (), 0, 4)
+  turns = jnp.where(jax.random.bernoulli(key_happens, chance), turns, 0)
+
+  def rotate(x):
+    x = jnp.where(turns % 2 == 1, jnp.rot90(x), x)
+    return jnp.where(turns >= 2, x[::-1, ::-1], x)
+
+  return _each(images, rotate)
+
+
+def _permute_channels(key, images, chance):
+  key_happens, key_order = jax.random.split(key)
+  orders = jnp.array(list(itertools.permutations(range(3))))
+  drawn = jax.random.randint(key_order, (), 0, len(orders))
+  order = orders[jnp.where(jax.random.bernoulli(key_happens, chance), drawn, 0)]
+  return _each(images, lambda x: jnp.take(x, order, axis=-1))
+
+
+def _saturate(key, images, chance, *, low, high):
+  key_happens, key_factor = jax.random.split(key)
+  factor = jnp.where(
+      jax.random.bernoulli(key_happens, chance),
+      jax.random.uniform(key_factor, minval=low, maxval=high), 1.0)
+  return _each(images, lambda x: colour.saturate(x, factor))
+
+
+def _noise(key, images, spread):
+  if 'blur' not in images:
+    return images
+  key_sigma, key_noise = jax.random.split(key)
+  blur = images['blur']
+  sigma = spread * jnp.abs(jax.random.normal(key_sigma))
+  noisy = blur + sigma * jax.random.normal(key_noise, blur.shape)
+  return images | {'blur': jnp.clip(noisy, 0, 1)}
+
+
+def _each(images, change):
+  return {name: change(image) for name, image in images.items()}
+
+
+def _check_images(images, *, square):
+  shapes = {name: image.shape for name, image in images.items()}
+  if not shapes:
+    raise types.UserError(
+        "A batch to augment needs 'blur' or 'sharp', and has neither.")
+  shape, *others = shapes.values()
+  if any(other != shape for other in others):
+    raise types.UserError(f'blur and sharp must have one shape, got {shapes}.')
+  if len(shape) != 4 or shape[-1] != 3:
+    raise types.UserError(f'Expected pictures [n, h, w, 3], got {shapes}.')
+  if square and shape[1] != shape[2]:
+    raise types.UserError(
+        'data.augment turns pictures on their side, so they must be square, '
+        f'got {shape[1]}x{shape[2]}; use square crops, or transpose=0 and '
+        'rotate=0.')
+
+
+_NOISE = 2 / 255
+
+# DeepDeblur's two official codes, Torch7 (CVPR 2017) and PyTorch; DeblurGAN;
+# `flips` are the 8 symmetries of the square: NAFNet, Restormer and others.
+PRESETS = {
+    'deepdeblur_torch7': dict(
+        identity=0.1, horizontal_flip=0.5, rotate=1.0, permute_channels=1.0,
+        saturate=0.1, noise=_NOISE),
+    'deepdeblur_pytorch': dict(
+        horizontal_flip=0.5, vertical_flip=0.5, transpose=0.5,
+        permute_channels=1.0, saturate=1.0, noise=_NOISE),
+    'deblurgan': dict(horizontal_flip=0.5),
+    'flips': dict(horizontal_flip=0.5, vertical_flip=0.5, transpose=0.5),
+    'none': {},
+}

@@ -1,0 +1,99 @@
+"""GOPRO_Large as a TFDS data set: `gopro_large/blur`, `gopro_large/blur_gamma`.
+
+  python -m experiments.prepare_data --tfds --root=GOPRO_Large --subset=blur \\
+      --out=DATA_DIR
+
+prepares it (so does any other way that TFDS knows, with root as its
+`manual_dir`). Stored as array_record it is written and read without
+TensorFlow, by the source `tfds`; the PNG files are kept as they are. Only
+importing this file imports TFDS, and registers the builder with it.
+"""
+
+import os
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from deblur_jax import types
+from deblur_jax.data import layouts
+
+DESCRIPTION = """
+Dynamic scenes filmed at 240 frames a second, 1280x720: each blurred picture is
+the average of 7 to 13 frames, its sharp one the middle frame.
+"""
+CITATION = """
+@inproceedings{nah2017deep,
+  title={Deep Multi-scale Convolutional Neural Network for Dynamic Scene
+         Deblurring},
+  author={Nah, Seungjun and Kim, Tae Hyun and Lee, Kyoung Mu},
+  booktitle={CVPR},
+  year={2017}
+}
+"""
+
+
+class GoproLarge(tfds.core.GeneratorBasedBuilder):
+  """Pairs of the GoPro data set (Nah et al. 2017), official split."""
+
+  VERSION = tfds.core.Version('1.0.0')
+  RELEASE_NOTES = {'1.0.0': 'First version.'}
+  BUILDER_CONFIGS = [
+      tfds.core.BuilderConfig(name=name, description=text)
+      for name, text in layouts.SUBSETS.items()]
+  MANUAL_DOWNLOAD_INSTRUCTIONS = (
+      'Download GOPRO_Large.zip from '
+      'https://seungjunnah.github.io/Datasets/gopro (CC BY 4.0), unpack it, '
+      'and give the folder that holds train/ and test/ as manual_dir.')
+
+  def _info(self) -> tfds.core.DatasetInfo:
+    picture = tfds.features.Image(
+        shape=(None, None, 3), dtype=np.uint8, encoding_format='png')
+    return tfds.core.DatasetInfo(
+        builder=self, description=DESCRIPTION, citation=CITATION,
+        homepage='https://seungjunnah.github.io/Datasets/gopro',
+        features=tfds.features.FeaturesDict({
+            'blur': picture, 'sharp': picture, 'name': tfds.features.Text()}),
+        supervised_keys=('blur', 'sharp'), disable_shuffling=True,
+        metadata=tfds.core.MetadataDict())
+
+  def _split_generators(self, dl_manager):
+    splits = {
+        split: _pairs(dl_manager.manual_dir, split, self.builder_config.name)
+        for split in ('train', 'test')}
+    # The source `tfds` takes the names from here: else it would have to read
+    # every record for them.
+    self.info.metadata['names'] = {
+        split: list(pairs) for split, pairs in splits.items()}
+    return {split: self._generate_examples(pairs)
+            for split, pairs in splits.items()}
+
+  def _generate_examples(self, pairs):
+    for name, paths in pairs.items():
+      yield name, {**paths, 'name': name}
+
+
+def prepare(root: str, data_dir: str, *, subset: str) -> str:
+  """Writes gopro_large/`subset` below data_dir; returns its folder.
+
+  Raises:
+    UserError: train or test is missing, empty or incomplete.
+  """
+  for split in ('train', 'test'):  # TFDS would wrap what goes wrong here
+    layouts.gopro(root=root, split=split, subset=subset)
+  builder = GoproLarge(
+      config=subset, data_dir=data_dir, file_format='array_record')
+  builder.download_and_prepare(download_config=tfds.download.DownloadConfig(
+      manual_dir=root))
+  return os.fspath(builder.data_path)
+
+
+def _pairs(root, split, subset):
+  """{name: {'blur': path, 'sharp': path}}, in order."""
+  _, sides = layouts.gopro_files(root, split, subset)
+  names = sorted(set(sides['blur']) | set(sides['sharp']))
+  for name in names:
+    for key, files in sides.items():
+      if name not in files:
+        raise types.UserError(f'{root}: {split}/{name} has no {key} picture.')
+  return {name: {key: os.fspath(files[name]) for key, files in sides.items()}
+          for name in names}

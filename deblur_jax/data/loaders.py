@@ -1,0 +1,220 @@
+"""Batches of crops, read in three ways that give the same bits.
+
+  tf_data   tf.data reads, crops and prefetches; needs TensorFlow
+  threads   the same by threads of our own
+  resident  the whole set lies in accelerator memory as uint8 and is cropped
+            inside the jitted step; batches carry only numbers
+"""
+
+import contextlib
+import functools
+import itertools
+import os
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from deblur_jax import types
+from deblur_jax.data import pool, sampler
+from deblur_jax.data import source as source_lib
+
+
+class Loader(NamedTuple):
+  """A way to the batches of a run.
+
+  batches: first step i -> batches i, i + 1, ...: numpy arrays whose first
+    axis runs over this process' rows only.
+  unpack: pure and jit-able: a (global) batch, with the constants merged in,
+    -> float32 [n, crop, crop, 3] in [0, 1] under the source's keys.
+  constants: arrays to be put on every device once; {} unless resident.
+  """
+
+  batches: Callable[[int], Iterator[types.Batch]]
+  unpack: Callable[[types.Batch], types.Batch]
+  constants: dict[str, np.ndarray]
+
+
+def build(
+    source: source_lib.Source, *, loader: str = 'tf_data', crop: int = 256,
+    batch_size: int = 16, seed: int = 0, process_index: int = 0,
+    process_count: int = 1, **options,
+) -> Loader:
+  """The loader of a source; batch i is a pure function of (seed, i).
+
+  Args:
+    source: what to read.
+    loader: a name in LOADERS.
+    crop: height and width of the crops.
+    batch_size: of all processes together; each reads its share of the rows.
+    seed: of the order and the corners.
+    process_index, process_count: which share.
+    **options: what the chosen loader takes.
+  """
+  make = types.look_up(LOADERS, loader, what='data.loader')
+  plan = sampler.make(
+      size=len(source.names), crop=crop, batch_size=batch_size, seed=seed,
+      process_index=process_index, process_count=process_count)
+  return types.call(make, options, args=(source, plan), where='data')
+
+
+def threads(
+    source, plan, *, workers: int | None = None, prefetch: int = 2,
+) -> Loader:
+  """By `workers` threads (a core each if None), `prefetch` batches ahead."""
+  def read(first):
+    samples = pool.ordered(
+        functools.partial(_sample, source, plan),
+        itertools.count(first * plan.rows),
+        workers=workers, ahead=prefetch * plan.rows)
+    with contextlib.closing(samples):
+      while True:
+        rows = list(itertools.islice(samples, plan.rows))
+        yield {key: np.stack([row[key] for row in rows])
+               for key in source.keys}
+
+  return Loader(_dropped(read), _to_float, {})
+
+
+def tf_data(
+    source, plan, *, workers: int | None = None, prefetch: int = 2,
+) -> Loader:
+  """By tf.data with `workers` parallel reads (a core each if None)."""
+  tf = _tensorflow()
+  workers = workers or pool.cores()
+
+  def read(first):
+    failed = {}
+    data = tf.data.Dataset.range(first * plan.rows, np.iinfo(np.int64).max)
+    data = data.map(
+        _tf_sample(tf, source, plan, failed), num_parallel_calls=workers,
+        deterministic=True)
+    data = data.batch(plan.rows, drop_remainder=True).prefetch(prefetch)
+    options = tf.data.Options()
+    options.threading.private_threadpool_size = workers
+    try:
+      yield from data.with_options(options).as_numpy_iterator()
+    except tf.errors.OpError:
+      if not failed:
+        raise
+      raise failed[min(failed)] from None
+
+  return Loader(_dropped(read), _to_float, {})
+
+
+def resident(
+    source, plan, *, limit_gib: float | None = None,
+    workers: int | None = None,
+) -> Loader:
+  """All pictures in device memory, padded to the largest height and width.
+
+  Args:
+    source: read once, wholly.
+    plan: what the batches are.
+    limit_gib: refuse a set that needs more.
+    workers: threads that read.
+  """
+  sizes = np.array([_size(source, i) for i in range(plan.size)])
+  for name, size in zip(source.names, sizes, strict=True):
+    sampler.check_crop(size, plan.crop, name=name)
+  height, width = sizes.max(axis=0)
+  channels = 3 * len(source.keys)
+  gib = plan.size * height * width * channels / 2 ** 30
+  if limit_gib is not None and gib > limit_gib:
+    raise types.UserError(
+        f'{source.where} needs {gib:.2f} GiB on every device, more than '
+        f'data.limit_gib={limit_gib}; take the loader threads or tf_data.')
+  # Columns and channels are one axis: an axis of 6 alone would be padded to
+  # the width of a vector register on TPUs.
+  pictures = np.zeros((plan.size, height, width * channels), np.uint8)
+  reads = pool.ordered(source.read, range(plan.size), workers=workers, ahead=8)
+  for row, pair in zip(pictures, reads, strict=True):
+    both = np.concatenate([pair[key] for key in source.keys], axis=-1)
+    flat = both.reshape(both.shape[0], -1)
+    row[:flat.shape[0], :flat.shape[1]] = flat
+
+  def batches(first):
+    for count in itertools.count(first):
+      start = plan.position(count * plan.rows)
+      numbers, fractions = sampler.draw(plan, start, plan.rows)
+      yield {'number': numbers.astype(np.int32),
+             'corner': sampler.corner(fractions, sizes[numbers], plan.crop)}
+
+  unpack = functools.partial(_cut_resident, crop=plan.crop, keys=source.keys)
+  return Loader(batches, unpack, {'pictures': pictures})
+
+
+def _dropped(read):
+  return lambda first: pool.closed_when_dropped(read(first))
+
+
+def _sample(source, plan, count) -> dict[str, np.ndarray]:
+  numbers, fractions = sampler.draw(plan, plan.position(count), 1)
+  number = int(numbers[0])
+  return sampler.cut(source.read(number), fractions[0], plan.crop,
+                     name=source.names[number])
+
+
+def _tf_sample(tf, source, plan, failed):
+  """_sample as a function of tensors; what it raises lands in `failed`."""
+  def read(count):
+    try:
+      pictures = _sample(source, plan, int(count))
+    except Exception as error:
+      failed[int(count)] = error
+      raise
+    return [pictures[key] for key in source.keys]
+
+  @tf.autograph.experimental.do_not_convert
+  def sample(count):
+    pictures = tf.numpy_function(read, [count], [tf.uint8] * len(source.keys))
+    shape = (plan.crop, plan.crop, 3)
+    return {key: tf.ensure_shape(picture, shape)
+            for key, picture in zip(source.keys, pictures, strict=True)}
+
+  return sample
+
+
+def _tensorflow():
+  # It only moves bytes here; without this it prints while it is imported.
+  os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '0')
+  try:
+    import tensorflow as tf
+  except ImportError:
+    raise types.UserError(
+        'The loader tf_data needs TensorFlow, which is not installed: set '
+        "data.loader='threads', or pip install tensorflow-cpu.") from None
+  with contextlib.suppress(RuntimeError):  # its devices are already in use
+    tf.config.set_visible_devices([], 'GPU')  # the memory is for JAX
+  return tf
+
+
+def _size(source, number) -> tuple[int, int]:
+  if source.sizes is None:
+    return next(iter(source.read(number).values())).shape[:2]
+  return next(iter(source.sizes(number).values()))
+
+
+def _to_float(batch):
+  # One product, and no division, has the same bits on every kind of device.
+  scale = np.float32(1 / 255)
+  return {key: batch[key].astype(jnp.float32) * scale for key in batch}
+
+
+def _cut_resident(batch, *, crop, keys):
+  channels = 3 * len(keys)
+
+  def one(number, corner):
+    start = (number, corner[0], corner[1] * channels)
+    cut = jax.lax.dynamic_slice(
+        batch['pictures'], start, (1, crop, crop * channels))
+    return cut.reshape(crop, crop, channels)
+
+  crops = jax.vmap(one)(batch['number'], batch['corner'])
+  return _to_float({key: crops[..., 3 * k:3 * k + 3]
+                    for k, key in enumerate(keys)})
+
+
+LOADERS = {'tf_data': tf_data, 'threads': threads, 'resident': resident}

@@ -1,0 +1,209 @@
+"""A set decoded once: one file of raw bytes, and an index.
+
+`pixels.bin` holds the pairs one after another, each uint8 [h, w, 6] (blur,
+then sharp; [h, w, 3] for sets of one picture). `index.json` says where each
+begins, its size and its CRC-32. A crop then costs a page or two of reading in
+place of decoding two PNGs. Writing may be killed at any moment: the index
+names only what is on disk, and the same command goes on after it.
+"""
+
+import errno
+import json
+import os
+import pathlib
+import shutil
+import zlib
+from collections.abc import Callable
+
+import numpy as np
+
+from deblur_jax import types
+from deblur_jax.data import pool
+from deblur_jax.data import source as source_lib
+
+VERSION = 1
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def pictures(*, root: str) -> source_lib.Source:
+  """The source that `write` made: views of a memory map, read as needed."""
+  index = _load(pathlib.Path(root))
+  pairs = index['pairs']
+  if len(pairs) < index['total']:
+    raise types.UserError(
+        f'{root} holds {len(pairs)} of {index["total"]} pairs; run the same '
+        'prepare_data command again to finish it.')
+  keys = tuple(index['keys'])
+  pixels = _map(pathlib.Path(root), pairs, len(keys))
+
+  def read(i):
+    view = pixels[_span(pairs[i], len(keys))].reshape(_shape(pairs[i], keys))
+    return {key: view[..., 3 * k:3 * k + 3] for k, key in enumerate(keys)}
+
+  def sizes(i):
+    return dict.fromkeys(keys, (pairs[i]['height'], pairs[i]['width']))
+
+  return source_lib.Source(
+      [pair['name'] for pair in pairs], read,
+      f'{index["where"]}, prepared in {root}', keys, sizes)
+
+
+def write(
+    source: source_lib.Source, root: str | os.PathLike, *,
+    workers: int | None = None, on_pair: Callable[[int], None] | None = None,
+):
+  """Decodes a source into `root`, after what an earlier call has done there.
+
+  Args:
+    source: what to decode.
+    root: the folder to write; made if it is missing.
+    workers: threads that decode (a core each if None).
+    on_pair: called with the number of finished pairs, at first and as it
+      grows.
+
+  Raises:
+    UserError: another set is there, a picture is broken, or the disk full;
+      what is finished stays.
+  """
+  root = pathlib.Path(root)
+  root.mkdir(parents=True, exist_ok=True)
+  index = _begin(source, root)
+  on_pair = on_pair or (lambda done: None)
+  try:
+    _check_space(source, root, len(index['pairs']))
+    with open(root / 'pixels.bin', 'ab', buffering=0) as file:
+      file.truncate(_end(index['pairs'], len(source.keys)))
+      _append(source, index, file, root, workers, on_pair)
+  except OSError as error:
+    if error.errno not in FULL:
+      raise
+    raise types.UserError(
+        f'No space left for {root / "pixels.bin"}: {len(index["pairs"])} of '
+        f'{index["total"]} pairs are there; make room and run the same command '
+        f'again to go on ({error.strerror}).') from None
+
+
+def check(root: str | os.PathLike, *, workers: int | None = None) -> list[str]:
+  """Names of the pairs whose bytes are not those that were written."""
+  root = pathlib.Path(root)
+  index = _load(root)
+  pairs, keys = index['pairs'], index['keys']
+  pixels = _map(root, pairs, len(keys))
+  sums = pool.ordered(
+      lambda pair: zlib.crc32(pixels[_span(pair, len(keys))]), pairs,
+      workers=workers, ahead=8)
+  return [pair['name'] for pair, crc in zip(pairs, sums, strict=True)
+          if crc != pair['crc32']]
+
+
+def _append(source, index, file, root, workers, on_pair):
+  pairs, keys = index['pairs'], source.keys
+  todo = range(len(pairs), len(source.names))
+  saved = len(pairs)
+  on_pair(saved)
+  reads = pool.ordered(source.read, todo, workers=workers, ahead=8)
+  try:
+    for number, pair in zip(todo, reads, strict=True):
+      both = np.concatenate([pair[key] for key in keys], axis=-1)
+      entry = {
+          'name': source.names[number], 'offset': _end(pairs, len(keys)),
+          'height': both.shape[0], 'width': both.shape[1],
+          'crc32': zlib.crc32(both)}
+      _write(file, both)
+      pairs.append(entry)
+      on_pair(len(pairs))
+      # Rarer as the index grows, so that its rewriting stays cheap.
+      if len(pairs) - saved >= max(8, saved // 50):
+        saved = _save(index, file, root)
+  finally:
+    reads.close()
+    # A pair cut short by a full disk makes room for the index.
+    file.truncate(_end(pairs, len(keys)))
+    _save(index, file, root)
+
+
+def _write(file, array):
+  rest = memoryview(array).cast('B')
+  while rest:
+    rest = rest[file.write(rest):]
+
+
+def _save(index, file, root) -> int:
+  """Index to disk, after the pixels; returns the number of pairs in it."""
+  os.fsync(file.fileno())
+  part = root / 'index.json.part'
+  with open(part, 'w') as out:
+    json.dump(index, out, indent=1)
+    out.flush()
+    os.fsync(out.fileno())
+  os.replace(part, root / 'index.json')
+  return len(index['pairs'])
+
+
+def _begin(source, root):
+  index = {
+      'version': VERSION, 'where': source.where,
+      'options': {k: str(v) for k, v in source.options.items()},
+      'keys': list(source.keys), 'total': len(source.names), 'pairs': []}
+  if not (root / 'index.json').exists():
+    return index
+  old = _load(root)
+  done = [pair['name'] for pair in old['pairs']]
+  same = all(old[key] == index[key] for key in ('options', 'keys', 'total'))
+  if not same or done != source.names[:len(done)]:
+    raise types.UserError(
+        f'{root} holds another set ({old["where"]}); give another folder, or '
+        'delete that one.')
+  return old
+
+
+def _check_space(source, root, done):
+  if source.sizes is None:
+    return
+  needed = sum(
+      3 * height * width for i in range(done, len(source.names))
+      for height, width in source.sizes(i).values())
+  free = shutil.disk_usage(root).free
+  if needed > free:
+    raise types.UserError(
+        f'{root} has {free / 2**30:.1f} GiB free, and {source.where} needs '
+        f'{needed / 2**30:.1f} GiB more.')
+
+
+def _load(root):
+  path = root / 'index.json'
+  try:
+    index = json.loads(path.read_text())
+  except FileNotFoundError:
+    raise types.UserError(
+        f'No prepared set in {root} (no index.json); make one with python -m '
+        'experiments.prepare_data.') from None
+  except ValueError:
+    raise types.UserError(f'{path} is not JSON; prepare it again.') from None
+  if not isinstance(index, dict) or index.get('version') != VERSION:
+    raise types.UserError(
+        f'{path} is not the index of a prepared set of version {VERSION}.')
+  return index
+
+
+def _map(root, pairs, sides):
+  path = root / 'pixels.bin'
+  size = path.stat().st_size if path.exists() else 0
+  if not pairs or size < _end(pairs, sides):
+    raise types.UserError(
+        f'{path} has {size} bytes, not the {_end(pairs, sides)} of its index; '
+        'delete the folder and prepare it again.')
+  return np.memmap(path, np.uint8, 'r')
+
+
+def _shape(pair, keys):
+  return pair['height'], pair['width'], 3 * len(keys)
+
+
+def _span(pair, sides):
+  size = 3 * sides * pair['height'] * pair['width']
+  return slice(pair['offset'], pair['offset'] + size)
+
+
+def _end(pairs, sides):
+  return _span(pairs[-1], sides).stop if pairs else 0

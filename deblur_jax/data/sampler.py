@@ -1,0 +1,103 @@
+"""Which crops are in batch i: a pure function of (seed, i).
+
+Row r of batch i is sample number p = i * batch_size + r. The samples of epoch
+p // N run through a permutation of the N pictures drawn from (seed, epoch);
+the corner of a crop comes from two fractions drawn from (seed, p). So batches
+are the same for every loader and number of processes, and a run resumes at
+any step by that number alone.
+"""
+
+import functools
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from deblur_jax import types
+
+
+class Plan(NamedTuple):
+  """What the batches of a run are; see `make`."""
+
+  size: int           # pictures in the set
+  crop: int
+  batch_size: int     # of all processes together
+  seed: int
+  process_index: int
+  process_count: int
+
+  @property
+  def rows(self) -> int:
+    """Rows of a batch that this process reads."""
+    return self.batch_size // self.process_count
+
+  def position(self, count: int) -> int:
+    """Sample number of this process' count-th row, counted from batch 0."""
+    batch, row = divmod(count, self.rows)
+    return (batch * self.batch_size + self.process_index * self.rows + row)
+
+
+def make(
+    *, size: int, crop: int, batch_size: int, seed: int, process_index: int,
+    process_count: int,
+) -> Plan:
+  """A Plan, or a UserError about numbers that do not fit together."""
+  for name, value in (('crop', crop), ('batch_size', batch_size)):
+    if not isinstance(value, int) or value < 1:
+      raise types.UserError(f'data.{name} must be 1 or more, not {value!r}.')
+  if batch_size % process_count:
+    raise types.UserError(
+        f'The batch size {batch_size} is not divisible by the {process_count} '
+        'processes.')
+  return Plan(size, crop, batch_size, seed, process_index, process_count)
+
+
+def draw(plan: Plan, start: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+  """Samples start, start + 1, ...: (picture numbers [count], fractions
+  [count, 2] in [0, 1) of the way that the crop's corner may go)."""
+  positions = np.arange(start, start + count)
+  epochs, places = np.divmod(positions, plan.size)
+  numbers = np.array([
+      order(plan.seed, int(e), plan.size)[k]
+      for e, k in zip(epochs, places, strict=True)])
+  words = _words(plan.seed, 1, start, 4 * count).reshape(count, 4)[:, :2]
+  return numbers, (words >> np.uint64(11)) * 2.0 ** -53
+
+
+@functools.lru_cache(maxsize=4)
+def order(seed: int, epoch: int, size: int) -> np.ndarray:
+  """The permutation of `size` pictures for one epoch."""
+  return np.argsort(_words(seed, 0, epoch << 64, size), kind='stable')
+
+
+def corner(fractions, sizes, crop: int) -> np.ndarray:
+  """(top, left) int32 [..., 2] of a crop in a picture of (height, width)."""
+  ways = np.asarray(sizes) - crop + 1
+  return np.minimum(np.floor(fractions * ways), ways - 1).astype(np.int32)
+
+
+def cut(
+    pictures: Mapping[str, np.ndarray], fractions, crop: int, *, name: str,
+) -> dict[str, np.ndarray]:
+  """The same crop of each picture [h, w, 3] of a pair, contiguous."""
+  size = next(iter(pictures.values())).shape[:2]
+  check_crop(size, crop, name=name)
+  top, left = corner(fractions, size, crop)
+  return {key: np.ascontiguousarray(p[top:top + crop, left:left + crop])
+          for key, p in pictures.items()}
+
+
+def check_crop(size, crop: int, *, name: str):
+  """UserError where a picture of (height, width) is too small for a crop."""
+  if min(size) < crop:
+    raise types.UserError(
+        f'{name} is {size[1]}x{size[0]}, smaller than data.crop={crop}; '
+        'choose a smaller crop or remove it.')
+
+
+def _words(seed: int, stream: int, counter: int, count: int) -> np.ndarray:
+  # Raw Philox words: numpy promises their values, and not those of
+  # Generator.permutation, for ever.
+  key = (stream << 64) + seed % 2 ** 64
+  bits = np.random.Philox(key=key, counter=counter)
+  return bits.random_raw(count)

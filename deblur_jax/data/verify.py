@@ -1,0 +1,250 @@
+"""What can be wrong with a set of pictures, found before it costs a week.
+
+`quick` is what training does at its start; `full` decodes everything and is
+what `python -m experiments.verify_data` prints. Beside plain faults (missing,
+corrupt, unequal, too small) three things are told from the pixels:
+
+  swapped    the 'blur' picture is the sharper one: by the energy of the
+             Laplacian after a light smoothing, without the borders, which
+             synthetic blur often leaves dark
+  identical  blur and sharp are the same picture
+  subset     linear averages keep a region's mean; averages at gamma 2.2,
+             (mean s^2.2)^(1/2.2), raise it by (2.2 - 1) / 2 = 0.6 times the
+             lost variance over the mean (second-order expansion)
+"""
+
+import math
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import numpy as np
+
+from deblur_jax import types
+from deblur_jax.data import pool
+from deblur_jax.data import source as source_lib
+from deblur_jax.data.source import Problem
+
+PSNR = (15.0, 45.0)         # what a blurred picture usually has
+BLOCK = 32                  # pixels a side of a region, for the subset
+ENOUGH = 300                # regions, below which nothing is said of it
+SLOPES = {'blur': (-math.inf, 0.4), 'blur_gamma': (0.25, math.inf)}
+
+
+class Look(NamedTuple):
+  """What was seen of one pair."""
+
+  problems: list[Problem]
+  psnr: float | None        # of blur against sharp, None without both
+  lost: np.ndarray          # [regions] lost variance over mean, 0-255 scale
+  raised: np.ndarray        # [regions] by how much the mean is higher
+
+
+class Report(NamedTuple):
+  """All that is wrong, and what was measured."""
+
+  where: str
+  pairs: int
+  problems: list[Problem]
+  psnr: tuple[float, float, float] | None    # lowest, median, highest
+  slope: float | None                        # 0 linear, 0.6 gamma 2.2
+  regions: int                               # that the slope rests on
+
+
+def full(
+    source: source_lib.Source, *, problems: Iterable[Problem] = (),
+    crop: int | None = None, workers: int | None = None,
+    on_pair: Callable[[int], None] | None = None,
+) -> Report:
+  """Reads every picture of a source and lists what is wrong.
+
+  Args:
+    source: what to read.
+    problems: those that are already known, from opening it.
+    crop: pictures smaller than this are listed.
+    workers: threads that decode (a core each if None).
+    on_pair: called with the number of pairs looked at.
+  """
+  looks = []
+  numbers = range(len(source.names))
+  for look in pool.ordered(
+      lambda i: _look(source, i, crop), numbers, workers=workers, ahead=8):
+    looks.append(look)
+    if on_pair:
+      on_pair(len(looks))
+  problems = [*problems, *(p for look in looks for p in look.problems)]
+  slope, regions = _slope(looks)
+  problems += _judge_subset(source, slope, regions)
+  psnrs = sorted(k.psnr for k in looks if k.psnr is not None)
+  return Report(
+      source.where, len(source.names), problems,
+      (psnrs[0], psnrs[len(psnrs) // 2], psnrs[-1]) if psnrs else None,
+      slope, regions)
+
+
+def quick(source: source_lib.Source, *, crop: int | None, pairs: int = 8):
+  """Reads all headers and some pairs, evenly spaced.
+
+  Raises:
+    UserError: a picture is broken, unequal to its partner or smaller than the
+      crop; or most of those read are swapped or identical, or of another
+      subset than declared. It names the command that lists everything.
+  """
+  problems = [p for i in range(len(source.names))
+              for p in _look_at_headers(source, i, crop)]
+  if problems:
+    raise source_lib.BadPairs(problems, source)
+  count = min(pairs, len(source.names))
+  some = np.linspace(0, len(source.names) - 1, count).round().astype(int)
+  looks = [_look(source, int(i), crop) for i in some]
+  _refuse(source, looks)
+
+
+def _refuse(source, looks):
+  problems = [p for look in looks for p in look.problems]
+  plain = [p for p in problems if p.kind in ('corrupt', 'size', 'small')]
+  if plain:
+    raise source_lib.BadPairs(plain, source)
+  for kind in ('swapped', 'identical'):
+    these = [p for p in problems if p.kind == kind]
+    if len(these) > len(looks) / 2:
+      raise source_lib.BadPairs(these, source)
+  subset = _judge_subset(source, *_slope(looks))
+  if subset:
+    raise source_lib.BadPairs(subset, source)
+
+
+def _look(source, i, crop) -> Look:
+  """Reads pair i; what goes wrong becomes its problem."""
+  nothing = np.zeros(0)
+  pictures = {}
+  problems = (_look_at_headers(source, i, crop)
+              or _guarded(source, i, lambda: pictures.update(source.read(i))))
+  if not problems and source.sizes is None:
+    sizes = {key: p.shape[:2] for key, p in pictures.items()}
+    problems = _check_sizes(source.names[i], sizes, crop)
+  if problems or len(pictures) < 2:
+    return Look(problems, None, nothing, nothing)
+  psnr = _psnr(pictures)
+  problems = _judge_pair(source.names[i], pictures, psnr)
+  if any(p.kind != 'psnr' for p in problems):
+    return Look(problems, psnr, nothing, nothing)
+  return Look(problems, psnr, *_regions(**pictures))
+
+
+def _look_at_headers(source, i, crop) -> list[Problem]:
+  if source.sizes is None:
+    return []
+  return _guarded(source, i, lambda: _check_sizes(
+      source.names[i], source.sizes(i), crop))
+
+
+def _guarded(source, i, fn) -> list[Problem]:
+  try:
+    return fn() or []
+  except types.UserError as error:
+    return [Problem('corrupt', source.names[i], str(error))]
+
+
+def _check_sizes(name, sizes, crop) -> list[Problem]:
+  if len(set(sizes.values())) > 1:
+    each = ', '.join(f'{key} {w}x{h}' for key, (h, w) in sizes.items())
+    return [Problem('size', name, f'the pictures differ in size: {each}')]
+  height, width = next(iter(sizes.values()))
+  if crop and min(height, width) < crop:
+    return [Problem('small', name, f'{width}x{height} is below crop {crop}')]
+  return []
+
+
+def _judge_pair(name, pictures, psnr) -> list[Problem]:
+  if math.isinf(psnr):
+    return [Problem('identical', name, 'blur and sharp are the same picture')]
+  problems = []
+  if not PSNR[0] <= psnr <= PSNR[1]:
+    problems.append(Problem(
+        'psnr', name, f'blur has {psnr:.1f} dB against sharp, outside '
+        f'{PSNR[0]:.0f}-{PSNR[1]:.0f}; are they one scene?'))
+  ratio = _sharper(**pictures)
+  if ratio > 1.1:
+    problems.append(Problem(
+        'swapped', name, f'looks swapped: blur has {ratio:.2f} times the '
+        'detail of sharp'))
+  return problems
+
+
+def _psnr(pictures) -> float:
+  difference = pictures['blur'].astype(np.float32) - pictures['sharp']
+  error = float(np.mean(difference * difference))
+  return 10 * math.log10(255 ** 2 / error) if error else math.inf
+
+
+def _sharper(*, blur, sharp) -> float:
+  """Detail of blur over that of sharp; 0 where both are nearly flat."""
+  trimmed = [_trim(_luma(picture)) for picture in (blur, sharp)]
+  if max(picture.std() for picture in trimmed) < 4:  # noise would decide
+    return 0.0
+  top, bottom = (_detail(picture) for picture in trimmed)
+  return top / max(bottom, 1e-6)
+
+
+def _luma(picture):
+  return picture.astype(np.float32) @ np.float32([0.299, 0.587, 0.114])
+
+
+def _trim(luma):
+  height, width = luma.shape
+  return luma[height // 16:height - height // 16,
+              width // 16:width - width // 16]
+
+
+def _detail(luma) -> float:
+  """Mean square of the 4-neighbour Laplacian after a [1, 2, 1] / 4 filter."""
+  for _ in range(2):
+    luma = (luma[:-2] + 2 * luma[1:-1] + luma[2:]).T / 4
+  laplacian = (4 * luma[1:-1, 1:-1] - luma[2:, 1:-1] - luma[:-2, 1:-1]
+               - luma[1:-1, 2:] - luma[1:-1, :-2])
+  return float(np.mean(laplacian * laplacian)) if laplacian.size else 0.0
+
+
+def _regions(*, blur, sharp):
+  """(lost, raised) of the regions that lost detail and are not clipped.
+
+  Green alone: the expansion holds for a channel, not for a mixture of them.
+  """
+  blur, sharp = _blocks(blur[..., 1]), _blocks(sharp[..., 1])
+  mean = sharp.mean(axis=1)
+  lost = (sharp.var(axis=1) - blur.var(axis=1)) / np.maximum(mean, 1)
+  good = (sharp.max(axis=1, initial=0) < 250) & (mean > 20) & (lost > 1)
+  return lost[good], (blur.mean(axis=1) - mean)[good]
+
+
+def _blocks(channel):
+  rows, columns = channel.shape[0] // BLOCK, channel.shape[1] // BLOCK
+  channel = channel[:rows * BLOCK, :columns * BLOCK].astype(np.float32)
+  return channel.reshape(rows, BLOCK, columns, BLOCK).swapaxes(1, 2).reshape(
+      rows * columns, BLOCK * BLOCK)
+
+
+def _slope(looks) -> tuple[float | None, int]:
+  """(robust slope of raised over lost, number of regions)."""
+  lost = np.concatenate([np.zeros(0), *(look.lost for look in looks)])
+  raised = np.concatenate([np.zeros(0), *(look.raised for look in looks)])
+  if lost.size < ENOUGH:
+    return None, lost.size
+  slopes = raised / lost
+  rank = np.argsort(slopes)
+  weight = np.cumsum(lost[rank])   # the median, weighted by the lost variance
+  return float(slopes[rank][np.searchsorted(weight, weight[-1] / 2)]), lost.size
+
+
+def _judge_subset(source, slope, regions) -> list[Problem]:
+  declared = source.options.get('subset')
+  if slope is None or declared not in SLOPES:
+    return []
+  low, high = SLOPES[declared]
+  if low <= slope <= high:
+    return []
+  other = next(name for name in SLOPES if name != declared)
+  return [Problem(
+      'subset', '', f'declared as {declared!r}, but it looks like {other!r}: '
+      f'the slope of brightness over lost variance is {slope:.2f} in {regions} '
+      'regions (0 for linear averages, 0.6 at gamma 2.2)')]

@@ -1,0 +1,80 @@
+"""Colour: HSV, saturation, luma. RGB [..., 3] in [0, 1], any leading shape.
+
+Gradients are finite everywhere, for grays and black too, where hue and
+saturation have no meaning.
+"""
+
+import jax.numpy as jnp
+
+from deblur_jax import types
+
+
+def rgb_to_hsv(image):
+  """Hue, saturation and value, each in [0, 1]; the hue of a gray is 0."""
+  _check_rgb(image)
+  red, green, blue = image[..., 0], image[..., 1], image[..., 2]
+  value, chroma, saturation = _value_chroma_saturation(image)
+  safe = jnp.where(chroma > 0, chroma, 1)
+  sixths = jnp.where(
+      value == red, (green - blue) / safe,
+      jnp.where(value == green, 2 + (blue - red) / safe,
+                4 + (red - green) / safe))
+  hue = jnp.where(chroma > 0, jnp.mod(sixths / 6, 1), 0)
+  return jnp.stack([hue, saturation, value], axis=-1)
+
+
+def hsv_to_rgb(image):
+  """The inverse of `rgb_to_hsv`: channel n of (5, 3, 1) is
+
+    V - V S max(0, min(k, 4 - k, 1)),   k = (n + 6 H) mod 6.
+  """
+  _check_rgb(image)
+  hue, saturation, value = image[..., 0], image[..., 1], image[..., 2]
+
+  def channel(n):
+    k = jnp.mod(n + 6 * hue, 6)
+    return value - value * saturation * jnp.clip(jnp.minimum(k, 4 - k), 0, 1)
+
+  return jnp.stack([channel(n) for n in (5, 3, 1)], axis=-1)
+
+
+def saturate(image, factor):
+  """Multiplies the saturation S of HSV, up to S = 1; hue and value stay.
+
+  At constant H and V every channel is  V - S * (something of H and V), so it
+  goes to  V - (V - channel) * S' / S  and HSV itself is never computed.
+
+  Args:
+    image: [..., 3].
+    factor: >= 0, a scalar.
+  """
+  _check_rgb(image)
+  value, _, saturation = _value_chroma_saturation(image)
+  # S' / S = min(factor, 1 / S); of a gray the ratio does not matter.
+  safe = jnp.where(saturation > 0, saturation, 1)
+  ratio = jnp.minimum(factor, 1 / safe)[..., None]
+  value = value[..., None]
+  return value - (value - image) * ratio
+
+
+def luma(image):
+  """Y' of ITU-R BT.601, 0.299 R + 0.587 G + 0.114 B, [..., 1] in [0, 1].
+
+  The full range: black is 0 and white 1, not 16 and 235 of 255.
+  """
+  _check_rgb(image)
+  return (0.299 * image[..., 0:1] + 0.587 * image[..., 1:2]
+          + 0.114 * image[..., 2:3])
+
+
+def _value_chroma_saturation(image):
+  value = image.max(axis=-1)
+  chroma = value - image.min(axis=-1)
+  return value, chroma, chroma / jnp.where(value > 0, value, 1)
+
+
+def _check_rgb(image):
+  if image.shape[-1] != 3:
+    raise types.UserError(
+        f'Expected RGB in the last axis, got an array of shape {image.shape}; '
+        'repeat a gray picture three times.')

@@ -1,0 +1,338 @@
+r"""Trains, evaluates and compares many settings of one config.
+
+  python -m experiments.ablate --name=k_scales --workdir=runs/k_scales
+  python -m experiments.ablate --config=configs/multiscale_gopro.py \
+      --set nets.net.scales=1,2,3 --set seed=0,1,2 --workdir=runs/k_seeds
+
+Each setting has a folder of its own under --workdir. The same command again
+skips what is finished and goes on with the rest. --dry_run prints the command
+of each run, a line each, for a scheduler; --only=I does the I-th (from 0).
+
+Exit codes: 0 all done, 1 a run failed (the report says which), 2 one line says
+what is wrong, 128 + N stopped by signal N.
+"""
+
+import ast
+import concurrent.futures
+import itertools
+import json
+import pathlib
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from absl import flags
+from ml_collections import config_flags
+
+from deblur_jax import report, types, workdir
+from deblur_jax.report import runs as runs_lib
+from experiments import common, paper_numbers
+
+
+class Grid(NamedTuple):
+  """A named ablation: all combinations of the values of some config keys."""
+
+  config: str
+  set: Mapping[str, Sequence[Any]]
+  paper: Mapping[str, Any] | None = None
+
+
+class Job(NamedTuple):
+  """One run of a grid."""
+
+  name: str                    # of its folder
+  folder: pathlib.Path
+  settings: dict[str, Any]     # dotted key -> value
+  config: dict[str, Any]       # resolved
+  commands: list[list[str]]    # train, evaluate
+
+
+class Stop:
+  """Takes SIGINT and SIGTERM and hands them on to the runs.
+
+  As SIGTERM in both cases, which makes a run save before it leaves; a second
+  Ctrl-C ends it at once.
+  """
+
+  def __init__(self):
+    self.signal = 0
+    self._children = set()
+    self._lock = threading.RLock()   # the handler may interrupt its holder
+    for number in (signal.SIGINT, signal.SIGTERM):
+      signal.signal(number, self._take)
+
+  def start(self, command: Sequence[str], **options) -> subprocess.Popen | None:
+    """Starts a child which gets no signals but ours; None after a signal."""
+    with self._lock:
+      if self.signal:
+        return None
+      child = subprocess.Popen(command, start_new_session=True, **options)
+      self._children.add(child)
+    return child
+
+  def ended(self, child: subprocess.Popen) -> None:
+    """Forgets a child."""
+    with self._lock:
+      self._children.discard(child)
+
+  def _take(self, number, _):
+    with self._lock:
+      at_once = self.signal and number == signal.SIGINT
+      self.signal = number
+      for child in self._children:
+        child.send_signal(signal.SIGKILL if at_once else signal.SIGTERM)
+
+
+def choose(
+    name: str | None, config: str | None, sets: Sequence[str]) -> Grid:
+  """The grid that the flags describe.
+
+  Raises:
+    UserError: an unknown name, neither name nor config, or a bad --set.
+  """
+  if name is None and config is None:
+    raise types.UserError(
+        f'Give --name, one of {", ".join(GRIDS)}, or --config and --set.')
+  grid = Grid(config, {}) if name is None else types.look_up(
+      GRIDS, name, what='grid')
+  values = dict(grid.set)
+  for text in sets:
+    key, equals, listed = text.partition('=')
+    if not equals or not listed:
+      raise types.UserError(
+          f'--set takes KEY=VALUE,VALUE,..., got {text!r}.')
+    values[key] = parse_values(listed)
+  return grid._replace(config=config or grid.config, set=values)
+
+
+def parse_values(text: str) -> list[Any]:
+  """'1,2' -> [1, 2]; '(1,2),(3,)' -> [(1, 2), (3,)]; 'l1,mse' -> strings."""
+  values, depth, start = [], 0, 0
+  for end, letter in enumerate(text + ','):
+    depth += (letter in '([{') - (letter in ')]}')
+    if letter == ',' and depth <= 0:
+      values.append(_literal(text[start:end].strip()))
+      start = end + 1
+  return values
+
+
+def expand(grid: Grid, folder: pathlib.Path) -> list[Job]:
+  """All runs of a grid; the last key changes quickest.
+
+  Every config is resolved just as `experiments.train` will do it.
+
+  Raises:
+    UserError: an unknown key, a value of a wrong type, equal runs.
+  """
+  base = resolve(grid.config, {})
+  known = [*workdir.flatten(base), *_inner(base)]
+  for key in grid.set:
+    if key not in known:
+      raise types.UserError(
+          f'{grid.config} has no key {key}.{types.suggest(key, known)}')
+  jobs = []
+  for values in itertools.product(*grid.set.values()):
+    settings = dict(zip(grid.set, values, strict=True))
+    name = _folder_name(settings)
+    if any(job.name == name for job in jobs):
+      raise types.UserError(f'The setting {name} comes twice.')
+    flags_ = [f'--config={grid.config}', f'--workdir={folder / name}',
+              *_overrides(settings)]
+    jobs.append(Job(
+        name, folder / name, settings, resolve(grid.config, settings),
+        [[sys.executable, '-m', f'experiments.{program}', *flags_]
+         for program in ('train', 'evaluate')]))
+  return jobs
+
+
+def resolve(path: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+  """The config of a file with some keys changed, as plain dicts.
+
+  Raises:
+    UserError: no such file, an unknown key, a value of a wrong type.
+  """
+  argv = ['ablate', f'--config={path}', *_overrides(settings)]
+  values = flags.FlagValues()
+  config = config_flags.DEFINE_config_file(
+      'config', lock_config=True, flag_values=values, sys_argv=argv)
+  try:
+    values(argv)
+    return json.loads(json.dumps(config.value.to_dict()))
+  except (flags.Error, AttributeError, KeyError, TypeError, ValueError,
+          OSError, SyntaxError) as error:
+    reason = str(error).strip().splitlines() or [type(error).__name__]
+    raise types.UserError(f'{path}: {reason[-1].strip()}') from error
+
+
+def select(jobs: list[Job], only: int | None) -> list[Job]:
+  """All, or that one by its number."""
+  if only is None:
+    return jobs
+  if not 0 <= only < len(jobs):
+    raise types.UserError(f'--only must be 0 to {len(jobs) - 1}, got {only}.')
+  return [jobs[only]]
+
+
+def is_finished(job: Job) -> bool:
+  """Whether just this config was trained to the end and evaluated there."""
+  run = runs_lib.read_run(job.folder)
+  return runs_lib.is_finished(run) and not workdir.differences(
+      run.config, job.config)
+
+
+def execute(
+    jobs: Sequence[Job], stop: Stop, *, at_once: int = 1) -> list[Job]:
+  """Does all runs that are not finished; returns those that failed.
+
+  A run's output goes to log.txt in its folder, and to stdout where one runs at
+  a time.
+  """
+  def do(job):
+    return _execute_one(job, stop, loud=at_once == 1)
+
+  with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
+    return [job for job, fine in zip(jobs, pool.map(do, jobs), strict=True)
+            if not fine]
+
+
+def _execute_one(job, stop, *, loud):
+  if stop.signal:
+    return True
+  if is_finished(job):
+    print(f'{job.name}: finished before, skipped', flush=True)
+    return True
+  _make(job.folder)
+  failed = job.folder / runs_lib.FAILED
+  failed.unlink(missing_ok=True)
+  began = time.monotonic()
+  for command in job.commands:
+    print(f'{job.name}: {command[2].removeprefix("experiments.")}', flush=True)
+    code, last = _run(command, job.folder / 'log.txt', stop, loud=loud)
+    if stop.signal:
+      return True
+    if code:
+      reason = f'{command[2]} ended with code {code}: {last}'
+      workdir.write_json(failed, {'reason': reason, 'command': command})
+      print(f'{job.name}: failed: {reason}', flush=True)
+      return False
+  print(f'{job.name}: done in {time.monotonic() - began:.0f} s', flush=True)
+  return True
+
+
+def _run(command, log, stop, *, loud):
+  """Runs a command; its exit code and the last line that it said."""
+  with log.open('ab') as file:
+    file.write(f'$ {shlex.join(command)}\n'.encode())
+    file.flush()
+    child = stop.start(command, stdin=subprocess.DEVNULL,
+                       stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    if child is None:
+      return 0, ''
+    tail = b''
+    # Whatever is there, not whole lines: a progress bar is one long line.
+    while chunk := child.stdout.read1():
+      tail = (tail + chunk)[-2000:]
+      file.write(chunk)
+      file.flush()
+      if loud:
+        sys.stdout.buffer.write(chunk)
+        sys.stdout.buffer.flush()
+    code = child.wait()
+  stop.ended(child)
+  said = tail.decode(errors='replace').replace('\r', '\n').split('\n')
+  return code, next((line for line in reversed(said) if line.strip()), '')
+
+
+def _make(folder):
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise types.UserError(f'Cannot make {folder}: {error.strerror}.') from error
+
+
+def _literal(text):
+  try:
+    return ast.literal_eval(text)
+  except (SyntaxError, ValueError):
+    return text
+
+
+def _overrides(settings):
+  return [f'--config.{key}={value}' for key, value in settings.items()]
+
+
+def _inner(config, prefix=''):
+  """Dotted keys of the dicts in a config."""
+  for key, value in config.items():
+    if isinstance(value, Mapping):
+      yield prefix + key
+      yield from _inner(value, f'{prefix}{key}.')
+
+
+def _folder_name(settings):
+  """'scales=1,seed=0', of letters that every file system and shell takes."""
+  name = runs_lib.label(settings) or 'run'
+  return ''.join(letter if letter.isalnum() or letter in '._=,+-' else '_'
+                 for letter in name)
+
+
+def define_flags() -> None:
+  """Only for the program: others import GRIDS and the functions from here."""
+  flags.DEFINE_string('name', None, 'A row of GRIDS in this file.')
+  flags.DEFINE_string(
+      'config', None, "Config file, FILE or FILE:ARG, instead of the grid's.")
+  flags.DEFINE_multi_string(
+      'set', [], 'KEY=VALUE,VALUE,...; may be given again for other keys.')
+  flags.DEFINE_string('workdir', None, 'Folder of all the runs.', required=True)
+  flags.DEFINE_bool('dry_run', False, 'Only print the commands.')
+  flags.DEFINE_integer('only', None, 'Do only the run of this number, from 0.')
+  flags.DEFINE_integer('jobs', 1, 'How many runs at a time.', lower_bound=1)
+
+
+def main(argv):
+  del argv
+  options = flags.FLAGS
+  folder = common.workdir()
+  grid = choose(options.name, options.config, options.set)
+  jobs = expand(grid, folder)
+  chosen = select(jobs, options.only)
+  if options.dry_run:
+    for job in chosen:
+      print(' && '.join(map(shlex.join, job.commands)))
+    return 0
+  _make(folder)
+  runs_lib.write_plan(
+      folder, name=options.name or folder.name, config=grid.config,
+      runs={job.name: job.settings for job in jobs}, paper=grid.paper)
+  stop = Stop()
+  failed = execute(chosen, stop, at_once=options.jobs)
+  print(f'\n{report.describe(report.write(folder))}', flush=True)
+  if stop.signal:
+    print('Stopped; the same command goes on.', file=sys.stderr)
+    return 128 + stop.signal
+  return 1 if failed else 0
+
+
+_GOPRO = 'configs/multiscale_gopro.py'
+GRIDS = {
+    'k_scales': Grid(
+        _GOPRO, {'nets.net.scales': (1, 2, 3)},
+        paper=paper_numbers.NAH_K_SCALES),
+    'loss': Grid(
+        _GOPRO, {'method.loss': ('l1', 'mse', 'charbonnier', 'psnr',
+                                 'l1 + 0.1*fft_l1')}),
+    'residual': Grid(_GOPRO, {'nets.net.residual': (False, True)}),
+    'width': Grid(_GOPRO, {'nets.net.features': (16, 32, 64)}),
+    'kernel_size': Grid(_GOPRO, {'nets.net.kernel_size': (3, 5)}),
+    'crop': Grid(_GOPRO, {'data.loader.crop': (128, 256)}),
+}
+
+
+if __name__ == '__main__':
+  define_flags()
+  common.run(main)

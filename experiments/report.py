@@ -1,0 +1,28 @@
+r"""Compares the runs in a folder again, whoever made them.
+
+  python -m experiments.report --workdir=runs/k_scales [--rows=nets.net.scales]
+
+Writes report.md, report.tex, report.csv, curves.png and sheet.png there.
+"""
+
+from absl import flags
+
+from deblur_jax import report
+from experiments import common
+
+flags.DEFINE_string('workdir', None, 'Folder of the runs.', required=True)
+_ROWS = flags.DEFINE_list(
+    'rows', None, 'The config keys that make a row; by default all that '
+    'differ. Seeds are averaged.')
+_PICTURES = flags.DEFINE_integer('pictures', 4, 'Test pictures on the sheet.')
+
+
+def main(argv):
+  del argv
+  written = report.write(
+      common.workdir(), keys=_ROWS.value, pictures=_PICTURES.value)
+  print(report.describe(written))
+
+
+if __name__ == '__main__':
+  common.run(main)

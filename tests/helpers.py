@@ -1,0 +1,35 @@
+"""A config small enough to be trained in a test, through the real parts."""
+
+import importlib.util
+import pathlib
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+CONFIGS = sorted(
+    path.stem for path in (ROOT / 'configs').glob('*.py')
+    if path.stem not in ('__init__', 'common'))
+
+
+def get_config(name, arg='debug'):
+  """configs/NAME.py:ARG, as the programs load it."""
+  path = ROOT / 'configs' / f'{name}.py'
+  spec = importlib.util.spec_from_file_location(name, path)
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  return module.get_config(arg)
+
+
+def tiny(**overrides):
+  """multiscale_gopro:debug as plain dicts; overrides as 'a.b.c': value."""
+  config = get_config('multiscale_gopro')
+  config.nets.net.dtype = 'float32'
+  config.nets.net.scales, config.nets.net.depth = 2, 8
+  config.data.loader.crop = 16
+  config.validate = dict(pictures=1, crop=32)
+  config = config.to_dict()
+  for path, value in overrides.items():
+    *folders, key = path.split('.')
+    leaf = config
+    for folder in folders:
+      leaf = leaf[folder]
+    leaf[key] = value
+  return config

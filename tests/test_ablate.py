@@ -1,0 +1,264 @@
+"""The runner of ablations: what it would run, skips, survives and refuses."""
+
+import json
+import os
+import pathlib
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+import run_folders
+
+from deblur_jax import types, workdir
+from deblur_jax.report import runs
+from experiments import ablate
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+CONFIG = '''
+import ml_collections
+
+def get_config(arg=None):
+  config = ml_collections.ConfigDict()
+  config.seed = 0
+  config.total_steps = 2 if arg == 'debug' else 40
+  config.log_every = 10
+  config.nets = dict(net=dict(name='multiscale', scales=3))
+  config.optim = dict(net=dict(lr=1e-4))
+  config.data = dict(test=dict(name='builtin', split='test'))
+  config.sizes = (1, 2)
+  return config
+'''
+
+
+@pytest.fixture
+def config(tmp_path):
+  path = tmp_path / 'config.py'
+  path.write_text(CONFIG)
+  return str(path)
+
+
+@pytest.fixture
+def stop():
+  previous = {number: signal.getsignal(number)
+              for number in (signal.SIGINT, signal.SIGTERM)}
+  yield ablate.Stop()
+  for number, handler in previous.items():
+    signal.signal(number, handler)
+
+
+def _expand(config, folder, *sets):
+  return ablate.expand(ablate.choose(None, config, sets), folder)
+
+
+def _job(folder, *scripts):
+  """A run of small Python programs instead of training and evaluation."""
+  return ablate.Job(folder.name, folder, {}, {}, [
+      [sys.executable, '-c', script] for script in scripts])
+
+
+@pytest.mark.parametrize(('text', 'values'), [
+    ('1,2,3', [1, 2, 3]),
+    ('1e-4', [1e-4]),
+    ('True,False', [True, False]),
+    ('l1,mse', ['l1', 'mse']),
+    ('l1 + 0.1*fft_l1, psnr', ['l1 + 0.1*fft_l1', 'psnr']),
+    ('(1, 2),(3,)', [(1, 2), (3,)]),
+    ("{'l1': 1.0, 'mse': 2},{'mse': 1}", [{'l1': 1.0, 'mse': 2}, {'mse': 1}]),
+])
+def test_values_of_a_flag(text, values):
+  assert ablate.parse_values(text) == values
+
+
+def test_grid_is_the_product_last_key_quickest(config, tmp_path):
+  jobs = _expand(config, tmp_path, 'nets.net.scales=1,2', 'seed=0,1')
+  assert [job.name for job in jobs] == [
+      'scales=1,seed=0', 'scales=1,seed=1', 'scales=2,seed=0',
+      'scales=2,seed=1']
+  assert [job.config['nets']['net']['scales'] for job in jobs] == [1, 1, 2, 2]
+  assert jobs[3].config['seed'] == 1
+  assert jobs[3].folder == tmp_path / 'scales=2,seed=1'
+
+
+def test_commands_resolve_to_the_config_of_the_job(config, tmp_path):
+  for job in _expand(config, tmp_path, 'optim.net.lr=1e-3,1', 'sizes=(3, 4)'):
+    train, evaluate = job.commands
+    assert train[:3] == [sys.executable, '-m', 'experiments.train']
+    assert evaluate[2] == 'experiments.evaluate' and evaluate[3:] == train[3:]
+    assert f'--workdir={job.folder}' in train
+    assert job.config['sizes'] == [3, 4]
+    assert isinstance(job.config['optim']['net']['lr'], float)
+
+
+def test_flags_add_to_a_named_grid(config, tmp_path):
+  grid = ablate.choose('k_scales', config, ['nets.net.scales=3', 'seed=0,1'])
+  assert grid.config == config and grid.paper
+  assert dict(grid.set) == {'nets.net.scales': [3], 'seed': [0, 1]}
+  one = ablate.expand(
+      ablate.choose('k_scales', f'{config}:debug', []), tmp_path)
+  assert [job.config['total_steps'] for job in one] == [2, 2, 2]
+
+
+@pytest.mark.parametrize('name', ablate.GRIDS)
+def test_named_grids_fit_their_configs(name, tmp_path, monkeypatch):
+  monkeypatch.chdir(ROOT)
+  jobs = ablate.expand(ablate.choose(name, None, []), tmp_path)
+  assert len(jobs) > 1
+
+
+def test_folder_names_suit_every_file_system(config, tmp_path):
+  jobs = _expand(config, tmp_path, 'data.test.name=a/b c,d',
+                 "nets.net={'scales': 1}")
+  assert [job.name for job in jobs] == [
+      'name=a_b_c,net=scales_1', 'name=d,net=scales_1']
+
+
+@pytest.mark.parametrize(('sets', 'message'), [
+    (['nets.net.scale=1'], r"has no key nets\.net\.scale\. Did you mean 'nets"),
+    (['seed=a'], r'seed=a: invalid literal'),
+    (['seed=0,0'], 'seed=0 comes twice'),
+    (['seed'], r"KEY=VALUE,VALUE,..., got 'seed'"),
+    (['seed='], 'KEY=VALUE'),
+])
+def test_mistakes_are_found_before_anything_starts(
+    config, tmp_path, sets, message):
+  with pytest.raises(types.UserError, match=message) as error:
+    _expand(config, tmp_path / 'runs', *sets)
+  assert '\n' not in str(error.value)
+  assert not (tmp_path / 'runs').exists()
+
+
+def test_one_of_the_list(config, tmp_path):
+  jobs = _expand(config, tmp_path, 'seed=0,1,2')
+  assert ablate.select(jobs, None) == jobs
+  assert ablate.select(jobs, 2) == jobs[2:]
+  with pytest.raises(types.UserError, match='must be 0 to 2, got 3'):
+    ablate.select(jobs, 3)
+
+
+def test_unknown_grids_and_configs(tmp_path):
+  with pytest.raises(types.UserError, match="Did you mean 'k_scales'"):
+    ablate.choose('k_scale', None, [])
+  with pytest.raises(types.UserError, match='Give --name, one of k_scales'):
+    ablate.choose(None, None, ['seed=1'])
+  with pytest.raises(types.UserError, match=r'nothing\.py'):
+    _expand(str(tmp_path / 'nothing.py'), tmp_path)
+  broken = tmp_path / 'broken.py'
+  broken.write_text('def get_config():\n  return 1 +\n')
+  with pytest.raises(types.UserError, match=r'broken\.py'):
+    _expand(str(broken), tmp_path)
+
+
+def test_only_a_whole_run_of_this_config_is_skipped(config, tmp_path, stop):
+  path = tmp_path / 'config.py'
+  path.write_text(CONFIG.replace('  config.sizes = (1, 2)\n', ''))
+  job, = _expand(config, tmp_path, 'nets.net.scales=2')
+  assert not ablate.is_finished(job)
+  settings = job.config
+  run_folders.train(job.folder, settings)
+  assert not ablate.is_finished(job)
+  run_folders.evaluated(job.folder, settings, strength=1, step=20)
+  assert not ablate.is_finished(job)
+  run_folders.evaluated(job.folder, settings, strength=1)
+  assert ablate.is_finished(job)
+  assert ablate.execute([job], stop) == []
+  assert not (job.folder / 'log.txt').exists()
+  assert ablate.is_finished(job._replace(config=settings | {'log_every': 3}))
+  assert not ablate.is_finished(job._replace(config=settings | {'seed': 3}))
+
+
+def test_a_failure_is_kept_and_does_not_stop_the_others(tmp_path, stop, capfd):
+  bad = _job(tmp_path / 'bad', 'import sys; print("so far"); '
+             'sys.exit("error: no such data")', 'print("never")')
+  good = _job(tmp_path / 'good', 'print("one")', 'print("two")')
+  assert ablate.execute([bad, good], stop) == [bad]
+  failure = runs.read_run(bad.folder).failure
+  assert 'code 1: error: no such data' in failure
+  assert runs.state(runs.read_run(bad.folder)) == f'failed: {failure}'
+  log = (good.folder / 'log.txt').read_text().splitlines()
+  assert [line for line in log if not line.startswith('$')] == ['one', 'two']
+  assert (bad.folder / 'log.txt').read_text().count('$ ') == 1
+  assert 'so far' in capfd.readouterr().out
+
+  mended = bad._replace(commands=good.commands)
+  assert ablate.execute([mended], stop) == []
+  assert runs.read_run(bad.folder).failure == ''
+
+
+def test_several_at_once(tmp_path, stop, capfd):
+  wait = ('import pathlib, sys, time\npathlib.Path({0!r}).touch()\n'
+          'while not pathlib.Path({1!r}).exists(): time.sleep(0.02)')
+  a, b = str(tmp_path / 'a.here'), str(tmp_path / 'b.here')
+  jobs = [_job(tmp_path / 'a', wait.format(a, b)),
+          _job(tmp_path / 'b', wait.format(b, a))]
+  assert ablate.execute(jobs, stop, at_once=2) == []  # each waits for the other
+  assert 'done' in capfd.readouterr().out
+
+
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_lets_the_run_save_and_starts_no_other(
+    tmp_path, stop, number):
+  ready = tmp_path / 'ready'
+  script = f'''
+import pathlib, signal, sys, time
+def leave(*_):
+  pathlib.Path({str(tmp_path / "saved")!r}).touch()
+  sys.exit(143)
+signal.signal(signal.SIGTERM, leave)
+pathlib.Path({str(ready)!r}).touch()
+time.sleep(60)
+'''
+  jobs = [_job(tmp_path / name, script, 'print("evaluated")')
+          for name in ('a', 'b')]
+
+  def interrupt():
+    while not ready.exists():
+      time.sleep(0.02)
+    os.kill(os.getpid(), number)
+
+  threading.Thread(target=interrupt).start()
+  assert ablate.execute(jobs, stop) == []
+  assert stop.signal == number and (tmp_path / 'saved').exists()
+  assert (tmp_path / 'a' / 'log.txt').read_text().count('$ ') == 1
+  assert not (tmp_path / 'b' / 'log.txt').exists()
+  assert not (tmp_path / 'a' / runs.FAILED).exists()
+
+
+def _program(*flags):
+  return subprocess.run(
+      [sys.executable, '-m', 'experiments.ablate', *flags], cwd=ROOT,
+      capture_output=True, text=True)
+
+
+def test_dry_run_prints_a_command_a_line_and_makes_nothing(config, tmp_path):
+  folder = tmp_path / 'my runs'
+  done = _program(f'--config={config}', '--set', 'nets.net.scales=1,2',
+                  f'--workdir={folder}', '--dry_run')
+  assert done.returncode == 0, done.stderr
+  lines = done.stdout.splitlines()
+  assert len(lines) == 2 and not folder.exists()
+  train, evaluate = (shlex.split(part) for part in lines[1].split(' && '))
+  assert f'--workdir={folder}/scales=2' in train
+  assert '--config.nets.net.scales=2' in evaluate
+
+
+def test_the_program_skips_reports_and_tells_of_failure(config, tmp_path):
+  """One setting is finished, the other has a config that training refuses."""
+  folder = tmp_path / 'runs'
+  flags = [f'--config={config}', '--set', 'nets.net.scales=1,2',
+           f'--workdir={folder}']
+  for job in _expand(config, folder, 'nets.net.scales=1'):
+    run_folders.train(job.folder, job.config)
+    run_folders.evaluated(job.folder, job.config, strength=1)
+  done = _program(*flags)
+  assert done.returncode == 1, done.stderr
+  assert 'scales=1: finished before, skipped' in done.stdout
+  assert '| scales=1 |' in done.stdout and 'sheet.png' in done.stdout
+  plan = json.loads((folder / runs.PLAN).read_text())
+  assert [run['name'] for run in plan['runs']] == ['scales=1', 'scales=2']
+  assert 'scales=2`: failed: experiments.train ended with code 2: error: ' in (
+      folder / 'report.md').read_text()
+  assert workdir.read_json(folder / 'scales=2' / runs.FAILED)['command']

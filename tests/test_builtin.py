@@ -1,0 +1,94 @@
+"""The built-in pictures: really there, really blurred, never shared."""
+
+import importlib.resources
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from deblur_jax import types
+from deblur_jax.data import builtin
+
+SIZES = {'train': (36, 256, 256, 3), 'test': (9, 256, 320, 3)}
+
+
+def load(split):
+  source = builtin.pictures(split=split)
+  pairs = [source.read(i) for i in range(len(source.names))]
+  return source, {
+      name: np.stack([pair[name] for pair in pairs])
+      for name in ('blur', 'sharp')}
+
+
+def psnr(pairs):
+  error = pairs['blur'].astype(float) - pairs['sharp'].astype(float)
+  return 10 * np.log10(255**2 / (error ** 2).mean((1, 2, 3)))
+
+
+@pytest.mark.parametrize('split', SIZES)
+def test_pairs(split):
+  source, pairs = load(split)
+  assert len(set(source.names)) == len(source.names)
+  assert split in source.where
+  for images in pairs.values():
+    assert images.dtype == np.uint8 and images.shape == SIZES[split]
+  input_psnr = psnr(pairs)
+  assert 24 < input_psnr.mean() < 27
+  assert input_psnr.min() > 19 and input_psnr.max() < 33
+
+
+def test_golden():
+  source, pairs = load('test')
+  assert source.names[::4] == ['coffee_0', 'rocket_1', 'hopper_2']
+  np.testing.assert_allclose(psnr(pairs), GOLDEN, atol=0.1)
+
+
+GOLDEN = [28.4, 21.5, 23.8, 31.1, 26.2, 27.9, 22.3, 22.3, 23.8]
+
+
+def test_sharp_is_the_photograph_itself():
+  photo = builtin.SPLITS['test'].photos[2]
+  file = importlib.resources.files(photo.package).joinpath(photo.file)
+  with file.open('rb') as stream, Image.open(stream) as image:
+    pixels = np.asarray(image.convert('RGB'))
+  top, left = np.add(photo.corners[1], 20)
+  _, pairs = load('test')
+  np.testing.assert_array_equal(
+      pairs['sharp'][7], pixels[top:top + 256, left:left + 320])
+
+
+def test_train_and_test_share_no_photograph():
+  train, test = (
+      {photo.file for photo in builtin.SPLITS[split].photos}
+      for split in ('train', 'test'))
+  assert train and test and not train & test
+  # A stereo pair would be two files of one scene.
+  assert not any('motorcycle' in file for file in train | test)
+
+
+def test_pairs_are_made_once_and_cannot_be_changed():
+  first, second = (builtin.pictures(split='test').read(0) for _ in range(2))
+  assert np.shares_memory(first['blur'], second['blur'])
+  with pytest.raises(ValueError, match='read-only'):
+    first['blur'][0, 0, 0] = 1
+
+
+@pytest.mark.parametrize('options, message', [
+    (dict(split='tests'), "split of the built-in.*'tests'.*mean 'test'"),
+    (dict(shifts=3), 'data.blur.shifts.*mean .shift.'),
+    (dict(frames=2), 'frames must be odd'),
+])
+def test_mistakes_are_named(options, message):
+  with pytest.raises(types.UserError, match=message):
+    builtin.pictures(**options)
+
+
+@pytest.mark.parametrize('photo, message', [
+    (builtin.Photo('gone', 'skimage', 'data/gone.png', ((0, 0),)),
+     'gone is not where skimage keeps it.*reinstall'),
+    (builtin.Photo('small', 'skimage', 'data/coffee.png', ((0, 500),)),
+     r'small has \(400, 600\) pixels, too few for 256x256 at \(0, 500\)'),
+])
+def test_a_changed_package_is_named(photo, message):
+  with pytest.raises(types.UserError, match=message):
+    list(builtin._crops(photo, 256, 256))

@@ -1,0 +1,76 @@
+"""Checkpoints: what is saved comes back, and what cannot is said in a line."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from deblur_jax import checkpoint, parallel, types
+
+
+def state(value, width=3):
+  return types.TrainState(
+      step=jnp.asarray(value, jnp.int32),
+      params={'net': {'kernel': jnp.full((2, width), value, jnp.float32)}},
+      opt_state={'net': {'mu': jnp.zeros((2, width))}}, extra={})
+
+
+def put(tree):
+  return parallel.put(jax.tree.map(np.asarray, tree),
+                      parallel.replicated(parallel.data_mesh()))
+
+
+@pytest.fixture
+def checkpoints(tmp_path):
+  opened = checkpoint.Checkpoints(tmp_path / 'checkpoints')
+  yield opened
+  opened.close()
+
+
+def test_round_trip(checkpoints):
+  checkpoints.save(1, put(state(1)), {'psnr': 20.0})
+  checkpoints.wait()
+  restored = checkpoints.restore(put(state(0)))
+  assert isinstance(restored, types.TrainState)
+  jax.tree.map(np.testing.assert_array_equal, restored, state(1))
+
+
+def test_newest_and_best_stay(checkpoints):
+  for step, score in enumerate([30.0, 33.0, 32.0, 29.0, 28.0], start=1):
+    checkpoints.save(step, put(state(step)), {'psnr': score})
+  checkpoints.wait()
+  assert checkpoints.latest_step() == 5
+  assert checkpoints.best_step() == 2
+  assert int(checkpoints.restore(put(state(0)), 2).step) == 2
+
+
+def test_another_network_is_refused(checkpoints):
+  checkpoints.save(1, put(state(1)), {'psnr': 1.0})
+  checkpoints.wait()
+  with pytest.raises(
+      types.UserError,
+      match=r'another network: params/net/kernel \(2, 3\) in the checkpoint, '
+            r'\(2, 4\) here'):
+    checkpoints.restore(put(state(0, width=4)))
+
+
+def test_missing_ones_are_errors(checkpoints, tmp_path):
+  with pytest.raises(types.UserError, match='No complete checkpoint in'):
+    checkpoints.restore(put(state(0)))
+  with pytest.raises(types.UserError, match='No complete checkpoint of step 7'):
+    checkpoints.restore(put(state(0)), 7)
+  with pytest.raises(types.UserError, match='No checkpoint in .*train there'):
+    checkpoint.Checkpoints(tmp_path / 'none' / 'checkpoints', read_only=True)
+  assert not (tmp_path / 'none').exists()
+
+
+def test_damaged_checkpoint_is_named(checkpoints, tmp_path):
+  checkpoints.save(1, put(state(1)), {'psnr': 1.0})
+  checkpoints.save(2, put(state(2)), {'psnr': 0.0})
+  checkpoints.wait()
+  for path in (tmp_path / 'checkpoints' / '2' / 'state').rglob('*'):
+    if path.is_file() and path.parent.name == 'd':
+      path.write_bytes(path.read_bytes()[:10])
+  with pytest.raises(types.UserError, match='checkpoints/2 is damaged'):
+    checkpoints.restore(put(state(0)))
+  assert int(checkpoints.restore(put(state(0)), 1).step) == 1

@@ -1,0 +1,82 @@
+"""Every config: two steps of its debug form, restored and evaluated."""
+
+import pathlib
+import subprocess
+import sys
+
+import helpers
+import numpy as np
+import pytest
+
+from deblur_jax import evaluate, models, train, workdir
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+
+@pytest.mark.parametrize('name', helpers.CONFIGS)
+def test_debug_run(name, tmp_path):
+  config = helpers.get_config(name).to_dict()
+  assert train.run(config, tmp_path) == train.Result(2, True)
+  result = evaluate.run(config, tmp_path, limit=3, pictures=1)
+  assert len(result['rows']) == 3
+  for title in ('input', 'mean'):
+    assert np.isfinite(list(result[title].values())).all()
+  assert workdir.read_json(tmp_path / 'eval.json') == result
+  assert len(list((tmp_path / 'eval_pictures').iterdir())) == 3
+
+
+@pytest.mark.parametrize('name', helpers.CONFIGS)
+def test_full_form_builds(name):
+  config = helpers.get_config(name, None).to_dict()
+  train.check(config)
+  for kwargs in config['nets'].values():
+    models.build(**kwargs)
+
+
+@pytest.mark.parametrize('name', helpers.CONFIGS)
+def test_docstring_has_its_command(name):
+  text = (ROOT / 'configs' / f'{name}.py').read_text()
+  assert f'--config=configs/{name}.py' in text.split('"""')[1]
+
+
+def test_root_and_subset_are_one_value():
+  config = helpers.get_config('multiscale_gopro', None)
+  with config.unlocked():
+    config.data.train.root = 'elsewhere'
+    config.data.test.subset = 'blur'
+  assert config.data.test.root == 'elsewhere'
+  assert config.data.train.subset == 'blur'
+
+
+def program(name, *flags):
+  """Runs `python -m experiments.NAME` as a user does."""
+  return subprocess.run(
+      [sys.executable, '-m', f'experiments.{name}', *flags], cwd=ROOT,
+      capture_output=True, text=True)
+
+
+@pytest.mark.parametrize('flags, message', [
+    (['--config=configs/multiscale_gopro.py:debug', '--config.modle=2'],
+     'Did you mean'),
+    (['--config=configs/multiscale_gopro.py:debg'], "argument 'debg'"),
+    (['--config=configs/nothing.py'], 'configs/nothing.py'),
+    (['--config=configs/multiscale_gopro.py:debug',
+      '--config.nets.net.scales=two'], 'two'),
+    (['--config=configs/multiscale_gopro.py:debug',
+      '--config.nets.net.scales=0'], 'scales must be at least 1, got 0'),
+    (['--config=configs/multiscale_gopro.py', '--config.data.train.root=none'],
+     'none'),
+])
+def test_mistakes_are_one_line_and_exit_code_2(flags, message, tmp_path):
+  done = program('train', f'--workdir={tmp_path}/run', *flags)
+  assert done.returncode == 2
+  *_, line = done.stderr.strip().splitlines()
+  assert line.startswith('error: ') and message in line
+  assert 'Traceback' not in done.stderr
+  assert not (tmp_path / 'run').exists()
+
+
+def test_evaluate_needs_a_run(tmp_path):
+  done = program('evaluate', f'--workdir={tmp_path}')
+  assert done.returncode == 2
+  assert f'No config.json in {tmp_path}' in done.stderr

@@ -1,0 +1,102 @@
+"""The same run on 1, 2 and 8 devices, and on two processes.
+
+Whole processes, because the number of devices is fixed when jax starts.
+"""
+
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from deblur_jax import workdir
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+STEPS = 8
+
+
+def start(folder, *flags, devices=1):
+  environment = os.environ | {
+      'JAX_PLATFORMS': 'cpu', 'JAX_NUM_CPU_DEVICES': str(devices),
+      'JAX_DISABLE_MOST_OPTIMIZATIONS': '1'}
+  options = {
+      'total_steps': STEPS, 'log_every': 1, 'save_every': STEPS,
+      'batch_size': 8, 'nets.net.dtype': 'float32', 'nets.net.depth': 12,
+      'data.loader.loader': 'threads'}
+  return subprocess.Popen(
+      [sys.executable, '-m', 'experiments.train', f'--workdir={folder}',
+       '--config=configs/multiscale_gopro.py:debug',
+       *(f'--config.{key}={value}' for key, value in options.items()), *flags],
+      cwd=ROOT, env=environment, stdout=subprocess.PIPE,
+      stderr=subprocess.STDOUT, text=True)
+
+
+def finish(process, code=0):
+  output, _ = process.communicate(timeout=240)
+  assert process.returncode == code, output
+  return output
+
+
+def losses(folder):
+  return [line['loss'] for line in workdir.read_metrics(folder)]
+
+
+def free_port():
+  with socket.socket() as listener:
+    listener.bind(('localhost', 0))
+    return listener.getsockname()[1]
+
+
+@pytest.fixture(scope='module')
+def one_device(tmp_path_factory):
+  folder = tmp_path_factory.mktemp('one')
+  finish(start(folder))
+  return losses(folder)
+
+
+@pytest.mark.parametrize('devices', [2, 8])
+def test_devices_agree(one_device, devices, tmp_path):
+  finish(start(tmp_path, devices=devices))
+  assert len(one_device) == STEPS
+  np.testing.assert_allclose(losses(tmp_path), one_device, rtol=2e-6)
+
+
+def test_two_processes_agree(one_device, tmp_path):
+  port = free_port()
+  both = [start(tmp_path, f'--coordinator=localhost:{port}',
+                '--num_processes=2', f'--process_id={index}', devices=2)
+          for index in range(2)]
+  for process in both:
+    finish(process)
+  np.testing.assert_allclose(losses(tmp_path), one_device, rtol=2e-6)
+
+
+def test_half_given_addresses_are_refused(tmp_path):
+  process = start(tmp_path, '--coordinator=localhost:1')
+  assert 'Several processes need all of' in finish(process, code=2)
+
+
+def test_killed_while_saving(tmp_path):
+  """kill -9 at a save loses the unsaved steps at most."""
+  folder = tmp_path / 'run'
+  flags = ['--config.total_steps=400', '--config.save_every=1']
+  process = start(folder, *flags)
+  checkpoints = folder / 'checkpoints'
+  while process.poll() is None:
+    if checkpoints.is_dir() and any(
+        'tmp' in path.name for path in checkpoints.iterdir()
+        if len(workdir.read_metrics(folder)) > 3):
+      process.send_signal(signal.SIGKILL)
+      break
+  process.communicate()
+  before = losses(folder)
+  assert 3 < len(before) < 400
+  finish(start(folder, '--config.total_steps=400', '--config.save_every=400'))
+  after = losses(folder)
+  assert len(after) == 400
+  # At most one save was under way and one more in the queue.
+  assert after[:len(before) - 2] == before[:len(before) - 2]

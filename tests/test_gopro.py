@@ -1,0 +1,63 @@
+"""The TFDS builder passes TFDS' own test, and its data are the folders'."""
+
+import pathlib
+import tempfile
+
+import numpy as np
+import pytest
+import sample_pictures as pictures
+import tensorflow_datasets as tfds
+
+from deblur_jax import data, types
+from deblur_jax.data import gopro
+
+
+class GoproLargeTest(tfds.testing.DatasetBuilderTestCase):
+  """Both configs on a small sample."""
+
+  DATASET_CLASS = gopro.GoproLarge
+  SPLITS = {'train': 5, 'test': 2}
+
+  @classmethod
+  def setUpClass(cls):
+    folder = tempfile.TemporaryDirectory()
+    cls.addClassCleanup(folder.cleanup)
+    cls.EXAMPLE_DIR = folder.name
+    root = pathlib.Path(folder.name)
+    pictures.gopro(root, subsets=('blur',))
+    for path in root.glob('*/*/blur/*.png'):  # a subset with its own pixels
+      pictures.save(path.parents[1] / 'blur_gamma' / path.name,
+                    pictures.smooth(9)['blur'] + 1)
+    super().setUpClass()
+
+
+def test_source_reads_what_was_prepared(tmp_path):
+  root = pictures.gopro(tmp_path / 'in')
+  gopro.prepare(str(root), str(tmp_path / 'out'), subset='blur')
+  for split in ('train', 'test'):
+    folder = data.open_source(
+        name='gopro', root=root, split=split, subset='blur')
+    stored = data.open_source(
+        name='tfds', dataset='gopro_large/blur', split=split,
+        data_dir=tmp_path / 'out')
+    assert stored.names == folder.names
+    for i in range(len(folder.names)):
+      for key, picture in folder.read(i).items():
+        np.testing.assert_array_equal(stored.read(i)[key], picture)
+
+
+def test_messages(tmp_path):
+  def opening(match, **kwargs):
+    with pytest.raises(types.UserError, match=match):
+      data.open_source(name='tfds', **{
+          'dataset': 'gopro_large/blur', 'data_dir': tmp_path / 'out',
+          **kwargs})
+
+  opening('No TFDS data set gopro_large/blur in .*prepare_data --tfds')
+  root = pictures.gopro(tmp_path / 'in', counts=[('train', 1)])
+  with pytest.raises(types.UserError, match="No folder 'test' in"):
+    gopro.prepare(str(root), str(tmp_path / 'out'), subset='blur')
+  pictures.gopro(root, counts=[('test', 1)])
+  gopro.prepare(str(root), str(tmp_path / 'out'), subset='blur')
+  opening("Unknown split 'val'; known: test, train", split='val')
+  opening("Unknown feature 'blurry'", blur='blurry')

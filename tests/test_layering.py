@@ -1,0 +1,120 @@
+"""Imports point down, heavy libraries stay in their place, files stay short."""
+
+import ast
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / 'deblur_jax'
+LEVELS = {
+    'types': 0,
+    'ops': 1, 'blur': 1,
+    'losses': 2, 'metrics': 2, 'models': 2, 'data': 2, 'optim': 2,
+    'parallel': 2, 'checkpoint': 2, 'workdir': 2,
+    'methods': 3,
+    'loop': 4,
+    'restore': 5,
+    'evaluate': 6,
+    'train': 7, 'report': 7, 'figures': 7,
+}
+# A library and the parts that may import it.
+ONLY_IN = {
+    'tensorflow': {'data'},
+    'tensorflow_datasets': {'data'},
+    'orbax': {'checkpoint'},
+    'clu': {'train'},
+    'ml_collections': set(),
+    'absl': set(),
+    'matplotlib': {'report', 'figures'},
+}
+FILES = sorted(PACKAGE.rglob('*.py'))
+
+
+def part(path):
+  """'deblur_jax/ops/conv.py' -> 'ops'."""
+  first = path.relative_to(PACKAGE).parts[0]
+  return first.removesuffix('.py')
+
+
+def imports(path):
+  """(module, whether it is imported when the file is) for each import."""
+  tree = ast.parse(path.read_text())
+  top = {id(node) for node in tree.body}
+  for node in ast.walk(tree):
+    if isinstance(node, ast.Import):
+      names = [alias.name for alias in node.names]
+    elif isinstance(node, ast.ImportFrom):
+      names = [f'{node.module}.{alias.name}' for alias in node.names]
+    else:
+      continue
+    for name in names:
+      yield name, id(node) in top
+
+
+def violations(path):
+  here = part(path)
+  for name, _ in imports(path):
+    root, *rest = name.split('.')
+    if root in ('configs', 'experiments', 'tests'):
+      yield f'{here} may not import {root}'
+    if root in ONLY_IN and here not in ONLY_IN[root]:
+      yield f'{here} may not import {root}'
+    if root == 'deblur_jax' and rest and here != '__init__':
+      there = rest[0]
+      if there != here and LEVELS[there] >= LEVELS[here]:
+        # Within a level all are strangers, except that blur stands on ops.
+        if (here, there) not in {('blur', 'ops'), ('figures', 'report'),
+                                 ('report', 'figures')}:
+          yield f'{here} may not import {there}'
+
+
+@pytest.mark.parametrize(
+    'path', FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_down(path):
+  assert not list(violations(path))
+
+
+@pytest.mark.parametrize(
+    'path', FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_file_has_a_docstring_and_is_short(path):
+  text = path.read_text()
+  assert ast.get_docstring(ast.parse(text))
+  assert len(text.splitlines()) <= 420
+
+
+def test_every_part_has_a_level():
+  assert {part(path) for path in FILES} - {'__init__'} <= LEVELS.keys()
+
+
+def test_flags_are_defined_in_experiments_only():
+  for path in FILES:
+    assert 'DEFINE_' not in path.read_text(), path
+
+
+def test_jit_stands_in_the_loop_only():
+  for path in FILES:
+    if part(path) != 'loop':
+      assert 'jax.jit(' not in path.read_text(), path
+
+
+def test_a_wrong_import_is_found(tmp_path, monkeypatch):
+  monkeypatch.setattr(sys.modules[__name__], 'PACKAGE', tmp_path)
+  wrong = tmp_path / 'losses.py'
+  wrong.write_text('from deblur_jax import loop\nimport clu.metrics\n')
+  assert list(violations(wrong)) == [
+      'losses may not import loop', 'losses may not import clu']
+
+
+def test_the_package_is_light():
+  code = ('import sys, deblur_jax; '
+          'assert not {"jax", "tensorflow", "flax"} & set(sys.modules)')
+  subprocess.run([sys.executable, '-c', code], check=True, cwd=ROOT)
+
+
+def test_training_parts_do_not_load_tensorflow():
+  code = ('import sys, deblur_jax.train; '
+          'assert not {"tensorflow", "tensorflow_datasets"} & set(sys.modules)')
+  subprocess.run([sys.executable, '-c', code], check=True, cwd=ROOT)

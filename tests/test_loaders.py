@@ -1,0 +1,200 @@
+"""Batch i is a function of (seed, i): for every loader, share and start."""
+
+import itertools
+import os
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+import sample_pictures as pictures
+
+from deblur_jax import data, types
+from deblur_jax.data import pool, sampler, source
+
+SIZES = ((40, 56), (32, 32), (48, 40))
+
+
+def make_source(count=7):
+  """Pictures of three sizes, made from their numbers."""
+  pairs = [pictures.smooth(i, *SIZES[i % 3]) for i in range(count)]
+  return source.Source([f'p{i}' for i in range(count)], pairs.__getitem__,
+                       'a test set')
+
+
+def crops(loader, *, start=0, count=3):
+  """Batches as the training step sees them."""
+  unpack = jax.jit(loader.unpack)
+  return [jax.device_get(unpack({**batch, **loader.constants}))
+          for batch in itertools.islice(loader.batches(start), count)]
+
+
+def assert_equal(first, second):
+  """The same batches, bit for bit."""
+  for a, b in zip(first, second, strict=True):
+    assert a.keys() == b.keys()
+    for key in a:
+      np.testing.assert_array_equal(a[key], b[key])
+
+
+def build(loader, **kwargs):
+  """A small loader."""
+  return data.build(make_source(), loader=loader, crop=16, batch_size=6,
+                    seed=3, **kwargs)
+
+
+@pytest.fixture(scope='module')
+def expected():
+  """Five batches cut with plain indexing."""
+  pictures_of, batches = make_source(), []
+  plan = sampler.make(size=7, crop=16, batch_size=6, seed=3, process_index=0,
+                      process_count=1)
+  for i in range(5):
+    numbers, fractions = sampler.draw(plan, 6 * i, 6)
+    rows = {'blur': [], 'sharp': []}
+    for number, fraction in zip(numbers, fractions, strict=True):
+      for key, picture in pictures_of.read(number).items():
+        y, x = (fraction * (np.array(picture.shape[:2]) - 15)).astype(int)
+        rows[key].append(picture[y:y + 16, x:x + 16]
+                         * np.float32(1 / 255))
+    batches.append({key: np.stack(value) for key, value in rows.items()})
+  return batches
+
+
+@pytest.mark.parametrize('loader', data.LOADERS)
+def test_batches(loader, expected):
+  assert_equal(crops(build(loader), count=5), expected)
+
+
+@pytest.mark.parametrize('loader', data.LOADERS)
+def test_start_is_resume(loader, expected):
+  assert_equal(crops(build(loader), start=3, count=2), expected[3:])
+
+
+@pytest.mark.parametrize('loader', data.LOADERS)
+def test_processes_share_a_batch(loader, expected):
+  shares = [crops(build(loader, process_index=k, process_count=2))
+            for k in range(2)]
+  joined = [{key: np.concatenate([a[key], b[key]]) for key in a}
+            for a, b in zip(*shares, strict=True)]
+  assert_equal(joined, expected[:3])
+
+
+@pytest.mark.parametrize('loader', data.LOADERS)
+def test_sharp_pictures_only(loader):
+  one = make_source()
+  one = one._replace(keys=('sharp',),
+                     read=lambda i: {'sharp': make_source().read(i)['sharp']})
+  batch, = crops(data.build(one, loader=loader, crop=16, batch_size=2), count=1)
+  assert list(batch) == ['sharp'] and batch['sharp'].shape == (2, 16, 16, 3)
+
+
+@pytest.mark.parametrize('loader', ['threads', 'tf_data'])
+def test_real_pictures(loader, real_data):
+  gopro = data.open_source(
+      name='gopro', root=real_data / 'gopro', split='test', subset='blur')
+  a, b = (crops(data.build(gopro, loader=name, crop=96, batch_size=4), count=1)
+          for name in (loader, 'resident'))
+  assert_equal(a, b)
+
+
+def test_an_epoch_holds_each_picture_once():
+  plan = sampler.make(size=7, crop=16, batch_size=6, seed=3, process_index=0,
+                      process_count=1)
+  numbers, fractions = sampler.draw(plan, 0, 70)
+  assert (np.sort(numbers.reshape(10, 7), axis=1) == np.arange(7)).all()
+  assert len({tuple(row) for row in numbers.reshape(10, 7)}) > 5
+  assert len(np.unique(fractions)) == 140
+  assert 0 <= fractions.min() < 0.1 and 0.9 < fractions.max() < 1
+
+
+def test_draws_do_not_change():
+  # A golden value: another one would silently change what a seed means.
+  plan = sampler.make(size=7, crop=16, batch_size=6, seed=3, process_index=0,
+                      process_count=1)
+  numbers, fractions = sampler.draw(plan, 5, 4)
+  later = sampler.draw(plan, 6, 3)
+  np.testing.assert_array_equal(later[0], numbers[1:])
+  np.testing.assert_array_equal(later[1], fractions[1:])
+  assert numbers.tolist() == [3, 0, 0, 4]
+  np.testing.assert_allclose(
+      fractions[0], [0.99819776, 0.26267878], atol=1e-8)
+
+
+def test_corners_reach_both_ends():
+  ends = sampler.corner(np.array([[0.0, 1 - 2 ** -53]]), [[20, 19]], 16)
+  assert ends.tolist() == [[0, 3]]
+  assert sampler.corner(np.array([1 - 2 ** -53] * 2), [16, 16], 16).max() == 0
+
+
+@pytest.mark.parametrize('loader', ['threads', 'tf_data'])
+def test_a_broken_file_is_one_line(loader, tmp_path):
+  gopro = data.open_source(
+      name='gopro', root=pictures.gopro(tmp_path), subset='blur')
+  broken = tmp_path / 'train/GOPR0372_07_00/sharp/000049.png'
+  broken.write_bytes(broken.read_bytes()[:-99])
+  batches = data.build(gopro, loader=loader, crop=16, batch_size=1).batches(0)
+  with pytest.raises(types.UserError, match=r'^Cannot read .*000049\.png'):
+    list(itertools.islice(batches, 5))
+
+
+def test_a_small_picture_is_one_line():
+  for loader in data.LOADERS:
+    with pytest.raises(types.UserError, match='p1 is 32x32, smaller than data'):
+      crops(data.build(make_source(), loader=loader, crop=36, batch_size=7),
+            count=2)
+
+
+@pytest.mark.parametrize(('kwargs', 'message'), [
+    (dict(loader='tfdata'), 'Did you mean .tf_data.'),
+    (dict(batch_size=5, process_count=2), '5 is not divisible by the 2 proc'),
+    (dict(crop=None), 'data.crop must be 1 or more, not None'),
+    (dict(batch_size=0), 'data.batch_size must be 1 or more, not 0'),
+    (dict(loader='threads', prefetsh=2), 'Did you mean .prefetch.'),
+    (dict(loader='resident', limit_gib=1e-6), r'needs 0\.00 GiB .*limit_gib'),
+])
+def test_messages(kwargs, message):
+  with pytest.raises(types.UserError, match=message):
+    data.build(make_source(), **{'crop': 16, 'batch_size': 6, **kwargs})
+
+
+def test_without_tensorflow(monkeypatch):
+  monkeypatch.setitem(sys.modules, 'tensorflow', None)  # as if not installed
+  with pytest.raises(types.UserError, match="data.loader='threads'"):
+    build('tf_data')
+  assert crops(build('threads'), count=1)
+
+
+def test_look_ahead_is_bounded_and_ends_with_the_iterator():
+  begun = []
+  items = pool.ordered(
+      lambda i: begun.append(i) or i, itertools.count(), workers=2, ahead=4)
+  assert list(itertools.islice(items, 3)) == [0, 1, 2]
+  time.sleep(0.05)
+  assert len(begun) <= 7
+  items.close()
+  count = len(begun)
+  time.sleep(0.05)
+  assert len(begun) == count
+
+
+def test_python_ends_amid_an_epoch(tmp_path):
+  # Readers still busy when Python ends have hung, or printed tracebacks.
+  pictures.gopro(tmp_path)
+  code = f'''
+import sys
+from deblur_jax import data
+assert not {{'tensorflow', 'tensorflow_datasets'}} & set(sys.modules)
+gopro = data.open_source(name='gopro', root={str(tmp_path)!r}, subset='blur')
+readers = [data.build(gopro, loader=name, crop=8, batch_size=4).batches(0)
+           for name in ('threads', 'tf_data')]
+for reader in readers:
+  next(reader)
+'''
+  done = subprocess.run(
+      [sys.executable, '-c', code], timeout=120, capture_output=True, text=True,
+      env={**os.environ, 'JAX_PLATFORMS': 'cpu'})
+  assert done.returncode == 0, done.stderr
+  assert 'Traceback' not in done.stderr

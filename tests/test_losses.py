@@ -1,0 +1,88 @@
+"""Losses: zero at equality, known values, finite gradients, clear errors."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from deblur_jax import losses, types
+
+
+@pytest.fixture
+def images():
+  random = np.random.default_rng(0)
+  return [jnp.asarray(random.random((2, 8, 6, 3)), jnp.float32)
+          for _ in range(2)]
+
+
+AT_EQUALITY = {'charbonnier': 1e-3, 'psnr': -80.0}
+# Of a constant difference of 0.1: |d|, d^2, sqrt(d^2 + 1e-6), 20 log10 d; the
+# spectrum has 0.1 * h * w at frequency 0, whose mean over h * w and {Re, Im}
+# is 0.05.
+OF_A_TENTH = {'l1': 0.1, 'mse': 0.01, 'charbonnier': 0.10000500,
+              'psnr': -20.0, 'fft_l1': 0.05}
+
+
+@pytest.mark.parametrize('name', losses.PIXEL)
+def test_lowest_at_equality(name, images):
+  same = losses.PIXEL[name](images[0], images[0])
+  np.testing.assert_allclose(same, AT_EQUALITY.get(name, 0.0), rtol=1e-5)
+  assert losses.PIXEL[name](*images) > same
+
+
+@pytest.mark.parametrize('name', losses.PIXEL)
+def test_value_of_a_constant_difference(name, images):
+  value = losses.PIXEL[name](images[0] + 0.1, images[0])
+  np.testing.assert_allclose(value, OF_A_TENTH[name], rtol=1e-4)
+
+
+@pytest.mark.parametrize('name', losses.PIXEL)
+def test_gradient_is_finite_even_at_equality(name, images):
+  for other in images:
+    gradient = jax.grad(losses.PIXEL[name])(images[0], other)
+    assert jnp.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize('name', losses.PIXEL)
+def test_shapes_must_agree(name, images):
+  with pytest.raises(ValueError, match=r'\(2, 8, 6, 3\) and \(1, 8, 6, 3\)'):
+    losses.PIXEL[name](images[0], images[1][:1])
+
+
+@pytest.mark.parametrize('name', losses.PIXEL)
+def test_float32_for_half_precision(name, images):
+  half = [image.astype(jnp.bfloat16) for image in images]
+  assert losses.PIXEL[name](*half).dtype == jnp.float32
+
+
+def test_psnr_is_the_mean_over_images(images):
+  values = [losses.psnr(a[None], b[None])
+            for a, b in zip(*images, strict=True)]
+  np.testing.assert_allclose(losses.psnr(*images), np.mean(values), rtol=1e-6)
+
+
+def test_content_is_equation_4(images):
+  restored = [images[0], images[0][:, ::2, ::2], images[0][:, ::4, ::4]]
+  sharp = [images[1], images[1][:, ::2, ::2], images[1][:, ::4, ::4]]
+  expected = sum(np.mean((np.asarray(a) - np.asarray(b))**2)
+                 for a, b in zip(restored, sharp, strict=True)) / (2 * 3)
+  value = losses.content('mse', over_scales='half_mean')(restored, sharp)
+  np.testing.assert_allclose(value, expected, rtol=1e-6)
+
+
+def test_content_adds_weighted_terms(images):
+  restored, sharp = [images[0]], [images[1]]
+  value = losses.content('2*l1 + 0.1 * fft_l1')(restored, sharp)
+  expected = 2 * losses.l1(*images) + 0.1 * losses.fft_l1(*images)
+  np.testing.assert_allclose(value, expected, rtol=1e-6)
+
+
+def test_content_explains_mistakes(images):
+  with pytest.raises(types.UserError, match="Unknown loss 'l2'; known: .* l1,"):
+    losses.content('l2')
+  with pytest.raises(types.UserError, match="'x\\*l1' is not of the form"):
+    losses.content('x*l1')
+  with pytest.raises(types.UserError, match='half_mean, sum'):
+    losses.content('l1', over_scales='mean')
+  with pytest.raises(ValueError, match='as many scales, got 1 and 2'):
+    losses.content('l1')(images[:1], images)

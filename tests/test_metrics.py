@@ -1,0 +1,184 @@
+"""Metrics against independent float64 implementations, on real pictures."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import skimage
+from PIL import Image
+from scipy import ndimage
+
+from deblur_jax import metrics, types
+
+CLOSE = {'psnr_uint8': 1e-4, 'psnr_float': 1e-4,
+         'ssim_matlab3d': 1e-5, 'ssim_skimage': 1e-5}
+
+
+def _matlab3d(a, b):
+  """MATLAB's published algorithm: one 3-D correlation, borders replicated."""
+  x, y, z = np.mgrid[-5:6, -5:6, -5:6]
+  window = np.exp(-(x * x + y * y + z * z) / (2 * 1.5 ** 2))
+  window /= window.sum()
+
+  def smooth(volume):
+    return ndimage.correlate(volume, window, mode='nearest')
+  a, b = a.astype(np.float64), b.astype(np.float64)
+  mean_a, mean_b = smooth(a), smooth(b)
+  var_a, var_b = smooth(a ** 2) - mean_a ** 2, smooth(b ** 2) - mean_b ** 2
+  cov = smooth(a * b) - mean_a * mean_b
+  c1, c2 = 6.5025, 58.5225
+  return np.mean((2 * mean_a * mean_b + c1) * (2 * cov + c2) / (
+      (mean_a ** 2 + mean_b ** 2 + c1) * (var_a + var_b + c2)))
+
+
+def _skimage(a, b):
+  return skimage.metrics.structural_similarity(
+      a, b, gaussian_weights=True, sigma=1.5, use_sample_covariance=False,
+      data_range=255, channel_axis=-1)
+
+
+FNS = {name: jax.jit(fn) for name, fn in metrics.METRICS.items()}
+REFERENCES = {
+    'psnr_uint8': lambda a, b: skimage.metrics.peak_signal_noise_ratio(a, b),
+    'psnr_float': lambda a, b: skimage.metrics.peak_signal_noise_ratio(
+        b / 255, a / 255, data_range=1),
+    'ssim_matlab3d': _matlab3d,
+    'ssim_skimage': _skimage,
+}
+
+
+def _float(image):
+  return jnp.asarray(image[None] / np.float32(255), jnp.float32)
+
+
+def _pairs():
+  """Photographs of scikit-image's wheel, degraded in four ways; uint8."""
+  generator = np.random.default_rng(0)
+  for name in ('astronaut', 'chelsea', 'coffee', 'rocket'):
+    sharp = getattr(skimage.data, name)()[60:140, 100:190]
+    noise = generator.normal(0, 12, sharp.shape)
+    yield sharp, np.clip(sharp + noise, 0, 255).astype(np.uint8)
+    yield sharp, ndimage.uniform_filter(sharp, (1, 9, 1))
+    yield sharp, np.roll(sharp, 3, axis=1)
+    yield sharp, (sharp * 0.9).astype(np.uint8)
+
+
+@pytest.fixture(scope='module')
+def pairs():
+  return list(_pairs())
+
+
+@pytest.fixture(scope='module')
+def images(pairs):
+  sharp, restored = (np.stack(z) for z in zip(*pairs[:3], strict=True))
+  return (jnp.asarray(restored / np.float32(255)),
+          jnp.asarray(sharp / np.float32(255)))
+
+
+def test_every_metric_has_a_reference():
+  assert set(REFERENCES) == set(metrics.METRICS)
+
+
+@pytest.mark.parametrize('name', metrics.METRICS)
+def test_agrees_with_the_reference(name, pairs):
+  for sharp, restored in pairs:
+    value = FNS[name](_float(restored), _float(sharp))
+    assert value.shape == (1,) and value.dtype == jnp.float32
+    want = REFERENCES[name](restored, sharp)
+    assert abs(float(value[0]) - want) < CLOSE[name]
+
+
+@pytest.mark.parametrize('name', metrics.METRICS)
+def test_agrees_on_gopro(name, real_data):
+  paths = sorted((real_data / 'gopro' / 'test').glob('*/blur/*.png'))
+  assert paths
+  for path in paths:
+    sharp = path.parents[1] / 'sharp' / path.name
+    blur, sharp = (np.asarray(Image.open(p).convert('RGB'))[300:380, 600:700]
+                   for p in (path, sharp))
+    value = float(FNS[name](_float(blur), _float(sharp))[0])
+    assert abs(value - REFERENCES[name](blur, sharp)) < CLOSE[name]
+
+
+@pytest.mark.parametrize('name', ['ssim_matlab3d', 'ssim_skimage'])
+def test_no_cancellation_in_bright_flat_pictures(name):
+  generator = np.random.default_rng(1)
+  a, b = (generator.integers(252, 256, (48, 48, 3)).astype(np.uint8)
+          for _ in range(2))
+  value = float(FNS[name](_float(a), _float(b))[0])
+  assert abs(value - REFERENCES[name](a, b)) < 1e-5
+
+
+def test_matlab3d_mixes_channels(images):
+  """It sees which channel is hurt, where a mean over channels does not."""
+  sharp = images[1][:1, ..., :1].repeat(3, axis=-1)
+  hurt = jnp.clip(sharp.at[..., 0].add(images[0][:1, ..., 1] - 0.5), 0, 1)
+  swapped = hurt[..., jnp.asarray([1, 0, 2])]
+  mixing, apart = (
+      [float(FNS[name](z, sharp)[0]) for z in (hurt, swapped)]
+      for name in ('ssim_matlab3d', 'ssim_skimage'))
+  assert abs(mixing[0] - mixing[1]) > 1e-2
+  assert abs(apart[0] - apart[1]) < 1e-6
+
+
+@pytest.mark.parametrize('name', metrics.METRICS)
+def test_a_batch_is_its_images(name, images):
+  restored, sharp = images
+  fn = FNS[name]
+  singles = [float(fn(a[None], b[None])[0])
+             for a, b in zip(restored, sharp, strict=True)]
+  np.testing.assert_allclose(fn(restored, sharp), singles, rtol=1e-6)
+  mapped = jax.vmap(lambda a, b: fn(a[None], b[None])[0])(restored, sharp)
+  np.testing.assert_allclose(mapped, singles, rtol=1e-6)
+
+
+@pytest.mark.parametrize('name', metrics.METRICS)
+def test_equal_images(name, images):
+  value = FNS[name](images[1], images[1])
+  want = np.inf if name.startswith('psnr') else 1.0
+  np.testing.assert_allclose(value, want, rtol=1e-6)
+
+
+@pytest.mark.parametrize('name', metrics.METRICS)
+def test_a_nan_is_seen(name, images):
+  restored = images[0].at[1, 20, 20, 0].set(jnp.nan)
+  value = FNS[name](restored, images[1])
+  assert list(np.isnan(value)) == [False, True, False]
+
+
+def test_psnr_rounds_and_clips():
+  sharp = jnp.full((1, 4, 4, 3), 100 / 255)
+  nearly = sharp + 0.4 / 255
+  assert np.isinf(FNS['psnr_uint8'](nearly, sharp)[0])
+  np.testing.assert_allclose(FNS['psnr_float'](nearly, sharp),
+                             20 * np.log10(255 / 0.4), rtol=1e-5)
+  white = jnp.ones((1, 4, 4, 3))
+  assert np.isinf(FNS['psnr_uint8'](white + 0.5, white)[0])
+
+
+@pytest.mark.parametrize('name', metrics.METRICS)
+def test_refuses_unequal_shapes(name):
+  a, b = jnp.zeros((1, 16, 16, 3)), jnp.zeros((1, 16, 18, 3))
+  with pytest.raises(types.UserError, match=r'\(1, 16, 16, 3\).*16, 18, 3'):
+    FNS[name](a, b)
+  with pytest.raises(types.UserError, match=r'RGB images.*\(1, 16, 16, 1\)'):
+    FNS[name](a[..., :1], a[..., :1])
+
+
+@pytest.mark.parametrize('name', ['ssim_matlab3d', 'ssim_skimage'])
+def test_refuses_tiny_images(name):
+  tiny = jnp.zeros((1, 10, 32, 3))
+  with pytest.raises(types.UserError, match='at least 11x11.*got 32x10'):
+    FNS[name](tiny, tiny)
+  assert FNS[name](*[jnp.zeros((1, 11, 11, 3))] * 2)[0] == 1
+
+
+def test_reduce_does_not_read_padding():
+  values = jnp.asarray([1.0, 3.0, jnp.nan])
+  mask = jnp.asarray([True, True, False])
+  assert float(metrics.reduce(values, mask)) == 2
+  assert float(metrics.reduce(values, mask.astype(jnp.float32))) == 2
+  assert np.isnan(metrics.reduce(values, jnp.ones(3)))
+  assert np.isnan(metrics.reduce(values, jnp.zeros(3)))
+  with pytest.raises(types.UserError, match=r'values \(3,\) and mask \(2,\)'):
+    metrics.reduce(values, mask[:2])

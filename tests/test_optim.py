@@ -1,0 +1,104 @@
+"""Optimizers: schedules at known steps, parts of a batch, clear errors."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from deblur_jax import optim, types
+
+
+def test_step_schedule():
+  tx = optim.build(total_steps=1000, lr=1e-4, schedule='step',
+                   boundaries=(0.5, 0.75, 0.9), factor=0.5)
+  rates = [float(tx.lr(step)) for step in (0, 499, 501, 751, 901)]
+  np.testing.assert_allclose(
+      rates, [1e-4, 1e-4, 5e-5, 2.5e-5, 1.25e-5], rtol=1e-6)
+
+
+def test_linear_schedule_is_constant_first():
+  tx = optim.build(
+      total_steps=300, lr=1e-4, schedule='linear', boundaries=(0.5,))
+  rates = [float(tx.lr(step)) for step in (0, 150, 225, 300)]
+  np.testing.assert_allclose(rates, [1e-4, 1e-4, 5e-5, 0], atol=1e-10)
+
+
+def test_cosine_schedule_after_warmup():
+  tx = optim.build(total_steps=110, lr=1e-3, schedule='cosine',
+                   warmup_steps=10, end_lr=1e-7)
+  rates = [float(tx.lr(step)) for step in (0, 5, 10, 60, 110)]
+  np.testing.assert_allclose(
+      rates, [0, 5e-4, 1e-3, (1e-3 + 1e-7) / 2, 1e-7], rtol=1e-5)
+
+
+@pytest.mark.parametrize('schedule', optim.SCHEDULES)
+@pytest.mark.parametrize('name', optim.OPTIMIZERS)
+def test_every_pair_descends(name, schedule):
+  tx = optim.build(total_steps=50, lr=0.1, name=name, schedule=schedule)
+  params = {'w': jnp.array([1.0, -2.0])}
+  state = tx.init(params)
+  loss = lambda params: jnp.sum(params['w']**2)
+  for _ in range(20):
+    params, state = optim.apply(tx, jax.grad(loss)(params), state, params)
+  assert loss(params) < 1.0
+
+
+def test_adam_is_the_published_one():
+  tx = optim.build(total_steps=10, lr=1e-4)
+  ours, _ = tx.update({'w': jnp.ones(1)}, tx.init({'w': jnp.zeros(1)}))
+  np.testing.assert_allclose(ours['w'], -1e-4 / (1 + 1e-8), rtol=1e-5)
+
+
+def test_clipping_shortens_long_gradients_only():
+  tx = optim.build(total_steps=10, lr=1.0, clip_norm=0.01, b1=0.9)
+  params = {'w': jnp.zeros(2)}
+
+  def first_moment(gradient):
+    _, state = tx.update({'w': gradient}, tx.init(params), params)
+    return optax.tree.get(state, 'mu')['w']
+
+  np.testing.assert_allclose(
+      first_moment(jnp.array([3.0, 4.0])), [6e-4, 8e-4], rtol=1e-5)
+  np.testing.assert_allclose(
+      first_moment(jnp.array([3e-3, 4e-3])), [3e-4, 4e-4], rtol=1e-5)
+
+
+@pytest.mark.parametrize('parts', [1, 2, 4])
+def test_parts_give_the_gradient_of_the_whole(parts):
+  random = np.random.default_rng(0)
+  batch = {'x': jnp.asarray(random.random((8, 3)), jnp.float32)}
+  params = jnp.asarray(random.random(3), jnp.float32)
+
+  def loss(params, batch):
+    value = jnp.mean(jnp.sin(batch['x'] @ params))
+    return value, {'value': value}
+
+  whole = optim.value_and_grad(loss, params, batch)
+  split = optim.value_and_grad(loss, params, batch, parts=parts)
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6),
+               whole, split)
+
+
+def test_average():
+  new, old = {'w': jnp.ones(2)}, {'w': jnp.zeros(2)}
+  averaged = optim.average(new, old, decay=0.9)
+  np.testing.assert_allclose(averaged['w'], 0.1, rtol=1e-6)
+
+
+@pytest.mark.parametrize('options, message', [
+    (dict(lr=0.0), 'lr must be positive, got 0.0'),
+    (dict(lr=1e-3, name='adm'), "Unknown optimizer 'adm'.*'adam'"),
+    (dict(lr=1e-3, schedule='cos'), "Unknown optim schedule 'cos'"),
+    (dict(lr=1e-3, boundaries=(500,)), r'fractions of total_steps.*\(500,\)'),
+    (dict(lr=1e-3, weight_decay=0.1), 'weight_decay needs name=adamw'),
+])
+def test_mistakes_are_explained(options, message):
+  with pytest.raises(types.UserError, match=message):
+    optim.build(total_steps=10, **options)
+
+
+def test_batch_must_divide_into_parts():
+  with pytest.raises(types.UserError, match='batch_size = 3 .*accumulate = 2'):
+    optim.value_and_grad(lambda p, b: (p, {}), jnp.ones(()),
+                         {'x': jnp.ones((3, 1))}, parts=2)

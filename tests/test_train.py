@@ -1,0 +1,198 @@
+"""Runs: resume bit for bit, stop on a signal, refuse what cannot be right."""
+
+import json
+import os
+import signal
+import threading
+import time
+
+import jax
+import numpy as np
+import pytest
+from helpers import tiny
+
+from deblur_jax import evaluate, methods, train, types, workdir
+
+
+def lines(folder):
+  """metrics.jsonl without what the clock says."""
+  return [{key: value for key, value in line.items()
+           if key != 'seconds_per_step'}
+          for line in workdir.read_metrics(folder)]
+
+
+def final_state(config, folder):
+  return evaluate.load(config, methods.build(config), folder)
+
+
+def stop_at_step(folder, step):
+  """Sends SIGTERM to this process once the step stands in metrics.jsonl."""
+  def watch():
+    for _ in range(3000):
+      if any(line['step'] >= step for line in workdir.read_metrics(folder)):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return
+      time.sleep(0.02)
+
+  thread = threading.Thread(target=watch)
+  thread.start()
+  return thread
+
+
+@pytest.fixture(scope='module')
+def straight(tmp_path_factory):
+  """A run of 20 steps without a break."""
+  folder = tmp_path_factory.mktemp('straight')
+  config = tiny(total_steps=20, log_every=1, save_every=10,
+                **{'method.ema': 0.9, 'augment.preset': 'deepdeblur_torch7'})
+  assert train.run(config, folder) == train.Result(20, True)
+  return config, folder
+
+
+def test_resumed_run_repeats_the_straight_one(straight, tmp_path):
+  config, folder = straight
+  thread = stop_at_step(tmp_path, 7)
+  first = train.run(config, tmp_path)
+  thread.join()
+  assert not first.finished and 7 <= first.step < 20
+  assert not (tmp_path / 'summary.json').exists()
+  assert train.run(config, tmp_path).finished
+  jax.tree.map(np.testing.assert_array_equal,
+               final_state(config, tmp_path), final_state(config, folder))
+  resumed = {line['step']: line for line in lines(tmp_path)}
+  for line in lines(folder):
+    assert line.items() <= resumed[line['step']].items()
+  assert [line['step'] for line in lines(tmp_path)] == list(range(1, 21))
+
+
+def test_lines_of_lost_steps_are_dropped(straight, tmp_path):
+  config, folder = straight
+  for line in workdir.read_metrics(folder):
+    with (tmp_path / workdir.METRICS).open('a') as file:
+      file.write(json.dumps(line) + '\n')
+  with (tmp_path / workdir.METRICS).open('a') as file:
+    file.write('{"step": 21, "lo')  # killed while writing
+  workdir.MetricsLog(tmp_path, finished=12).close()
+  steps = [line['step'] for line in workdir.read_metrics(tmp_path)]
+  assert steps == list(range(1, 13))
+
+
+def test_the_folder_explains_itself(straight):
+  config, folder = straight
+  assert workdir.read_json(folder / 'config.json') == json.loads(
+      json.dumps(config))
+  environment = workdir.read_json(folder / 'environment.json')
+  assert environment['versions']['jax'] == jax.__version__
+  assert len(environment['devices']) == 2
+  summary = workdir.read_json(folder / 'summary.json')
+  params = final_state(config, folder).params['net']
+  assert summary['parameters'] == sum(
+      leaf.size for leaf in jax.tree.leaves(params))
+  assert summary['steps'] == 20 and summary['macs_256'] > 0
+  assert sorted(path.name for path in (folder / 'pictures').iterdir()) == [
+      'step_00000010.png', 'step_00000020.png']
+  last = lines(folder)[-1]
+  assert {'loss', 'grad_norm', 'lr', 'psnr', 'val_psnr_uint8'} <= last.keys()
+
+
+def test_running_a_finished_run_changes_nothing(straight):
+  config, folder = straight
+  before = (folder / 'summary.json').read_text(), lines(folder)
+  assert train.run(config, folder).finished
+  assert before == ((folder / 'summary.json').read_text(), lines(folder))
+
+
+def test_loss_falls(tmp_path):
+  config = tiny(total_steps=60, log_every=1, save_every=60,
+                **{'nets.net.residual': True, 'augment.preset': 'none',
+                   'optim.net.lr': 2e-3, 'nets.net.features': 8,
+                   'data.loader.crop': 32})
+  train.run(config, tmp_path)
+  psnr = [line['psnr'] for line in lines(tmp_path)]
+  assert np.mean(psnr[-10:]) > np.mean(psnr[:10]) + 0.2
+
+
+def test_another_config_is_refused(straight, tmp_path):
+  config, folder = straight
+  other = json.loads(json.dumps(config))
+  other['optim']['net']['lr'] = 1e-5
+  other['log_every'] = 5
+  with pytest.raises(
+      types.UserError,
+      match=r'another experiment: optim.net.lr: 0.0001 -> 1e-05\. Choose'):
+    train.run(other, folder)
+  assert workdir.read_json(folder / 'config.json')['log_every'] == 1
+
+
+def test_another_network_is_refused(straight):
+  config, folder = straight
+  other = json.loads(json.dumps(config))
+  other['nets']['net']['scales'] = 1
+  other['nets']['net']['depth'] = 8
+  with pytest.raises(types.UserError, match='of another network: params/net'):
+    train.run(other, folder, allow_config_change=True)
+  workdir.write_json(folder / 'config.json', config)
+
+
+def test_not_finite_stops_and_keeps_the_checkpoint(tmp_path):
+  config = tiny(total_steps=40, log_every=50, save_every=2,
+                **{'optim.net.lr': 1e-4})
+  thread = stop_at_step(tmp_path, 2)
+  good = train.run(config, tmp_path).step
+  thread.join()
+  config['optim']['net']['lr'] = 1e30
+  with pytest.raises(
+      types.UserError,
+      match=r'Step \d+: .*(nan|inf).*last good checkpoint .* is of step'):
+    train.run(config, tmp_path, allow_config_change=True)
+  state = final_state(config, tmp_path)
+  assert int(state.step) >= good
+  assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params))
+
+
+def test_one_process_a_folder(straight):
+  config, folder = straight
+  with workdir.locked(folder):
+    with pytest.raises(types.UserError, match='Another process trains in'):
+      train.run(config, folder)
+
+
+@pytest.mark.parametrize('key, value, message', [
+    ('batch_size', 3, '3 is not divisible by the 2 devices; .*batch_size=2'),
+    ('total_steps', 0, 'total_steps must be at least 1, got 0'),
+    ('sed', 0, "Unknown config key sed; .* Did you mean 'seed'"),
+    ('nets.net.scales', 0, 'nets.net.scales must be at least 1, got 0'),
+    ('nets.net.scals', 2, "Unknown key nets.*scals; .*Did you mean 'scales'"),
+    ('nets.net.name', 'multiscales', "Unknown .*Did you mean 'multiscale'"),
+    ('method.los', 'l1', "Unknown key method.los; .*Did you mean 'loss'"),
+    ('method.name', 'supervise', "Did you mean 'supervised'"),
+    ('method.loss', 'l3', "Unknown loss 'l3'"),
+    ('optim.net.lrr', 1.0, "Unknown key optim.net.lrr; .*Did you mean 'lr'"),
+    ('data.loader.crop', 17, r'crop = 17 is not divisible by 2\^\(K-1\) = 2'),
+    ('data.loader.crop', 4096, '4096'),
+    ('data.loader.loader', 'tfdata', "Did you mean 'tf_data'"),
+    ('data.trin', {}, 'Unknown key data.trin'),
+    ('data.train.name', 'gropo', "Unknown source 'gropo'"),
+    ('augment.preset', 'flip', "Did you mean 'flips'"),
+    ('augment.hflp', 0.5, 'Unknown key augment.hflp'),
+])
+def test_mistakes_in_the_config_are_one_line(tmp_path, key, value, message):
+  config = tiny(**{key: value})
+  with pytest.raises(types.UserError, match=message):
+    train.run(config, tmp_path / 'run')
+  assert not (tmp_path / 'run').exists()
+
+
+def test_a_method_needs_its_networks(tmp_path):
+  config = tiny()
+  config['nets'] = {'gen': config['nets']['net']}
+  with pytest.raises(types.UserError, match='nets.net'):
+    train.run(config, tmp_path / 'run')
+
+
+def test_sharp_pictures_need_a_blur(tmp_path, picture_folder):
+  config = tiny(**{'data.train': dict(name='photos', root=picture_folder)})
+  with pytest.raises(types.UserError, match='sharp pictures only: .*data.blur'):
+    train.run(config, tmp_path / 'run')
+  config['data']['blur'] = dict(kind='dynamic_scene')
+  assert train.run(config, tmp_path / 'run').finished
