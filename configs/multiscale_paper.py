@@ -21,12 +21,14 @@ def get_config(arg=None):
   config.log_every = 100
   config.save_every = 5_000
   config.tensorboard = True
+  # One value for both: targets and network live on one grid.
+  pyramid = ml_collections.FieldReference('deepdeblur_torch7')
   config.method = dict(
       name='supervised', loss='mse', over_scales='half_mean',
-      pyramid='deepdeblur_torch7', ema=0.0, accumulate=1)
+      pyramid=pyramid, ema=0.0, accumulate=1)
   config.nets = dict(net=dict(
       name='multiscale', scales=3, depth=120, features=64, kernel_size=5,
-      pyramid='deepdeblur_torch7', residual=False, dtype='float32',
+      pyramid=pyramid, residual=False, dtype='float32',
       remat=False))
   config.optim = dict(net=dict(
       name='adam', lr=5e-5, schedule='step', boundaries=(1 / 3,), factor=0.1,

@@ -20,12 +20,14 @@ def get_config(arg=None):
   config.log_every = 100
   config.save_every = 1_000
   config.tensorboard = True
+  # One value for both: targets and network live on one grid.
+  pyramid = ml_collections.FieldReference('deepdeblur_pytorch')
   config.method = dict(
       name='supervised', loss='l1', over_scales='sum',
-      pyramid='deepdeblur_pytorch', ema=0.0, accumulate=1)
+      pyramid=pyramid, ema=0.0, accumulate=1)
   config.nets = dict(net=dict(
       name='multiscale', scales=3, depth=120, features=64, kernel_size=5,
-      pyramid='deepdeblur_pytorch', residual=False, dtype='bfloat16',
+      pyramid=pyramid, residual=False, dtype='bfloat16',
       remat=False))
   config.optim = dict(net=dict(
       name='adam', lr=1e-4, schedule='cosine', boundaries=(), factor=0.5,

@@ -20,12 +20,13 @@ def get_config(arg=None):
   config.log_every = 20
   config.save_every = 200
   config.tensorboard = False
+  pyramid = ml_collections.FieldReference('deepdeblur_pytorch')
   config.method = dict(
       name='supervised', loss='l1', over_scales='sum',
-      pyramid='deepdeblur_pytorch', ema=0.0, accumulate=1)
+      pyramid=pyramid, ema=0.0, accumulate=1)
   config.nets = dict(net=dict(
       name='multiscale', scales=3, depth=24, features=16, kernel_size=5,
-      pyramid='deepdeblur_pytorch', residual=True, dtype='float32',
+      pyramid=pyramid, residual=True, dtype='float32',
       remat=False))
   config.optim = dict(net=dict(
       name='adam', lr=2e-3, schedule='cosine', boundaries=(), factor=0.5,

@@ -39,8 +39,8 @@ class Checkpoints:
     if read_only and not self.folder.is_dir():
       raise types.UserError(
           f'No checkpoint in {self.folder.parent}: train there first.')
-    # orbax logs a screenful a save.
-    logging.getLogger('absl').setLevel(logging.WARNING)
+    # orbax logs a screenful a save, and warns of what we ask for.
+    logging.getLogger('absl').setLevel(logging.ERROR)
     score = lambda metrics: metrics[metric]
     keep = [_managers.LatestN(1)]
     if keep_best:

@@ -45,7 +45,7 @@ def run(
     which: 'last' or 'best' checkpoint, or a step.
     batch_size: pictures at once, over the devices of this process.
     limit: look at the first so many pictures only.
-    pictures: for how many pictures blur, restored and sharp are kept as PNG.
+    pictures: of how many, evenly spread, blur, restored and sharp are kept.
 
   Returns:
     What eval.json holds.
@@ -63,10 +63,11 @@ def run(
     shutil.rmtree(picture_folder, ignore_errors=True)
     picture_folder.mkdir()
   rows = []
+  kept = {int(index) for index in np.linspace(0, count - 1, pictures)}
   for index, images, row in evaluate_source(
       method, state, source, mine, mesh, batch_size=batch_size):
     rows.append({'name': source.names[index], **row})
-    if index < pictures:
+    if index in kept:
       picture_folder.mkdir(exist_ok=True)
       save_pictures(picture_folder, source.names[index], images)
   rows = _gather(rows, source.names, count)

@@ -49,7 +49,7 @@ class Job(NamedTuple):
   folder: pathlib.Path
   settings: dict[str, Any]     # dotted key -> value
   config: dict[str, Any]       # resolved
-  commands: list[list[str]]    # train, evaluate
+  command: list[str]           # trains and evaluates
 
 
 class Stop:
@@ -142,11 +142,10 @@ def expand(grid: Grid, folder: pathlib.Path) -> list[Job]:
     if any(job.name == name for job in jobs):
       raise types.UserError(f'The setting {name} comes twice.')
     flags_ = [f'--config={grid.config}', f'--workdir={folder / name}',
-              *_overrides(settings)]
+              '--evaluate', *_overrides(settings)]
     jobs.append(Job(
         name, folder / name, settings, resolve(grid.config, settings),
-        [[sys.executable, '-m', f'experiments.{program}', *flags_]
-         for program in ('train', 'evaluate')]))
+        [sys.executable, '-m', 'experiments.train', *flags_]))
   return jobs
 
 
@@ -210,16 +209,15 @@ def _execute_one(job, stop, *, loud):
   failed = job.folder / runs_lib.FAILED
   failed.unlink(missing_ok=True)
   began = time.monotonic()
-  for command in job.commands:
-    print(f'{job.name}: {command[2].removeprefix("experiments.")}', flush=True)
-    code, last = _run(command, job.folder / 'log.txt', stop, loud=loud)
-    if stop.signal:
-      return True
-    if code:
-      reason = f'{command[2]} ended with code {code}: {last}'
-      workdir.write_json(failed, {'reason': reason, 'command': command})
-      print(f'{job.name}: failed: {reason}', flush=True)
-      return False
+  print(f'{job.name}: begins', flush=True)
+  code, last = _run(job.command, job.folder / 'log.txt', stop, loud=loud)
+  if stop.signal:
+    return True
+  if code:
+    reason = f'{job.command[2]} ended with code {code}: {last}'
+    workdir.write_json(failed, {'reason': reason, 'command': job.command})
+    print(f'{job.name}: failed: {reason}', flush=True)
+    return False
   print(f'{job.name}: done in {time.monotonic() - began:.0f} s', flush=True)
   return True
 
@@ -303,7 +301,7 @@ def main(argv):
   chosen = select(jobs, options.only)
   if options.dry_run:
     for job in chosen:
-      print(' && '.join(map(shlex.join, job.commands)))
+      print(shlex.join(job.command))
     return 0
   _make(folder)
   runs_lib.write_plan(
@@ -329,6 +327,9 @@ GRIDS = {
     'residual': Grid(_GOPRO, {'nets.net.residual': (False, True)}),
     'width': Grid(_GOPRO, {'nets.net.features': (16, 32, 64)}),
     'kernel_size': Grid(_GOPRO, {'nets.net.kernel_size': (3, 5)}),
+    'pyramid': Grid(
+        _GOPRO, {'nets.net.pyramid': ('deepdeblur_pytorch',
+                                      'deepdeblur_torch7')}),
     'crop': Grid(_GOPRO, {'data.loader.crop': (128, 256)}),
 }
 

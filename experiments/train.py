@@ -14,6 +14,8 @@ from experiments import common
 _CONFIG = config_flags.DEFINE_config_file('config', lock_config=True)
 _ALLOW = flags.DEFINE_bool(
     'allow_config_change', False, 'Go on in a folder whose config differs.')
+_EVALUATE = flags.DEFINE_bool(
+    'evaluate', False, 'When trained to the end, evaluate at once.')
 common.define_run_flags()
 flags.mark_flag_as_required('config')
 
@@ -21,14 +23,16 @@ flags.mark_flag_as_required('config')
 def main(argv):
   del argv
   common.join_processes()
-  from deblur_jax import train
+  from deblur_jax import evaluate, train
 
-  result = train.run(_CONFIG.value.to_dict(), common.workdir(),
-                     allow_config_change=_ALLOW.value)
+  config, folder = _CONFIG.value.to_dict(), common.workdir()
+  result = train.run(config, folder, allow_config_change=_ALLOW.value)
   if not result.finished:
     print(f'Stopped after step {result.step}, which is saved; the same command '
           'goes on from there.', file=sys.stderr)
     return 143
+  if _EVALUATE.value:
+    evaluate.run(config, folder)
   return 0
 
 

@@ -54,10 +54,10 @@ def _expand(config, folder, *sets):
   return ablate.expand(ablate.choose(None, config, sets), folder)
 
 
-def _job(folder, *scripts):
-  """A run of small Python programs instead of training and evaluation."""
-  return ablate.Job(folder.name, folder, {}, {}, [
-      [sys.executable, '-c', script] for script in scripts])
+def _job(folder, script):
+  """A run of a small Python program instead of training."""
+  return ablate.Job(
+      folder.name, folder, {}, {}, [sys.executable, '-c', script])
 
 
 @pytest.mark.parametrize(('text', 'values'), [
@@ -85,10 +85,8 @@ def test_grid_is_the_product_last_key_quickest(config, tmp_path):
 
 def test_commands_resolve_to_the_config_of_the_job(config, tmp_path):
   for job in _expand(config, tmp_path, 'optim.net.lr=1e-3,1', 'sizes=(3, 4)'):
-    train, evaluate = job.commands
-    assert train[:3] == [sys.executable, '-m', 'experiments.train']
-    assert evaluate[2] == 'experiments.evaluate' and evaluate[3:] == train[3:]
-    assert f'--workdir={job.folder}' in train
+    assert job.command[:3] == [sys.executable, '-m', 'experiments.train']
+    assert {f'--workdir={job.folder}', '--evaluate'} < set(job.command)
     assert job.config['sizes'] == [3, 4]
     assert isinstance(job.config['optim']['net']['lr'], float)
 
@@ -172,18 +170,18 @@ def test_only_a_whole_run_of_this_config_is_skipped(config, tmp_path, stop):
 
 def test_a_failure_is_kept_and_does_not_stop_the_others(tmp_path, stop, capfd):
   bad = _job(tmp_path / 'bad', 'import sys; print("so far"); '
-             'sys.exit("error: no such data")', 'print("never")')
-  good = _job(tmp_path / 'good', 'print("one")', 'print("two")')
+             'sys.exit("error: no such data")')
+  good = _job(tmp_path / 'good', 'print("one")')
   assert ablate.execute([bad, good], stop) == [bad]
   failure = runs.read_run(bad.folder).failure
   assert 'code 1: error: no such data' in failure
   assert runs.state(runs.read_run(bad.folder)) == f'failed: {failure}'
   log = (good.folder / 'log.txt').read_text().splitlines()
-  assert [line for line in log if not line.startswith('$')] == ['one', 'two']
+  assert [line for line in log if not line.startswith('$')] == ['one']
   assert (bad.folder / 'log.txt').read_text().count('$ ') == 1
   assert 'so far' in capfd.readouterr().out
 
-  mended = bad._replace(commands=good.commands)
+  mended = bad._replace(command=good.command)
   assert ablate.execute([mended], stop) == []
   assert runs.read_run(bad.folder).failure == ''
 
@@ -211,8 +209,7 @@ signal.signal(signal.SIGTERM, leave)
 pathlib.Path({str(ready)!r}).touch()
 time.sleep(60)
 '''
-  jobs = [_job(tmp_path / name, script, 'print("evaluated")')
-          for name in ('a', 'b')]
+  jobs = [_job(tmp_path / name, script) for name in ('a', 'b')]
 
   def interrupt():
     while not ready.exists():
@@ -240,9 +237,9 @@ def test_dry_run_prints_a_command_a_line_and_makes_nothing(config, tmp_path):
   assert done.returncode == 0, done.stderr
   lines = done.stdout.splitlines()
   assert len(lines) == 2 and not folder.exists()
-  train, evaluate = (shlex.split(part) for part in lines[1].split(' && '))
-  assert f'--workdir={folder}/scales=2' in train
-  assert '--config.nets.net.scales=2' in evaluate
+  words = shlex.split(lines[1])
+  assert f'--workdir={folder}/scales=2' in words
+  assert '--config.nets.net.scales=2' in words
 
 
 def test_the_program_skips_reports_and_tells_of_failure(config, tmp_path):

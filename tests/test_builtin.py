@@ -30,11 +30,13 @@ def test_pairs(split):
   source, pairs = load(split)
   assert len(set(source.names)) == len(source.names)
   assert split in source.where
+  size = SIZES[split][1:3]
+  assert source.sizes(0) == {'blur': size, 'sharp': size}
   for images in pairs.values():
     assert images.dtype == np.uint8 and images.shape == SIZES[split]
   input_psnr = psnr(pairs)
-  assert 24 < input_psnr.mean() < 27
-  assert input_psnr.min() > 19 and input_psnr.max() < 33
+  assert 24 < input_psnr.mean() < 28
+  assert input_psnr.min() > 19 and input_psnr.max() < 34
 
 
 def test_golden():
@@ -43,15 +45,17 @@ def test_golden():
   np.testing.assert_allclose(psnr(pairs), GOLDEN, atol=0.1)
 
 
-GOLDEN = [28.4, 21.5, 23.8, 31.1, 26.2, 27.9, 22.3, 22.3, 23.8]
+GOLDEN = [27.8, 25.5, 26.1, 28.1, 32.8, 30.8, 20.9, 28.7, 28.5]
 
 
 def test_sharp_is_the_photograph_itself():
   photo = builtin.SPLITS['test'].photos[2]
   file = importlib.resources.files(photo.package).joinpath(photo.file)
   with file.open('rb') as stream, Image.open(stream) as image:
-    pixels = np.asarray(image.convert('RGB'))
-  top, left = np.add(photo.corners[1], 20)
+    size = round(image.width * photo.scale), round(image.height * photo.scale)
+    pixels = np.asarray(
+        image.convert('RGB').resize(size, Image.Resampling.LANCZOS))
+  top, left = np.add(photo.corners[1], 16)
   _, pairs = load('test')
   np.testing.assert_array_equal(
       pairs['sharp'][7], pixels[top:top + 256, left:left + 320])
@@ -75,7 +79,7 @@ def test_pairs_are_made_once_and_cannot_be_changed():
 
 @pytest.mark.parametrize('options, message', [
     (dict(split='tests'), "split of the built-in.*'tests'.*mean 'test'"),
-    (dict(shifts=3), 'data.blur.shifts.*mean .shift.'),
+    (dict(split=''), 'known: test, train'),
     (dict(frames=2), 'frames must be odd'),
 ])
 def test_mistakes_are_named(options, message):
@@ -84,10 +88,10 @@ def test_mistakes_are_named(options, message):
 
 
 @pytest.mark.parametrize('photo, message', [
-    (builtin.Photo('gone', 'skimage', 'data/gone.png', ((0, 0),)),
+    (builtin.Photo('gone', 'skimage', 'data/gone.png', 1, ((0, 0),)),
      'gone is not where skimage keeps it.*reinstall'),
-    (builtin.Photo('small', 'skimage', 'data/coffee.png', ((0, 500),)),
-     r'small has \(400, 600\) pixels, too few for 256x256 at \(0, 500\)'),
+    (builtin.Photo('small', 'skimage', 'data/coffee.png', 0.5, ((0, 60),)),
+     r'small has \(200, 300\) pixels, too few for 256x256 at \(0, 60\)'),
 ])
 def test_a_changed_package_is_named(photo, message):
   with pytest.raises(types.UserError, match=message):

@@ -1,5 +1,7 @@
 """A moving camera, a moving object, and the blur they make."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,21 +22,25 @@ def image():
   return jnp.asarray(smooth, jnp.float32)
 
 
+draw_path = jax.jit(camera.path, static_argnames='frames')
+warp = jax.jit(camera.warp)
+
+
 def pose(x=0.0, y=0.0, angle=0.0, zoom=1.0):
   return camera.Pose(*map(jnp.float32, (x, y, angle, zoom)))
 
 
 def test_the_middle_frame_is_the_picture(image):
-  path = camera.path(
+  path = draw_path(
       jax.random.key(0), frames=9, shift=12.0, rotation=0.1, zoom=0.1)
   assert path.x.shape == (9,)
   middle = jax.tree.map(lambda x: x[4], path)
   assert middle == (0, 0, 0, 1)
-  np.testing.assert_array_equal(camera.warp(image, middle), image)
+  np.testing.assert_array_equal(warp(image, middle), image)
 
 
 def test_a_path_keeps_within_its_bounds_and_uses_them():
-  draw = lambda key: camera.path(
+  draw = lambda key: draw_path(
       key, frames=129, shift=12.0, rotation=0.1, zoom=0.02)
   path = jax.vmap(draw)(jax.random.split(jax.random.key(1), 200))
   travelled = lambda *axes: np.sqrt(
@@ -51,20 +57,20 @@ def test_a_path_keeps_within_its_bounds_and_uses_them():
 
 def test_the_motion_does_not_depend_on_the_number_of_frames():
   few, many = (
-      camera.path(jax.random.key(2), frames=frames, shift=9.0, rotation=0.1)
+      draw_path(jax.random.key(2), frames=frames, shift=9.0, rotation=0.1)
       for frames in (5, 17))
   for a, b in zip(few, many, strict=True):
     np.testing.assert_allclose(a, b[::4], atol=1e-5)
 
 
 def test_whole_pixels_move_right_and_down(image):
-  moved = camera.warp(image, pose(x=3.0, y=2.0))
+  moved = warp(image, pose(x=3.0, y=2.0))
   np.testing.assert_allclose(moved[2:, 3:], image[:-2, :-3], atol=1e-5)
 
 
 def test_a_quarter_turn_is_clockwise():
   square = jnp.asarray(np.random.default_rng(1).random((9, 9, 3)), jnp.float32)
-  turned = camera.warp(square, pose(angle=np.pi / 2))
+  turned = warp(square, pose(angle=np.pi / 2))
   np.testing.assert_allclose(turned, np.rot90(square, k=-1), atol=1e-4)
 
 
@@ -81,7 +87,7 @@ def test_agrees_with_scipy(motion, image):
       scipy.ndimage.affine_transform(
           np.asarray(image[..., c], np.float64), back, offset, order=1,
           mode='mirror') for c in range(3)], axis=-1)
-  moved = jax.jit(camera.warp)(image, pose(**motion))
+  moved = warp(image, pose(**motion))
   np.testing.assert_allclose(moved, expected, atol=1e-4)
 
 
@@ -90,7 +96,8 @@ def test_a_warp_is_differentiable_in_image_and_pose():
       jnp.arange(20.0)[None, :, None] + 5 * jnp.arange(16.0)[:, None, None],
       (16, 20, 3))
   inner = lambda image, pose: camera.warp(image, pose)[6:10, 6:10].mean()
-  of_image, of_pose = jax.grad(inner, argnums=(0, 1))(ramp, pose(0.3, 0.4))
+  of_image, of_pose = jax.jit(jax.grad(inner, argnums=(0, 1)))(
+      ramp, pose(0.3, 0.4))
   np.testing.assert_allclose(of_image.sum(), 1, rtol=1e-5)
   np.testing.assert_allclose((of_pose.x, of_pose.y), (-1, -5), rtol=1e-4)
   assert np.isfinite(of_pose.angle) and np.isfinite(of_pose.zoom)
@@ -109,7 +116,8 @@ def test_frames_must_be_odd(frames, instead):
 
 
 def scene(image, seed=0, **options):
-  return dynamic_scene.dynamic_scene(jax.random.key(seed), image, **options)
+  make = functools.partial(dynamic_scene.dynamic_scene, **options)
+  return jax.jit(make)(jax.random.key(seed), image)
 
 
 def test_a_scene_blurs_and_leaves_the_sharp_picture(image):
@@ -150,20 +158,20 @@ def test_only_the_object_moves_when_the_camera_rests(image):
 
 def test_the_object_hides_and_uncovers_its_background():
   """A red object before a green wall: what it uncovers is green."""
-  y, x = jnp.mgrid[:96, :96].astype(jnp.float32)
-  blob = dynamic_scene.Blob(*map(jnp.float32, (48, 48, 0.4, 30, 22, 0.2)))
+  y, x = jnp.mgrid[:128, :128].astype(jnp.float32)
+  blob = dynamic_scene.Blob(*map(jnp.float32, (64, 64, 0.4, 40, 34, 0.2)))
   matte = np.asarray(dynamic_scene._blob_at(blob, y, x)[0])
   red, green = np.eye(3, dtype=np.float32)[:2]
   scenery = np.where(matte[..., None] > 0, red, green)
   frame = np.asarray(dynamic_scene._frame(
-      jnp.asarray(scenery), blob, pose(), pose(x=12.0)))
-  covered = np.roll(matte, 12, axis=1)      # it is 0 near the sides
+      jnp.asarray(scenery), blob, pose(), pose(x=20.0)))
+  covered = np.roll(matte, 20, axis=1)      # it is 0 near the sides
   assert (np.abs(frame[covered == 1] - red) < 1e-5).all()
   free = (covered == 0) & (matte == 0)
   np.testing.assert_allclose(frame[free], scenery[free], atol=1e-5)
   # Well inside of where the object was: its soft rim is mirrored as well.
   inner = np.asarray(dynamic_scene._blob_at(
-      blob._replace(long=blob.long - 7, short=blob.short - 7), y, x)[0]) > 0
+      blob._replace(long=blob.long - 9, short=blob.short - 9), y, x)[0]) > 0
   uncovered = (covered == 0) & inner
   assert uncovered.sum() > 50
   assert (np.abs(frame[uncovered] - green) < 1e-4).mean() > 0.9

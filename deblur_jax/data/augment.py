@@ -27,7 +27,7 @@ def build(*, preset: str | None = None, **overrides):
   """
   options = types.look_up(
       PRESETS, preset or 'none', what='augmentation preset')
-  return types.call(make, options | overrides, where='data.augment')
+  return types.call(make, options | overrides, where='augment')
 
 
 def make(
@@ -59,7 +59,7 @@ def make(
   low, high = saturation
   if not (0 <= low <= high and noise >= 0):
     raise types.UserError(
-        f'data.augment: saturation={tuple(saturation)} must rise from 0 or '
+        f'augment: saturation={tuple(saturation)} must rise from 0 or '
         f'more and noise={noise} must not be negative.')
   changes = {
       'identity': (_identity, identity),
@@ -74,7 +74,7 @@ def make(
   for name, (_, chance) in changes.items():
     if not 0 <= chance <= 1:
       raise types.UserError(
-          f'data.augment.{name} is a probability, got {chance}; use 0 to 1.')
+          f'augment.{name} is a probability, got {chance}; use 0 to 1.')
   return _on_batches(
       [*changes.values(), (_noise, noise)], square=bool(transpose or rotate))
 
@@ -175,7 +175,7 @@ def _check_images(images, *, square):
     raise types.UserError(f'Expected pictures [n, h, w, 3], got {shapes}.')
   if square and shape[1] != shape[2]:
     raise types.UserError(
-        'data.augment turns pictures on their side, so they must be square, '
+        'augment turns pictures on their side, so they must be square, '
         f'got {shape[1]}x{shape[2]}; use square crops, or transpose=0 and '
         'rotate=0.')
 

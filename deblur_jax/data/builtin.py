@@ -92,7 +92,10 @@ def pictures(
   names = [
       f'{photo.name}_{index}' for photo in SPLITS[split].photos
       for index in range(len(photo.corners))]
-  return source.Source(names, read, f'built-in pictures ({split})')
+  size = SPLITS[split].height, SPLITS[split].width
+  return source.Source(
+      names, read, f'built-in pictures ({split})',
+      sizes=lambda i: dict.fromkeys(pairs, size))
 
 
 @functools.lru_cache(maxsize=8)

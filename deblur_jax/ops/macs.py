@@ -1,57 +1,65 @@
-"""Multiply-accumulates of any function, counted in its program.
-
-Nothing is computed: the jaxpr of the function is walked. Convolutions and dot
-products count; additions, activations and interpolation do not, as in papers.
-"""
+"""Counts the multiplications of a function without running it."""
 
 import math
-from collections.abc import Callable
 
 import jax
-from jax.extend import core
 
 
-def macs(fn: Callable, *args) -> int:
-  """Multiply-accumulates of fn(*args); arguments may be ShapeDtypeStructs."""
-  return _of_jaxpr(jax.make_jaxpr(fn)(*args).jaxpr)
+def macs(fn, *args) -> int:
+  """Multiply-accumulates of all convolutions and matrix products in fn(*args).
+
+  Sums, activations, biases and filters written as shifted sums do not count. A
+  loop counts as often as it is known to run, a branch as its dearest side.
+
+  Args:
+    fn: a function that jax can trace.
+    *args: arrays, or `jax.ShapeDtypeStruct`s in their place.
+
+  Raises:
+    ValueError: for convolutions or products in a loop of unknown length.
+  """
+  return _count(jax.make_jaxpr(fn)(*args))
 
 
-def _of_jaxpr(jaxpr) -> int:
-  return sum(_of_equation(equation) for equation in jaxpr.eqns)
+def _count(jaxpr):
+  jaxpr = getattr(jaxpr, 'jaxpr', jaxpr)  # of a closed one
+  return sum(_count_equation(equation) for equation in jaxpr.eqns)
 
 
-def _of_equation(equation) -> int:
+def _count_equation(equation):
   name = equation.primitive.name
   if name == 'conv_general_dilated':
-    return _of_conv(equation)
+    return _convolution(equation)
   if name == 'dot_general':
-    (contracted, _), _ = equation.params['dimension_numbers']
-    left = equation.invars[0].aval
-    return (math.prod(equation.outvars[0].aval.shape)
-            * math.prod(left.shape[axis] for axis in contracted))
-  inner = [_of_jaxpr(jaxpr) for jaxpr in _inner(equation.params)]
-  if name == 'cond':  # one branch runs
+    return _product(equation)
+  inner = [_count(jaxpr) for jaxpr in _inner_jaxprs(equation.params)]
+  if name == 'scan':
+    return equation.params['length'] * sum(inner)
+  if name == 'cond':
     return max(inner)
-  return sum(inner) * (equation.params['length'] if name == 'scan' else 1)
+  if name == 'while' and any(inner):
+    raise ValueError('Cannot count the products in a loop of unknown length.')
+  return sum(inner)
 
 
-def _of_conv(equation) -> int:
-  kernel = equation.invars[1].aval
-  output = equation.outvars[0].aval
-  kernel_axes = equation.params['dimension_numbers'].rhs_spec
-  # Taps that fall on the zeros between dilated inputs are not work.
-  dilation = math.prod(equation.params['lhs_dilation'])
-  taps = math.prod(kernel.shape[axis] for axis in kernel_axes[1:])
-  return math.prod(output.shape) * taps // dilation
+def _inner_jaxprs(params):
+  """The jaxprs among the parameters of any primitive that calls functions."""
+  for value in params.values():
+    for item in value if isinstance(value, tuple | list) else (value,):
+      if hasattr(getattr(item, 'jaxpr', item), 'eqns'):
+        yield item
 
 
-def _inner(params):
-  """The jaxprs that an equation calls, each once."""
-  for key, value in params.items():
-    if key in ('fwd_jaxpr_thunk', 'bwd', 'jvp_jaxpr_fun'):
-      continue
-    for part in value if isinstance(value, (tuple, list)) else (value,):
-      if isinstance(part, core.ClosedJaxpr):
-        yield part.jaxpr
-      elif isinstance(part, core.Jaxpr):
-        yield part
+def _convolution(equation):
+  """Each value of the result sums over the kernel's window and channels."""
+  spec = equation.params['dimension_numbers'].rhs_spec  # (out, in, *window)
+  kernel = equation.invars[1].aval.shape
+  window = math.prod(kernel[axis] for axis in spec[1:])
+  return math.prod(equation.outvars[0].aval.shape) * window
+
+
+def _product(equation):
+  (left, _), _ = equation.params['dimension_numbers']
+  shape = equation.invars[0].aval.shape
+  summed = math.prod(shape[axis] for axis in left)
+  return math.prod(equation.outvars[0].aval.shape) * summed

@@ -1,0 +1,117 @@
+"""Our convolution against XLA's own: values, first and second gradients."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from deblur_jax.ops import conv as conv_ops
+
+# n, h, w, c_in, c_out, kh, kw, stride, padding
+CASES = [
+    (1, 8, 10, 16, 24, 3, 3, 1, 1),
+    (2, 9, 7, 5, 3, 5, 5, 1, 2),
+    (2, 9, 11, 3, 12, 5, 5, 1, 2),
+    (3, 9, 8, 4, 6, 3, 3, 2, 1),
+    (2, 10, 11, 4, 3, 4, 4, 2, 1),
+    (1, 9, 9, 3, 5, 5, 5, 4, 2),
+    (2, 8, 8, 4, 4, 1, 1, 1, 0),
+    (2, 8, 8, 4, 4, 1, 1, 2, 0),
+    (1, 7, 8, 3, 4, 3, 5, 1, 0),
+    (1, 8, 8, 3, 4, 3, 3, 1, 4),
+]
+
+
+def _example(case):
+  n, h, w, c_in, c_out, kh, kw, stride, padding = case
+  rng = np.random.default_rng(0)
+  x = jnp.asarray(rng.normal(size=(n, h, w, c_in)), jnp.float32)
+  kernel = jnp.asarray(rng.normal(size=(kh, kw, c_in, c_out)), jnp.float32)
+
+  def ours(x, kernel):
+    return conv_ops.conv(x, kernel, stride=stride, padding=padding)
+
+  def reference(x, kernel):
+    return jax.lax.conv_general_dilated(
+        x, kernel, (stride, stride), ((padding, padding),) * 2,
+        dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
+  return x, kernel, ours, reference
+
+
+def _assert_close(ours, reference):
+  for a, b in zip(ours, reference, strict=True):
+    np.testing.assert_allclose(a, b, atol=2e-6 * float(jnp.abs(b).max()))
+
+
+def _gradient(conv):
+  return jax.jit(jax.grad(lambda *xs: jnp.sin(conv(*xs)).sum(), (0, 1)))
+
+
+def _second_gradient(conv):
+  """Of the squared norm of the first: what a gradient penalty needs."""
+  def norm(*xs):
+    return sum((g**2).sum() for g in _gradient(conv)(*xs))
+  return jax.jit(jax.grad(norm, (0, 1)))
+
+
+@pytest.mark.parametrize('case', CASES, ids=str)
+def test_values_and_gradients(case):
+  x, kernel, ours, reference = _example(case)
+  _assert_close([ours(x, kernel)], [reference(x, kernel)])
+  _assert_close(_gradient(ours)(x, kernel), _gradient(reference)(x, kernel))
+
+
+@pytest.mark.parametrize('case', CASES, ids=str)
+def test_gradients_of_gradients(case):
+  x, kernel, ours, reference = _example(case)
+  _assert_close(
+      _second_gradient(ours)(x, kernel), _second_gradient(reference)(x, kernel))
+
+
+def test_many_strips(monkeypatch):
+  """Several images over several strips, the last of which is not full."""
+  monkeypatch.setattr(conv_ops, 'STRIP', 30)
+  x, kernel, ours, reference = _example((3, 11, 13, 4, 4, 3, 3, 1, 1))
+  _assert_close(_gradient(ours)(x, kernel), _gradient(reference)(x, kernel))
+
+
+def test_our_rule_is_the_one_in_use():
+  """On CPUs the weight gradient is made of products, not of a convolution."""
+  x, kernel, ours, _ = _example(CASES[0])
+  text = str(jax.make_jaxpr(jax.grad(lambda k: ours(x, k).sum()))(kernel))
+  assert 'dot_general' in text and text.count('conv_general_dilated') == 1
+
+
+def test_bfloat16():
+  x, kernel, ours, reference = _example(CASES[0])
+  x, kernel = x.astype(jnp.bfloat16), kernel.astype(jnp.bfloat16)
+  for a, b in zip(_gradient(ours)(x, kernel), _gradient(reference)(x, kernel),
+                  strict=True):
+    assert a.dtype == jnp.bfloat16
+    difference = jnp.abs(a.astype(jnp.float32) - b.astype(jnp.float32))
+    assert difference.max() < 0.05 * jnp.abs(b).max()
+
+
+def test_shapes_that_do_not_fit_are_printed():
+  with pytest.raises(ValueError, match=r'\(1, 4, 4, 3\) and \(3, 3, 2, 5\)'):
+    conv_ops.conv(jnp.zeros((1, 4, 4, 3)), jnp.zeros((3, 3, 2, 5)))
+
+
+def test_pixel_shuffle_has_the_order_of_pytorch():
+  rng = np.random.default_rng(0)
+  x = rng.normal(size=(2, 3, 4, 3 * 4))
+  n, h, w, c, r = 2, 3, 4, 3, 2
+  # torch: view(n, c, r, r, h, w).permute(0, 1, 4, 2, 5, 3) on [n, c r r, h, w]
+  torch_layout = x.transpose(0, 3, 1, 2).reshape(n, c, r, r, h, w)
+  shuffled = torch_layout.transpose(0, 1, 4, 2, 5, 3).reshape(n, c, h * r, w * r)
+  ours = conv_ops.pixel_shuffle(jnp.asarray(x), factor=2)
+  np.testing.assert_allclose(ours, shuffled.transpose(0, 2, 3, 1), rtol=1e-6)
+  for a in range(2):
+    for b in range(2):  # the definition in the docstring
+      np.testing.assert_allclose(
+          ours[:, a::2, b::2, 1], x[..., 1 * 4 + a * 2 + b], rtol=1e-6)
+
+
+def test_pixel_shuffle_of_a_wrong_number_of_channels():
+  with pytest.raises(ValueError, match='10 channels are not a multiple of 2'):
+    conv_ops.pixel_shuffle(jnp.zeros((1, 2, 2, 10)), factor=2)

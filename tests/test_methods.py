@@ -1,0 +1,120 @@
+"""Methods: one step on real arrays, over the table."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import tiny
+
+from deblur_jax import loop, losses, methods, models, parallel, types
+from deblur_jax.ops import pyramid
+
+CONFIGS = {'supervised': tiny(**{'nets.net.scales': 2})}
+
+
+def batch_of(size=16, count=4):
+  random = np.random.default_rng(0)
+  sharp = random.random((count, size, size, 3), np.float32)
+  return {'blur': (sharp + np.roll(sharp, 1, 2)) / 2, 'sharp': sharp}
+
+
+def test_every_method_has_a_config_here():
+  assert CONFIGS.keys() == methods.METHODS.keys()
+
+
+@pytest.fixture(params=CONFIGS)
+def parts(request):
+  method = methods.build(CONFIGS[request.param])
+  mesh = parallel.data_mesh()
+  state = loop.init(method, jax.random.key(0), 16, mesh)
+  step = loop.make_step(method, lambda key, batch: batch, mesh)
+  key = jax.device_put(jax.random.key(1), parallel.replicated(mesh))
+  batch = parallel.put(batch_of(), parallel.split_batch(mesh))
+  return method, state, step, batch, key, mesh
+
+
+def test_state_is_what_like_says(parts):
+  method, state, *_, mesh = parts
+  like = loop.like(method, 16, mesh)
+  jax.tree.map(lambda a, b: (a.shape, a.dtype) == (b.shape, b.dtype) or
+               pytest.fail(f'{a} is not {b}'), like, state)
+
+
+def test_two_steps_move_nothing_between_host_and_device(parts):
+  _, state, step, batch, key, _ = parts
+  before = jax.tree.map(np.asarray, state.params)
+  with jax.transfer_guard('disallow'):
+    state, first = step(state, batch, key)
+    state, second = step(state, batch, key)
+  assert int(state.step) == 2
+  assert all(jnp.isfinite(value) for value in second.values())
+  assert first.keys() == second.keys() >= {'loss', 'grad_norm'}
+  moved = jax.tree.map(lambda a, b: not np.array_equal(a, b),
+                       before, jax.tree.map(np.asarray, state.params))
+  assert all(jax.tree.leaves(moved))
+
+
+def test_state_is_donated(parts):
+  _, state, step, batch, key, _ = parts
+  old = jax.tree.leaves(state.params)[0]
+  step(state, batch, key)
+  assert old.is_deleted()
+
+
+def test_restore_keeps_the_size(parts):
+  method, state, *_ = parts
+  assert method.restore(state, jnp.zeros((1, 18, 21, 3))).shape == (
+      1, 18, 21, 3)
+
+
+def test_supervised_loss_is_equation_4():
+  config = tiny(**{'method.loss': 'mse', 'method.over_scales': 'half_mean',
+                   'nets.net.scales': 2})
+  method, net = methods.build(config), models.build(**config['nets']['net'])
+  state = loop.init(method, jax.random.key(0), 16, parallel.data_mesh())
+  batch = jax.tree.map(jnp.asarray, batch_of())
+  _, metrics = method.step(state, batch, jax.random.key(0))
+  restored = net.apply({'params': state.params['net']}, batch['blur'])
+  sharp = pyramid.PYRAMIDS['deepdeblur_pytorch'](batch['sharp'], levels=2)
+  expected = sum(losses.mse(a, b)
+                 for a, b in zip(restored, sharp, strict=True)) / 4
+  np.testing.assert_allclose(metrics['loss'], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize('parts', [2, 4])
+def test_accumulated_step_is_the_whole_step(parts):
+  batch = jax.tree.map(jnp.asarray, batch_of())
+  results = []
+  for accumulate in (1, parts):
+    method = methods.build(tiny(**{'method.accumulate': accumulate}))
+    state = loop.init(method, jax.random.key(0), 16, parallel.data_mesh())
+    results.append(method.step(state, batch, jax.random.key(0))[1])
+  for key in ('loss', 'grad_norm'):
+    np.testing.assert_allclose(results[0][key], results[1][key], rtol=1e-5)
+
+
+def test_ema_restores_with_the_average():
+  batch = jax.tree.map(jnp.asarray, batch_of())
+  method = methods.build(tiny(**{'method.ema': 0.5, 'optim.net.lr': 0.1}))
+  start = loop.init(method, jax.random.key(0), 16, parallel.data_mesh())
+  state, _ = method.step(start, batch, jax.random.key(0))
+  expected = jax.tree.map(
+      lambda a, b: (a + b) / 2, start.params['net'], state.params['net'])
+  jax.tree.map(
+      lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7),
+      expected, state.extra['ema']['net'])
+  swapped = state.replace(params={'net': expected})
+  np.testing.assert_allclose(
+      method.restore(state, batch['blur']),
+      methods.build(tiny()).restore(swapped, batch['blur']), atol=1e-5)
+
+
+def test_parts_of_a_config_must_be_there():
+  config = tiny()
+  config['optim'] = {'gen': config['optim']['net']}
+  with pytest.raises(types.UserError, match='optim.net is missing'):
+    methods.build(config)
+  with pytest.raises(types.UserError, match='method.loss is missing'):
+    config = tiny()
+    del config['method']['loss']
+    methods.build(config)

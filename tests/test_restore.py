@@ -1,0 +1,110 @@
+"""Restoring and evaluating: order, sizes, batches, and honest means."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import tiny
+
+from deblur_jax import (
+    data,
+    evaluate,
+    loop,
+    methods,
+    metrics,
+    parallel,
+    restore,
+    types,
+)
+
+METHODS = {'supervised': tiny()}
+
+
+def images(*sizes):
+  random = np.random.default_rng(0)
+  return [random.random((*size, 3), np.float32) for size in sizes]
+
+
+@pytest.fixture(scope='module', params=METHODS)
+def trained(request):
+  config = METHODS[request.param]
+  method = methods.build(config)
+  mesh = parallel.data_mesh()
+  return method, loop.init(method, jax.random.key(0), 16, mesh), mesh
+
+
+def test_keeps_order_and_sizes(trained):
+  method, state, mesh = trained
+  blurs = images((16, 24), (16, 24), (16, 24), (17, 23), (16, 24))
+  restored = list(restore.restore_images(method, state, blurs, mesh))
+  for one, blur in zip(restored, blurs, strict=True):
+    assert one.image.shape == blur.shape and one.image.dtype == np.float32
+    assert 0 <= one.image.min() and one.image.max() <= 1
+    assert one.seconds > 0
+    alone = np.clip(method.restore(state, jnp.asarray(blur[None]))[0], 0, 1)
+    np.testing.assert_allclose(one.image, alone, atol=1e-6)
+
+
+def test_batch_size_changes_nothing(trained):
+  method, state, mesh = trained
+  blurs = images(*[(16, 16)] * 5)
+  two, four = (
+      [one.image for one in restore.restore_images(
+          method, state, blurs, mesh, batch_size=size)] for size in (2, 4))
+  np.testing.assert_allclose(two, four, atol=1e-6)
+
+
+def test_batch_must_divide_over_the_devices(trained):
+  method, state, mesh = trained
+  with pytest.raises(types.UserError, match='not divisible by the 2 devices'):
+    list(restore.restore_images(
+        method, state, images((8, 8)), mesh, batch_size=3))
+
+
+def test_state_survives_restoring(trained):
+  method, state, mesh = trained
+  list(restore.restore_images(method, state, images((8, 8)), mesh))
+  assert not any(leaf.is_deleted() for leaf in jax.tree.leaves(state))
+
+
+def test_rows_are_those_of_the_pictures(trained):
+  """An untrained residual network of zeros gives the input back."""
+  config = tiny(**{'nets.net.residual': True})
+  method = methods.build(config)
+  mesh = parallel.data_mesh()
+  state = jax.tree.map(
+      jnp.zeros_like, loop.init(method, jax.random.key(0), 16, mesh))
+  source = data.open_source(name='builtin', split='test')
+  rows = [row for _, _, row in evaluate.evaluate_source(
+      method, state, source, range(2), mesh)]
+  for index, row in enumerate(rows):
+    pair = source.read(index)
+    expected = metrics.METRICS['psnr_uint8'](
+        pair['blur'][None] / np.float32(255),
+        pair['sharp'][None] / np.float32(255))[0]
+    np.testing.assert_allclose(row['psnr_uint8'], expected, rtol=1e-6)
+    for name in metrics.METRICS:
+      np.testing.assert_allclose(row[name], row['input'][name], rtol=1e-5)
+  summary = evaluate.summarise(rows)
+  np.testing.assert_allclose(
+      summary['mean']['psnr_uint8'],
+      np.mean([row['psnr_uint8'] for row in rows]))
+
+
+def test_evaluation_needs_pairs(trained, picture_folder):
+  method, state, mesh = trained
+  source = data.open_source(name='photos', root=picture_folder)
+  with pytest.raises(types.UserError, match='has no blur picture'):
+    list(evaluate.evaluate_source(method, state, source, range(1), mesh))
+
+
+def test_which_must_exist(tmp_path):
+  config = tiny()
+  method = methods.build(config)
+  with pytest.raises(types.UserError, match='No checkpoint in'):
+    evaluate.load(config, method, tmp_path)
+  (tmp_path / evaluate.CHECKPOINTS).mkdir()
+  with pytest.raises(types.UserError, match='which must be last, best or'):
+    evaluate.load(config, method, tmp_path, which='newest')
+  with pytest.raises(types.UserError, match='No complete checkpoint of step 3'):
+    evaluate.load(config, method, tmp_path, which='3')
