@@ -1,10 +1,16 @@
 """What configs share: the argument after the colon, and small pictures."""
 
 
-def is_debug(arg: str | None) -> bool:
-  """Whether --config=FILE:debug was asked for: two steps, tiny networks."""
-  if arg not in (None, '', 'debug'):
-    raise ValueError(f'Unknown config argument {arg!r}; known: debug.')
+def is_debug(arg: str | None, *others: str) -> bool:
+  """Whether --config=FILE:debug was asked for: two steps, tiny networks.
+
+  Args:
+    arg: what stands after the colon.
+    *others: what else may stand there.
+  """
+  if arg not in (None, '', 'debug', *others):
+    known = ', '.join(('debug', *others))
+    raise ValueError(f'Unknown config argument {arg!r}; known: {known}.')
   return arg == 'debug'
 
 

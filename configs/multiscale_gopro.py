@@ -4,6 +4,9 @@ r"""Coarse-to-fine network on GoPro, as in the authors' later PyTorch code.
       --config.data.train.root=DIR/GOPRO_Large --workdir=runs/gopro_k3
   python -m experiments.ablate --name=k_scales --workdir=runs/k_scales
 
+configs/multiscale_gopro.py:prepared trains on a set that was decoded once by
+experiments.prepare_data, :tfds on the TFDS builder gopro_large.
+
 L1 over three scales, subset blur_gamma. Their README reports 30.40 dB and an
 SSIM (scikit-image's kind) of 0.9018 for 131 000 steps (their number, not ours);
 about 4.2e18 FLOP. Not trained to the end by us yet.
@@ -43,7 +46,16 @@ def get_config(arg=None):
       loader=dict(loader='tf_data', crop=256))
   config.augment = dict(preset='deepdeblur_pytorch')
   config.validate = dict(pictures=8, crop=512)
-  if common.is_debug(arg):
+  if arg == 'prepared':             # experiments.prepare_data --out=data/gopro
+    config.data.train = dict(name='prepared', root='data/gopro')
+  if arg == 'tfds':                 # experiments.prepare_data --tfds
+    folder = ml_collections.FieldReference('data/tfds')
+    builder = ml_collections.FieldReference('gopro_large/blur_gamma')
+    config.data.train = dict(
+        name='tfds', dataset=builder, data_dir=folder, split='train')
+    config.data.test = dict(
+        name='tfds', dataset=builder, data_dir=folder, split='test')
+  if common.is_debug(arg, 'prepared', 'tfds'):
     common.use_builtin(config)
     config.total_steps, config.batch_size = 2, 4
     config.data.loader.crop = 32

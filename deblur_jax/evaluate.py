@@ -34,14 +34,18 @@ CHECKPOINTS = 'checkpoints'
 
 
 def run(
-    config: Mapping[str, Any], folder: pathlib.Path, *, which: str = 'last',
-    batch_size: int | None = None, limit: int | None = None, pictures: int = 4
+    config: Mapping[str, Any], folder: pathlib.Path, *,
+    test: Mapping[str, Any] | None = None, name: str = 'eval',
+    which: str = 'last', batch_size: int | None = None,
+    limit: int | None = None, pictures: int = 4
 ) -> dict[str, Any]:
   """Evaluates a run and writes its eval.json; all processes call it.
 
   Args:
     config: the run's config, plain dicts.
     folder: the run's folder.
+    test: keywords of another test set than `config['data']['test']`.
+    name: of the file, without .json, and of its folder of pictures.
     which: 'last' or 'best' checkpoint, or a step.
     batch_size: pictures at once, over the devices of this process.
     limit: look at the first so many pictures only.
@@ -51,14 +55,15 @@ def run(
     What eval.json holds.
   """
   method = methods.build(config)
-  source = data.open_source(**config['data']['test'])
+  test = dict(test or config['data']['test'])
+  source = data.open_source(**test)
   state = load(config, method, folder, which=which)
   mesh = parallel.data_mesh(jax.local_devices())
   step = int(state.step)
   state = parallel.put(jax.tree.map(_local, state), parallel.replicated(mesh))
   count = min(limit or len(source.names), len(source.names))
   mine = range(jax.process_index(), count, jax.process_count())
-  picture_folder = folder / 'eval_pictures'
+  picture_folder = folder / f'{name}_pictures'
   if jax.process_index() == 0:
     shutil.rmtree(picture_folder, ignore_errors=True)
     picture_folder.mkdir()
@@ -72,11 +77,11 @@ def run(
       save_pictures(picture_folder, source.names[index], images)
   rows = _gather(rows, source.names, count)
   result = summarise(rows) | {
-      'step': step, 'which': str(which), 'test': dict(config['data']['test']),
+      'step': step, 'which': str(which), 'test': test,
       'pictures': count, 'tile': None, 'ensemble': None,
       'device': jax.devices()[0].device_kind}
   if jax.process_index() == 0:
-    workdir.write_json(folder / 'eval.json', result)
+    workdir.write_json(folder / f'{name}.json', result)
   return result
 
 

@@ -1,15 +1,17 @@
 """Evaluates a run: python -m experiments.evaluate --workdir=DIR.
 
-Writes DIR/eval.json and prints the means. The config is the run's own, unless
---config gives another (say, another test set).
+Writes DIR/eval.json and prints the means. Another test set than the run's own:
+
+  python -m experiments.evaluate --workdir=DIR --name=eval_hide \
+      --source=hide --root=HIDE_DIR
 """
 
 from absl import flags
-from ml_collections import config_flags
 
-from experiments import common
+from experiments import common, source_flags
 
-_CONFIG = config_flags.DEFINE_config_file('config', lock_config=True)
+_NAME = flags.DEFINE_string('name', 'eval', 'Of the file, without .json.')
+_ROOT = flags.DEFINE_string('root', None, 'Folder of the other test set.')
 _WHICH = flags.DEFINE_string('which', 'last', 'last, best, or a step.')
 _BATCH = flags.DEFINE_integer(
     'batch_size', None, 'Pictures at once; by default one a device.')
@@ -21,17 +23,20 @@ common.define_run_flags()
 def main(argv):
   del argv
   common.join_processes()
-  from deblur_jax import evaluate, train, workdir
+  from deblur_jax import evaluate, train, types, workdir
 
   folder = common.workdir()
-  if _CONFIG.value is None:
-    config = workdir.read_json(folder / workdir.CONFIG)
-  else:
-    config = _CONFIG.value.to_dict()
+  config = workdir.read_json(folder / workdir.CONFIG)
   train.check(config)
+  other = source_flags.options(root=_ROOT.value)
+  if other and _NAME.value == 'eval':
+    raise types.UserError(
+        'Another test set needs another --name, such as --name=eval_hide: '
+        "eval.json is of the run's own.")
   result = evaluate.run(
-      config, folder, which=_WHICH.value, batch_size=_BATCH.value,
-      limit=_LIMIT.value, pictures=_PICTURES.value)
+      config, folder, test=other or None, name=_NAME.value,
+      which=_WHICH.value, batch_size=_BATCH.value, limit=_LIMIT.value,
+      pictures=_PICTURES.value)
   for title in ('input', 'mean'):
     print(title.ljust(6), '  '.join(
         f'{name} {value:.4f}' for name, value in result[title].items()))

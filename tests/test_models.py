@@ -1,15 +1,15 @@
 """The coarse-to-fine network: the paper's sizes, the official code's values."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
-from deblur_jax import models
-from deblur_jax import types
-from deblur_jax.models import layers
-from deblur_jax.models import multiscale
+from deblur_jax import models, types
+from deblur_jax.models import layers, multiscale
 from deblur_jax.ops import pyramid
 
 SMALL = dict(name='multiscale', scales=3, blocks=1, features=4)
@@ -20,9 +20,10 @@ def _image(n=1, height=16, width=24):
   return jnp.asarray(rng.random((n, height, width, 3)), jnp.float32)
 
 
+@functools.cache
 def _small(**options):
   net = models.build(**SMALL | options)
-  return net, net.init(jax.random.key(0), _image())
+  return net, {'params': models.init(net, jax.random.key(0))}
 
 
 @pytest.mark.parametrize('scales, blocks, count', [
@@ -53,12 +54,22 @@ def test_names_of_the_parameters():
 @pytest.mark.parametrize('size', [(16, 24), (21, 18), (5, 7), (1, 1)])
 @pytest.mark.parametrize('scales', [1, 3])
 def test_any_size(scales, size):
-  net, _ = _small(scales=scales)
-  variables = net.init(jax.random.key(0), _image())
+  net, variables = _small(scales=scales)
   blur = _image(2, *size)
-  outputs = net.apply(variables, blur)
+  outputs = jax.eval_shape(net.apply, variables, blur)
   expected = pyramid.average(blur, levels=scales)
   assert [o.shape for o in outputs] == [e.shape for e in expected]
+
+
+def test_padding_does_not_reach_the_other_corner():
+  """An odd image is the corner of the same one with its edge repeated."""
+  net, variables = _small()
+  blur = _image(1, 16, 24)
+  odd = blur[:, :15, :21]
+  even = jnp.pad(odd, ((0, 0), (0, 1), (0, 3), (0, 0)), mode='edge')
+  for a, b in zip(net.apply(variables, odd), net.apply(variables, even),
+                  strict=True):
+    np.testing.assert_array_equal(a, b[:, :a.shape[1], :a.shape[2]])
 
 
 def _formula(params):
@@ -79,7 +90,8 @@ GOLDEN = [
 
 @pytest.mark.parametrize('remat', [False, True])
 def test_golden(remat):
-  net, variables = _small(remat=remat)
+  net = models.build(**SMALL | dict(remat=remat))
+  _, variables = _small()
   blur = jnp.sin(jnp.arange(16 * 24 * 3) * 0.1).reshape(1, 16, 24, 3) / 2 + 0.5
   outputs = net.apply(_formula(variables), blur)
   for output, (mean, first, last) in zip(outputs, GOLDEN, strict=True):
@@ -88,7 +100,8 @@ def test_golden(remat):
 
 
 def test_residual_of_zero_weights_is_the_blurry_pyramid():
-  net, variables = _small(residual=True)
+  net = models.build(**SMALL | dict(residual=True))
+  _, variables = _small()
   zeros = jax.tree.map(jnp.zeros_like, variables)
   outputs = net.apply(zeros, _image())
   expected = pyramid.deepdeblur_pytorch(_image(), levels=3)
@@ -104,10 +117,10 @@ def test_without_residual_zero_weights_are_grey():
 
 
 def test_bfloat16_computes_in_half_and_keeps_float32_outside():
-  net, variables = _small(dtype='bfloat16')
-  full = models.build(**SMALL)
-  for leaf in jax.tree.leaves(variables):
-    assert leaf.dtype == jnp.float32
+  net = models.build(**SMALL | dict(dtype='bfloat16'))
+  full, variables = _small()
+  shapes = jax.eval_shape(net.init, jax.random.key(0), _image())
+  assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(shapes))
   outputs = net.apply(variables, _image())
   for a, b in zip(outputs, full.apply(variables, _image()), strict=True):
     assert a.dtype == jnp.float32
@@ -115,13 +128,27 @@ def test_bfloat16_computes_in_half_and_keeps_float32_outside():
 
 
 def test_remat_changes_no_gradient():
-  gradients = []
-  for remat in (False, True):
-    net, variables = _small(remat=remat)
-    gradients.append(jax.grad(lambda v: sum(  # noqa: B023
-        (o**2).mean() for o in net.apply(v, _image())))(variables))  # noqa: B023
-  for a, b in zip(*map(jax.tree.leaves, gradients), strict=True):
+  _, variables = _small(scales=2)
+
+  def gradient(remat):
+    net = models.build(**SMALL | dict(scales=2, remat=remat))
+    def loss(variables):
+      return sum((o**2).mean() for o in net.apply(variables, _image()))
+    return jax.jit(jax.grad(loss))(variables)
+
+  for a, b in zip(*map(jax.tree.leaves, (gradient(False), gradient(True))),
+                  strict=True):
     np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+def test_relu():
+  x = jnp.array([-1.0, 0.0, 2.0])
+  np.testing.assert_array_equal(layers.relu(x), [0, 0, 2])
+  np.testing.assert_array_equal(
+      jax.grad(lambda x: layers.relu(x).sum())(x), [0, 0, 1])
+  second = jax.grad(lambda x: jax.grad(
+      lambda x: (layers.relu(x)**2).sum())(x).sum())
+  np.testing.assert_array_equal(second(x), [0, 0, 2])
 
 
 def test_initialisation_is_that_of_pytorch():

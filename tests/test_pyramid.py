@@ -8,10 +8,9 @@ from PIL import Image as pil_image
 from scipy import ndimage
 from skimage import transform
 
-from deblur_jax.ops import pad
-from deblur_jax.ops import pyramid
+from deblur_jax.ops import pad, pyramid
 
-SIZES = [(16, 24), (21, 18), (13, 11), (5, 2), (1, 3)]
+SIZES = [(16, 24), (21, 18), (5, 1)]
 
 
 def _image(height, width, n=2):
@@ -48,7 +47,7 @@ def test_pytorch_is_scikit_image(size):
       transform.pyramid_gaussian(image[0], 2, channel_axis=-1))
   for ours, theirs in zip(images, expected, strict=False):
     np.testing.assert_allclose(ours[0], theirs, atol=1e-6)
-  assert len(expected) == 3 or min(size) < 2  # theirs stops at one pixel
+  assert len(expected) == 3
 
 
 def test_pytorch_is_scikit_image_on_a_real_picture(real_data):

@@ -2,10 +2,10 @@
 
 XLA's CPU backend runs convolutions and their input gradients as quickly as the
 machine can, but not their weight gradients: layers of few channels come out up
-to forty times slower than forward, large images ten times, and inside of
-`lax.scan` a hundred times. They are written here as matrix products, which it
-does well. The price is forward-mode differentiation (`jax.jvp`, `jax.hessian`),
-which is not to be had on CPUs; gradients of gradients are.
+to forty times slower than forward, large images seven times, and inside of
+`lax.scan` a hundred times. Here they are matrix products, which it does well.
+The price is forward-mode differentiation (`jax.jvp`, `jax.hessian`), which is
+not to be had on CPUs; gradients of gradients are.
 
 On accelerators `conv` is `lax.conv_general_dilated` and nothing else, so that
 the library there can fuse bias and ReLU into it.
@@ -105,6 +105,8 @@ def _input_gradient(dy, kernel, shape, stride, padding):
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
 def _kernel_gradient(x, dy, size, stride, padding):
   """dk[i, j] = sum over r, w of x[s r + i - p, s w + j - p]^T dy[r, w]."""
+  # Else XLA prepares x for this while still in the forward pass, and keeps it.
+  x, dy = lax.optimization_barrier((x, dy))
   x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
   kernel = jnp.zeros((*size, x.shape[3], dy.shape[3]), dy.dtype)
   for i in range(min(stride, size[0])):

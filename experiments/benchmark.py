@@ -1,0 +1,58 @@
+r"""Times a config: warm training steps and restoration, as one line of JSON.
+
+  python -m experiments.benchmark --config=configs/multiscale_gopro.py
+  python -m experiments.benchmark --config=configs/multiscale_gopro.py \
+      --what=restore --size=720x1280 --repeats=30
+
+The step is the one that trains: augmentation, forward, backward, optimiser. It
+gets one batch of the built-in pictures again and again, or of the config's own
+with --real_data: its time does not depend on them, and reading is not in it.
+
+With --peer=DIR, a checkout of github.com/SeungjunNah/DeepDeblur-PyTorch, and
+--peer_python=PATH, a Python that has torch, the same shapes are also timed for
+the official network on the same CPU threads, the two taking turns; `ratio` is
+our time over theirs (theirs without augmentation and pyramids).
+"""
+
+import json
+
+from absl import flags
+from ml_collections import config_flags
+
+from configs import common as config_common
+from experiments import common
+
+_CONFIG = config_flags.DEFINE_config_file('config', lock_config=True)
+_WHAT = flags.DEFINE_list('what', ['train', 'restore'], 'train, restore.')
+_SIZE = flags.DEFINE_string('size', '720x1280', 'Of the restored image, HxW.')
+_REPEATS = flags.DEFINE_integer(
+    'repeats', 10, 'Timed runs, after two others.', lower_bound=1)
+_REAL = flags.DEFINE_bool('real_data', False, "The config's own data set.")
+_PEER = flags.DEFINE_string('peer', None, 'Checkout of the PyTorch code.')
+_PYTHON = flags.DEFINE_string('peer_python', 'python', 'A Python with torch.')
+_CHANNELS_LAST = flags.DEFINE_bool(
+    'peer_channels_last', False, 'NHWC for the PyTorch network.')
+flags.mark_flag_as_required('config')
+
+
+def main(argv):
+  del argv
+  from experiments import timing
+
+  size = timing.parse_size(_SIZE.value)
+  config = _CONFIG.value
+  if not _REAL.value:
+    with config.unlocked():
+      config_common.use_builtin(config)
+  config = config.to_dict()
+  peer = None
+  if _PEER.value:
+    peer = timing.start_peer(
+        config, size, _PEER.value, _PYTHON.value,
+        channels_last=_CHANNELS_LAST.value)
+  print(json.dumps(timing.measure(
+      config, _WHAT.value, size, repeats=_REPEATS.value, peer=peer)))
+
+
+if __name__ == '__main__':
+  common.run(main)

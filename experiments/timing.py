@@ -1,0 +1,252 @@
+"""What `experiments.benchmark` does: compile, run, compare, describe."""
+
+import contextlib
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from deblur_jax import loop, models, parallel, train, types
+from deblur_jax.models import multiscale
+from deblur_jax.ops import macs
+
+# Dense peaks by the makers' data sheets, TFLOP/s a device; float32 convolutions
+# run as TF32 there.
+PEAKS = {
+    'NVIDIA A100': {'bfloat16': 312.0, 'float16': 312.0, 'float32': 156.0},
+    'NVIDIA H100 80GB HBM3': {
+        'bfloat16': 989.4, 'float16': 989.4, 'float32': 494.7},
+    'NVIDIA H200': {'bfloat16': 989.4, 'float16': 989.4, 'float32': 494.7},
+}
+FUSED = '__cudnn$convBiasActivationForward'
+
+
+class Program(NamedTuple):
+  """A compiled program and how to run it once, to the end."""
+
+  compiled: Any
+  run: Callable[[], None]
+  compile_seconds: float
+  shape: tuple[int, ...]   # of the batch
+  flop: int                # by formula
+
+
+class Peer:
+  """The official network in a process of its own."""
+
+  def __init__(self, folder, python, options):
+    script = pathlib.Path(__file__).with_name('torch_peer.py')
+    try:
+      self._process = subprocess.Popen(
+          [python, str(script), folder, json.dumps(options)], text=True,
+          stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    except OSError as error:
+      raise types.UserError(
+          f'--peer_python={python}: {error.strerror}.') from error
+
+  def run(self, name: str) -> float:
+    """Seconds of one training step or one restoration."""
+    with contextlib.suppress(BrokenPipeError):
+      self._process.stdin.write(f'{name} 1\n')
+      self._process.stdin.flush()
+    line = self._process.stdout.readline()
+    if not line:
+      raise types.UserError(
+          'The PyTorch network did not run; its message stands above. Is '
+          '--peer a checkout of it, and has --peer_python torch?')
+    self.answer = json.loads(line)
+    return self.answer['seconds'][0]
+
+  def close(self) -> int:
+    """Ends the process; its peak memory in bytes."""
+    self._process.stdin.close()
+    self._process.wait()
+    return self.answer['peak_kib'] * 1024
+
+
+def measure(
+    config: dict[str, Any], what: list[str], size: tuple[int, int], *,
+    repeats: int, peer: Peer | None = None
+) -> dict[str, Any]:
+  """Everything that the line of JSON says.
+
+  Args:
+    config: plain dicts.
+    what: names in `PROGRAMS`.
+    size: height and width for 'restore'.
+    repeats: timed runs of each.
+    peer: the network to compare with.
+
+  Raises:
+    UserError: for an unknown name in `what`, and all that `train.setup` raises.
+  """
+  for name in what:
+    types.look_up(PROGRAMS, name, what='--what')
+  parts = train.setup(config)
+  state = parts.init()
+  net = _network(config)
+  result = {
+      'device': jax.devices()[0].device_kind, 'devices': jax.device_count(),
+      'jax': jax.__version__, 'dtype': net.dtype,
+      'parameters': models.count_parameters(state.params)}
+  for name, make in PROGRAMS.items():
+    if name in what:
+      program = make(parts, state, config=config, size=size)
+      times = _times(program, name, repeats, peer)
+      result[name] = describe(program, *times, dtype=net.dtype)
+  result['peak_memory_bytes'] = train.peak_memory()
+  if peer:
+    result['peer_peak_memory_bytes'] = peer.close()
+  return result
+
+
+def make_train(parts, state, *, config, size) -> Program:
+  """The training step of `train.setup`; it takes the state away."""
+  del size
+  batch = next(iter(parts.batches(0)))
+  compiled, seconds = _compile(parts.step, state, batch, parts.key)
+  crop = config['data']['loader']['crop']
+  shape = (config['batch_size'], crop, crop, 3)
+  forward = macs.macs(
+      parts.method.restore, state, jax.ShapeDtypeStruct(shape, jnp.float32))
+
+  def run():
+    nonlocal state
+    state, metrics = compiled(state, batch, parts.key)
+    jax.block_until_ready((state, metrics))
+
+  # Both gradients of a convolution cost as much as the convolution.
+  return Program(compiled, run, seconds, shape, 3 * 2 * forward)
+
+
+def make_restore(parts, state, *, config, size) -> Program:
+  """Restoration of one random image a device."""
+  del config
+  shape = (parts.mesh.size, *size, 3)
+  blur = jax.device_put(
+      jax.random.uniform(jax.random.key(0), shape),
+      parallel.split_batch(parts.mesh))
+  compiled, seconds = _compile(
+      loop.on_mesh(parts.method.restore, parts.mesh), state, blur)
+  forward = macs.macs(
+      parts.method.restore, state, jax.ShapeDtypeStruct(shape, jnp.float32))
+  return Program(
+      compiled, lambda: jax.block_until_ready(compiled(state, blur)), seconds,
+      shape, 2 * forward)
+
+
+def describe(program: Program, ours, theirs, *, dtype: str) -> dict[str, Any]:
+  """One program's part of the result."""
+  median = statistics.median(ours)
+  rate = program.flop / median / 1e12
+  peak = peak_tflops(jax.devices()[0].device_kind, dtype)
+  cost = program.compiled.cost_analysis() or {}
+  memory = program.compiled.memory_analysis()
+  result = {
+      'shape': program.shape,
+      'compile_seconds': program.compile_seconds,
+      'seconds': _spread(ours),
+      'images_per_second': program.shape[0] / median,
+      # XLA counts the program of one device, a loop as one round of it (on CPUs
+      # weight gradients are loops), and at times -1 or nothing.
+      'flop_xla': max(cost.get('flops', 0), 0) * jax.device_count() or None,
+      'flop_formula': program.flop,
+      'tflop_per_second': rate,
+      'share_of_peak': peak and rate / peak / jax.device_count(),
+      'temporary_bytes': memory and memory.temp_size_in_bytes,
+      'cudnn_fused': _count_fused(program.compiled)}
+  if theirs:
+    result['peer_seconds'] = _spread(theirs)
+    result['ratio'] = median / statistics.median(theirs)
+  return result
+
+
+def peak_tflops(device_kind: str, dtype: str) -> float | None:
+  """A device's peak, None where unknown."""
+  for name, peaks in PEAKS.items():
+    if device_kind.startswith(name):
+      return peaks.get(dtype)
+  return None
+
+
+def start_peer(
+    config: dict[str, Any], size: tuple[int, int], folder: str, python: str,
+    *, channels_last: bool) -> Peer:
+  """The official network of the same shapes.
+
+  Raises:
+    UserError: for what it cannot be compared with.
+  """
+  if not pathlib.Path(folder, 'src', 'model', 'MSResNet.py').is_file():
+    raise types.UserError(f'--peer={folder} has no src/model/MSResNet.py.')
+  net = _network(config)
+  if jax.default_backend() != 'cpu' or jax.device_count() > 1:
+    raise types.UserError('--peer compares on one CPU device only.')
+  if not isinstance(net, multiscale.MultiScale) or net.dtype != 'float32':
+    raise types.UserError(
+        '--peer compares nets.net.name=multiscale in dtype=float32 only.')
+  return Peer(folder, python, {
+      'scales': net.scales, 'blocks': multiscale.num_blocks(net),
+      'features': net.features, 'kernel_size': net.kernel_size,
+      'batch': config['batch_size'], 'crop': config['data']['loader']['crop'],
+      'size': size, 'threads': len(os.sched_getaffinity(0)),
+      'channels_last': channels_last})
+
+
+def parse_size(text: str) -> tuple[int, int]:
+  """--size as numbers: '720x1280' -> (720, 1280)."""
+  height, _, width = text.partition('x')
+  if not (height.isdigit() and width.isdigit() and int(height) * int(width)):
+    raise types.UserError(f'--size must be like 720x1280, got {text!r}.')
+  return int(height), int(width)
+
+
+def _network(config):
+  if set(config['nets']) != {'net'}:
+    raise types.UserError('Only configs with the one network nets.net.')
+  return models.build(**config['nets']['net'])
+
+
+def _compile(fn, *args):
+  start = time.perf_counter()
+  compiled = fn.lower(*args).compile()
+  return compiled, time.perf_counter() - start
+
+
+def _times(program, name, repeats, peer):
+  """Seconds of our runs and of theirs, which alternate."""
+  ours, theirs = [], []
+  for _ in range(2 + repeats):
+    start = time.perf_counter()
+    program.run()
+    ours.append(time.perf_counter() - start)
+    if peer:
+      theirs.append(peer.run(name))
+  return ours[2:], theirs[2:]
+
+
+def _spread(seconds):
+  if len(seconds) == 1:
+    return dict.fromkeys(('median', 'p10', 'p90'), seconds[0])
+  tenths = statistics.quantiles(seconds, n=10, method='inclusive')
+  return {'median': statistics.median(seconds), 'p10': tenths[0],
+          'p90': tenths[-1]}
+
+
+def _count_fused(compiled):
+  if jax.default_backend() != 'gpu':
+    return None
+  return compiled.as_text().count(FUSED)
+
+
+PROGRAMS = {
+    'restore': make_restore,  # first: training takes the state away
+    'train': make_train,
+}

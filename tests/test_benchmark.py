@@ -1,0 +1,93 @@
+"""The benchmark: its numbers hang together, its mistakes are one line."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from helpers import ROOT, tiny
+
+from deblur_jax import types
+from experiments import timing
+
+
+@pytest.fixture(scope='module')
+def result():
+  return timing.measure(
+      tiny(), ['train', 'restore'], (24, 32), repeats=3)
+
+
+def test_is_json_and_counts(result):
+  assert json.loads(json.dumps(result))['devices'] == 2
+  assert result['restore']['shape'] == (2, 24, 32, 3)
+  assert result['train']['shape'] == (4, 16, 16, 3)
+  assert result['peak_memory_bytes'] > 1e7
+
+
+def test_network_by_hand(result):
+  """Two scales of two convolutions and one block; 4 channels; one upconv."""
+  fine, coarse = 25 * (6 * 4 + 2 * 4 * 4 + 4 * 3), 25 * (3 * 4 + 2 * 16 + 12)
+  up = 25 * 3 * 12
+  assert result['parameters'] == fine + coarse + up + 2 * (4 * 3 + 3) + 12
+  forward = 2 * (fine + (coarse + up) / 4)   # FLOP of a pixel of the result
+  assert result['restore']['flop_formula'] == forward * 2 * 24 * 32
+  assert result['train']['flop_formula'] == 3 * forward * 4 * 16 * 16
+
+
+@pytest.mark.parametrize('name', timing.PROGRAMS)
+def test_numbers_hang_together(result, name):
+  part = result[name]
+  seconds = part['seconds']
+  assert 0 < seconds['p10'] <= seconds['median'] <= seconds['p90']
+  assert part['images_per_second'] == pytest.approx(
+      part['shape'][0] / seconds['median'])
+  assert part['tflop_per_second'] == pytest.approx(
+      part['flop_formula'] / seconds['median'] / 1e12)
+  assert part['compile_seconds'] > 0 and part['temporary_bytes'] > 0
+  # Unknown for a CPU, and no cuDNN there.
+  assert part['share_of_peak'] is None and part['cudnn_fused'] is None
+  assert 'ratio' not in part
+
+
+def test_peaks():
+  assert timing.peak_tflops('NVIDIA H200', 'bfloat16') == 989.4
+  assert timing.peak_tflops('NVIDIA A100-SXM4-40GB', 'float32') == 156.0
+  assert timing.peak_tflops('NVIDIA H100 PCIe', 'bfloat16') is None
+
+
+def test_sizes():
+  assert timing.parse_size('720x1280') == (720, 1280)
+  for text in ('720', '0x8', '8x8x8', 'axb'):
+    with pytest.raises(types.UserError, match=f"720x1280, got '{text}'"):
+      timing.parse_size(text)
+
+
+def test_unknown_program():
+  with pytest.raises(types.UserError, match="'trian'.*Did you mean 'train'"):
+    timing.measure(tiny(), ['trian'], (8, 8), repeats=1)
+
+
+def test_peer_needs_a_checkout():
+  with pytest.raises(types.UserError, match='has no src/model/MSResNet.py'):
+    timing.start_peer(tiny(), (8, 8), 'nowhere', 'python', channels_last=False)
+
+
+def test_peer_that_does_not_run(tmp_path):
+  peer = timing.Peer(str(tmp_path), sys.executable, {})
+  with pytest.raises(types.UserError, match='has --peer_python torch'):
+    peer.run('train')
+
+
+def test_peer_python_that_is_not_there(tmp_path):
+  with pytest.raises(types.UserError, match='--peer_python=nowhere: No such'):
+    timing.Peer(str(tmp_path), 'nowhere', {})
+
+
+def test_program_prints_one_line_about_a_mistake():
+  ended = subprocess.run(
+      [sys.executable, '-m', 'experiments.benchmark', '--size=720',
+       '--config=configs/quickstart.py'],
+      cwd=ROOT, capture_output=True, text=True, timeout=300)
+  assert ended.returncode == 2 and ended.stdout == ''
+  assert ended.stderr.strip() == (
+      "error: --size must be like 720x1280, got '720'.")
