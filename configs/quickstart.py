@@ -3,7 +3,7 @@ r"""The whole way in minutes: the K ablation on built-in pictures, on a laptop.
   make quickstart
   python -m experiments.train --config=configs/quickstart.py --workdir=runs/q
 
-A small network (16 channels, 24 convolutions shared out over K scales) that
+A small network (16 channels, 12 convolutions shared out over K scales) that
 learns the difference to the blurry picture.
 """
 
@@ -15,21 +15,21 @@ from configs import common
 def get_config(arg=None):
   config = ml_collections.ConfigDict()
   config.seed = 0
-  config.total_steps = 600
+  config.total_steps = 800
   config.batch_size = 8
   config.log_every = 20
-  config.save_every = 200
+  config.save_every = 400
   config.tensorboard = False
   pyramid = ml_collections.FieldReference('deepdeblur_pytorch')
   config.method = dict(
       name='supervised', loss='l1', over_scales='sum',
       pyramid=pyramid, ema=0.0, accumulate=1)
   config.nets = dict(net=dict(
-      name='multiscale', scales=3, depth=24, features=16, kernel_size=5,
+      name='multiscale', scales=3, depth=12, features=16, kernel_size=5,
       pyramid=pyramid, residual=True, dtype='float32',
       remat=False))
   config.optim = dict(net=dict(
-      name='adam', lr=2e-3, schedule='cosine', boundaries=(), factor=0.5,
+      name='adam', lr=3e-3, schedule='cosine', boundaries=(), factor=0.5,
       warmup_steps=0, clip_norm=1.0))
   config.data = dict(
       train=dict(name='builtin', split='train'),

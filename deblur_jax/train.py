@@ -119,7 +119,7 @@ def make_prepare(
     config: Mapping[str, Any], unpack: Callable[[Batch], Batch]
 ) -> Callable[[jax.Array, Batch], Batch]:
   """(key, batch of the loader) -> blurred and augmented float32 pairs."""
-  change = types.call(augment.build, config['augment'], where='augment')
+  change = augment.build(**config['augment'])
   make_blur = config['data'].get('blur')
   synthesise = blur.build(**make_blur) if make_blur else None
 

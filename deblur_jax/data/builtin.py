@@ -67,8 +67,8 @@ class Split(NamedTuple):
 
 
 def pictures(
-    *, split: str = 'train', frames: int = 15, shift: float = 5.0,
-    rotation: float = 0.01, zoom: float = 0.005, object_shift: float = 5.0,
+    *, split: str = 'train', frames: int = 15, shift: float = 4.0,
+    rotation: float = 0.01, zoom: float = 0.005, object_shift: float = 4.0,
     gamma: float = 2.2) -> source.Source:
   """Pairs with dynamic-scene blur, made once and kept in memory.
 
@@ -168,7 +168,7 @@ SPLITS = {
                  (60, 212)),
         _skimage('ihc', 'ihc.png', 0.75, (0, 0), (0, 96), (96, 0), (96, 96),
                  (48, 48)))),
-    'test': Split(256, 320, 2, (
+    'test': Split(256, 320, 5, (
         _skimage('astronaut', 'astronaut.png', 0.75, (0, 0), (96, 0),
                  (50, 32)),
         _skimage('coffee', 'coffee.png', 0.75, (0, 0), (12, 98), (6, 50)),
