@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from deblur_jax import types
@@ -83,6 +84,12 @@ def put(tree: Any, sharding: NamedSharding) -> Any:
   """
   return jax.tree.map(
       lambda x: jax.make_array_from_process_local_data(sharding, x), tree)
+
+
+def put_key(key: jax.Array, mesh: Mesh) -> jax.Array:
+  """A random key that every process has -> the same on all devices."""
+  words = put(np.asarray(jax.random.key_data(key)), replicated(mesh))
+  return jax.random.wrap_key_data(words)
 
 
 def prefetch(

@@ -112,7 +112,7 @@ def setup(config: Mapping[str, Any]) -> Setup:
   return Setup(
       method, loop.make_step(method, make_prepare(config, loader.unpack), mesh),
       lambda: loop.init(method, key_init, crop, mesh), like, batches,
-      jax.device_put(key_steps, parallel.replicated(mesh)), mesh)
+      parallel.put_key(key_steps, mesh), mesh)
 
 
 def make_prepare(
@@ -187,6 +187,7 @@ def _run(config, folder, parts: Setup) -> Result:
     hook.finish()
   finally:
     hook.close()
+    checkpoints.close()
     _on_sigterm(previous)
   step = int(state.step)
   if step >= total and jax.process_index() == 0:
@@ -261,17 +262,22 @@ class Recorder:
       return {}
     (step, metrics), self._pending = self._pending, None
     values = {key: float(value) for key, value in metrics.items()}
+    self._check_finite(step, values, np.isfinite)
+    return values
+
+  def _check_finite(self, step, values, is_good) -> None:
     bad = [f'{key} = {value}' for key, value in values.items()
-           if not np.isfinite(value)]
+           if not is_good(value)]
     if bad:
       raise types.UserError(
           f'Step {step}: {", ".join(bad)}; stopped. The last good checkpoint '
           f'in {self._folder} is of step {self._checkpoints.latest_step()}; '
           'try a lower learning rate or optim clip_norm.')
-    return values
 
   def _save(self, step, state) -> dict[str, float]:
     scores, sheet = self._validate(state)
+    # The PSNR of a perfect picture is inf; of a network of NaN it is NaN.
+    self._check_finite(step, scores, lambda score: not np.isnan(score))
     self._checkpoints.save(step, state, scores)
     if jax.process_index() == 0:
       pictures = self._folder / 'pictures'

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 import sys
 
 from absl import app, flags, logging
@@ -18,6 +19,11 @@ def run(main) -> None:
       sys.exit(main(argv))
     except types.UserError as error:
       fail(error)
+    except OSError as error:
+      # A config file that is not there is reported when it is first used.
+      if 'Configuration is not available' not in str(error):
+        raise
+      fail(str(error).splitlines()[-1])
 
   logging.set_verbosity(logging.WARNING)
   try:
@@ -26,7 +32,7 @@ def run(main) -> None:
     fail(error)
 
 
-def fail(error: Exception) -> None:
+def fail(error: Exception | str) -> None:
   """Prints one line and exits with 2."""
   print(f'error: {" ".join(str(error).split())}', file=sys.stderr, flush=True)
   # Not sys.exit: another process of the run may keep atexit handlers waiting.
@@ -64,6 +70,22 @@ def _parse(args):
   """absl's parser; its mistakes, and those in config files, are one line."""
   try:
     return flags.FLAGS(args)
-  except (flags.Error, AttributeError, KeyError, TypeError, ValueError,
-          FileNotFoundError, SyntaxError) as error:
-    fail(error)
+  except (flags.Error, AttributeError, KeyError, OSError, SyntaxError,
+          TypeError, ValueError) as error:
+    # ml_collections quotes the traceback of a config file: its end says it.
+    *_, last = str(error).strip().splitlines() or [type(error).__name__]
+    bare = re.fullmatch(r'["\']*(\w+)["\']*', last)  # of a key, that is all
+    if bare:
+      fail(_unknown_key(bare[1], args))
+    # Its errors come as repr of repr: quotes of quotes, and '\\n'.
+    last = re.sub(r'[\\"\']+', "'", last.replace('\\n', ' ')).strip("'")
+    fail(re.sub(r'^\s*(\w+Error: )?', '', last))
+
+
+def _unknown_key(name: str, args) -> str:
+  """What to say of --config.NAME=..., with the nearest word of the config."""
+  words = set()
+  for path in (arg[9:] for arg in args if arg.startswith('--config=')):
+    text = pathlib.Path(path.split(':')[0]).read_text()
+    words |= set(re.findall(r'(\w+) ?=', text))
+  return f'The config has no key {name}.{types.suggest(name, words)}'

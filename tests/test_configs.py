@@ -56,8 +56,8 @@ def program(name, *flags):
 
 
 @pytest.mark.parametrize('flags, message', [
-    (['--config=configs/multiscale_gopro.py:debug', '--config.modle=2'],
-     'Did you mean'),
+    (['--config=configs/multiscale_gopro.py:debug', '--config.totl_steps=2'],
+     "Did you mean 'total_steps'"),
     (['--config=configs/multiscale_gopro.py:debg'], "argument 'debg'"),
     (['--config=configs/nothing.py'], 'configs/nothing.py'),
     (['--config=configs/multiscale_gopro.py:debug',
