@@ -5,6 +5,7 @@ its step. orbax writes to a temporary folder and renames it when all is there,
 so a run that is killed while saving loses that checkpoint at most.
 """
 
+import contextlib
 import errno
 import logging
 import pathlib
@@ -16,6 +17,8 @@ from deblur_jax import types
 from deblur_jax.types import TrainState
 
 _managers = ocp.checkpoint_managers
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NO_SPACE_WORDS = ('No space left', 'RESOURCE_EXHAUSTED', 'File too large')
 
 
 class Checkpoints:
@@ -130,33 +133,24 @@ class Checkpoints:
           f'Checkpoint {self.folder / str(step)} is of another network: '
           + '; '.join(differing[:3]) + more + '.')
 
+  @contextlib.contextmanager
   def _explained(self):
-    return _Explained(self)
-
-
-class _Explained:
-  """Turns a full disk and its like into one line."""
-
-  def __init__(self, checkpoints: Checkpoints):
-    self._checkpoints = checkpoints
-
-  def __enter__(self):
-    return self
-
-  def __exit__(self, kind, error, trace):
-    if error is None or isinstance(error, types.UserError):
-      return
-    words = str(error)
-    number = getattr(error, 'errno', None)
-    full = (number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-            or 'space' in words or 'RESOURCE_EXHAUSTED' in words
-            or 'File too large' in words)
-    if full or isinstance(error, OSError):
+    """Turns a full disk and its like into one line."""
+    try:
+      yield
+    except types.UserError:
+      raise
+    except Exception as error:
+      words = str(error)
+      full = (getattr(error, 'errno', None) in _NO_SPACE
+              or any(sign in words for sign in _NO_SPACE_WORDS))
+      if not full and not isinstance(error, OSError):
+        raise
+      reason = 'no space left' if full else words.partition('\n')[0][:160]
       raise types.UserError(
-          f'Could not save a checkpoint in {self._checkpoints.folder}: '
-          f'{"no space left" if full else words.splitlines()[0][:160]}; '
-          f'the last good one is of step {self._checkpoints.latest_step()}. '
-          'Make room and start again.') from error
+          f'Could not save a checkpoint in {self.folder}: {reason}; the last '
+          f'good one is of step {self.latest_step()}. Make room and start '
+          'again.') from error
 
 
 def _shapes(tree) -> dict[str, tuple[int, ...]]:
