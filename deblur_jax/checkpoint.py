@@ -6,9 +6,9 @@ so a run that is killed while saving loses that checkpoint at most.
 """
 
 import contextlib
-import errno
 import logging
 import pathlib
+import shutil
 
 import jax
 import orbax.checkpoint as ocp
@@ -17,8 +17,6 @@ from deblur_jax import types
 from deblur_jax.types import TrainState
 
 _managers = ocp.checkpoint_managers
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_NO_SPACE_WORDS = ('No space left', 'RESOURCE_EXHAUSTED', 'File too large')
 
 
 class Checkpoints:
@@ -42,8 +40,9 @@ class Checkpoints:
     if read_only and not self.folder.is_dir():
       raise types.UserError(
           f'No checkpoint in {self.folder.parent}: train there first.')
-    # orbax logs a screenful a save, and warns of what we ask for.
-    logging.getLogger('absl').setLevel(logging.ERROR)
+    # orbax logs a screenful a save, warns of what we ask for, and logs what
+    # its threads raise before save and wait raise it again.
+    logging.getLogger('absl').setLevel(logging.CRITICAL)
     score = lambda metrics: metrics[metric]
     keep = [_managers.LatestN(1)]
     if keep_best:
@@ -69,7 +68,12 @@ class Checkpoints:
 
   def save(
       self, step: int, state: TrainState, metrics: dict[str, float]) -> None:
-    """Starts to save; raises if this or an earlier save failed."""
+    """Starts to save.
+
+    Raises:
+      UserError: the disk has too little room, or an earlier save failed.
+    """
+    self._check_room(state)
     with self._explained():
       self._manager.save(
           step, args=ocp.args.Composite(state=ocp.args.StandardSave(state)),
@@ -133,6 +137,23 @@ class Checkpoints:
           f'Checkpoint {self.folder / str(step)} is of another network: '
           + '; '.join(differing[:3]) + more + '.')
 
+  def _check_room(self, state: TrainState) -> None:
+    """Before anything is written: a full disk is seldom a surprise."""
+    needed = sum(
+        leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+    free = shutil.disk_usage(self.folder).free
+    if free < needed:
+      raise types.UserError(self._not_saved(
+          f'no space left ({needed / 1e6:.1f} MB needed, {free / 1e6:.1f} MB '
+          'free)'))
+
+  def _not_saved(self, reason: str) -> str:
+    step = self.latest_step()
+    kept = ('there is none from before' if step is None
+            else f'the last good one is of step {step}')
+    return (f'Could not save a checkpoint in {self.folder}: {reason}; {kept}. '
+            'Make room and start again.')
+
   @contextlib.contextmanager
   def _explained(self):
     """Turns a full disk and its like into one line."""
@@ -141,16 +162,12 @@ class Checkpoints:
     except types.UserError:
       raise
     except Exception as error:
-      words = str(error)
-      full = (getattr(error, 'errno', None) in _NO_SPACE
-              or any(sign in words for sign in _NO_SPACE_WORDS))
+      full = types.is_disk_full(error)
       if not full and not isinstance(error, OSError):
         raise
-      reason = 'no space left' if full else words.partition('\n')[0][:160]
-      raise types.UserError(
-          f'Could not save a checkpoint in {self.folder}: {reason}; the last '
-          f'good one is of step {self.latest_step()}. Make room and start '
-          'again.') from error
+      reason = ('no space left' if full
+                else str(error).partition('\n')[0][:160])
+      raise types.UserError(self._not_saved(reason)) from error
 
 
 def _shapes(tree) -> dict[str, tuple[int, ...]]:

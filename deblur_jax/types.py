@@ -4,6 +4,7 @@ Images are float32 [n, h, w, c] in [0, 1] at every border between modules.
 """
 
 import difflib
+import errno
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -16,12 +17,22 @@ Batch = dict[str, Any]      # 'blur', 'sharp', ... -> arrays
 Metrics = dict[str, Array]  # scalars of one step
 Params = Any                # the parameters of one network
 
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NO_SPACE_WORDS = ('No space left', 'File too large', 'quota exceeded')
+
 
 class UserError(ValueError):
   """A mistake of the user: one line that says what, where and how to mend it.
 
   The programs in `experiments/` print it without a traceback and exit with 2.
   """
+
+
+def is_disk_full(error: BaseException | None) -> bool:
+  """Whether a file could not be written for want of room, or of quota."""
+  return isinstance(error, Exception) and (
+      getattr(error, 'errno', None) in _NO_SPACE
+      or any(sign in str(error) for sign in _NO_SPACE_WORDS))
 
 
 @flax.struct.dataclass

@@ -4,6 +4,7 @@ import os
 import pathlib
 import re
 import sys
+import threading
 
 from absl import app, flags, logging
 
@@ -20,11 +21,15 @@ def run(main) -> None:
     except types.UserError as error:
       fail(error)
     except OSError as error:
+      if types.is_disk_full(error):
+        fail(f'Could not write {error.filename or "a file"}: {error.strerror}. '
+             'Make room and start again.')
       # A config file that is not there is reported when it is first used.
       if 'Configuration is not available' not in str(error):
         raise
       fail(str(error).splitlines()[-1])
 
+  _quieten_threads()
   logging.set_verbosity(logging.WARNING)
   try:
     app.run(guarded, flags_parser=_parse)
@@ -66,6 +71,20 @@ def workdir() -> pathlib.Path:
   return pathlib.Path(flags.FLAGS.workdir).expanduser()
 
 
+def _quieten_threads():
+  """On a full disk the save that waits for orbax's threads says so, alone."""
+  def failed(args):
+    if not types.is_disk_full(args.exc_value):
+      threading.__excepthook__(args)
+
+  def unraisable(args):
+    # What is still being written when the save has given up.
+    if 'Event loop is closed' not in str(args.exc_value):
+      sys.__unraisablehook__(args)
+
+  threading.excepthook, sys.unraisablehook = failed, unraisable
+
+
 def _parse(args):
   """absl's parser; its mistakes, and those in config files, are one line."""
   try:
@@ -78,8 +97,12 @@ def _parse(args):
     if bare:
       fail(_unknown_key(bare[1], args))
     # Its errors come as repr of repr: quotes of quotes, and '\\n'.
-    last = re.sub(r'[\\"\']+', "'", last.replace('\\n', ' ')).strip("'")
-    fail(re.sub(r'^\s*(\w+Error: )?', '', last))
+    last = re.sub(r'[\\"\']+', "'", last.replace('\\n', ' '))
+    near = re.match(r"'*(\w+)'* (Did you mean '\w+')", last)
+    if near:
+      fail(f'The config has no key {near[1]}. {near[2]}?')
+    last = re.sub(r"^['\s]*(\w+Error: )?", '', last)
+    fail(last if last.count("'") % 2 == 0 else last.removesuffix("'"))
 
 
 def _unknown_key(name: str, args) -> str:

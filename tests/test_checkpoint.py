@@ -74,3 +74,16 @@ def test_damaged_checkpoint_is_named(checkpoints, tmp_path):
   with pytest.raises(types.UserError, match='checkpoints/2 is damaged'):
     checkpoints.restore(put(state(0)))
   assert int(checkpoints.restore(put(state(0)), 1).step) == 1
+
+
+def test_no_room_is_said_before_anything_is_written(checkpoints, tmp_path):
+  checkpoints.save(1, put(state(1)), {'psnr': 1.0})
+  checkpoints.wait()
+  huge = state(2).replace(
+      extra={'huge': jax.ShapeDtypeStruct((2**60,), jnp.float32)})
+  with pytest.raises(
+      types.UserError,
+      match=r'no space left \(.* MB needed, .* MB free\); the last good one is '
+            'of step 1. Make room'):
+    checkpoints.save(2, huge, {'psnr': 2.0})
+  assert [path.name for path in (tmp_path / 'checkpoints').iterdir()] == ['1']

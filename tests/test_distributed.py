@@ -5,6 +5,7 @@ Whole processes, because the number of devices is fixed when jax starts.
 
 import os
 import pathlib
+import resource
 import signal
 import socket
 import subprocess
@@ -19,20 +20,20 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 STEPS = 8
 
 
-def start(folder, *flags, devices=1):
+def start(folder, *flags, devices=1, **options):
   environment = os.environ | {
       'JAX_PLATFORMS': 'cpu', 'JAX_NUM_CPU_DEVICES': str(devices),
       'JAX_DISABLE_MOST_OPTIMIZATIONS': '1'}
-  options = {
+  keys = {
       'total_steps': STEPS, 'log_every': 1, 'save_every': STEPS,
       'batch_size': 8, 'nets.net.dtype': 'float32', 'nets.net.depth': 12,
       'data.loader.loader': 'threads'}
   return subprocess.Popen(
       [sys.executable, '-m', 'experiments.train', f'--workdir={folder}',
        '--config=configs/multiscale_gopro.py:debug',
-       *(f'--config.{key}={value}' for key, value in options.items()), *flags],
+       *(f'--config.{key}={value}' for key, value in keys.items()), *flags],
       cwd=ROOT, env=environment, stdout=subprocess.PIPE,
-      stderr=subprocess.STDOUT, text=True)
+      stderr=subprocess.STDOUT, text=True, **options)
 
 
 def finish(process, code=0):
@@ -100,3 +101,17 @@ def test_killed_while_saving(tmp_path):
   assert len(after) == 400
   # At most one save was under way and one more in the queue.
   assert after[:len(before) - 2] == before[:len(before) - 2]
+
+
+def test_full_disk(tmp_path):
+  """One line, no traceback, nothing half-written; then it goes on."""
+  limit = 8 * 1024
+  full = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+  output = finish(start(tmp_path, preexec_fn=full), code=2)
+  errors = [line for line in output.splitlines() if 'error: ' in line]
+  assert len(errors) == 1 and 'Traceback' not in output, output
+  assert 'Could not ' in errors[0] and 'Make room and start again' in errors[0]
+  assert not any(
+      path.name.isdigit() for path in (tmp_path / 'checkpoints').iterdir())
+  finish(start(tmp_path))
+  assert len(losses(tmp_path)) == STEPS
