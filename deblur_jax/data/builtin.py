@@ -168,7 +168,7 @@ SPLITS = {
                  (60, 212)),
         _skimage('ihc', 'ihc.png', 0.75, (0, 0), (0, 96), (96, 0), (96, 96),
                  (48, 48)))),
-    'test': Split(256, 320, 5, (
+    'test': Split(256, 320, 2, (
         _skimage('astronaut', 'astronaut.png', 0.75, (0, 0), (96, 0),
                  (50, 32)),
         _skimage('coffee', 'coffee.png', 0.75, (0, 0), (12, 98), (6, 50)),
