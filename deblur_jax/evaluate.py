@@ -1,15 +1,17 @@
 """A trained run on its test set: eval.json and a few pictures.
 
 eval.json holds `input` (means of the untouched blurry pictures), `mean` (of the
-restored ones) and `rows` (each picture). Pictures are whole, restored in one
-pass, and every metric's name says its convention.
+restored ones) and `rows` (each picture); where metrics without reference were
+chosen, also `sharp` (what those give for the sharp pictures: the value to come
+near to, for beyond it lie ringing and noise). Pictures are whole, restored in
+one pass, and every metric's name says its convention.
 """
 
 import collections
 import concurrent.futures
 import pathlib
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -22,20 +24,22 @@ from deblur_jax import (
     data,
     loop,
     methods,
-    metrics,
     parallel,
     restore,
     types,
     workdir,
 )
+from deblur_jax import metrics as metrics_lib
 from deblur_jax.types import Method, TrainState
 
 CHECKPOINTS = 'checkpoints'
+Fns = Mapping[str, Callable[[types.Array, types.Array], types.Array]]
 
 
 def run(
     config: Mapping[str, Any], folder: pathlib.Path, *,
     test: Mapping[str, Any] | None = None, name: str = 'eval',
+    metrics: Sequence[str] | Mapping[str, Mapping[str, Any]] = (),
     which: str = 'last', batch_size: int | None = None,
     limit: int | None = None, pictures: int = 4
 ) -> dict[str, Any]:
@@ -46,6 +50,7 @@ def run(
     folder: the run's folder.
     test: keywords of another test set than `config['data']['test']`.
     name: of the file, without .json, and of its folder of pictures.
+    metrics: further ones, see `metrics.choose`.
     which: 'last' or 'best' checkpoint, or a step.
     batch_size: pictures at once, over the devices of this process.
     limit: look at the first so many pictures only.
@@ -54,6 +59,7 @@ def run(
   Returns:
     What eval.json holds.
   """
+  fns = metrics_lib.METRICS | metrics_lib.choose(metrics)
   method = methods.build(config)
   test = dict(test or config['data']['test'])
   source = data.open_source(**test)
@@ -70,12 +76,12 @@ def run(
   rows = []
   kept = {int(index) for index in np.linspace(0, count - 1, pictures)}
   for index, images, row in evaluate_source(
-      method, state, source, mine, mesh, batch_size=batch_size):
+      method, state, source, mine, mesh, batch_size=batch_size, fns=fns):
     rows.append({'name': source.names[index], **row})
     if index in kept:
       picture_folder.mkdir(exist_ok=True)
       save_pictures(picture_folder, source.names[index], images)
-  rows = _gather(rows, source.names, count)
+  rows = _gather(rows, source.names, count, fns)
   result = summarise(rows) | {
       'step': step, 'which': str(which), 'test': test,
       'pictures': count, 'tile': None, 'ensemble': None,
@@ -106,18 +112,20 @@ def load(
 
 def evaluate_source(
     method: Method, state: TrainState, source, indices, mesh, *,
-    batch_size: int | None = None
+    batch_size: int | None = None, fns: Fns = metrics_lib.METRICS
 ) -> Iterator[tuple[int, dict[str, np.ndarray], dict[str, Any]]]:
   """Restores and measures pictures of a source.
 
   Yields:
     index, {'blur', 'restored', 'sharp'} as float32 [h, w, 3], and the row:
-    each metric, 'seconds', and 'input' with each metric of the blurry picture.
+    each metric, 'seconds', 'input' with each metric of the blurry picture, and
+    'sharp' with those without reference, if any, of the sharp one.
   """
   measure = loop.on_mesh(
       lambda image, sharp: {
           name: fn(image[None], sharp[None])[0]
-          for name, fn in metrics.METRICS.items()}, mesh)
+          for name, fn in fns.items()}, mesh)
+  blind = _no_reference(fns)
   waiting = collections.deque()
 
   def blurs():
@@ -131,18 +139,25 @@ def evaluate_source(
     row = jax.tree.map(float, measure(restored.image, pair['sharp']))
     row['seconds'] = restored.seconds
     row['input'] = jax.tree.map(float, measure(pair['blur'], pair['sharp']))
+    if blind:
+      natural = measure(pair['sharp'], pair['sharp'])
+      row['sharp'] = {name: float(natural[name]) for name in blind}
     yield index, {**pair, 'restored': restored.image}, row
 
 
 def summarise(rows: list[dict[str, Any]]) -> dict[str, Any]:
-  """{'input': means, 'mean': means, 'rows': rows}."""
-  names = list(metrics.METRICS)
+  """{'input': means, 'mean': means, 'rows': rows}, and 'sharp' if rows do."""
   mean = lambda rows, names: {
       name: float(np.mean([row[name] for row in rows])) for name in names}
-  return {
+  names = [name for name in metrics_lib.ALL if name in rows[0]['input']]
+  result = {
       'input': mean([row['input'] for row in rows], names),
       'mean': mean(rows, [*names, 'seconds']),
       'rows': rows}
+  if 'sharp' in rows[0]:
+    sharp = [row['sharp'] for row in rows]
+    result['sharp'] = mean(sharp, list(sharp[0]))
+  return result
 
 
 def save_pictures(
@@ -193,22 +208,39 @@ def _local(x) -> np.ndarray:
   return np.asarray(x.addressable_data(0))
 
 
-def _gather(rows, names, count):
+def _no_reference(fns):
+  return [name for name in fns if metrics_lib.is_no_reference(name)]
+
+
+def _gather(rows, names, count, fns):
   """All processes' rows, in the order of the set."""
   processes = jax.process_count()
   if processes == 1:
     return rows
-  keys = list(metrics.METRICS)
-  table = np.full((-(-count // processes), 2 * len(keys) + 1), np.nan)
-  for line, row in zip(table, rows, strict=False):
-    line[:] = [*(row[key] for key in keys), row['seconds'],
-               *(row['input'][key] for key in keys)]
+  columns = _columns(fns)
+  table = np.full((-(-count // processes), len(columns)), np.nan)
+  for index, row in enumerate(rows):
+    table[index] = _line(row, columns)
   everyone = multihost_utils.process_allgather(table)  # [processes, rows, ...]
-  gathered = []
-  for index in range(count):
-    line = everyone[index % processes, index // processes].tolist()
-    gathered.append({
-        'name': names[index], **dict(zip(keys, line, strict=False)),
-        'seconds': line[len(keys)],
-        'input': dict(zip(keys, line[len(keys) + 1:], strict=True))})
-  return gathered
+  lines = [everyone[index % processes, index // processes].tolist()
+           for index in range(count)]
+  return [_row(name, line, columns)
+          for name, line in zip(names, lines, strict=False)]
+
+
+def _columns(fns):
+  """(group, key) of every number of a row; '' is the row itself."""
+  groups = {'': [*fns, 'seconds'], 'input': list(fns),
+            'sharp': _no_reference(fns)}
+  return [(group, key) for group, keys in groups.items() for key in keys]
+
+
+def _line(row, columns):
+  return [(row[group] if group else row)[key] for group, key in columns]
+
+
+def _row(name, line, columns):
+  row = {'name': name}
+  for (group, key), value in zip(columns, line, strict=True):
+    (row.setdefault(group, {}) if group else row)[key] = value
+  return row

@@ -4,6 +4,10 @@ Writes DIR/eval.json and prints the means. Another test set than the run's own:
 
   python -m experiments.evaluate --workdir=DIR --name=eval_hide \
       --source=hide --root=HIDE_DIR
+
+Further metrics, those that need files with their options after colons:
+
+  --metrics=ms_ssim_luma,blur_effect,niqe:path=niqe_pris_params.npz
 """
 
 from absl import flags
@@ -13,6 +17,8 @@ from experiments import common, source_flags
 _NAME = flags.DEFINE_string('name', 'eval', 'Of the file, without .json.')
 _ROOT = flags.DEFINE_string('root', None, 'Folder of the other test set.')
 _WHICH = flags.DEFINE_string('which', 'last', 'last, best, or a step.')
+_METRICS = flags.DEFINE_list(
+    'metrics', [], 'Further ones: NAME or NAME:OPTION=VALUE:...')
 _BATCH = flags.DEFINE_integer(
     'batch_size', None, 'Pictures at once; by default one a device.')
 _LIMIT = flags.DEFINE_integer('limit', None, 'Only the first so many pictures.')
@@ -35,11 +41,24 @@ def main(argv):
         "eval.json is of the run's own.")
   result = evaluate.run(
       config, folder, test=other or None, name=_NAME.value,
-      which=_WHICH.value, batch_size=_BATCH.value, limit=_LIMIT.value,
-      pictures=_PICTURES.value)
-  for title in ('input', 'mean'):
-    print(title.ljust(6), '  '.join(
-        f'{name} {value:.4f}' for name, value in result[title].items()))
+      metrics=dict(map(_metric, _METRICS.value)), which=_WHICH.value,
+      batch_size=_BATCH.value, limit=_LIMIT.value, pictures=_PICTURES.value)
+  for title in ('input', 'mean', 'sharp'):
+    if title in result:
+      print(title.ljust(6), '  '.join(
+          f'{name} {value:.4f}' for name, value in result[title].items()))
+
+
+def _metric(text):
+  """'niqe:path=FILE' -> ('niqe', {'path': 'FILE'})."""
+  from deblur_jax import types
+
+  name, *options = text.split(':')
+  for option in options:
+    if '=' not in option:
+      raise types.UserError(
+          f'--metrics: expected OPTION=VALUE after {name}:, got {option!r}.')
+  return name, dict(option.split('=', 1) for option in options)
 
 
 if __name__ == '__main__':

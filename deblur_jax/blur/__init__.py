@@ -5,22 +5,28 @@ into a function that blurs a batch of sharp pictures inside the jitted step.
 """
 
 import functools
+import inspect
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from deblur_jax import types
-from deblur_jax.blur import dynamic_scene
+from deblur_jax.blur import dynamic_scene, sensor, shake, uniform
 
 
-def build(*, kind: str, **options):
-  """A function (key, sharp [n, h, w, 3]) -> {'blur', 'sharp'}, both [n, ...].
+def build(*, kind: str, camera: Mapping[str, Any] | None = None, **options):
+  """A function (key, sharp [n, h, w, 3]) -> {'blur', 'sharp', ...}, [n, ...].
 
   Picture i of a batch is blurred by fold_in(key, i) alone: the same whatever
-  the batch size and however many devices hold it.
+  the batch size and however many devices hold it. Blur by one kernel for the
+  whole picture comes with 'kernel' [n, size, size] and 'blur_type' [n].
 
   Args:
     kind: a name in `BLURS`.
+    camera: keyword arguments of `sensor.build`: what the camera adds, noise and
+      JPEG. Nothing by default.
     **options: keyword arguments of that function.
 
   Raises:
@@ -29,21 +35,27 @@ def build(*, kind: str, **options):
   """
   blur = types.look_up(BLURS, kind, what='blur')
 
-  @functools.wraps(blur)      # so that `types.call` sees the options of `blur`
   def bind(**options):
     return functools.partial(blur, **options)
 
+  bind.__signature__ = inspect.signature(blur)    # for `types.call`
   blur_one = types.call(bind, options, where='data.blur')
+  taken = types.call(sensor.build, camera or {}, where='data.blur.camera')
 
   def blur_batch(key, sharp):
     indices = jnp.arange(sharp.shape[0])
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, indices)
-    return jax.vmap(blur_one)(keys, sharp)
+    batch = jax.vmap(blur_one)(keys, sharp)
+    if not camera:
+      return batch
+    # A key that no picture has.
+    return taken(jax.random.fold_in(key, 2**31), batch)
 
   return blur_batch
 
 
-# name -> (key, sharp [h, w, 3], *, options) -> {'blur', 'sharp'}
+# name -> (key, sharp [h, w, 3], *, options) -> {'blur', 'sharp', ...}
 BLURS = {
     'dynamic_scene': dynamic_scene.dynamic_scene,
-}
+    'camera_shake': shake.camera_shake,
+} | {name: uniform.make(family) for name, family in uniform.KERNELS.items()}

@@ -38,7 +38,8 @@ def make(
   """A function augment(key, batch) -> batch; changes happen in this order.
 
   A batch holds 'blur' and 'sharp', or one of them, float32 [n, h, w, 3] in
-  [0, 1]; anything else in it passes through untouched.
+  [0, 1]. A 'kernel' [n, size, size] turns with them; anything else in it passes
+  through untouched.
 
   Args:
     identity: probability that the sharp picture stands in for the blurry one.
@@ -92,6 +93,8 @@ def _on_batches(changes, *, square):
   def augment(key, batch):
     images = {name: batch[name] for name in ('blur', 'sharp') if name in batch}
     _check_images(images, square=square)
+    if 'kernel' in batch:
+      images['kernel'] = batch['kernel']
     indices = jnp.arange(next(iter(images.values())).shape[0])
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, indices)
     return batch | jax.vmap(augment_one)(keys, images)
@@ -103,7 +106,12 @@ def _identity(key, images, chance):
   if 'blur' not in images or 'sharp' not in images:
     return images
   same = jax.random.bernoulli(key, chance)
-  return images | {'blur': jnp.where(same, images['sharp'], images['blur'])}
+  replaced = {'blur': jnp.where(same, images['sharp'], images['blur'])}
+  if 'kernel' in images:
+    middle = images['kernel'].shape[0] // 2
+    point = jnp.zeros_like(images['kernel']).at[middle, middle].set(1)
+    replaced['kernel'] = jnp.where(same, point, images['kernel'])
+  return images | replaced
 
 
 def _horizontal_flip(key, images, chance):
@@ -118,7 +126,7 @@ def _vertical_flip(key, images, chance):
 
 def _transpose(key, images, chance):
   swap = jax.random.bernoulli(key, chance)
-  return _each(images, lambda x: jnp.where(swap, x.transpose(1, 0, 2), x))
+  return _each(images, lambda x: jnp.where(swap, x.swapaxes(0, 1), x))
 
 
 def _rotate(key, images, chance):
@@ -138,7 +146,7 @@ def _permute_channels(key, images, chance):
   orders = jnp.array(list(itertools.permutations(range(3))))
   drawn = jax.random.randint(key_order, (), 0, len(orders))
   order = orders[jnp.where(jax.random.bernoulli(key_happens, chance), drawn, 0)]
-  return _each(images, lambda x: jnp.take(x, order, axis=-1))
+  return _each_picture(images, lambda x: jnp.take(x, order, axis=-1))
 
 
 def _saturate(key, images, chance, *, low, high):
@@ -146,7 +154,7 @@ def _saturate(key, images, chance, *, low, high):
   factor = jnp.where(
       jax.random.bernoulli(key_happens, chance),
       jax.random.uniform(key_factor, minval=low, maxval=high), 1.0)
-  return _each(images, lambda x: colour.saturate(x, factor))
+  return _each_picture(images, lambda x: colour.saturate(x, factor))
 
 
 def _noise(key, images, spread):
@@ -161,6 +169,11 @@ def _noise(key, images, spread):
 
 def _each(images, change):
   return {name: change(image) for name, image in images.items()}
+
+
+def _each_picture(images, change):
+  return {name: image if name == 'kernel' else change(image)
+          for name, image in images.items()}
 
 
 def _check_images(images, *, square):

@@ -1,4 +1,4 @@
-"""What the metrics share: the check of shapes, the 8-bit picture, the mean."""
+"""What the metrics share: the checks, the 8-bit picture, its luma, the mean."""
 
 import jax.numpy as jnp
 
@@ -11,14 +11,39 @@ def check(restored: types.Array, sharp: types.Array) -> None:
     raise types.UserError(
         'Expected restored and sharp images of equal shapes, got '
         f'{restored.shape} and {sharp.shape}.')
-  if restored.ndim != 4 or restored.shape[-1] != 3:
+  check_images(restored)
+
+
+def check_images(images: types.Array) -> None:
+  """Refuses anything but [n, h, w, 3]."""
+  if images.ndim != 4 or images.shape[-1] != 3:
     raise types.UserError(
-        f'Expected RGB images [n, h, w, 3], got {restored.shape}.')
+        f'Expected RGB images [n, h, w, 3], got {images.shape}.')
+
+
+def check_size(images: types.Array, *, side: int, what: str) -> None:
+  """Refuses images [n, h, w, ...] that are smaller than a metric can read."""
+  if min(images.shape[1:3]) < side:
+    raise types.UserError(
+        f'{what} needs images of at least {side}x{side} pixels, got '
+        f'{images.shape[2]}x{images.shape[1]}: leave such images out.')
 
 
 def round_to_uint8(images: types.Array) -> types.Array:
   """The 8-bit picture that a PNG would hold: float32 0, 1, ..., 255."""
   return jnp.round(jnp.clip(images, 0, 1) * 255)
+
+
+def luma_uint8(images: types.Array) -> types.Array:
+  """The 8-bit gray picture that Pillow's mode L would hold, [n, h, w, 1].
+
+  (19595 R + 38470 G + 7471 B) / 65536, rounded: BT.601 in integers, all of
+  which float32 holds exactly, so that no device rounds another way.
+  """
+  levels = round_to_uint8(images)
+  weighted = (19595 * levels[..., 0:1] + 38470 * levels[..., 1:2]
+              + 7471 * levels[..., 2:3])
+  return jnp.floor((weighted + 32768) / 65536)
 
 
 def mean(values: types.Array) -> types.Array:

@@ -8,6 +8,8 @@ Moments under a Gaussian window of 11 taps, sigma 1.5; C1 = (0.01 L)^2 and
 C2 = (0.03 L)^2 with L = 255 levels.
 """
 
+from collections.abc import Callable
+
 import jax.numpy as jnp
 import numpy as np
 
@@ -18,6 +20,7 @@ RADIUS = 5
 SIGMA = 1.5
 C1 = (0.01 * 255) ** 2
 C2 = (0.03 * 255) ** 2
+Smooth = Callable[[types.Array], types.Array]
 
 
 def ssim_matlab3d(restored: types.Array, sharp: types.Array) -> types.Array:
@@ -37,8 +40,8 @@ def ssim_matlab3d(restored: types.Array, sharp: types.Array) -> types.Array:
   pad = ((0, 0), (RADIUS, RADIUS), (RADIUS, RADIUS), (0, 0))
 
   def smooth(x):
-    return _filter_channels(_filter_plane(jnp.pad(x, pad, mode='edge')))
-  return _ssim(restored, sharp, smooth=smooth)
+    return _filter_channels(filter_plane(jnp.pad(x, pad, mode='edge')))
+  return index(*_levels(restored, sharp), smooth=smooth)
 
 
 def ssim_skimage(restored: types.Array, sharp: types.Array) -> types.Array:
@@ -50,31 +53,11 @@ def ssim_skimage(restored: types.Array, sharp: types.Array) -> types.Array:
 
   Args and result as of `ssim_matlab3d`.
   """
-  return _ssim(restored, sharp, smooth=_filter_plane)
+  return index(*_levels(restored, sharp))
 
 
-def _ssim(restored, sharp, *, smooth):
-  levels.check(restored, sharp)
-  side = 2 * RADIUS + 1
-  if min(restored.shape[1:3]) < side:
-    raise types.UserError(
-        f'SSIM needs images of at least {side}x{side} pixels, got '
-        f'{restored.shape[2]}x{restored.shape[1]}: leave such images out.')
-  # Variances do not move with the origin, but their float32 error does: about
-  # mid-grey the squares are four times smaller, and half-integers are exact.
-  x = levels.round_to_uint8(restored) - 127.5
-  y = levels.round_to_uint8(sharp) - 127.5
-  mx, my = smooth(x), smooth(y)
-  sxx = smooth(x * x) - mx * mx
-  syy = smooth(y * y) - my * my
-  sxy = smooth(x * y) - mx * my
-  mx, my = mx + 127.5, my + 127.5
-  luminance = (2 * mx * my + C1) / (mx * mx + my * my + C1)
-  return levels.mean(luminance * (2 * sxy + C2) / (sxx + syy + C2))
-
-
-def _filter_plane(x):
-  """[n, h, w, c] -> [n, h - 10, w - 10, c].
+def filter_plane(x: types.Array) -> types.Array:
+  """The window over [n, h, w, c] where it fits: [n, h - 10, w - 10, c].
 
   Sums of shifted slices: exact float32 also where convolutions would round to
   TF32 or bfloat16. Pixels and channels lie in one axis, for long loops.
@@ -85,6 +68,43 @@ def _filter_plane(x):
   x = sum(g * x[:, i:i + h] for i, g in enumerate(_window()))
   x = sum(g * x[:, :, c * i:c * (i + w)] for i, g in enumerate(_window()))
   return x.reshape(n, h, w, c)
+
+
+def index(
+    x: types.Array, y: types.Array, *, smooth: Smooth = filter_plane
+) -> types.Array:
+  """The mean of eq. 13 over the map: [n, h, w, c] of 255 levels -> [n]."""
+  luminance, structure = terms(x, y, smooth=smooth)
+  return levels.mean(luminance * structure)
+
+
+def terms(
+    x: types.Array, y: types.Array, *, smooth: Smooth = filter_plane
+) -> tuple[types.Array, types.Array]:
+  """The two factors of eq. 13, as maps: luminance, and contrast x structure."""
+  mx, my, sxx, syy, sxy = moments(x, y, smooth=smooth)
+  luminance = (2 * mx * my + C1) / (mx * mx + my * my + C1)
+  return luminance, (2 * sxy + C2) / (sxx + syy + C2)
+
+
+def moments(
+    x: types.Array, y: types.Array, *, smooth: Smooth = filter_plane
+) -> tuple[types.Array, ...]:
+  """Local means of x and y, their variances, and their covariance."""
+  # Variances do not move with the origin, but their float32 error does: about
+  # mid-grey the squares are four times smaller, and half-integers are exact.
+  x, y = x - 127.5, y - 127.5
+  mx, my = smooth(x), smooth(y)
+  sxx = smooth(x * x) - mx * mx
+  syy = smooth(y * y) - my * my
+  sxy = smooth(x * y) - mx * my
+  return mx + 127.5, my + 127.5, sxx, syy, sxy
+
+
+def _levels(restored, sharp):
+  levels.check(restored, sharp)
+  levels.check_size(restored, side=2 * RADIUS + 1, what='SSIM')
+  return levels.round_to_uint8(restored), levels.round_to_uint8(sharp)
 
 
 def _filter_channels(x):

@@ -1,4 +1,4 @@
-"""Colour: HSV, saturation, luma. RGB [..., 3] in [0, 1], any leading shape.
+"""Colour: HSV, saturation, luma, YCbCr. RGB [..., 3] in [0, 1], any shape.
 
 Gradients are finite everywhere, for grays and black too, where hue and
 saturation have no meaning.
@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from deblur_jax import types
 
+_NEUTRAL = 128 / 255    # Cb and Cr of grays
 
 def rgb_to_hsv(image):
   """Hue, saturation and value, each in [0, 1]; the hue of a gray is 0."""
@@ -65,6 +66,26 @@ def luma(image):
   _check_rgb(image)
   return (0.299 * image[..., 0:1] + 0.587 * image[..., 1:2]
           + 0.114 * image[..., 2:3])
+
+
+def rgb_to_ycbcr(image):
+  """Y', Cb and Cr of ITU-R BT.601 in JPEG's full range, [..., 3] in [0, 1].
+
+  Grays have Cb = Cr = 128/255.
+  """
+  y = luma(image)[..., 0]
+  return jnp.stack(
+      [y, _NEUTRAL + (image[..., 2] - y) / 1.772,
+       _NEUTRAL + (image[..., 0] - y) / 1.402], axis=-1)
+
+
+def ycbcr_to_rgb(image):
+  """The inverse of `rgb_to_ycbcr`, not clipped."""
+  _check_rgb(image)
+  y, cb, cr = image[..., 0], image[..., 1] - _NEUTRAL, image[..., 2] - _NEUTRAL
+  return jnp.stack(
+      [y + 1.402 * cr, y - (0.114 * 1.772 * cb + 0.299 * 1.402 * cr) / 0.587,
+       y + 1.772 * cb], axis=-1)
 
 
 def _value_chroma_saturation(image):

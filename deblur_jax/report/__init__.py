@@ -2,6 +2,11 @@
 
 The table shows only what is in the folders of the runs; it is not sorted, and
 runs that are not finished are named.
+
+Metrics without reference get a column, a mark, and what the sharp pictures
+have, but no say: a deconvolution that rings has three times the Laplacian
+variance of the ground truth and less of Crete's blur, so "sharper is better"
+ranks the worst result first. What is gained is told in dB of `psnr_uint8`.
 """
 
 import os
@@ -20,6 +25,18 @@ CONVENTIONS = {
     'psnr_float': 'the same, not rounded',
     'ssim_matlab3d': "MATLAB's ssim of an RGB array (3-D window)",
     'ssim_skimage': "scikit-image's SSIM, Gaussian window, mean over channels",
+    'ms_ssim_luma': 'MS-SSIM (Wang et al. 2003) of 8-bit gray pictures',
+    'ms_ssim_rgb': "MS-SSIM, mean over channels, as TensorFlow's",
+    'cw_ssim_pyssim': "DeblurGAN's CW-SSIM (pyssim), unlike any other SSIM",
+    'psnr_shift': "PSNR after the best shift, borders cut (Levin's protocol)",
+    'ssim_shift': 'SSIM at that shift',
+    'psnr_ecc': "PSNR after an ECC alignment (RealBlur's protocol)",
+    'ssim_ecc': 'SSIM after it',
+    'lpips_alex': 'LPIPS v0.1 on AlexNet; lower is nearer',
+    'lpips_vgg': 'LPIPS v0.1 on VGG16; lower is nearer',
+    'niqe': 'distance to natural photos (Mittal et al. 2013); lower is nearer',
+    'laplacian_variance': 'variance of the 8-bit gray Laplacian',
+    'blur_effect': "Crete's blur, 0 to 1, as scikit-image's",
 }
 
 
@@ -103,12 +120,25 @@ def _facts(study) -> list[str]:
     facts.append(f'Tested on {test}.')
   if any(len(group) > 1 for group in runs.group(study).values()):
     facts.append('Mean ± sample deviation over seeds.')
+  facts += _distinct([text for run in done for text in _blind_facts(run)])
   devices = _distinct([_device(run) for run in done])
   if devices:
     facts.append(f'Times and memory on {" and ".join(devices)}.')
   if len(devices) > 1:
     facts.append('Times of different devices do not compare.')
   return facts
+
+
+def _blind_facts(run) -> list[str]:
+  """How to read what was measured without the sharp pictures."""
+  natural = run.eval.get('sharp')
+  if not natural:
+    return []
+  values = ', '.join(f'{name} {render.number(value, 4)}'
+                     for name, value in natural.items())
+  return [f'{render.BLIND_MARK} Measured without the sharp picture, which '
+          'decides nothing: ringing and noise are sharp too. The sharp '
+          f'pictures have {values}.']
 
 
 def _paper_facts(study) -> list[str]:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from deblur_jax import metrics
 from deblur_jax.report import rows as rows_lib
 
 Row = dict[str, Any]
@@ -13,13 +14,14 @@ Row = dict[str, Any]
 LEFT_OUT = ('psnr_float',)
 NOTHING = '–'
 MARK = '†'
+BLIND_MARK = '‡'     # measured without the sharp picture
 _PAPER = 'paper_'
 _LATEX = {
     '\\': r'\textbackslash{}', '&': r'\&', '%': r'\%', '$': r'\$', '#': r'\#',
     '_': r'\_', '{': r'\{', '}': r'\}', '~': r'\textasciitilde{}',
     '^': r'\textasciicircum{}', '<': r'\textless{}', '>': r'\textgreater{}',
     '²': r'$^2$', '±': r'$\pm$', '∞': r'$\infty$', NOTHING: '--',
-    MARK: r'$^\dagger$'}
+    MARK: r'$^\dagger$', BLIND_MARK: r'$^\ddagger$'}
 
 
 def to_csv(rows: Sequence[Row]) -> str:
@@ -64,6 +66,11 @@ def escape(text: str) -> str:
   return ''.join(_LATEX.get(letter, letter) for letter in text)
 
 
+def heading(name: str) -> str:
+  """A metric's name, marked where it does without the sharp picture."""
+  return f'{name} {BLIND_MARK}' if metrics.is_no_reference(name) else name
+
+
 def number(value: float | None, digits: int) -> str:
   """With so many decimals; a dash for None, words for inf and nan."""
   if value is None:
@@ -104,7 +111,7 @@ def _columns(row):
   """Heading -> (row -> text)."""
   columns = {'setting': lambda row: row['setting']}
   for name in _metrics(row):
-    columns[name] = _metric(name)
+    columns[heading(name)] = _metric(name)
     if name == rows_lib.PSNR:
       columns['gain (dB)'] = _by(rows_lib.GAIN, _signed)
   return columns | {
@@ -119,7 +126,8 @@ def _columns(row):
 
 def _paper_columns(row):
   columns = {'setting': lambda row: row['setting']}
-  columns |= {f'our {name}': _metric(name) for name in _metrics(row)}
+  columns |= {
+      f'our {heading(name)}': _metric(name) for name in _metrics(row)}
   columns['our seconds'] = _by('seconds', '{:.3g}'.format)
   for key in (key for key in row if key.startswith(_PAPER)):
     name = key.removeprefix(_PAPER)

@@ -1,0 +1,249 @@
+"""Classical deconvolution with a known kernel, jitted, in colour, batched.
+
+Every function is fn(blur [n, h, w, c], kernel [kh, kw] or [n, kh, kw], *,
+options) -> [n, h, w, c] and may be a row in a table beside the learned methods.
+
+What lies beyond the border took part in the blur and is not in the picture. To
+pretend that the picture repeats makes it ring. Wiener's filter, which has a
+closed form for circular borders only, works on a picture that was extended and
+tapered; the others solve for the larger scene that the 'valid' operator reads,
+and nothing is assumed about the border at all.
+"""
+
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from deblur_jax import types
+from deblur_jax.blur import operators
+from deblur_jax.types import Array
+
+# sum of |f * x|^2 over these is the Laplacian's prior on smoothness
+_DERIVATIVES = (((1.0, -1.0),), ((1.0,), (-1.0,)))
+
+# ADMM's penalty on the derivatives: how finely they are shrunk. Measured on
+# Levin's pictures: 40 comes 0.7 dB less far in 60 steps, 800 no further.
+_RHO_PRIOR = 300.0
+
+
+def wiener(blur, kernel, *, noise: float = 5e-3) -> Array:
+  """Wiener's filter: X = conj(K) Y / (|K|^2 + noise).
+
+  Args:
+    blur: [n, h, w, c].
+    kernel: of sum one.
+    noise: the variance of the noise over that of the picture, the same at all
+      frequencies.
+  """
+  size = _sizes(blur, kernel)
+  wide = _taper(blur, kernel)
+  transfer = _transfer(kernel, wide)
+  spectrum = jnp.fft.rfft2(wide, axes=(1, 2))
+  # Not at frequency 0, whose energy is no detail: the brightness stays.
+  floor = jnp.full(transfer.shape[1:], noise).at[0, 0].set(0.0)
+  inverse = jnp.conj(transfer) / (jnp.abs(transfer) ** 2 + floor[None])
+  restored = jnp.fft.irfft2(
+      spectrum * inverse, wide.shape[1:3], axes=(1, 2))
+  return _middle(restored, blur, size)
+
+
+def richardson_lucy(
+    blur, kernel, *, steps: int = 50, tv: float = 0.0) -> Array:
+  """Richardson (1972) and Lucy (1974): x <- x / H'1 * H'(y / H x).
+
+  With the 'valid' operator, so that x is larger than y by the kernel.
+
+  Args:
+    blur: [n, h, w, c], not negative.
+    kernel: of sum one.
+    steps: too many amplify noise.
+    tv: weight of total variation (Dey et al. 2006): divides each step by
+      1 - tv * div(grad x / |grad x|).
+  """
+  _check_positive('steps', steps)
+  size = _sizes(blur, kernel)
+  blur = jnp.maximum(blur, 1e-6)
+  operator = operators.uniform(kernel, border='valid')
+  covered = jnp.maximum(operator.adjoint(jnp.ones_like(blur)), 1e-6)
+
+  def step(_, x):
+    seen = jnp.maximum(operator.forward(x), 1e-6)
+    x = x * jnp.maximum(operator.adjoint(blur / seen), 0) / covered
+    return x / jnp.maximum(1 - tv * _curvature(x), 0.1) if tv else x
+
+  start = _extend(blur, size)
+  return _crop(jax.lax.fori_loop(0, steps, step, start), blur, size)
+
+
+def hyper_laplacian(
+    blur, kernel, *, weight: float = 2e4, alpha: float = 2 / 3,
+    steps: int = 60) -> Array:
+  """The sparse gradients of photographs (Krishnan & Fergus 2009, eq. 2):
+
+    min over x of  weight / 2 |M (k * x) - y|^2 + sum of |f_j * x|^alpha
+
+  over both derivatives f_j. Here M cuts off what the picture does not show, and
+  k * x has circular borders on the larger scene (Almeida & Figueiredo 2013), so
+  that each step of ADMM is exact: FFT for x, a point for the others.
+
+  Args:
+    blur: [n, h, w, c].
+    kernel: of sum one.
+    weight: of the data: more for less noise. The default is for a noise of
+      about half a level of 255; 1000 for two.
+    alpha: 2/3 or 1/2 for natural scenes, 1 for total variation.
+    steps: of ADMM.
+  """
+  if not 0 < alpha <= 1:
+    raise types.UserError(f'alpha must lie above 0 and up to 1, got {alpha}.')
+  _check_positive('weight', weight)
+  _check_positive('steps', steps)
+  size = _sizes(blur, kernel)
+  start = _extend(blur, size)
+  height, width = start.shape[1:3]
+  transfer = _transfer(kernel, start)
+  filters = jnp.stack([
+      operators.otf(jnp.array(taps), (height, width))[None, :, :, None]
+      for taps in _DERIVATIVES])
+  shown = _inside(jnp.ones_like(blur), size)
+  data = _inside(blur, size)
+  rho_data, rho_prior = weight / 10, _RHO_PRIOR
+  fft = lambda x: jnp.fft.rfft2(x, axes=(-3, -2))
+  back = lambda f: jnp.fft.irfft2(f, (height, width), axes=(-3, -2))
+  normal = (rho_data * jnp.abs(transfer) ** 2
+            + rho_prior * (jnp.abs(filters) ** 2).sum(0))
+
+  def step(_, carry):
+    x, u, v, du, dv = carry
+    # x: the quadratic problem that all splits agree on
+    right = (rho_data * jnp.conj(transfer) * fft(u - du)
+             + rho_prior * (jnp.conj(filters) * fft(v - dv)).sum(0))
+    spectrum = right / normal
+    seen, slopes = back(transfer * spectrum), back(filters * spectrum[None])
+    # u = k * x: the data, where there are any
+    u = (weight * shown * data + rho_data * (seen + du)) / (
+        weight * shown + rho_data)
+    # v = f * x: shrunk towards 0
+    v = shrink(slopes + dv, alpha=alpha, weight=rho_prior)
+    return back(spectrum), u, v, du + seen - u, dv + slopes - v
+
+  spectrum = fft(start)
+  seen, slopes = back(transfer * spectrum), back(filters * spectrum[None])
+  carry = (start, seen, slopes, jnp.zeros_like(seen), jnp.zeros_like(slopes))
+  x, *_ = jax.lax.fori_loop(0, steps, step, carry)
+  return _crop(x, blur, size)
+
+
+def shrink(v, *, alpha: float, weight) -> Array:
+  """argmin over w of |w|^alpha + weight / 2 (w - v)^2, element by element.
+
+  For alpha below 1 the solution jumps: it is 0 up to a threshold, above it the
+  larger root of a convex problem, found by Newton's method.
+  """
+  size = jnp.abs(v)
+  if alpha == 1:
+    return jnp.sign(v) * jnp.maximum(size - 1 / weight, 0)
+  turn = (2 * (1 - alpha) / weight) ** (1 / (2 - alpha))
+  threshold = turn + alpha / weight * turn ** (alpha - 1)
+  w = jnp.maximum(size, threshold)
+  at = w
+  for _ in range(4):
+    slope = alpha * w ** (alpha - 1) + weight * (w - at)
+    bend = alpha * (alpha - 1) * w ** (alpha - 2) + weight
+    w = jnp.maximum(w - slope / bend, turn)
+  return jnp.where(size > threshold, jnp.sign(v) * w, 0)
+
+
+def with_kernel(name: str, **options) -> Callable[[Array, Array], Array]:
+  """The row `name` of `DECONVOLUTIONS` with its options set.
+
+  Raises:
+    UserError: an unknown name or option.
+  """
+  solve = types.look_up(DECONVOLUTIONS, name, what='deconvolution')
+
+  @functools.wraps(solve)
+  def bind(**options):
+    return functools.partial(solve, **options)
+
+  return types.call(bind, options, where=name)
+
+
+def _curvature(x):
+  """div(grad x / |grad x|), the negative gradient of total variation."""
+  down = jnp.diff(x, axis=1, append=x[:, -1:])
+  right = jnp.diff(x, axis=2, append=x[:, :, -1:])
+  length = jnp.sqrt(down ** 2 + right ** 2 + 1e-6)
+  down, right = down / length, right / length
+  return (jnp.diff(down, axis=1, prepend=jnp.zeros_like(x[:, :1]))
+          + jnp.diff(right, axis=2, prepend=jnp.zeros_like(x[:, :, :1])))
+
+
+def _sizes(blur, kernel):
+  if blur.ndim != 4:
+    raise types.UserError(f'Expected pictures [n, h, w, c], got {blur.shape}.')
+  size = kernel.shape[-2:]
+  if size[0] > blur.shape[1] or size[1] > blur.shape[2]:
+    raise types.UserError(
+        f'A kernel of {size[0]}x{size[1]} is larger than the picture of '
+        f'{blur.shape[1]}x{blur.shape[2]}.')
+  return size
+
+
+def _transfer(kernel, wide):
+  """[n or 1, h, w', 1], to multiply a spectrum of NHWC with."""
+  kernel = kernel if kernel.ndim == 3 else kernel[None]
+  return operators.otf(kernel, wide.shape[1:3])[..., None]
+
+
+def _margins(size):
+  """Pixels of the scene before and after the picture, along each axis."""
+  return [(side - 1 - side // 2, side // 2) for side in size]
+
+
+def _extend(blur, size):
+  """The picture with its border repeated: [n, h + kh - 1, w + kw - 1, c]."""
+  return jnp.pad(blur, ((0, 0), *_margins(size), (0, 0)), mode='edge')
+
+
+def _inside(blur, size):
+  return jnp.pad(blur, ((0, 0), *_margins(size), (0, 0)))
+
+
+def _crop(x, blur, size):
+  (top, _), (left, _) = _margins(size)
+  return x[:, top:top + blur.shape[1], left:left + blur.shape[2]]
+
+
+def _middle(x, blur, size):
+  return x[:, size[0]:size[0] + blur.shape[1], size[1]:size[1] + blur.shape[2]]
+
+
+def _taper(blur, kernel):
+  """Extended by a kernel a side, and blended so that it repeats smoothly."""
+  size = kernel.shape[-2:]
+  margins = [(side, side) for side in size]
+  wide = jnp.pad(blur, ((0, 0), *margins, (0, 0)), mode='symmetric')
+  for axis, side in zip((1, 2), size, strict=True):
+    # Across the seam the picture and its continuation change places linearly.
+    place = jnp.arange(wide.shape[axis])
+    inner = jnp.minimum(place, place[::-1]) + 0.5
+    share = jnp.clip(0.5 + 0.5 * inner / side, 0, 1)
+    share = share.reshape([-1 if a == axis else 1 for a in range(4)])
+    wide = share * wide + (1 - share) * jnp.flip(wide, axis)
+  return wide
+
+
+def _check_positive(name, value):
+  if not value > 0:
+    raise types.UserError(f'{name} must be above 0, got {value}.')
+
+
+# name -> (blur, kernel, *, options) -> restored
+DECONVOLUTIONS = {
+    'wiener': wiener,
+    'richardson_lucy': richardson_lucy,
+    'hyper_laplacian': hyper_laplacian,
+}

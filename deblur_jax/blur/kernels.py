@@ -1,0 +1,165 @@
+"""Blur kernels: float32 [size, size], never negative, sum one, centred.
+
+A kernel says where the light of a point goes, so blurring is true convolution
+(`operators.py`). Size is odd and the middle element is the point itself.
+Lengths are pixels, angles radians from the x axis towards y (down), as seen on
+a screen: clockwise.
+
+The functions by formula may be differentiated in what they take; those called
+`random_...` take a key first, and are the rows of `KERNELS` in `uniform.py`.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from deblur_jax import types
+from deblur_jax.types import Array
+
+_SAMPLES = 4    # of a line, for each pixel of the kernel's side
+
+
+def line(length, angle, *, size: int) -> Array:
+  """Motion at constant speed along a line, antialiased.
+
+  Args:
+    length: of the line, in pixels; 0 is the identity.
+    angle: of the motion.
+    size: of the kernel; what reaches beyond it is held at its edge.
+  """
+  samples = _SAMPLES * check_size(size)
+  along = ((jnp.arange(samples) + 0.5) / samples - 0.5) * length
+  weights = jnp.ones_like(along)
+  return splat(
+      along * jnp.sin(angle), along * jnp.cos(angle), weights, size=size)
+
+
+def disk(radius, *, size: int) -> Array:
+  """Defocus: a disk of that radius, its edge one pixel soft."""
+  y, x = _grid(size)
+  distance = jnp.sqrt(y ** 2 + x ** 2)
+  return normalise(jnp.clip(radius + 0.5 - distance, 0, 1))
+
+
+def gaussian(along, across, angle, *, size: int) -> Array:
+  """A Gaussian with standard deviations along an angle and across it."""
+  y, x = _grid(size)
+  cos, sin = jnp.cos(angle), jnp.sin(angle)
+  u, v = (cos * x + sin * y) / along, (cos * y - sin * x) / across
+  return normalise(jnp.exp(-0.5 * (u ** 2 + v ** 2)))
+
+
+def delta(*, size: int) -> Array:
+  """The identity."""
+  middle = check_size(size) // 2
+  return jnp.zeros((size, size)).at[middle, middle].set(1.0)
+
+
+def mix(first, second) -> Array:
+  """Both blurs, one after the other, cut to the size of the first.
+
+  What falls outside of that size is lost, and the rest is scaled to sum one.
+  """
+  size, other = check_size(first.shape[-1]), check_size(second.shape[-1])
+  whole = (size + other - 1,) * 2
+  spectrum = jnp.fft.rfft2(first, whole) * jnp.fft.rfft2(second, whole)
+  cut = other // 2
+  both = jnp.fft.irfft2(spectrum, whole)[cut:cut + size, cut:cut + size]
+  return normalise(jnp.maximum(both, 0))    # FFT leaves -1e-9 where it is dark
+
+
+def splat(y, x, weights, *, size: int) -> Array:
+  """A kernel from points: each is shared out bilinearly over four pixels.
+
+  Args:
+    y, x: [points], pixels down and right from the middle; held inside.
+    weights: [points], not negative, not all 0.
+    size: of the kernel.
+  """
+  half = check_size(size) // 2
+  rows = _tent(jnp.clip(y, -half, half), half)
+  columns = _tent(jnp.clip(x, -half, half), half)
+  # A product of matrices: quicker than a scatter-add, and the same everywhere.
+  return normalise(jnp.einsum(
+      'py,px->yx', weights[:, None] * rows, columns, precision='highest'))
+
+
+def centre(y, x, weights) -> tuple[Array, Array]:
+  """The points moved so that their weighted mean is the origin."""
+  share = weights / weights.sum()
+  return y - (share * y).sum(), x - (share * x).sum()
+
+
+def normalise(kernel) -> Array:
+  """Scaled to sum one over its last two axes."""
+  return kernel / kernel.sum((-2, -1), keepdims=True)
+
+
+def random_line(
+    key, *, size: int = 31, length: tuple[float, float] = (1.0, 25.0)
+) -> Array:
+  """A line of random length, uniform in that range, and any angle."""
+  key_length, key_angle = jax.random.split(key)
+  check_range('length', length, most=size)
+  drawn = _uniform(key_length, length)
+  return line(drawn, _uniform(key_angle, (0.0, jnp.pi)), size=size)
+
+
+def random_disk(
+    key, *, size: int = 31, radius: tuple[float, float] = (0.5, 8.0)) -> Array:
+  """A disk of random radius, uniform in that range."""
+  check_range('radius', radius, most=size / 2)
+  return disk(_uniform(key, radius), size=size)
+
+
+def random_gaussian(
+    key, *, size: int = 31, sigma: tuple[float, float] = (0.4, 4.0),
+    isotropic: bool = False) -> Array:
+  """A Gaussian with random deviations, uniform in that range.
+
+  Args:
+    key: a PRNG key.
+    size: of the kernel.
+    sigma: range of both deviations, in pixels, above 0.
+    isotropic: whether both are the same.
+  """
+  check_range('sigma', sigma, most=size / 2, above=0.1)
+  key_along, key_across, key_angle = jax.random.split(key, 3)
+  along = _uniform(key_along, sigma)
+  across = along if isotropic else _uniform(key_across, sigma)
+  return gaussian(
+      along, across, _uniform(key_angle, (0.0, jnp.pi)), size=size)
+
+
+def check_size(size: int) -> int:
+  """size, or a UserError where it is even or below 1."""
+  if size < 1 or size % 2 == 0:
+    raise types.UserError(
+        f'A kernel size must be odd and at least 1, got {size}; use '
+        f'{max(size + 1, 1)}.')
+  return size
+
+
+def check_range(
+    name: str, values: tuple[float, float], *, most: float, above: float = 0.0
+) -> None:
+  """A UserError where (low, high) is no range within [above, most]."""
+  if not (len(values) == 2 and above <= values[0] <= values[1] <= most):
+    raise types.UserError(
+        f'{name}={tuple(values)} must be (low, high) with {above} <= low <= '
+        f'high <= {most:g}.')
+
+
+def _tent(position, half):
+  """[points, 2 half + 1]: each position's bilinear shares."""
+  pixels = jnp.arange(-half, half + 1)
+  return jnp.maximum(1 - jnp.abs(position[:, None] - pixels[None, :]), 0)
+
+
+def _grid(size):
+  half = check_size(size) // 2
+  pixels = jnp.arange(-half, half + 1, dtype=jnp.float32)
+  return pixels[:, None], pixels[None, :]
+
+
+def _uniform(key, values):
+  return jax.random.uniform(key, minval=values[0], maxval=values[1])

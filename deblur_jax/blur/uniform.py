@@ -1,0 +1,126 @@
+"""One random kernel for the whole picture: the rows of `KERNELS`.
+
+  blur = g(k * g^-1(sharp))
+
+with the camera's response g (`exposure.py`) and the border mirrored. Kernels
+come with the type of their blur, for methods that learn from that weak label.
+"""
+
+import inspect
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from deblur_jax import types
+from deblur_jax.blur import exposure, kernels, operators, trajectory
+from deblur_jax.types import Array
+
+# The weak labels: blur_type is a place in this tuple.
+BLUR_TYPES = ('motion', 'defocus', 'gaussian', 'mixed')
+
+
+class Family(NamedTuple):
+  """A way to draw kernels: draw is (key, *, size, options) -> [size, size]."""
+
+  draw: Callable[..., Array]
+  blur_type: str | None   # None: draw returns (kernel, place in BLUR_TYPES)
+
+
+def make(family: Family) -> Callable[..., types.Batch]:
+  """A function (key, sharp [h, w, 3], *, options) that blurs one picture.
+
+  Its options are those of the family's `draw`, and
+
+    gamma: of the response curve, see `exposure.average`.
+    border: a name in `operators.BORDERS` but 'valid': the sizes must agree.
+
+  It returns {'blur', 'sharp': [h, w, 3], 'kernel': [size, size], 'blur_type':
+  int32 []}.
+  """
+  def blur_one(
+      key, sharp, *, gamma: float = 2.2, border: str = 'reflect', **options):
+    if border == 'valid':
+      raise types.UserError(
+          "border='valid' makes blurry pictures smaller than sharp ones; "
+          "choose 'reflect', 'symmetric', 'edge', 'circular' or 'zero'.")
+    drawn = family.draw(key, **options)
+    kernel, label = drawn if family.blur_type is None else (
+        drawn, BLUR_TYPES.index(family.blur_type))
+    light = exposure.to_light(sharp, gamma=gamma)[None]
+    light = operators.uniform(kernel, border=border).forward(light)[0]
+    # FFT may leave values of -1e-7 where there is no light.
+    blur = exposure.to_stored(jnp.clip(light, 0, 1), gamma=gamma)
+    return {'blur': blur, 'sharp': sharp, 'kernel': kernel,
+            'blur_type': jnp.asarray(label, jnp.int32)}
+
+  blur_one.__signature__ = _joined(blur_one, family.draw)
+  return blur_one
+
+
+def random_mixed(
+    key, *, size: int = 31, length: tuple[float, float] = (3.0, 20.0),
+    radius: tuple[float, float] = (0.5, 4.0),
+    sigma: tuple[float, float] = (0.4, 2.0)) -> Array:
+  """A line, after a disk or a Gaussian; options as of those."""
+  key_line, key_disk, key_gaussian, key_which = jax.random.split(key, 4)
+  first = kernels.random_line(key_line, size=size, length=length)
+  second = jnp.where(
+      jax.random.bernoulli(key_which),
+      kernels.random_disk(key_disk, size=size, radius=radius),
+      kernels.random_gaussian(key_gaussian, size=size, sigma=sigma))
+  return kernels.mix(first, second)
+
+
+def random_any(
+    key, *, size: int = 31,
+    chances: tuple[float, ...] = (0.4, 0.2, 0.2, 0.2)) -> tuple[Array, Array]:
+  """A kernel of any type, with its type.
+
+  Args:
+    key: a PRNG key.
+    size: of the kernel, odd.
+    chances: of motion (half of them lines, half trajectories), defocus,
+      Gaussian and mixed, as `BLUR_TYPES` orders them; scaled to sum one.
+  """
+  if len(chances) != len(BLUR_TYPES) or min(chances) < 0 or not sum(chances):
+    raise types.UserError(
+        f'chances={tuple(chances)} must be {len(BLUR_TYPES)} numbers, none '
+        f'negative, not all 0: of {", ".join(BLUR_TYPES)}.')
+  key_which, key_motion, key_draw = jax.random.split(key, 3)
+  which = jax.random.choice(
+      key_which, len(chances), p=jnp.array(chances) / sum(chances))
+  straight = jax.random.bernoulli(key_motion)
+  length = (1.0, min(25.0, size))
+  reach = (0.5, min(8.0, size / 4))
+  drawn = [
+      jnp.where(
+          straight, kernels.random_line(key_draw, size=size, length=length),
+          trajectory.random_trajectory(key_draw, size=size)),
+      kernels.random_disk(key_draw, size=size, radius=reach),
+      kernels.random_gaussian(
+          key_draw, size=size, sigma=(0.4, min(4.0, size / 6))),
+      random_mixed(key_draw, size=size, length=length)]
+  return jnp.stack(drawn)[which], which
+
+
+def _joined(blur_one, draw):
+  """The keyword options of both, for whoever asks which there are."""
+  own, drawn = (inspect.signature(fn).parameters for fn in (blur_one, draw))
+  options = {
+      name: option for name, option in {**drawn, **own}.items()
+      if option.kind is option.KEYWORD_ONLY}
+  inputs = [own['key'], own['sharp']]
+  return inspect.Signature([*inputs, *options.values()])
+
+
+KERNELS = {
+    'line': Family(kernels.random_line, 'motion'),
+    'disk': Family(kernels.random_disk, 'defocus'),
+    'gaussian': Family(kernels.random_gaussian, 'gaussian'),
+    'trajectory': Family(trajectory.random_trajectory, 'motion'),
+    'gaussian_process': Family(trajectory.random_gaussian_process, 'motion'),
+    'mixed': Family(random_mixed, 'mixed'),
+    'any': Family(random_any, None),
+}

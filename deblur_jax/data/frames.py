@@ -1,0 +1,185 @@
+"""Series of frames, from which exposures are averaged: folders, and videos.
+
+Frames are taken as they were filmed. Interpolating more of them between two, as
+REDS did, is not done here: to have it, run an interpolation program first and
+give its frames.
+"""
+
+import contextlib
+import functools
+import itertools
+import os
+import pathlib
+import re
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from deblur_jax import types
+from deblur_jax.data import images
+
+
+class Sequence(NamedTuple):
+  """Frames in the order of time, all of one size.
+
+  name: of one folder to write: 'GOPR0372_07_00'.
+  files: one a frame; of a video, the one file.
+  length: number of frames.
+  is_video: whether the frames are inside of one file.
+  """
+
+  name: str
+  files: tuple[str, ...]
+  length: int
+  is_video: bool
+
+  def file(self, number: int) -> str:
+    """Name of the file that holds a frame."""
+    return os.path.basename(self.files[0 if self.is_video else number])
+
+
+def find(root: str | os.PathLike) -> list[Sequence]:
+  """The sequences of a folder, one a sub-folder; or the one of a video file.
+
+  Numbers in names count as numbers: 2.png comes before 10.png. Names that are
+  the same with '/' as '-' (a/b and a-b) are refused.
+
+  Raises:
+    UserError: nothing there, frames of unequal size, a video that breaks off or
+      is damaged, or PyAV is not installed.
+  """
+  root = pathlib.Path(root)
+  if root.is_file():
+    return [_look_through(root)]
+  folders = {}
+  for key, path in sorted(images.find(root).items(), key=_natural):
+    folders.setdefault(group(root, key), []).append(path)
+  if not folders:
+    raise types.UserError(f'{root}: no pictures there.')
+  return [_folder(name, paths) for name, paths in folders.items()]
+
+
+def group(root: str | os.PathLike, key: str) -> str:
+  """Name of the sequence of a picture below root: its sub-folder, or root."""
+  folder, _, _ = key.rpartition('/')
+  return folder.replace('/', '-') or pathlib.Path(root).resolve().name
+
+
+def shots(
+    sequence: Sequence, wanted: range,
+) -> Iterator[Callable[[], np.ndarray]]:
+  """Functions that give the frames of a range, uint8 [h, w, 3], in order.
+
+  The decoding of a video happens as they are drawn, its conversion to RGB when
+  they are called: so that threads share the work. Its pictures lie as stored; a
+  rotation that the file asks of the player is not done.
+
+  Raises:
+    UserError: the video ends before the range does.
+  """
+  if not sequence.is_video:
+    for path in sequence.files[wanted.start:wanted.stop]:
+      yield functools.partial(images.read, path)
+    return
+  drawn = 0
+  with _opened(sequence.files[0]) as (container, stream):
+    decoded = container.decode(stream)
+    for frame in itertools.islice(decoded, wanted.start, wanted.stop):
+      drawn += 1
+      yield functools.partial(frame.to_ndarray, format='rgb24')
+  if drawn < len(wanted):
+    raise _breaks_off(
+        sequence.files[0], f'no frame {wanted.start + drawn} in it any more')
+
+
+def _folder(name, paths):
+  sizes = [images.size(path) for path in paths]
+  for path, size in zip(paths, sizes, strict=True):
+    if path.parent != paths[0].parent:
+      raise types.UserError(
+          f'The sequences {paths[0].parent} and {path.parent} would have one '
+          f'name, {name}; rename one of them.')
+    if size != sizes[0]:
+      raise types.UserError(
+          f'The frames of a sequence differ in size: {paths[0]} is '
+          f'{_in_words(sizes[0])}, {path} is {_in_words(size)}.')
+  return Sequence(name, tuple(map(os.fspath, paths)), len(paths), False)
+
+
+def _look_through(path):
+  """Decodes it all: what is wrong shows before the first pair is written."""
+  packets, sizes = 0, []
+  with _opened(path) as (container, stream):
+    for packet in container.demux(stream):
+      packets += packet.size > 0
+      sizes += [(frame.height, frame.width) for frame in packet.decode()]
+    declared = _declared(stream)
+  if packets < declared:
+    raise _breaks_off(path, f'{packets} of its {declared} frames are there')
+  for number, size in enumerate(sizes):
+    if size != sizes[0]:
+      raise types.UserError(
+          f'The frames of {path} differ in size: frame 0 is '
+          f'{_in_words(sizes[0])}, frame {number} is {_in_words(size)}.')
+  return Sequence(path.stem, (os.fspath(path),), len(sizes), True)
+
+
+def _declared(stream) -> int:
+  """How many frames the file says that it has, at least; 0 if it does not."""
+  if stream.frames:
+    return stream.frames
+  # Matroska gives a time. One frame in twenty may lack: rates are rounded.
+  times = re.fullmatch(
+      r'(\d+):(\d+):([\d.]+)', stream.metadata.get('DURATION', ''))
+  if not times or not stream.average_rate:
+    return 0
+  hours, minutes, seconds = map(float, times.groups())
+  span = 3600 * hours + 60 * minutes + seconds
+  return int(0.95 * span * float(stream.average_rate))
+
+
+@contextlib.contextmanager
+def _opened(path):
+  """(container, its first video stream); what goes wrong inside is one line."""
+  av = _import_av()
+  try:
+    with av.open(os.fspath(path)) as container:
+      if not container.streams.video:
+        raise types.UserError(f'{path} holds no video.')
+      stream = container.streams.video[0]
+      stream.thread_type = 'AUTO'
+      # Else damaged frames are filled up with guesses, silently.
+      stream.codec_context.options = {'err_detect': 'explode'}
+      yield container, stream
+  except av.FFmpegError as error:
+    raise _breaks_off(path, error.strerror or str(error)) from None
+
+
+def _import_av():
+  try:
+    import av
+  except ImportError:
+    raise types.UserError(
+        'Reading a video needs PyAV: pip install av (or deblur-jax[video]); or '
+        'give a folder of its frames.') from None
+  return av
+
+
+def _breaks_off(path, reason):
+  return types.UserError(
+      f'The video {path} is damaged or breaks off: {reason}. Copy it again, or '
+      'cut off what is broken.')
+
+
+def _natural(item):
+  """Sorts 'a/2' before 'a/10', and names that are equal so by their text."""
+  key, _ = item
+  parts = re.split(r'(\d+)', key)
+  return [part if i % 2 == 0 else int(part)
+          for i, part in enumerate(parts)], key
+
+
+def _in_words(size):
+  height, width = size
+  return f'{width}x{height}'

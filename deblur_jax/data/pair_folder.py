@@ -1,0 +1,209 @@
+"""Made pairs on disk, in GoPro's official layout, with a manifest.
+
+  OUT/SPLIT/SEQUENCE/{blur or blur_gamma, sharp}/000012.png
+  OUT/manifest.json    {'version', 'splits': {SPLIT: {'finished', 'subset',
+                       'parameters', 'count', 'pairs': {name: source}}}}
+
+Writing may be killed at any moment: files appear whole or not at all, and the
+same command makes what is missing, byte for byte as if nothing had happened.
+The manifest is written first, so that another command cannot go on by mistake.
+One command at a time writes into a folder.
+"""
+
+import io
+import itertools
+import json
+import os
+import pathlib
+from collections.abc import Callable, Sequence
+
+from PIL import Image
+
+from deblur_jax import types
+from deblur_jax.data import images, make_blur, pool
+
+VERSION = 1
+MANIFEST = 'manifest.json'
+
+
+def write(
+    plan: make_blur.Plan, out: str | os.PathLike, *, split: str = 'train',
+    workers: int | None = None, on_pair: Callable[[int], None] | None = None,
+) -> int:
+  """Makes what is missing of a plan; returns how many pairs that were.
+
+  Args:
+    plan: what to make.
+    out: the folder, made if it is missing.
+    split: 'train' or 'test'; a folder may get both, one after another.
+    workers: threads (a core each if None); the files do not depend on it.
+    on_pair: called with the number of finished pairs.
+
+  Raises:
+    UserError: the folder holds pairs of other parameters, or is part of the
+      sources; or a source cannot be read. What is finished stays.
+  """
+  folder = _begin(plan, out, split)
+  drawn = itertools.chain.from_iterable(work() for work in plan.works)
+  threads = workers or pool.cores()
+  made = 0
+  for done, is_new in enumerate(pool.ordered(
+      lambda pair: _finish(folder, plan.subset, *pair), drawn,
+      workers=threads, ahead=threads), 1):
+    made += is_new
+    if on_pair:
+      on_pair(done)
+  _save(plan, out, split, finished=True)
+  return made
+
+
+def write_with_beam(
+    plan: make_blur.Plan, out: str | os.PathLike, *, split: str = 'train',
+    options: Sequence[str] = ()) -> None:
+  """`write` as an Apache Beam pipeline: the same files, from many machines.
+
+  A video is one piece of work; of frames and photos each pair, each photo is.
+
+  Args:
+    plan, out, split: as for `write`; the machines share the file systems of
+      the sources and of `out`.
+    options: of the pipeline: ['--runner=FlinkRunner', ...].
+
+  Raises:
+    UserError: as `write`, Beam is not installed or does not know an option.
+  """
+  beam, pipeline_options = _import_beam()
+  try:
+    pipeline = beam.Pipeline(
+        options=pipeline_options.PipelineOptions(list(options)))
+  except ValueError as error:
+    raise types.UserError(f'Beam does not take {options}: {error}') from None
+  folder = _begin(plan, out, split)
+  with pipeline:
+    # Reshuffled, so that a runner does not fuse it all into one piece.
+    _ = (pipeline | beam.Create(plan.works) | beam.Reshuffle()
+         | beam.Map(_finish_all, folder=folder, subset=plan.subset))
+  _save(plan, out, split, finished=True)
+
+
+def _finish_all(work, *, folder, subset):
+  for pair in work():
+    _finish(folder, subset, *pair)
+
+
+def _finish(folder, subset, name, make) -> bool:
+  """Makes one pair, unless it is there and whole; says whether it did."""
+  sequence, number = name.split('/')
+  paths = {'sharp': folder / sequence / 'sharp' / f'{number}.png',
+           'blur': folder / sequence / subset / f'{number}.png'}
+  if _is_whole(paths):
+    return False
+  pictures = make()
+  for side, path in paths.items():
+    _write_picture(path, pictures[side])
+  return True
+
+
+def _is_whole(paths) -> bool:
+  """Whether both files are there and pass their checksums; PNG has its own."""
+  try:
+    for path in paths.values():
+      with Image.open(path) as image:
+        image.verify()
+  except images.BROKEN:     # a missing file is an OSError
+    return False
+  return len(set(map(images.size, paths.values()))) == 1
+
+
+def _write_picture(path, picture):
+  path.parent.mkdir(parents=True, exist_ok=True)
+  encoded = io.BytesIO()
+  # Of photographs as small as the default, 6, in half of the time.
+  Image.fromarray(picture).save(encoded, 'png', compress_level=3)
+  _replace(path, encoded.getvalue())
+
+
+def _replace(path, content):
+  """Writes a file whole. A name that is always the same leaves no litter."""
+  part = path.with_name(f'.{path.name}.part')
+  part.write_bytes(content)
+  os.replace(part, path)
+
+
+def _begin(plan, out, split) -> pathlib.Path:
+  """The split's folder, after the manifest was compared or written."""
+  types.look_up(dict.fromkeys(('train', 'test')), split, what='split')
+  out = pathlib.Path(out)
+  if out.resolve().is_relative_to(plan.root.resolve()):
+    raise types.UserError(
+        f'{out} is inside of {plan.root}, where the sharp pictures are: what is'
+        ' written would be read as one of them. Give another --out.')
+  out.mkdir(parents=True, exist_ok=True)
+  old = _load(out)['splits'].get(split)
+  different = old and _differences(old, _entry(plan, finished=False))
+  if different:
+    raise types.UserError(
+        f'{out / MANIFEST} is of other {split} pairs: {"; ".join(different)}. '
+        'Give another --out, or delete that folder.')
+  _save(plan, out, split, finished=False)
+  return out / split
+
+
+def _entry(plan, *, finished):
+  return {'finished': finished, 'subset': plan.subset,
+          'parameters': plan.parameters, 'count': len(plan.sources),
+          'pairs': plan.sources}
+
+
+def _differences(old, new) -> list[str]:
+  """What tells two entries apart, in words: 'gamma is 2.2 there, 1.0 now'."""
+  # Through JSON and back: tuples become lists as they did in the file.
+  new = json.loads(json.dumps(new))
+  there, now = _flat(old['parameters']), _flat(new['parameters'])
+  words = [f'{key} is {there.get(key)} there, {now.get(key)} now'
+           for key in sorted(there.keys() | now.keys())
+           if there.get(key) != now.get(key)]
+  if not words and old['pairs'] != new['pairs']:
+    words = [f'{old["count"]} pairs there, {new["count"]} now, or of other '
+             'sources']
+  return words
+
+
+def _flat(parameters):
+  options = parameters.get('options', {})
+  return {**{k: v for k, v in parameters.items() if k != 'options'}, **options}
+
+
+def _load(out):
+  path = out / MANIFEST
+  try:
+    manifest = json.loads(path.read_text())
+  except FileNotFoundError:
+    return {'version': VERSION, 'splits': {}}
+  except ValueError:
+    raise types.UserError(
+        f'{path} is not JSON; delete that folder.') from None
+  if not isinstance(manifest, dict) or manifest.get('version') != VERSION:
+    raise types.UserError(
+        f'{path} is not a manifest of version {VERSION}; give another --out.')
+  return manifest
+
+
+def _save(plan, out, split, *, finished):
+  manifest = _load(pathlib.Path(out))
+  manifest['splits'][split] = _entry(plan, finished=finished)
+  manifest['splits'] = dict(sorted(manifest['splits'].items()))
+  text = json.dumps(manifest, indent=1) + '\n'
+  _replace(pathlib.Path(out) / MANIFEST, text.encode())
+
+
+def _import_beam():
+  try:
+    import apache_beam
+    from apache_beam.options import pipeline_options
+  except ImportError:
+    raise types.UserError(
+        'A pipeline needs Apache Beam: pip install apache-beam (or '
+        'deblur-jax[beam]); without --runner=beam this machine makes the '
+        'pairs.') from None
+  return apache_beam, pipeline_options

@@ -1,0 +1,203 @@
+"""LPIPS v0.1, a learned perceptual distance (Zhang et al. 2018).
+
+  sum over layers l of  mean over pixels of  w_l . (f_l(x) - f_l(y))^2
+
+where f_l are the activations of a network trained on ImageNet, scaled to unit
+length at each pixel (eq. 1). Lower is nearer. It needs two files of weights,
+which are not part of this project:
+
+* the backbone: torchvision's `alexnet` or `vgg16`, the file that torchvision
+  downloads, or an .npz of the same names (`features.0.weight` [out, in, h, w],
+  `features.0.bias`, ...);
+* the linear layers: `lpips/weights/v0.1/alex.pth` or `vgg.pth` of
+  richzhang/PerceptualSimilarity, or an .npz (`lin0.model.1.weight`, ...).
+"""
+
+import functools
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from deblur_jax import types
+from deblur_jax.metrics import levels, torch_weights
+
+# Of the backbone's inputs in [-1, 1].
+SHIFT = (-0.030, -0.088, -0.188)
+SCALE = (0.458, 0.448, 0.450)
+
+
+class Conv(NamedTuple):
+  """A convolution and its ReLU; `features.INDEX` in torchvision."""
+
+  index: int
+  channels: tuple[int, int]   # in, out
+  side: int = 3
+  stride: int = 1
+  padding: int = 1
+
+
+class Pool(NamedTuple):
+  """The maximum, every second pixel."""
+
+  side: int
+
+
+TAP = None      # here the activations are compared
+ALEX = (
+    Conv(0, (3, 64), 11, 4, 2), TAP, Pool(3),
+    Conv(3, (64, 192), 5, 1, 2), TAP, Pool(3),
+    Conv(6, (192, 384)), TAP, Conv(8, (384, 256)), TAP,
+    Conv(10, (256, 256)), TAP)
+VGG = (
+    Conv(0, (3, 64)), Conv(2, (64, 64)), TAP, Pool(2),
+    Conv(5, (64, 128)), Conv(7, (128, 128)), TAP, Pool(2),
+    Conv(10, (128, 256)), Conv(12, (256, 256)), Conv(14, (256, 256)), TAP,
+    Pool(2),
+    Conv(17, (256, 512)), Conv(19, (512, 512)), Conv(21, (512, 512)), TAP,
+    Pool(2),
+    Conv(24, (512, 512)), Conv(26, (512, 512)), Conv(28, (512, 512)), TAP)
+
+
+class Net(NamedTuple):
+  """A backbone, and how its files are called."""
+
+  layers: Sequence
+  backbone: str
+  linear: str
+  side: int       # the smallest picture that reaches the last layer
+
+
+NETS = {
+    'alex': Net(ALEX, 'alexnet-owt-7be5be79.pth', 'alex.pth', 32),
+    'vgg': Net(VGG, 'vgg16-397923af.pth', 'vgg.pth', 16)}
+
+
+def build_alex(
+    *, backbone: str | pathlib.Path, linear: str | pathlib.Path
+) -> Callable[[types.Array, types.Array], types.Array]:
+  """fn(restored, sharp) -> [n] on AlexNet, LPIPS' default; see `lpips`.
+
+  Args:
+    backbone: path of its weights, .pth or .npz.
+    linear: path of the linear layers, .pth or .npz.
+  """
+  params = load(net='alex', backbone=backbone, linear=linear)
+  return functools.partial(lpips, params, net='alex')
+
+
+def build_vgg(
+    *, backbone: str | pathlib.Path, linear: str | pathlib.Path
+) -> Callable[[types.Array, types.Array], types.Array]:
+  """The same on VGG16."""
+  params = load(net='vgg', backbone=backbone, linear=linear)
+  return functools.partial(lpips, params, net='vgg')
+
+
+def load(
+    *, net: str, backbone: str | pathlib.Path, linear: str | pathlib.Path
+) -> dict[str, list]:
+  """{'convs': [(kernel HWIO, bias), ...], 'linear': [[channels], ...]}.
+
+  Raises:
+    UserError: a file that is missing, or lacks a weight of the right shape.
+  """
+  about = types.look_up(NETS, net, what='LPIPS network')
+  convs = [layer for layer in about.layers if isinstance(layer, Conv)]
+  weights = torch_weights.read(backbone, what=(
+      f"torchvision's {about.backbone} from download.pytorch.org/models, or an "
+      '.npz with its names'))
+  kernels = [
+      (_take(weights, f'features.{conv.index}.weight',
+             (*conv.channels[::-1], conv.side, conv.side),
+             backbone).transpose(2, 3, 1, 0),
+       _take(weights, f'features.{conv.index}.bias',
+             conv.channels[1:], backbone))
+      for conv in convs]
+  weights = torch_weights.read(linear, what=(
+      f"{about.linear} from lpips/weights/v0.1 of richzhang/"
+      'PerceptualSimilarity, or an .npz with its names'))
+  return {'convs': kernels, 'linear': [
+      _take(weights, f'lin{i}.model.1.weight', (1, channels, 1, 1),
+            linear).reshape(-1)
+      for i, channels in enumerate(_tap_channels(about.layers))]}
+
+
+def lpips(
+    params: dict[str, list], restored: types.Array, sharp: types.Array, *,
+    net: str
+) -> types.Array:
+  """The distance; both pictures are rounded to 8 bits first.
+
+  Args:
+    params: from `load`.
+    restored: float32 [n, h, w, 3] in [0, 1]; h and w at least 32, with vgg 16.
+    sharp: the same shape.
+    net: 'alex' or 'vgg'.
+
+  Returns:
+    float32 [n]; 0 for equal pictures.
+  """
+  levels.check(restored, sharp)
+  about = NETS[net]
+  levels.check_size(restored, side=about.side, what=f'LPIPS with {net}')
+  pairs = zip(params['linear'], features(params, restored, net=net),
+              features(params, sharp, net=net), strict=True)
+  return sum(
+      levels.mean(jnp.square(_unit(f) - _unit(g))
+                  * linear[None, None, None, :]) * len(linear)
+      for linear, f, g in pairs)
+
+
+def features(
+    params: dict[str, list], images: types.Array, *, net: str
+) -> list[types.Array]:
+  """The activations that are compared, [n, h / s, w / s, c] each."""
+  x = levels.round_to_uint8(images) / 127.5 - 1
+  x = (x - np.asarray(SHIFT, np.float32)[None, None, None, :]) / (
+      np.asarray(SCALE, np.float32)[None, None, None, :])
+  convs = iter(params['convs'])
+  taps = []
+  for layer in NETS[net].layers:
+    if layer is TAP:
+      taps.append(x)
+    elif isinstance(layer, Pool):
+      x = jax.lax.reduce_window(
+          x, -jnp.inf, jax.lax.max, (1, layer.side, layer.side, 1),
+          (1, 2, 2, 1), 'VALID')
+    else:
+      x = _convolve(x, *next(convs), layer)
+  return taps
+
+
+def _convolve(x, kernel, bias, conv):
+  x = jax.lax.conv_general_dilated(
+      x, jnp.asarray(kernel), (conv.stride, conv.stride),
+      ((conv.padding, conv.padding),) * 2,
+      dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+      precision=jax.lax.Precision.HIGHEST)
+  return jnp.maximum(x + jnp.asarray(bias)[None, None, None, :], 0)
+
+
+def _unit(x):
+  """To length one along the channels."""
+  return x / (jnp.sqrt(jnp.square(x).sum(axis=-1, keepdims=True)) + 1e-10)
+
+
+def _tap_channels(layers):
+  return [before.channels[1] for before, layer in
+          zip(layers, layers[1:], strict=False) if layer is TAP]
+
+
+def _take(weights, name, shape, path):
+  if name not in weights:
+    raise types.UserError(
+        f'{path} has no {name}.{types.suggest(name, weights)}')
+  if weights[name].shape != tuple(shape):
+    raise types.UserError(
+        f'{path}: expected {name} of shape {tuple(shape)}, got '
+        f'{weights[name].shape}.')
+  return weights[name].astype(np.float32)

@@ -1,0 +1,67 @@
+"""Multi-scale structural similarity (Wang, Simoncelli and Bovik 2003).
+
+  l_5^w5 prod_{s=1..5} (c s)_s^ws,   w = .0448 .2856 .3001 .2363 .1333
+
+where l and (c s) are the means over the map of SSIM's two factors (11 taps,
+sigma 1.5, only where the window fits) at scale s, except that scale 5 takes
+the mean of their product; each scale is the 2 x 2 mean of the finer one, and
+an odd last row or column counts twice. That is the authors' MATLAB code with
+its default options. Both pictures are rounded to 8 bits; means below 0, of
+which the power would be complex, count as 0.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from deblur_jax import types
+from deblur_jax.metrics import levels, ssim
+from deblur_jax.ops import pyramid
+
+WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+SIDE = 161   # halved four times, rounding up, that is 11
+
+
+def ms_ssim_luma(restored: types.Array, sharp: types.Array) -> types.Array:
+  """MS-SSIM of the 8-bit gray pictures: the paper's, made for gray.
+
+  Args:
+    restored: float32 [n, h, w, 3] in [0, 1], h and w at least 161.
+    sharp: the same shape.
+
+  Returns:
+    float32 [n]; 1 for equal pictures.
+  """
+  _check(restored, sharp)
+  return _ms_ssim(levels.luma_uint8(restored), levels.luma_uint8(sharp))
+
+
+def ms_ssim_rgb(restored: types.Array, sharp: types.Array) -> types.Array:
+  """The mean of the three channels' MS-SSIM: `tf.image.ssim_multiscale`.
+
+  Args and result as of `ms_ssim_luma`.
+  """
+  _check(restored, sharp)
+  return _ms_ssim(levels.round_to_uint8(restored),
+                  levels.round_to_uint8(sharp))
+
+
+def _check(restored, sharp):
+  levels.check(restored, sharp)
+  levels.check_size(
+      restored, side=SIDE, what=f'MS-SSIM with {len(WEIGHTS)} scales')
+
+
+def _ms_ssim(x, y):
+  """[n, h, w, c] of 255 levels -> [n], the mean over channels."""
+  pyramids = [pyramid.average(z, levels=len(WEIGHTS)) for z in (x, y)]
+  # Else XLA fuses the making of a scale into each of its uses.
+  xs, ys = jax.lax.optimization_barrier(pyramids)
+  value = 1
+  for scale, weight in enumerate(WEIGHTS):
+    luminance, structure = ssim.terms(xs[scale], ys[scale])
+    if scale == len(WEIGHTS) - 1:
+      structure = luminance * structure
+    mean = structure.mean(axis=2).mean(axis=1)  # [n, c]
+    # Not clip or maximum: a NaN shall stay one.
+    value *= jnp.where(mean < 0, 0, mean) ** weight
+  return value.mean(axis=-1)

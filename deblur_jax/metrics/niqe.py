@@ -1,0 +1,268 @@
+"""NIQE: how far a picture is from natural ones (Mittal et al. 2013).
+
+A picture is cut into blocks of 96 x 96 pixels; each gives 36 numbers that say
+how its locally normalised luminance, and products of neighbours in it, are
+distributed, at two scales. With their mean m and covariance C, and those of
+pristine photos, mp and Cp,
+
+  NIQE^2 = (m - mp)^T ((C + Cp) / 2)^-1 (m - mp)                       (eq. 10)
+
+Lower is more natural.
+Follows the authors' MATLAB release (8-bit gray, bicubic halving with
+antialiasing, borders repeated); values of others that use Y of YCbCr or
+another halving differ. Where nothing varies, the normalised luminance is 0
+here and not the rounding noise of its float64: that moves partly clipped
+pictures by about 0.01, and blocks without any detail are left out.
+
+As with all metrics without reference: never rank deblurring by it alone.
+"""
+
+import pathlib
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy import special
+
+from deblur_jax import types
+from deblur_jax.metrics import levels
+
+BLOCK = 96
+RADIUS = 3                # of the window, sigma 7 / 6
+FEATURES = 36
+KEYS = 'mu_pris_param', 'cov_pris_param'
+SHAPES = np.arange(200, 10001) / 1000       # alpha of the distributions
+NEIGHBOURS = (0, 1), (1, 0), (1, 1), (-1, 1)
+
+
+class Model(NamedTuple):
+  """What natural photos are like, float64."""
+
+  mean: np.ndarray         # [36]
+  covariance: np.ndarray   # [36, 36], positive definite
+
+
+def build(*, path: str | pathlib.Path) -> Callable[[types.Array], types.Array]:
+  """fn(image) -> [n] with the parameters of a file: see `load` and `niqe`."""
+  model = load(path)
+  return lambda image: niqe(image, model)
+
+
+def niqe(image: types.Array, model: Model) -> types.Array:
+  """The distance of each picture to the model.
+
+  Args:
+    image: float32 [n, h, w, 3] in [0, 1], rounded to 8 bits first, with room
+      for two blocks of 96 x 96; what is beside whole blocks is not read.
+    model: from `load` or `fit`.
+
+  Returns:
+    float32 [n]; NaN where fewer than two blocks have any texture, or where the
+    picture has a NaN.
+  """
+  features, _ = _features(image)
+  # In coordinates where the model's covariance is the identity: float32 could
+  # not tell its smallest eigenvalues from rounding.
+  root = np.linalg.cholesky(model.covariance)
+  whiten = np.linalg.inv(root).astype(np.float32)
+  centred = features - jnp.asarray(model.mean, jnp.float32)[None, None, :]
+  z = jnp.matmul(centred, whiten.T, precision=jax.lax.Precision.HIGHEST)
+  broken = jnp.isnan(image).any(axis=(1, 2, 3))
+  return jnp.where(broken, jnp.nan, jax.vmap(_distance)(z))
+
+
+def load(path: str | pathlib.Path) -> Model:
+  """The published parameters, or one's own from `save`: an .npz file.
+
+  Raises:
+    UserError: no such file, or not of this form.
+  """
+  path = pathlib.Path(path)
+  try:
+    with np.load(path) as arrays:
+      found = {key: np.asarray(arrays[key], np.float64) for key in KEYS
+               if key in arrays}
+  except FileNotFoundError as error:
+    raise types.UserError(
+        f'No NIQE parameters at {path}: take niqe_pris_params.npz of BasicSR, '
+        'or fit your own on sharp photos with niqe.fit.') from error
+  except (OSError, ValueError, AttributeError) as error:
+    raise types.UserError(
+        f'{path} is not an .npz file with {" and ".join(KEYS)}.') from error
+  if list(found) != list(KEYS) or found[KEYS[0]].size != FEATURES or (
+      found[KEYS[1]].shape != (FEATURES, FEATURES)):
+    raise types.UserError(
+        f'{path} lacks NIQE parameters: expected {KEYS[0]} of {FEATURES} '
+        f'numbers and {KEYS[1]} of {FEATURES}x{FEATURES}.')
+  return _checked(Model(found[KEYS[0]].reshape(-1), found[KEYS[1]]), path)
+
+
+def save(path: str | pathlib.Path, model: Model) -> None:
+  """Writes an .npz file that `load` reads."""
+  np.savez(path, **dict(zip(
+      KEYS, (model.mean[None, :], model.covariance), strict=True)))
+
+
+def fit(photos: Iterable[np.ndarray], *, threshold: float = 0.75) -> Model:
+  """A model of one's own sharp photos.
+
+  As the authors did: of each photo, only blocks count whose mean local
+  deviation is above `threshold` times that of its sharpest block.
+
+  Args:
+    photos: float32 [h, w, 3] in [0, 1] or uint8, of any sizes from 96 x 96 on;
+      50 and more with several blocks each make a stable model.
+    threshold: 0 takes every block.
+
+  Raises:
+    UserError: too few blocks for a covariance.
+  """
+  chosen = []
+  for photo in photos:
+    if photo.dtype == np.uint8:
+      photo = photo / np.float32(255)
+    measured = _features(jnp.asarray(photo)[None])
+    features, sharpness = (np.asarray(x[0], np.float64) for x in measured)
+    good = (sharpness > threshold * sharpness.max()) & (
+        np.isfinite(features).all(axis=1))
+    chosen.append(features[good])
+  rows = np.concatenate(chosen) if chosen else np.zeros((0, FEATURES))
+  if len(rows) <= FEATURES:
+    raise types.UserError(
+        f'A NIQE model needs more than {FEATURES} blocks of {BLOCK}x{BLOCK} '
+        f'with texture, got {len(rows)}: give more or larger photos.')
+  return _checked(Model(rows.mean(axis=0), np.cov(rows, rowvar=False)),
+                  'these photos')
+
+
+def _checked(model, where):
+  try:
+    np.linalg.cholesky(model.covariance)
+  except np.linalg.LinAlgError as error:
+    raise types.UserError(
+        f'The NIQE covariance of {where} is not positive definite: fit it on '
+        'more photos.') from error
+  return model
+
+
+def _distance(z):
+  """Whitened features [blocks, 36] -> a scalar."""
+  valid = jnp.isfinite(z).all(axis=1)
+  count = valid.sum()
+  z = jnp.where(valid[:, None], z, 0)
+  mean = z.sum(axis=0) / count
+  apart = jnp.where(valid[:, None], z - mean[None, :], 0)
+  covariance = jnp.matmul(apart.T, apart,
+                          precision=jax.lax.Precision.HIGHEST) / (count - 1)
+  pooled = (covariance + jnp.eye(FEATURES)) / 2
+  square = (mean * jnp.linalg.solve(pooled, mean[:, None])[:, 0]).sum()
+  return jnp.where(count > 1, jnp.sqrt(square), jnp.nan)
+
+
+def _features(image):
+  """[n, h, w, 3] -> [n, blocks, 36], and their sharpness [n, blocks]."""
+  levels.check_images(image)
+  n, h, w, _ = image.shape
+  rows, columns = h // BLOCK, w // BLOCK
+  if rows * columns < 1:
+    raise types.UserError(
+        f'NIQE needs images of at least {BLOCK}x{BLOCK} pixels, got {w}x{h}: '
+        'leave such images out.')
+  x = levels.luma_uint8(image)[:, :rows * BLOCK, :columns * BLOCK, 0]
+  parts = []
+  for scale in (1, 2):
+    normalised, deviation = _normalise(x)
+    blocks = _blocks(normalised, BLOCK // scale)
+    if scale == 1:
+      sharpness = _blocks(deviation, BLOCK).mean(axis=-1).mean(axis=-1)
+    fields = [blocks] + [
+        blocks * jnp.roll(blocks, shift, axis=(2, 3)) for shift in NEIGHBOURS]
+    for field in fields:
+      alpha, left, right, ratio = _fit_asymmetric(field)
+      parts += ([alpha, (left + right) / 2] if field is blocks else
+                [alpha, (right - left) * ratio, left, right])
+    x = _halve(x)
+  return jnp.stack(parts, axis=-1), sharpness
+
+
+def _blocks(x, side):
+  """[n, h, w] -> [n, blocks, side, side]."""
+  n, h, w = x.shape
+  x = x.reshape(n, h // side, side, w // side, side).swapaxes(2, 3)
+  return x.reshape(n, -1, side, side)
+
+
+def _normalise(x):
+  """(x - local mean) / (local deviation + 1), and the deviation.
+
+  As sums of differences to the middle, which are exact where nothing varies.
+  """
+  side = 2 * RADIUS + 1
+  taps = np.exp(-np.arange(-RADIUS, RADIUS + 1) ** 2 / (2 * (7 / 6) ** 2))
+  taps = jnp.asarray(np.outer(taps, taps) / taps.sum() ** 2, jnp.float32)
+  padded = jnp.pad(x, ((0, 0), (RADIUS, RADIUS), (RADIUS, RADIUS)),
+                   mode='edge')
+
+  def add(index, sums):
+    i, j = index // side, index % side
+    difference = jax.lax.dynamic_slice(padded, (0, i, j), x.shape) - x
+    weighted = taps[i, j] * difference
+    return sums[0] + weighted, sums[1] + weighted * difference
+
+  zeros = jnp.zeros_like(x)
+  mean, square = jax.lax.fori_loop(0, side * side, add, (zeros, zeros))
+  deviation = jnp.sqrt(jnp.abs(square - mean * mean))
+  return -mean / (deviation + 1), deviation
+
+
+def _fit_asymmetric(x):
+  """Moments -> alpha, left and right scale, and G(2/alpha) / G(1/alpha).
+
+  Over the last two axes; the asymmetric generalised Gaussian of section II-B.
+  """
+  mean = lambda z: z.mean(axis=-1).mean(axis=-1)
+  square = x * x
+  deviations = []
+  for side in (x < 0, x > 0):
+    share = mean(side.astype(x.dtype))
+    deviations.append(jnp.sqrt(mean(jnp.where(side, square, 0)) / share))
+  left, right = deviations
+  gamma = left / right
+  ratio = jnp.square(mean(jnp.abs(x))) / mean(square)
+  ratio *= (gamma ** 3 + 1) * (gamma + 1) / jnp.square(gamma ** 2 + 1)
+  index = jnp.searchsorted(jnp.asarray(_EDGES), ratio)
+  scale = jnp.asarray(_SCALES)[index]
+  # One-sided: there is no such distribution.
+  alpha = jnp.where(jnp.isnan(ratio), jnp.nan, jnp.asarray(_ALPHAS)[index])
+  return alpha, left * scale, right * scale, jnp.asarray(_MEANS)[index]
+
+
+def _halve(x):
+  """MATLAB's imresize(x, 0.5): bicubic with antialiasing, of even sides."""
+  distance = (np.arange(8) - 3.5) / 2
+  d = np.abs(distance)
+  taps = np.where(d <= 1, 1.5 * d ** 3 - 2.5 * d ** 2 + 1,
+                  -0.5 * d ** 3 + 2.5 * d ** 2 - 4 * d + 2) / 2
+  for axis in (1, 2):
+    widths = [(0, 0)] * 3
+    widths[axis] = (3, 3)
+    padded = jnp.pad(x, widths, mode='symmetric')
+    size = x.shape[axis]
+    x = sum(float(tap) * jax.lax.slice_in_dim(
+        padded, i, i + size - 1, stride=2, axis=axis)
+            for i, tap in enumerate(taps))
+  return x
+
+
+def _tables():
+  """What depends on alpha alone, at each of the 9801 that are tried."""
+  one, two, three = (special.gamma(k / SHAPES) for k in (1, 2, 3))
+  ratio = two ** 2 / (one * three)       # grows with alpha
+  edges = (ratio[1:] + ratio[:-1]) / 2   # between them the nearest is known
+  return [table.astype(np.float32) for table in (
+      edges, SHAPES, np.sqrt(one / three), two / one)]
+
+
+_EDGES, _ALPHAS, _SCALES, _MEANS = _tables()

@@ -1,0 +1,60 @@
+"""Does the restored picture, blurred again, give the blurry one?"""
+
+import jax
+import jax.numpy as jnp
+
+from deblur_jax import types
+from deblur_jax.metrics import levels
+
+
+def reblur_residual(
+    restored: types.Array, blur: types.Array, kernel: types.Array
+) -> types.Array:
+  """mean |k * x - y| where the kernel fits into the picture.
+
+  True convolution: the kernel is flipped. Needs no sharp picture, and yet is
+  not fooled by ringing or noise; only by  x = y, k = 1  and by anything that
+  the kernel blurs away.
+
+  Args:
+    restored: x, float32 [n, h, w, 3] in [0, 1].
+    blur: y, the same shape.
+    kernel: k, [kh, kw] for all or [n, kh, kw], of odd sides.
+
+  Returns:
+    float32 [n], in the units of the pictures; 0 is a perfect fit.
+  """
+  if restored.shape != blur.shape:
+    raise types.UserError(
+        'Expected restored and blurry images of equal shapes, got '
+        f'{restored.shape} and {blur.shape}.')
+  levels.check_images(restored)
+  n, h, w, _ = restored.shape
+  if kernel.ndim == 2:
+    kernel = jnp.broadcast_to(kernel[None], (n, *kernel.shape))
+  kh, kw = kernel.shape[-2:]
+  if kernel.ndim != 3 or len(kernel) != n or not kh % 2 or not kw % 2:
+    raise types.UserError(
+        f'Expected a kernel [kh, kw] or [{n}, kh, kw] of odd sides, got '
+        f'{kernel.shape}.')
+  if kh > h or kw > w:
+    raise types.UserError(
+        f'The kernel of {kw}x{kh} is larger than the image of {w}x{h}.')
+  again = jax.lax.map(lambda pair: _convolve_valid(*pair), (restored, kernel))
+  top, left = kh // 2, kw // 2
+  fit = blur[:, top:h - top, left:w - left]
+  return levels.mean(jnp.abs(again - fit))
+
+
+def _convolve_valid(image, kernel):
+  """[h, w, 3] * [kh, kw] -> [h - kh + 1, w - kw + 1, 3], by FFT.
+
+  A circular convolution is the true one where the kernel fits. About mid-grey,
+  where the transforms round less; the kernel's sum puts it back.
+  """
+  h, w, _ = image.shape
+  kh, kw = kernel.shape
+  spectrum = jnp.fft.rfft2(image - 0.5, axes=(0, 1))
+  spectrum *= jnp.fft.rfft2(kernel, (h, w))[..., None]
+  wrapped = jnp.fft.irfft2(spectrum, (h, w), axes=(0, 1))
+  return wrapped[kh - 1:, kw - 1:] + 0.5 * kernel.sum()

@@ -1,0 +1,178 @@
+"""All ways to blur sharp pictures in the step: one contract."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.ndimage
+
+from deblur_jax import blur, types
+from deblur_jax.blur import camera, exposure, operators, shake, uniform
+from deblur_jax.data import augment
+
+SMALL = {name: dict(size=11) for name in uniform.KERNELS} | {
+    'line': dict(size=11, length=(2.0, 9.0)),
+    'disk': dict(size=11, radius=(1.0, 4.0)),
+    'gaussian': dict(size=11, sigma=(0.5, 3.0)),
+    'mixed': dict(size=11, length=(2.0, 6.0)),
+    'dynamic_scene': dict(frames=5, shift=4.0, object_shift=4.0),
+    'camera_shake': dict(frames=5)}
+
+
+def pictures(count=2, height=32, width=40):
+  noise = np.random.default_rng(0).random((count, height, width, 3))
+  smooth = scipy.ndimage.gaussian_filter(noise, (0, 1.5, 1.5, 0))
+  low, high = smooth.min(), smooth.max()
+  return jnp.asarray((smooth - low) / (high - low), jnp.float32)
+
+
+@functools.cache
+def blurred(kind, **options):
+  make = jax.jit(blur.build(kind=kind, **SMALL[kind], **options))
+  return make(jax.random.key(1), pictures())
+
+
+@pytest.mark.parametrize('kind', blur.BLURS)
+def test_every_blur(kind):
+  batch, sharp = blurred(kind), pictures()
+  np.testing.assert_array_equal(batch['sharp'], sharp)
+  assert batch['blur'].shape == sharp.shape
+  assert batch['blur'].dtype == jnp.float32
+  assert 0 <= float(batch['blur'].min()) and float(batch['blur'].max()) <= 1
+  # Smoother, about as bright, and each picture by a blur of its own.
+  rough = lambda images: float(jnp.abs(jnp.diff(images, axis=1)).mean())
+  assert rough(batch['blur']) < rough(sharp)
+  assert abs(float(batch['blur'].mean() - sharp.mean())) < 0.02
+  if 'kernel' in batch:
+    assert batch['kernel'].shape == (2, 11, 11)
+    assert batch['blur_type'].shape == (2,)
+    assert np.abs(batch['kernel'][0] - batch['kernel'][1]).max() > 1e-3
+
+
+@pytest.mark.parametrize('kind', blur.BLURS)
+def test_a_picture_is_blurred_alike_in_any_batch(kind):
+  make = jax.jit(blur.build(kind=kind, **SMALL[kind]))
+  alone = make(jax.random.key(1), pictures()[:1])
+  for name, value in alone.items():
+    np.testing.assert_allclose(value, blurred(kind)[name][:1], atol=1e-6)
+
+
+@pytest.mark.parametrize('kind', blur.BLURS)
+def test_gradients_are_finite(kind):
+  make = blur.build(kind=kind, **SMALL[kind])
+  loss = lambda sharp: (make(jax.random.key(2), sharp)['blur'] ** 2).sum()
+  # Black, where a response curve is steepest, included.
+  gradient = jax.jit(jax.grad(loss))(pictures().at[:, :8].set(0.0))
+  assert np.isfinite(gradient).all() and float(jnp.abs(gradient).max()) > 0
+
+
+@pytest.mark.parametrize('kind', uniform.KERNELS)
+def test_the_kernel_is_the_one_that_blurred(kind):
+  batch = blurred(kind)
+  light = operators.uniform(batch['kernel']).forward(
+      exposure.to_light(batch['sharp']))
+  np.testing.assert_allclose(
+      batch['blur'], exposure.to_stored(light), atol=2e-5)
+
+
+def test_kernels_turn_with_their_pictures():
+  """Blurring the augmented sharp picture by its kernel is what there is."""
+  make = blur.build(kind='any', size=11, gamma=1.0, border='circular')
+  change = augment.build(
+      identity=0.3, horizontal_flip=0.5, vertical_flip=0.5, transpose=0.5,
+      rotate=1.0)
+  sharp = pictures(8, 24, 24)
+  batch = change(jax.random.key(3), make(jax.random.key(4), sharp))
+  again = operators.uniform(
+      batch['kernel'], border='circular').forward(batch['sharp'])
+  np.testing.assert_allclose(again, batch['blur'], atol=1e-5)
+  assert np.abs(batch['sharp'] - sharp).max() > 0.1
+
+
+@pytest.mark.parametrize('options', [
+    dict(read=(0.05, 0.05)), dict(shot=(0.02, 0.02)), dict(gain=(2.0, 2.0)),
+    dict(quality=(20, 20)), dict(bits=3)])
+def test_what_the_camera_adds(options):
+  plain = blurred('line')
+  taken = blur.build(kind='line', camera=options, **SMALL['line'])(
+      jax.random.key(1), pictures())
+  np.testing.assert_array_equal(taken['kernel'], plain['kernel'])
+  assert np.abs(taken['blur'] - plain['blur']).max() > 0.01
+  same = np.abs(taken['sharp'] - plain['sharp']).max() < 1e-6
+  assert same == ('gain' not in options)
+  assert 0 <= taken['blur'].min() and taken['blur'].max() <= 1
+
+
+still = dict.fromkeys(shake.Shake._fields, 0.0)
+draw_shake = jax.jit(
+    shake.random_shake, static_argnames='frames')
+
+
+def moved(**change):
+  image = pictures()[0]
+  pose = shake.Shake(**{
+      name: jnp.float32(value) for name, value in (still | change).items()})
+  return np.asarray(jax.jit(shake.warp, static_argnames='focal')(
+      image, pose, focal=1.0))
+
+
+def test_a_still_camera_changes_nothing():
+  np.testing.assert_allclose(moved(), pictures()[0], atol=1e-5)
+
+
+@pytest.mark.parametrize('change, pose', [
+    (dict(x=0.05), dict(x=2.0)), (dict(y=-0.1), dict(y=-4.0)),
+    (dict(roll=0.1), dict(angle=0.1)), (dict(z=0.25), dict(zoom=0.8))])
+def test_plane_motions_are_those_in_the_plane(change, pose):
+  """At focal length 40 pixels; going back makes the scene smaller."""
+  expected = camera.warp(pictures()[0], camera.Pose(**{
+      name: jnp.float32(value) for name, value in (
+          dict(x=0.0, y=0.0, angle=0.0, zoom=1.0) | pose).items()}))
+  np.testing.assert_allclose(moved(**change), expected, atol=1e-4)
+
+
+def test_turning_to_the_right_moves_the_middle_and_more_at_the_edges():
+  shift = lambda column: float(
+      (matrix @ [column, 0, 1])[0] / (matrix @ [column, 0, 1])[2] - column)
+  matrix = np.asarray(shake.homography(
+      shake.Shake(**(still | dict(pan=0.1))), length=40.0))
+  assert shift(0) == pytest.approx(40 * np.tan(0.1), rel=1e-4)
+  assert shift(20) == pytest.approx(
+      40 * np.tan(np.arctan(20 / 40) + 0.1) - 20, rel=1e-4)
+
+
+def test_a_shake_begins_nowhere_and_keeps_within_its_bounds():
+  path = draw_shake(jax.random.key(0), frames=9, rotation=0.02, roll=0.03,
+                    translation=0.01)
+  for axis in path:
+    assert axis.shape == (9,) and float(axis[4]) == 0
+  assert np.hypot(np.diff(path.pan), np.diff(path.tilt)).sum() <= 0.0201
+  assert np.abs(np.diff(path.roll)).sum() <= 0.0301
+
+
+@pytest.mark.parametrize('options, message', [
+    (dict(kind='lines'), "Unknown blur 'lines'.*Did you mean 'line'"),
+    (dict(kind='line', lenght=3), "Unknown key data.blur.lenght; .*'length'"),
+    (dict(kind='line', camera=dict(shoot=1)), 'data.blur.camera.shoot'),
+    (dict(kind='line', camera=dict(gain=(2, 1))), r'camera.gain=\(2, 1\)'),
+    (dict(kind='line', camera=dict(quality=(0, 50))), 'camera.quality'),
+])
+def test_mistakes_in_the_config_are_named(options, message):
+  with pytest.raises(types.UserError, match=message):
+    blur.build(**options)
+
+
+@pytest.mark.parametrize('options, message', [
+    (dict(kind='line', border='valid'), 'smaller than sharp ones'),
+    (dict(kind='line', border='mirror'), "Unknown border 'mirror'"),
+    (dict(kind='line', size=26), 'must be odd'),
+    (dict(kind='line', gamma=0.0), 'gamma must be a number above 0'),
+    (dict(kind='disk', size=63), 'larger than the picture'),
+    (dict(kind='camera_shake', focal=0.0), 'focal must be above 0'),
+    (dict(kind='camera_shake', frames=4), 'frames must be odd'),
+])
+def test_mistakes_at_the_first_call_are_named(options, message):
+  with pytest.raises(types.UserError, match=message):
+    blur.build(**options)(jax.random.key(0), pictures())

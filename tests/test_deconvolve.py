@@ -1,0 +1,204 @@
+"""Classical deconvolution: it sharpens, does not ring, and knows its limits."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.ndimage
+import scipy.signal
+import skimage.data
+from PIL import Image
+
+from deblur_jax import types
+from deblur_jax.blur import deconvolve, kernels, operators
+
+SIZE = 9
+
+
+@functools.cache
+def scene():
+  """(sharp, blur, kernel): the border of the blur comes from outside of it."""
+  wide = skimage.data.astronaut()[20:116, 160:270][None] / np.float32(255)
+  kernel = kernels.line(7.0, 0.5, size=SIZE)
+  blur = operators.uniform(kernel, border='valid').forward(jnp.asarray(wide))
+  half = SIZE // 2
+  noise = 0.002 * np.random.default_rng(0).standard_normal(blur.shape)
+  return (wide[:, half:-half, half:-half], blur + noise.astype(np.float32),
+          kernel)
+
+
+@functools.cache
+def restored(name, **options):
+  solve = jax.jit(deconvolve.with_kernel(name, **options))
+  _, blur, kernel = scene()
+  return np.asarray(solve(blur, kernel))
+
+
+def psnr(image, sharp):
+  error = np.clip(np.float64(image), 0, 1) - sharp
+  return -10 * np.log10((error ** 2).mean())
+
+
+@pytest.mark.parametrize('name', deconvolve.DECONVOLUTIONS)
+def test_every_row_sharpens(name):
+  sharp, blur, _ = scene()
+  result = restored(name)
+  assert result.shape == blur.shape and np.isfinite(result).all()
+  inside = lambda x: np.asarray(x)[:, 2 * SIZE:-2 * SIZE, 2 * SIZE:-2 * SIZE]
+  gain = psnr(inside(result), inside(sharp)) - psnr(inside(blur), inside(sharp))
+  assert gain > 4
+
+
+@pytest.mark.parametrize('name', ['richardson_lucy', 'hyper_laplacian'])
+def test_the_border_is_as_good_as_the_middle(name):
+  sharp, blur, _ = scene()
+  error = np.abs(np.clip(restored(name), 0, 1) - sharp)
+  before = np.abs(np.asarray(blur) - sharp)
+  edge = np.ones(error.shape, bool)
+  edge[:, SIZE:-SIZE, SIZE:-SIZE] = False
+  # Each part against what it was: no ringing from the border inwards.
+  assert error[edge].mean() < 0.9 * before[edge].mean()
+  assert error[~edge].mean() < 0.8 * before[~edge].mean()
+
+
+@pytest.mark.parametrize('name', deconvolve.DECONVOLUTIONS)
+def test_the_identity_changes_little(name):
+  _, blur, _ = scene()
+  point = kernels.delta(size=5)
+  result = deconvolve.with_kernel(name)(blur, point)
+  assert psnr(result, np.asarray(blur)) > 38
+
+
+@pytest.mark.parametrize('name', deconvolve.DECONVOLUTIONS)
+def test_a_kernel_for_each_picture(name):
+  _, blur, kernel = scene()
+  other = kernels.disk(2.0, size=SIZE)
+  blurs = jnp.concatenate([blur, blur[:, ::-1]])
+  both = deconvolve.with_kernel(name)(blurs, jnp.stack([kernel, other]))
+  np.testing.assert_allclose(both[:1], restored(name), atol=2e-4)
+  alone = deconvolve.with_kernel(name)(blurs[1:], other)
+  np.testing.assert_allclose(both[1:], alone, atol=2e-4)
+
+
+def test_wiener_is_the_formula():
+  """Of a picture that repeats by itself there is no border to treat."""
+  kernel = np.asarray(kernels.gaussian(1.5, 1.0, 0.3, size=SIZE))
+  y, x = np.mgrid[:64, :64]
+  sharp = 0.5 + 0.4 * np.cos(2 * np.pi * x / 16) * np.cos(2 * np.pi * y / 32)
+  blur = np.asarray(operators.uniform(
+      jnp.asarray(kernel), border='circular').forward(
+          jnp.asarray(sharp[None, :, :, None], jnp.float32)))
+  ours = deconvolve.wiener(jnp.asarray(blur), jnp.asarray(kernel), noise=1e-4)
+  transfer = np.fft.fft2(np.pad(kernel, ((0, 55), (0, 55))))
+  ideal = np.fft.ifft2(
+      np.fft.fft2(sharp) * np.abs(transfer) ** 2
+      / (np.abs(transfer) ** 2 + 1e-4)).real
+  np.testing.assert_allclose(
+      np.asarray(ours)[0, 20:44, 20:44, 0], ideal[20:44, 20:44], atol=0.02)
+
+
+def test_richardson_lucy_is_the_formula():
+  """Three steps in float64 by scipy, scene larger than picture."""
+  _, blur, kernel = scene()
+  y, k = np.float64(np.maximum(blur[0, :, :, 1], 1e-6)), np.float64(kernel)
+  forward = lambda x: scipy.signal.convolve2d(x, k, mode='valid')
+  adjoint = lambda y: scipy.signal.convolve2d(y, k[::-1, ::-1], mode='full')
+  x = np.pad(y, SIZE // 2, mode='edge')
+  for _ in range(3):
+    covered = np.maximum(adjoint(np.ones_like(y)), 1e-6)
+    x = x * adjoint(y / forward(x)) / covered
+  half = SIZE // 2
+  ours = deconvolve.richardson_lucy(blur, kernel, steps=3)
+  np.testing.assert_allclose(
+      ours[0, :, :, 1], x[half:-half, half:-half], atol=2e-5)
+
+
+@pytest.mark.parametrize('alpha', [0.5, 2 / 3, 0.8, 1.0])
+def test_shrinking_finds_the_minimum(alpha):
+  weight = 30.0
+  values = np.linspace(-0.6, 0.6, 41)
+  candidates = np.linspace(-0.7, 0.7, 28001)
+  ours = np.asarray(
+      deconvolve.shrink(jnp.asarray(values), alpha=alpha, weight=weight))
+  cost = lambda w, v: np.abs(w) ** alpha + weight / 2 * (w - v) ** 2
+  for value, w in zip(values, ours, strict=True):
+    assert cost(w, value) <= cost(candidates, value).min() + 1e-5
+
+
+def test_total_variation_keeps_noise_down():
+  rough = lambda x: np.abs(np.diff(x, axis=1)).mean()
+  plain = restored('richardson_lucy', steps=200)
+  smooth = restored('richardson_lucy', steps=200, tv=0.005)
+  assert rough(smooth) < 0.9 * rough(plain)
+
+
+@pytest.mark.parametrize('call, message', [
+    (lambda: deconvolve.with_kernel('weiner'), "mean 'wiener'"),
+    (lambda: deconvolve.with_kernel('wiener', nois=1),
+     'Unknown key wiener.nois'),
+    (lambda: deconvolve.wiener(jnp.ones((1, 8, 8, 3)), jnp.ones((9, 9)) / 81),
+     '9x9 is larger than the picture of 8x8'),
+    (lambda: deconvolve.hyper_laplacian(*scene()[1:], alpha=1.5), 'alpha must'),
+    (lambda: deconvolve.richardson_lucy(*scene()[1:], steps=0), 'steps must'),
+])
+def test_mistakes_are_named(call, message):
+  with pytest.raises(types.UserError, match=message):
+    call()
+
+
+def levin(root):
+  """(blur, kernel, sharp) of all 16; the kernels turned as they blurred.
+
+  The files mix two orientations: of each kernel both are tried on both scenes.
+  """
+  read = lambda name: np.asarray(
+      Image.open(root / name).convert('L'), np.float32) / 255
+  sharps = {i: read(f'gt/im{i}.png') for i in (1, 2)}
+  for k in range(1, 9):
+    kernel = read(f'gt/kernel{k}.png')
+    kernel /= kernel.sum()
+    score = lambda kernel, k=k: sum(
+        aligned_psnr(
+            blurred(sharps[i], kernel), read(f'im{i}_kernel{k}_img.png'))
+        for i in (1, 2))
+    kernel = max((kernel, kernel[::-1, ::-1]), key=score)
+    for i in (1, 2):
+      yield read(f'im{i}_kernel{k}_img.png'), kernel, sharps[i], score(kernel)
+
+
+def blurred(sharp, kernel):
+  return np.asarray(operators.uniform(
+      jnp.asarray(kernel), border='symmetric').forward(
+          jnp.asarray(sharp)[None, :, :, None]))[0, :, :, 0]
+
+
+def aligned_psnr(image, sharp, crop=15, reach=6):
+  """PSNR at the best shift, to a quarter of a pixel: kernels are off centre."""
+  h, w = sharp.shape
+  inner = sharp[crop:-crop, crop:-crop]
+  cut = lambda image, dy=0, dx=0: image[
+      crop + dy:h - crop + dy, crop + dx:w - crop + dx]
+  whole = range(-reach, reach + 1)
+  _, dy, dx = max((psnr(cut(image, dy, dx), inner), dy, dx)
+                  for dy in whole for dx in whole)
+  parts = np.arange(-3, 4) / 4
+  return max(
+      psnr(cut(scipy.ndimage.shift(
+          image, (-dy - y, -dx - x), order=1, mode='nearest')), inner)
+      for y in parts for x in parts)
+
+
+@pytest.mark.parametrize('name, options, least', [
+    ('wiener', {}, 32.0), ('richardson_lucy', dict(steps=100), 33.4),
+    ('hyper_laplacian', {}, 34.2)])
+def test_levin(name, options, least, real_data):
+  """Blind SelfDeblur has 33.25 dB there, the papers' oracle 35.29."""
+  solve = jax.jit(deconvolve.with_kernel(name, **options))
+  scores = []
+  for blur, kernel, sharp, given in levin(real_data / 'levin'):
+    assert given / 2 > 36     # blurring the sharp picture gives the blurred
+    result = solve(jnp.asarray(blur)[None, :, :, None], jnp.asarray(kernel))
+    scores.append(aligned_psnr(np.asarray(result)[0, :, :, 0], sharp))
+  assert np.mean(scores) > least

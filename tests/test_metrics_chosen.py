@@ -1,0 +1,168 @@
+"""Further metrics by name: in evaluation, on the command line, in a report."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import run_folders
+import skimage
+from helpers import tiny
+
+from deblur_jax import (
+    checkpoint,
+    evaluate,
+    loop,
+    methods,
+    metrics,
+    parallel,
+    report,
+    types,
+    workdir,
+)
+from deblur_jax.metrics import niqe
+from deblur_jax.report import render
+from experiments import evaluate as evaluate_program
+
+CHOSEN = ['cw_ssim_pyssim', 'laplacian_variance', 'blur_effect']
+BLIND = ['laplacian_variance', 'blur_effect']
+
+
+def _pair(height=164, width=168):
+  sharp = skimage.data.coffee()[:height, :width][None] / np.float32(255)
+  return jnp.asarray(sharp) * 0.9, jnp.asarray(sharp)
+
+
+def test_tables_do_not_overlap():
+  tables = (metrics.FULL_REFERENCE, metrics.NO_REFERENCE, metrics.WITH_WEIGHTS)
+  names = [name for table in tables for name in table]
+  assert len(set(names)) == len(names)
+  assert metrics.METRICS.items() <= metrics.FULL_REFERENCE.items()
+  assert all(name in report.CONVENTIONS for name in names)
+  assert [name for name in names if metrics.is_no_reference(name)] == [
+      *metrics.NO_REFERENCE, 'niqe']
+
+
+def test_choose_by_name():
+  restored, sharp = _pair(40, 50)
+  chosen = metrics.choose([*CHOSEN, 'ssim_skimage'])
+  assert list(chosen) == [*CHOSEN, 'ssim_skimage']
+  assert chosen['cw_ssim_pyssim'] is metrics.FULL_REFERENCE['cw_ssim_pyssim']
+  np.testing.assert_array_equal(
+      chosen['ssim_skimage'](restored, sharp),
+      metrics.FULL_REFERENCE['ssim_skimage'](restored, sharp))
+  for name in BLIND:
+    value = chosen[name](restored, sharp)
+    np.testing.assert_array_equal(value, metrics.NO_REFERENCE[name](restored))
+    np.testing.assert_array_equal(value, chosen[name](restored, restored))
+
+
+def test_choose_with_weights(tmp_path):
+  restored, sharp = _pair(192, 192)
+  model = niqe.Model(np.zeros(36), np.eye(36))
+  niqe.save(tmp_path / 'own.npz', model)
+  chosen = metrics.choose({'niqe': {'path': tmp_path / 'own.npz'},
+                           'blur_effect': {}})
+  np.testing.assert_allclose(
+      chosen['niqe'](restored, sharp), niqe.niqe(restored, model), rtol=1e-6)
+
+
+@pytest.mark.parametrize('names, match', [
+    (['psnr'], "Unknown metric 'psnr'; known: blur_effect, .*Did you mean"),
+    ({'blur_effect': {'h_size': 3}}, 'metrics.blur_effect takes no options'),
+    (['niqe'], 'metrics.niqe.path is missing'),
+    ({'niqe': {'file': 'x'}}, "Unknown key metrics.niqe.file; known: path"),
+    ({'niqe': {'path': 'none.npz'}}, 'No NIQE parameters at none.npz'),
+    ({'lpips_alex': {'backbone': 'none.pth', 'linear': 'none.pth'}},
+     'No file none.pth: it should be torchvision'),
+])
+def test_choose_mistakes(names, match):
+  with pytest.raises(types.UserError, match=match):
+    metrics.choose(names)
+
+
+@pytest.fixture(scope='module')
+def evaluated(tmp_path_factory):
+  """An untrained network that gives its input back, with further metrics."""
+  folder = tmp_path_factory.mktemp('run')
+  config = tiny(**{'nets.net.residual': True})
+  method = methods.build(config)
+  state = jax.tree.map(jnp.zeros_like, loop.init(
+      method, jax.random.key(0), 16, parallel.data_mesh()))
+  checkpoints = checkpoint.Checkpoints(folder / evaluate.CHECKPOINTS)
+  checkpoints.save(0, state, {})
+  checkpoints.close()
+  return folder, evaluate.run(
+      config, folder, metrics=CHOSEN, name='more', limit=2, pictures=0)
+
+
+def test_evaluation_with_further_metrics(evaluated):
+  folder, result = evaluated
+  assert list(result['mean']) == [*metrics.METRICS, *CHOSEN, 'seconds']
+  assert list(result['input']) == [*metrics.METRICS, *CHOSEN]
+  assert set(result['sharp']) == set(BLIND)
+  for row in result['rows']:
+    assert set(row['sharp']) == set(BLIND) and set(CHOSEN) < set(row['input'])
+  for group in ('input', 'sharp'):
+    np.testing.assert_allclose(
+        result[group]['blur_effect'],
+        np.mean([row[group]['blur_effect'] for row in result['rows']]))
+  np.testing.assert_allclose(
+      result['mean']['cw_ssim_pyssim'], result['input']['cw_ssim_pyssim'])
+  assert result['sharp']['blur_effect'] < result['input']['blur_effect']
+  assert workdir.read_json(folder / 'more.json') == json.loads(
+      json.dumps(result))
+
+
+def test_summary_is_as_before_without_further_metrics(evaluated):
+  rows = [{key: row[key] for key in ('name', *metrics.METRICS, 'seconds')} | {
+      'input': {name: row['input'][name] for name in metrics.METRICS}}
+          for row in evaluated[1]['rows']]
+  summary = evaluate.summarise(rows)
+  assert list(summary) == ['input', 'mean', 'rows']
+  assert list(summary['mean']) == [*metrics.METRICS, 'seconds']
+  assert summary['mean'].items() <= evaluated[1]['mean'].items()
+
+
+def test_rows_of_other_processes_are_put_together(evaluated):
+  """What is sent between processes holds every number of a row."""
+  columns = evaluate._columns(metrics.METRICS | metrics.choose(CHOSEN))
+  for row in evaluated[1]['rows']:
+    line = evaluate._line(row, columns)
+    assert evaluate._row(row['name'], line, columns) == row
+
+
+def test_options_on_the_command_line():
+  parse = evaluate_program._metric
+  assert parse('blur_effect') == ('blur_effect', {})
+  assert parse('lpips_alex:backbone=a/b=c.pth:linear=d') == (
+      'lpips_alex', {'backbone': 'a/b=c.pth', 'linear': 'd'})
+  with pytest.raises(types.UserError, match="after niqe:, got 'x.npz'"):
+    parse('niqe:x.npz')
+
+
+def test_report_marks_what_decides_nothing(tmp_path):
+  run_folders.finished(tmp_path / 'a', seed=0)
+  path = tmp_path / 'a' / 'eval.json'
+  result = json.loads(path.read_text())
+  for group, value in (('input', 0.61), ('mean', 0.36)):
+    result[group]['blur_effect'] = value
+  result['sharp'] = {'blur_effect': 0.41}
+  path.write_text(json.dumps(result))
+  written = report.write(tmp_path)
+  page = (tmp_path / 'report.md').read_text()
+  mark = render.BLIND_MARK
+  assert f' blur_effect {mark} ' in written.markdown
+  assert f' psnr_uint8 {mark}' not in written.markdown
+  assert f'{mark} Measured without the sharp picture' in page
+  assert 'The sharp pictures have blur_effect 0.4100.' in page
+  assert "* `blur_effect`: Crete's blur" in page
+  assert r'blur\_effect $^\ddagger$' in (tmp_path / 'report.tex').read_text()
+  assert 'blur_effect,' in (tmp_path / 'report.csv').read_text()
+
+
+def test_report_without_such_metrics_says_nothing(tmp_path):
+  run_folders.finished(tmp_path / 'a')
+  report.write(tmp_path)
+  assert render.BLIND_MARK not in (tmp_path / 'report.md').read_text()

@@ -1,0 +1,249 @@
+"""Operators of blur: exact adjoints, the same by FFT and directly."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.ndimage
+
+from deblur_jax import types
+from deblur_jax.blur import kernels, operators
+
+SIZES = [(1, 1), (3, 3), (4, 4), (5, 2), (2, 7), (9, 8)]
+
+
+def random(*shape, seed=0):
+  return jnp.asarray(np.random.default_rng(seed).random(shape), jnp.float32)
+
+
+def random_kernels(*shape, seed=1):
+  return kernels.normalise(random(*shape, seed=seed))
+
+
+def operators_of(border, method, size, image):
+  """{label: operator} for each row of the table, on images of that shape."""
+  n, h, w, _ = image
+  small = (h - size[0] + 1, w - size[1] + 1)
+  y_size = small if border == 'valid' else (h, w)
+  make = {
+      'uniform': lambda build: {
+          'one': build(random_kernels(*size), border=border, method=method),
+          'each': build(
+              random_kernels(n, *size), border=border, method=method)},
+      'gather': lambda build: {
+          'one': build(random_kernels(3, *size), random(*y_size, 3),
+                       border=border, method=method),
+          'each': build(random_kernels(n, 3, *size), random(n, *y_size, 3),
+                        border=border, method=method)},
+      'scatter': lambda build: {
+          'one': build(random_kernels(3, *size), random(h, w, 3),
+                       border=border, method=method),
+          'each': build(random_kernels(n, 3, *size), random(n, h, w, 3),
+                        border=border, method=method)},
+      'lanczos_downsample': lambda build: {
+          factor: build(factor=factor) for factor in (1, 2, 3)},
+      'mask': lambda build: {
+          'mask': build(random(n, h, w, 1) > 0.5)},
+      'identity': lambda build: {'identity': build()},
+  }
+  return {name: make[name](build)
+          for name, build in operators.OPERATORS.items()}
+
+
+def relative_gap(operator, image):
+  """How far <Hx, y> and <x, H'y> are apart, over |Hx| |y|."""
+  x = random(*image, seed=2) - 0.5
+  y = operator.forward(x)
+  other = random(*y.shape, seed=3) - 0.5
+  dot = lambda a, b: np.vdot(np.float64(a), np.float64(b))
+  back = operator.adjoint(other)
+  assert back.shape == x.shape
+  size = np.linalg.norm(np.float64(y)) * np.linalg.norm(np.float64(other))
+  return abs(dot(y, other) - dot(x, back)) / size
+
+
+@pytest.mark.parametrize('method', ['direct', 'fft'])
+@pytest.mark.parametrize('border', operators.BORDERS)
+def test_adjoints_of_all_borders(border, method):
+  image = (2, 12, 18, 3)
+  for size in SIZES:
+    for kernel in (random_kernels(*size), random_kernels(2, *size)):
+      operator = operators.uniform(kernel, border=border, method=method)
+      assert relative_gap(operator, image) < 1e-5, size
+
+
+@pytest.mark.parametrize('name', operators.OPERATORS)
+@pytest.mark.parametrize('border, method, size', [
+    ('valid', 'fft', (4, 5)), ('reflect', 'direct', (5, 2)),
+    ('circular', 'fft', (3, 3))])
+def test_adjoints_of_all_operators(name, border, method, size):
+  image = (2, 12, 18, 3)
+  variants = operators_of(border, method, size, image)[name]
+  for label, operator in variants.items():
+    assert relative_gap(operator, image) < 1e-5, label
+
+
+@pytest.mark.parametrize('size', SIZES[::2], ids=str)
+@pytest.mark.parametrize('border', operators.BORDERS)
+def test_fft_is_direct(border, size):
+  x, y = random(2, 13, 17, 3), random(2, 13, 17, 3, seed=4)
+  for kernel in (random_kernels(*size), random_kernels(2, *size)):
+    direct, fft = (operators.uniform(kernel, border=border, method=method)
+                   for method in ('direct', 'fft'))
+    np.testing.assert_allclose(direct.forward(x), fft.forward(x), atol=2e-6)
+    there = y[:, :direct.forward(x).shape[1], :direct.forward(x).shape[2]]
+    np.testing.assert_allclose(
+        direct.adjoint(there), fft.adjoint(there), atol=2e-6)
+
+
+@pytest.mark.parametrize('border, mode', [
+    ('reflect', 'mirror'), ('symmetric', 'reflect'), ('edge', 'nearest'),
+    ('circular', 'wrap'), ('zero', 'constant')])
+@pytest.mark.parametrize('size', [(3, 3), (5, 7), (4, 4), (2, 5)], ids=str)
+def test_is_true_convolution(border, mode, size):
+  x, kernel = random(1, 16, 20, 1), random_kernels(*size)
+  expected = scipy.ndimage.convolve(
+      np.float64(x[0, :, :, 0]), np.float64(kernel), mode=mode)
+  y = operators.uniform(kernel, border=border).forward(x)
+  np.testing.assert_allclose(y[0, :, :, 0], expected, atol=2e-6)
+
+
+def test_valid_is_the_inside_of_all_others():
+  x, kernel = random(1, 20, 24, 3), random_kernels(5, 7)
+  inside = operators.uniform(kernel, border='valid').forward(x)
+  for border in operators.BORDERS:
+    if border != 'valid':
+      whole = operators.uniform(kernel, border=border).forward(x)
+      np.testing.assert_allclose(
+          whole[:, 2:-2, 3:-3], inside, atol=1e-6, err_msg=border)
+
+
+def test_a_point_becomes_the_kernel():
+  kernel = random_kernels(3, 5)
+  point = jnp.zeros((1, 9, 11, 1)).at[0, 4, 5, 0].set(1.0)
+  y = operators.uniform(kernel).forward(point)[0, :, :, 0]
+  np.testing.assert_allclose(y[3:6, 3:8], kernel, atol=1e-7)
+
+
+def test_a_constant_picture_stays():
+  x = jnp.full((2, 16, 16, 3), 0.4)
+  basis, weights = random_kernels(4, 5, 5), random(16, 16, 4)
+  weights = weights / weights.sum(-1, keepdims=True)
+  for operator in (operators.uniform(basis[0]),
+                   operators.gather(basis, weights)):
+    np.testing.assert_allclose(operator.forward(x), x, atol=1e-6)
+  # Scattering keeps the light, not the constant.
+  scattered = operators.scatter(basis, weights, border='circular').forward(x)
+  assert abs(float(scattered.mean()) - 0.4) < 1e-6
+  assert float(jnp.abs(scattered - x).max()) > 1e-3
+
+
+def test_mixtures_are_each_others_adjoints():
+  """With circular borders, gather by w and h is scatter's by w and flipped."""
+  basis, weights = random_kernels(3, 5, 5), random(12, 14, 3)
+  x = random(2, 12, 14, 3, seed=5)
+  gathered = operators.gather(basis, weights, border='circular')
+  flipped = operators.scatter(
+      basis[:, ::-1, ::-1], weights, border='circular')
+  np.testing.assert_allclose(
+      gathered.adjoint(x), flipped.forward(x), atol=2e-6)
+
+
+def test_mixture_of_one_kernel_is_uniform():
+  kernel, x = random_kernels(5, 5), random(2, 12, 14, 3)
+  ones = jnp.ones((12, 14, 1))
+  expected = operators.uniform(kernel).forward(x)
+  for build in (operators.gather, operators.scatter):
+    np.testing.assert_allclose(
+        build(kernel[None], ones).forward(x), expected, atol=1e-6)
+
+
+def test_transfer_function_is_circular_convolution():
+  x, kernel = random(1, 12, 15, 1), random_kernels(4, 5)
+  y = jnp.fft.irfft2(
+      jnp.fft.rfft2(x[0, :, :, 0]) * operators.otf(kernel, (12, 15)), (12, 15))
+  expected = operators.uniform(kernel, border='circular').forward(x)
+  np.testing.assert_allclose(y, expected[0, :, :, 0], atol=1e-6)
+
+
+@pytest.mark.parametrize('factor', [2, 4, 8])
+def test_lanczos_downsample(factor):
+  """The filter of the paper's code, by its formula, at one pixel."""
+  x = random(1, 8 * factor, 8 * factor, 1)
+  y = operators.lanczos_downsample(factor=factor).forward(x)
+  assert y.shape == (1, 8, 8, 1)
+  taps = 4 * factor
+  distance = (np.arange(taps) + 0.5 - taps / 2) / factor
+  filter_ = np.sinc(distance) * np.sinc(distance / 2)
+  filter_ = np.outer(filter_, filter_) / filter_.sum() ** 2
+  start = 4 * factor - (taps - factor) // 2
+  expected = (filter_ * np.float64(
+      x[0, start:start + taps, start:start + taps, 0])).sum()
+  assert float(y[0, 4, 4, 0]) == pytest.approx(expected, abs=1e-6)
+  np.testing.assert_allclose(
+      operators.lanczos_downsample(factor=factor).forward(jnp.ones_like(x)), 1,
+      atol=1e-6)
+
+
+def test_composition_and_norm():
+  kernel = random_kernels(5, 5)
+  image = (1, 12, 16, 3)
+  known = random(1, 6, 8, 1) > 0.3
+  chain = operators.compose(
+      operators.uniform(kernel), operators.lanczos_downsample(factor=2),
+      operators.mask(known))
+  assert relative_gap(chain, image) < 1e-5
+  # Circular blur by a kernel of sum one keeps constants, and is not above.
+  circular = operators.uniform(kernel, border='circular')
+  assert float(operators.norm(circular, image)) == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.parametrize('border', operators.BORDERS)
+@pytest.mark.parametrize('method', ['direct', 'fft'])
+def test_gradients_are_those_of_the_adjoint(border, method):
+  x, kernel = random(1, 10, 12, 2), random_kernels(3, 5)
+  operator = operators.uniform(kernel, border=border, method=method)
+  y, pull_back = jax.vjp(operator.forward, x)
+  np.testing.assert_allclose(
+      pull_back(y)[0], operator.adjoint(y), atol=2e-6)
+  loss = lambda kernel: (operators.uniform(
+      kernel, border=border, method=method).forward(x) ** 2).sum()
+  gradient = jax.grad(loss)(kernel)
+  assert np.isfinite(gradient).all() and float(jnp.abs(gradient).max()) > 0
+
+
+def test_mapped_and_jitted():
+  x, basis = random(3, 1, 12, 12, 3), random_kernels(3, 5, 5)
+  apply = lambda x, kernel: operators.uniform(kernel).forward(x)
+  together = jax.jit(jax.vmap(apply))(x, basis)
+  for i in range(3):
+    np.testing.assert_allclose(together[i], apply(x[i], basis[i]), atol=1e-6)
+
+
+@pytest.mark.parametrize('call, message', [
+    (lambda: operators.uniform(random_kernels(3, 3), border='mirror'),
+     "Unknown border 'mirror'"),
+    (lambda: operators.uniform(random_kernels(3, 3), method='fourier'),
+     'Unknown method of convolution'),
+    (lambda: operators.uniform(random_kernels(9, 9)).forward(
+        random(1, 8, 12, 3)), '9x9 is larger than the picture of 8x12'),
+    (lambda: operators.uniform(random_kernels(2, 3, 3)).forward(
+        random(3, 8, 12, 3)), '2 kernels do not fit 3 pictures'),
+    (lambda: operators.gather(random_kernels(2, 3, 3), random(8, 8, 3)),
+     '2 basis kernels need as many weights'),
+    (lambda: operators.lanczos_downsample(factor=3).forward(
+        random(1, 8, 9, 3)), '8x9 cannot be made 3 times smaller'),
+    (lambda: operators.lanczos_downsample(factor=0), 'factor must be'),
+    (lambda: operators.check_kernel(np.full((4, 3), 1 / 12)), 'even size 4x3'),
+    (lambda: operators.check_kernel(np.ones((3, 3))), 'sums to 9 instead'),
+    (lambda: operators.check_kernel([[0.5, -0.5, 1.0]]), 'neither negative'),
+    (lambda: operators.check_kernel(np.ones(3)), r'shape \(3,\)'),
+])
+def test_mistakes_are_named(call, message):
+  with pytest.raises(types.UserError, match=message):
+    call()
+
+
+def test_good_kernels_pass():
+  kernel = operators.check_kernel(np.eye(3) / 3)
+  assert kernel.dtype == np.float32 and kernel.shape == (3, 3)
