@@ -5,7 +5,8 @@ r"""Coarse-to-fine network on GoPro, as in the authors' later PyTorch code.
   python -m experiments.ablate --name=k_scales --workdir=runs/k_scales
 
 configs/multiscale_gopro.py:prepared trains on a set that was decoded once by
-experiments.prepare_data, :tfds on the TFDS builder gopro_large.
+experiments.prepare_data (data.train.root) and tests on the folders
+(data.test.root), :tfds does both on the TFDS builder gopro_large.
 
 L1 over three scales, subset blur_gamma. Their README reports 30.40 dB and an
 SSIM (scikit-image's kind) of 0.9018 for 131 000 steps (their number, not ours);

@@ -23,8 +23,8 @@ class Checkpoints:
   """The checkpoints under one folder."""
 
   def __init__(
-      self, folder: pathlib.Path, *, metric: str = 'psnr', keep_best: int = 1,
-      read_only: bool = False):
+      self, folder: pathlib.Path, *, metric: str = 'psnr_uint8',
+      keep_best: int = 1, read_only: bool = False):
     """Opens the folder; makes it unless `read_only`.
 
     Args:
@@ -129,12 +129,13 @@ class Checkpoints:
     differing = [
         f'{name} {there.get(name, "absent")} in the checkpoint, '
         f'{here.get(name, "absent")} here'
-        for name in sorted(there.keys() | here.keys())
-        if name.startswith('params') and there.get(name) != here.get(name)]
+        for name in sorted(there.keys() | here.keys(), key=_params_first)
+        if there.get(name) != here.get(name)]
     if differing:
       more = f'; and {len(differing) - 3} more' if len(differing) > 3 else ''
+      what = 'network' if differing[0].startswith('params') else 'method'
       raise types.UserError(
-          f'Checkpoint {self.folder / str(step)} is of another network: '
+          f'Checkpoint {self.folder / str(step)} is of another {what}: '
           + '; '.join(differing[:3]) + more + '.')
 
   def _check_room(self, state: TrainState) -> None:
@@ -174,6 +175,10 @@ def _shapes(tree) -> dict[str, tuple[int, ...]]:
   leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
   return {_name(path): tuple(leaf.shape) for path, leaf in leaves
           if hasattr(leaf, 'shape')}
+
+
+def _params_first(name: str) -> tuple[bool, str]:
+  return not name.startswith('params'), name
 
 
 def _name(path) -> str:

@@ -59,6 +59,8 @@ def run(
   Returns:
     What eval.json holds.
   """
+  if limit is not None and limit < 1:
+    raise types.UserError(f'limit must be at least 1, got {limit}.')
   fns = metrics_lib.METRICS | metrics_lib.choose(metrics)
   method = methods.build(config)
   test = dict(test or config['data']['test'])
@@ -72,7 +74,9 @@ def run(
   picture_folder = folder / f'{name}_pictures'
   if jax.process_index() == 0:
     shutil.rmtree(picture_folder, ignore_errors=True)
-    picture_folder.mkdir()
+    picture_folder.mkdir(exist_ok=True)
+  if jax.process_count() > 1:     # nobody writes where is still being cleaned
+    multihost_utils.sync_global_devices(f'{name} pictures')
   rows = []
   kept = {int(index) for index in np.linspace(0, count - 1, pictures)}
   for index, images, row in evaluate_source(

@@ -51,10 +51,10 @@ def initialize(
 def data_mesh(devices=None) -> Mesh:
   """All devices (of all processes) along the one axis."""
   devices = jax.devices() if devices is None else devices
-  # Auto: under Explicit, now the default of make_mesh, linen's Dropout and
-  # plain indexing of a batch fail.
-  return jax.make_mesh(
-      (len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=devices)
+  # Auto: under Explicit axes linen's Dropout and plain indexing of a batch
+  # fail. Not make_mesh, which may reorder the devices of a pod: the rows of a
+  # batch must lie on the process that read them.
+  return Mesh(np.asarray(devices), (AXIS,), axis_types=(AxisType.Auto,))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

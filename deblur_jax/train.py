@@ -3,6 +3,7 @@
 Running the same command again goes on where the last run stopped, bit for bit.
 """
 
+import contextlib
 import logging
 import pathlib
 import resource
@@ -72,6 +73,9 @@ def check(config: Mapping[str, Any]) -> None:
   for key in ('total_steps', 'batch_size', 'log_every', 'save_every'):
     if config[key] < 1:
       raise types.UserError(f'{key} must be at least 1, got {config[key]}.')
+  for key, value in config['validate'].items():
+    if value < 1:
+      raise types.UserError(f'validate.{key} must be at least 1, got {value}.')
   unknown = set(config['data']) - {'train', 'test', 'loader', 'blur'}
   if unknown:
     raise types.UserError(
@@ -157,27 +161,28 @@ def run(
     folder.mkdir(parents=True, exist_ok=True)
   except OSError as error:
     raise types.UserError(f'Cannot make {folder}: {error.strerror}.') from error
-  if jax.process_index() > 0:
-    return _run(config, folder, parts)
-  with workdir.locked(folder):
-    workdir.claim_config(folder, config, allow_change=allow_config_change)
-    workdir.write_json(
-        folder / 'environment.json', workdir.describe_environment())
-    return _run(config, folder, parts)
+  first = jax.process_index() == 0
+  with workdir.locked(folder) if first else contextlib.nullcontext():
+    return _run(config, folder, parts, allow_config_change)
 
 
-def _run(config, folder, parts: Setup) -> Result:
+def _run(config, folder, parts: Setup, allow_config_change) -> Result:
   # ---- the state: new, or where the last run stopped
-  checkpoints = checkpoint.Checkpoints(
-      folder / evaluate.CHECKPOINTS, metric='psnr_uint8')
+  checkpoints = checkpoint.Checkpoints(folder / evaluate.CHECKPOINTS)
   if checkpoints.latest_step() is None:
     state = parts.init()
   else:
+    if not allow_config_change:
+      workdir.check_config(folder, config)
     state = checkpoints.restore(parts.like)
   first = int(state.step)
   # ---- the hook that watches, logs and saves
   total = config['total_steps']
   hook = Recorder(config, folder, parts, checkpoints, finished=first)
+  if jax.process_index() == 0:      # all that could be refused was accepted
+    workdir.write_json(folder / workdir.CONFIG, config)
+    workdir.write_json(
+        folder / 'environment.json', workdir.describe_environment())
   previous = _on_sigterm(hook.stop)
   # ---- the loop
   try:
@@ -275,11 +280,12 @@ class Recorder:
           'try a lower learning rate or optim clip_norm.')
 
   def _save(self, step, state) -> dict[str, float]:
-    scores, sheet = self._validate(state)
+    scores, draw = self._validate(state)
     # The PSNR of a perfect picture is inf; of a network of NaN it is NaN.
     self._check_finite(step, scores, lambda score: not np.isnan(score))
     self._checkpoints.save(step, state, scores)
     if jax.process_index() == 0:
+      sheet = draw()
       pictures = self._folder / 'pictures'
       pictures.mkdir(exist_ok=True)
       Image.fromarray(sheet).save(pictures / f'step_{step:08d}.png')
@@ -297,7 +303,9 @@ class Recorder:
 
 
 def make_validate(config, parts: Setup):
-  """state -> ({metric: mean}, sheet uint8: blur, restored, sharp a row).
+  """state -> ({metric: mean}, draw).
+
+  draw() is a sheet, uint8: blur, restored and sharp a row.
 
   Looks at centre crops of a few pictures, spread evenly over data.test.
   """
@@ -315,10 +323,13 @@ def make_validate(config, parts: Setup):
 
   def validate(state):
     restored, scores = measure(state, blurs_there, sharps_there)
-    rows = [np.concatenate(row, axis=1)
-            for row in zip(blurs, np.asarray(restored), sharps, strict=True)]
-    sheet = evaluate.to_uint8(np.concatenate(rows[:8]))
-    return {name: float(value) for name, value in scores.items()}, sheet
+
+    def draw():
+      rows = [np.concatenate(row, axis=1)
+              for row in zip(blurs, np.asarray(restored), sharps, strict=True)]
+      return evaluate.to_uint8(np.concatenate(rows[:8]))
+
+    return {name: float(value) for name, value in scores.items()}, draw
 
   return validate
 

@@ -53,24 +53,21 @@ def read_json(path: pathlib.Path) -> Any:
     raise types.UserError(f'{path} is not JSON: {error}.') from error
 
 
-def claim_config(
-    folder: pathlib.Path, config: Mapping[str, Any], *,
-    allow_change: bool = False) -> None:
-  """Writes config.json, or refuses a folder that holds another experiment.
+def check_config(folder: pathlib.Path, config: Mapping[str, Any]) -> None:
+  """Refuses a folder that holds another experiment.
 
   Raises:
     UserError: the folder's config differs, with the first differences.
   """
   path = folder / CONFIG
-  config = json.loads(json.dumps(config))  # tuples become lists, as on disk
-  if path.exists() and not allow_change:
+  if path.exists():
+    config = json.loads(json.dumps(config))  # tuples become lists, as on disk
     differing = differences(read_json(path), config)
     if differing:
       more = f'; and {len(differing) - 4} more' if len(differing) > 4 else ''
       raise types.UserError(
           f'{folder} holds another experiment: {"; ".join(differing[:4])}{more}'
-          '. Choose another --workdir, or pass --allow_config_change.')
-  write_json(path, config)
+          '. Choose another --workdir, or pass --allow_config_change to train.')
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

@@ -11,9 +11,13 @@ Further metrics, those that need files with their options after colons:
 """
 
 from absl import flags
+from ml_collections import config_flags
 
 from experiments import common, source_flags
 
+_CONFIG = config_flags.DEFINE_config_file(
+    'config', None, "The run's, to make sure of it; DIR/config.json is used.",
+    lock_config=True)
 _NAME = flags.DEFINE_string('name', 'eval', 'Of the file, without .json.')
 _ROOT = flags.DEFINE_string('root', None, 'Folder of the other test set.')
 _WHICH = flags.DEFINE_string('which', 'last', 'last, best, or a step.')
@@ -34,11 +38,15 @@ def main(argv):
   folder = common.workdir()
   config = workdir.read_json(folder / workdir.CONFIG)
   train.check(config)
+  if _CONFIG.value is not None:
+    workdir.check_config(folder, _CONFIG.value.to_dict())
   other = source_flags.options(root=_ROOT.value)
-  if other and _NAME.value == 'eval':
+  if (other or _LIMIT.value or _WHICH.value != 'last') and (
+      _NAME.value == 'eval'):
     raise types.UserError(
-        'Another test set needs another --name, such as --name=eval_hide: '
-        "eval.json is of the run's own.")
+        'Another test set, --limit and --which need another --name, such as '
+        '--name=eval_hide: eval.json is of the last checkpoint and of the '
+        "whole of the run's own test set.")
   result = evaluate.run(
       config, folder, test=other or None, name=_NAME.value,
       metrics=dict(map(_metric, _METRICS.value)), which=_WHICH.value,

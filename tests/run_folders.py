@@ -41,7 +41,7 @@ def config(*, scales=1, seed=0, lr=1e-4, test=None, total_steps=STEPS):
 def train(folder, settings, *, steps=STEPS):
   """What is left after so many steps of training."""
   folder.mkdir(parents=True)
-  workdir.claim_config(folder, settings)
+  workdir.write_json(folder / workdir.CONFIG, settings)
   log = workdir.MetricsLog(folder, finished=0)
   for step in range(10, steps + 1, 10):
     log.write(step, {'loss': 1 / step, 'val_psnr_uint8': 20 + step / 10})

@@ -1,6 +1,5 @@
 """Augmentation: pairs stay pairs, draws have the right odds, devices agree."""
 
-import colorsys
 import itertools
 
 import jax
@@ -180,19 +179,6 @@ def test_mistakes_in_the_batch(shapes, message):
 CORNERS = np.array(list(itertools.product([0, 0.3, 1], repeat=3)), np.float32)
 
 
-def test_hsv_agrees_with_skimage_and_colorsys():
-  random = np.random.default_rng(2).random((50, 3), dtype=np.float32)
-  image = np.concatenate([CORNERS, random])
-  hsv = np.asarray(jax.jit(colour.rgb_to_hsv)(jnp.asarray(image)))
-  np.testing.assert_allclose(hsv, skimage.color.rgb2hsv(image), atol=1e-5)
-  np.testing.assert_allclose(
-      hsv, [colorsys.rgb_to_hsv(*map(float, rgb)) for rgb in image], atol=1e-5)
-  back = jax.jit(colour.hsv_to_rgb)
-  np.testing.assert_allclose(
-      back(jnp.asarray(image)), skimage.color.hsv2rgb(image), atol=1e-5)
-  np.testing.assert_allclose(back(jnp.asarray(hsv)), image, atol=1e-5)
-
-
 @pytest.mark.parametrize('factor', [0.0, 0.5, 1.0, 1.5, 100.0])
 def test_saturate_is_the_way_through_hsv(factor):
   image = np.concatenate(
@@ -211,7 +197,7 @@ def test_luma():
 
 
 @pytest.mark.parametrize('function', [
-    colour.rgb_to_hsv, colour.hsv_to_rgb, colour.luma,
+    colour.rgb_to_ycbcr, colour.ycbcr_to_rgb, colour.luma,
     lambda x: colour.saturate(x, 1.3)])
 def test_gradients_of_colour_are_finite(function):
   slope = jax.jit(jax.grad(lambda x: function(x).sum()))(

@@ -28,7 +28,7 @@ def checkpoints(tmp_path):
 
 
 def test_round_trip(checkpoints):
-  checkpoints.save(1, put(state(1)), {'psnr': 20.0})
+  checkpoints.save(1, put(state(1)), {'psnr_uint8': 20.0})
   checkpoints.wait()
   restored = checkpoints.restore(put(state(0)))
   assert isinstance(restored, types.TrainState)
@@ -37,7 +37,7 @@ def test_round_trip(checkpoints):
 
 def test_newest_and_best_stay(checkpoints):
   for step, score in enumerate([30.0, 33.0, 32.0, 29.0, 28.0], start=1):
-    checkpoints.save(step, put(state(step)), {'psnr': score})
+    checkpoints.save(step, put(state(step)), {'psnr_uint8': score})
   checkpoints.wait()
   assert checkpoints.latest_step() == 5
   assert checkpoints.best_step() == 2
@@ -45,7 +45,7 @@ def test_newest_and_best_stay(checkpoints):
 
 
 def test_another_network_is_refused(checkpoints):
-  checkpoints.save(1, put(state(1)), {'psnr': 1.0})
+  checkpoints.save(1, put(state(1)), {'psnr_uint8': 1.0})
   checkpoints.wait()
   with pytest.raises(
       types.UserError,
@@ -65,8 +65,8 @@ def test_missing_ones_are_errors(checkpoints, tmp_path):
 
 
 def test_damaged_checkpoint_is_named(checkpoints, tmp_path):
-  checkpoints.save(1, put(state(1)), {'psnr': 1.0})
-  checkpoints.save(2, put(state(2)), {'psnr': 0.0})
+  checkpoints.save(1, put(state(1)), {'psnr_uint8': 1.0})
+  checkpoints.save(2, put(state(2)), {'psnr_uint8': 0.0})
   checkpoints.wait()
   for path in (tmp_path / 'checkpoints' / '2' / 'state').rglob('*'):
     if path.is_file() and path.parent.name == 'd':
@@ -77,7 +77,7 @@ def test_damaged_checkpoint_is_named(checkpoints, tmp_path):
 
 
 def test_no_room_is_said_before_anything_is_written(checkpoints, tmp_path):
-  checkpoints.save(1, put(state(1)), {'psnr': 1.0})
+  checkpoints.save(1, put(state(1)), {'psnr_uint8': 1.0})
   checkpoints.wait()
   huge = state(2).replace(
       extra={'huge': jax.ShapeDtypeStruct((2**60,), jnp.float32)})
@@ -85,5 +85,5 @@ def test_no_room_is_said_before_anything_is_written(checkpoints, tmp_path):
       types.UserError,
       match=r'no space left \(.* MB needed, .* MB free\); the last good one is '
             'of step 1. Make room'):
-    checkpoints.save(2, huge, {'psnr': 2.0})
+    checkpoints.save(2, huge, {'psnr_uint8': 2.0})
   assert [path.name for path in (tmp_path / 'checkpoints').iterdir()] == ['1']

@@ -171,14 +171,3 @@ def test_refuses_tiny_images(name):
   with pytest.raises(types.UserError, match='at least 11x11.*got 32x10'):
     FNS[name](tiny, tiny)
   assert FNS[name](*[jnp.zeros((1, 11, 11, 3))] * 2)[0] == 1
-
-
-def test_reduce_does_not_read_padding():
-  values = jnp.asarray([1.0, 3.0, jnp.nan])
-  mask = jnp.asarray([True, True, False])
-  assert float(metrics.reduce(values, mask)) == 2
-  assert float(metrics.reduce(values, mask.astype(jnp.float32))) == 2
-  assert np.isnan(metrics.reduce(values, jnp.ones(3)))
-  assert np.isnan(metrics.reduce(values, jnp.zeros(3)))
-  with pytest.raises(types.UserError, match=r'values \(3,\) and mask \(2,\)'):
-    metrics.reduce(values, mask[:2])

@@ -132,6 +132,23 @@ def test_a_broken_picture_keeps_what_is_done(tmp_path):
   assert_same(data.open_source(name='prepared', root=tmp_path), made)
 
 
+def test_lost_pixels_are_made_again(tmp_path):
+  prepared.write(make_source(), tmp_path)
+  size = (tmp_path / 'pixels.bin').stat().st_size
+  for left in (0, size // 2):
+    with (tmp_path / 'pixels.bin').open('r+b') as file:
+      file.truncate(left)
+    prepared.write(make_source(), tmp_path)
+    assert not prepared.check(tmp_path)
+    assert_same(data.open_source(name='prepared', root=tmp_path), make_source())
+
+
+def test_a_prepared_set_remembers_its_subset(tmp_path):
+  prepared.write(make_source(3, options={'subset': 'blur_gamma'}), tmp_path)
+  source = data.open_source(name='prepared', root=tmp_path)
+  assert source.subset == 'blur_gamma'
+
+
 def test_messages(tmp_path):
   def reading(match):
     with pytest.raises(types.UserError, match=match):

@@ -246,3 +246,15 @@ def test_row_keys_have_no_order_of_their_own(study):
   assert all(list(row) == list(written.rows[0]) for row in written.rows)
   assert rows.metric_names(written.rows[0])[0] == 'psnr_uint8'
   json.dumps(written.rows)
+
+
+@pytest.mark.filterwarnings('error')
+@pytest.mark.parametrize('sign', [1, -1])
+def test_curves_of_negative_losses_are_drawn(sign):
+  """The PSNR loss is negative, and no logarithm is taken of it."""
+  lines = [{'step': step, 'loss': sign / step} for step in range(1, 40)]
+  chart = figures.curves({'net': [lines]})
+  pixels = np.asarray(Image.open(io.BytesIO(chart)).convert('RGB'), int)
+  # The line's blue is there, beside the legend's.
+  blue = (pixels[..., 2] - pixels[..., 0]) > 60
+  assert blue.any(axis=0).sum() > 200

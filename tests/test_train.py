@@ -131,7 +131,32 @@ def test_another_network_is_refused(straight):
   other['nets']['net']['depth'] = 8
   with pytest.raises(types.UserError, match='of another network: params/net'):
     train.run(other, folder, allow_config_change=True)
-  workdir.write_json(folder / 'config.json', config)
+  # What was refused leaves no trace.
+  assert workdir.read_json(folder / 'config.json') == json.loads(
+      json.dumps(config))
+
+
+def test_another_method_is_not_called_damage(tmp_path):
+  config = tiny(total_steps=2)
+  train.run(config, tmp_path)
+  config['method']['ema'] = 0.9
+  with pytest.raises(
+      types.UserError, match=r'of another method: extra/ema.* absent in the '):
+    train.run(config, tmp_path, allow_config_change=True)
+
+
+def test_without_a_checkpoint_any_config_may_begin(tmp_path):
+  nowhere = dict(name='gopro', root='none', subset='blur', split='test')
+  with pytest.raises(types.UserError, match='No folder none'):
+    train.run(tiny(total_steps=3, **{'data.test': nowhere}), tmp_path)
+  assert train.run(tiny(total_steps=2), tmp_path).finished
+
+
+@pytest.mark.parametrize('which', ['last', 'best', '20'])
+def test_checkpoints_by_name(straight, which):
+  config, folder = straight
+  state = evaluate.load(config, methods.build(config), folder, which=which)
+  assert int(state.step) in ([10, 20] if which == 'best' else [20])
 
 
 def test_not_finite_stops_and_keeps_the_checkpoint(tmp_path):
@@ -162,6 +187,9 @@ def test_one_process_a_folder(straight):
     ('total_steps', 0, 'total_steps must be at least 1, got 0'),
     ('sed', 0, "Unknown config key sed; .* Did you mean 'seed'"),
     ('nets.net.scales', 0, 'nets.net.scales must be at least 1, got 0'),
+    ('nets.net.features', 0, 'nets.net.features must be at least 1, got 0'),
+    ('method.accumulate', 0, 'method.accumulate must be at least 1, got 0'),
+    ('validate.pictures', 0, 'validate.pictures must be at least 1, got 0'),
     ('nets.net.scals', 2, "Unknown key nets.*scals; .*Did you mean 'scales'"),
     ('nets.net.name', 'multiscales', "Unknown .*Did you mean 'multiscale'"),
     ('method.los', 'l1', "Unknown key method.los; .*Did you mean 'loss'"),

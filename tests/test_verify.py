@@ -13,10 +13,10 @@ from deblur_jax import data, types
 from deblur_jax.data import images, source, verify
 
 
-def make_source(pairs, **options):
+def make_source(pairs, subset=None):
   """A source of pairs in memory."""
   return source.Source([f'p{i}' for i in range(len(pairs))],
-                       pairs.__getitem__, 'a test set', options=options)
+                       pairs.__getitem__, 'a test set', subset=subset)
 
 
 def kinds(report):

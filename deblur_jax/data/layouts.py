@@ -31,7 +31,7 @@ def gopro(
   """
   folder, sides = gopro_files(root, split, subset, layout)
   where = f'GoPro {split} ({subset}) in {folder}'
-  return sources.from_files(sides, where=where)
+  return sources.from_files(sides, where=where)._replace(subset=subset)
 
 
 def gopro_files(

@@ -45,7 +45,8 @@ def pictures(*, root: str) -> source_lib.Source:
 
   return source_lib.Source(
       [pair['name'] for pair in pairs], read,
-      f'{index["where"]}, prepared in {root}', keys, sizes)
+      f'{index["where"]}, prepared in {root}', keys, sizes,
+      subset=index['options'].get('subset'))
 
 
 def write(
@@ -72,7 +73,7 @@ def write(
   try:
     _check_space(source, root, len(index['pairs']))
     with open(root / 'pixels.bin', 'ab', buffering=0) as file:
-      file.truncate(_end(index['pairs'], len(source.keys)))
+      _drop_lost(index['pairs'], len(source.keys), file)
       _append(source, index, file, root, workers, on_pair)
   except OSError as error:
     if error.errno not in FULL:
@@ -94,6 +95,14 @@ def check(root: str | os.PathLike, *, workers: int | None = None) -> list[str]:
       workers=workers, ahead=8)
   return [pair['name'] for pair, crc in zip(pairs, sums, strict=True)
           if crc != pair['crc32']]
+
+
+def _drop_lost(pairs, count, file):
+  """Index and file end with the last pair that is whole in both."""
+  size = os.fstat(file.fileno()).st_size
+  while pairs and _end(pairs, count) > size:
+    pairs.pop()
+  file.truncate(_end(pairs, count))
 
 
 def _append(source, index, file, root, workers, on_pair):

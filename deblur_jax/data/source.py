@@ -22,6 +22,7 @@ class Source(NamedTuple):
   sizes: i -> {key: (height, width)} from the files' headers; None where only
     reading can tell.
   options: what `open_source` was called with, for messages and records.
+  subset: 'blur' or 'blur_gamma', where the set is declared as one of GoPro's.
   """
 
   names: list[str]
@@ -30,6 +31,7 @@ class Source(NamedTuple):
   keys: tuple[str, ...] = ('blur', 'sharp')
   sizes: Callable[[int], dict[str, tuple[int, int]]] | None = None
   options: Mapping[str, Any] = builtin_types.MappingProxyType({})
+  subset: str | None = None
 
 
 class Problem(NamedTuple):
@@ -46,18 +48,21 @@ class Problem(NamedTuple):
 class BadPairs(types.UserError):
   """Some pairs are incomplete or wrong: `problems`; the rest is `source`."""
 
-  def __init__(self, problems: Sequence[Problem], source: Source):
+  def __init__(
+      self, problems: Sequence[Problem], source: Source, *,
+      crop: int | None = None):
     first = '; '.join(map(str, problems[:3]))
     more = ', ...' if len(problems) > 3 else ''
     count = f'{len(problems)} problem{"s" if len(problems) > 1 else ""}'
     super().__init__(
         f'{source.where}: {count}: {first}{more}. '
-        f'See them all: {verify_command(source.options)}')
+        f'See them all: {verify_command(source.options, crop=crop)}')
     self.problems = list(problems)
     self.source = source
 
 
-def verify_command(options: Mapping[str, Any]) -> str:
+def verify_command(
+    options: Mapping[str, Any], *, crop: int | None = None) -> str:
   """The command that lists all that is wrong with a source."""
   words = ['python', '-m', 'experiments.verify_data']
   if not options:
@@ -66,4 +71,6 @@ def verify_command(options: Mapping[str, Any]) -> str:
            'subset': '--subset='}
   for key, value in options.items():
     words.append(f'{flags.get(key, f"--option={key}=")}{value}')
+  if crop is not None:
+    words.append(f'--crop={crop}')
   return ' '.join(map(shlex.quote, words))

@@ -132,7 +132,11 @@ def tfds_pairs(
                 {key: f'{names[i]} ({key})' for key in pictures})
     return pictures
 
-  return source_lib.Source(names, read, f'{dataset} {split} in {data_dir}')
+  # Of gopro_large the builder's config is the subset.
+  name, _, config = dataset.partition('/')
+  return source_lib.Source(
+      names, read, f'{dataset} {split} in {data_dir}',
+      subset=config if name == 'gopro_large' else None)
 
 
 def _tfds_builder(dataset, data_dir):

@@ -92,18 +92,18 @@ def quick(source: source_lib.Source, *, crop: int | None, pairs: int = 8):
   problems = [p for i in range(len(source.names))
               for p in _look_at_headers(source, i, crop)]
   if problems:
-    raise source_lib.BadPairs(problems, source)
+    raise source_lib.BadPairs(problems, source, crop=crop)
   count = min(pairs, len(source.names))
   some = np.linspace(0, len(source.names) - 1, count).round().astype(int)
   looks = [_look(source, int(i), crop) for i in some]
-  _refuse(source, looks)
+  _refuse(source, looks, crop)
 
 
-def _refuse(source, looks):
+def _refuse(source, looks, crop):
   problems = [p for look in looks for p in look.problems]
   plain = [p for p in problems if p.kind in ('corrupt', 'size', 'small')]
   if plain:
-    raise source_lib.BadPairs(plain, source)
+    raise source_lib.BadPairs(plain, source, crop=crop)
   for kind in ('swapped', 'identical'):
     these = [p for p in problems if p.kind == kind]
     if len(these) > len(looks) / 2:
@@ -237,7 +237,7 @@ def _slope(looks) -> tuple[float | None, int]:
 
 
 def _judge_subset(source, slope, regions) -> list[Problem]:
-  declared = source.options.get('subset')
+  declared = source.subset
   if slope is None or declared not in SLOPES:
     return []
   low, high = SLOPES[declared]

@@ -31,6 +31,9 @@ def make(
     ema: decay of the averaged weights that restore; 0 restores with the last.
     accumulate: parts into which the batch is split to save memory.
   """
+  if accumulate < 1:
+    raise types.UserError(
+        f'method.accumulate must be at least 1, got {accumulate}.')
   net = types.require(nets, 'net', where='nets')
   tx = types.require(txs, 'net', where='optim')
   content = losses.content(loss, over_scales=over_scales)

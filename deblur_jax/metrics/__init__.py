@@ -19,8 +19,6 @@ prefer ringing and noise to the truth, so no table is ranked by them.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import jax.numpy as jnp
-
 from deblur_jax import types
 from deblur_jax.metrics import (
     cw_ssim,
@@ -33,25 +31,6 @@ from deblur_jax.metrics import (
     shift,
     ssim,
 )
-
-
-def reduce(values: types.Array, mask: types.Array) -> types.Array:
-  """The mean over the real rows of a padded batch.
-
-  Args:
-    values: [n], one value an image; what stands in padding is not read, be it
-      NaN.
-    mask: [n], true (or not 0) where the row is real.
-
-  Returns:
-    A scalar; NaN where no row is real.
-  """
-  if values.shape != mask.shape:
-    raise types.UserError(
-        f'Expected one mask value for each image, got values {values.shape} '
-        f'and mask {mask.shape}.')
-  real = mask != 0
-  return jnp.where(real, values, 0).sum() / real.sum()
 
 
 def choose(

@@ -126,6 +126,9 @@ def _check(net):
   if net.blocks is not None and net.blocks < 0:
     raise types.UserError(
         f'nets.net.blocks must be at least 0, got {net.blocks}.')
+  if net.features < 1:
+    raise types.UserError(
+        f'nets.net.features must be at least 1, got {net.features}.')
   if net.kernel_size % 2 == 0:
     raise types.UserError(
         f'nets.net.kernel_size must be odd, got {net.kernel_size}.')

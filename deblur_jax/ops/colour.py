@@ -1,4 +1,4 @@
-"""Colour: HSV, saturation, luma, YCbCr. RGB [..., 3] in [0, 1], any shape.
+"""Colour: saturation, luma, YCbCr. RGB [..., 3] in [0, 1], any shape.
 
 Gradients are finite everywhere, for grays and black too, where hue and
 saturation have no meaning.
@@ -9,35 +9,6 @@ import jax.numpy as jnp
 from deblur_jax import types
 
 _NEUTRAL = 128 / 255    # Cb and Cr of grays
-
-def rgb_to_hsv(image):
-  """Hue, saturation and value, each in [0, 1]; the hue of a gray is 0."""
-  _check_rgb(image)
-  red, green, blue = image[..., 0], image[..., 1], image[..., 2]
-  value, chroma, saturation = _value_chroma_saturation(image)
-  safe = jnp.where(chroma > 0, chroma, 1)
-  sixths = jnp.where(
-      value == red, (green - blue) / safe,
-      jnp.where(value == green, 2 + (blue - red) / safe,
-                4 + (red - green) / safe))
-  hue = jnp.where(chroma > 0, jnp.mod(sixths / 6, 1), 0)
-  return jnp.stack([hue, saturation, value], axis=-1)
-
-
-def hsv_to_rgb(image):
-  """The inverse of `rgb_to_hsv`: channel n of (5, 3, 1) is
-
-    V - V S max(0, min(k, 4 - k, 1)),   k = (n + 6 H) mod 6.
-  """
-  _check_rgb(image)
-  hue, saturation, value = image[..., 0], image[..., 1], image[..., 2]
-
-  def channel(n):
-    k = jnp.mod(n + 6 * hue, 6)
-    return value - value * saturation * jnp.clip(jnp.minimum(k, 4 - k), 0, 1)
-
-  return jnp.stack([channel(n) for n in (5, 3, 1)], axis=-1)
-
 
 def saturate(image, factor):
   """Multiplies the saturation S of HSV, up to S = 1; hue and value stay.

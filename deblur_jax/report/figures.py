@@ -51,8 +51,10 @@ def curves(
                         strict=True):
     for (label, runs), colour in zip(histories.items(), colours, strict=False):
       _draw(axes, name, runs, label, colour)
+    drawn = np.concatenate([line.get_ydata() for line in axes.lines])
+    logarithmic = name == 'loss' and (drawn > 0).all()   # -PSNR is not
     axes.set(title=PANELS[name], xlabel='step',
-             yscale='log' if name == 'loss' else 'linear')
+             yscale='log' if logarithmic else 'linear')
     axes.grid(alpha=0.3, which='both')
     axes.legend(fontsize='small')
   file = io.BytesIO()

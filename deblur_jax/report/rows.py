@@ -54,7 +54,8 @@ def _input_rows(groups, keys, metrics):
   tests = {}
   for label, runs in groups.items():
     for run in filter(runs_lib.is_finished, runs):
-      test = json.dumps(run.eval.get('test'), sort_keys=True)
+      test = json.dumps(
+          [run.eval.get('test'), len(run.eval['rows'])], sort_keys=True)
       tests.setdefault(test, (label, []))[1].append(run)
   if not tests:
     tests = {'': ('', [])}

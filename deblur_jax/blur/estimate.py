@@ -1,0 +1,185 @@
+"""A kernel from a blurred picture alone: classical, from coarse to fine.
+
+Alternates, on each level of a pyramid, between a picture whose gradients are
+few (the L0 norm: Xu, Zheng & Jia, Unnatural L0 sparse representation for
+natural image deblurring, CVPR 2013)
+
+  min over x of  |k * x - y|^2 + sparse |grad x|_0
+
+by half-quadratic splitting, and the kernel that explains the gradients of y by
+those of x (Cho & Lee 2009, eq. 5)
+
+  min over k of  |k * grad x - grad y|^2 + ridge |k|^2,   then k >= 0, sum one.
+
+Both by FFT. What it gives is one kernel for the whole picture: for photographs
+of still scenes, and as something to stand beside the learned methods.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+
+from deblur_jax import types
+from deblur_jax.blur import deconvolve, kernels, operators
+from deblur_jax.ops import colour
+from deblur_jax.types import Array
+
+_STEP = math.sqrt(2)            # from level to level
+_COARSEST = 3                   # kernel size there
+_LARGEST_BETA = 1e5             # where the splitting has converged
+_FAINT = 0.05                   # of a kernel's maximum: taken for noise
+
+
+def kernel_of(
+    blur, *, size: int = 31, sparse: float = 8e-3, ridge: float = 2.0,
+    rounds: int = 5) -> Array:
+  """Estimates the kernel that blurred each picture.
+
+  Args:
+    blur: [n, h, w, c] in [0, 1]; c is 1 or 3.
+    size: of the kernel, odd; larger than the blur, and not by much.
+    sparse: weight of the L0 norm at the start of a level; it falls by a tenth
+      a round.
+    ridge: weight of |k|^2.
+    rounds: alternations on each level.
+
+  Returns:
+    [n, size, size], sum one, centred.
+
+  Raises:
+    UserError: size even, or larger than the picture.
+  """
+  kernels.check_size(size)
+  if blur.ndim != 4 or blur.shape[-1] not in (1, 3):
+    raise types.UserError(
+        f'Expected pictures [n, h, w, 1 or 3], got {blur.shape}.')
+  if size > min(blur.shape[1:3]):
+    raise types.UserError(
+        f'A kernel of {size}x{size} is larger than the picture of '
+        f'{blur.shape[1]}x{blur.shape[2]}.')
+  gray = colour.luma(blur) if blur.shape[-1] == 3 else blur
+  return jax.vmap(lambda y: _estimate(
+      y, size=size, sparse=sparse, ridge=ridge, rounds=rounds))(gray[..., 0])
+
+
+def deblur(
+    blur, *, deconvolution: str = 'hyper_laplacian', weight: float = 2e3,
+    **options) -> Array:
+  """Estimates the kernel and deconvolves with it.
+
+  Args:
+    blur: [n, h, w, c] in [0, 1].
+    deconvolution: a name in `deconvolve.DECONVOLUTIONS`.
+    weight: of the data, where that one has it: less than with a known kernel,
+      for an estimated one is wrong in its details.
+    **options: of `kernel_of`.
+
+  Returns:
+    [n, h, w, c].
+  """
+  solve = types.look_up(
+      deconvolve.DECONVOLUTIONS, deconvolution, what='deconvolution')
+  kernel = kernel_of(blur, **options)
+  if deconvolution == 'hyper_laplacian':
+    return solve(blur, kernel, weight=weight)
+  return solve(blur, kernel)
+
+
+def _estimate(y, *, size, sparse, ridge, rounds):
+  """One gray picture [h, w] -> [size, size]."""
+  kernel, weight = None, jnp.asarray(sparse, jnp.float32)
+  for scale, side in _levels(size):
+    shape = [max(round(length * scale), side) for length in y.shape]
+    level = y if scale == 1 else jax.image.resize(y, shape, 'linear')
+    level = _fade(level, side)
+    kernel = _upsampled(kernel, side)
+
+    def one_round(_, carry, level=level, side=side):
+      kernel, weight = carry
+      latent = _latent(level, kernel, weight)
+      kernel = _kernel(latent, level, side, ridge)
+      return kernel, jnp.maximum(weight / 1.1, 1e-4)
+
+    kernel, weight = jax.lax.fori_loop(
+        0, rounds, one_round, (kernel, weight))
+  faint = kernel < _FAINT * kernel.max()
+  return _centred(kernels.normalise(jnp.where(faint, 0, kernel)))
+
+
+def _levels(size):
+  """[(scale of the picture, size of the kernel)], coarsest first."""
+  count = max(math.ceil(math.log(size / _COARSEST, _STEP)), 0)
+  for level in range(count, -1, -1):
+    side = max(_COARSEST, math.ceil(size / _STEP ** level))
+    yield _STEP ** -level, min(size, side + 1 - side % 2)
+
+
+def _upsampled(kernel, side):
+  if kernel is None:            # two pixels side by side: not the identity,
+    flat = jnp.zeros((side, side))      # which would be a solution at once
+    return flat.at[side // 2, side // 2:side // 2 + 2].set(0.5)
+  grown = jax.image.resize(kernel, (side, side), 'linear')
+  return _centred(kernels.normalise(jnp.maximum(grown, 0)))
+
+
+def _latent(y, kernel, weight):
+  """The picture with few gradients, [h, w]."""
+  transfer = operators.otf(kernel, y.shape)
+  slopes = _derivatives(y.shape)
+  data, power = jnp.conj(transfer) * jnp.fft.rfft2(y), jnp.abs(transfer) ** 2
+  bend = (jnp.abs(slopes) ** 2).sum(0)
+  steps = math.ceil(math.log2(_LARGEST_BETA / 8e-3))
+
+  def step(index, x):
+    beta = 2 * weight * 2.0 ** index
+    gradients = jnp.fft.irfft2(slopes * jnp.fft.rfft2(x)[None], y.shape)
+    kept = (gradients ** 2).sum(0) > weight / beta
+    gradients = jnp.where(kept[None], gradients, 0)
+    pull = (jnp.conj(slopes) * jnp.fft.rfft2(gradients)).sum(0)
+    return jnp.fft.irfft2((data + beta * pull) / (power + beta * bend), y.shape)
+
+  return jax.lax.fori_loop(0, steps, step, y)
+
+
+def _kernel(latent, y, side, ridge):
+  """The kernel that explains y's gradients, [side, side]."""
+  slopes = _derivatives(y.shape)
+  of_latent = slopes * jnp.fft.rfft2(latent)[None]
+  of_y = slopes * jnp.fft.rfft2(y)[None]
+  spectrum = (jnp.conj(of_latent) * of_y).sum(0) / (
+      (jnp.abs(of_latent) ** 2).sum(0) + ridge)
+  half = side // 2
+  wide = jnp.roll(jnp.fft.irfft2(spectrum, y.shape), (half, half), (0, 1))
+  kernel = jnp.maximum(wide[:side, :side], 0)
+  kernel = jnp.where(kernel < _FAINT * kernel.max(), 0, kernel)
+  return kernels.normalise(kernel + 1e-12)
+
+
+def _derivatives(shape):
+  """Transfer functions of the forward differences, [2, h, w']."""
+  down = jnp.array([[1.0], [-1.0], [0.0]])
+  return jnp.stack([operators.otf(down, shape), operators.otf(down.T, shape)])
+
+
+def _fade(y, side):
+  """Mirrored blends at the border, so that the picture repeats smoothly."""
+  for axis in (0, 1):
+    place = jnp.arange(y.shape[axis])
+    inner = jnp.minimum(place, place[::-1]) + 0.5
+    share = jnp.clip(0.5 + 0.5 * inner / side, 0, 1)
+    share = jnp.expand_dims(share, 1 - axis)
+    y = share * y + (1 - share) * jnp.flip(y, axis)
+  return y
+
+
+def _centred(kernel):
+  """Moved by whole pixels, so that the light's mean is in the middle."""
+  half = kernel.shape[0] // 2
+  place = jnp.arange(-half, half + 1, dtype=jnp.float32)
+  share = kernel / kernel.sum()
+  move = -jnp.stack(
+      [(share.sum(1) * place).sum(), (share.sum(0) * place).sum()])
+  y, x = jnp.round(move).astype(jnp.int32)
+  padded = jnp.pad(kernel, half)
+  return jax.lax.dynamic_slice(padded, (half - y, half - x), kernel.shape)
