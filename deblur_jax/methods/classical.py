@@ -1,0 +1,51 @@
+"""Classical blind deblurring as a method, to stand beside the learned ones.
+
+  k = argmin |k * grad x - grad y|^2, x with few gradients   (blur/estimate.py)
+  sharp = deconvolve(y, k)                                 (blur/deconvolve.py)
+
+One kernel for the whole picture, and nothing is learnt: a step only measures.
+"""
+
+import jax.numpy as jnp
+
+from deblur_jax import losses, types
+from deblur_jax.blur import estimate
+from deblur_jax.types import Array, Batch, Method, TrainState
+
+
+def make(
+    nets, txs, *, deconvolution: str = 'hyper_laplacian', size: int = 31,
+    sparse: float = 8e-3, weight: float = 2e3) -> Method:
+  """The method.
+
+  Args:
+    nets, txs: none.
+    deconvolution: a row of `deconvolve.DECONVOLUTIONS`.
+    size, sparse, weight: see `estimate.deblur` and `estimate.kernel_of`.
+
+  Raises:
+    UserError: networks or optimizers are given, or what those functions refuse.
+  """
+  if nets or txs:
+    raise types.UserError(
+        'The method classical learns nothing: leave nets and optim empty.')
+  options = dict(
+      deconvolution=deconvolution, size=size, sparse=sparse, weight=weight)
+
+  def init(key: Array, batch: Batch) -> TrainState:
+    del key, batch
+    return TrainState(
+        step=jnp.zeros((), jnp.int32), params={}, opt_state={}, extra={})
+
+  def step(state: TrainState, batch: Batch, key: Array):
+    del key
+    restored = restore(state, batch['blur'])
+    metrics = {'loss': losses.l1(restored, batch['sharp']),
+               'psnr': -losses.psnr(restored, batch['sharp'])}
+    return state.replace(step=state.step + 1), metrics
+
+  def restore(state: TrainState, blur: Array) -> Array:
+    del state
+    return estimate.deblur(blur, **options)
+
+  return Method(init, step, restore)
