@@ -30,7 +30,7 @@ def get_config(arg=None):
       pyramid=pyramid, residual=True, dtype='float32',
       remat=False))
   config.optim = dict(net=dict(
-      name='adam', lr=3e-3, schedule='cosine', boundaries=(), factor=0.5,
+      name='adam', lr=2e-3, schedule='cosine', boundaries=(), factor=0.5,
       warmup_steps=0, clip_norm=1.0))
   config.data = dict(
       train=dict(name='builtin', split='train'),
