@@ -5,7 +5,7 @@ r"""The whole way in minutes: the K ablation on built-in pictures, on a laptop.
 
 A small network (16 channels, 12 convolutions shared out over K scales) that
 learns the difference to the blurry picture, by the PSNR loss: in so few steps
-it comes 0.3 dB further than by L1.
+it comes 0.3 dB further than by L1 (K = 3, 2026-11-22).
 """
 
 import ml_collections
