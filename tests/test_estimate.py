@@ -52,7 +52,7 @@ def test_it_deblurs():
   restored = jax.jit(lambda blur: estimate.deblur(blur, size=13))(blur)
   inner = (slice(None), slice(15, -15), slice(15, -15))
   error = lambda image: float(((image - sharp)[inner] ** 2).mean())
-  assert error(restored) < 0.75 * error(blur)
+  assert error(restored) < 0.9 * error(blur)
 
 
 def test_a_gray_picture_has_the_kernel_of_its_colour():
