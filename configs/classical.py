@@ -23,8 +23,8 @@ def get_config(arg=None):
   config.save_every = 1
   config.tensorboard = False
   config.method = dict(
-      name='classical', deconvolution='hyper_laplacian', size=31, sparse=8e-3,
-      weight=2e3)
+      name='classical', size=31, sparse=8e-3,
+      deconvolution=dict(name='hyper_laplacian', weight=2e3))
   config.nets = ml_collections.ConfigDict()
   config.optim = ml_collections.ConfigDict()
   config.data = dict(

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 from PIL import Image
@@ -30,6 +31,7 @@ from deblur_jax import (
     workdir,
 )
 from deblur_jax import metrics as metrics_lib
+from deblur_jax.data import images
 from deblur_jax.types import Method, TrainState
 
 CHECKPOINTS = 'checkpoints'
@@ -79,12 +81,12 @@ def run(
     multihost_utils.sync_global_devices(f'{name} pictures')
   rows = []
   kept = {int(index) for index in np.linspace(0, count - 1, pictures)}
-  for index, images, row in evaluate_source(
+  for index, shown, row in evaluate_source(
       method, state, source, mine, mesh, batch_size=batch_size, fns=fns):
     rows.append({'name': source.names[index], **row})
     if index in kept:
       picture_folder.mkdir(exist_ok=True)
-      save_pictures(picture_folder, source.names[index], images)
+      save_pictures(picture_folder, source.names[index], shown)
   rows = _gather(rows, source.names, count, fns)
   result = summarise(rows) | {
       'step': step, 'which': str(which), 'test': test,
@@ -165,16 +167,61 @@ def summarise(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def save_pictures(
-    folder: pathlib.Path, name: str, images: Mapping[str, np.ndarray]) -> None:
+    folder: pathlib.Path, name: str, pictures: Mapping[str, np.ndarray]
+) -> None:
   """Writes NAME.KEY.png for each image, float32 [h, w, 3] in [0, 1]."""
-  for key, image in images.items():
+  for key, image in pictures.items():
     path = folder / f'{name.replace("/", "_")}.{key}.png'
-    Image.fromarray(to_uint8(image)).save(path)
+    Image.fromarray(images.to_uint8(image)).save(path)
 
 
-def to_uint8(image: np.ndarray) -> np.ndarray:
-  """[0, 1] -> uint8, clipped and rounded."""
-  return np.round(np.clip(image, 0, 1) * 255).astype(np.uint8)
+def make_validate(
+    method: Method, test: Mapping[str, Any], mesh, *, pictures: int, crop: int):
+  """A function state -> ({metric: mean}, draw), quick enough for every save.
+
+  draw() is a sheet, uint8: blur, restored and sharp a row. It looks at centre
+  crops of a few pictures, spread evenly over the set `test`.
+  """
+  blurs, sharps = _centre_crops(test, pictures=pictures, crop=crop)
+  put = lambda x: parallel.put(x, parallel.replicated(mesh))
+  blurs_there, sharps_there = put(blurs), put(sharps)
+
+  def measure(state, blurs, sharps):
+    restored = jnp.clip(method.restore(state, blurs), 0, 1)
+    return restored, {name: fn(restored, sharps).mean()
+                      for name, fn in metrics_lib.METRICS.items()}
+
+  measure = loop.on_mesh(measure, mesh)
+
+  def validate(state):
+    restored, scores = measure(state, blurs_there, sharps_there)
+
+    def draw():
+      rows = [np.concatenate(row, axis=1)
+              for row in zip(blurs, np.asarray(restored), sharps, strict=True)]
+      return images.to_uint8(np.concatenate(rows[:8]))
+
+    return {name: float(value) for name, value in scores.items()}, draw
+
+  return validate
+
+
+def _centre_crops(test, *, pictures: int, crop: int):
+  source = data.open_source(**test)
+  count = len(source.names)
+  chosen = np.linspace(0, count - 1, min(pictures, count)).astype(int)
+  pairs = [source.read(int(index)) for index in chosen]
+  sizes = [pair['sharp'].shape[:2] for pair in pairs]
+  height, width = (min(crop, *side) for side in zip(*sizes, strict=True))
+
+  def cut(image):
+    top = (image.shape[0] - height) // 2
+    left = (image.shape[1] - width) // 2
+    image = image[top:top + height, left:left + width]
+    return image.astype(np.float32) / 255
+
+  return (np.stack([cut(pair['blur']) for pair in pairs]),
+          np.stack([cut(pair['sharp']) for pair in pairs]))
 
 
 def _read(source, indices):

@@ -27,7 +27,6 @@ from deblur_jax import (
     evaluate,
     loop,
     methods,
-    metrics,
     models,
     parallel,
     types,
@@ -212,7 +211,8 @@ class Recorder:
     self._pending = None     # (step, metrics) not looked at yet
     self._clock = time.perf_counter()
     self.intervals = []      # seconds of each step
-    self._validate = make_validate(config, parts)
+    self._validate = evaluate.make_validate(
+        parts.method, config['data']['test'], parts.mesh, **config['validate'])
     self._log = self._board = self._bar = None
     if jax.process_index() == 0:
       self._log = workdir.MetricsLog(folder, finished=finished)
@@ -300,56 +300,6 @@ class Recorder:
     if self._board:
       self._board.write_scalars(step, values)
       self._board.flush()
-
-
-def make_validate(config, parts: Setup):
-  """state -> ({metric: mean}, draw).
-
-  draw() is a sheet, uint8: blur, restored and sharp a row.
-
-  Looks at centre crops of a few pictures, spread evenly over data.test.
-  """
-  options = dict(config['validate'])
-  blurs, sharps = _centre_crops(config, **options)
-  put = lambda x: parallel.put(x, parallel.replicated(parts.mesh))
-  blurs_there, sharps_there = put(blurs), put(sharps)
-
-  def measure(state, blurs, sharps):
-    restored = jnp.clip(parts.method.restore(state, blurs), 0, 1)
-    return restored, {name: metrics.METRICS[name](restored, sharps).mean()
-                      for name in metrics.METRICS}
-
-  measure = loop.on_mesh(measure, parts.mesh)
-
-  def validate(state):
-    restored, scores = measure(state, blurs_there, sharps_there)
-
-    def draw():
-      rows = [np.concatenate(row, axis=1)
-              for row in zip(blurs, np.asarray(restored), sharps, strict=True)]
-      return evaluate.to_uint8(np.concatenate(rows[:8]))
-
-    return {name: float(value) for name, value in scores.items()}, draw
-
-  return validate
-
-
-def _centre_crops(config, *, pictures: int, crop: int):
-  source = data.open_source(**config['data']['test'])
-  count = len(source.names)
-  chosen = np.linspace(0, count - 1, min(pictures, count)).astype(int)
-  pairs = [source.read(int(index)) for index in chosen]
-  sizes = [pair['sharp'].shape[:2] for pair in pairs]
-  height, width = (min(crop, *side) for side in zip(*sizes, strict=True))
-
-  def cut(image):
-    top = (image.shape[0] - height) // 2
-    left = (image.shape[1] - width) // 2
-    image = image[top:top + height, left:left + width]
-    return image.astype(np.float32) / 255
-
-  return (np.stack([cut(pair['blur']) for pair in pairs]),
-          np.stack([cut(pair['sharp']) for pair in pairs]))
 
 
 def _summary(config, parts, state, hook, path) -> dict[str, Any]:

@@ -5,6 +5,7 @@ Images are float32 [n, h, w, c] in [0, 1] at every border between modules.
 
 import difflib
 import errno
+import functools
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -94,6 +95,19 @@ def call(
     args: the inputs of fn.
     where: the place of that leaf, as the user writes it: 'nets.net'.
   """
+  _check_options(fn, kwargs, where)
+  return fn(*args, **kwargs)
+
+
+def bind(
+    fn: Callable[..., Any], kwargs: Mapping[str, Any], *, where: str
+) -> Callable[..., Any]:
+  """fn with its options set and its inputs still to come, checked as `call`."""
+  _check_options(fn, kwargs, where)
+  return functools.partial(fn, **kwargs)
+
+
+def _check_options(fn, kwargs, where):
   options = {
       name: option for name, option in inspect.signature(fn).parameters.items()
       if option.kind is option.KEYWORD_ONLY
@@ -106,4 +120,3 @@ def call(
   for name, option in options.items():
     if option.default is option.empty and name not in kwargs:
       raise UserError(f'{where}.{name} is missing.')
-  return fn(*args, **kwargs)

@@ -57,8 +57,6 @@ def _check(out):
 def _tfds(options):
   if not {'root', 'subset'} <= set(options):
     raise types.UserError('--tfds needs --root and --subset.')
-  for split in ('train', 'test'):     # says more than TFDS would
-    data.open_source(name='gopro', split=split, **options)
   # Importing it registers the builder and imports TFDS.
   from deblur_jax.data import gopro
   folder = gopro.prepare(

@@ -11,7 +11,9 @@ from deblur_jax.ops import pyramid
 
 CONFIGS = {
     'classical': tiny(
-        nets={}, optim={}, method=dict(name='classical', size=5)),
+        nets={}, optim={}, method=dict(
+            name='classical', size=5, sparse=8e-3,
+            deconvolution=dict(name='wiener'))),
     'supervised': tiny(**{'nets.net.scales': 2})}
 
 

@@ -241,5 +241,5 @@ def test_reblur_residual_mistakes():
   for kernel in (_kernel((4, 5)), _kernel((5, 5), count=(3,))):
     with pytest.raises(types.UserError, match='of odd sides, got'):
       reblur.reblur_residual(image, image, jnp.asarray(kernel))
-  with pytest.raises(types.UserError, match='5x31 is larger.* of 40x30'):
+  with pytest.raises(types.UserError, match='31x5 is larger.* of 30x40'):
     reblur.reblur_residual(image, image, _kernel((31, 5)))

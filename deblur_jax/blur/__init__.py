@@ -4,16 +4,14 @@
 into a function that blurs a batch of sharp pictures inside the jitted step.
 """
 
-import functools
-import inspect
 from collections.abc import Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from deblur_jax import types
 from deblur_jax.blur import dynamic_scene, sensor, shake, uniform
+from deblur_jax.ops import keys
 
 
 def build(*, kind: str, camera: Mapping[str, Any] | None = None, **options):
@@ -34,18 +32,11 @@ def build(*, kind: str, camera: Mapping[str, Any] | None = None, **options):
       refused at its first call.
   """
   blur = types.look_up(BLURS, kind, what='blur')
-
-  def bind(**options):
-    return functools.partial(blur, **options)
-
-  bind.__signature__ = inspect.signature(blur)    # for `types.call`
-  blur_one = types.call(bind, options, where='data.blur')
+  blur_one = types.bind(blur, options, where='data.blur')
   taken = types.call(sensor.build, camera or {}, where='data.blur.camera')
 
   def blur_batch(key, sharp):
-    indices = jnp.arange(sharp.shape[0])
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, indices)
-    batch = jax.vmap(blur_one)(keys, sharp)
+    batch = jax.vmap(blur_one)(keys.each(key, len(sharp)), sharp)
     if not camera:
       return batch
     # A key that no picture has.

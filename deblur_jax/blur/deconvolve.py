@@ -10,7 +10,6 @@ tapered; the others solve for the larger scene that the 'valid' operator reads,
 and nothing is assumed about the border at all.
 """
 
-import functools
 from collections.abc import Callable
 
 import jax
@@ -163,12 +162,7 @@ def with_kernel(name: str, **options) -> Callable[[Array, Array], Array]:
     UserError: an unknown name or option.
   """
   solve = types.look_up(DECONVOLUTIONS, name, what='deconvolution')
-
-  @functools.wraps(solve)
-  def bind(**options):
-    return functools.partial(solve, **options)
-
-  return types.call(bind, options, where=name)
+  return types.bind(solve, options, where=name)
 
 
 def _curvature(x):
@@ -185,10 +179,7 @@ def _sizes(blur, kernel):
   if blur.ndim != 4:
     raise types.UserError(f'Expected pictures [n, h, w, c], got {blur.shape}.')
   size = kernel.shape[-2:]
-  if size[0] > blur.shape[1] or size[1] > blur.shape[2]:
-    raise types.UserError(
-        f'A kernel of {size[0]}x{size[1]} is larger than the picture of '
-        f'{blur.shape[1]}x{blur.shape[2]}.')
+  operators.check_fits(size, blur.shape[1:3])
   return size
 
 
@@ -226,14 +217,7 @@ def _taper(blur, kernel):
   size = kernel.shape[-2:]
   margins = [(side, side) for side in size]
   wide = jnp.pad(blur, ((0, 0), *margins, (0, 0)), mode='symmetric')
-  for axis, side in zip((1, 2), size, strict=True):
-    # Across the seam the picture and its continuation change places linearly.
-    place = jnp.arange(wide.shape[axis])
-    inner = jnp.minimum(place, place[::-1]) + 0.5
-    share = jnp.clip(0.5 + 0.5 * inner / side, 0, 1)
-    share = share.reshape([-1 if a == axis else 1 for a in range(4)])
-    wide = share * wide + (1 - share) * jnp.flip(wide, axis)
-  return wide
+  return operators.fade(wide, size, axes=(1, 2))
 
 
 def _check_positive(name, value):

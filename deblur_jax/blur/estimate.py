@@ -16,6 +16,8 @@ of still scenes, and as something to stand beside the learned methods.
 """
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -54,36 +56,27 @@ def kernel_of(
   if blur.ndim != 4 or blur.shape[-1] not in (1, 3):
     raise types.UserError(
         f'Expected pictures [n, h, w, 1 or 3], got {blur.shape}.')
-  if size > min(blur.shape[1:3]):
-    raise types.UserError(
-        f'A kernel of {size}x{size} is larger than the picture of '
-        f'{blur.shape[1]}x{blur.shape[2]}.')
+  operators.check_fits((size, size), blur.shape[1:3])
   gray = colour.luma(blur) if blur.shape[-1] == 3 else blur
   return jax.vmap(lambda y: _estimate(
       y, size=size, sparse=sparse, ridge=ridge, rounds=rounds))(gray[..., 0])
 
 
-def deblur(
-    blur, *, deconvolution: str = 'hyper_laplacian', weight: float = 2e3,
-    **options) -> Array:
+def deblur(blur, *, deconvolution: Mapping[str, Any], **options) -> Array:
   """Estimates the kernel and deconvolves with it.
 
   Args:
     blur: [n, h, w, c] in [0, 1].
-    deconvolution: a name in `deconvolve.DECONVOLUTIONS`.
-    weight: of the data, where that one has it: less than with a known kernel,
-      for an estimated one is wrong in its details.
+    deconvolution: name and options of a row of `deconvolve.DECONVOLUTIONS`.
+      Trust the data less than with a known kernel, for an estimated one is
+      wrong in its details: dict(name='hyper_laplacian', weight=2e3).
     **options: of `kernel_of`.
 
   Returns:
     [n, h, w, c].
   """
-  solve = types.look_up(
-      deconvolve.DECONVOLUTIONS, deconvolution, what='deconvolution')
-  kernel = kernel_of(blur, **options)
-  if deconvolution == 'hyper_laplacian':
-    return solve(blur, kernel, weight=weight)
-  return solve(blur, kernel)
+  solve = deconvolve.with_kernel(**deconvolution)
+  return solve(blur, kernel_of(blur, **options))
 
 
 def _estimate(y, *, size, sparse, ridge, rounds):
@@ -92,7 +85,7 @@ def _estimate(y, *, size, sparse, ridge, rounds):
   for scale, side in _levels(size):
     shape = [max(round(length * scale), side) for length in y.shape]
     level = y if scale == 1 else jax.image.resize(y, shape, 'linear')
-    level = _fade(level, side)
+    level = operators.fade(level, (side, side), axes=(0, 1))
     kernel = _upsampled(kernel, side)
 
     def one_round(_, carry, level=level, side=side):
@@ -160,17 +153,6 @@ def _derivatives(shape):
   """Transfer functions of the forward differences, [2, h, w']."""
   down = jnp.array([[1.0], [-1.0], [0.0]])
   return jnp.stack([operators.otf(down, shape), operators.otf(down.T, shape)])
-
-
-def _fade(y, side):
-  """Mirrored blends at the border, so that the picture repeats smoothly."""
-  for axis in (0, 1):
-    place = jnp.arange(y.shape[axis])
-    inner = jnp.minimum(place, place[::-1]) + 0.5
-    share = jnp.clip(0.5 + 0.5 * inner / side, 0, 1)
-    share = jnp.expand_dims(share, 1 - axis)
-    y = share * y + (1 - share) * jnp.flip(y, axis)
-  return y
 
 
 def _centred(kernel):

@@ -199,6 +199,32 @@ def check_kernel(kernel, *, where: str = 'The kernel') -> np.ndarray:
   return kernel
 
 
+def check_fits(size: tuple[int, int], picture: tuple[int, int]) -> None:
+  """A UserError where a kernel of that size is larger than the picture."""
+  if size[0] > picture[0] or size[1] > picture[1]:
+    raise types.UserError(
+        f'A kernel of {size[0]}x{size[1]} is larger than the picture of '
+        f'{picture[0]}x{picture[1]}.')
+
+
+def fade(image, size: tuple[int, int], *, axes: tuple[int, int]) -> Array:
+  """The picture blended with its mirror image, so that it repeats smoothly.
+
+  Args:
+    image: any shape.
+    size: pixels from each border over which the blend fades out.
+    axes: of height and width.
+  """
+  for axis, side in zip(axes, size, strict=True):
+    place = jnp.arange(image.shape[axis])
+    inner = jnp.minimum(place, place[::-1]) + 0.5
+    share = jnp.clip(0.5 + 0.5 * inner / side, 0, 1)
+    share = share.reshape(
+        [-1 if a == axis else 1 for a in range(image.ndim)])
+    image = share * image + (1 - share) * jnp.flip(image, axis)
+  return image
+
+
 def otf(kernel, size: tuple[int, int]) -> Array:
   """The kernel's transfer function for circular borders.
 
@@ -211,10 +237,7 @@ def otf(kernel, size: tuple[int, int]) -> Array:
   """
   kh, kw = kernel.shape[-2:]
   height, width = size
-  if kh > height or kw > width:
-    raise types.UserError(
-        f'A kernel of {kh}x{kw} is larger than the picture of '
-        f'{height}x{width}.')
+  check_fits((kh, kw), size)
   room = [(0, 0)] * (kernel.ndim - 2) + [(0, height - kh), (0, width - kw)]
   moved = jnp.roll(
       jnp.pad(kernel, room), (-(kh // 2), -(kw // 2)), axis=(-2, -1))
@@ -256,13 +279,9 @@ def _mixture(kernels, weights, border, method, *, after):
 
 
 def _check(x, kernel):
-  kh, kw = kernel.shape[-2:]
   if x.ndim != 4:
     raise types.UserError(f'Expected pictures [n, h, w, c], got {x.shape}.')
-  if kh > x.shape[1] or kw > x.shape[2]:
-    raise types.UserError(
-        f'A kernel of {kh}x{kw} is larger than the picture of '
-        f'{x.shape[1]}x{x.shape[2]}.')
+  check_fits(kernel.shape[-2:], x.shape[1:3])
   if kernel.ndim == 3 and kernel.shape[0] != x.shape[0]:
     raise types.UserError(
         f'{kernel.shape[0]} kernels do not fit {x.shape[0]} pictures: give one '

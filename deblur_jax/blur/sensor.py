@@ -10,6 +10,7 @@ import numpy as np
 
 from deblur_jax import types
 from deblur_jax.blur import exposure, jpeg
+from deblur_jax.ops import keys as keys_lib
 from deblur_jax.types import Array
 
 
@@ -63,9 +64,8 @@ def build(
 
   def sensor(key, batch):
     pair = {name: batch[name] for name in ('blur', 'sharp')}
-    indices = jnp.arange(pair['sharp'].shape[0])
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, indices)
-    return batch | jax.vmap(one)(keys, pair)
+    own = keys_lib.each(key, len(pair['sharp']))
+    return batch | jax.vmap(one)(own, pair)
 
   return sensor
 

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from deblur_jax import types
-from deblur_jax.ops import colour
+from deblur_jax.ops import colour, keys
 
 
 def build(*, preset: str | None = None, **overrides):
@@ -95,9 +95,8 @@ def _on_batches(changes, *, square):
     _check_images(images, square=square)
     if 'kernel' in batch:
       images['kernel'] = batch['kernel']
-    indices = jnp.arange(next(iter(images.values())).shape[0])
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, indices)
-    return batch | jax.vmap(augment_one)(keys, images)
+    own = keys.each(key, len(next(iter(images.values()))))
+    return batch | jax.vmap(augment_one)(own, images)
 
   return augment
 

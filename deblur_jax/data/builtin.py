@@ -34,7 +34,7 @@ from PIL import Image
 
 from deblur_jax import blur as blurs
 from deblur_jax import types
-from deblur_jax.data import source
+from deblur_jax.data import images, source
 
 # Rendered around each pair and cut off: what moves in from outside is real.
 _MARGIN = 16
@@ -88,7 +88,7 @@ def pictures(
   pairs = _pairs(
       split, frames=frames, shift=shift, rotation=rotation, zoom=zoom,
       object_shift=object_shift, gamma=gamma)
-  read = lambda i: {key: images[i] for key, images in pairs.items()}
+  read = lambda i: {key: made[i] for key, made in pairs.items()}
   names = [
       f'{photo.name}_{index}' for photo in SPLITS[split].photos
       for index in range(len(photo.corners))]
@@ -112,10 +112,10 @@ def _pairs(split, **motion):
     # The generator is named: the pairs must not follow a change of the default.
     key = jax.random.key(seed, impl='threefry2x32')
     pairs = make(key, jnp.asarray(sharp, jnp.float32) / 255)
-  pairs = {name: np.rint(np.asarray(images) * 255).astype(np.uint8)
-           for name, images in pairs.items()}
-  for images in pairs.values():
-    images.flags.writeable = False
+  pairs = {name: images.to_uint8(np.asarray(made))
+           for name, made in pairs.items()}
+  for made in pairs.values():
+    made.flags.writeable = False
   return pairs
 
 

@@ -14,7 +14,7 @@ import os
 import numpy as np
 import tensorflow_datasets as tfds
 
-from deblur_jax import types
+from deblur_jax import data, types
 from deblur_jax.data import layouts
 
 DESCRIPTION = """
@@ -79,7 +79,7 @@ def prepare(root: str, data_dir: str, *, subset: str) -> str:
     UserError: train or test is missing, empty or incomplete.
   """
   for split in ('train', 'test'):  # TFDS would wrap what goes wrong here
-    layouts.gopro(root=root, split=split, subset=subset)
+    data.open_source(name='gopro', root=root, split=split, subset=subset)
   builder = GoproLarge(
       config=subset, data_dir=data_dir, file_format='array_record')
   builder.download_and_prepare(download_config=tfds.download.DownloadConfig(

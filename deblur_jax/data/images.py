@@ -79,6 +79,11 @@ def _decode(file: BinaryIO, *, name) -> np.ndarray:
     raise types.UserError(_broken(name, error)) from None
 
 
+def to_uint8(picture: np.ndarray) -> np.ndarray:
+  """[0, 1] -> uint8, clipped and rounded."""
+  return np.rint(np.clip(picture, 0, 1) * 255).astype(np.uint8)
+
+
 def _to_rgb(image: Image.Image, name) -> np.ndarray:
   if image.mode.startswith('I;16'):  # 16-bit gray: round to 8 bits
     gray = (np.asarray(image).astype(np.uint32) + 128) // 257

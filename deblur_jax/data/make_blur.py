@@ -185,7 +185,8 @@ def average(shots, *, curve: Mapping[str, Any]) -> Pictures:
     total = total + np.stack(
         [light[:, c][frame[..., c]] for c in range(3)], axis=-1)
   mean = jnp.asarray(total / len(shots), jnp.float32)
-  return {'blur': _to_uint8(exposure.to_stored(mean, **curve)), 'sharp': sharp}
+  blur = np.asarray(exposure.to_stored(mean, **curve))
+  return {'blur': images.to_uint8(blur), 'sharp': sharp}
 
 
 def light_of(**curve) -> np.ndarray:
@@ -216,7 +217,8 @@ def _blur_once(path, kind, options, seed, index, repeat):
   key = jax.random.fold_in(jax.random.fold_in(key, index), repeat)
   sharp = jnp.asarray(images.read(path), jnp.float32) / 255
   pair = _compiled(kind, options)(key, sharp[None])
-  return {side: _to_uint8(pair[side][0]) for side in ('blur', 'sharp')}
+  return {side: images.to_uint8(np.asarray(pair[side][0]))
+          for side in ('blur', 'sharp')}
 
 
 @functools.lru_cache(maxsize=8)
@@ -256,7 +258,3 @@ def _next_name(numbers, sequence):
 
 def _middle(run):
   return run[len(run) // 2]
-
-
-def _to_uint8(picture):
-  return np.rint(np.clip(np.asarray(picture), 0, 1) * 255).astype(np.uint8)

@@ -7,7 +7,6 @@ place of decoding two PNGs. Writing may be killed at any moment: the index
 names only what is on disk, and the same command goes on after it.
 """
 
-import errno
 import json
 import os
 import pathlib
@@ -22,7 +21,6 @@ from deblur_jax.data import pool
 from deblur_jax.data import source as source_lib
 
 VERSION = 1
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def pictures(*, root: str) -> source_lib.Source:
@@ -76,7 +74,7 @@ def write(
       _drop_lost(index['pairs'], len(source.keys), file)
       _append(source, index, file, root, workers, on_pair)
   except OSError as error:
-    if error.errno not in FULL:
+    if not types.is_disk_full(error):
       raise
     raise types.UserError(
         f'No space left for {root / "pixels.bin"}: {len(index["pairs"])} of '

@@ -6,6 +6,9 @@
 One kernel for the whole picture, and nothing is learnt: a step only measures.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import jax.numpy as jnp
 
 from deblur_jax import losses, types
@@ -14,14 +17,14 @@ from deblur_jax.types import Array, Batch, Method, TrainState
 
 
 def make(
-    nets, txs, *, deconvolution: str = 'hyper_laplacian', size: int = 31,
-    sparse: float = 8e-3, weight: float = 2e3) -> Method:
+    nets, txs, *, deconvolution: Mapping[str, Any], size: int,
+    sparse: float) -> Method:
   """The method.
 
   Args:
     nets, txs: none.
-    deconvolution: a row of `deconvolve.DECONVOLUTIONS`.
-    size, sparse, weight: see `estimate.deblur` and `estimate.kernel_of`.
+    deconvolution: see `estimate.deblur`.
+    size, sparse: see `estimate.kernel_of`.
 
   Raises:
     UserError: networks or optimizers are given, or what those functions refuse.
@@ -29,8 +32,7 @@ def make(
   if nets or txs:
     raise types.UserError(
         'The method classical learns nothing: leave nets and optim empty.')
-  options = dict(
-      deconvolution=deconvolution, size=size, sparse=sparse, weight=weight)
+  options = dict(deconvolution=deconvolution, size=size, sparse=sparse)
 
   def init(key: Array, batch: Batch) -> TrainState:
     del key, batch
