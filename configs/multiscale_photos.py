@@ -39,7 +39,7 @@ def get_config(arg=None):
       train=dict(name='photos', root='data/photos'),
       test=dict(name='builtin', split='test'),
       blur=dict(kind='dynamic_scene'),
-      loader=dict(loader='tf_data', crop=256))
+      loader=dict(loader='tf_data', crop=256, progressive=()))
   config.augment = dict(preset='flips')
   config.validate = dict(pictures=6, crop=256)
   if arg == 'small':
@@ -51,7 +51,7 @@ def get_config(arg=None):
     config.data.blur = dict(
         kind='dynamic_scene', frames=17, shift=16.0, object_shift=16.0,
         gamma=1.0)
-    config.data.loader = dict(loader='threads', crop=128)
+    config.data.loader.update(loader='threads', crop=128)
   if common.is_debug(arg, 'small'):
     common.use_builtin(config)
     config.total_steps, config.batch_size = 2, 4

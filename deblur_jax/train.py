@@ -89,16 +89,21 @@ def setup(config: Mapping[str, Any]) -> Setup:
   """
   check(config)
   mesh = parallel.data_mesh()
-  parallel.check_batch_size(config['batch_size'], mesh)
   method = methods.build(config)
   crop = config['data']['loader']['crop']
   like = loop.like(method, crop, mesh)
+  stages = data.stages(
+      crop, config['batch_size'],
+      config['data']['loader'].get('progressive', ()))
+  for stage in stages:
+    parallel.check_batch_size(stage.batch_size, mesh)
+    loop.like(method, stage.crop, mesh)       # refuses crops that do not fit
   source = data.open_source(**config['data']['train'])
   if 'blur' not in source.keys and not config['data'].get('blur'):
     raise types.UserError(
         f'{source.where} has sharp pictures only: say in data.blur how they '
         "are to be blurred, such as dict(kind='dynamic_scene').")
-  verify.quick(source, crop=crop)
+  verify.quick(source, crop=max(stage.crop for stage in stages))
   loader = data.build(
       source, **config['data']['loader'], batch_size=config['batch_size'],
       seed=config['seed'], process_index=jax.process_index(),

@@ -13,7 +13,7 @@ Further metrics, those that need files with their options after colons:
 from absl import flags
 from ml_collections import config_flags
 
-from experiments import common, source_flags
+from experiments import common, metric_flags, source_flags
 
 _CONFIG = config_flags.DEFINE_config_file(
     'config', None, "The run's, to make sure of it; DIR/config.json is used.",
@@ -21,8 +21,6 @@ _CONFIG = config_flags.DEFINE_config_file(
 _NAME = flags.DEFINE_string('name', 'eval', 'Of the file, without .json.')
 _ROOT = flags.DEFINE_string('root', None, 'Folder of the other test set.')
 _WHICH = flags.DEFINE_string('which', 'last', 'last, best, or a step.')
-_METRICS = flags.DEFINE_list(
-    'metrics', [], 'Further ones: NAME or NAME:OPTION=VALUE:...')
 _BATCH = flags.DEFINE_integer(
     'batch_size', None, 'Pictures at once; by default one a device.')
 _LIMIT = flags.DEFINE_integer('limit', None, 'Only the first so many pictures.')
@@ -49,24 +47,9 @@ def main(argv):
         "whole of the run's own test set.")
   result = evaluate.run(
       config, folder, test=other or None, name=_NAME.value,
-      metrics=dict(map(_metric, _METRICS.value)), which=_WHICH.value,
+      metrics=metric_flags.chosen(), which=_WHICH.value,
       batch_size=_BATCH.value, limit=_LIMIT.value, pictures=_PICTURES.value)
-  for title in ('input', 'mean', 'sharp'):
-    if title in result:
-      print(title.ljust(6), '  '.join(
-          f'{name} {value:.4f}' for name, value in result[title].items()))
-
-
-def _metric(text):
-  """'niqe:path=FILE' -> ('niqe', {'path': 'FILE'})."""
-  from deblur_jax import types
-
-  name, *options = text.split(':')
-  for option in options:
-    if '=' not in option:
-      raise types.UserError(
-          f'--metrics: expected OPTION=VALUE after {name}:, got {option!r}.')
-  return name, dict(option.split('=', 1) for option in options)
+  metric_flags.show(result)
 
 
 if __name__ == '__main__':

@@ -83,6 +83,27 @@ def test_processes_share_a_batch(loader, expected):
 
 
 @pytest.mark.parametrize('loader', data.LOADERS)
+def test_crops_grow(loader, expected):
+  grown = build(loader, progressive=[(2, 24, 3), (4, 32, 2)])
+  batches = crops(grown, count=6)
+  assert_equal(batches[:2], expected[:2])
+  assert [batch['sharp'].shape[:2] for batch in batches[2:]] == [
+      (3, 24), (3, 24), (2, 32), (2, 32)]
+  for start in (1, 3, 5):               # a run goes on within any stage
+    assert_equal(crops(grown, start=start, count=6 - start), batches[start:])
+
+
+def test_grown_batches_go_on_with_the_epoch():
+  plan = sampler.make(size=22, crop=16, batch_size=6, seed=3, process_index=1,
+                      process_count=2)
+  plans = sampler.in_stages(plan, [(2, 24, 4), (4, 32, 2)])
+  positions = [plan.position(batch * plan.rows + row) for plan, batches in
+               zip(plans, ([0, 1], [2, 3], [4]), strict=True)
+               for batch in batches for row in range(plan.rows)]
+  assert positions == [3, 4, 5, 9, 10, 11, 14, 15, 18, 19, 21]
+
+
+@pytest.mark.parametrize('loader', data.LOADERS)
 def test_sharp_pictures_only(loader):
   one = make_source()
   one = one._replace(keys=('sharp',),
@@ -151,6 +172,9 @@ def test_a_small_picture_is_one_line():
     (dict(loader='tfdata'), 'Did you mean .tf_data.'),
     (dict(batch_size=5, process_count=2), '5 is not divisible by the 2 proc'),
     (dict(crop=None), 'data.crop must be 1 or more, not None'),
+    (dict(progressive=[(2, 24)]), r'\(2, 24\) is not \(step, crop, batch'),
+    (dict(progressive=[(2, 24, 4), (2, 32, 2)]), 'order of their steps'),
+    (dict(progressive=[(2, 24, 3)], process_count=2), '3 is not divisible by'),
     (dict(batch_size=0), 'data.batch_size must be 1 or more, not 0'),
     (dict(loader='threads', prefetsh=2), 'Did you mean .prefetch.'),
     (dict(loader='resident', limit_gib=1e-6), r'needs 0\.00 GiB .*limit_gib'),

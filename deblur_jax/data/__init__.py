@@ -3,7 +3,14 @@
 import inspect
 
 from deblur_jax import types
-from deblur_jax.data import builtin, layouts, loaders, prepared, sources
+from deblur_jax.data import (
+    builtin,
+    layouts,
+    loaders,
+    prepared,
+    sampler,
+    sources,
+)
 from deblur_jax.data import source as source_lib
 
 Source = source_lib.Source
@@ -12,6 +19,7 @@ BadPairs = source_lib.BadPairs
 Loader = loaders.Loader
 LOADERS = loaders.LOADERS
 build = loaders.build
+stages = sampler.stages
 
 HINTS = {
     'subset': "'blur' (linear averages) or 'blur_gamma' (gamma 2.2); every "

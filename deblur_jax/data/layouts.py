@@ -4,6 +4,7 @@ How to obtain each stands at its function; sources of the facts: the sets'
 pages and the code that others publish for them.
 """
 
+import os
 import pathlib
 import re
 
@@ -193,7 +194,7 @@ def kohler(*, root: str, frame: str | int = 'middle') -> source_lib.Source:
 
   This pairs each picture with one true frame, `frame` or the middle one. The
   benchmark's own numbers take the best over all frames after an alignment;
-  they are a matter of evaluation and cannot be had from these pairs.
+  they cannot be had from these pairs: `experiments.measure --kohler`.
   """
   base = pathlib.Path(root)
   sides = {'blur': {}, 'sharp': {}}
@@ -201,7 +202,7 @@ def kohler(*, root: str, frame: str | int = 'middle') -> source_lib.Source:
     if match := re.fullmatch(r'Blurry(\d+_\d+)', path.stem):
       sides['blur'][match[1]] = path
   for name in sides['blur']:
-    frames = _kohler_frames(base, *name.split('_'))
+    frames = kohler_frames(base, *name.split('_'))
     wanted = sorted(frames)[(len(frames) - 1) // 2:][:1]
     wanted = wanted if frame == 'middle' else [int(frame)]
     if frames and wanted[0] in frames:
@@ -211,7 +212,11 @@ def kohler(*, root: str, frame: str | int = 'middle') -> source_lib.Source:
       names=sorted(sides['blur'], key=lambda n: [int(x) for x in n.split('_')]))
 
 
-def _kohler_frames(base, image, kernel):
+def kohler_frames(
+    root: str | os.PathLike, image: str, kernel: str
+) -> dict[int, pathlib.Path]:
+  """Number -> file of the sharp frames of one of Koehler's pictures."""
+  base = pathlib.Path(root)
   pattern = f'Image{image}/Kernel{kernel}/GroundTruth{image}_{kernel}_*.png'
   return {int(p.stem.rpartition('_')[-1]): p for p in base.glob(pattern)}
 

@@ -10,7 +10,7 @@ import contextlib
 import functools
 import itertools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import jax
@@ -39,8 +39,8 @@ class Loader(NamedTuple):
 
 def build(
     source: source_lib.Source, *, loader: str = 'tf_data', crop: int = 256,
-    batch_size: int = 16, seed: int = 0, process_index: int = 0,
-    process_count: int = 1, **options,
+    batch_size: int = 16, progressive: Sequence[Sequence[int]] = (),
+    seed: int = 0, process_index: int = 0, process_count: int = 1, **options,
 ) -> Loader:
   """The loader of a source; batch i is a pure function of (seed, i).
 
@@ -49,6 +49,9 @@ def build(
     loader: a name in LOADERS.
     crop: height and width of the crops.
     batch_size: of all processes together; each reads its share of the rows.
+    progressive: rows (step, crop, batch size) in the order of their steps: what
+      holds after so many steps instead of `crop` and `batch_size`. Each row
+      makes the training step compile once more.
     seed: of the order and the corners.
     process_index, process_count: which share.
     **options: what the chosen loader takes.
@@ -57,14 +60,15 @@ def build(
   plan = sampler.make(
       size=len(source.names), crop=crop, batch_size=batch_size, seed=seed,
       process_index=process_index, process_count=process_count)
-  return types.call(make, options, args=(source, plan), where='data')
+  plans = sampler.in_stages(plan, progressive)
+  return types.call(make, options, args=(source, plans), where='data.loader')
 
 
 def threads(
-    source, plan, *, workers: int | None = None, prefetch: int = 2,
+    source, plans, *, workers: int | None = None, prefetch: int = 2,
 ) -> Loader:
   """By `workers` threads (a core each if None), `prefetch` batches ahead."""
-  def read(first):
+  def read(plan, first):
     samples = pool.ordered(
         functools.partial(_sample, source, plan),
         itertools.count(first * plan.rows),
@@ -75,17 +79,17 @@ def threads(
         yield {key: np.stack([row[key] for row in rows])
                for key in source.keys}
 
-  return Loader(_dropped(read), _to_float, {})
+  return Loader(_one_after_another(plans, read), _to_float, {})
 
 
 def tf_data(
-    source, plan, *, workers: int | None = None, prefetch: int = 2,
+    source, plans, *, workers: int | None = None, prefetch: int = 2,
 ) -> Loader:
   """By tf.data with `workers` parallel reads (a core each if None)."""
   tf = _tensorflow()
   workers = workers or pool.cores()
 
-  def read(first):
+  def read(plan, first):
     failed = {}
     data = tf.data.Dataset.range(first * plan.rows, np.iinfo(np.int64).max)
     data = data.map(
@@ -101,53 +105,66 @@ def tf_data(
         raise
       raise failed[min(failed)] from None
 
-  return Loader(_dropped(read), _to_float, {})
+  return Loader(_one_after_another(plans, read), _to_float, {})
 
 
 def resident(
-    source, plan, *, limit_gib: float | None = None,
+    source, plans, *, limit_gib: float | None = None,
     workers: int | None = None,
 ) -> Loader:
   """All pictures in device memory, padded to the largest height and width.
 
   Args:
     source: read once, wholly.
-    plan: what the batches are.
+    plans: what the batches are.
     limit_gib: refuse a set that needs more.
     workers: threads that read.
   """
-  sizes = np.array([_size(source, i) for i in range(plan.size)])
+  count = len(source.names)
+  sizes = np.array([_size(source, i) for i in range(count)])
   for name, size in zip(source.names, sizes, strict=True):
-    sampler.check_crop(size, plan.crop, name=name)
+    sampler.check_crop(size, max(plan.crop for plan in plans), name=name)
   height, width = sizes.max(axis=0)
   channels = 3 * len(source.keys)
-  gib = plan.size * height * width * channels / 2 ** 30
+  gib = count * height * width * channels / 2 ** 30
   if limit_gib is not None and gib > limit_gib:
     raise types.UserError(
         f'{source.where} needs {gib:.2f} GiB on every device, more than '
         f'data.limit_gib={limit_gib}; take the loader threads or tf_data.')
   # Columns and channels are one axis: an axis of 6 alone would be padded to
   # the width of a vector register on TPUs.
-  pictures = np.zeros((plan.size, height, width * channels), np.uint8)
-  reads = pool.ordered(source.read, range(plan.size), workers=workers, ahead=8)
+  pictures = np.zeros((count, height, width * channels), np.uint8)
+  reads = pool.ordered(source.read, range(count), workers=workers, ahead=8)
   for row, pair in zip(pictures, reads, strict=True):
     both = np.concatenate([pair[key] for key in source.keys], axis=-1)
     flat = both.reshape(both.shape[0], -1)
     row[:flat.shape[0], :flat.shape[1]] = flat
 
-  def batches(first):
-    for count in itertools.count(first):
-      start = plan.position(count * plan.rows)
+  def read(plan, first):
+    # The side of the crops is a shape, for those are what jit knows.
+    side = np.zeros((plan.rows, plan.crop), np.bool_)
+    for batch in itertools.count(first):
+      start = plan.position(batch * plan.rows)
       numbers, fractions = sampler.draw(plan, start, plan.rows)
-      yield {'number': numbers.astype(np.int32),
+      yield {'number': numbers.astype(np.int32), 'side': side,
              'corner': sampler.corner(fractions, sizes[numbers], plan.crop)}
 
-  unpack = functools.partial(_cut_resident, crop=plan.crop, keys=source.keys)
-  return Loader(batches, unpack, {'pictures': pictures})
+  unpack = functools.partial(_cut_resident, keys=source.keys)
+  return Loader(
+      _one_after_another(plans, read), unpack, {'pictures': pictures})
 
 
-def _dropped(read):
-  return lambda first: pool.closed_when_dropped(read(first))
+def _one_after_another(plans, read):
+  """first -> the batches of read(plan, first), stage after stage."""
+  def batches(first):
+    for plan in plans:
+      if plan.end is None or first < plan.end:
+        count = None if plan.end is None else plan.end - first
+        with contextlib.closing(read(plan, first)) as stage:
+          yield from itertools.islice(stage, count)
+        first = plan.end
+
+  return lambda first: pool.closed_when_dropped(batches(first))
 
 
 def _sample(source, plan, count) -> dict[str, np.ndarray]:
@@ -203,8 +220,8 @@ def _to_float(batch):
   return {key: batch[key].astype(jnp.float32) * scale for key in batch}
 
 
-def _cut_resident(batch, *, crop, keys):
-  channels = 3 * len(keys)
+def _cut_resident(batch, *, keys):
+  channels, crop = 3 * len(keys), batch['side'].shape[1]
 
   def one(number, corner):
     start = (number, corner[0], corner[1] * channels)

@@ -5,10 +5,14 @@ p // N run through a permutation of the N pictures drawn from (seed, epoch);
 the corner of a crop comes from two fractions drawn from (seed, p). So batches
 are the same for every loader and number of processes, and a run resumes at
 any step by that number alone.
+
+Crops may grow while batches shrink (progressive learning: Zamir et al.,
+Restormer, CVPR 2022, 4). Each size is a stage with a Plan of its own, whose
+samples go on where the stage before it stopped.
 """
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -25,6 +29,9 @@ class Plan(NamedTuple):
   seed: int
   process_index: int
   process_count: int
+  begin: int = 0           # its first batch
+  end: int | None = None   # the first batch of the next stage
+  used: int = 0            # samples of the stages before
 
   @property
   def rows(self) -> int:
@@ -34,7 +41,8 @@ class Plan(NamedTuple):
   def position(self, count: int) -> int:
     """Sample number of this process' count-th row, counted from batch 0."""
     batch, row = divmod(count, self.rows)
-    return (batch * self.batch_size + self.process_index * self.rows + row)
+    return (self.used + (batch - self.begin) * self.batch_size
+            + self.process_index * self.rows + row)
 
 
 def make(
@@ -45,11 +53,46 @@ def make(
   for name, value in (('crop', crop), ('batch_size', batch_size)):
     if not isinstance(value, int) or value < 1:
       raise types.UserError(f'data.{name} must be 1 or more, not {value!r}.')
-  if batch_size % process_count:
-    raise types.UserError(
-        f'The batch size {batch_size} is not divisible by the {process_count} '
-        'processes.')
+  _check_shares(batch_size, process_count)
   return Plan(size, crop, batch_size, seed, process_index, process_count)
+
+
+class Stage(NamedTuple):
+  """From batch `begin` on: crops of a side, and how many."""
+
+  begin: int
+  crop: int
+  batch_size: int
+
+
+def stages(
+    crop: int, batch_size: int, progressive: Sequence[Sequence[int]]
+) -> list[Stage]:
+  """The first sizes, and what comes after; see `loaders.build`."""
+  found = [Stage(0, crop, batch_size)]
+  for row in progressive:
+    if len(row) != 3 or not all(isinstance(n, int) and n > 0 for n in row):
+      raise types.UserError(
+          f'data.loader.progressive: {tuple(row)} is not (step, crop, batch '
+          'size), three whole numbers from 1.')
+    if row[0] <= found[-1].begin:
+      raise types.UserError(
+          f'data.loader.progressive: step {row[0]} comes after step '
+          f'{found[-1].begin}; put its rows in the order of their steps.')
+    found.append(Stage(*row))
+  return found
+
+
+def in_stages(plan: Plan, progressive: Sequence[Sequence[int]]) -> list[Plan]:
+  """`plan` until the first row of `progressive`, then one Plan a row."""
+  plans, used = [], 0
+  found = stages(plan.crop, plan.batch_size, progressive)
+  for stage, after in zip(found, [*found[1:], None], strict=True):
+    end = after.begin if after else None
+    _check_shares(stage.batch_size, plan.process_count)
+    plans.append(plan._replace(**stage._asdict(), end=end, used=used))
+    used += ((end or 0) - stage.begin) * stage.batch_size
+  return plans
 
 
 def draw(plan: Plan, start: int, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -93,6 +136,13 @@ def check_crop(size, crop: int, *, name: str):
     raise types.UserError(
         f'{name} is {size[1]}x{size[0]}, smaller than data.crop={crop}; '
         'choose a smaller crop or remove it.')
+
+
+def _check_shares(batch_size: int, process_count: int):
+  if batch_size % process_count:
+    raise types.UserError(
+        f'The batch size {batch_size} is not divisible by the {process_count} '
+        'processes.')
 
 
 def _words(seed: int, stream: int, counter: int, count: int) -> np.ndarray:

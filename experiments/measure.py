@@ -1,0 +1,50 @@
+r"""Measures restored pictures, by whatever program, as evaluation does.
+
+  python -m experiments.measure --restored=DIR --sharp=DIR --blur=DIR \
+      --metrics=ms_ssim_luma,psnr_ecc --out=FILE.json
+
+--oracle=DIR (the same method given the true kernels) adds Levin's error ratio,
+--kernels=FILE_OR_DIR the reblur residual, --kohler=DIR that benchmark's own
+PSNR and MS-SSIM, the best over all its sharp frames.
+"""
+
+import pathlib
+import sys
+
+import tqdm
+from absl import flags
+
+from experiments import common, metric_flags
+
+_RESTORED = flags.DEFINE_string(
+    'restored', None, 'Folder to measure.', required=True)
+_SHARP = flags.DEFINE_string('sharp', None, 'Folder of the true pictures.')
+_BLUR = flags.DEFINE_string('blur', None, 'Folder of the blurry ones.')
+_ORACLE = flags.DEFINE_string(
+    'oracle', None, 'Folder of those restored with the true kernel.')
+_KERNELS = flags.DEFINE_string(
+    'kernels', None, 'npz, npy or picture, or a folder of one each.')
+_CORRELATION = flags.DEFINE_bool(
+    'correlation', False, 'The kernels are meant for cross-correlation.')
+_KOHLER = flags.DEFINE_string('kohler', None, "Koehler's benchmark.")
+_OUT = flags.DEFINE_string('out', None, 'JSON file to write, a row a picture.')
+
+
+def main(argv):
+  del argv
+  from deblur_jax import measure, workdir
+
+  with tqdm.tqdm(file=sys.stderr, unit='picture', disable=None) as bar:
+    result = measure.run(
+        _RESTORED.value, sharp=_SHARP.value, blur=_BLUR.value,
+        oracle=_ORACLE.value, kernels=_KERNELS.value,
+        correlation=_CORRELATION.value, kohler=_KOHLER.value,
+        metrics=metric_flags.chosen(),
+        on_picture=lambda done: bar.update(done - bar.n))
+  if _OUT.value:
+    workdir.write_json(pathlib.Path(_OUT.value), result)
+  metric_flags.show(result)
+
+
+if __name__ == '__main__':
+  common.run(main)

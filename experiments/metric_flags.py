@@ -1,0 +1,31 @@
+"""What the programs share that measure pictures: a flag, and what is shown."""
+
+from absl import flags
+
+_METRICS = flags.DEFINE_list(
+    'metrics', [], 'Further ones: NAME or NAME:OPTION=VALUE:...')
+
+
+def chosen() -> dict[str, dict[str, str]]:
+  """Names and their options, for `metrics.choose`."""
+  return dict(map(_metric, _METRICS.value))
+
+
+def show(result) -> None:
+  """Prints the means, a line each of the blurry, the restored, the sharp."""
+  for title in ('input', 'mean', 'sharp'):
+    if title in result:
+      print(title.ljust(6), '  '.join(
+          f'{name} {value:.4f}' for name, value in result[title].items()))
+
+
+def _metric(text):
+  """'niqe:path=FILE' -> ('niqe', {'path': 'FILE'})."""
+  from deblur_jax import types
+
+  name, *options = text.split(':')
+  for option in options:
+    if '=' not in option:
+      raise types.UserError(
+          f'--metrics: expected OPTION=VALUE after {name}:, got {option!r}.')
+  return name, dict(option.split('=', 1) for option in options)

@@ -1,0 +1,163 @@
+"""Folders of restored pictures, whoever made them, against the sharp ones."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from helpers import ROOT
+from PIL import Image
+
+from deblur_jax import measure, metrics, types
+from deblur_jax.blur import deconvolve, kernels, operators
+from deblur_jax.data import builtin, images, kernel_files
+
+NAMES = ('a/one', 'two')
+
+
+def write(folder, pictures):
+  for name, picture in zip(NAMES, pictures, strict=True):
+    path = folder / f'{name}.png'
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(images.to_uint8(np.asarray(picture))).save(path)
+  return folder
+
+
+@pytest.fixture(scope='module')
+def folders(tmp_path_factory):
+  """Two photos, blurred by a line each, and restored with two kernels."""
+  root = tmp_path_factory.mktemp('measure')
+  photos = builtin.pictures(split='test')
+  sharp = np.stack([photos.read(i)['sharp'][:96, :112] / 255
+                    for i in range(2)]).astype(np.float32)
+  true = kernels.line(7.0, 0.5, size=15)
+  wrong = kernels.line(5.0, 0.8, size=15)
+  blur = operators.uniform(true, border='symmetric').forward(sharp)
+  np.savez(root / 'kernels.npz', one=true[None], two=wrong)
+  return {'sharp': write(root / 'sharp', sharp),
+          'blur': write(root / 'blur', blur),
+          'oracle': write(root / 'oracle', deconvolve.wiener(blur, true)),
+          'restored': write(root / 'restored', deconvolve.wiener(blur, wrong)),
+          'kernel': np.asarray(true)}
+
+
+def read(folder):
+  return np.stack([images.read(folder / f'{name}.png') for name in NAMES]
+                  ).astype(np.float32) / 255
+
+
+def test_the_numbers_are_those_of_the_table(folders):
+  result = measure.run(
+      folders['restored'], sharp=folders['sharp'], blur=folders['blur'],
+      metrics=['blur_effect'])
+  sharp = read(folders['sharp'])
+  for title, side in (('mean', 'restored'), ('input', 'blur')):
+    expected = {name: float(fn(read(folders[side]), sharp).mean())
+                for name, fn in metrics.METRICS.items()}
+    expected['blur_effect'] = float(
+        metrics.NO_REFERENCE['blur_effect'](read(folders[side])).mean())
+    assert result[title] == pytest.approx(expected, rel=1e-5)
+  assert [row['name'] for row in result['rows']] == list(NAMES)
+
+
+def test_error_ratio(folders):
+  sides = dict(sharp=folders['sharp'], oracle=folders['oracle'])
+  wrong = measure.run(folders['restored'], **sides)['mean']['error_ratio']
+  right = measure.run(folders['oracle'], **sides)['mean']['error_ratio']
+  assert right == pytest.approx(1) and wrong > 1.5
+
+
+def test_reblur_residual_knows_the_kernel(folders, tmp_path):
+  Image.fromarray(images.to_uint8(
+      folders['kernel'] / folders['kernel'].max())).save(tmp_path / 'k.png')
+  np.save(tmp_path / 'k.npy', folders['kernel'][::-1, ::-1])
+  for kernel, correlation in (('k.png', False), ('k.npy', True)):
+    residuals = {
+        side: measure.run(
+            folders[side], blur=folders['blur'], kernels=tmp_path / kernel,
+            correlation=correlation)['mean']['reblur_residual']
+        for side in ('sharp', 'restored', 'blur')}
+    assert residuals['sharp'] < 2e-3 < residuals['restored']
+    assert residuals['sharp'] < 0.1 * residuals['blur']
+
+
+def test_kernels_go_by_the_names_of_the_pictures(folders, tmp_path):
+  for name in ('one', 'two'):
+    np.save(tmp_path / f'{name}.npy', folders['kernel'])
+  (tmp_path / 'notes.txt').write_text('not a kernel')
+  assert sorted(kernel_files.read(tmp_path)) == ['one', 'two']
+  with pytest.raises(types.UserError, match='has no kernel a/one, only one, t'):
+    measure.run(folders['restored'], blur=folders['blur'], kernels=tmp_path)
+
+
+def test_kohler(tmp_path):
+  rng = np.random.default_rng(0)
+  sharp = np.kron(rng.random((24, 24, 3)), np.ones((8, 8, 1)))
+  frames = tmp_path / 'kohler' / 'Image2' / 'Kernel3'
+  frames.mkdir(parents=True)
+  for k, picture in enumerate((sharp[::-1], sharp, sharp.swapaxes(0, 1))):
+    Image.fromarray(images.to_uint8(picture)).save(
+        frames / f'GroundTruth2_3_{k}.png')
+  (tmp_path / 'restored').mkdir()
+  # Darker and moved by three pixels: neither counts.
+  Image.fromarray(images.to_uint8(0.8 * np.roll(sharp, 3, axis=1))).save(
+      tmp_path / 'restored' / 'Blurry2_3.png')
+  means = measure.run(
+      tmp_path / 'restored', kohler=tmp_path / 'kohler')['mean']
+  assert means['psnr_kohler'] > 45 and means['ms_ssim_kohler'] > 0.99
+
+
+@pytest.mark.parametrize('change, message', [
+    (dict(sharp=None), 'Nothing to measure by: give the folder of the sharp'),
+    (dict(sharp=None, metrics=['ssim_ecc']), 'ssim_ecc compares with the sh'),
+    (dict(sharp=None, oracle='oracle'), 'The error ratio needs the sharp pict'),
+    (dict(kernels='kernels.npz'), 'The reblur residual needs the blurry pict'),
+    (dict(kohler='sharp'), 'has no frames of a/one: names must end like 1_4'),
+    (dict(sharp='sharp/a'), 'sharp/a has no a/one and 1 more'),
+    (dict(restored='empty'), 'empty: no pictures there'),
+    (dict(sharp='small'), r'small/two.png is 60x50, and .*two.png 112x96'),
+])
+def test_mistakes_are_one_line(folders, tmp_path, change, message):
+  root = folders['sharp'].parent
+  (root / 'empty').mkdir(exist_ok=True)
+  write(root / 'small', [read(folders['sharp'])[0], np.zeros((50, 60, 3))])
+  sides = dict(restored='restored', sharp='sharp') | change
+  for key in ('restored', 'sharp', 'oracle', 'kernels', 'kohler'):
+    if sides.get(key):
+      sides[key] = root / sides[key]
+  with pytest.raises(types.UserError, match=message):
+    measure.run(**sides)
+
+
+@pytest.mark.parametrize('array, message', [
+    (np.full((4, 4), 1 / 16), 'k: .*even size 4x4'),
+    (np.full((3, 3), 1.0), 'k: .*sums to 9'),
+    (np.array(['a']), "Cannot read kernels from .*convert string"),
+    (np.array([{}]), 'Cannot read kernels from'),
+])
+def test_bad_kernels(tmp_path, array, message):
+  np.save(tmp_path / 'k.npy', array, allow_pickle=True)
+  with pytest.raises(types.UserError, match=message):
+    kernel_files.read(tmp_path / 'k.npy')
+
+
+def test_measured_kernels_of_others(real_data):
+  npz = real_data / 'kernels' / 'motion_kernels.npz'
+  with pytest.raises(types.UserError, match='psf64_ninja_0 has the even size'):
+    kernel_files.read(npz)
+  levin = kernel_files.read(real_data / 'levin' / 'gt' / 'kernel1.png')
+  assert abs(levin['kernel1'].sum() - 1) < 1e-5
+
+
+def test_the_program(folders, tmp_path):
+  out = tmp_path / 'numbers.json'
+  done = subprocess.run(
+      [sys.executable, '-m', 'experiments.measure', '--metrics=blur_effect',
+       f'--restored={folders["restored"]}', f'--sharp={folders["sharp"]}',
+       f'--out={out}'],
+      cwd=ROOT, capture_output=True, text=True, timeout=300)
+  assert done.returncode == 0, done.stderr
+  written = json.loads(out.read_text())
+  assert f'psnr_uint8 {written["mean"]["psnr_uint8"]:.4f}' in done.stdout
+  assert len(written['rows']) == 2
