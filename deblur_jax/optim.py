@@ -15,11 +15,13 @@ class Optimizer(NamedTuple):
   """An optax transformation (init, update) that can tell its rate.
 
   lr: finished steps -> learning rate of the next step.
+  updates_per_step: how often a step of the run updates by it.
   """
 
   init: Callable[..., Any]
   update: Callable[..., Any]
   lr: Callable[[Array], Array]
+  updates_per_step: int = 1
 
 
 def build(
@@ -27,8 +29,8 @@ def build(
     schedule: str = 'constant', warmup_steps: int = 0,
     boundaries: tuple[float, ...] = (), factor: float = 0.5,
     end_lr: float = 0.0, clip_norm: float = 0.0, b1: float = 0.9,
-    b2: float = 0.999, eps: float = 1e-8, weight_decay: float = 0.0
-) -> Optimizer:
+    b2: float = 0.999, eps: float = 1e-8, weight_decay: float = 0.0,
+    updates_per_step: int = 1) -> Optimizer:
   """An optimizer with its schedule.
 
   Args:
@@ -46,6 +48,8 @@ def build(
     b2: decay of Adam's second moment.
     eps: Adam's epsilon.
     weight_decay: decoupled decay, for 'adamw'.
+    updates_per_step: above 1 for a critic that moves several times a step; the
+      schedule is still fitted to the steps of the run.
 
   Returns:
     The optimizer.
@@ -62,6 +66,9 @@ def build(
   if weight_decay and name != 'adamw':
     raise types.UserError(
         f'optim: weight_decay needs name=adamw, got name={name}.')
+  if updates_per_step < 1:
+    raise types.UserError(
+        f'optim: updates_per_step must be 1 or more, got {updates_per_step}.')
   decay_steps = max(total_steps - warmup_steps, 1)
   make = types.look_up(SCHEDULES, schedule, what='optim schedule')
   rate = make(lr, decay_steps, boundaries, factor, end_lr)
@@ -69,10 +76,11 @@ def build(
     rate = optax.join_schedules(
         [optax.linear_schedule(0.0, lr, warmup_steps), rate], [warmup_steps])
   make = types.look_up(OPTIMIZERS, name, what='optimizer')
-  tx = make(rate, b1=b1, b2=b2, eps=eps, weight_decay=weight_decay)
+  tx = make(lambda updates: rate(updates // updates_per_step), b1=b1, b2=b2,
+            eps=eps, weight_decay=weight_decay)
   if clip_norm:
     tx = optax.chain(optax.clip_by_global_norm(clip_norm), tx)
-  return Optimizer(tx.init, tx.update, rate)
+  return Optimizer(tx.init, tx.update, rate, updates_per_step)
 
 
 def value_and_grad(
@@ -91,26 +99,34 @@ def value_and_grad(
   grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
   if parts == 1:
     return grad_fn(params, batch)
-  size = len(jax.tree.leaves(batch)[0])
-  if size % parts:
-    raise types.UserError(
-        f'batch_size = {size} is not divisible by '
-        f'method.accumulate = {parts}.')
-
-  # Rows j, j + parts, ... make part j: the rows of one device stay on it.
-  split = jax.tree.map(
-      lambda x: jnp.swapaxes(
-          x.reshape(size // parts, parts, *x.shape[1:]), 0, 1), batch)
+  split = in_parts(batch, parts, what='method.accumulate')
 
   def body(total, part):
     return jax.tree.map(jnp.add, total, grad_fn(params, part)), None
 
-  first = jax.tree.map(lambda x: x[0], split)
   zeros = jax.tree.map(
       lambda x: jnp.zeros(x.shape, x.dtype),
-      jax.eval_shape(grad_fn, params, first))
+      jax.eval_shape(grad_fn, params, jax.tree.map(lambda x: x[0], split)))
   total, _ = jax.lax.scan(body, zeros, split)
   return jax.tree.map(lambda x: x / parts, total)
+
+
+def in_parts(batch: Batch, parts: int, *, what: str) -> Batch:
+  """[n, ...] to [parts, n / parts, ...] in every array of a batch.
+
+  Rows j, j + parts, ... make part j: the rows of one device stay on it.
+
+  Raises:
+    UserError: where the batch does not divide into the parts, `what` of the
+      config.
+  """
+  size = len(jax.tree.leaves(batch)[0])
+  if size % parts:
+    raise types.UserError(
+        f'batch_size = {size} is not divisible by {what} = {parts}.')
+  return jax.tree.map(
+      lambda x: jnp.swapaxes(
+          x.reshape(size // parts, parts, *x.shape[1:]), 0, 1), batch)
 
 
 def apply(

@@ -27,7 +27,6 @@ from deblur_jax import (
     evaluate,
     loop,
     methods,
-    models,
     parallel,
     types,
     workdir,
@@ -202,7 +201,7 @@ def _run(config, folder, parts: Setup, allow_config_change) -> Result:
   if step >= total and jax.process_index() == 0:
     summary = folder / 'summary.json'
     if first < total or not summary.exists():
-      workdir.write_json(summary, _summary(config, parts, state, hook, summary))
+      workdir.write_json(summary, _summary(config, parts, hook, summary))
   return Result(step, step >= total)
 
 
@@ -216,6 +215,7 @@ class Recorder:
     self._pending = None     # (step, metrics) not looked at yet
     self._clock = time.perf_counter()
     self.intervals = []      # seconds of each step
+    self._logged = []        # the newest lines, until a warning was given
     self._validate = evaluate.make_validate(
         parts.method, config['data']['test'], parts.mesh, **config['validate'])
     self._log = self._board = self._bar = None
@@ -299,6 +299,7 @@ class Recorder:
     return {f'val_{name}': value for name, value in scores.items()}
 
   def _write(self, step, values) -> None:
+    self._warn_once(step, values)
     if self._log:
       self._log.write(step, values)
       self._bar.set_postfix(loss=f'{values["loss"]:.4g}', refresh=False)
@@ -307,7 +308,16 @@ class Recorder:
       self._board.flush()
 
 
-def _summary(config, parts, state, hook, path) -> dict[str, Any]:
+  def _warn_once(self, step, values) -> None:
+    watch = self._parts.method.watch
+    if watch and self._log and self._logged is not None:
+      self._logged = [*self._logged, values][-16:]
+      if text := watch(self._logged):
+        logging.warning('Step %d: %s', step, text)
+        self._logged = None
+
+
+def _summary(config, parts, hook, path) -> dict[str, Any]:
   picture = jax.ShapeDtypeStruct((1, 256, 256, 3), jnp.float32)
   lines = workdir.read_metrics(path.parent)
   seconds = [line['seconds_per_step'] for line in lines
@@ -315,8 +325,8 @@ def _summary(config, parts, state, hook, path) -> dict[str, Any]:
   step_seconds = statistics.median(hook.intervals[1:] or seconds or [0.0])
   return {
       'steps': config['total_steps'],
-      'parameters': sum(
-          models.count_parameters(params) for params in state.params.values()),
+      'parameters': macs.values_read(
+          parts.method.restore, parts.like, picture),
       'macs_256': macs.macs(parts.method.restore, parts.like, picture),
       'step_seconds': step_seconds,
       'train_seconds': step_seconds * config['total_steps'],

@@ -7,7 +7,7 @@ import difflib
 import errno
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import flax
@@ -53,12 +53,15 @@ class Method(NamedTuple):
   step: (state, batch, key) -> (state, metrics) for the global batch.
   restore: (state, blur) -> sharp, both [n, h, w, 3].
   per_image: whether `restore` needs a fit of its own for each image.
+  watch: logged metrics of steps, the newest last -> what looks wrong with the
+    training, in one line, or None; None where there is nothing to watch.
   """
 
   init: Callable[[Array, Batch], TrainState]
   step: Callable[[TrainState, Batch, Array], tuple[TrainState, Metrics]]
   restore: Callable[[TrainState, Array], Array]
   per_image: bool = False
+  watch: Callable[[Sequence[Mapping[str, float]]], str | None] | None = None
 
 
 def suggest(name: str, known) -> str:

@@ -8,10 +8,11 @@ The step is the one that trains: augmentation, forward, backward, optimiser. It
 gets one batch of the built-in pictures again and again, or of the config's own
 with --real_data: its time does not depend on them, and reading is not in it.
 
-With --peer=DIR, a checkout of github.com/SeungjunNah/DeepDeblur-PyTorch, and
+With --peer=DIR, a checkout of github.com/SeungjunNah/DeepDeblur-PyTorch or, for
+configs/deblurgan_gopro.py, of github.com/KupynOrest/DeblurGAN at 39e8a4b, and
 --peer_python=PATH, a Python that has torch, the same shapes are also timed for
-the official network on the same CPU threads, the two taking turns; `ratio` is
-our time over theirs (theirs without augmentation and pyramids).
+the official code on the same CPU threads, the two taking turns; `ratio` is our
+time over theirs (theirs without augmentation and pyramids).
 """
 
 import json
@@ -37,7 +38,7 @@ flags.mark_flag_as_required('config')
 
 def main(argv):
   del argv
-  from experiments import timing
+  from experiments import peers, timing
 
   size = timing.parse_size(_SIZE.value)
   config = _CONFIG.value
@@ -47,7 +48,7 @@ def main(argv):
   config = config.to_dict()
   peer = None
   if _PEER.value:
-    peer = timing.start_peer(
+    peer = peers.start(
         config, size, _PEER.value, _PYTHON.value,
         channels_last=_CHANNELS_LAST.value)
   print(json.dumps(timing.measure(

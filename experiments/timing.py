@@ -1,11 +1,6 @@
 """What `experiments.benchmark` does: compile, run, compare, describe."""
 
-import contextlib
-import json
-import os
-import pathlib
 import statistics
-import subprocess
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -14,8 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from deblur_jax import loop, models, parallel, train, types
-from deblur_jax.models import multiscale
 from deblur_jax.ops import macs
+from experiments import peers
 
 # Dense peaks by the makers' data sheets, TFLOP/s a device; float32 convolutions
 # run as TF32 there.
@@ -38,42 +33,9 @@ class Program(NamedTuple):
   flop: int                # by formula
 
 
-class Peer:
-  """The official network in a process of its own."""
-
-  def __init__(self, folder, python, options):
-    script = pathlib.Path(__file__).with_name('torch_peer.py')
-    try:
-      self._process = subprocess.Popen(
-          [python, str(script), folder, json.dumps(options)], text=True,
-          stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    except OSError as error:
-      raise types.UserError(
-          f'--peer_python={python}: {error.strerror}.') from error
-
-  def run(self, name: str) -> float:
-    """Seconds of one training step or one restoration."""
-    with contextlib.suppress(BrokenPipeError):
-      self._process.stdin.write(f'{name} 1\n')
-      self._process.stdin.flush()
-    line = self._process.stdout.readline()
-    if not line:
-      raise types.UserError(
-          'The PyTorch network did not run; its message stands above. Is '
-          '--peer a checkout of it, and has --peer_python torch?')
-    self.answer = json.loads(line)
-    return self.answer['seconds'][0]
-
-  def close(self) -> int:
-    """Ends the process; its peak memory in bytes."""
-    self._process.stdin.close()
-    self._process.wait()
-    return self.answer['peak_kib'] * 1024
-
-
 def measure(
     config: dict[str, Any], what: list[str], size: tuple[int, int], *,
-    repeats: int, peer: Peer | None = None
+    repeats: int, peer: peers.Peer | None = None
 ) -> dict[str, Any]:
   """Everything that the line of JSON says.
 
@@ -91,16 +53,16 @@ def measure(
     types.look_up(PROGRAMS, name, what='--what')
   parts = train.setup(config)
   state = parts.init()
-  net = _network(config)
+  dtype = _dtype(config)
   result = {
       'device': jax.devices()[0].device_kind, 'devices': jax.device_count(),
-      'jax': jax.__version__, 'dtype': net.dtype,
+      'jax': jax.__version__, 'dtype': dtype,
       'parameters': models.count_parameters(state.params)}
   for name, make in PROGRAMS.items():
     if name in what:
       program = make(parts, state, config=config, size=size)
       times = _times(program, name, repeats, peer)
-      result[name] = describe(program, *times, dtype=net.dtype)
+      result[name] = describe(program, *times, dtype=dtype)
   result['peak_memory_bytes'] = train.peak_memory()
   if peer:
     result['peer_peak_memory_bytes'] = peer.close()
@@ -114,16 +76,14 @@ def make_train(parts, state, *, config, size) -> Program:
   compiled, seconds = _compile(parts.step, state, batch, parts.key)
   crop = config['data']['loader']['crop']
   shape = (config['batch_size'], crop, crop, 3)
-  forward = macs.macs(
-      parts.method.restore, state, jax.ShapeDtypeStruct(shape, jnp.float32))
+  flop = 2 * macs.macs(parts.step, state, batch, parts.key)
 
   def run():
     nonlocal state
     state, metrics = compiled(state, batch, parts.key)
     jax.block_until_ready((state, metrics))
 
-  # Both gradients of a convolution cost as much as the convolution.
-  return Program(compiled, run, seconds, shape, 3 * 2 * forward)
+  return Program(compiled, run, seconds, shape, flop)
 
 
 def make_restore(parts, state, *, config, size) -> Program:
@@ -176,30 +136,6 @@ def peak_tflops(device_kind: str, dtype: str) -> float | None:
   return None
 
 
-def start_peer(
-    config: dict[str, Any], size: tuple[int, int], folder: str, python: str,
-    *, channels_last: bool) -> Peer:
-  """The official network of the same shapes.
-
-  Raises:
-    UserError: for what it cannot be compared with.
-  """
-  if not pathlib.Path(folder, 'src', 'model', 'MSResNet.py').is_file():
-    raise types.UserError(f'--peer={folder} has no src/model/MSResNet.py.')
-  net = _network(config)
-  if jax.default_backend() != 'cpu' or jax.device_count() > 1:
-    raise types.UserError('--peer compares on one CPU device only.')
-  if not isinstance(net, multiscale.MultiScale) or net.dtype != 'float32':
-    raise types.UserError(
-        '--peer compares nets.net.name=multiscale in dtype=float32 only.')
-  return Peer(folder, python, {
-      'scales': net.scales, 'blocks': multiscale.num_blocks(net),
-      'features': net.features, 'kernel_size': net.kernel_size,
-      'batch': config['batch_size'], 'crop': config['data']['loader']['crop'],
-      'size': size, 'threads': len(os.sched_getaffinity(0)),
-      'channels_last': channels_last})
-
-
 def parse_size(text: str) -> tuple[int, int]:
   """--size as numbers: '720x1280' -> (720, 1280)."""
   height, _, width = text.partition('x')
@@ -208,10 +144,10 @@ def parse_size(text: str) -> tuple[int, int]:
   return int(height), int(width)
 
 
-def _network(config):
-  if set(config['nets']) != {'net'}:
-    raise types.UserError('Only configs with the one network nets.net.')
-  return models.build(**config['nets']['net'])
+def _dtype(config):
+  """What the network computes in that restores."""
+  nets = config['nets']
+  return models.build(**nets[next(iter(nets))]).dtype
 
 
 def _compile(fn, *args):

@@ -1,78 +1,27 @@
-"""Times the official PyTorch network for `experiments.benchmark --peer=...`.
+"""What the scripts share that time the authors' PyTorch code.
 
-Runs under a Python of its own that has torch, and imports the network from a
-checkout of https://github.com/SeungjunNah/DeepDeblur-PyTorch by its path:
-
-  python experiments/torch_peer.py DIR '{"scales": 3, "blocks": 19, ...}'
-
-It then reads lines `train N` or `restore N` and answers each with one line of
-JSON, the seconds of N steps, so that two programs can take turns.
+They run under a Python of their own that has torch, and answer each line
+`train N` or `restore N` with one line of JSON, the seconds of N steps, so that
+two programs can take turns.
 """
 
 import json
 import resource
 import sys
 import time
-import types
 
 import torch
 
 
-def load_network(folder, options):
-  """MSResNet of the checkout, without the trainer that its package imports."""
-  package = types.ModuleType('model')
-  package.__path__ = [f'{folder}/src/model']
-  sys.modules['model'] = package
-  from model import MSResNet
-  return MSResNet.build_model(types.SimpleNamespace(
-      rgb_range=1.0, n_scales=options['scales'], n_feats=options['features'],
-      n_resblocks=options['blocks'], kernel_size=options['kernel_size']))
+def serve(make_programs):
+  """Answers until the input ends.
 
-
-def make_pyramid(options, *, height, width):
-  """Random images of all scales, finest first: their making is not timed."""
-  images = [
-      torch.rand(options['batch'], 3, height >> s, width >> s)
-      for s in range(options['scales'])]
-  if options['channels_last']:
-    images = [x.contiguous(memory_format=torch.channels_last) for x in images]
-  return images
-
-
-def make_train(net, options):
-  adam = torch.optim.Adam(net.parameters(), lr=1e-4)
-  blurs, sharps = (
-      make_pyramid(options, height=options['crop'], width=options['crop'])
-      for _ in range(2))
-
-  def train():
-    adam.zero_grad()
-    loss = sum(
-        torch.nn.functional.l1_loss(output, sharp)
-        for output, sharp in zip(net(list(blurs)), sharps, strict=True))
-    loss.backward()
-    adam.step()
-  return train
-
-
-def make_restore(net, options):
-  height, width = options['size']
-  blurs = make_pyramid(options | {'batch': 1}, height=height, width=width)
-
-  def restore():
-    with torch.no_grad():
-      net(list(blurs))
-  return restore
-
-
-def main():
+  Args:
+    make_programs: (folder of the checkout, options) -> {name: function}.
+  """
   folder, options = sys.argv[1], json.loads(sys.argv[2])
   torch.set_num_threads(options['threads'])
-  net = load_network(folder, options)
-  if options['channels_last']:
-    net = net.to(memory_format=torch.channels_last)
-  programs = {
-      'train': make_train(net, options), 'restore': make_restore(net, options)}
+  programs = make_programs(folder, options)
   for line in sys.stdin:
     name, count = line.split()
     seconds = []
@@ -82,7 +31,3 @@ def main():
       seconds.append(time.perf_counter() - start)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(json.dumps({'seconds': seconds, 'peak_kib': peak}), flush=True)
-
-
-if __name__ == '__main__':
-  main()

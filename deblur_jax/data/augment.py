@@ -34,7 +34,8 @@ def make(
     *, identity: float = 0.0, horizontal_flip: float = 0.0,
     vertical_flip: float = 0.0, transpose: float = 0.0, rotate: float = 0.0,
     permute_channels: float = 0.0, saturate: float = 0.0,
-    saturation: tuple[float, float] = (0.5, 1.5), noise: float = 0.0):
+    saturation: tuple[float, float] = (0.5, 1.5), noise: float = 0.0,
+    brighten: float = 0.0, brightness: tuple[float, float] = (0.8, 1.2)):
   """A function augment(key, batch) -> batch; changes happen in this order.
 
   A batch holds 'blur' and 'sharp', or one of them, float32 [n, h, w, 3] in
@@ -52,16 +53,20 @@ def make(
     saturation: the range from which that factor is drawn uniformly.
     noise: for Gaussian noise on the blurry picture only; each sample draws its
       deviation as |N(0, noise^2)|. The result is clipped to [0, 1].
+    brighten: probability that both pictures are multiplied and clipped.
+    brightness: the range from which that factor is drawn uniformly.
 
   Raises:
     UserError: a probability outside [0, 1], a range or noise below 0; and, when
       called, pictures that are not square where they must be.
   """
-  low, high = saturation
-  if not (0 <= low <= high and noise >= 0):
-    raise types.UserError(
-        f'augment: saturation={tuple(saturation)} must rise from 0 or '
-        f'more and noise={noise} must not be negative.')
+  for name, (low, high) in (
+      ('saturation', saturation), ('brightness', brightness)):
+    if not 0 <= low <= high:
+      raise types.UserError(
+          f'augment: {name}={(low, high)} must rise from 0 or more.')
+  if noise < 0:
+    raise types.UserError(f'augment: noise={noise} must not be negative.')
   changes = {
       'identity': (_identity, identity),
       'horizontal_flip': (_horizontal_flip, horizontal_flip),
@@ -70,14 +75,17 @@ def make(
       'rotate': (_rotate, rotate),
       'permute_channels': (_permute_channels, permute_channels),
       'saturate': (
-          functools.partial(_saturate, low=low, high=high), saturate),
+          functools.partial(_multiply, colour.saturate, saturation), saturate),
+      'brighten': (
+          functools.partial(_multiply, _brighten, brightness), brighten),
   }
   for name, (_, chance) in changes.items():
     if not 0 <= chance <= 1:
       raise types.UserError(
           f'augment.{name} is a probability, got {chance}; use 0 to 1.')
-  return _on_batches(
-      [*changes.values(), (_noise, noise)], square=bool(transpose or rotate))
+  *others, brightening = changes.values()
+  return _on_batches([*others, (_noise, noise), brightening],
+                     square=bool(transpose or rotate))
 
 
 def _on_batches(changes, *, square):
@@ -148,12 +156,17 @@ def _permute_channels(key, images, chance):
   return _each_picture(images, lambda x: jnp.take(x, order, axis=-1))
 
 
-def _saturate(key, images, chance, *, low, high):
+def _multiply(change, factors, key, images, chance):
+  """change(picture, factor), the factor drawn from a range, or else 1."""
   key_happens, key_factor = jax.random.split(key)
   factor = jnp.where(
       jax.random.bernoulli(key_happens, chance),
-      jax.random.uniform(key_factor, minval=low, maxval=high), 1.0)
-  return _each_picture(images, lambda x: colour.saturate(x, factor))
+      jax.random.uniform(key_factor, minval=factors[0], maxval=factors[1]), 1.0)
+  return _each_picture(images, lambda x: change(x, factor))
+
+
+def _brighten(x, factor):
+  return jnp.clip(x * factor, 0, 1)
 
 
 def _noise(key, images, spread):

@@ -4,10 +4,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from deblur_jax import models, optim, types
-from deblur_jax.methods import classical, supervised
+from deblur_jax.methods import adversarial, classical, supervised
 from deblur_jax.types import Method
 
-METHODS = {'classical': classical.make, 'supervised': supervised.make}
+METHODS = {
+    'adversarial': adversarial.make,
+    'classical': classical.make,
+    'supervised': supervised.make,
+}
 
 
 def build(config: Mapping[str, Any]) -> Method:

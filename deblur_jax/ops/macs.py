@@ -1,4 +1,4 @@
-"""Counts the multiplications of a function without running it."""
+"""Counts what a function needs, multiplications and values, without running."""
 
 import math
 
@@ -19,6 +19,19 @@ def macs(fn, *args) -> int:
     ValueError: for convolutions or products in a loop of unknown length.
   """
   return _count(jax.make_jaxpr(fn)(*args))
+
+
+def values_read(fn, tree, *args) -> int:
+  """How many values of a tree of arrays fn(tree, *args) looks at.
+
+  Of a training state and a method's `restore` these are the parameters of the
+  network that restores, and not those of a critic or an optimizer.
+  """
+  jaxpr = jax.make_jaxpr(fn)(tree, *args).jaxpr
+  read = {id(variable) for equation in jaxpr.eqns
+          for variable in equation.invars}
+  leaves = jaxpr.invars[:len(jax.tree.leaves(tree))]
+  return sum(math.prod(leaf.aval.shape) for leaf in leaves if id(leaf) in read)
 
 
 def _count(jaxpr):

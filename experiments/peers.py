@@ -1,0 +1,124 @@
+"""The authors' PyTorch code beside ours: in a process of its own, in turns."""
+
+import contextlib
+import json
+import os
+import pathlib
+import subprocess
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+
+from deblur_jax import models, types
+from deblur_jax.models import multiscale, patchgan, resnet
+
+
+class Official(NamedTuple):
+  """How one of them is run.
+
+  script: beside this file.
+  file: of the checkout, by which it is known.
+  options: config -> what the script takes; a UserError for what the checkout
+    cannot do.
+  """
+
+  script: str
+  file: str
+  options: Callable[[Mapping[str, Any]], dict[str, Any]]
+
+
+class Peer:
+  """The official network in a process of its own."""
+
+  def __init__(self, script, folder, python, options):
+    path = pathlib.Path(__file__).with_name(script)
+    try:
+      self._process = subprocess.Popen(
+          [python, str(path), folder, json.dumps(options)], text=True,
+          stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    except OSError as error:
+      raise types.UserError(
+          f'--peer_python={python}: {error.strerror}.') from error
+
+  def run(self, name: str) -> float:
+    """Seconds of one training step or one restoration."""
+    with contextlib.suppress(BrokenPipeError):
+      self._process.stdin.write(f'{name} 1\n')
+      self._process.stdin.flush()
+    line = self._process.stdout.readline()
+    if not line:
+      raise types.UserError(
+          'The PyTorch network did not run; its message stands above. Is '
+          '--peer a checkout of it, and has --peer_python torch?')
+    self.answer = json.loads(line)
+    return self.answer['seconds'][0]
+
+  def close(self) -> int:
+    """Ends the process; its peak memory in bytes."""
+    self._process.stdin.close()
+    self._process.wait()
+    return self.answer['peak_kib'] * 1024
+
+
+def start(
+    config: Mapping[str, Any], size: tuple[int, int], folder: str, python: str,
+    *, channels_last: bool) -> Peer:
+  """The official code for the method of a config, with the same shapes.
+
+  Raises:
+    UserError: for what it cannot be compared with.
+  """
+  method = config['method']['name']
+  official = OFFICIAL.get(method)
+  if official is None:
+    raise types.UserError(
+        f'--peer knows {", ".join(OFFICIAL)}, not method.name={method}.')
+  if not pathlib.Path(folder, official.file).is_file():
+    raise types.UserError(f'--peer={folder} has no {official.file}.')
+  if jax.default_backend() != 'cpu' or jax.device_count() > 1:
+    raise types.UserError('--peer compares on one CPU device only.')
+  return Peer(official.script, folder, python, official.options(config) | {
+      'batch': config['batch_size'], 'crop': config['data']['loader']['crop'],
+      'size': size, 'threads': len(os.sched_getaffinity(0)),
+      'channels_last': channels_last})
+
+
+def _multiscale(config):
+  net = models.build(**config['nets']['net'])
+  if not isinstance(net, multiscale.MultiScale) or net.dtype != 'float32':
+    raise types.UserError(
+        '--peer compares nets.net.name=multiscale in dtype=float32 only.')
+  return {'scales': net.scales, 'blocks': multiscale.num_blocks(net),
+          'features': net.features, 'kernel_size': net.kernel_size}
+
+
+def _deblurgan(config):
+  gen, critic = (
+      models.build(**config['nets'][name]) for name in ('gen', 'critic'))
+  method = config['method']
+  if not (isinstance(gen, resnet.ResNet) and gen.upsample == 'transposed'
+          and isinstance(critic, patchgan.PatchGAN) and critic.padding == 2
+          and gen.dtype == critic.dtype == 'float32'
+          and method['critic']['gan'] == 'wgan'
+          and method['critic']['penalty'] and not method['fresh']
+          and method['content'] in ('l1', 'perceptual')):
+    raise types.UserError(
+        '--peer compares what configs/deblurgan_gopro.py describes only: '
+        'resnet and patchgan in dtype=float32, WGAN with a penalty, the same '
+        'crops for all critic steps, content l1 or perceptual.')
+  return {'features': gen.features, 'blocks': gen.blocks,
+          'dropout': gen.dropout > 0, 'residual': gen.residual,
+          'critic_features': critic.features, 'critic_depth': critic.depth,
+          'critic_steps': method['critic_steps'],
+          'perceptual': method['content'] == 'perceptual'}
+
+
+# By method.name: SeungjunNah/DeepDeblur-PyTorch; KupynOrest/DeblurGAN at
+# 39e8a4b (its later commits have half the generator).
+OFFICIAL = {
+    'supervised': Official(
+        'torch_multiscale.py', 'src/model/MSResNet.py', _multiscale),
+    'adversarial': Official(
+        'torch_deblurgan.py', 'models/networks.py', _deblurgan),
+}

@@ -1,0 +1,272 @@
+"""Adversarial training: its games, its penalty, its two networks in turn."""
+
+import functools
+
+import helpers
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from deblur_jax import losses, methods, models, types
+from deblur_jax.methods import critic as critics
+
+
+def config_of(**overrides):
+  """deblurgan_gopro:debug, smaller; overrides as 'a.b.c': value."""
+  config = helpers.get_config('deblurgan_gopro')
+  config.nets.gen = dict(name='multiscale', scales=2, blocks=1, features=4)
+  config.nets.critic = dict(
+      name='patchgan', depth=1, features=4, norm='instance')
+  config = config.to_dict()
+  for path, value in overrides.items():
+    *folders, key = path.split('.')
+    functools.reduce(dict.get, folders, config)[key] = value
+  return config
+
+
+@functools.cache
+def started(*items):
+  """(method, its first state, its jitted step) for overrides as items."""
+  method = methods.build(config_of(**dict(items)))
+  state = method.init(jax.random.key(0), images())
+  return method, state, jax.jit(method.step)
+
+
+def images(count=5, size=16):
+  random = np.random.default_rng(0)
+  sharp = random.random((count, size, size, 3), np.float32)
+  blur = (sharp + np.roll(sharp, 1, 2)) / 2
+  return {'blur': jnp.asarray(blur), 'sharp': jnp.asarray(sharp)}
+
+
+def step(*items, batch=None):
+  _, state, jitted = started(*items)
+  return state, *jitted(state, batch or images(), jax.random.key(1))
+
+
+def same(a, b):
+  return all(jax.tree.leaves(jax.tree.map(np.array_equal, a, b)))
+
+
+VALUES = (jnp.array([2.0, -1.0]), jnp.array([0.5, 1.5]))
+# By hand, from the values above; softplus(x) = log(1 + e^x).
+OF_VALUES = {
+    'wgan': (1.0 - 0.5, -1.0),
+    'lsgan': (((1 + 4) / 2 + (0.25 + 2.25) / 2) / 2, (0.25 + 0.25) / 4),
+    'bce': (np.log1p(np.exp([-2.0, 1.0])).mean()
+            + np.log1p(np.exp([0.5, 1.5])).mean(),
+            np.log1p(np.exp([-0.5, -1.5])).mean()),
+    'ralsgan': (((0 + 9) / 2 + (1 + 4) / 2) / 2,
+                ((1 + 0) / 2 + (6.25 + 0.25) / 2) / 2),
+}
+
+
+@pytest.mark.parametrize('name', losses.ADVERSARIAL)
+def test_games(name):
+  game = losses.ADVERSARIAL[name]
+  for fn, expected in zip((game.critic, game.generator), OF_VALUES[name],
+                          strict=True):
+    np.testing.assert_allclose(fn(*VALUES), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize('name', losses.ADVERSARIAL)
+def test_what_is_said_of_a_game_is_so(name):
+  game = losses.ADVERSARIAL[name]
+  by_critic, by_generator = (
+      jax.grad(fn, argnums=(0, 1))(*VALUES)
+      for fn in (game.critic, game.generator))
+  opposite = np.allclose(by_critic[1], -by_generator[1])
+  assert opposite == game.zero_sum
+  assert bool(np.any(by_generator[0])) == game.relative
+  # Values of a critic that is never wrong, for each game's own scale.
+  best = {'bce': (50.0, -50.0), 'lsgan': (1.0, 0.0), 'ralsgan': (0.5, -0.5),
+          'wgan': (50.0, -50.0)}[name]
+  never_wrong = game.critic(*(jnp.full(3, value) for value in best))
+  assert (abs(float(never_wrong)) < 1e-6) == game.zero_is_perfect
+
+
+def linear(weight):
+  """A critic whose slope is `weight` [h, w, c] everywhere."""
+  return lambda x: jnp.sum(
+      x * weight[None], axis=(1, 2, 3), keepdims=True)
+
+
+@pytest.mark.parametrize('name', losses.PENALTIES)
+def test_penalty_of_a_linear_critic_is_that_of_its_weights(name):
+  random = np.random.default_rng(0)
+  weight = jnp.asarray(random.normal(size=(6, 5, 3)), jnp.float32)
+  real, fake = (jnp.asarray(random.random((4, 6, 5, 3)), jnp.float32)
+                for _ in range(2))
+  value = losses.PENALTIES[name](linear(weight), real, fake, jax.random.key(0))
+  expected = {
+      'sample': (np.linalg.norm(weight) - 1)**2,
+      'pixel': np.mean((np.linalg.norm(weight, axis=-1) - 1)**2)}[name]
+  np.testing.assert_allclose(value, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize('name', losses.PENALTIES)
+def test_penalty_is_finite_where_the_critic_is_flat(name):
+  x = jnp.ones((2, 4, 4, 3))
+  value, slope = jax.value_and_grad(
+      lambda scale: losses.PENALTIES[name](
+          linear(scale * jnp.ones((4, 4, 3))), x, x, jax.random.key(0)))(0.0)
+  np.testing.assert_allclose(value, 1, rtol=1e-5)
+  assert jnp.isfinite(slope)
+
+
+def test_penalty_draws_a_place_for_each_sample():
+  # D = |x|^2 / 2 has the slope x: the places on the way from 0 to 1 show.
+  places = []
+  critic = lambda x: (places.append(x), jnp.sum(
+      x**2, axis=(1, 2, 3), keepdims=True) / 2)[1]
+  zeros, ones = jnp.zeros((50, 2, 2, 3)), jnp.ones((50, 2, 2, 3))
+  value = losses.gradient_penalty(critic, zeros, ones, jax.random.key(0))
+  # Of a uniform u: mean (u sqrt(12) - 1)^2 = 12 / 3 - sqrt(12) + 1.
+  np.testing.assert_allclose(value, 5 - 12**0.5, atol=0.4)
+
+
+def test_penalty_is_of_images_in_minus_one_to_one_and_of_one_mean():
+  # The mean of the map of the critic, by the ranges that the papers use.
+  config = config_of(**{'method.critic_steps': 1, 'method.critic.penalty': 1.0,
+                        'optim.critic.updates_per_step': 1})
+  net = models.build(**config['nets']['critic'])
+  _, state, _ = started()
+  params, batch = state.params['critic'], images(1)
+  value = lambda x: net.apply({'params': params}, (x + 1) / 2).mean()
+  slope = jax.grad(value)(2 * batch['sharp'] - 1)
+  expected = (np.linalg.norm(slope) - 1)**2
+  rival = critics.make(net, optax.sgd(0.0), gan='wgan', penalty=1.0)
+  _, metrics = rival.update(
+      (params, optax.sgd(0.0).init(params)),
+      (batch['sharp'], batch['sharp'], jax.random.key(0)))
+  np.testing.assert_allclose(metrics['penalty'], expected, rtol=1e-4)
+
+
+def test_one_networks_step_leaves_the_other_as_it_was():
+  quiet = (('method.content_weight', 0.0), ('method.adversarial_weight', 0.0))
+  before, after, _ = step(*quiet)
+  assert same(before.params['gen'], after.params['gen'])
+  assert not same(before.params['critic'], after.params['critic'])
+  _, loud, _ = step()
+  assert not same(before.params['gen'], loud.params['gen'])
+  assert same(after.params['critic'], loud.params['critic'])
+
+
+@pytest.mark.parametrize('gan', losses.ADVERSARIAL)
+def test_at_once_is_alternating_with_a_critic_that_stands_still(gan):
+  one = (('method.critic.gan', gan), ('method.critic_steps', 1),
+         ('optim.critic.updates_per_step', 1), ('method.content_weight', 0.0))
+  still = *one, ('optim.critic.lr', 1e-12)
+  _, alternating, told = step(*still)
+  _, at_once, also_told = step(*still, ('method.at_once', True))
+  np.testing.assert_allclose(
+      told['grad_norm'], also_told['grad_norm'], rtol=1e-4)
+  np.testing.assert_allclose(
+      told['critic_grad_norm'], also_told['critic_grad_norm'], rtol=1e-4)
+  jax.tree.map(functools.partial(np.testing.assert_allclose, atol=1e-6),
+               alternating.params['gen'], at_once.params['gen'])
+
+
+def test_every_game_pulls_the_generator_towards_higher_values():
+  for gan in losses.ADVERSARIAL:
+    game = losses.ADVERSARIAL[gan]
+    assert (np.asarray(jax.grad(game.generator, argnums=1)(
+        jnp.ones(2), jnp.zeros(2))) < 0).all(), gan
+
+
+def test_fresh_crops_are_shared_out():
+  fresh = ('method.fresh', True)
+  batch = images(10)
+  _, one, _ = step(fresh, batch=batch)
+  # Row j, j + 5 are of critic step j; the generator learns from 4 and 9 alone.
+  other = jax.tree.map(lambda x: x.at[jnp.array([0, 5])].set(x[1]), batch)
+  _, two, _ = step(fresh, batch=other)
+  assert not same(one.params['critic'], two.params['critic'])
+  quiet = fresh, ('method.adversarial_weight', 0.0)
+  _, one, _ = step(*quiet, batch=batch)
+  _, two, _ = step(*quiet, batch=other)
+  assert same(one.params['gen'], two.params['gen'])
+  with pytest.raises(types.UserError, match='batch_size = 4 is not divisible '
+                     'by method.critic_steps = 5'):
+    step(fresh, batch=images(4))
+
+
+def test_three_hundred_steps_of_bfloat16_stay_finite():
+  half = (('nets.gen.dtype', 'bfloat16'), ('nets.critic.dtype', 'bfloat16'),
+          ('method.critic_steps', 1), ('optim.critic.updates_per_step', 1),
+          ('optim.gen.lr', 2e-3), ('optim.critic.lr', 2e-3))
+  method, state, _ = started(*half)
+  batch = images(2)
+
+  @jax.jit
+  def run(state):
+    return jax.lax.scan(
+        lambda state, key: method.step(state, batch, key), state,
+        jax.random.split(jax.random.key(2), 300))
+
+  state, told = run(state)
+  assert all(jnp.isfinite(value).all() for value in told.values())
+  assert all(leaf.dtype == jnp.float32
+             for leaf in jax.tree.leaves(state.params))
+  assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params))
+  assert not jnp.array_equal(told['loss'][0], told['loss'][-1])
+
+
+def test_ema_restores_with_the_average():
+  ema = ('method.ema', 0.5), ('optim.gen.lr', 0.1)
+  method, *_ = started(*ema)
+  before, after, _ = step(*ema)
+  middle = jax.tree.map(lambda a, b: (a + b) / 2, before.params['gen'],
+                        after.params['gen'])
+  plain = started()[0]
+  np.testing.assert_allclose(
+      method.restore(after, images()['blur']),
+      plain.restore(after.replace(params={'gen': middle}), images()['blur']),
+      atol=1e-5)
+
+
+def test_drift_is_the_square_of_the_values():
+  _, _, told = step(('method.critic.drift', 0.5), ('method.critic_steps', 1),
+                    ('optim.critic.updates_per_step', 1))
+  assert 0 < told['drift'] and told['drift'] >= 0.5 * told['critic_real']**2
+
+
+def lines(count, **values):
+  start = dict(critic_real=0.5, critic_fake=0.5, critic_loss=0.7)
+  return [start] * 10 + [start | values] * count
+
+
+def test_a_critic_that_drifts_or_never_errs_is_told_of():
+  watch = started(('method.critic.gan', 'bce'))[0].watch
+  assert watch(lines(0)) is None
+  assert '-2e+04' in watch(lines(1, critic_fake=-20000.0))
+  assert watch(lines(4, critic_loss=1e-4)) is None
+  assert 'below 0.0001 in 5' in watch(lines(5, critic_loss=1e-4))
+  assert started()[0].watch(lines(9, critic_loss=1e-4)) is None    # wgan
+
+
+@pytest.mark.parametrize('change, message', [
+    ({'method.critic.gan': 'wgan_gp'}, "Unknown method.critic.gan 'wgan_gp'"),
+    ({'method.critic.penalty_form': 'image'}, 'known: pixel, sample'),
+    ({'method.critic.penalty': -1.0}, 'penalty must be 0 or more, got -1'),
+    ({'method.critic.lambda': 10.0}, 'Unknown key method.critic.lambda'),
+    ({'method.critic_steps': 0}, 'critic_steps must be at least 1, got 0'),
+    ({'method.at_once': True}, 'at_once needs critic_steps=1, got 5'),
+    ({'method.critic_steps': 2}, 'updates_per_step=5 must be .*steps=2'),
+    ({'method.content': 'perceptual'}, 'method.features'),
+    ({'nets.critic.norm': 'batch'}, 'judge.*penalty'),
+    ({'nets.critic.depth': 3}, 'at least .* data.loader.crop'),
+])
+def test_mistakes_are_one_line(change, message):
+  with pytest.raises(types.UserError, match=message) as error:
+    methods.build(config_of(**change)).init(jax.random.key(0), images())
+  assert '\n' not in str(error.value)
+
+
+def test_a_part_that_is_missing():
+  config = config_of()
+  del config['nets']['critic']
+  with pytest.raises(types.UserError, match='nets.critic is missing'):
+    methods.build(config)
