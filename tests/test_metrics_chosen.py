@@ -76,6 +76,9 @@ def test_choose_with_weights(tmp_path):
     ({'niqe': {'path': 'none.npz'}}, 'No NIQE parameters at none.npz'),
     ({'lpips_alex': {'backbone': 'none.pth', 'linear': 'none.pth'}},
      'No file none.pth: it should be torchvision'),
+    ({'vgg19_unit': {'path': 'none.npz'}},
+     "No file none.npz: it should be VGG19's weights"),
+    ({'vgg19_unit': {}}, 'metrics.vgg19_unit.path is missing'),
 ])
 def test_choose_mistakes(names, match):
   with pytest.raises(types.UserError, match=match):

@@ -12,8 +12,8 @@ import pytest
 import skimage
 from scipy import ndimage
 
-from deblur_jax import types
-from deblur_jax.metrics import lpips, torch_weights
+from deblur_jax import types, weight_files
+from deblur_jax.metrics import lpips
 
 # (name, in, out, side, stride, padding), 'tap', or a pool's side.
 LAYERS = {
@@ -208,8 +208,8 @@ def _write(path, text):
 
 
 def test_reads_what_pytorch_wrote(tmp_path):
-  new = torch_weights.read(_write(tmp_path / 'new.pth', ARCHIVE), what='it')
-  old = torch_weights.read(_write(tmp_path / 'old.pth', PICKLES), what='it')
+  new = weight_files.read(_write(tmp_path / 'new.pth', ARCHIVE), what='it')
+  old = weight_files.read(_write(tmp_path / 'old.pth', PICKLES), what='it')
   assert list(new) == ['a'] and list(old) == ['a', 'b']
   for state in (new, old):
     np.testing.assert_array_equal(state['a'], [[0, 3], [1, 4], [2, 5]])
@@ -227,7 +227,7 @@ def test_runs_no_code_from_files(tmp_path, capsys):
   path = tmp_path / 'bad.pth'
   path.write_bytes(pickle.dumps(_Mischief()))
   with pytest.raises(types.UserError, match='print is not a plain tensor'):
-    torch_weights.read(path, what='it')
+    weight_files.read(path, what='it')
   assert not capsys.readouterr().out
 
 
@@ -236,8 +236,8 @@ def test_other_files(tmp_path):
   for content in (b'', b'no weights', pickle.dumps(3), pickle.dumps({'a': 1})):
     path.write_bytes(content)
     with pytest.raises(types.UserError, match='Cannot read .*x.pth .*be this'):
-      torch_weights.read(path, what='this')
+      weight_files.read(path, what='this')
   with zipfile.ZipFile(path, 'w') as archive:
     archive.writestr('a/b', 'no')
   with pytest.raises(types.UserError, match='no data.pkl in it'):
-    torch_weights.read(path, what='this')
+    weight_files.read(path, what='this')

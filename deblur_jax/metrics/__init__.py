@@ -30,6 +30,7 @@ from deblur_jax.metrics import (
     sharpness,
     shift,
     ssim,
+    vgg,
 )
 
 
@@ -91,5 +92,6 @@ WITH_WEIGHTS = {
     'lpips_alex': lpips.build_alex,
     'lpips_vgg': lpips.build_vgg,
     'niqe': niqe.build,
+    'vgg19_unit': vgg.build_unit,
 }
 ALL = FULL_REFERENCE | NO_REFERENCE | WITH_WEIGHTS

@@ -1,4 +1,4 @@
-"""What the metrics share: the checks, the 8-bit picture, its luma, the mean."""
+"""What metrics share: checks, the 8-bit picture, luma, unit features, means."""
 
 import jax.numpy as jnp
 
@@ -44,6 +44,12 @@ def luma_uint8(images: types.Array) -> types.Array:
   weighted = (19595 * levels[..., 0:1] + 38470 * levels[..., 1:2]
               + 7471 * levels[..., 2:3])
   return jnp.floor((weighted + 32768) / 65536)
+
+
+def unit(features: types.Array) -> types.Array:
+  """To length one along the channels; zeros stay as they are."""
+  square = jnp.square(features).sum(axis=-1, keepdims=True)
+  return features / (jnp.sqrt(square) + 1e-10)
 
 
 def mean(values: types.Array) -> types.Array:

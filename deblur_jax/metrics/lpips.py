@@ -22,8 +22,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from deblur_jax import types
-from deblur_jax.metrics import levels, torch_weights
+from deblur_jax import types, weight_files
+from deblur_jax.metrics import levels
 
 # Of the backbone's inputs in [-1, 1].
 SHIFT = (-0.030, -0.088, -0.188)
@@ -107,7 +107,7 @@ def load(
   """
   about = types.look_up(NETS, net, what='LPIPS network')
   convs = [layer for layer in about.layers if isinstance(layer, Conv)]
-  weights = torch_weights.read(backbone, what=(
+  weights = weight_files.read(backbone, what=(
       f"torchvision's {about.backbone} from download.pytorch.org/models, or an "
       '.npz with its names'))
   kernels = [
@@ -117,7 +117,7 @@ def load(
        _take(weights, f'features.{conv.index}.bias',
              conv.channels[1:], backbone))
       for conv in convs]
-  weights = torch_weights.read(linear, what=(
+  weights = weight_files.read(linear, what=(
       f"{about.linear} from lpips/weights/v0.1 of richzhang/"
       'PerceptualSimilarity, or an .npz with its names'))
   return {'convs': kernels, 'linear': [
@@ -147,7 +147,7 @@ def lpips(
   pairs = zip(params['linear'], features(params, restored, net=net),
               features(params, sharp, net=net), strict=True)
   return sum(
-      levels.mean(jnp.square(_unit(f) - _unit(g))
+      levels.mean(jnp.square(levels.unit(f) - levels.unit(g))
                   * linear[None, None, None, :]) * len(linear)
       for linear, f, g in pairs)
 
@@ -180,11 +180,6 @@ def _convolve(x, kernel, bias, conv):
       dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
       precision=jax.lax.Precision.HIGHEST)
   return jnp.maximum(x + jnp.asarray(bias)[None, None, None, :], 0)
-
-
-def _unit(x):
-  """To length one along the channels."""
-  return x / (jnp.sqrt(jnp.square(x).sum(axis=-1, keepdims=True)) + 1e-10)
 
 
 def _tap_channels(layers):

@@ -1,1 +1,1 @@
-"""Pure functions on arrays: convolution, pyramids, padding, counting."""
+"""Functions on arrays: convolution, pyramids, padding, counting, VGG19."""

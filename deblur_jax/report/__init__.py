@@ -34,6 +34,7 @@ CONVENTIONS = {
     'ssim_ecc': 'SSIM after it',
     'lpips_alex': 'LPIPS v0.1 on AlexNet; lower is nearer',
     'lpips_vgg': 'LPIPS v0.1 on VGG16; lower is nearer',
+    'vgg19_unit': 'LPIPS without its linear layers, on VGG19; lower is nearer',
     'niqe': 'distance to natural photos (Mittal et al. 2013); lower is nearer',
     'laplacian_variance': 'variance of the 8-bit gray Laplacian',
     'blur_effect': "Crete's blur, 0 to 1, as scikit-image's",

@@ -2,16 +2,20 @@
 
 Both forms of `torch.save`: zip archives, and the older row of pickles in which
 torchvision's and LPIPS' own files lie. Nothing but tensors and dicts is
-unpickled, so a file cannot run code here. An .npz with the same names is read
-alike.
+unpickled, so a file cannot run code here. .safetensors and .npz with the same
+names are read alike.
 """
 
 import collections
+import hashlib
 import io
+import json
+import math
 import pathlib
 import pickle
 import zipfile
 
+import jax.numpy as jnp
 import numpy as np
 
 from deblur_jax import types
@@ -21,13 +25,16 @@ _DTYPES = {
     'FloatStorage': np.float32, 'DoubleStorage': np.float64,
     'HalfStorage': np.float16, 'LongStorage': np.int64,
     'IntStorage': np.int32, 'ByteStorage': np.uint8}
+_SAFE_DTYPES = {
+    'F64': np.float64, 'F32': np.float32, 'F16': np.float16,
+    'BF16': jnp.bfloat16, 'I64': np.int64, 'I32': np.int32, 'U8': np.uint8}
 
 
 def read(path: str | pathlib.Path, *, what: str) -> dict[str, np.ndarray]:
   """A state dict: name -> array, in PyTorch's layout.
 
   Args:
-    path: .npz, or .pth or .pt.
+    path: .npz, .safetensors, or .pth or .pt.
     what: for the error, what the file is and where to get it.
 
   Raises:
@@ -38,6 +45,8 @@ def read(path: str | pathlib.Path, *, what: str) -> dict[str, np.ndarray]:
     if path.suffix == '.npz':
       with np.load(path) as arrays:
         return dict(arrays)
+    if path.suffix == '.safetensors':
+      return _read_safetensors(path.read_bytes())
     return _read_torch(path)
   except (FileNotFoundError, IsADirectoryError) as error:
     raise types.UserError(f'No file {path}: it should be {what}.') from error
@@ -45,6 +54,42 @@ def read(path: str | pathlib.Path, *, what: str) -> dict[str, np.ndarray]:
           pickle.UnpicklingError, zipfile.BadZipFile) as error:
     raise types.UserError(
         f'Cannot read {path} ({error}): it should be {what}.') from error
+
+
+def check_sha256(path: str | pathlib.Path, expected: str) -> None:
+  """Refuses a file whose SHA-256 is not `expected`, hexadecimal digits."""
+  try:
+    with open(path, 'rb') as file:
+      found = hashlib.file_digest(file, 'sha256').hexdigest()
+  except OSError as error:
+    raise types.UserError(
+        f'Cannot read {path} to check its SHA-256: {error.strerror}.'
+    ) from error
+  if found != str(expected).lower():
+    raise types.UserError(
+        f'{path} has SHA-256 {found}, expected {expected}: it is another file, '
+        'or damaged; get it again, or correct sha256.')
+
+
+def _read_safetensors(content):
+  """The length of a header, the header in JSON, the numbers."""
+  size = int.from_bytes(content[:8], 'little')
+  if not 0 < size <= len(content) - 8:
+    raise ValueError('its header is cut short')
+  header = json.loads(content[8:8 + size])
+  header.pop('__metadata__', None)
+  numbers = memoryview(content)[8 + size:]
+  return {name: _safe_array(name, about, numbers)
+          for name, about in header.items()}
+
+
+def _safe_array(name, about, numbers):
+  first, last = about['data_offsets']
+  dtype, shape = np.dtype(_SAFE_DTYPES[about['dtype']]), about['shape']
+  if not (0 <= first <= last <= len(numbers)
+          and last - first == math.prod(shape) * dtype.itemsize):
+    raise ValueError(f'{name} does not fit into the file')
+  return np.frombuffer(numbers[first:last], dtype).reshape(shape)
 
 
 class _Later:

@@ -1,0 +1,278 @@
+"""Features of VGG19 (Simonyan and Zisserman 2015), for losses and for metrics.
+
+Layers have the paper's names: 'conv3_3' is a convolution before its ReLU,
+'relu3_3' the same after it. Weights are read from a file and are parameters
+like any others: what holds them says where they live.
+
+Two sets of weights are in use, each trained with a convention of its own for
+its inputs, and wrong with the other's (CONVENTIONS):
+
+  'caffe'        BGR in 0 .. 255 minus (103.939, 116.779, 123.68): the authors'
+                 own network, and Keras' copy of it
+  'torchvision'  RGB in [0, 1], minus (0.485, 0.456, 0.406), divided by
+                 (0.229, 0.224, 0.225): torchvision's network
+  'deblurgan'    RGB in [-1, 1]: torchvision's network as the released code of
+                 DeblurGAN feeds it
+
+Features grow as the inputs do. Those of 'caffe' are about 255 times as large as
+those of a network for inputs in [0, 1], and a mean of their squares 255^2 times
+as large: 100 * perceptual with torchvision's network is about 100 / 255^2 =
+0.0015 * perceptual with caffe's.
+"""
+
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from deblur_jax import types, weight_files
+from deblur_jax.ops import conv
+
+CHANNELS = (64, 128, 256, 512, 512)   # of each block
+CONVS = tuple((block, n) for block, depth in enumerate((2, 2, 4, 4, 4), 1)
+              for n in range(1, depth + 1))
+# Layer -> how many convolutions it takes.
+LAYERS = {f'{kind}{block}_{n}': count
+          for count, (block, n) in enumerate(CONVS, 1)
+          for kind in ('conv', 'relu')}
+DTYPES = ('float32', 'bfloat16')
+_WHAT = (
+    "VGG19's weights, .npz, .safetensors or .pth: torchvision's vgg19 "
+    "(features.0.weight, features.0.bias, features.2.weight, ...) or Keras' "
+    'VGG19 saved as block1_conv1__kernel [3, 3, 3, 64], block1_conv1__bias, '
+    'block1_conv2__kernel, ..., both to be had under their own licences')
+
+
+class Features(NamedTuple):
+  """A frozen network.
+
+  params: float32 arrays.
+  apply: (params, images [n, h, w, 3] in [0, 1]) -> [n, h / s, w / s, c].
+  """
+
+  params: types.Params
+  apply: Callable[[types.Params, types.Array], types.Array]
+
+
+class Vgg19(nn.Module):
+  """Images [n, h, w, 3] in [0, 1] to the features of each of `layers`.
+
+  Those of block b are [n, h // 2^(b-1), w // 2^(b-1), CHANNELS[b - 1]],
+  float32. Nothing behind the last of the layers is computed.
+
+  Attributes:
+    layers: names of LAYERS.
+    convention: a row of CONVENTIONS.
+    dtype: of the computation, a row of DTYPES.
+  """
+
+  layers: Sequence[str]
+  convention: str
+  dtype: Any = 'float32'
+
+  @nn.compact
+  def __call__(self, images: types.Array) -> list[types.Array]:
+    convs = CONVS[:_count(self.layers)]
+    _check_images(images, blocks=convs[-1][0])
+    x = CONVENTIONS[self.convention](images.astype(jnp.float32))
+    found = {}
+    for block, n in convs:
+      if n == 1 and block > 1:
+        x = _max_pool(x)
+      convolve = _Conv(
+          CHANNELS[block - 1], self.dtype, name=f'block{block}_conv{n}')
+      x = found[f'conv{block}_{n}'] = convolve(x)
+      x = found[f'relu{block}_{n}'] = jax.nn.relu(x)
+    return [found[layer].astype(jnp.float32) for layer in self.layers]
+
+
+def build(
+    *, path: str | pathlib.Path, layer: str = 'conv3_3',
+    convention: str | None = None, sha256: str | None = None,
+    dtype: str = 'float32'
+) -> Features:
+  """The features of one layer; see `load`."""
+  net, params = load(path=path, layers=(layer,), convention=convention,
+                     sha256=sha256, dtype=dtype)
+  return Features(
+      params, lambda params, images: net.apply({'params': params}, images)[0])
+
+
+def load(
+    *, path: str | pathlib.Path, layers: Sequence[str],
+    convention: str | None = None, sha256: str | None = None,
+    dtype: str = 'float32'
+) -> tuple[Vgg19, types.Params]:
+  """The network as far as `layers` need it, with the weights of a file.
+
+  Args:
+    path: .npz, .safetensors or .pth with the names of torchvision
+      (`features.0.weight` [out, in, 3, 3], `features.0.bias`, ...) or
+      `block1_conv1__kernel` [3, 3, in, out], `block1_conv1__bias`, ...; it may
+      end with the last layer that is needed.
+    layers: names of LAYERS.
+    convention: a row of CONVENTIONS; by default 'torchvision' for torchvision's
+      names and 'caffe' for the others.
+    sha256: of the file, if it is to be checked.
+    dtype: of the computation, a row of DTYPES.
+
+  Returns:
+    the network and its parameters {'block1_conv1': {'kernel', 'bias'}, ...},
+    NumPy, float32.
+
+  Raises:
+    UserError: unknown names, no such file, another hash, another network, or
+      layers that the file does not hold.
+  """
+  count = _count(layers)
+  if convention is not None:
+    types.look_up(CONVENTIONS, convention, what='convention of VGG19')
+  if dtype not in DTYPES:
+    raise types.UserError(
+        f'VGG19 computes in {" or ".join(DTYPES)}, got {dtype}.'
+        f'{types.suggest(dtype, DTYPES)}')
+  weights = weight_files.read(path, what=_WHAT)
+  if sha256 is not None:
+    weight_files.check_sha256(path, sha256)
+  layout = _layout(weights, path)
+  _check_weights(weights, layout, path, count)
+  net = Vgg19(tuple(layers), convention or layout.convention, dtype)
+  return net, {
+      f'block{block}_conv{n}': layout.take(weights, i)
+      for i, (block, n) in enumerate(CONVS[:count])}
+
+
+class _Conv(nn.Module):
+  """3x3, zeros around it."""
+
+  features: int
+  dtype: Any
+
+  @nn.compact
+  def __call__(self, x):
+    shape = (3, 3, x.shape[-1], self.features)
+    kernel = self.param('kernel', nn.initializers.he_normal(), shape)
+    bias = self.param('bias', nn.initializers.zeros, shape[3:])
+    y = conv.conv(x.astype(self.dtype), kernel.astype(self.dtype), padding=1)
+    return y + bias.astype(self.dtype)[None, None, None, :]
+
+
+def _max_pool(x):
+  """2x2; an odd last row or column is left out, as in the frameworks.
+
+  Of slices, for XLA's gradient of windowed maxima is slow on CPUs.
+  """
+  height, width = x.shape[1] // 2 * 2, x.shape[2] // 2 * 2
+  x = x[:, :height, :width]
+  x = jnp.maximum(x[:, ::2], x[:, 1::2])
+  return jnp.maximum(x[:, :, ::2], x[:, :, 1::2])
+
+
+def _count(layers):
+  return max(types.look_up(LAYERS, layer, what='layer of VGG19')
+             for layer in layers)
+
+
+def _check_images(images, *, blocks):
+  side = 2**(blocks - 1)
+  if (images.ndim != 4 or images.shape[-1] != 3
+      or min(images.shape[1:3]) < side):
+    raise types.UserError(
+        f'VGG19 takes images [n, h, w, 3] of at least {side}x{side} pixels as '
+        f'far as block {blocks}, got {images.shape}.')
+
+
+class _Layout(NamedTuple):
+  """How a file calls the i-th convolution."""
+
+  names: tuple[tuple[str, str], ...]   # of kernel and bias
+  axes: tuple[int, ...]                # of a stored kernel, to make it HWIO
+  convention: str
+
+  def shapes(self, i):
+    """As they are stored."""
+    block, n = CONVS[i]
+    channels = (3, *CHANNELS)
+    out = channels[block]
+    hwio = (3, 3, channels[block - 1] if n == 1 else out, out)
+    return tuple(hwio[self.axes.index(axis)] for axis in range(4)), (out,)
+
+  def take(self, weights, i):
+    kernel, bias = (np.asarray(weights[name], np.float32)
+                    for name in self.names[i])
+    return {'kernel': kernel.transpose(self.axes), 'bias': bias}
+
+
+def _own_names():
+  for block, n in CONVS:
+    yield f'block{block}_conv{n}__kernel', f'block{block}_conv{n}__bias'
+
+
+def _torchvision_names():
+  """In `features`, each ReLU and each pool has a number as well."""
+  for i, (block, _) in enumerate(CONVS):
+    number = 2 * i + block - 1
+    yield f'features.{number}.weight', f'features.{number}.bias'
+
+
+_LAYOUTS = (
+    _Layout(tuple(_own_names()), (0, 1, 2, 3), 'caffe'),
+    _Layout(tuple(_torchvision_names()), (2, 3, 1, 0), 'torchvision'))
+
+
+def _layout(weights, path):
+  for layout in _LAYOUTS:
+    if layout.names[0][0] in weights:
+      return layout
+  raise types.UserError(
+      f'{path} is not VGG19: it holds {", ".join(list(weights)[:4])}, ...; it '
+      f'should be {_WHAT}.')
+
+
+def _check_weights(weights, layout, path, count):
+  """Refuses what is not VGG19, also where its first layers would fit."""
+  here = [all(name in weights for name in names) for names in layout.names]
+  held = [f'conv{block}_{n}' for (block, n), is_here
+          in zip(CONVS, here, strict=True) if is_here]
+  wrong = [
+      f'{name} {weights[name].shape} instead of {shape}'
+      for i in range(len(CONVS)) if here[i]
+      for name, shape in zip(layout.names[i], layout.shapes(i), strict=True)
+      if weights[name].shape != shape]
+  if wrong:
+    raise types.UserError(
+        f'{path} is not VGG19: it has {"; ".join(wrong[:4])}'
+        f'{" and more" if wrong[4:] else ""}.')
+  missing = here.index(False) if False in here else len(here)
+  if any(here[missing:]):
+    raise types.UserError(
+        f'{path} is not VGG19: it has no {layout.names[missing][0]}, but later '
+        f'layers (VGG16, or one with batch norm?).')
+  if missing < count:
+    raise types.UserError(
+        f'{path} ends before conv{CONVS[count - 1][0]}_{CONVS[count - 1][1]}: '
+        f'it holds {", ".join(held)}.')
+
+
+def _shift_and_scale(mean, scale):
+  """images -> (images - mean) / scale, for each channel."""
+  mean, scale = (np.float32(values)[None, None, None, :]
+                 for values in (mean, scale))
+  return lambda images: (images - mean) / scale
+
+
+def _caffe(images):
+  mean = np.float32((103.939, 116.779, 123.68))[None, None, None, :]
+  return images[..., ::-1] * 255 - mean
+
+
+CONVENTIONS = {
+    'caffe': _caffe,
+    'deblurgan': lambda images: images * 2 - 1,
+    'torchvision': _shift_and_scale(
+        (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+}
