@@ -16,10 +16,10 @@ def read(
   """Kernels by name, each float32 [kh, kw] of odd sides and of sum one.
 
   Args:
-    path: an .npz of arrays [kh, kw] or [n, kh, kw]; an .npy of one; a picture,
-      whose channels' mean is divided by its sum; or a folder of all these.
-      Names are those of the arrays, with a number where there are n, and the
-      files' without suffix.
+    path: an .npz of arrays [kh, kw] or [n, kh, kw] (words in it are passed
+      over); an .npy of one; a picture, whose channels' mean is divided by its
+      sum; or a folder of all these. Names are those of the arrays, with a
+      number where there are n, and the files' without suffix.
     correlation: the files are meant for cross-correlation, as most of Levin's
       are: turn them by half a turn.
 
@@ -54,7 +54,8 @@ def _read_file(path, *, required):
     arrays = np.load(path, allow_pickle=False)
     if suffix == '.npy':
       arrays = {path.stem: arrays}
-    return _one_by_one({name: arrays[name] for name in arrays})
+    return _one_by_one({name: arrays[name] for name in arrays
+                        if arrays[name].dtype.kind != 'U'})
   except (OSError, ValueError, TypeError, EOFError) as error:
     reason = ' '.join(str(error).split())
     raise types.UserError(
