@@ -39,9 +39,15 @@ def has_paper(rows: Sequence[Row]) -> bool:
 
 
 def to_markdown(rows: Sequence[Row], *, paper: bool = False) -> str:
-  """A table, numbers to the right: ours, or some of ours beside a paper's."""
+  """A table: our numbers, or some of ours beside a paper's."""
+  head, *body = _lines(rows, paper=paper)
+  return table(head, body)
+
+
+def table(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+  """A Markdown table of cells, all but the first column to the right."""
   head, *body = [[cell.replace('|', r'\|') for cell in line]
-                 for line in _lines(rows, paper=paper)]
+                 for line in (head, *body)]
   widths = [max(map(len, column)) for column in zip(head, *body, strict=True)]
   rule = ['-' * widths[0]] + ['-' * (width - 1) + ':' for width in widths[1:]]
 

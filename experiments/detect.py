@@ -1,0 +1,77 @@
+r"""What a detector sees in restored pictures: the table of DeblurGAN's paper.
+
+  python -m experiments.detect --detector=yolox_nano.onnx --sharp=DIR \
+      --folders=BLUR_DIR,RESTORED_DIR --out=OUT
+
+What it sees in the sharp pictures is the truth. For runs of ours, with as many
+pictures as `experiments.evaluate --pictures=N` has kept:
+
+  python -m experiments.detect --detector=yolox_nano.onnx --workdir=DIR,DIR
+"""
+
+import sys
+
+import tqdm
+from absl import flags
+
+from experiments import common
+
+_DETECTOR = flags.DEFINE_string(
+    'detector', None, 'ONNX file of the YOLO family.', required=True)
+_SHARP = flags.DEFINE_string('sharp', None, 'Folder of the sharp pictures.')
+_FOLDERS = flags.DEFINE_list(
+    'folders', [], 'Folders to compare, the blurry one first; a row each.')
+_WORKDIR = flags.DEFINE_list(
+    'workdir', [], 'Folders of evaluated runs; a row each.')
+_NAME = flags.DEFINE_string(
+    'name', 'eval', "Of the runs' evaluation, as experiments.evaluate has it.")
+_FORMAT = flags.DEFINE_string(
+    'format', None, 'yolox, yolox_decoded, yolov5 or yolov8; by default as its '
+    'shapes say.')
+_CONFIDENCE = flags.DEFINE_float(
+    'confidence', 0.3, 'Least one of the truth and of what is found.')
+_OVERLAP = flags.DEFINE_float(
+    'overlap', 0.5, 'Least IoU of a box that is right.')
+_OUT = flags.DEFINE_string(
+    'out', None, 'Folder for detect.json and pictures with their boxes.')
+_PICTURES = flags.DEFINE_integer('pictures', 4, 'How many with their boxes.')
+
+
+def main(argv):
+  del argv
+  from deblur_jax import detection
+  from deblur_jax.report import render
+
+  sharp, sides = _sides()
+  with tqdm.tqdm(file=sys.stderr, unit='picture', disable=None) as bar:
+    result = detection.run(
+        _DETECTOR.value, sharp=sharp, sides=sides, form=_FORMAT.value,
+        confidence=_CONFIDENCE.value, overlap=_OVERLAP.value, out=_OUT.value,
+        drawn=_PICTURES.value, on_picture=lambda done: bar.update(done - bar.n))
+  print(render.table(
+      ['setting', 'precision', 'recall', 'F1', 'AP', 'right', 'found', 'true'],
+      [[row['setting'],
+        *(render.number(row[key], 3)
+          for key in ('precision', 'recall', 'f1', 'ap')),
+        *(str(row[key]) for key in ('right', 'found', 'truths'))]
+       for row in result['rows']]), end='')
+
+
+def _sides():
+  """The sharp pictures, and those of each row: folders and runs."""
+  from deblur_jax import detection, types
+
+  sharp, sides = _SHARP.value, {folder: folder for folder in _FOLDERS.value}
+  for folder in _WORKDIR.value:
+    states = detection.kept(folder, name=_NAME.value)
+    if not sharp:
+      sharp, sides = states['sharp'], {'blur': states['blur'], **sides}
+    sides[folder] = states['restored']
+  if not sharp:
+    raise types.UserError(
+        'Give --sharp=DIR and --folders=DIR,DIR, or --workdir=DIR.')
+  return sharp, sides
+
+
+if __name__ == '__main__':
+  common.run(main)
