@@ -6,6 +6,9 @@ r"""DeblurGAN's generator by 100 L1 + binary cross entropy: no file is needed.
 The objective of pix2pix (Isola et al., CVPR 2017), which the authors' code
 offers too, with resize-convolutions (no chessboard), crops that are flipped and
 brightened, and cosine from 1e-4. Not trained to the end by us yet.
+
+configs/deblurgan_l1.py:bare leaves the generator its own defaults, so that
+nets.gen.name may be any network (experiments.ablate --name=generator).
 """
 
 import ml_collections
@@ -41,7 +44,9 @@ def get_config(arg=None):
       loader=dict(loader='tf_data', crop=256, progressive=()))
   config.augment = dict(preset='flips', brighten=0.5, brightness=(0.8, 1.2))
   config.validate = dict(pictures=8, crop=512)
-  if common.is_debug(arg):
+  if arg == 'bare':
+    config.nets.gen = dict(name='resnet', dtype='bfloat16')
+  if common.is_debug(arg, 'bare'):
     common.use_builtin(config)
     config.total_steps, config.batch_size = 2, 4
     config.data.loader.crop = 48

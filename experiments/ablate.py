@@ -317,6 +317,7 @@ def main(argv):
 
 
 _GOPRO = 'configs/multiscale_gopro.py'
+_DEBLURGAN = 'configs/deblurgan_gopro.py'
 GRIDS = {
     'k_scales': Grid(
         _GOPRO, {'nets.net.scales': (1, 2, 3)},
@@ -331,6 +332,14 @@ GRIDS = {
         _GOPRO, {'nets.net.pyramid': ('deepdeblur_pytorch',
                                       'deepdeblur_torch7')}),
     'crop': Grid(_GOPRO, {'data.loader.crop': (128, 256)}),
+    'gan_content': Grid(
+        _DEBLURGAN, {'method.critic.gan': ('wgan', 'lsgan', 'bce', 'ralsgan'),
+                     'method.content': ('perceptual', 'l1')}),
+    'critic_steps': Grid(_DEBLURGAN, {'method.critic_steps': (1, 2, 5)}),
+    'generator': Grid(
+        'configs/deblurgan_l1.py:bare',
+        {'nets.gen.name': ('resnet', 'unet', 'fpn', 'restormer',
+                           'multiscale')}),
 }
 
 
