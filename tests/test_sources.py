@@ -72,6 +72,25 @@ def test_side_by_side(tmp_path, side):
       source.read(1)['blur'], pictures.smooth(1)['blur'])
 
 
+def test_scaled(tmp_path):
+  fill(tmp_path, blur=['blur/1.png'], sharp=['sharp/1.png'])
+  kwargs = dict(name='folder_pairs', blur=tmp_path / 'blur',
+                sharp=tmp_path / 'sharp')
+  whole = data.open_source(**kwargs)
+  half = data.open_source(**kwargs, scale=0.5)
+  height, width, _ = whole.read(0)['sharp'].shape
+  pair = half.read(0)
+  assert {p.shape for p in pair.values()} == {(height // 2, width // 2, 3)}
+  assert half.sizes(0) == {key: p.shape[:2] for key, p in pair.items()}
+  assert half.options['scale'] == 0.5 and 'scale' not in whole.options
+  # A halved picture keeps its mean; that of every second pixel would not.
+  means = [source.read(0)['sharp'].mean() for source in (whole, half)]
+  assert abs(means[0] - means[1]) < 0.5
+  for scale in (0, 1.5, 'half'):
+    with pytest.raises(types.UserError, match='scale must be a number above 0'):
+      data.open_source(**kwargs, scale=scale)
+
+
 def test_reds(tmp_path):
   for inner in ('', 'val/'):
     root = tmp_path / f'root{len(inner)}'
