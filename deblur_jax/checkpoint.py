@@ -67,8 +67,9 @@ class Checkpoints:
     return self._manager.best_step()
 
   def save(
-      self, step: int, state: TrainState, metrics: dict[str, float]) -> None:
-    """Starts to save.
+      self, step: int, state: TrainState, metrics: dict[str, float] | None
+  ) -> None:
+    """Starts to save; without metrics it is never among the best.
 
     Raises:
       UserError: the disk has too little room, or an earlier save failed.

@@ -2,65 +2,83 @@
 
 Both forms of `torch.save`: zip archives, and the older row of pickles in which
 torchvision's and LPIPS' own files lie. Nothing but tensors and dicts is
-unpickled, so a file cannot run code here. .safetensors and .npz with the same
-names are read alike.
+unpickled, so a file cannot run code here, nor have memory read that is not its
+own. .safetensors and .npz with the same names are read alike.
 """
 
 import collections
 import hashlib
 import io
-import json
-import math
 import pathlib
 import pickle
 import zipfile
+import zlib
+from typing import NamedTuple
 
-import jax.numpy as jnp
+import ml_dtypes
 import numpy as np
 
 from deblur_jax import types
 
 _MAGIC = 0x1950A86A20F9469CFC6C
+# Names, not types: what is unpickled here can neither be called nor changed.
 _DTYPES = {
-    'FloatStorage': np.float32, 'DoubleStorage': np.float64,
-    'HalfStorage': np.float16, 'LongStorage': np.int64,
-    'IntStorage': np.int32, 'ByteStorage': np.uint8}
-_SAFE_DTYPES = {
-    'F64': np.float64, 'F32': np.float32, 'F16': np.float16,
-    'BF16': jnp.bfloat16, 'I64': np.int64, 'I32': np.int32, 'U8': np.uint8}
+    'FloatStorage': 'float32', 'DoubleStorage': 'float64',
+    'HalfStorage': 'float16', 'BFloat16Storage': 'bfloat16',
+    'LongStorage': 'int64', 'IntStorage': 'int32', 'ShortStorage': 'int16',
+    'CharStorage': 'int8', 'ByteStorage': 'uint8', 'BoolStorage': 'bool'}
+_REFUSED = (
+    OSError, ValueError, EOFError, LookupError, AttributeError, TypeError,
+    ArithmeticError, RuntimeError, MemoryError, pickle.UnpicklingError,
+    zipfile.BadZipFile, zlib.error)
 
 
 def read(path: str | pathlib.Path, *, what: str) -> dict[str, np.ndarray]:
   """A state dict: name -> array, in PyTorch's layout.
 
   Args:
-    path: .npz, .safetensors, or .pth or .pt.
+    path: .npz, .safetensors, or else of `torch.save`, as .pth and .pt are.
     what: for the error, what the file is and where to get it.
 
   Raises:
     UserError: no such file, or one that is not of this form.
   """
+  return read_all(path, what=what)[0]
+
+
+def read_all(
+    path: str | pathlib.Path, *, what: str
+) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+  """As `read`, and what else lies in the file: name -> its type.
+
+  Dicts within dicts are one: {'net': {'a': ...}} has the name 'net.a'.
+  """
   path = pathlib.Path(path)
   try:
     if path.suffix == '.npz':
       with np.load(path) as arrays:
-        return dict(arrays)
+        return dict(arrays), {}
     if path.suffix == '.safetensors':
-      return _read_safetensors(path.read_bytes())
+      return _read_safetensors(path), {}
     return _read_torch(path)
   except (FileNotFoundError, IsADirectoryError) as error:
     raise types.UserError(f'No file {path}: it should be {what}.') from error
-  except (OSError, ValueError, EOFError, KeyError, AttributeError, TypeError,
-          pickle.UnpicklingError, zipfile.BadZipFile) as error:
+  except _REFUSED as error:
+    reason = ' '.join(str(error).split()) or type(error).__name__
     raise types.UserError(
-        f'Cannot read {path} ({error}): it should be {what}.') from error
+        f'Cannot read {path} ({reason}): it should be {what}.') from error
+
+
+def sha256(path: str | pathlib.Path) -> str:
+  """The hash of a file's bytes, hexadecimal."""
+  with open(path, 'rb') as file:
+    return hashlib.file_digest(file, 'sha256').hexdigest()
 
 
 def check_sha256(path: str | pathlib.Path, expected: str) -> None:
   """Refuses a file whose SHA-256 is not `expected`, hexadecimal digits."""
   try:
-    with open(path, 'rb') as file:
-      found = hashlib.file_digest(file, 'sha256').hexdigest()
+    found = sha256(path)
   except OSError as error:
     raise types.UserError(
         f'Cannot read {path} to check its SHA-256: {error.strerror}.'
@@ -71,38 +89,38 @@ def check_sha256(path: str | pathlib.Path, expected: str) -> None:
         'or damaged; get it again, or correct sha256.')
 
 
-def _read_safetensors(content):
-  """The length of a header, the header in JSON, the numbers."""
-  size = int.from_bytes(content[:8], 'little')
-  if not 0 < size <= len(content) - 8:
-    raise ValueError('its header is cut short')
-  header = json.loads(content[8:8 + size])
-  header.pop('__metadata__', None)
-  numbers = memoryview(content)[8 + size:]
-  return {name: _safe_array(name, about, numbers)
-          for name, about in header.items()}
+def _read_safetensors(path):
+  import safetensors
+  from safetensors import numpy as safetensors_numpy
+
+  with path.open('rb'):
+    pass               # its own errors do not tell what is wrong with a path
+  try:
+    return safetensors_numpy.load_file(path)
+  except safetensors.SafetensorError as error:
+    raise ValueError(error) from error
 
 
-def _safe_array(name, about, numbers):
-  first, last = about['data_offsets']
-  dtype, shape = np.dtype(_SAFE_DTYPES[about['dtype']]), about['shape']
-  if not (0 <= first <= last <= len(numbers)
-          and last - first == math.prod(shape) * dtype.itemsize):
-    raise ValueError(f'{name} does not fit into the file')
-  return np.frombuffer(numbers[first:last], dtype).reshape(shape)
-
-
-class _Later:
+class _Later(NamedTuple):
   """A tensor whose numbers are read after the pickle."""
 
-  def __init__(self, storage, offset, size, stride):
-    self.storage, self.offset = storage, offset
-    self.size, self.stride = size, stride
+  storage: str
+  offset: int
+  size: tuple[int, ...]
+  stride: tuple[int, ...]
 
   def array(self, storages):
-    flat = storages[self.storage][self.offset:]
+    flat = storages[self.storage]
+    if min((self.offset, *self.size, *self.stride)) < 0:
+      raise ValueError('a tensor of negative size')
+    last = self.offset + sum(
+        (size - 1) * step
+        for size, step in zip(self.size, self.stride, strict=True))
+    if 0 not in self.size and last >= len(flat):
+      raise ValueError('a tensor is longer than what is stored: cut short?')
     strides = [step * flat.itemsize for step in self.stride]
-    view = np.lib.stride_tricks.as_strided(flat, self.size, strides)
+    view = np.lib.stride_tricks.as_strided(
+        flat[self.offset:], self.size, strides)
     return np.array(view)
 
 
@@ -115,18 +133,26 @@ class _Unpickler(pickle.Unpickler):
   def find_class(self, module, name):
     if (module, name) == ('collections', 'OrderedDict'):
       return collections.OrderedDict
-    if (module, name) == ('torch._utils', '_rebuild_tensor_v2'):
+    if module == 'torch._utils' and name in (
+        '_rebuild_tensor', '_rebuild_tensor_v2'):  # the first up to torch 0.3
       return lambda storage, offset, size, stride, *rest: _Later(
           storage, offset, size, stride)
     if (module, name) == ('torch._utils', '_rebuild_parameter'):
       return lambda data, *rest: data
     if module == 'torch' and name in _DTYPES:
       return _DTYPES[name]
-    raise pickle.UnpicklingError(f'{module}.{name} is not a plain tensor')
+    raise pickle.UnpicklingError(
+        f'{module}.{name} is not a plain tensor: only what net.state_dict() '
+        'gives is read, code is not run')
 
   def persistent_load(self, saved):
-    _, dtype, key, *_ = saved
-    self.dtypes[key] = np.dtype(dtype)
+    _, dtype, key, _, _, *view = saved
+    if view and view[0] is not None:
+      raise pickle.UnpicklingError('a part of a storage, as torch 0.1 wrote')
+    if dtype not in _DTYPES.values():
+      raise pickle.UnpicklingError(f'a storage of {dtype}')
+    # NumPy does not know bfloat16 by its name.
+    self.dtypes[key] = np.dtype(getattr(ml_dtypes, dtype, dtype))
     return key
 
 
@@ -135,6 +161,9 @@ def _read_torch(path):
     if zipfile.is_zipfile(file):
       file.seek(0)
       return _read_archive(zipfile.ZipFile(file))
+    file.seek(0)
+    if file.read(2) == b'PK':
+      raise ValueError('a zip archive that is cut short')
     file.seek(0)
     return _read_pickles(file)
 
@@ -162,14 +191,31 @@ def _read_pickles(file):
   state = unpickler.load()
   storages = {}
   for key in unpickle():
-    count = int(np.frombuffer(file.read(8), '<i8')[0])
+    count = int.from_bytes(file.read(8), 'little')
     dtype = unpickler.dtypes[key]
-    storages[key] = np.frombuffer(file.read(count * dtype.itemsize), dtype)
+    content = file.read(count * dtype.itemsize)
+    if len(content) != count * dtype.itemsize:
+      raise ValueError('it is cut short')
+    storages[key] = np.frombuffer(content, dtype)
   return _arrays(state, storages)
 
 
 def _arrays(state, storages):
+  """The tensors by name, and the types of all else."""
   if not isinstance(state, dict):
     raise ValueError('not a dict of tensors')
-  return {name: later.array(storages) for name, later in state.items()
-          if isinstance(later, _Later)}
+  arrays, rest = {}, {}
+  for name, value in _flat(state):
+    if isinstance(value, _Later):
+      arrays[name] = value.array(storages)
+    else:
+      rest[name] = type(value).__name__
+  return arrays, rest
+
+
+def _flat(state, prefix=''):
+  for key, value in state.items():
+    if isinstance(value, dict):
+      yield from _flat(value, f'{prefix}{key}.')
+    else:
+      yield f'{prefix}{key}', value

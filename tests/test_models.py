@@ -99,6 +99,31 @@ def test_golden(remat):
     np.testing.assert_allclose(values, (mean, first, last), rtol=1e-4)
 
 
+def test_value_range_scales_the_biases_alone():
+  net, variables = _small()
+  wide = models.build(**SMALL | dict(value_range=255.0))
+  scaled = jax.tree.map(
+      lambda leaf: leaf * 255 if leaf.ndim == 1 else leaf, variables)
+  for a, b in zip(net.apply(variables, _image()), wide.apply(scaled, _image()),
+                  strict=True):
+    np.testing.assert_allclose(a, b, atol=1e-6)
+  assert jnp.abs(wide.apply(variables, _image())[0]
+                 - net.apply(variables, _image())[0]).max() > 1e-3
+
+
+def test_single_scale():
+  net = models.build(name='single_scale')
+  params = jax.eval_shape(net.init, jax.random.key(0), _image())
+  assert models.count_parameters(params) == 674_371
+  options = dict(name='single_scale', blocks=1, features=2)
+  params = {'params': models.init(
+      models.build(**options), jax.random.key(0))}
+  plain, skipping = (
+      models.build(**options, skip=skip).apply(params, _image())[0]
+      for skip in (False, True))
+  assert jnp.abs(plain - skipping).max() > 1e-3
+
+
 def test_residual_of_zero_weights_is_the_blurry_pyramid():
   net = models.build(**SMALL | dict(residual=True))
   _, variables = _small()
@@ -203,6 +228,9 @@ def test_every_network_returns_images_finest_first(name):
     (dict(depth=11), 'depth must be at least 12 for 3 scales, got 11'),
     (dict(blocks=-1), 'blocks must be at least 0, got -1'),
     (dict(kernel_size=4), 'kernel_size must be odd, got 4'),
+    (dict(value_range=0), 'value_range must be positive, got 0'),
+    (dict(name='single_scale', end_kernel_size=4),
+     'end_kernel_size must be odd, got 4'),
     (dict(pyramid='averige'), "Unknown pyramid .* Did you mean 'average'"),
     (dict(dtype='bfloat'), "dtype must be one of .* Did you mean 'bfloat16'"),
     (dict(feature=3), "Unknown key nets.feature; .* Did you mean 'features'"),

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from deblur_jax import types
-from deblur_jax.models import multiscale
+from deblur_jax.models import multiscale, single_scale
 
 
 def build(*, name: str, **kwargs) -> nn.Module:
@@ -39,4 +39,5 @@ def init(net: nn.Module, key: types.Array) -> types.Params:
 
 MODELS = {
     'multiscale': multiscale.MultiScale,
+    'single_scale': single_scale.SingleScale,
 }

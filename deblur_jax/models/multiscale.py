@@ -37,6 +37,9 @@ class MultiScale(nn.Module):
     pyramid: a name in `ops.pyramid.PYRAMIDS`.
     residual: whether each scale learns the difference to its blurry image; the
       paper's does not.
+    value_range: white minus black as the convolutions see them, 255 in the
+      authors' PyTorch code. It scales no more than the biases, and so how far
+      one step of training moves them.
     dtype: of the convolutions; parameters and results are float32.
     remat: whether blocks are computed again in the backward pass: less memory,
       about a third more time.
@@ -49,6 +52,7 @@ class MultiScale(nn.Module):
   kernel_size: int = 5
   pyramid: str = 'deepdeblur_pytorch'
   residual: bool = False
+  value_range: float = 1.0
   dtype: Any = 'float32'
   remat: bool = False
 
@@ -64,7 +68,8 @@ class MultiScale(nn.Module):
     padded, (height, width) = pad.to_multiple(
         blur, multiple=2**(self.scales - 1))
     make_pyramid = pyramids.PYRAMIDS[self.pyramid]
-    blurs = [b - MEAN for b in make_pyramid(padded, levels=self.scales)]
+    blurs = [(b - MEAN) * self.value_range
+             for b in make_pyramid(padded, levels=self.scales)]
     latents = []
     for s in reversed(range(self.scales)):
       x = blurs[s]
@@ -74,7 +79,8 @@ class MultiScale(nn.Module):
       latent = self._scale(s)(x).astype(jnp.float32)
       latents.insert(0, latent + blurs[s] if self.residual else latent)
     return [
-        pad.crop(latent + MEAN, size=(-(-height >> s), -(-width >> s)))
+        pad.crop(latent / self.value_range + MEAN,
+                 size=(-(-height >> s), -(-width >> s)))
         for s, latent in enumerate(latents)]
 
   def _up(self, coarse, *, name):
@@ -129,6 +135,9 @@ def _check(net):
   if net.features < 1:
     raise types.UserError(
         f'nets.net.features must be at least 1, got {net.features}.')
+  if net.value_range <= 0:
+    raise types.UserError(
+        f'nets.net.value_range must be positive, got {net.value_range}.')
   if net.kernel_size % 2 == 0:
     raise types.UserError(
         f'nets.net.kernel_size must be odd, got {net.kernel_size}.')

@@ -1,0 +1,104 @@
+r"""Weights from the papers' own programs into a run folder, and back.
+
+  python -m experiments.convert --weights=model-1000.pt --workdir=runs/theirs \
+      --root=DIR/GOPRO_Large
+  python -m experiments.evaluate --workdir=runs/theirs
+  python -m experiments.convert --workdir=runs/mine --to=mine.safetensors
+
+--weights reads .pth, .pt, .safetensors and .npz; code in them is not run. The
+names in the file tell the layout and the size of the network:
+
+  deepdeblur_pytorch        SeungjunNah/DeepDeblur-PyTorch, any K. Trained on
+                            values to 255; else --option=rgb_range=1.
+  hieubkset_single_noskip   hieubkset/pytorch-image-deblurring, one scale; its
+  hieubkset_single_skip     names do not tell which: say --layout.
+
+The weights of DeblurGAN-v2 are refused: no network of ours has its encoders.
+
+The folder gets config.json, a checkpoint of step 0 with a fresh state of the
+optimizer, and convert.json: the file's SHA-256, and every name with its place
+and shape. It is evaluated, and trained on, like any other run. All of the
+config that is not the network comes from --config, by default
+configs/multiscale_gopro.py; --root is short for its data.train.root and
+data.test.root.
+
+--to writes .safetensors or .npz in the names of --layout (by default the first
+that has such a network), from the run's last checkpoint or --which.
+"""
+
+import importlib
+
+from absl import flags
+from ml_collections import config_flags
+
+from experiments import common
+
+_WEIGHTS = flags.DEFINE_list(
+    'weights', None, 'File of weights; generator and critic may be two.')
+_TO = flags.DEFINE_string('to', None, 'File to write from the run instead.')
+_LAYOUT = flags.DEFINE_string('layout', None, 'By default told by the names.')
+_OPTION = flags.DEFINE_multi_string(
+    'option', [], 'What the file does not tell: rgb_range=1.')
+_CONFIG = config_flags.DEFINE_config_file(
+    'config', None, 'All but the network; by default multiscale_gopro.',
+    lock_config=True)
+_ROOT = flags.DEFINE_string('root', None, "Folder of the config's data.")
+_WHICH = flags.DEFINE_string('which', 'last', 'last, best, or a step.')
+common.define_run_flags()
+
+DEFAULT = 'configs.multiscale_gopro'
+
+
+def main(argv):
+  """Returns 0."""
+  del argv
+  from deblur_jax import convert, types
+
+  if (_WEIGHTS.value is None) == (_TO.value is None):
+    raise types.UserError('Give either --weights=FILE or --to=FILE.')
+  folder = common.workdir()
+  if _TO.value is not None:
+    entries = [_write(folder)]
+  else:
+    entries = _read(folder)
+  for entry in entries:
+    print('\n'.join(convert.describe(entry)))
+  print(f'\nWritten: {_TO.value or folder}')
+  return 0
+
+
+def _read(folder):
+  from deblur_jax import convert, train
+
+  config = _config()
+  if _ROOT.value is not None:
+    for source in (config['data']['train'], config['data']['test']):
+      source['root'] = _ROOT.value
+  train.check(config)
+  return convert.to_run(
+      config, folder, _WEIGHTS.value, layout=_LAYOUT.value,
+      options=dict(map(common.key_and_value, _OPTION.value)))
+
+
+def _write(folder):
+  from deblur_jax import convert, train, types, workdir
+
+  given = {'--config': _CONFIG.value, '--root': _ROOT.value,
+           '--option': _OPTION.value}
+  for name, value in given.items():
+    if value:
+      raise types.UserError(f'{name} belongs to --weights, not to --to.')
+  config = workdir.read_json(folder / workdir.CONFIG)
+  train.check(config)
+  return convert.from_run(
+      config, folder, _TO.value, layout=_LAYOUT.value, which=_WHICH.value)
+
+
+def _config():
+  if _CONFIG.value is not None:
+    return _CONFIG.value.to_dict()
+  return importlib.import_module(DEFAULT).get_config().to_dict()
+
+
+if __name__ == '__main__':
+  common.run(main)

@@ -1,0 +1,420 @@
+"""Weights of the papers' own programs, there and back again."""
+
+import base64
+import os
+import pickle
+import subprocess
+import sys
+import zipfile
+import zlib
+
+import jax
+import numpy as np
+import pytest
+from safetensors import numpy as safetensors_numpy
+
+from deblur_jax import (
+    convert,
+    evaluate,
+    methods,
+    models,
+    parallel,
+    train,
+    types,
+    weight_files,
+    workdir,
+)
+from deblur_jax.convert import state_dicts
+from tests import helpers
+
+LAYOUTS = convert.LAYOUTS
+NOSKIP = 'hieubkset_single_noskip'
+
+
+def _formula(name, shape, unit):
+  """Values that two programs can make without sharing a file."""
+  bound = 0.15 if len(shape) == 4 else 0.05 * unit
+  phase = zlib.crc32(name.encode()) % 1000
+  values = np.cos(np.arange(np.prod(shape, dtype=int)) * 0.7 + phase)
+  return (bound * values).reshape(shape).astype(np.float32)
+
+
+def _image(height=16, width=24):
+  values = np.sin(np.arange(height * width * 3) * 0.1) / 2 + 0.5
+  return values.reshape(1, height, width, 3).astype(np.float32)
+
+
+def _arrays(layout, network):
+  """A state dict of theirs by the formula, and how it is of ours."""
+  net = models.build(**network)
+  pairs = state_dicts.pairs(LAYOUTS[layout], net)
+  # Biases that count where white is 255.
+  unit = network.get('value_range', 1)
+  return net, pairs, {
+      pair.theirs: _formula(pair.theirs, pair.shape, unit) for pair in pairs}
+
+
+def _multiscale(scales, blocks):
+  return dict(name='multiscale', scales=scales, blocks=blocks, features=4,
+              kernel_size=5, value_range=255)
+
+
+def _single(skip):
+  return dict(name='single_scale', blocks=2, features=4, kernel_size=3,
+              end_kernel_size=5, skip=skip)
+
+
+def _resnet(kept):
+  return dict(name='resnet', features=4, blocks=2,
+              dropout=0.5 if kept else 0.0, residual=kept)
+
+
+# Mean, first and last value of each output of the programs themselves (their
+# modules of the commits 26047f7, 39e8a4b and 42863a0 under torch 2.13, dropout
+# off), with the weights of the formula, of this image and its pyramid.
+GOLDEN = {
+    'K=1': ('deepdeblur_pytorch', _multiscale(1, 2), {}, _image(), [
+        (0.5691024661064148, 3.946075916290283, -3.431410074234009)]),
+    'K=2': ('deepdeblur_pytorch', _multiscale(2, 1), {}, _image(), [
+        (0.4892007112503052, -0.5749009251594543, -0.558134913444519),
+        (0.5223042964935303, 0.0021747665014117956, -0.06843279302120209)]),
+    'K=3': ('deepdeblur_pytorch', _multiscale(3, 1), {}, _image(), [
+        (0.48015594482421875, 0.26444464921951294, 1.878138542175293),
+        (0.5633904337882996, 1.0300700664520264, 1.3975296020507812),
+        (0.5235493183135986, 0.20793914794921875, 0.1596653312444687)]),
+    'nah critic': (
+        'deepdeblur_pytorch_critic',
+        dict(name='nah_discriminator', variant='code', features=2, scale=255),
+        {}, _image(200, 200), [(-0.004113008268177509,) * 3]),
+    'deblurgan': ('deblurgan', _resnet(True), {}, _image(), [
+        (0.5272151827812195, 0.49861910939216614, 1.0)]),
+    'deblurgan without dropout and skip': (
+        'deblurgan', _resnet(False), dict(learn_residual=False), _image(), [
+            (0.5268964767456055, 0.5378352403640747, 0.5137991309165955)]),
+    'patchgan': (
+        'deblurgan_critic', dict(name='patchgan', features=4, depth=3), {},
+        np.tile(_image(), (1, 3, 2, 1)), [
+            (0.03876926749944687, 0.1951703578233719, 0.11594398319721222)]),
+    'single': (NOSKIP, _single(False), {}, _image(), [
+        (-0.007004630286246538, 0.02405245415866375, 0.06557232141494751)]),
+    'single with skip': (
+        'hieubkset_single_skip', _single(True), {}, _image(), [
+            (0.005441915709525347, 0.03817382827401161, 0.2139553427696228)]),
+}
+
+
+def test_every_layout_has_a_golden_value():
+  assert {row[0] for row in GOLDEN.values()} == set(LAYOUTS)
+
+
+@pytest.mark.parametrize('name', GOLDEN)
+def test_golden_and_back(name):
+  layout, network, options, image, expected = GOLDEN[name]
+  net, pairs, arrays = _arrays(layout, network)
+  part, = state_dicts.find(
+      {f'module.{name}': array for name, array in arrays.items()}, options,
+      layout=layout)
+  assert part.network == network and part.prefix == 'module.'
+  params = state_dicts.to_ours(part, pairs)
+  outputs = jax.jit(net.apply)({'params': params}, image)
+  outputs = outputs if isinstance(outputs, list) else [outputs]
+  for output, (mean, first, last) in zip(outputs, expected, strict=True):
+    values = output.mean(), output[0, 0, 0, 0], output[0, -1, -1, -1]
+    np.testing.assert_allclose(
+        values, (mean, first, last), rtol=2e-4, atol=2e-6)
+  back = state_dicts.to_theirs(params, pairs)
+  assert back.keys() == arrays.keys()
+  for key, array in back.items():
+    np.testing.assert_array_equal(array, arrays[key])
+
+
+# What PyTorch wrote of a DeepDeblur with K = 1, one block, two channels and
+# kernels of 1: {'G': weights, the first in float64, 'epoch': 7, 'optimizer':
+# ...}.
+# Each array is arange / 8 + its place.
+PTH = (
+    'eNqllk1sG0UYhsd24jhuSJzSNj8NoQ2QbiFx1l7/pX8OTtgUFmjqtmAqVWZjL/EKJ+vPO07T'
+    'iEhBJRKVOMAJTsABCU6AxAFxQa2oBAcOKUKoEkVU0AOIA+KAxJGZXcfdGcdxm6w0mXW87/c+'
+    'n7X7fjujeFoQ8vlQ3RFAu5FazhX0RW0sr2I1WHq1KKc60XnmWHWvABIyLiKYBtcKuIXMfnI+'
+    'a+QvZeeNvFY0g2KQfiLbRU2fK2Dw5LBB6gazFawXTX+2rM1W9GI+i7UF0yhnF8N+aBGETBsp'
+    'Y5Ir1TkNWm2Jf8qozBa1M/Z//eC1fEVoy3jInitVwKd4MbSfVpCguBWP4lJcGPyCfUbPd13J'
+    '5YxiUcth3Vgw/afKea2s5af0HPZDx+E0PIChMw1dmb5GPczqqgmBAgEsbEDJRUPFNaZuiykE'
+    'uws+xY3hQcKiuNdgj+Jag71XCtRkH4aeNPRmhjY3CXG/V5/tVrArh6GfVG7BsL/apdvubECw'
+    'z+j5Q7bPIIaH03Agc6CJj9XTQcZFgiGb/5Eq/6OU/zG77jCGQ2kQmvCHN/gPM5Uj8LjN/wTL'
+    'P+LgH7V9ghjG0iA24Q/b/CHGJQphm1+q8kcof9SuG8MQT0Oi0Y1aAx9nSsbgSMG6vY5a4J4N'
+    '8GMO8OO2wQkMyTRMNLqLqsRPMuXjkCLlPRgmKbFnDaYo8VN2QRnDdBpOVjKt5EqtZOQK8LTS'
+    'lmknn4wS1uf1Za0Mz6yAIlhXmFjFGjy7As8paAWetx4lbamUVRfn4BTjmoAZ4krIT1NXYpim'
+    'f87YrmcxnEvDC6aZ6SCXltSyOp+dKxuVkgkvXoDMCryUcZMvimU4P53sj/3218DkqKlWKsEZ'
+    'pc13QXr3570kWuiaaRgyPWi4FjLBV4zyvIqzi1rZJE+nnBrismazI0S9vvz71mXaDV2NvfpR'
+    '/K5XNVmyalGfW5jXFrCcku7Bru6IRShA8iL8SX8K95YA3ShZA5i9hDWDpo+cOrod342jqGNc'
+    '1CjD2vHf+7zExbslQyc6waT6mCinjuwAgK1+NWnv69X9ZnW/Xd3vJCnp8NK6KtLgbkK6hyUN'
+    'yakAqvdfJbXftupem7z+AS3ka1L3GFs3LKcSaAf9TxAfsgJk9U5Qjn3970gBa4JuzRFhOSQ5'
+    'JaL7958gvict3xvt/762jf4jO+t/lfi/QdabZL1lcSjffvPJNvqPbq//D4nvR5bvF58uv7eN'
+    '/mM76/8q8b9O1ndkfU/WOlk/Wjyvf33tq17i2NuEZ4TlicspAd27/23id4esPyzPz//572Oa'
+    '1h1NPBOsZ0JORdB2n3/qO/Dr1EFihlq29O1yJGAt5neUf5LfuvPfnzvXPH8HUfjuALDaNrWy'
+    'TibAskpfB7N6Xk4F7xNGDI3H44mYKEUlKTYeFkORiCRGpHBMHI9FRDEqReMhaXxcpJS/XC4Z'
+    'AuEQLEoXha1xOsdloI6cfw/n1c4B2MMotRbUaMDyRZxDrJ8pcsNZpG5y8nWcg6ibqZNuRfUD'
+    'kJc7p0MnI/+pFXGzi9c6JwCrXfVy2hCvdaY2q73Ja8O81pm8rPblNk4r8VpnWnK+vDbCa52J'
+    'x/n6OG2U1zrTifPltTFe60wZVlto57RxXutMClZ7i9cm6n5nx3PexWjP+hGfLLzY+fgNMuIf'
+    'HOLNg2FG8XpHNmLEM+oINHb/zGPvS7vsnejoyzc6VL3AfkNt9dqaLut6+9r/AflPfcE=')
+
+
+@pytest.fixture
+def pth(tmp_path):
+  path = tmp_path / 'model-1000.pt'
+  path.write_bytes(zlib.decompress(base64.b64decode(PTH)))
+  return path
+
+
+def _config(**overrides):
+  return helpers.tiny(**overrides)
+
+
+def _save(path, arrays):
+  path.write_bytes(safetensors_numpy.save(arrays))
+  return path
+
+
+def _deepdeblur(**options):
+  network = _multiscale(1, 1) | dict(kernel_size=1, features=2) | options
+  return _arrays('deepdeblur_pytorch', network)[2]
+
+
+def test_a_file_of_pytorch_to_a_run_and_on(pth, tmp_path):
+  """Converted, written back, and trained one step further."""
+  folder = tmp_path / 'runs' / 'theirs'
+  config = _config(**{'total_steps': 1, 'method.ema': 0.5})
+  entry, = convert.to_run(config, folder, [pth])
+  assert entry.prefix == 'G.' and entry.theirs == dict(
+      n_scales=1, n_resblocks=1, n_feats=2, kernel_size=1, rgb_range=255)
+  assert set(entry.skipped) == {
+      'epoch', 'optimizer.state.0.exp_avg', 'optimizer.param_groups'}
+  assert workdir.read_json(folder / 'convert.json') == [entry._asdict()]
+  text = '\n'.join(convert.describe(entry))
+  assert entry.sha256 in text and 'scale_0: 8 arrays, 29 values' in text
+  assert 'skipped epoch: no tensor: int' in text
+  assert '1 array is of float64 there, float32 here' in text
+  assert not list(folder.parent.glob('.*'))
+
+  config = workdir.read_json(folder / 'config.json')
+  method = methods.build(config)
+  state = evaluate.load(config, method, folder)
+  assert int(state.step) == 0
+  for params in (state.params['net'], state.extra['ema']['net']):
+    np.testing.assert_array_equal(
+        params['scale_0']['block_00']['conv_1']['kernel'][0, 0],
+        [[4, 4.25], [4.125, 4.375]])
+  again = tmp_path / 'again.safetensors'
+  convert.from_run(config, folder, again)
+  theirs = weight_files.read(pth, what='it')
+  ours = weight_files.read(again, what='it')
+  assert len(ours) == 8
+  for name, array in ours.items():
+    np.testing.assert_array_equal(array, theirs[f'G.{name}'])
+
+  assert train.run(config, folder).finished
+  state = evaluate.load(config, method, folder)
+  assert int(state.step) == 1
+  averaged = state.extra['ema']['net']['scale_0']['tail']['bias']
+  np.testing.assert_allclose(averaged, np.arange(3) / 8 + 7, atol=1e-3)
+  assert np.any(averaged != np.arange(3, dtype=np.float32) / 8 + 7)
+
+
+def test_the_program(pth, tmp_path):
+  folder = tmp_path / 'run'
+  done = subprocess.run(
+      [sys.executable, '-m', 'experiments.convert', f'--weights={pth}',
+       f'--workdir={folder}', '--root=here', '--option=rgb_range=1'],
+      cwd=helpers.ROOT, capture_output=True, text=True)
+  assert done.returncode == 0, done.stderr
+  assert 'is deepdeblur_pytorch' in done.stdout
+  assert 'value_range=1' in done.stdout and 'rgb_range=1' in done.stdout
+  config = workdir.read_json(folder / 'config.json')
+  assert config['data']['train']['root'] == 'here'
+  assert config['data']['test']['root'] == 'here'
+
+
+def test_a_critic_needs_a_config_that_has_one(tmp_path):
+  network = dict(name='patchgan', features=2, depth=1)
+  _, _, arrays = _arrays('deblurgan_critic', network)
+  path = _save(tmp_path / 'D.safetensors', arrays)
+  with pytest.raises(types.UserError, match=(
+      r'D.safetensors: it is deblurgan_critic, and the config has no '
+      r'nets.critic: choose another --config')):
+    convert.to_run(_config(), tmp_path / 'run', [path])
+
+
+def test_generator_and_critic_of_one_file(tmp_path):
+  """Without a critic in the config it is left out, by name."""
+  critic = dict(name='nah_discriminator', features=1)
+  _, _, arrays = _arrays('deepdeblur_pytorch_critic', critic)
+  both = {f'G.{name}': array for name, array in _deepdeblur().items()}
+  both |= {f'D.{name}': array for name, array in arrays.items()}
+  entry, = convert.to_run(
+      _config(), tmp_path / 'run', [_save(tmp_path / 'x.safetensors', both)])
+  assert entry.layout == 'deepdeblur_pytorch' and len(entry.names) == 8
+  assert entry.skipped['D.dense.weight'] == (
+      'deepdeblur_pytorch_critic, and the config has no nets.critic')
+  assert len(entry.skipped) == len(arrays) == 11
+
+
+class _Mischief:
+
+  def __reduce__(self):
+    return os.system, ('echo this must not run',)
+
+
+def test_code_in_a_file_is_refused(tmp_path, capfd):
+  path = tmp_path / 'bad.pth'
+  with zipfile.ZipFile(path, 'w') as archive:
+    archive.writestr('bad/data.pkl', pickle.dumps({'a': _Mischief()}))
+  with pytest.raises(types.UserError, match=(
+      r'bad.pth \((posix|nt).system is not a plain tensor: .*code is not run')):
+    convert.to_run(_config(), tmp_path / 'run', [path])
+  assert 'must not run' not in capfd.readouterr().out
+  assert not (tmp_path / 'run').exists()
+
+
+def test_a_tensor_cannot_reach_beyond_its_storage(pth, tmp_path):
+  """Its size is a claim of the file: without a check, any memory is read."""
+  path = tmp_path / 'short.pt'
+  with zipfile.ZipFile(pth) as old, zipfile.ZipFile(path, 'w') as new:
+    for name in old.namelist():
+      content = old.read(name)
+      new.writestr(name, content[:8] if name.endswith('/data/2') else content)
+  with pytest.raises(types.UserError, match='longer than what is stored'):
+    weight_files.read(path, what='it')
+
+
+@pytest.mark.parametrize('suffix', ['.pt', '.safetensors', '.npz'])
+def test_a_file_that_is_cut_short(suffix, pth, tmp_path):
+  path = tmp_path / f'cut{suffix}'
+  if suffix == '.pt':
+    path.write_bytes(pth.read_bytes())
+  elif suffix == '.npz':
+    np.savez(path, **_deepdeblur())
+  else:
+    _save(path, _deepdeblur())
+  assert len(weight_files.read(path, what='it')) >= 8
+  path.write_bytes(path.read_bytes()[:-100])
+  with pytest.raises(types.UserError, match=f'Cannot read .*cut{suffix}'):
+    convert.to_run(_config(), tmp_path / 'run', [path])
+  with pytest.raises(types.UserError, match='No file .*none.npz'):
+    weight_files.read(tmp_path / 'none.npz', what='it')
+
+
+def _broken(kind):
+  arrays = _deepdeblur(scales=2)
+  if kind == 'missing':
+    del arrays['conv_end_models.1.uppath.0.bias']
+  if kind == 'left over':
+    arrays['body_models.0.body.2.extra'] = np.ones(3)
+  if kind == 'shape':
+    arrays['body_models.1.body.2.bias'] = np.ones(4)
+  if kind == 'finite':
+    arrays['body_models.1.body.2.bias'][0] = np.inf
+  if kind == 'head':
+    del arrays['body_models.0.body.0.weight']
+  return arrays
+
+
+def _names(*names):
+  return {name: np.ones((2, 3, 3, 3), np.float32) for name in names}
+
+
+@pytest.mark.parametrize('arrays, options, message', [
+    (_broken('missing'), {}, r'not quite deepdeblur_pytorch \(.*\): missing: '
+     r'conv_end_models.1.uppath.0.bias\.'),
+    (_broken('left over'), {}, r'left over: body_models.0.body.2.extra\.'),
+    (_broken('shape'), {}, r'body_models.1.body.2.bias \(4,\) instead of \(3'),
+    (_broken('finite'), {}, 'not finite in body_models.1.body.2.bias'),
+    (_broken('head'), {}, 'body_models.0.body.0.weight is missing, or no conv'),
+    (_deepdeblur(), dict(layout='deepdeblur'),
+     "Unknown layout 'deepdeblur'; .* Did you mean 'deepdeblur_pytorch'"),
+    (_deepdeblur(), dict(layout='deblurgan'),
+     r"of deblurgan, such as model.10.*Did you mean 'deepdeblur_pytorch'\?"),
+    (_arrays(NOSKIP, _single(False))[2], {},
+     f'fit {NOSKIP} and hieubkset_single_skip alike: say which by --layout'),
+    ({f'{prefix}.{name}': array for prefix in ('G', 'E')
+      for name, array in _deepdeblur().items()}, {},
+     r'holds deepdeblur_pytorch more than once, as E\.\* and G\.\*'),
+    (_names('a.b', 'c'), {}, r'names \(a.b, c\) fit no layout; known: deepd'),
+    (_names('fpn.enc.weight'), {}, 'it is of DeblurGAN-v2'),
+    (_names('model.model.0.model.1.weight'), {}, "it is of DeblurGAN's U-Net"),
+    (_names('model.1.weight', 'model.10.conv_block.1.weight'), {},
+     'blocks lost their second convolution'),
+    (_deepdeblur(), dict(options={'rgb_rnge': 1}),
+     "Unknown option rgb_rnge .* Did you mean 'rgb_range'"),
+])
+def test_files_that_fit_not_quite(arrays, options, message, tmp_path):
+  path = _save(tmp_path / 'x.safetensors', arrays)
+  with pytest.raises(types.UserError, match=message) as error:
+    convert.to_run(_config(), tmp_path / 'run', [path], **options)
+  assert '\n' not in str(error.value)
+  assert [path] == list(tmp_path.iterdir())
+
+
+def test_nothing_is_left_of_what_failed(tmp_path, monkeypatch):
+  path = _save(tmp_path / 'x.safetensors', _deepdeblur())
+  real = workdir.write_json
+
+  def full(path, content):
+    if path.name == 'convert.json':
+      raise OSError(28, 'No space left on device')
+    real(path, content)
+
+  monkeypatch.setattr(workdir, 'write_json', full)
+  with pytest.raises(types.UserError, match='Cannot write .*run: No space'):
+    convert.to_run(_config(), tmp_path / 'run', [path])
+  assert [path] == list(tmp_path.iterdir())
+
+
+def test_a_folder_that_is_there(tmp_path):
+  (tmp_path / 'run').mkdir()
+  (tmp_path / 'run' / 'x').touch()
+  with pytest.raises(types.UserError, match='run is there already'):
+    convert.to_run(_config(), tmp_path / 'run', ['none.pt'])
+
+
+@pytest.mark.parametrize('network, options, message', [
+    ({'residual': True}, {}, 'DeepDeblur-PyTorch has no residual=True'),
+    ({}, dict(layout='deblurgan'),
+     'deblurgan is a resnet, and nets.net of the run is multiscale'),
+    ({'name': 'restormer'}, {}, 'No layout has a network like .* restormer'),
+])
+def test_runs_that_cannot_be_written(network, options, message, tmp_path):
+  config = _config(**{f'nets.net.{key}': value
+                      for key, value in network.items()})
+  if 'name' in network:
+    config['nets']['net'] = dict(network)
+  with pytest.raises(types.UserError, match=message):
+    convert.from_run(
+        config, tmp_path, tmp_path / 'x.safetensors', **options)
+
+
+def test_never_over_another_file(tmp_path):
+  with pytest.raises(types.UserError, match='x.pth must end in .safetensors'):
+    convert.from_run(_config(), tmp_path, tmp_path / 'x.pth')
+  (tmp_path / 'x.npz').touch()
+  with pytest.raises(types.UserError, match='x.npz is there already'):
+    convert.from_run(_config(), tmp_path, tmp_path / 'x.npz')
+
+
+def test_a_really_trained_network(real_data, tmp_path):
+  """The output that its own program gave, to one grey level."""
+  weights = real_data / 'weights'
+  folder = tmp_path / 'run'
+  convert.to_run(
+      _config(), folder, [weights / f'{NOSKIP}_gopro.npz'], layout=NOSKIP)
+  config = workdir.read_json(folder / 'config.json')
+  method = methods.build(config)
+  state = evaluate.load(config, method, folder)
+  assert models.count_parameters(state.params) == 674_371
+  with np.load(weights / f'{NOSKIP}_fixture96.npz') as fixture:
+    blur, expected = fixture['input_u8'], fixture['output_f32']
+  blur = parallel.put(blur[None] / np.float32(255), parallel.replicated(
+      parallel.data_mesh()))
+  restored = np.asarray(jax.jit(method.restore)(state, blur)[0])
+  assert np.abs(restored - expected).max() < 1e-4
+  grey = lambda image: np.rint(255 * np.clip(image, 0, 1))
+  assert np.abs(grey(restored) - grey(expected)).max() <= 1
