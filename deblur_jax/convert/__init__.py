@@ -151,8 +151,8 @@ def from_run(
   _write(file, state_dicts.to_theirs(params[row.role], pairs), {
       'layout': layout, 'made_with': json.dumps(theirs)})
   return Converted(
-      str(file), weight_files.sha256(file), layout, '', row.role, network, theirs,
-      _names(pairs, {}), {})
+      str(file), weight_files.sha256(file), layout, '', row.role, network,
+      theirs, _names(pairs, {}), {})
 
 
 def describe(entry: Converted) -> Iterator[str]:
@@ -219,8 +219,9 @@ def _take(path, part, skipped):
             for name in part.arrays if state_dicts.is_unused(part, name)}
   role = part.layout.role
   return role, network, params, Converted(
-      str(path), weight_files.sha256(path), part.key, part.prefix, role, network,
-      part.layout.theirs(net), _names(pairs, part.arrays), skipped | unused)
+      str(path), weight_files.sha256(path), part.key, part.prefix, role,
+      network, part.layout.theirs(net), _names(pairs, part.arrays),
+      skipped | unused)
 
 
 def _names(pairs, arrays) -> dict[str, dict[str, Any]]:
