@@ -119,6 +119,11 @@ def test_photos(tmp_path, picture_folder):
   linear = make_blur.from_photos(
       folder, kind='dynamic_scene', options={'gamma': 1})
   assert linear.subset == 'blur'
+  mixed = [make_blur.from_photos(folder, kind='mixture', options={
+      'parts': [dict(kind='disk', size=9, radius=(1, 4), gamma=gamma),
+                dict(kind='line', size=9, length=(1, 9), gamma=1)]})
+           for gamma in (1, 2.2)]
+  assert [plan.subset for plan in mixed] == ['blur', 'blur_gamma']
 
 
 @pytest.mark.parametrize('kind', sorted(blurs.BLURS))

@@ -9,6 +9,8 @@ The functions by formula may be differentiated in what they take; those called
 `random_...` take a key first, and are the rows of `KERNELS` in `uniform.py`.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 
@@ -95,13 +97,14 @@ def normalise(kernel) -> Array:
 
 
 def random_line(
-    key, *, size: int = 31, length: tuple[float, float] = (1.0, 25.0)
-) -> Array:
-  """A line of random length, uniform in that range, and any angle."""
+    key, *, size: int = 31, length: tuple[float, float] = (1.0, 25.0),
+    angle: tuple[float, float] = (0.0, math.pi)) -> Array:
+  """A line of random length and angle, uniform in those ranges."""
   key_length, key_angle = jax.random.split(key)
   check_range('length', length, most=size)
+  check_range('angle', angle, most=2 * math.pi)
   drawn = _uniform(key_length, length)
-  return line(drawn, _uniform(key_angle, (0.0, jnp.pi)), size=size)
+  return line(drawn, _uniform(key_angle, angle), size=size)
 
 
 def random_disk(

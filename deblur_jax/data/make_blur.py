@@ -83,8 +83,9 @@ def from_photos(
         _blur_photo, names, os.fspath(path), kind, text, seed, i))
   parameters = {'from': 'photos', 'kind': kind, 'options': options,
                 'per_photo': per_photo, 'seed': seed}
-  subset = _subset(gamma=options.get('gamma', 1))
-  return Plan(parameters, sources, subset, works, pathlib.Path(root))
+  linear = all(gamma == 1 for gamma in _gammas(kind, options))
+  return Plan(parameters, sources, _subset(gamma=1 if linear else None), works,
+              pathlib.Path(root))
 
 
 def from_frames(
@@ -245,6 +246,15 @@ def _defaults(fn):
   parameters = inspect.signature(fn).parameters.values()
   return {p.name: p.default for p in parameters
           if p.kind is p.KEYWORD_ONLY and p.default is not p.empty}
+
+
+def _gammas(kind, options):
+  """Of a blur, or of each of which it is a mixture."""
+  options = _defaults(blurs.BLURS[kind]) | dict(options)
+  for part in options.get('parts', ()):
+    yield from _gammas(part['kind'], part)
+  if 'gamma' in options:
+    yield options['gamma']
 
 
 def _subset(*, gamma):
