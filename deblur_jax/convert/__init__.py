@@ -168,9 +168,9 @@ def describe(entry: Converted) -> Iterator[str]:
     groups.setdefault(top, []).append((theirs, name))
   for top, names in groups.items():
     values = sum(math.prod(name['shape']) for _, name in names)
-    first = entry.prefix + names[0][0]
+    first, last = (entry.prefix + names[i][0] for i in (0, -1))
     yield (f'  {top}: {len(names)} arrays, {values:,} values, from {first} '
-           f'to {names[-1][0]}')
+           f'to {last}')
   dtypes = collections.Counter(
       name['dtype'] for name in entry.names.values())
   for dtype, count in dtypes.items():
