@@ -11,6 +11,7 @@ import pytest
 
 from deblur_jax import losses, methods, models, types
 from deblur_jax.methods import critic as critics
+from deblur_jax.ops import pyramid
 
 
 def config_of(**overrides):
@@ -237,6 +238,28 @@ def test_ema_restores_with_the_average():
       method.restore(after, images()['blur']),
       plain.restore(after.replace(params={'gen': middle}), images()['blur']),
       atol=1e-5)
+
+
+def test_features_live_in_the_state_and_stay_as_they_are(tmp_path):
+  random = np.random.default_rng(0)
+  np.savez(tmp_path / 'vgg.npz', block1_conv1__bias=np.zeros(64, np.float32),
+           block1_conv1__kernel=random.normal(
+               size=(3, 3, 3, 64)).astype(np.float32))
+  items = (('method.content', '0.5*l1 + 1e-4*perceptual'),
+           ('method.features', {'path': str(tmp_path / 'vgg.npz'),
+                                'layer': 'relu1_1', 'convention': 'caffe'}),
+           ('method.critic_steps', 1), ('method.critic.penalty', 0.0),
+           ('optim.critic.updates_per_step', 1))
+  method = methods.build(config_of(**dict(items)))
+  state = method.init(jax.random.key(0), images())
+  after, metrics = jax.jit(method.step)(state, images(), jax.random.key(1))
+  assert same(state.extra['features'], after.extra['features'])
+  assert jax.tree.leaves(after.extra['features'])
+  restored = models.build(**config_of()['nets']['gen']).apply(
+      {'params': state.params['gen']}, images()['blur'])
+  plain = losses.content('0.5*l1')(
+      restored, pyramid.deepdeblur_pytorch(images()['sharp'], levels=2))
+  assert metrics['content'] > plain + 1e-3
 
 
 def lines(count, **values):
