@@ -1,11 +1,13 @@
-"""Convolution, with a weight gradient of our own on CPUs; pixel shuffle.
+"""Convolution and its transposition, our own gradients on CPUs; pixel shuffle.
 
-XLA's CPU backend runs convolutions and their input gradients as quickly as the
-machine can, but not their weight gradients: layers of few channels come out up
-to forty times slower than forward, large images seven times, and inside of
-`lax.scan` a hundred times. Here they are matrix products, which it does well.
-The price is forward-mode differentiation (`jax.jvp`, `jax.hessian`), which is
-not to be had on CPUs; gradients of gradients are.
+XLA's CPU backend runs convolutions as quickly as the machine can, but not their
+weight gradients: layers of few channels come out up to forty times slower than
+forward, large images seven times, inside of `lax.scan` a hundred times, and
+transposed convolutions worse still. Here they are matrix products, which it
+does well. The convolution and its gradients in x and in the kernel are each
+other's adjoints, so gradients of gradients are as quick. The price is
+forward-mode differentiation (`jax.jvp`, `jax.hessian`), which is not to be had
+on CPUs.
 
 On accelerators `conv` is `lax.conv_general_dilated` and nothing else, so that
 the library there can fuse bias and ReLU into it.
@@ -145,6 +147,7 @@ def _as_product(x, kernel, stride, padding, size):
   windows = jnp.concatenate([
       x[:, i:i + height:stride, j:j + width:stride]
       for i in range(kh) for j in range(kw)], axis=-1)
+  # [n, h', w', kh kw c_in] by [kh kw c_in, c_out]
   return windows @ kernel.reshape(kh * kw * channels, features)
 
 
