@@ -1,10 +1,12 @@
 """What the programs share: flags, several processes, and clean errors."""
 
+import ast
 import os
 import pathlib
 import re
 import sys
 import threading
+from typing import Any
 
 from absl import app, flags, logging
 
@@ -69,6 +71,17 @@ def join_processes() -> None:
 def workdir() -> pathlib.Path:
   """The flag as a path."""
   return pathlib.Path(flags.FLAGS.workdir).expanduser()
+
+
+def key_and_value(word: str) -> tuple[str, Any]:
+  """('key', 3) of --option=key=3; what is no Python value is a string."""
+  key, separator, value = word.partition('=')
+  if not separator:
+    raise types.UserError(f'--option={word}: write --option=key=value.')
+  try:
+    return key, ast.literal_eval(value)
+  except (SyntaxError, ValueError):
+    return key, {'true': True, 'false': False}.get(value.lower(), value)
 
 
 def _quieten_threads():

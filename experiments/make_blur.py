@@ -21,7 +21,6 @@ For more than one machine: --runner=beam --beam_options="--runner=FlinkRunner
 ..." does the same as an Apache Beam pipeline.
 """
 
-import ast
 import shlex
 import sys
 
@@ -45,8 +44,10 @@ flags.DEFINE_integer(
     'straight_above', None, 'The curve goes on straight from here; REDS: 250.')
 flags.DEFINE_string('out', None, 'Folder to write.', required=True)
 flags.DEFINE_string('split', 'train', "'train' or 'test'.")
-flags.DEFINE_integer('seed', 0, 'Of all that is random.')
-flags.DEFINE_integer('workers', None, 'Threads; a core each.')
+flags.DEFINE_integer(
+    'seed', 0, 'Of all that is random.', lower_bound=0, upper_bound=2**31)
+flags.DEFINE_integer(
+    'workers', None, 'Threads; a core each.', lower_bound=1)
 flags.DEFINE_enum('runner', 'local', ['local', 'beam'], 'What does the work.')
 flags.DEFINE_string('beam_options', '', "Beam's: '--runner=...'.")
 
@@ -97,7 +98,7 @@ def _from_photos(values, *, option, kind=None, **rest):
     raise types.UserError('--kind is missing: the blur of the photos.')
   return make_blur.from_photos(
       values.photos, kind=kind, seed=values.seed, **rest,
-      options=dict(map(_key_and_value, option)))
+      options=dict(map(common.key_and_value, option)))
 
 
 def _from_frames(values, *, window=None, **rest):
@@ -118,16 +119,6 @@ def _window(words):
         f'--window={",".join(words)}: write --window=7 or --window=7,13.'
     ) from None
   return first, last
-
-
-def _key_and_value(word):
-  key, separator, value = word.partition('=')
-  if not separator:
-    raise types.UserError(f'--option={word}: write --option=key=value.')
-  try:
-    return key, ast.literal_eval(value)
-  except (SyntaxError, ValueError):
-    return key, {'true': True, 'false': False}.get(value.lower(), value)
 
 
 if __name__ == '__main__':
