@@ -175,6 +175,9 @@ def test_a_shake_begins_nowhere_and_keeps_within_its_bounds():
     (dict(kind='line', camera=dict(shoot=1)), 'data.blur.camera.shoot'),
     (dict(kind='line', camera=dict(gain=(2, 1))), r'camera.gain=\(2, 1\)'),
     (dict(kind='line', camera=dict(quality=(0, 50))), 'camera.quality'),
+    (dict(kind='line', camera=dict(gain=2.0)), 'camera.gain=2.0 must be'),
+    (dict(kind='line', camera=dict(bits=0.5)), 'camera.bits must be 0 to 16'),
+    (dict(kind='line', camera=dict(gamma=0.0)), 'gamma must be a number above'),
 ])
 def test_mistakes_in_the_config_are_named(options, message):
   with pytest.raises(types.UserError, match=message):
@@ -190,6 +193,12 @@ def test_mistakes_in_the_config_are_named(options, message):
     (dict(kind='camera_shake', focal=0.0), 'focal must be above 0'),
     (dict(kind='camera_shake', frames=4), 'frames must be odd'),
     (dict(kind='line', angle=(1.0, 0.5)), r'angle=\(1.0, 0.5\) must be'),
+    (dict(kind='line', length=3.0), r'length=3.0 must be \(low, high\)'),
+    (dict(kind='trajectory', length=32.0), 'up to the size 31'),
+    (dict(kind='trajectory', length=0.0), 'above 0 and up to'),
+    (dict(kind='trajectory', impulse=()), r'impulse=\(\) must be one'),
+    (dict(kind='trajectory', fractions=()), r'fractions=\(\) must'),
+    (dict(kind='gaussian_process', spread=3.0), 'spread above 0 and up to 0.5'),
     (dict(kind='mixture', parts=[]), 'each of 0 parts'),
     (dict(kind='mixture', chances=[1]), r'chances=\(1,\) .* each of 2 parts'),
     (dict(kind='mixture', parts=[dict(kind='mixture')]),

@@ -18,7 +18,8 @@ LEVELS = {
     'loop': 4,
     'restore': 5,
     'evaluate': 6,
-    'train': 7, 'report': 7, 'measure': 7, 'detection': 7, 'convert': 7,
+    'train': 7, 'report': 7, 'measure': 7, 'deconvolve': 7, 'detection': 7,
+    'convert': 7,
 }
 # Within a level all are strangers, but for these.
 STANDS_ON = {('ops', 'weight_files'), ('blur', 'ops')}

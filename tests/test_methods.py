@@ -105,6 +105,16 @@ def test_accumulated_step_is_the_whole_step(parts):
     np.testing.assert_allclose(results[0][key], results[1][key], rtol=1e-5)
 
 
+def test_dropout_is_for_training_only():
+  config = tiny(nets={'net': dict(name='resnet', features=4, blocks=1)})
+  method = methods.build(config)
+  state = loop.init(method, jax.random.key(0), 16, parallel.data_mesh())
+  batch = jax.tree.map(jnp.asarray, batch_of())
+  losses_of = [method.step(state, batch, jax.random.key(k))[1]['loss']
+               for k in (0, 0, 1)]
+  assert losses_of[0] == losses_of[1] != losses_of[2]
+
+
 def test_ema_restores_with_the_average():
   batch = jax.tree.map(jnp.asarray, batch_of())
   method = methods.build(tiny(**{'method.ema': 0.5, 'optim.net.lr': 0.1}))

@@ -10,6 +10,7 @@ The functions by formula may be differentiated in what they take; those called
 """
 
 import math
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -122,7 +123,7 @@ def random_gaussian(
   Args:
     key: a PRNG key.
     size: of the kernel.
-    sigma: range of both deviations, in pixels, above 0.
+    sigma: range of both deviations, in pixels, from 0.1.
     isotropic: whether both are the same.
   """
   check_range('sigma', sigma, most=size / 2, above=0.1)
@@ -146,9 +147,11 @@ def check_range(
     name: str, values: tuple[float, float], *, most: float, above: float = 0.0
 ) -> None:
   """A UserError where (low, high) is no range within [above, most]."""
-  if not (len(values) == 2 and above <= values[0] <= values[1] <= most):
+  if not (isinstance(values, Sequence) and len(values) == 2
+          and above <= values[0] <= values[1] <= most):
+    shown = tuple(values) if isinstance(values, Sequence) else values
     raise types.UserError(
-        f'{name}={tuple(values)} must be (low, high) with {above} <= low <= '
+        f'{name}={shown} must be (low, high) with {above} <= low <= '
         f'high <= {most:g}.')
 
 

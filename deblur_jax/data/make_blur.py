@@ -22,6 +22,7 @@ from deblur_jax import blur as blurs
 from deblur_jax import types
 from deblur_jax.blur import exposure
 from deblur_jax.data import frames, images
+from deblur_jax.ops import arrays
 
 Pictures = dict[str, np.ndarray]    # 'blur', 'sharp': uint8 [h, w, 3]
 # Draws (name of a pair, function that makes it), in order.
@@ -66,6 +67,9 @@ def from_photos(
   """
   if per_photo < 1:
     raise types.UserError(f'per_photo must be 1 or more, got {per_photo}.')
+  if 'kind' in options:
+    raise types.UserError(
+        f'kind is not among the options of the blur {kind}, it names it.')
   blur = blurs.build(kind=kind, **options)
   found = images.find(root)
   if not found:
@@ -152,9 +156,9 @@ def read_response(
       `exposure.check_response` refuses the curve.
   """
   try:
-    curve = np.load(path, allow_pickle=False)
+    curve, = arrays.load(path).values()
     curve = np.asarray(curve, np.float64)
-  except (OSError, ValueError, TypeError, EOFError) as error:
+  except (OSError, ValueError, TypeError) as error:
     reason = ' '.join(str(error).split())
     raise types.UserError(
         f'Cannot read a response curve from {path}: {reason}.') from None

@@ -6,6 +6,8 @@ with l = MSE / 2K in the paper (eq. 4) and l = L1 in the authors' later code.
 A network of one scale is the case K = 1.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -48,18 +50,18 @@ def make(
         opt_state={'net': tx.init(params)},
         extra={'ema': {'net': params}} if ema else {})
 
-  def objective(params, batch: Batch) -> tuple[Array, Metrics]:
-    restored = net.apply({'params': params}, batch['blur'])
+  def objective(params, batch: Batch, key: Array) -> tuple[Array, Metrics]:
+    restored = net.apply({'params': params}, batch['blur'], train=True,
+                         rngs={'dropout': key})
     sharp = to_pyramid(batch['sharp'], levels=len(restored))
     # PSNR of the finest scale, as a curve that people can read.
     psnr = -losses.psnr(restored[0], sharp[0])
     return content(restored, sharp), {'psnr': psnr}
 
   def step(state: TrainState, batch: Batch, key: Array):
-    del key  # nothing here is random
     params = state.params['net']
     (value, metrics), grads = optim.value_and_grad(
-        objective, params, batch, parts=accumulate)
+        functools.partial(objective, key=key), params, batch, parts=accumulate)
     params, opt_state = optim.apply(tx, grads, state.opt_state['net'], params)
     extra = state.extra
     if ema:
