@@ -49,7 +49,7 @@ def get_config(arg=None):
   if common.is_debug(arg):
     common.use_builtin(config)
     config.total_steps, config.batch_size = 2, 4
-    config.data.loader.crop = 64
+    config.data.loader.crop = 72
     config.method.content, config.method.features = 'mse', None
     config.nets.critic.features = 4
     config.validate = dict(pictures=2, crop=64)

@@ -56,10 +56,12 @@ class PatchGAN(nn.Module):
 
   @property
   def least_crop(self) -> int:
-    """Side of the least image: all norms see more than one value of it."""
-    normed = 2 if self.norm == 'instance' else 1
-    least = [1] + [normed] * self.depth + [1]
-    return windows.least_size(self.layout, least=least)
+    """Side of the least image: the window of one judgement, 70 by default.
+
+    Of less, each would see the zeros around it; far less leaves an instance
+    norm with one value, of which it makes zero whatever the image.
+    """
+    return windows.receptive_field(self.layout)
 
   @nn.compact
   def __call__(self, image: types.Array) -> types.Array:
