@@ -49,9 +49,9 @@ def get_config(arg=None):
   if common.is_debug(arg):
     common.use_builtin(config)
     config.total_steps, config.batch_size = 2, 4
-    config.data.loader.crop = 72
+    config.data.loader.crop = 32
     config.method.content, config.method.features = 'mse', None
-    config.nets.critic.features = 4
+    config.nets.critic.update(features=4, depth=1)
     config.validate = dict(pictures=2, crop=64)
     config.tensorboard = False
   return config
