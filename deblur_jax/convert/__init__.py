@@ -95,7 +95,8 @@ def to_run(
   for path in weights:
     for role, net, value, entry in _read(path, layout, options or {}, config):
       if role in params:
-        raise types.UserError(f'{path}: another file has been a {role} too.')
+        raise types.UserError(
+            f'{path}: another file was nets.{role} already.')
       config['nets'][role], params[role] = net, value
       report.append(entry)
   method = methods.build(config)
