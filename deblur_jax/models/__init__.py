@@ -1,6 +1,10 @@
-"""Networks: pure linen modules that map images to lists of images.
+"""Networks: pure linen modules, generators and critics.
 
-Each takes [n, h, w, 3] in [0, 1] and returns a list, finest first.
+A generator (`MODELS`) takes [n, h, w, 3] in [0, 1] and returns a list of
+images, finest first; those with dropout learn by `net.apply(variables, blur,
+train=True, rngs={'dropout': key})`, and the others take that too. A critic
+(`CRITICS`) takes the same images and returns a map of logits [n, h', w', 1],
+float32.
 """
 
 import math
@@ -10,16 +14,25 @@ import jax
 import jax.numpy as jnp
 
 from deblur_jax import types
-from deblur_jax.models import multiscale, single_scale
+from deblur_jax.models import (
+    fpn,
+    multiscale,
+    nah_discriminator,
+    patchgan,
+    resnet,
+    restormer,
+    single_scale,
+    unet,
+)
 
 
 def build(*, name: str, **kwargs) -> nn.Module:
-  """A network from one leaf of the config, such as `nets.net`.
+  """A generator or critic from one leaf of the config, such as `nets.net`.
 
   Raises:
     types.UserError: for an unknown name or option.
   """
-  network = types.look_up(MODELS, name, what='network')
+  network = types.look_up(MODELS | CRITICS, name, what='network')
   return types.call(network, kwargs=kwargs, where='nets')
 
 
@@ -29,15 +42,29 @@ def count_parameters(params: types.Params) -> int:
 
 
 def init(net: nn.Module, key: types.Array) -> types.Params:
-  """Fresh parameters of an image-to-images network.
+  """Fresh parameters of a network.
 
   Runs eagerly on a small image, whose size parameters do not depend on: jit and
   `lazy_init` take a minute to compile the random numbers of 120 layers.
   """
-  return net.init(key, jnp.zeros((1, 32, 32, 3)))['params']
+  size = max(32, least_crop(net))
+  return net.init(key, jnp.zeros((1, size, size, 3)))['params']
+
+
+def least_crop(net: nn.Module) -> int:
+  """Side of the smallest image that a network takes: 1 but for critics."""
+  return net.least_crop if isinstance(net, tuple(CRITICS.values())) else 1
 
 
 MODELS = {
     'multiscale': multiscale.MultiScale,
     'single_scale': single_scale.SingleScale,
+    'resnet': resnet.ResNet,
+    'unet': unet.UNet,
+    'fpn': fpn.FPN,
+    'restormer': restormer.Restormer,
+}
+CRITICS = {
+    'patchgan': patchgan.PatchGAN,
+    'nah_discriminator': nah_discriminator.NahDiscriminator,
 }

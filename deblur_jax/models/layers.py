@@ -9,10 +9,11 @@ import jax.numpy as jnp
 
 from deblur_jax import types
 from deblur_jax.ops import conv as conv_ops
+from deblur_jax.ops import depthwise as depthwise_ops
 
 
 class Conv(nn.Module):
-  """Convolution as in PyTorch: zeros around, its initialisation, its bias.
+  """Convolution as in PyTorch: its borders, its initialisation, its bias.
 
   The parameters `kernel` [k, k, c_in, features] and `bias` [features] are
   float32 from U(-b, b), b = 1 / sqrt(k^2 c_in); a third of the variance of
@@ -22,8 +23,10 @@ class Conv(nn.Module):
     features: channels of the result.
     kernel_size: side of the square kernel.
     stride: of both axes.
-    padding: zeros on each side; `kernel_size // 2` keeps the size for stride 1.
+    padding: on each side; `kernel_size // 2` keeps the size for stride 1.
+    reflect: whether the image is mirrored there, instead of zeros.
     use_bias: whether a bias is added.
+    std: kernels from N(0, std^2) and biases of zero instead of the above.
     dtype: of the computation.
   """
 
@@ -31,23 +34,51 @@ class Conv(nn.Module):
   kernel_size: int = 5
   stride: int = 1
   padding: int | None = None
+  reflect: bool = False
   use_bias: bool = True
+  std: float | None = None
   dtype: Any = jnp.float32
 
   @nn.compact
   def __call__(self, x: types.Array) -> types.Array:
-    size = self.kernel_size
-    shape = (size, size, x.shape[-1], self.features)
-    initializer = uniform(1 / math.sqrt(math.prod(shape[:3])))
-    kernel = self.param('kernel', initializer, shape)
-    padding = size // 2 if self.padding is None else self.padding
-    y = conv_ops.conv(
-        x.astype(self.dtype), kernel.astype(self.dtype), stride=self.stride,
-        padding=padding)
-    if self.use_bias:
-      bias = self.param('bias', initializer, (self.features,))
-      y = y + bias.astype(self.dtype)[None, None, None, :]
-    return y
+    shape = (self.kernel_size, self.kernel_size, x.shape[-1], self.features)
+    kernel, bias = parameters(self, shape)
+    padding = self.kernel_size // 2 if self.padding is None else self.padding
+    x = x.astype(self.dtype)
+    if self.reflect:
+      x, padding = reflect(x, padding), 0
+    y = conv_ops.conv(x, kernel, stride=self.stride, padding=padding)
+    return y if bias is None else y + bias
+
+
+class ConvTranspose(nn.Module):
+  """3x3 transposed convolution to twice the size: [n, 2h, 2w, features].
+
+  PyTorch's with stride, padding and output_padding of 2, 1 and 1; `kernel` is
+  as `ops.conv.conv_transpose` wants it, all else as in `Conv`.
+  """
+
+  features: int
+  std: float | None = None
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: types.Array) -> types.Array:
+    kernel, bias = parameters(self, (3, 3, x.shape[-1], self.features))
+    return conv_ops.conv_transpose(x.astype(self.dtype), kernel) + bias
+
+
+class Depthwise(nn.Module):
+  """3x3 convolution of each channel with a kernel of its own, no bias."""
+
+  stride: int = 1
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: types.Array) -> types.Array:
+    kernel = self.param('kernel', uniform(1 / 3), (3, 3, x.shape[-1]))
+    return depthwise_ops.depthwise(
+        x.astype(self.dtype), kernel.astype(self.dtype), stride=self.stride)
 
 
 class ResBlock(nn.Module):
@@ -62,6 +93,26 @@ class ResBlock(nn.Module):
         features=x.shape[-1], kernel_size=self.kernel_size, dtype=self.dtype)
     y = relu(Conv(**options, name='conv_0')(x))
     return x + Conv(**options, name='conv_1')(y)
+
+
+class NormBlock(nn.Module):
+  """x + norm(conv(dropout(relu(norm(conv(x)))))), 3x3 on a mirrored border.
+
+  The block of Johnson et al. (2016) as DeblurGAN has it: instance norm, nothing
+  after the sum. Dropout needs `rngs={'dropout': key}` while training.
+  """
+
+  dropout: float = 0.0
+  std: float | None = None
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: types.Array, *, train: bool) -> types.Array:
+    options = dict(features=x.shape[-1], kernel_size=3, reflect=True,
+                   std=self.std, dtype=self.dtype)
+    y = relu(instance_norm(Conv(**options, name='conv_0')(x)))
+    y = nn.Dropout(self.dropout, deterministic=not train)(y)
+    return x + instance_norm(Conv(**options, name='conv_1')(y))
 
 
 @jax.custom_jvp
@@ -80,6 +131,55 @@ def _relu_jvp(primals, tangents):
   y = relu(*primals)
   positive = jax.lax.optimization_barrier(jax.lax.stop_gradient(y)) > 0
   return y, jnp.where(positive, tangents[0], 0)
+
+
+def leaky_relu(x: types.Array) -> types.Array:
+  """x where it is positive, else 0.2 x."""
+  return jnp.where(x > 0, x, 0.2 * x)
+
+
+def instance_norm(x: types.Array) -> types.Array:
+  """Each image and channel to mean 0 and variance 1 over h and w.
+
+  The variance is the biased one, plus 1e-5; nothing is learnt. Computed in
+  float32, returned in the dtype of x.
+  """
+  y = x.astype(jnp.float32)
+  y = y - y.mean(axis=(1, 2), keepdims=True)
+  variance = (y**2).mean(axis=(1, 2), keepdims=True)
+  return (y * jax.lax.rsqrt(variance + 1e-5)).astype(x.dtype)
+
+
+def reflect(x: types.Array, padding: int) -> types.Array:
+  """Mirrors h and w without repeating the edge, as PyTorch does."""
+  around = (padding, padding)
+  return jnp.pad(x, ((0, 0), around, around, (0, 0)), mode='reflect')
+
+
+def add_tanh(blur: types.Array, y: types.Array) -> types.Array:
+  """clamp(x + tanh(y), -1, 1) for x = 2 blur - 1, as an image in [0, 1]."""
+  return jnp.clip(blur + jnp.tanh(y.astype(jnp.float32)) / 2, 0, 1)
+
+
+def enlarge(x: types.Array, *, factor: int) -> types.Array:
+  """[n, h, w, c] to [n, factor h, factor w, c] by repeating pixels."""
+  n, h, w, c = x.shape
+  x = jnp.broadcast_to(
+      x[:, :, None, :, None], (n, h, factor, w, factor, c))
+  return x.reshape(n, h * factor, w * factor, c)
+
+
+def parameters(module: nn.Module, shape: tuple[int, ...]):
+  """(kernel, bias or None) of a convolution, ready to compute with."""
+  bound = 1 / math.sqrt(math.prod(shape[:3]))
+  std = module.std
+  initializer = uniform(bound) if std is None else nn.initializers.normal(std)
+  kernel = module.param('kernel', initializer, shape).astype(module.dtype)
+  if not getattr(module, 'use_bias', True):
+    return kernel, None
+  initializer = uniform(bound) if std is None else nn.initializers.zeros
+  bias = module.param('bias', initializer, shape[3:])
+  return kernel, bias.astype(module.dtype)[None, None, None, :]
 
 
 def uniform(bound: float):

@@ -12,13 +12,12 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from deblur_jax import types
-from deblur_jax.models import layers
+from deblur_jax.models import checks, layers
 from deblur_jax.ops import conv as conv_ops
 from deblur_jax.ops import pad
 from deblur_jax.ops import pyramid as pyramids
 
 MEAN = 0.5  # of images in [0, 1]; the networks see values around zero
-DTYPES = ('float32', 'bfloat16', 'float16')
 
 
 class MultiScale(nn.Module):
@@ -61,10 +60,10 @@ class MultiScale(nn.Module):
     super().__post_init__()
 
   @nn.compact
-  def __call__(self, blur: types.Array) -> list[types.Array]:
-    if blur.ndim != 4 or blur.shape[-1] != 3:
-      raise types.UserError(
-          f'The network takes images [n, h, w, 3], got {blur.shape}.')
+  def __call__(
+      self, blur: types.Array, *, train: bool = False) -> list[types.Array]:
+    del train  # it has no dropout
+    checks.images(blur)
     padded, (height, width) = pad.to_multiple(
         blur, multiple=2**(self.scales - 1))
     make_pyramid = pyramids.PYRAMIDS[self.pyramid]
@@ -142,8 +141,4 @@ def _check(net):
     raise types.UserError(
         f'nets.net.kernel_size must be odd, got {net.kernel_size}.')
   types.look_up(pyramids.PYRAMIDS, net.pyramid, what='pyramid')
-  dtype = net.dtype if isinstance(net.dtype, str) else jnp.dtype(net.dtype).name
-  if dtype not in DTYPES:
-    raise types.UserError(
-        f'nets.net.dtype must be one of {", ".join(DTYPES)}, got {dtype}.'
-        f'{types.suggest(dtype, DTYPES)}')
+  checks.dtype(net.dtype)

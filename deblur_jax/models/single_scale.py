@@ -13,7 +13,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from deblur_jax import types
-from deblur_jax.models import layers
+from deblur_jax.models import checks, layers
 
 
 class SingleScale(nn.Module):
@@ -38,6 +38,9 @@ class SingleScale(nn.Module):
   dtype: Any = 'float32'
 
   def __post_init__(self):
+    checks.at_least(1, features=self.features)
+    checks.at_least(0, blocks=self.blocks)
+    checks.dtype(self.dtype)
     for name in ('kernel_size', 'end_kernel_size'):
       if getattr(self, name) % 2 == 0:
         raise types.UserError(
@@ -45,7 +48,10 @@ class SingleScale(nn.Module):
     super().__post_init__()
 
   @nn.compact
-  def __call__(self, blur: types.Array) -> list[types.Array]:
+  def __call__(
+      self, blur: types.Array, *, train: bool = False) -> list[types.Array]:
+    del train  # it has no dropout
+    checks.images(blur)
     ends = dict(kernel_size=self.end_kernel_size, dtype=self.dtype)
     x = layers.relu(layers.Conv(self.features, **ends, name='head')(blur))
     y = x

@@ -19,9 +19,10 @@ from jax import lax
 
 from deblur_jax import types
 
-# Length of the sums of one matrix product: long enough for its full speed,
-# short enough for the copies to stay in the cache.
+# Length of the sums of one matrix product, and values on its left side at most:
+# enough for its full speed, few enough for the copies to stay in the cache.
 STRIP = 2048
+STRIP_VALUES = 2**18
 
 
 def conv(x: types.Array, kernel: types.Array, *, stride: int = 1,
@@ -37,13 +38,38 @@ def conv(x: types.Array, kernel: types.Array, *, stride: int = 1,
   Returns:
     [n, (h + 2 padding - kh) // stride + 1, likewise, c_out].
   """
-  if x.ndim != 4 or kernel.ndim != 4 or x.shape[3] != kernel.shape[2]:
-    raise ValueError(
-        'Expected [n, h, w, c_in] and [kh, kw, c_in, c_out], '
-        f'got {x.shape} and {kernel.shape}.')
+  _check(x, kernel)
   if jax.default_backend() == 'cpu':
     return _conv_cpu(x, kernel, stride, padding)
   return _conv(x, kernel, stride, padding)
+
+
+def conv_transpose(x: types.Array, kernel: types.Array, *, stride: int = 2,
+                   padding: int = 1, output_padding: int = 1) -> types.Array:
+  """Transposed convolution, with the three numbers of PyTorch's.
+
+  The same as a cross-correlation of x with stride - 1 zeros between its values,
+  and k - 1 - padding zeros around, output_padding more below and on the right.
+
+  Args:
+    x: [n, h, w, c_in].
+    kernel: [kh, kw, c_in, c_out] of that cross-correlation: PyTorch's
+      [c_in, c_out, kh, kw] transposed and turned by 180 degrees.
+    stride: the factor by which the image grows.
+    padding: of the convolution whose adjoint this is.
+    output_padding: rows and columns more, which that convolution leaves out.
+
+  Returns:
+    [n, (h - 1) stride - 2 padding + kh + output_padding, likewise, c_out].
+  """
+  _check(x, kernel)
+  size = [(side - 1) * stride - 2 * padding + k + output_padding
+          for side, k in zip(x.shape[1:3], kernel.shape, strict=False)]
+  adjoint = kernel[::-1, ::-1].swapaxes(2, 3)
+  if jax.default_backend() == 'cpu':
+    shape = (x.shape[0], *size, kernel.shape[3])
+    return _input_gradient(x, adjoint, shape, stride, padding)
+  return _scatter(x, adjoint, stride, padding, size)
 
 
 def pixel_shuffle(x: types.Array, *, factor: int) -> types.Array:
@@ -67,10 +93,95 @@ def pixel_shuffle(x: types.Array, *, factor: int) -> types.Array:
   return x.reshape(n, h * factor, w * factor, channels // factor**2)
 
 
+def pixel_unshuffle(x: types.Array, *, factor: int) -> types.Array:
+  """Space to channels, the inverse of `pixel_shuffle`.
+
+  Args:
+    x: [n, r h, r w, c].
+    factor: r.
+
+  Returns:
+    [n, h, w, c r^2].
+  """
+  n, height, width, channels = x.shape
+  if height % factor or width % factor:
+    raise ValueError(f'{x.shape} is not a multiple of {factor} in h and w.')
+  h, w = height // factor, width // factor
+  x = x.reshape(n, h, factor, w, factor, channels)
+  x = x.transpose(0, 1, 3, 5, 2, 4)  # [n, h, w, c, a, b]
+  return x.reshape(n, h, w, channels * factor**2)
+
+
+def _check(x, kernel):
+  if x.ndim != 4 or kernel.ndim != 4 or x.shape[3] != kernel.shape[2]:
+    raise ValueError(
+        'Expected [n, h, w, c_in] and [kh, kw, c_in, c_out], '
+        f'got {x.shape} and {kernel.shape}.')
+
+
 def _conv(x, kernel, stride, padding):
+  return _correlation(x, kernel, stride, ((padding, padding),) * 2)
+
+
+def _correlation(x, kernel, stride, padding):
+  """With [(above, below), (left, right)] zeros, or as many cut off."""
+  if jax.default_backend() == 'cpu':
+    size = [(side + sum(around) - k) // stride + 1 for side, around, k in zip(
+        x.shape[1:3], padding, kernel.shape[:2], strict=True)]
+    # XLA has a hundredth of its speed where the kernel exceeds the result.
+    if any(k > side for k, side in zip(kernel.shape[:2], size, strict=True)):
+      return _as_product(x, kernel, stride, padding, size)
   return lax.conv_general_dilated(
-      x, kernel, (stride, stride), ((padding, padding),) * 2,
+      x, kernel, (stride, stride), padding,
       dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
+
+
+def _as_product(x, kernel, stride, padding, size):
+  """One matrix product of all windows and the kernel."""
+  kh, kw, channels, features = kernel.shape
+  around = [(low, high, 0) for low, high in padding]
+  x = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *around, (0, 0, 0)])
+  height, width = ((side - 1) * stride + 1 for side in size)
+  windows = jnp.concatenate([
+      x[:, i:i + height:stride, j:j + width:stride]
+      for i in range(kh) for j in range(kw)], axis=-1)
+  return windows @ kernel.reshape(kh * kw * channels, features)
+
+
+def _scatter(x, kernel, stride, padding, size):
+  """y[s r + i - p, s w + j - p] += x[r, w] k[i, j]^T, y of `size` or zero.
+
+  Each of the s^2 phases of y is a convolution of x with its own taps of k.
+  XLA is slow where x is full of zeros, its weight gradient extremely so.
+  """
+  # No phase without a tap.
+  kernel = jnp.pad(kernel, [
+      (0, max(0, stride - k)) for k in kernel.shape[:2]] + [(0, 0), (0, 0)])
+  rows, columns = (
+      [_phase(a, k, stride, padding, side, wanted) for a in range(stride)]
+      for k, side, wanted in zip(
+          kernel.shape[:2], x.shape[1:3], size, strict=True))
+  phases = jnp.stack([
+      jnp.stack([_scatter_phase(x, kernel, row, column) for column in columns],
+                axis=3) for row in rows], axis=2)
+  n, h, s, w, _, channels = phases.shape  # [n, h, s, w, s, c_out]
+  return phases.reshape(n, h * s, w * s, channels)[:, :size[0], :size[1]]
+
+
+def _phase(a, kernel_size, stride, padding, side, wanted):
+  """Along one axis, the a-th phase of `_scatter`: (its taps, zeros around)."""
+  first = (a + padding) % stride
+  num_taps = len(range(first, kernel_size, stride))
+  before = num_taps - 1 - (a + padding) // stride
+  after = -(-wanted // stride) + num_taps - 1 - side - before
+  return slice(first, None, stride), (before, after)
+
+
+def _scatter_phase(x, kernel, row, column):
+  (rows, padding_rows), (columns, padding_columns) = row, column
+  kernel = kernel[rows, columns]
+  return _correlation(
+      x, kernel[::-1, ::-1].swapaxes(2, 3), 1, (padding_rows, padding_columns))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
@@ -91,15 +202,25 @@ def _conv_backward(stride, padding, residuals, dy):
 _conv_cpu.defvjp(_conv_forward, _conv_backward)
 
 
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
 def _input_gradient(dy, kernel, shape, stride, padding):
-  """A convolution again where it can be, for gradients of gradients."""
-  kh, kw, _, _ = kernel.shape
-  if stride == 1 and kh == kw and padding < kh:
-    flipped = kernel[::-1, ::-1].swapaxes(2, 3)
-    return _conv_cpu(dy, flipped, 1, kh - 1 - padding)
-  zeros = jnp.zeros(shape, dy.dtype)
-  _, pullback = jax.vjp(lambda x: _conv(x, kernel, stride, padding), zeros)
-  return pullback(dy)[0]
+  """The adjoint of `_conv` in x, which has this shape."""
+  return _scatter(dy, kernel, stride, padding, shape[1:3])
+
+
+def _input_gradient_forward(dy, kernel, shape, stride, padding):
+  return _input_gradient(dy, kernel, shape, stride, padding), (dy, kernel)
+
+
+def _input_gradient_backward(shape, stride, padding, residuals, dx):
+  del shape
+  dy, kernel = residuals
+  size = kernel.shape[:2]
+  return (_conv_cpu(dx, kernel, stride, padding),
+          _kernel_gradient(dx, dy, size, stride, padding))
+
+
+_input_gradient.defvjp(_input_gradient_forward, _input_gradient_backward)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
@@ -164,7 +285,8 @@ def _correlate(a, b, size):
   kh, kw = size
   n, height, width, channels_b = b.shape
   channels_a = a.shape[3]
-  rows = min(max(1, STRIP // width), n * height)
+  strip = min(STRIP, STRIP_VALUES // (kw * channels_a))
+  rows = min(max(1, strip // width), n * height)
   strips = -(-n * height // rows)
   spare = strips * rows - n * height
   # All images one above the other: the zeros between them keep them apart.

@@ -1,0 +1,131 @@
+"""A feature pyramid generator with a light backbone, after DeblurGAN-v2.
+
+The layout of Kupyn et al. (ICCV 2019): features of 1/4 to 1/32 of the size,
+summed from coarse to fine (Lin et al. 2017), all brought to 1/4 and joined,
+then back to full size, with tanh, a global skip and a clamp. The backbone has
+the inverted residuals and the widths of MobileNet-v2 (Sandler et al. 2018), but
+learns from scratch, and instance norm takes the place of batch norm.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from deblur_jax import types
+from deblur_jax.models import checks, layers
+from deblur_jax.ops import pad
+
+WIDTHS = (16, 24, 32, 64, 160)  # at 1/2, 1/4, ... 1/32 of the size
+
+
+class FPN(nn.Module):
+  """Images [n, h, w, 3] of any size to a list of one, in [0, 1].
+
+  The input is padded at its lower and right edge to a multiple of 32.
+
+  Attributes:
+    pyramid: channels of the feature pyramid.
+    features: channels of the layers behind it.
+    repeats: inverted residuals at 1/2, 1/4, ... 1/32 of the size.
+    expansion: of those residuals: channels inside over those outside.
+    dtype: of the convolutions; parameters, norms and results are float32.
+  """
+
+  pyramid: int = 128
+  features: int = 64
+  repeats: Sequence[int] = (1, 2, 3, 4, 3)
+  expansion: int = 6
+  dtype: Any = 'float32'
+
+  def __post_init__(self):
+    checks.at_least(1, pyramid=self.pyramid, expansion=self.expansion)
+    checks.at_least(2, features=self.features)
+    if len(self.repeats) != len(WIDTHS) or min(self.repeats) < 1:
+      raise types.UserError(
+          f"The network's repeats must be {len(WIDTHS)} numbers of at least 1, "
+          f'got {list(self.repeats)}.')
+    checks.dtype(self.dtype)
+    super().__post_init__()
+
+  @nn.compact
+  def __call__(
+      self, blur: types.Array, *, train: bool = False) -> list[types.Array]:
+    del train  # it has no dropout
+    checks.images(blur)
+    padded, size = pad.to_multiple(blur, multiple=32)
+    half, *stages = self._backbone(2 * padded - 1)
+    heads = []
+    for i, x in enumerate(self._top_down(stages)):
+      x = self._conv(self.features, f'head_{i}_0', bias=False)(x)
+      x = layers.relu(x)
+      x = self._conv(self.features, f'head_{i}_1', bias=False)(x)
+      heads.append(layers.enlarge(layers.relu(x), factor=2**i))
+    x = jnp.concatenate(heads, axis=-1)  # [n, h/4, w/4, 4 features]
+    x = self._smooth(x, self.features, name='smooth_0')
+    x = layers.enlarge(x, factor=2)  # [n, h/2, w/2, features]
+    x = x + self._conv(self.features, 'lateral_half', size=1, bias=False)(half)
+    x = self._smooth(x, self.features // 2, name='smooth_1')
+    x = self._conv(3, 'tail')(layers.enlarge(x, factor=2))
+    return [pad.crop(layers.add_tanh(padded, x), size=size)]
+
+  def _backbone(self, x):
+    """Features of 1/2, 1/4, ... 1/32 of the size, with `WIDTHS` channels."""
+    stages = []
+    x = layers.Conv(
+        2 * WIDTHS[0], 3, stride=2, use_bias=False, dtype=self.dtype,
+        name='stem')(x)
+    x = layers.relu(layers.instance_norm(x))
+    for i, width in enumerate(WIDTHS):
+      for j in range(self.repeats[i]):
+        x = InvertedResidual(
+            width, expansion=self.expansion if i else 1,
+            stride=2 if i and not j else 1, dtype=self.dtype,
+            name=f'stage_{i}_{j}')(x)
+      stages.append(x)
+    return stages
+
+  def _top_down(self, stages):
+    """Maps of `pyramid` channels, 1/4 of the size first."""
+    maps = []
+    for i in reversed(range(len(stages))):
+      lateral = self._conv(
+          self.pyramid, f'lateral_{i}', size=1, bias=False)
+      x = lateral(stages[i])
+      if maps:
+        x = x + layers.enlarge(maps[0], factor=2)
+        x = self._smooth(x, self.pyramid, name=f'pyramid_{i}')
+      maps.insert(0, x)
+    return maps
+
+  def _smooth(self, x, features, *, name):
+    return layers.relu(layers.instance_norm(self._conv(features, name)(x)))
+
+  def _conv(self, features, name, *, size=3, bias=True):
+    return layers.Conv(
+        features, size, use_bias=bias, dtype=self.dtype, name=name)
+
+
+class InvertedResidual(nn.Module):
+  """1x1 to more channels, a 3x3 on each, 1x1 back; summed where it fits."""
+
+  features: int
+  expansion: int
+  stride: int
+  dtype: Any
+
+  @nn.compact
+  def __call__(self, x: types.Array) -> types.Array:
+    options = dict(use_bias=False, dtype=self.dtype)
+    y = x
+    if self.expansion > 1:
+      wide = self.expansion * x.shape[-1]
+      y = layers.Conv(wide, kernel_size=1, **options, name='expand')(y)
+      y = layers.relu(layers.instance_norm(y))
+    y = layers.Depthwise(stride=self.stride, dtype=self.dtype, name='depth')(y)
+    y = layers.relu(layers.instance_norm(y))
+    y = layers.Conv(
+        self.features, kernel_size=1, **options, name='project')(y)
+    y = layers.instance_norm(y)
+    return x + y if x.shape == y.shape else y

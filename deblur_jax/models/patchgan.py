@@ -1,0 +1,86 @@
+"""The PatchGAN critic of pix2pix (Isola et al., CVPR 2017), unconditional.
+
+DeblurGAN judges the sharp or restored image alone, with this network and two
+zeros around each layer where pix2pix has one: 35x35 judgements of a 256x256
+image instead of 30x30, each of a window of 70x70 pixels.
+"""
+
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from deblur_jax import types
+from deblur_jax.models import checks, layers, windows
+
+STD = 0.02  # of the first weights
+
+
+class PatchGAN(nn.Module):
+  """Images [n, h, w, 3] in [0, 1] to logits [n, h', w', 1], float32.
+
+  With the defaults it has 2,764,737 parameters.
+
+  Attributes:
+    features: channels of the first layer; doubled by each further one.
+    depth: strided convolutions; two of stride 1 follow.
+    padding: zeros around each layer: DeblurGAN's 2 or pix2pix' 1.
+    norm: a row of `NORMS`, after all convolutions but the first and the last.
+      There is no batch norm: it makes the judgement of one image depend on the
+      others, which a gradient penalty does not allow.
+    dtype: of the convolutions; parameters, norms and logits are float32.
+  """
+
+  features: int = 64
+  depth: int = 3
+  padding: int = 2
+  norm: str = 'instance'
+  dtype: Any = 'float32'
+
+  def __post_init__(self):
+    checks.at_least(1, features=self.features, depth=self.depth)
+    checks.at_least(0, padding=self.padding)
+    if self.norm == 'batch':
+      raise types.UserError(
+          "A critic with norm 'batch' judges images by each other, which "
+          "forbids a gradient penalty: take 'instance' or 'none'.")
+    types.look_up(NORMS, self.norm, what='norm')
+    checks.dtype(self.dtype)
+    super().__post_init__()
+
+  @property
+  def layout(self) -> list[windows.Window]:
+    """Kernel size, stride and padding of each convolution."""
+    strides = [2] * self.depth + [1, 1]
+    return [windows.Window(4, stride, self.padding) for stride in strides]
+
+  @property
+  def least_crop(self) -> int:
+    """Side of the least image: all norms see more than one value of it."""
+    normed = 2 if self.norm == 'instance' else 1
+    least = [1] + [normed] * self.depth + [1]
+    return windows.least_size(self.layout, least=least)
+
+  @nn.compact
+  def __call__(self, image: types.Array) -> types.Array:
+    checks.images(image, least=self.least_crop)
+    x = 2 * image - 1
+    *hidden, last = self.layout
+    for i, window in enumerate(hidden):
+      # pix2pix doubles three times at most.
+      features = self.features * 2**min(i, 3)
+      x = self._conv(features, window, name=f'conv_{i}')(x)
+      x = layers.leaky_relu(NORMS[self.norm](x) if i else x)
+    x = self._conv(1, last, name=f'conv_{len(hidden)}')(x)
+    return x.astype(jnp.float32)
+
+  def _conv(self, features, window, *, name):
+    return layers.Conv(
+        features, window.kernel_size, window.stride, window.padding, std=STD,
+        dtype=self.dtype, name=name)
+
+
+NORMS = {
+    'instance': layers.instance_norm,
+    'none': lambda x: x,
+}

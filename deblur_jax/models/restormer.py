@@ -1,0 +1,169 @@
+"""A transformer for long-range blur, after Restormer (Zamir et al., CVPR 2022).
+
+Attention runs over channels, not over pixels (eq. 1), so its cost grows as that
+of a convolution does, and yet every pixel can know of every other:
+
+  Attention(Q, K, V) = V softmax(t K Q),   Q, K: each channel of length one
+
+then a gated feed-forward network, gelu(D1 x) * D2 x (eq. 2), both with 3x3
+depthwise convolutions, in a U with pixel shuffles up and down.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from deblur_jax import types
+from deblur_jax.models import checks, layers
+from deblur_jax.ops import conv as conv_ops
+from deblur_jax.ops import pad
+
+
+class Restormer(nn.Module):
+  """Images [n, h, w, 3] of any size to a list of one, not clipped.
+
+  The input is padded at its lower and right edge to a multiple of
+  2^(len(blocks) - 1). Far smaller than the paper's by default (which has
+  features=48, blocks=(4, 6, 6, 8), refinement=4).
+
+  Attributes:
+    features: channels at full size; twice as many at each level below.
+    blocks: transformer blocks at each level, the finest first.
+    refinement: further blocks at full size, at the end.
+    heads: of the attention at full size; twice as many at each level below.
+    expansion: channels inside of the feed-forward network over those outside.
+    dtype: of the convolutions and products; parameters, norms, the softmax and
+      results are float32.
+  """
+
+  features: int = 24
+  blocks: Sequence[int] = (1, 2, 2, 4)
+  refinement: int = 1
+  heads: int = 1
+  expansion: float = 2.66
+  dtype: Any = 'float32'
+
+  def __post_init__(self):
+    checks.at_least(1, features=self.features, heads=self.heads,
+                    levels=len(self.blocks), expansion=self.expansion)
+    checks.at_least(0, refinement=self.refinement, blocks=min(self.blocks))
+    if self.features % (2 * self.heads):
+      raise types.UserError(
+          f"The network's features must be a multiple of 2 heads = "
+          f'{2 * self.heads}, got {self.features}.')
+    checks.dtype(self.dtype)
+    super().__post_init__()
+
+  @nn.compact
+  def __call__(
+      self, blur: types.Array, *, train: bool = False) -> list[types.Array]:
+    del train  # it has no dropout
+    checks.images(blur)
+    lowest = len(self.blocks) - 1
+    padded, size = pad.to_multiple(blur, multiple=2**lowest)
+    x = self._conv(self.features, 'head')(padded)
+    skips = []
+    for level in range(lowest):
+      x = self._blocks(x, level, name=f'down_{level}')
+      skips.append(x)
+      x = self._conv(x.shape[-1] // 2, f'shrink_{level}')(x)
+      x = conv_ops.pixel_unshuffle(x, factor=2)
+    x = self._blocks(x, lowest, name='lowest')
+    for level in reversed(range(lowest)):
+      x = self._conv(2 * x.shape[-1], f'grow_{level}')(x)
+      x = conv_ops.pixel_shuffle(x, factor=2)
+      x = jnp.concatenate([x, skips[level]], axis=-1)
+      if level:  # the finest level keeps both halves, as in the paper
+        x = self._conv(x.shape[-1] // 2, f'join_{level}', size=1)(x)
+      x = self._blocks(x, level, name=f'up_{level}')
+    for i in range(self.refinement):
+      x = self._block(0, f'refine_{i}')(x)
+    x = self._conv(3, 'tail')(x).astype(jnp.float32)
+    return [pad.crop(padded + x, size=size)]
+
+  def _blocks(self, x, level, *, name):
+    for i in range(self.blocks[level]):
+      x = self._block(level, f'{name}_{i}')(x)
+    return x
+
+  def _block(self, level, name):
+    return Block(
+        heads=self.heads * 2**level, expansion=self.expansion,
+        dtype=self.dtype, name=name)
+
+  def _conv(self, features, name, *, size=3):
+    return layers.Conv(
+        features, size, use_bias=False, dtype=self.dtype, name=name)
+
+
+class Block(nn.Module):
+  """x + attention(norm(x)), then x + feed_forward(norm(x))."""
+
+  heads: int
+  expansion: float
+  dtype: Any
+
+  @nn.compact
+  def __call__(self, x: types.Array) -> types.Array:
+    options = dict(dtype=self.dtype)
+    attention = Attention(self.heads, **options, name='attention')
+    forward = FeedForward(self.expansion, **options, name='forward')
+    x = x + attention(_norm('norm_0')(x))
+    return x + forward(_norm('norm_1')(x))
+
+
+class Attention(nn.Module):
+  """Multi-head attention between the channels of an image (MDTA)."""
+
+  heads: int
+  dtype: Any
+
+  @nn.compact
+  def __call__(self, x: types.Array) -> types.Array:
+    n, h, w, channels = x.shape
+    options = dict(use_bias=False, dtype=self.dtype)
+    x = layers.Conv(3 * channels, 1, **options, name='expand')(x)
+    x = layers.Depthwise(dtype=self.dtype, name='depth')(x)
+    x = x.reshape(n, h * w, 3, self.heads, channels // self.heads)
+    q, k, v = x[:, :, 0], x[:, :, 1], x[:, :, 2]  # [n, h w, heads, channels]
+    heat = self.param('temperature', nn.initializers.ones, (self.heads,))
+    scores = jnp.einsum(
+        'npac,npad->nacd', _unit(q), _unit(k),
+        preferred_element_type=jnp.float32)
+    weights = nn.softmax(scores * heat[None, :, None, None])
+    y = jnp.einsum('nacd,npad->npac', weights.astype(v.dtype), v)
+    y = y.reshape(n, h, w, channels)
+    return layers.Conv(channels, 1, **options, name='project')(y)
+
+
+class FeedForward(nn.Module):
+  """Two hidden images, of which one gates the other (GDFN)."""
+
+  expansion: float
+  dtype: Any
+
+  @nn.compact
+  def __call__(self, x: types.Array) -> types.Array:
+    channels = x.shape[-1]
+    hidden = int(self.expansion * channels)
+    options = dict(use_bias=False, dtype=self.dtype)
+    y = layers.Conv(2 * hidden, 1, **options, name='expand')(x)
+    y = layers.Depthwise(dtype=self.dtype, name='depth')(y)
+    y = nn.gelu(y[..., :hidden], approximate=False) * y[..., hidden:]
+    return layers.Conv(channels, 1, **options, name='project')(y)
+
+
+def _norm(name):
+  """Of each pixel's channels, in float32."""
+  return nn.LayerNorm(
+      epsilon=1e-5, use_fast_variance=False, dtype=jnp.float32, name=name)
+
+
+def _unit(x):
+  """[n, pixels, heads, channels], each channel to length one over pixels."""
+  y = x.astype(jnp.float32)
+  square = (y**2).sum(axis=1, keepdims=True)
+  return (y * jax.lax.rsqrt(square + 1e-12)).astype(x.dtype)

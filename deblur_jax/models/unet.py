@@ -1,0 +1,76 @@
+"""A U-Net (Ronneberger et al. 2015) with residual blocks, as a generator.
+
+DeblurGAN's code offers a U-Net without residual blocks beside its ResNet; this
+one has the ResNet's blocks, norms, borders and global skip at every size.
+"""
+
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from deblur_jax import types
+from deblur_jax.models import checks, layers
+from deblur_jax.ops import pad
+
+STD = 0.02  # of the first weights
+
+
+class UNet(nn.Module):
+  """Images [n, h, w, 3] of any size to a list of one, in [0, 1].
+
+  The input is padded at its lower and right edge to a multiple of 2^levels.
+
+  Attributes:
+    features: channels at full size; twice as many at each level below.
+    levels: how often the size is halved.
+    blocks: residual blocks at each size on the way up, the lowest included.
+    dropout: share of values that are dropped in a block while training.
+    dtype: of the convolutions; parameters, norms and results are float32.
+  """
+
+  features: int = 32
+  levels: int = 4
+  blocks: int = 1
+  dropout: float = 0.0
+  dtype: Any = 'float32'
+
+  def __post_init__(self):
+    checks.at_least(1, features=self.features, levels=self.levels)
+    checks.at_least(0, blocks=self.blocks)
+    checks.share(dropout=self.dropout)
+    checks.dtype(self.dtype)
+    super().__post_init__()
+
+  @nn.compact
+  def __call__(
+      self, blur: types.Array, *, train: bool = False) -> list[types.Array]:
+    checks.images(blur)
+    padded, size = pad.to_multiple(blur, multiple=2**self.levels)
+    x = self._conv(2 * padded - 1, self.features, name='head')
+    skips = []
+    for i in range(self.levels):
+      skips.append(x)
+      x = self._conv(x, 2 * x.shape[-1], stride=2, name=f'down_{i}')
+    x = self._blocks(x, train, name=f'block_{self.levels}')
+    for i in reversed(range(self.levels)):
+      x = layers.enlarge(x, factor=2)
+      x = self._conv(x, x.shape[-1] // 2, name=f'up_{i}')
+      x = jnp.concatenate([skips[i], x], axis=-1)
+      x = self._conv(x, x.shape[-1] // 2, name=f'join_{i}')
+      x = self._blocks(x, train, name=f'block_{i}')
+    x = layers.Conv(3, 7, reflect=True, std=STD, dtype=self.dtype,
+                    name='tail')(x)
+    return [pad.crop(layers.add_tanh(padded, x), size=size)]
+
+  def _conv(self, x, features, *, stride=1, name):
+    conv = layers.Conv(features, 3, stride, reflect=stride == 1, std=STD,
+                       dtype=self.dtype, name=name)
+    return layers.relu(layers.instance_norm(conv(x)))
+
+  def _blocks(self, x, train, *, name):
+    for i in range(self.blocks):
+      block = layers.NormBlock(
+          self.dropout, std=STD, dtype=self.dtype, name=f'{name}_{i}')
+      x = block(x, train=train)
+    return x

@@ -1,0 +1,191 @@
+"""The critics: the papers' sizes, their maps, and crops too small for them."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from deblur_jax import models, types
+from deblur_jax.models import windows
+
+# Small ones of each row.
+SMALL = {
+    'patchgan': dict(depth=1, features=4),
+    'nah_discriminator': dict(features=2, variant='paper'),
+}
+
+
+@functools.cache
+def _small(name, **options):
+  """A network, random weights, and the network as a function."""
+  net = models.build(name=name, **SMALL[name] | options)
+  _, shapes = _map(net, max(16, models.least_crop(net)))
+  rng = np.random.default_rng(0)
+  variables = jax.tree.map(lambda leaf: jnp.asarray(
+      rng.normal(scale=0.1, size=leaf.shape), leaf.dtype), shapes)
+  return net, variables, jax.jit(net.apply)
+
+
+def _image(size, n=1):
+  rng = np.random.default_rng(0)
+  return jnp.asarray(rng.random((n, size, size, 3)), jnp.float32)
+
+
+def _map(net, size, n=1):
+  image = jax.ShapeDtypeStruct((n, size, size, 3), jnp.float32)
+  return jax.eval_shape(net.init_with_output, jax.random.key(0), image)
+
+
+@pytest.mark.parametrize('name, options, count, side', [
+    ('patchgan', {}, 2_764_737, 35),
+    ('patchgan', dict(padding=1), 2_764_737, 30),
+    ('patchgan', dict(norm='none'), 2_764_737, 35),
+    ('nah_discriminator', {}, 10_725_216, 1),
+    ('nah_discriminator', dict(variant='paper'), 10_699_616, 1),
+])
+def test_sizes_of_the_papers(name, options, count, side):
+  net = models.build(name=name, **options)
+  logits, variables = _map(net, 256, n=2)
+  assert models.count_parameters(variables) == count
+  assert logits.shape == (2, side, side, 1) and logits.dtype == jnp.float32
+  assert windows.map_size(256, net.layout) == side
+
+
+def test_names_of_the_parameters():
+  _, variables = _map(models.build(name='patchgan'), 64)
+  assert sorted(variables['params']) == [f'conv_{i}' for i in range(5)]
+  assert variables['params']['conv_4']['kernel'].shape == (4, 4, 512, 1)
+  _, variables = _map(models.build(name='nah_discriminator'), 256)
+  assert sorted(variables['params']) == [
+      *(f'conv_{i}' for i in range(10)), 'logit']
+  assert sorted(variables['params']['conv_9']) == ['kernel']
+
+
+def test_larger_images_get_a_map():
+  logits, _ = _map(models.build(name='nah_discriminator'), 512)
+  assert logits.shape == (1, 2, 2, 1)
+
+
+def test_receptive_fields():
+  """70x70 as pix2pix says; tried out: no pixel further away has a gradient."""
+  assert windows.receptive_field(models.build(name='patchgan').layout) == 70
+  net, variables, _ = _small('patchgan', norm='none')
+  side = windows.receptive_field(net.layout)
+  gradient = jax.jit(jax.grad(
+      lambda x: net.apply(variables, x)[0, 8, 8, 0]))(_image(32))
+  rows, = np.nonzero(np.abs(np.asarray(gradient)).sum((0, 2, 3)))
+  assert rows[-1] - rows[0] + 1 == side == 16
+
+
+@pytest.mark.parametrize('name, options, least', [
+    ('patchgan', {}, 2),
+    ('patchgan', dict(padding=1), 24),
+    ('patchgan', dict(norm='none'), 1),
+    ('patchgan', dict(padding=0), 70),
+    ('nah_discriminator', {}, 193),
+    ('nah_discriminator', dict(variant='paper'), 193),
+])
+def test_least_crop(name, options, least):
+  net = models.build(name=name, **options)
+  assert models.least_crop(net) == least
+  _map(net, least)
+  with pytest.raises(types.UserError, match=(
+      f'at least {least} x {least} pixels, got {least - 1} x {least - 1}')):
+    _map(net, least - 1)
+
+
+def test_below_the_least_crop_a_norm_is_left_with_one_value():
+  """Of which it makes zero, whatever the image."""
+  net, variables, _ = _small('patchgan', padding=1)
+  assert net.least_crop == 6 and windows.map_size(6, net.layout) == 1
+  one, other = (net.apply(variables, _image(6) + x) for x in (0, 0.5))
+  assert jnp.abs(one - other).max() > 1e-6
+
+
+def test_initial_parameters():
+  """`models.init` takes an image that the critic takes."""
+  net = models.build(name='patchgan', features=4, depth=1)
+  params = models.init(net, jax.random.key(0))
+  np.testing.assert_allclose(params['conv_1']['kernel'].std(), 0.02, rtol=0.1)
+  np.testing.assert_array_equal(params['conv_1']['bias'], 0)
+  net = models.build(name='nah_discriminator')
+  key = jax.random.key(0)
+  params = jax.eval_shape(lambda: models.init(net, key))
+  assert params['logit']['kernel'].shape == (1, 1, 512, 1)
+
+
+def test_generators_take_any_crop():
+  assert models.least_crop(models.build(name='resnet')) == 1
+
+
+@pytest.mark.parametrize('name', models.CRITICS)
+def test_every_critic_gives_logits(name):
+  net, variables, apply = _small(name)
+  _, _, half = _small(name, dtype='bfloat16')
+  image = _image(max(16, models.least_crop(net)))
+  logits, other = apply(variables, image), half(variables, image)
+  assert logits.ndim == 4 and logits.shape[-1] == 1
+  assert logits.dtype == other.dtype == jnp.float32
+  assert 0 < jnp.abs(logits - other).max() < 0.1 * jnp.abs(logits).max()
+  assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {
+      jnp.dtype('float32')}
+
+
+@pytest.mark.parametrize('norm', ['instance', 'none'])
+def test_one_image_does_not_change_the_judgement_of_another(norm):
+  _, variables, apply = _small('patchgan', norm=norm)
+  images = jnp.concatenate([_image(16), 1 - _image(16)])
+  together = apply(variables, images)
+  np.testing.assert_allclose(
+      together[:1], apply(variables, images[:1]), atol=1e-5)
+
+
+def test_gradient_penalty_has_a_gradient():
+  """The second derivative that WGAN-GP needs, against a difference."""
+  net, variables, _ = _small('patchgan')
+  image = _image(16)
+
+  @jax.jit
+  @jax.value_and_grad
+  def penalty(variables):
+    slope = jax.grad(lambda x: net.apply(variables, x).sum())(image)
+    return (slope**2).sum()
+  value, gradient = penalty(variables)
+  square = sum((g**2).sum() for g in jax.tree.leaves(gradient))
+  step = 1e-3 * value / square
+  ahead, _ = penalty(
+      jax.tree.map(lambda p, g: p + step * g, variables, gradient))
+  np.testing.assert_allclose(ahead - value, step * square, rtol=0.05)
+
+
+# Mean, first and last logit of the layers of PyTorch with these weights.
+GOLDEN = {
+    2: (0.08101091533899307, -0.595752477645874, 0.34974879026412964),
+    1: (0.4226752519607544, 2.587841272354126, 1.2371968030929565),
+}
+
+
+@pytest.mark.parametrize('padding', GOLDEN)
+def test_golden(padding):
+  _, variables, apply = _small('patchgan', padding=padding)
+  weights = jax.tree.map(lambda leaf: 0.15 * jnp.cos(
+      jnp.arange(leaf.size) * 0.7).reshape(leaf.shape), variables)
+  image = jnp.sin(jnp.arange(16 * 16 * 3) * 0.1).reshape(1, 16, 16, 3) / 2 + 0.5
+  logits = apply(weights, image)
+  values = logits.mean(), logits[0, 0, 0, 0], logits[0, -1, -1, 0]
+  np.testing.assert_allclose(values, GOLDEN[padding], atol=1e-5)
+
+
+@pytest.mark.parametrize('options, message', [
+    (dict(name='patchgan', norm='batch'), "norm 'batch' judges images by each"),
+    (dict(name='patchgan', norm='layer'), "Unknown norm 'layer'; known: inst"),
+    (dict(name='patchgan', depth=0), "network's depth must be at least 1"),
+    (dict(name='nah_discriminator', variant='papers'), "mean 'paper'"),
+    (dict(name='patch_gan'), "Did you mean 'patchgan'"),
+])
+def test_mistakes(options, message):
+  with pytest.raises(types.UserError, match=message) as error:
+    models.build(**options)
+  assert '\n' not in str(error.value)

@@ -1,0 +1,236 @@
+"""The generators: the paper's sizes, values by hand, dropout, any size."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from deblur_jax import models, types
+from deblur_jax.models import layers
+from deblur_jax.ops import macs
+
+# Small ones of each row.
+SMALL = {
+    'multiscale': dict(scales=2, blocks=1, features=4),
+    'single_scale': dict(blocks=1, features=4),
+    'resnet': dict(blocks=1, features=4),
+    'unet': dict(levels=2, features=4, dropout=0.5),
+    'fpn': dict(pyramid=4, features=2, repeats=[1] * 5, expansion=2),
+    'restormer': dict(features=4, blocks=(1, 1), refinement=0),
+}
+WITH_DROPOUT = ('resnet', 'unet')
+
+
+def _image(n=1, height=8, width=12):
+  rng = np.random.default_rng(0)
+  return jnp.asarray(rng.random((n, height, width, 3)), jnp.float32)
+
+
+def _build(name, **options):
+  return models.build(name=name, **SMALL[name] | options)
+
+
+def _shapes(net, shape=(1, 8, 12, 3)):
+  blur = jax.ShapeDtypeStruct(shape, jnp.float32)
+  variables = jax.eval_shape(net.init, jax.random.key(0), blur)
+  return variables, blur
+
+
+@functools.cache
+def _small(name, **options):
+  """A network, random weights, and the network as a function."""
+  net = _build(name, **options)
+  shapes, _ = _shapes(net)
+  rng = np.random.default_rng(0)
+  variables = jax.tree.map(lambda leaf: jnp.asarray(
+      rng.normal(scale=0.1, size=leaf.shape), leaf.dtype), shapes)
+  return net, variables, jax.jit(net.apply)
+
+
+@pytest.mark.parametrize('name, options, count', [
+    ('resnet', {}, 11_378_179),
+    ('resnet', dict(blocks=6), 7_837_699),
+    ('unet', {}, 10_994_979),
+    ('fpn', {}, 2_039_939),
+    ('restormer', {}, 3_443_645),
+])
+def test_number_of_parameters(name, options, count):
+  variables, _ = _shapes(models.build(name=name, **options))
+  assert models.count_parameters(variables) == count
+
+
+def test_multiplications_of_the_paper():
+  """49.6 G at 256x256: no product with the zeros of a transposed one."""
+  net = models.build(name='resnet')
+  blur = jax.ShapeDtypeStruct((1, 256, 256, 3), jnp.float32)
+  count = macs.macs(net.init_with_output, jax.random.key(0), blur)
+  assert round(count / 1e9, 1) == 49.6
+
+
+def test_names_of_the_parameters():
+  variables, _ = _shapes(_build('resnet', blocks=2))
+  params = variables['params']
+  assert sorted(params) == [
+      'block_00', 'block_01', 'down_0', 'down_1', 'head', 'tail', 'up_0',
+      'up_1']
+  assert sorted(params['block_01']) == ['conv_0', 'conv_1']
+  assert params['head']['kernel'].shape == (7, 7, 3, 4)
+  assert params['up_0']['kernel'].shape == (3, 3, 16, 8)
+  assert params['tail']['bias'].shape == (3,)
+
+
+@pytest.mark.parametrize('name', models.MODELS)
+@pytest.mark.parametrize('size', [(16, 24), (37, 5), (1, 1)])
+def test_any_size(name, size):
+  net = _build(name)
+  variables, _ = _shapes(net)
+  blur = jax.ShapeDtypeStruct((2, *size, 3), jnp.float32)
+  image, *_ = jax.eval_shape(net.apply, variables, blur)
+  assert image.shape == blur.shape and image.dtype == jnp.float32
+
+
+@pytest.mark.parametrize('name', models.MODELS)
+def test_trains_on_a_few_pixels(name):
+  """Finite where borders mirror, and norms see a single value."""
+  net, variables, _ = _small(name)
+
+  @jax.jit
+  @jax.grad
+  def gradient(variables, blur):
+    return sum((o**2).mean() for o in net.apply(variables, blur))
+  for path, leaf in jax.tree.leaves_with_path(gradient(variables, _image())):
+    assert jnp.isfinite(leaf).all(), path
+
+
+@pytest.mark.parametrize('name', models.MODELS)
+def test_dropout_is_for_training_only(name):
+  net, variables, apply = _small(name)
+  train = jax.jit(functools.partial(net.apply, train=True))
+  still, *_ = apply(variables, _image())
+  np.testing.assert_array_equal(still, apply(variables, _image())[0])
+  one, other = (
+      train(variables, _image(), rngs={'dropout': key})[0]
+      for key in jax.random.split(jax.random.key(0)))
+  if name in WITH_DROPOUT:
+    assert jnp.abs(one - other).max() > 1e-6
+    assert jnp.abs(one - still).max() > 1e-6
+  else:
+    np.testing.assert_array_equal(one, still)
+
+
+@pytest.mark.parametrize('name', models.MODELS)
+def test_bfloat16_computes_in_half_and_keeps_float32_outside(name):
+  _, variables, apply = _small(name)
+  net, parameters, half = _small(name, dtype='bfloat16')
+  assert {leaf.dtype for leaf in jax.tree.leaves(parameters)} == {
+      jnp.dtype('float32')}
+  ours, *_ = half(variables, _image())
+  assert ours.dtype == jnp.float32
+  assert 0 < jnp.abs(ours - apply(variables, _image())[0]).max() < 0.1
+
+
+@pytest.mark.parametrize('name', ['resnet', 'unet', 'fpn', 'restormer'])
+def test_global_skip(name):
+  """Without a last layer, the image comes out as it went in."""
+  _, variables, apply = _small(name)
+  params = dict(variables['params'])
+  params['tail'] = jax.tree.map(jnp.zeros_like, params['tail'])
+  image, = apply({'params': params}, _image())
+  np.testing.assert_allclose(image, _image(), atol=1e-6)
+
+
+def test_without_the_global_skip():
+  _, variables, apply = _small('resnet', residual=False)
+  zeros = jax.tree.map(jnp.zeros_like, variables)
+  np.testing.assert_allclose(apply(zeros, _image())[0], 0.5)
+
+
+def _formula(variables):
+  """Values that two programs can make without sharing a file."""
+  def fill(leaf):
+    bound = 0.15 if leaf.ndim == 4 else 0.05
+    return bound * jnp.cos(jnp.arange(leaf.size) * 0.7).reshape(leaf.shape)
+  return jax.tree.map(fill, variables)
+
+
+# Mean, standard deviation and two values of the network as the paper says, made
+# of PyTorch's layers, with these weights and this image.
+GOLDEN = (0.5244017839431763, 0.35047489404678345, 0.8099424839019775,
+          0.10875937342643738)
+
+
+def test_golden():
+  _, variables, apply = _small('resnet')
+  blur = jnp.sin(jnp.arange(16 * 24 * 3) * 0.1).reshape(1, 16, 24, 3) / 2 + 0.5
+  image, = apply(_formula(variables), blur)
+  values = image.mean(), image.std(), image[0, 0, 0, 0], image[0, 8, 12, 1]
+  np.testing.assert_allclose(values, GOLDEN, atol=2e-4)
+
+
+def test_upsampling_by_resize():
+  x = jnp.arange(4.0).reshape(1, 2, 2, 1)
+  np.testing.assert_array_equal(
+      layers.enlarge(x, factor=2)[0, :, :, 0],
+      [[0, 0, 1, 1], [0, 0, 1, 1], [2, 2, 3, 3], [2, 2, 3, 3]])
+  _, variables, resize = _small('resnet', upsample='resize')
+  _, _, transposed = _small('resnet')
+  images = (f(variables, _image())[0] for f in (resize, transposed))
+  assert jnp.abs(jnp.subtract(*images)).max() > 1e-3
+
+
+def test_instance_norm_is_that_of_numpy():
+  x = np.random.default_rng(0).normal(3, 2, (2, 5, 4, 3))
+  mean, variance = x.mean((1, 2), keepdims=True), x.var((1, 2), keepdims=True)
+  expected = (x - mean) / np.sqrt(variance + 1e-5)
+  ours = layers.instance_norm(jnp.asarray(x, jnp.float32))
+  np.testing.assert_allclose(ours, expected, atol=1e-5)
+  half = layers.instance_norm(jnp.asarray(x + 100, jnp.bfloat16))
+  assert half.dtype == jnp.bfloat16 and abs(half.mean()) < 0.01
+
+
+def test_initialisation_of_deblurgan():
+  conv = layers.Conv(64, kernel_size=3, std=0.02)
+  params = conv.init(jax.random.key(0), jnp.zeros((1, 8, 8, 16)))['params']
+  np.testing.assert_allclose(params['kernel'].std(), 0.02, rtol=0.03)
+  assert jnp.abs(params['kernel']).max() > 0.05  # not uniform
+  np.testing.assert_array_equal(params['bias'], 0)
+
+
+def test_leaky_relu():
+  x = jnp.array([-1.0, 0.0, 2.0])
+  np.testing.assert_allclose(layers.leaky_relu(x), [-0.2, 0, 2])
+
+
+def test_every_channel_can_know_of_every_pixel():
+  """Channel-wise attention reaches as far as the image goes."""
+  net, variables, _ = _small('restormer', blocks=(1,))
+  gradient = jax.jit(jax.grad(
+      lambda blur: net.apply(variables, blur)[0][0, 0, 0, 0]))(
+          _image(1, 8, 64))
+  assert jnp.abs(gradient[0, -1, -1]).max() > 0
+
+
+@pytest.mark.parametrize('options, message', [
+    (dict(name='resnet', blocks=-1), "network's blocks must be at least 0"),
+    (dict(name='resnet', dropout=1.0), r'dropout must be in \[0, 1\), got 1.0'),
+    (dict(name='resnet', upsample='resized'), "Did you mean 'resize'"),
+    (dict(name='resnet', dtype='float8'), 'dtype must be one of .*float8'),
+    (dict(name='unet', levels=0), "network's levels must be at least 1, got 0"),
+    (dict(name='fpn', repeats=[1, 2]), r'5 numbers of at least 1, got \[1, 2'),
+    (dict(name='fpn', features=1), "network's features must be at least 2"),
+    (dict(name='restormer', blocks=()), 'levels must be at least 1, got 0'),
+    (dict(name='restormer', heads=5), 'multiple of 2 heads = 10, got 24'),
+])
+def test_mistakes(options, message):
+  with pytest.raises(types.UserError, match=message) as error:
+    models.build(**options)
+  assert '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize('name', models.MODELS)
+def test_not_rgb(name):
+  net = _build(name)
+  with pytest.raises(types.UserError, match=r'takes images \[n, h, w, 3\]'):
+    jax.eval_shape(net.init, jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
