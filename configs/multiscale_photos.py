@@ -7,7 +7,8 @@ Each crop gets a new blur in each step: a moving camera and a moving object,
 averaged through gamma 2.2. Tested on the built-in pictures.
 
 configs/multiscale_photos.py:small is for CPUs: 16 channels, half an hour on two
-cores, blur of up to 16 pixels averaged as stored, as GoPro's subset `blur` is.
+cores; motion of up to 25 pixels, averaged as stored, as GoPro's subset `blur`
+is, and then JPEG: half of it along random paths, half straight.
 """
 
 import ml_collections
@@ -48,9 +49,14 @@ def get_config(arg=None):
     config.nets.net.update(
         depth=18, features=16, residual=True, dtype='float32')
     config.optim.net.update(lr=2e-3, clip_norm=1.0)
+    # Hand-held motion, and straight lines with darkness beyond the border; the
+    # flips turn half of those upright.
     config.data.blur = dict(
-        kind='dynamic_scene', frames=17, shift=16.0, object_shift=16.0,
-        gamma=1.0)
+        kind='mixture', parts=(
+            dict(kind='any', chances=(1.0, 0.0, 0.0, 0.0), gamma=1.0),
+            dict(kind='line', length=(5.0, 21.0), angle=(0.0, 0.0), gamma=1.0,
+                 border='zero')),
+        camera=dict(gamma=1.0, read=(0.0, 0.005), quality=(75, 100), bits=8))
     config.data.loader.update(loader='threads', crop=128)
   if common.is_debug(arg, 'small'):
     common.use_builtin(config)

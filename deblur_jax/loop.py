@@ -31,6 +31,13 @@ def like(method: Method, crop: int, mesh: Mesh) -> TrainState:
       shapes)
 
 
+def check_step(
+    method: Method, state: TrainState, crop: int, batch_size: int) -> None:
+  """Traces a step without running it; a UserError where it cannot be done."""
+  jax.eval_shape(method.step, state, _crops(crop, batch_size),
+                 jax.random.key(0))
+
+
 def init(method: Method, key: Array, crop: int, mesh: Mesh) -> TrainState:
   """The first state, on all devices of the mesh."""
   # Not jitted: XLA would spend minutes on the random numbers of 120 layers.
@@ -90,6 +97,6 @@ def fit(
   return state
 
 
-def _crops(crop: int) -> Batch:
-  shape = jax.ShapeDtypeStruct((1, crop, crop, 3), jnp.float32)
+def _crops(crop: int, batch_size: int = 1) -> Batch:
+  shape = jax.ShapeDtypeStruct((batch_size, crop, crop, 3), jnp.float32)
   return {'blur': shape, 'sharp': shape}

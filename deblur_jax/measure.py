@@ -33,7 +33,8 @@ Column = Callable[[types.Array, Mapping[str, types.Array]], types.Array]
 def run(
     restored: Path, *, sharp: Path | None = None, blur: Path | None = None,
     oracle: Path | None = None, kernels: Path | None = None,
-    correlation: bool = False, kohler: Path | None = None,
+    correlation: bool = False, gamma: float = 1.0,
+    kohler: Path | None = None,
     metrics: Sequence[str] | Mapping[str, Mapping[str, Any]] = (),
     on_picture: Callable[[int], None] = lambda done: None
 ) -> dict[str, Any]:
@@ -50,30 +51,34 @@ def run(
     kernels: see `kernel_files.read`; one for all, or one of each name: adds
       `reblur_residual`. Needs `blur`.
     correlation: see `kernel_files.read`.
+    gamma: of the camera, for `reblur_residual`.
     kohler: the benchmark's folder, see `layouts.kohler`: adds its two metrics.
       Names must end like 1_4: picture 1, kernel 4.
     metrics: further ones, see `metrics.choose`.
     on_picture: called with the number of pictures done.
 
   Returns:
-    {'mean': means, 'rows': rows}, and 'input' where there is `blur`.
+    {'mean': means, 'rows': rows}, 'input' where there is `blur`, and 'sharp'
+    where there are `sharp` pictures and metrics without reference: what those
+    give for them.
 
   Raises:
     UserError: nothing to measure by, a picture without its partner or of
       another size, or what a file or a metric refuses.
   """
-  columns = _columns(sharp, blur, oracle, kernels, kohler, metrics)
+  columns = _columns(sharp, blur, oracle, kernels, gamma, kohler, metrics)
   found = images.find(restored)
   if not found:
     raise types.UserError(f'{restored}: no pictures there.')
   sides = {key: _partners(found, folder) for key, folder in
            dict(sharp=sharp, blur=blur, oracle=oracle).items() if folder}
-  by_name = (_kernel_of_each(found, kernel_files.read(
-      kernels, correlation=correlation), kernels) if kernels else {})
+  by_name = kernels and kernel_files.read(
+      kernels, names=list(found), correlation=correlation)
   mesh = parallel.data_mesh(jax.local_devices()[:1])
   measure = loop.on_mesh(
       lambda image, others: {name: column(image, others)[0]
                              for name, column in columns.items()}, mesh)
+  blind = [name for name in columns if metrics_lib.is_no_reference(name)]
   rows = []
   for name, path in found.items():
     image = _read(path)
@@ -86,16 +91,22 @@ def run(
     row = {'name': name, **jax.tree.map(float, measure(image, others))}
     if blur:
       row['input'] = jax.tree.map(float, measure(others['blur'], others))
+    if blind and sharp:
+      natural = measure(others['sharp'], others)
+      row['sharp'] = {name: float(natural[name]) for name in blind}
     rows.append(row)
     on_picture(len(rows))
   result = {'mean': _means(rows, columns), 'rows': rows}
-  if blur:
-    result['input'] = _means([row['input'] for row in rows], columns)
+  for title in ('input', 'sharp'):
+    if title in rows[0]:
+      these = [row[title] for row in rows]
+      result[title] = _means(these, these[0])
   return result
 
 
 def _columns(
-    sharp, blur, oracle, kernels, kohler, metrics) -> dict[str, Column]:
+    sharp, blur, oracle, kernels, gamma, kohler, metrics
+) -> dict[str, Column]:
   chosen = metrics_lib.choose(metrics)
   if sharp:
     chosen = metrics_lib.METRICS | chosen
@@ -115,7 +126,7 @@ def _columns(
   if kernels:
     _needs('The reblur residual', 'blurry', blur)
     columns['reblur_residual'] = lambda image, others: reblur.reblur_residual(
-        image, others['blur'], others['kernel'])
+        image, others['blur'], others['kernel'], gamma=gamma)
   if kohler:
     for fn in (kohler_lib.psnr_kohler, kohler_lib.ms_ssim_kohler):
       columns[fn.__name__] = lambda image, others, fn=fn: fn(
@@ -140,17 +151,6 @@ def _partners(found: Iterable[str], folder: Path) -> dict[str, pathlib.Path]:
     more = f' and {len(missing) - 1} more' if len(missing) > 1 else ''
     raise types.UserError(f'{folder} has no {missing[0]}{more}.')
   return there
-
-
-def _kernel_of_each(found, kernels, where):
-  if len(kernels) == 1:
-    kernels = dict.fromkeys(found, *kernels.values())
-  missing = [name for name in found if name not in kernels]
-  if missing:
-    raise types.UserError(
-        f'{where} has no kernel {missing[0]}, only {", ".join(kernels)}; name '
-        'them as the pictures, or give one for all.')
-  return kernels
 
 
 def _frames(folder, name, *, like):

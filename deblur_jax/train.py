@@ -98,6 +98,8 @@ def setup(config: Mapping[str, Any]) -> Setup:
   for stage in stages:
     parallel.check_batch_size(stage.batch_size, mesh)
     loop.like(method, stage.crop, mesh)       # refuses crops that do not fit
+    if stage.begin:    # and what would end the run when the stage begins
+      loop.check_step(method, like, stage.crop, stage.batch_size)
   source = data.open_source(**config['data']['train'])
   if 'blur' not in source.keys and not config['data'].get('blur'):
     raise types.UserError(
@@ -129,6 +131,11 @@ def make_prepare(
   """(key, batch of the loader) -> blurred and augmented float32 pairs."""
   change = augment.build(**config['augment'])
   make_blur = config['data'].get('blur')
+  if make_blur and not (
+      isinstance(make_blur, Mapping) and 'kind' in make_blur):
+    raise types.UserError(
+        "data.blur must be a dict that names its kind, such as dict(kind="
+        f"'dynamic_scene'), got {make_blur}.")
   synthesise = blur.build(**make_blur) if make_blur else None
 
   def prepare(key: jax.Array, batch: Batch) -> Batch:

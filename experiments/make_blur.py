@@ -44,8 +44,10 @@ flags.DEFINE_integer(
     'straight_above', None, 'The curve goes on straight from here; REDS: 250.')
 flags.DEFINE_string('out', None, 'Folder to write.', required=True)
 flags.DEFINE_string('split', 'train', "'train' or 'test'.")
-flags.DEFINE_integer('seed', 0, 'Of all that is random.')
-flags.DEFINE_integer('workers', None, 'Threads; a core each.')
+flags.DEFINE_integer(
+    'seed', 0, 'Of all that is random.', lower_bound=0, upper_bound=2**31)
+flags.DEFINE_integer(
+    'workers', None, 'Threads; a core each.', lower_bound=1)
 flags.DEFINE_enum('runner', 'local', ['local', 'beam'], 'What does the work.')
 flags.DEFINE_string('beam_options', '', "Beam's: '--runner=...'.")
 

@@ -26,6 +26,8 @@ _KERNELS = flags.DEFINE_string(
     'kernels', None, 'npz, npy or picture, or a folder of one each.')
 _CORRELATION = flags.DEFINE_bool(
     'correlation', False, 'The kernels are meant for cross-correlation.')
+_GAMMA = flags.DEFINE_float(
+    'gamma', 1.0, 'Of the camera, where the kernels blurred light.')
 _KOHLER = flags.DEFINE_string('kohler', None, "Koehler's benchmark.")
 _OUT = flags.DEFINE_string('out', None, 'JSON file to write, a row a picture.')
 
@@ -38,12 +40,12 @@ def main(argv):
     result = measure.run(
         _RESTORED.value, sharp=_SHARP.value, blur=_BLUR.value,
         oracle=_ORACLE.value, kernels=_KERNELS.value,
-        correlation=_CORRELATION.value, kohler=_KOHLER.value,
-        metrics=metric_flags.chosen(),
+        correlation=_CORRELATION.value, gamma=_GAMMA.value,
+        kohler=_KOHLER.value, metrics=metric_flags.chosen(),
         on_picture=lambda done: bar.update(done - bar.n))
+  metric_flags.show(result)
   if _OUT.value:
     workdir.write_json(pathlib.Path(_OUT.value), result)
-  metric_flags.show(result)
 
 
 if __name__ == '__main__':

@@ -19,6 +19,8 @@ SMALL = {name: dict(size=11) for name in uniform.KERNELS} | {
     'mixed': dict(size=11, length=(2.0, 6.0)),
     'dynamic_scene': dict(frames=5, shift=4.0, object_shift=4.0),
     'camera_shake': dict(frames=5)}
+SMALL['mixture'] = dict(parts=[
+    dict(kind=kind, **SMALL[kind]) for kind in ('line', 'gaussian')])
 
 
 def pictures(count=2, height=32, width=40):
@@ -75,6 +77,21 @@ def test_the_kernel_is_the_one_that_blurred(kind):
       exposure.to_light(batch['sharp']))
   np.testing.assert_allclose(
       batch['blur'], exposure.to_stored(light), atol=2e-5)
+
+
+def test_a_mixture_draws_one_of_its_parts_for_each_picture():
+  sharp = jnp.repeat(pictures(1), 64, axis=0)
+  level = dict(kind='line', size=9, length=(9.0, 9.0), angle=(0.0, 0.0))
+  upright = level | dict(angle=(np.pi / 2, np.pi / 2))
+  make = blur.build(kind='mixture', parts=[level, upright], chances=[3, 1])
+  mixed = jax.jit(make)(jax.random.key(3), sharp)
+  assert mixed.keys() == {'blur', 'sharp'}
+  alone = [blur.build(**part)(jax.random.key(0), sharp[:1])['blur']
+           for part in (level, upright)]
+  is_one = [np.abs(mixed['blur'] - one).max(axis=(1, 2, 3)) < 1e-5
+            for one in alone]
+  assert (is_one[0] ^ is_one[1]).all()
+  assert 0.6 < is_one[0].mean() < 0.9
 
 
 def test_kernels_turn_with_their_pictures():
@@ -158,6 +175,9 @@ def test_a_shake_begins_nowhere_and_keeps_within_its_bounds():
     (dict(kind='line', camera=dict(shoot=1)), 'data.blur.camera.shoot'),
     (dict(kind='line', camera=dict(gain=(2, 1))), r'camera.gain=\(2, 1\)'),
     (dict(kind='line', camera=dict(quality=(0, 50))), 'camera.quality'),
+    (dict(kind='line', camera=dict(gain=2.0)), 'camera.gain=2.0 must be'),
+    (dict(kind='line', camera=dict(bits=0.5)), 'camera.bits must be 0 to 16'),
+    (dict(kind='line', camera=dict(gamma=0.0)), 'gamma must be a number above'),
 ])
 def test_mistakes_in_the_config_are_named(options, message):
   with pytest.raises(types.UserError, match=message):
@@ -172,6 +192,19 @@ def test_mistakes_in_the_config_are_named(options, message):
     (dict(kind='disk', size=63), 'larger than the picture'),
     (dict(kind='camera_shake', focal=0.0), 'focal must be above 0'),
     (dict(kind='camera_shake', frames=4), 'frames must be odd'),
+    (dict(kind='line', angle=(1.0, 0.5)), r'angle=\(1.0, 0.5\) must be'),
+    (dict(kind='line', length=3.0), r'length=3.0 must be \(low, high\)'),
+    (dict(kind='trajectory', length=32.0), 'up to the size 31'),
+    (dict(kind='trajectory', length=0.0), 'above 0 and up to'),
+    (dict(kind='trajectory', impulse=()), r'impulse=\(\) must be one'),
+    (dict(kind='trajectory', fractions=()), r'fractions=\(\) must'),
+    (dict(kind='gaussian_process', spread=3.0), 'spread above 0 and up to 0.5'),
+    (dict(kind='mixture', parts=[]), 'each of 0 parts'),
+    (dict(kind='mixture', chances=[1]), r'chances=\(1,\) .* each of 2 parts'),
+    (dict(kind='mixture', parts=[dict(kind='mixture')]),
+     r"Unknown data.blur.parts\[0\] 'mixture'"),
+    (dict(kind='mixture', parts=[dict(kind='disk', radios=1)]),
+     r"parts\[0\].radios; .*'radius'"),
 ])
 def test_mistakes_at_the_first_call_are_named(options, message):
   with pytest.raises(types.UserError, match=message):

@@ -191,14 +191,6 @@ def blurred(request):
   return make, sharp, make(jax.random.key(6), sharp)
 
 
-def test_every_blur_is_independent_of_the_batch_size(blurred):
-  make, sharp, pairs = blurred
-  fewer = make(jax.random.key(6), sharp[:2])
-  np.testing.assert_allclose(fewer['blur'], pairs['blur'][:2], atol=1e-5)
-  twice = make(jax.random.key(6), sharp[:1].repeat(2, axis=0))['blur']
-  assert np.abs(twice[0] - twice[1]).max() > 0.01
-
-
 def test_every_blur_is_the_same_on_two_devices(blurred):
   make, sharp, pairs = blurred
   mesh = jax.make_mesh(

@@ -141,6 +141,12 @@ def test_total_variation_keeps_noise_down():
     (lambda: deconvolve.wiener(jnp.ones((1, 8, 8, 3)), jnp.ones((9, 9)) / 81),
      '9x9 is larger than the picture of 8x8'),
     (lambda: deconvolve.hyper_laplacian(*scene()[1:], alpha=1.5), 'alpha must'),
+    (lambda: deconvolve.wiener(jnp.ones((1, 8, 8, 3)), jnp.ones((3, 3))),
+     'sums to 9 instead of 1'),
+    (lambda: deconvolve.wiener(jnp.ones((3, 8, 8, 3)), jnp.ones((2, 3, 3)) / 9),
+     '2 kernels do not fit 3 pictures'),
+    (lambda: deconvolve.wiener(*scene()[1:], noise=0.0), 'noise must be above'),
+    (lambda: deconvolve.richardson_lucy(*scene()[1:], tv=-1), 'tv must be 0'),
     (lambda: deconvolve.richardson_lucy(*scene()[1:], steps=0), 'steps must'),
 ])
 def test_mistakes_are_named(call, message):

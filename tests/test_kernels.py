@@ -142,6 +142,12 @@ def test_the_shutter_closes_within_a_step():
   np.testing.assert_allclose(weights, [1, 1, 0.5] + [0] * 7, atol=1e-6)
 
 
+@pytest.mark.parametrize('size', [3, 5, 7])
+def test_any_kernel_may_be_small(size):
+  kernel, _ = uniform.random_any(jax.random.key(0), size=size)
+  assert kernel.shape == (size, size) and abs(float(kernel.sum()) - 1) < 1e-5
+
+
 def test_a_shorter_exposure_blurs_less():
   spread = {}
   for fraction in (0.1, 1.0):
@@ -159,6 +165,19 @@ def test_a_gaussian_process_has_its_spread():
   # Neighbours are alike, ends are not.
   covariance = factor @ factor.T
   assert covariance[0, 1] > 0.98 and covariance[0, -1] < 0.1
+  # Of the centred path as much is left as its moments differ.
+  draw = jax.vmap(lambda key: trajectory.random_gaussian_process(
+      key, size=SIZE, points=50, spread=0.2))
+  drawn = draw(jax.random.split(jax.random.key(5), 200))
+  variance = np.mean([moments(kernel)[1].trace() for kernel in drawn])
+  expected = 2 * (0.2 * SIZE / 2) ** 2 * (1 - covariance.mean())
+  assert variance == pytest.approx(expected, rel=0.15)
+
+
+def test_big_shakes_throw_the_path_back():
+  quiet = dict(shake=0.0, pull=0.0)
+  y, x, _ = path(jax.random.key(2), throw=1e6, **quiet)
+  assert np.hypot(y[-1] - y[0], x[-1] - x[0]) < 10     # and not 60
 
 
 @pytest.mark.parametrize('call, message', [

@@ -18,7 +18,7 @@ LEVELS = {
     'loop': 4,
     'restore': 5,
     'evaluate': 6,
-    'train': 7, 'report': 7, 'measure': 7, 'convert': 7,
+    'train': 7, 'report': 7, 'measure': 7, 'deconvolve': 7, 'convert': 7,
 }
 # A library and the parts that may import it.
 ONLY_IN = {

@@ -119,6 +119,11 @@ def test_photos(tmp_path, picture_folder):
   linear = make_blur.from_photos(
       folder, kind='dynamic_scene', options={'gamma': 1})
   assert linear.subset == 'blur'
+  mixed = [make_blur.from_photos(folder, kind='mixture', options={
+      'parts': [dict(kind='disk', size=9, radius=(1, 4), gamma=gamma),
+                dict(kind='line', size=9, length=(1, 9), gamma=1)]})
+           for gamma in (1, 2.2)]
+  assert [plan.subset for plan in mixed] == ['blur', 'blur_gamma']
 
 
 @pytest.mark.parametrize('kind', sorted(blurs.BLURS))
@@ -140,6 +145,19 @@ def test_the_number_of_threads_changes_nothing(tmp_path, picture_folder):
                       on_pair=done.append)
     assert done == [1, 2, 3]
   assert contents(tmp_path / '1') == contents(tmp_path / '3')
+
+
+def test_pairs_that_no_manifest_tells_of_are_not_taken_for_new_ones(tmp_path):
+  film(tmp_path / 'in', 21)
+  out = tmp_path / 'out'
+  pair_folder.write(make_blur.from_frames(tmp_path / 'in'), out)
+  (out / pair_folder.MANIFEST).unlink()
+  other = make_blur.from_frames(tmp_path / 'in', window=(5, 5))
+  with pytest.raises(types.UserError, match='train is there, and .* nothing'):
+    pair_folder.write(other, out)
+  (tmp_path / 'file').write_text('')
+  with pytest.raises(types.UserError, match='Cannot make .*file: File exists'):
+    pair_folder.write(other, tmp_path / 'file')
 
 
 def test_finished_pairs_are_checked_and_kept(tmp_path):

@@ -23,7 +23,7 @@ from deblur_jax import (
 )
 from deblur_jax.metrics import niqe
 from deblur_jax.report import render
-from experiments import evaluate as evaluate_program
+from experiments import metric_flags
 
 CHOSEN = ['cw_ssim_pyssim', 'laplacian_variance', 'blur_effect']
 BLIND = ['laplacian_variance', 'blur_effect']
@@ -134,7 +134,7 @@ def test_rows_of_other_processes_are_put_together(evaluated):
 
 
 def test_options_on_the_command_line():
-  parse = evaluate_program._metric
+  parse = metric_flags._metric
   assert parse('blur_effect') == ('blur_effect', {})
   assert parse('lpips_alex:backbone=a/b=c.pth:linear=d') == (
       'lpips_alex', {'backbone': 'a/b=c.pth', 'linear': 'd'})

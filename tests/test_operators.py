@@ -234,6 +234,15 @@ def test_mapped_and_jitted():
     (lambda: operators.lanczos_downsample(factor=3).forward(
         random(1, 8, 9, 3)), '8x9 cannot be made 3 times smaller'),
     (lambda: operators.lanczos_downsample(factor=0), 'factor must be'),
+    (lambda: operators.gather(jnp.ones((2, 3, 3)), jnp.ones((8, 9, 2))).forward(
+        jnp.ones((1, 8, 8, 1))), 'Weights of 8x9 .* 1 of 8x8'),
+    (lambda: operators.scatter(
+        jnp.ones((2, 3, 3)), jnp.ones((3, 8, 8, 2))).adjoint(
+            jnp.ones((1, 8, 8, 1))), 'for 3 pictures do not fit 1'),
+    (lambda: operators.uniform(jnp.ones((2, 3, 3))).adjoint(
+        jnp.ones((3, 8, 8, 1))), '2 kernels do not fit 3 pictures'),
+    (lambda: operators.uniform(jnp.ones((9, 9))).adjoint(
+        jnp.ones((1, 4, 4, 1))), '9x9 is larger than the picture of 4x4'),
     (lambda: operators.check_kernel(np.full((4, 3), 1 / 12)), 'even size 4x3'),
     (lambda: operators.check_kernel(np.ones((3, 3))), 'sums to 9 instead'),
     (lambda: operators.check_kernel([[0.5, -0.5, 1.0]]), 'neither negative'),

@@ -198,6 +198,9 @@ def test_one_process_a_folder(straight):
     ('optim.net.lrr', 1.0, "Unknown key optim.net.lrr; .*Did you mean 'lr'"),
     ('data.loader.crop', 17, r'crop = 17 is not divisible by 2\^\(K-1\) = 2'),
     ('data.loader.crop', 4096, '4096'),
+    ('data.loader.progressive', [(1, 17, 4)], 'crop = 17 is not divisible'),
+    ('data.loader.progressive', [(1, 32, 3)], '3 is not divisible by the 2'),
+    ('data.blur', 'line', "data.blur must be a dict .*, got line"),
     ('data.loader.loader', 'tfdata', "Did you mean 'tf_data'"),
     ('data.trin', {}, 'Unknown key data.trin'),
     ('data.train.name', 'gropo', "Unknown source 'gropo'"),
@@ -209,6 +212,21 @@ def test_mistakes_in_the_config_are_one_line(tmp_path, key, value, message):
   with pytest.raises(types.UserError, match=message):
     train.run(config, tmp_path / 'run')
   assert not (tmp_path / 'run').exists()
+
+
+def test_a_later_stage_is_refused_before_the_first(tmp_path):
+  config = tiny(**{'method.accumulate': 4, 'batch_size': 4,
+                   'data.loader.progressive': [(1, 16, 2)]})
+  with pytest.raises(types.UserError, match='2 .*method.accumulate = 4'):
+    train.run(config, tmp_path / 'run')
+  assert not (tmp_path / 'run').exists()
+
+
+def test_crops_grow_while_training(tmp_path):
+  config = tiny(total_steps=3, log_every=1, save_every=3,
+                **{'data.loader.progressive': [(1, 32, 2), (2, 16, 4)]})
+  assert train.run(config, tmp_path).finished
+  assert [line['step'] for line in lines(tmp_path)] == [1, 2, 3]
 
 
 def test_a_method_needs_its_networks(tmp_path):

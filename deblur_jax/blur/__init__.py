@@ -4,10 +4,11 @@
 into a function that blurs a batch of sharp pictures inside the jitted step.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from deblur_jax import types
 from deblur_jax.blur import dynamic_scene, sensor, shake, uniform
@@ -45,8 +46,43 @@ def build(*, kind: str, camera: Mapping[str, Any] | None = None, **options):
   return blur_batch
 
 
+def mixture(
+    key: types.Array, sharp: types.Array, *,
+    parts: Sequence[Mapping[str, Any]] = (
+        dict(kind='trajectory'), dict(kind='disk')),
+    chances: Sequence[float] | None = None) -> types.Batch:
+  """One of several blurs, drawn anew for each picture.
+
+  Args:
+    key: a PRNG key.
+    sharp: [h, w, 3].
+    parts: of each blur its kind, no mixture, and its options.
+    chances: of each, scaled to sum one; by default all alike.
+
+  Returns:
+    {'blur', 'sharp': [h, w, 3]}: not all kinds have a kernel.
+  """
+  chances = [1.0] * len(parts) if chances is None else chances
+  if not parts or len(chances) != len(parts) or not (
+      min(chances) >= 0 and sum(chances)):
+    raise types.UserError(
+        f'data.blur: chances={tuple(chances)} must be a number for each of '
+        f'{len(parts)} parts, none negative, not all 0.')
+  key_which, key_draw = jax.random.split(key)
+  which = jax.random.choice(
+      key_which, len(parts), p=jnp.array(chances) / sum(chances))
+  drawn = []
+  for number, part in enumerate(parts):
+    where, options = f'data.blur.parts[{number}]', dict(part)
+    blur = types.look_up(SINGLE, options.pop('kind', None), what=where)
+    drawn.append(types.call(blur, options, args=(key_draw, sharp), where=where))
+  blurs = jnp.stack([pair['blur'] for pair in drawn])
+  return {'blur': blurs[which], 'sharp': sharp}
+
+
 # name -> (key, sharp [h, w, 3], *, options) -> {'blur', 'sharp', ...}
-BLURS = {
+SINGLE = {
     'dynamic_scene': dynamic_scene.dynamic_scene,
     'camera_shake': shake.camera_shake,
 } | {name: uniform.make(family) for name, family in uniform.KERNELS.items()}
+BLURS = SINGLE | {'mixture': mixture}

@@ -1,4 +1,4 @@
-"""Classical deconvolution with a known kernel, jitted, in colour, batched.
+"""Classical deconvolution with a known kernel, in colour, batched.
 
 Every function is fn(blur [n, h, w, c], kernel [kh, kw] or [n, kh, kw], *,
 options) -> [n, h, w, c] and may be a row in a table beside the learned methods.
@@ -36,6 +36,7 @@ def wiener(blur, kernel, *, noise: float = 5e-3) -> Array:
     noise: the variance of the noise over that of the picture, the same at all
       frequencies.
   """
+  _check_positive('noise', noise)
   size = _sizes(blur, kernel)
   wide = _taper(blur, kernel)
   transfer = _transfer(kernel, wide)
@@ -59,9 +60,11 @@ def richardson_lucy(
     kernel: of sum one.
     steps: too many amplify noise.
     tv: weight of total variation (Dey et al. 2006): divides each step by
-      1 - tv * div(grad x / |grad x|).
+      1 - tv * div(grad x / |grad x|). 0 leaves it out.
   """
   _check_positive('steps', steps)
+  if tv < 0:
+    raise types.UserError(f'tv must be 0 or more, got {tv}.')
   size = _sizes(blur, kernel)
   blur = jnp.maximum(blur, 1e-6)
   operator = operators.uniform(kernel, border='valid')
@@ -176,11 +179,12 @@ def _curvature(x):
 
 
 def _sizes(blur, kernel):
-  if blur.ndim != 4:
-    raise types.UserError(f'Expected pictures [n, h, w, c], got {blur.shape}.')
-  size = kernel.shape[-2:]
-  operators.check_fits(size, blur.shape[1:3])
-  return size
+  """The kernel's, after both were checked; its values where they are known."""
+  if not isinstance(kernel, jax.core.Tracer):
+    for one in kernel.reshape(-1, *kernel.shape[-2:]):
+      operators.check_kernel(one)
+  operators.check(blur, kernel)
+  return kernel.shape[-2:]
 
 
 def _transfer(kernel, wide):

@@ -38,7 +38,7 @@ def to_light(image, *, gamma: float = 2.2, response=None):
     UserError: gamma is not above 0, or `check_response` refuses the curve.
   """
   if response is None:
-    return _power(image, _check_gamma(gamma))
+    return _power(image, check_gamma(gamma))
   curve = _curve_for(image, response)
   return _interpolate(image, jnp.linspace(0, 1, 256)[:, None], curve)
 
@@ -46,7 +46,7 @@ def to_light(image, *, gamma: float = 2.2, response=None):
 def to_stored(light, *, gamma: float = 2.2, response=None):
   """g: light [0, 1] -> stored values, the inverse of `to_light`."""
   if response is None:
-    return _power(light, 1 / _check_gamma(gamma))
+    return _power(light, 1 / check_gamma(gamma))
   curve = _curve_for(light, response)
   return _interpolate(light, curve, jnp.linspace(0, 1, 256)[:, None])
 
@@ -214,7 +214,8 @@ def _straighten(curve, level):
   return np.concatenate([curve[:level], curve[level] + steps * slope])
 
 
-def _check_gamma(gamma):
+def check_gamma(gamma: float) -> None:
+  """A UserError where a gamma is not above 0."""
   if not (math.isfinite(gamma) and gamma > 0):
     raise types.UserError(
         f'gamma must be a number above 0, got {gamma}; use 2.2 for GoPro\'s '

@@ -9,6 +9,9 @@ The functions by formula may be differentiated in what they take; those called
 `random_...` take a key first, and are the rows of `KERNELS` in `uniform.py`.
 """
 
+import math
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 
@@ -95,13 +98,14 @@ def normalise(kernel) -> Array:
 
 
 def random_line(
-    key, *, size: int = 31, length: tuple[float, float] = (1.0, 25.0)
-) -> Array:
-  """A line of random length, uniform in that range, and any angle."""
+    key, *, size: int = 31, length: tuple[float, float] = (1.0, 25.0),
+    angle: tuple[float, float] = (0.0, math.pi)) -> Array:
+  """A line of random length and angle, uniform in those ranges."""
   key_length, key_angle = jax.random.split(key)
   check_range('length', length, most=size)
+  check_range('angle', angle, most=2 * math.pi)
   drawn = _uniform(key_length, length)
-  return line(drawn, _uniform(key_angle, (0.0, jnp.pi)), size=size)
+  return line(drawn, _uniform(key_angle, angle), size=size)
 
 
 def random_disk(
@@ -119,7 +123,7 @@ def random_gaussian(
   Args:
     key: a PRNG key.
     size: of the kernel.
-    sigma: range of both deviations, in pixels, above 0.
+    sigma: range of both deviations, in pixels, from 0.1.
     isotropic: whether both are the same.
   """
   check_range('sigma', sigma, most=size / 2, above=0.1)
@@ -143,9 +147,11 @@ def check_range(
     name: str, values: tuple[float, float], *, most: float, above: float = 0.0
 ) -> None:
   """A UserError where (low, high) is no range within [above, most]."""
-  if not (len(values) == 2 and above <= values[0] <= values[1] <= most):
+  if not (isinstance(values, Sequence) and len(values) == 2
+          and above <= values[0] <= values[1] <= most):
+    shown = tuple(values) if isinstance(values, Sequence) else values
     raise types.UserError(
-        f'{name}={tuple(values)} must be (low, high) with {above} <= low <= '
+        f'{name}={shown} must be (low, high) with {above} <= low <= '
         f'high <= {most:g}.')
 
 

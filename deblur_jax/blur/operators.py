@@ -58,10 +58,11 @@ def uniform(
   size = kernel.shape[-2:]
 
   def forward(x):
-    _check(x, kernel)
+    check(x, kernel)
     return valid(_pad(x, size, pad), kernel)
 
   def adjoint(y):
+    check(y, kernel, fits=pad is not None)
     zeros = [(0, 0), *((side - 1, side - 1) for side in size), (0, 0)]
     full = valid(jnp.pad(y, zeros), kernel[..., ::-1, ::-1])
     return _pad_transposed(full, size, pad)
@@ -264,7 +265,8 @@ def _mixture(kernels, weights, border, method, *, after):
     # One basis kernel at a time: memory does not grow with their number.
     def add(total, item):
       kernel, share = item
-      y = one(x, kernel) * share if weigh_after else one(x * share, kernel)
+      y = (_weigh(one(x, kernel), share) if weigh_after else
+           one(_weigh(x, share), kernel))
       return total + y, None
 
     first = jax.eval_shape(
@@ -278,10 +280,26 @@ def _mixture(kernels, weights, border, method, *, after):
       lambda y: over_basis(back, y, weigh_after=not after))
 
 
-def _check(x, kernel):
+def _weigh(x, share):
+  if share.shape[0] not in (1, x.shape[0]) or share.shape[1:3] != x.shape[1:3]:
+    raise types.UserError(
+        f'Weights of {share.shape[1]}x{share.shape[2]} for {share.shape[0]} '
+        f'pictures do not fit {x.shape[0]} of {x.shape[1]}x{x.shape[2]}.')
+  return x * share
+
+
+def check(x: Array, kernel: Array, *, fits: bool = True) -> None:
+  """A UserError where pictures and kernels do not go together.
+
+  Args:
+    x: pictures.
+    kernel: [kh, kw] or [n, kh, kw].
+    fits: whether the kernel must not be larger than the pictures.
+  """
   if x.ndim != 4:
     raise types.UserError(f'Expected pictures [n, h, w, c], got {x.shape}.')
-  check_fits(kernel.shape[-2:], x.shape[1:3])
+  if fits:
+    check_fits(kernel.shape[-2:], x.shape[1:3])
   if kernel.ndim == 3 and kernel.shape[0] != x.shape[0]:
     raise types.UserError(
         f'{kernel.shape[0]} kernels do not fit {x.shape[0]} pictures: give one '

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from deblur_jax import types
-from deblur_jax.blur import exposure, jpeg
+from deblur_jax.blur import exposure, jpeg, kernels
 from deblur_jax.ops import keys as keys_lib
 from deblur_jax.types import Array
 
@@ -38,10 +38,12 @@ def build(
   for name, values, least, most in [
       ('gain', gain, 0, np.inf), ('shot', shot, 0, np.inf),
       ('read', read, 0, np.inf), ('quality', quality or (50, 50), 1, 100)]:
-    if not (len(values) == 2 and least <= values[0] <= values[1] <= most):
-      raise types.UserError(
-          f'data.blur.camera.{name}={tuple(values)} must be (low, high) from '
-          f'{least} to {most}.')
+    kernels.check_range(
+        f'data.blur.camera.{name}', values, above=least, most=most)
+  if not isinstance(bits, int) or not 0 <= bits <= 16:
+    raise types.UserError(
+        f'data.blur.camera.bits must be 0 to 16, got {bits}.')
+  exposure.check_gamma(gamma)
 
   def one(key, pair):
     keys = jax.random.split(key, 5)

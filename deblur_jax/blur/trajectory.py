@@ -53,7 +53,7 @@ def random_trajectory(
   """
   y, x, weights = random_path(
       key, steps=steps, impulse=impulse, pull=pull, throw=throw, shake=shake,
-      length=length or 60 / 64 * kernels.check_size(size), fractions=fractions)
+      length=_length(length, size), fractions=fractions)
   return kernels.splat(*kernels.centre(y, x, weights), weights, size=size)
 
 
@@ -63,9 +63,12 @@ def random_path(
   """(y, x, weights), each [steps]; options as of `random_trajectory`."""
   if steps < 2:
     raise types.UserError(f'steps must be at least 2, got {steps}.')
-  if not all(0 < fraction <= 1 for fraction in fractions):
+  if not fractions or not all(0 < fraction <= 1 for fraction in fractions):
     raise types.UserError(
         f'fractions={tuple(fractions)} must lie above 0 and up to 1.')
+  if not impulse or min(impulse) < 0:
+    raise types.UserError(
+        f'impulse={tuple(impulse)} must be one or more numbers from 0.')
   key_start, key_bounds, key_impulse, key_walk, key_open = (
       jax.random.split(key, 5))
   pace = length / (steps - 1)
@@ -98,6 +101,16 @@ def random_path(
   return positions[:, 0], positions[:, 1], weights
 
 
+def _length(length, size):
+  if length is None:
+    return 60 / 64 * kernels.check_size(size)
+  if not 0 < length <= size:
+    raise types.UserError(
+        f'length={length} must lie above 0 and up to the size {size} of the '
+        'kernel, which could not hold the path.')
+  return length
+
+
 def random_gaussian_process(
     key, *, size: int = 31, points: int = 200, smoothness: float = 0.3,
     spread: float = 0.25) -> Array:
@@ -112,12 +125,14 @@ def random_gaussian_process(
     size: of the kernel, odd.
     points: moments of the path.
     smoothness: the process's length scale; the exposure lasts 1.
-    spread: standard deviation, as a share of half the size.
+    spread: standard deviation, as a share of half the size; at most 0.5, for
+      the kernel would not hold the path.
   """
-  if points < 2 or smoothness <= 0 or spread <= 0:
+  if points < 2 or smoothness <= 0 or not 0 < spread <= 0.5:
     raise types.UserError(
         'A Gaussian-process trajectory needs points of 2 or more, smoothness '
-        f'and spread above 0, got {points}, {smoothness} and {spread}.')
+        'above 0 and spread above 0 and up to 0.5, got '
+        f'{points}, {smoothness} and {spread}.')
   factor = jnp.asarray(_matern_factor(points, smoothness), jnp.float32)
   drawn = jnp.matmul(
       factor, jax.random.normal(key, (points, 2)), precision='highest')

@@ -101,7 +101,8 @@ def random_any(
       kernels.random_disk(key_draw, size=size, radius=reach),
       kernels.random_gaussian(
           key_draw, size=size, sigma=(0.4, min(4.0, size / 6))),
-      random_mixed(key_draw, size=size, length=length)]
+      random_mixed(key_draw, size=size, length=length, radius=(
+          0.5, min(4.0, size / 4)), sigma=(0.4, min(2.0, size / 6)))]
   return jnp.stack(drawn)[which], which
 
 

@@ -2,69 +2,85 @@
 
 import os
 import pathlib
+from collections.abc import Collection
 
 import numpy as np
 
 from deblur_jax import types
 from deblur_jax.blur import operators
 from deblur_jax.data import images
+from deblur_jax.ops import arrays
 
 
 def read(
-    path: str | os.PathLike, *, correlation: bool = False
-) -> dict[str, np.ndarray]:
-  """Kernels by name, each float32 [kh, kw] of odd sides and of sum one.
+    path: str | os.PathLike, *, names: Collection[str],
+    correlation: bool = False) -> dict[str, np.ndarray]:
+  """The kernel of each name, float32 [kh, kw] of odd sides and of sum one.
 
   Args:
     path: an .npz of arrays [kh, kw] or [n, kh, kw]; an .npy of one; a picture,
-      whose channels' mean is divided by its sum; or a folder of all these.
-      Names are those of the arrays, with a number where there are n, and the
-      files' without suffix.
+      whose channels' mean is divided by its sum; or a folder of all these. A
+      kernel's name is that of its array, with _0, _1, ... where there are n, or
+      its file's path below the folder without suffix. If there is one kernel
+      only, it is for all names.
+    names: those wanted; other kernels are not looked at.
     correlation: the files are meant for cross-correlation, as most of Levin's
       are: turn them by half a turn.
 
   Raises:
-    UserError: nothing there, not readable, or `operators.check_kernel` refuses
-      a kernel.
+    UserError: no kernel of a name, not readable, or `operators.check_kernel`
+      refuses one.
   """
   path = pathlib.Path(path)
-  files = sorted(path.iterdir()) if path.is_dir() else [path]
-  found = {}
-  for file in files:
-    found |= _read_file(file, required=file == path)
+  found = _in_folder(path) if path.is_dir() else _in_file(path, path.stem)
   if not found:
     raise types.UserError(
         f'{path}: no kernels there; they are .npz, .npy or pictures.')
-  kernels = {name: operators.check_kernel(kernel, where=f'{path}: {name}')
-             for name, kernel in found.items()}
-  if correlation:
-    kernels = {name: np.ascontiguousarray(kernel[::-1, ::-1])
-               for name, kernel in kernels.items()}
-  return kernels
-
-
-def _read_file(path, *, required):
-  suffix = path.suffix.lower()
-  if suffix in images.SUFFIXES:
-    gray = images.read(path).mean(axis=-1)
-    return {path.stem: gray / max(gray.sum(), 1)}
-  if suffix not in ('.npz', '.npy') and not required:
-    return {}
-  try:
-    arrays = np.load(path, allow_pickle=False)
-    if suffix == '.npy':
-      arrays = {path.stem: arrays}
-    return _one_by_one({name: arrays[name] for name in arrays})
-  except (OSError, ValueError, TypeError, EOFError) as error:
-    reason = ' '.join(str(error).split())
+  if len(found) == 1:
+    found = dict.fromkeys(names, *found.values())
+  missing = [name for name in names if name not in found]
+  if missing:
     raise types.UserError(
-        f'Cannot read kernels from {path}: {reason}.') from None
+        f'{path} has no kernel {missing[0]}, only {", ".join(found)}; name '
+        'them as the pictures, or give one for all.')
+  turn = -1 if correlation else 1
+  return {name: np.ascontiguousarray(operators.check_kernel(
+      found[name], where=f'{path}: {name}')[::turn, ::turn]) for name in names}
 
 
-def _one_by_one(arrays):
+def _in_folder(folder):
   found = {}
-  for name, array in arrays.items():
-    array = np.asarray(array, np.float32)
+  for file in sorted(folder.rglob('*')):
+    if file.suffix.lower() in (*images.SUFFIXES, '.npz', '.npy'):
+      name = file.relative_to(folder).with_suffix('').as_posix()
+      for key, kernel in _in_file(file, name).items():
+        if key in found:
+          raise types.UserError(
+              f'{folder} has two kernels {key}; remove one of them.')
+        found[key] = kernel
+  return found
+
+
+def _in_file(path, name):
+  if path.suffix.lower() in images.SUFFIXES:
+    gray = images.read(path).mean(axis=-1)
+    return {name: gray / max(gray.sum(), 1)}
+  try:
+    stored = arrays.load(path)
+  except FileNotFoundError:
+    raise types.UserError(f'No file {path}.') from None
+  except ValueError as error:
+    raise types.UserError(
+        f'Cannot read kernels from {path}: {error}.') from None
+  if path.suffix.lower() == '.npy':
+    stored = {name: next(iter(stored.values()))}
+  return _one_by_one({
+      key: array for key, array in stored.items() if array.dtype.kind in 'fiu'})
+
+
+def _one_by_one(stored):
+  found = {}
+  for name, array in stored.items():
     if array.ndim == 3:
       found |= {f'{name}_{i}': kernel for i, kernel in enumerate(array)}
     else:

@@ -22,6 +22,7 @@ from deblur_jax import blur as blurs
 from deblur_jax import types
 from deblur_jax.blur import exposure
 from deblur_jax.data import frames, images
+from deblur_jax.ops import arrays
 
 Pictures = dict[str, np.ndarray]    # 'blur', 'sharp': uint8 [h, w, 3]
 # Draws (name of a pair, function that makes it), in order.
@@ -66,6 +67,9 @@ def from_photos(
   """
   if per_photo < 1:
     raise types.UserError(f'per_photo must be 1 or more, got {per_photo}.')
+  if 'kind' in options:
+    raise types.UserError(
+        f'kind is not among the options of the blur {kind}, it names it.')
   blur = blurs.build(kind=kind, **options)
   found = images.find(root)
   if not found:
@@ -83,8 +87,9 @@ def from_photos(
         _blur_photo, names, os.fspath(path), kind, text, seed, i))
   parameters = {'from': 'photos', 'kind': kind, 'options': options,
                 'per_photo': per_photo, 'seed': seed}
-  subset = _subset(gamma=options.get('gamma', 1))
-  return Plan(parameters, sources, subset, works, pathlib.Path(root))
+  linear = all(gamma == 1 for gamma in _gammas(kind, options))
+  return Plan(parameters, sources, _subset(gamma=1 if linear else None), works,
+              pathlib.Path(root))
 
 
 def from_frames(
@@ -151,9 +156,9 @@ def read_response(
       `exposure.check_response` refuses the curve.
   """
   try:
-    curve = np.load(path, allow_pickle=False)
+    curve, = arrays.load(path).values()
     curve = np.asarray(curve, np.float64)
-  except (OSError, ValueError, TypeError, EOFError) as error:
+  except (OSError, ValueError, TypeError) as error:
     reason = ' '.join(str(error).split())
     raise types.UserError(
         f'Cannot read a response curve from {path}: {reason}.') from None
@@ -245,6 +250,15 @@ def _defaults(fn):
   parameters = inspect.signature(fn).parameters.values()
   return {p.name: p.default for p in parameters
           if p.kind is p.KEYWORD_ONLY and p.default is not p.empty}
+
+
+def _gammas(kind, options):
+  """Of a blur, or of each of which it is a mixture."""
+  options = _defaults(blurs.BLURS[kind]) | dict(options)
+  for part in options.get('parts', ()):
+    yield from _gammas(part['kind'], part)
+  if 'gamma' in options:
+    yield options['gamma']
 
 
 def _subset(*, gamma):

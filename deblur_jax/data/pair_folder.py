@@ -70,13 +70,14 @@ def write_with_beam(
     options: of the pipeline: ['--runner=FlinkRunner', ...].
 
   Raises:
-    UserError: as `write`, Beam is not installed or does not know an option.
+    UserError: as `write`, Beam is not installed or refuses its options. What
+      it does not know it passes over.
   """
   beam, pipeline_options = _import_beam()
   try:
     pipeline = beam.Pipeline(
         options=pipeline_options.PipelineOptions(list(options)))
-  except ValueError as error:
+  except (ValueError, SystemExit) as error:      # argparse exits
     raise types.UserError(f'Beam does not take {options}: {error}') from None
   folder = _begin(plan, out, split)
   with pipeline:
@@ -138,13 +139,20 @@ def _begin(plan, out, split) -> pathlib.Path:
     raise types.UserError(
         f'{out} is inside of {plan.root}, where the sharp pictures are: what is'
         ' written would be read as one of them. Give another --out.')
-  out.mkdir(parents=True, exist_ok=True)
+  try:
+    out.mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise types.UserError(f'Cannot make {out}: {error.strerror}.') from error
   old = _load(out)['splits'].get(split)
   different = old and _differences(old, _entry(plan, finished=False))
   if different:
     raise types.UserError(
         f'{out / MANIFEST} is of other {split} pairs: {"; ".join(different)}. '
         'Give another --out, or delete that folder.')
+  if old is None and (out / split).exists():
+    raise types.UserError(
+        f'{out / split} is there, and {out / MANIFEST} tells nothing of it: '
+        'its pairs would be taken for new ones. Give another --out.')
   _save(plan, out, split, finished=False)
   return out / split
 

@@ -71,10 +71,12 @@ def stages(
   """The first sizes, and what comes after; see `loaders.build`."""
   found = [Stage(0, crop, batch_size)]
   for row in progressive:
-    if len(row) != 3 or not all(isinstance(n, int) and n > 0 for n in row):
+    if not (isinstance(row, Sequence) and len(row) == 3
+            and all(isinstance(n, int) and n > 0 for n in row)):
       raise types.UserError(
-          f'data.loader.progressive: {tuple(row)} is not (step, crop, batch '
-          'size), three whole numbers from 1.')
+          f'data.loader.progressive: {row} is not a row of step, crop and '
+          'batch size, three whole numbers from 1; one row is '
+          '((90000, 320, 8),).')
     if row[0] <= found[-1].begin:
       raise types.UserError(
           f'data.loader.progressive: step {row[0]} comes after step '

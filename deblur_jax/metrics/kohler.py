@@ -20,10 +20,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from deblur_jax import types
-from deblur_jax.metrics import levels, ssim
+from deblur_jax.metrics import levels, ms_ssim, ssim
 
-WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
-SIDE = 161
 # The low-pass analysis filter of the biorthogonal 9/7 wavelet.
 HALF_BAND = (0.037828455507260, -0.023849465019560, -0.110624404418440,
              0.377402855612830, 0.852698679008890)
@@ -49,7 +47,7 @@ def ms_ssim_kohler(restored: types.Array, frames: types.Array) -> types.Array:
   filter, and the means of contrast and of structure are taken apart. Args and
   result as of `psnr_kohler`; h and w are at least 161.
   """
-  levels.check_size(restored, side=SIDE, what="Koehler's MS-SSIM")
+  levels.check_size(restored, side=ms_ssim.SIDE, what="Koehler's MS-SSIM")
   return _best(restored, frames, _ms_ssim)
 
 
@@ -113,14 +111,14 @@ def _psnr(x, z):
 def _ms_ssim(x, z):
   """[n, h, w, 1] of 255 levels -> [n]."""
   value = 1
-  for scale, weight in enumerate(WEIGHTS):
+  for scale, weight in enumerate(ms_ssim.WEIGHTS):
     if scale:
       x, z = _coarser(x), _coarser(z)
     mx, mz, sxx, szz, sxz = ssim.moments(x, z)
     contrast = jnp.sqrt(jnp.maximum(sxx, 0) * jnp.maximum(szz, 0))
     factors = [(2 * contrast + ssim.C2) / (sxx + szz + ssim.C2),
                (sxz + ssim.C2 / 2) / (contrast + ssim.C2 / 2)]
-    if scale == len(WEIGHTS) - 1:
+    if scale == len(ms_ssim.WEIGHTS) - 1:
       factors.append(
           (2 * mx * mz + ssim.C1) / (mx * mx + mz * mz + ssim.C1))
     for factor in factors:

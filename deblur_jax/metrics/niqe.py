@@ -28,6 +28,7 @@ from scipy import special
 
 from deblur_jax import types
 from deblur_jax.metrics import levels
+from deblur_jax.ops import arrays
 
 BLOCK = 96
 RADIUS = 3                # of the window, sigma 7 / 6
@@ -81,14 +82,14 @@ def load(path: str | pathlib.Path) -> Model:
   """
   path = pathlib.Path(path)
   try:
-    with np.load(path) as arrays:
-      found = {key: np.asarray(arrays[key], np.float64) for key in KEYS
-               if key in arrays}
+    stored = arrays.load(path)
+    found = {key: np.asarray(stored[key], np.float64) for key in KEYS
+             if key in stored}
   except FileNotFoundError as error:
     raise types.UserError(
         f'No NIQE parameters at {path}: take niqe_pris_params.npz of BasicSR, '
         'or fit your own on sharp photos with niqe.fit.') from error
-  except (OSError, ValueError, AttributeError) as error:
+  except (OSError, ValueError, TypeError) as error:
     raise types.UserError(
         f'{path} is not an .npz file with {" and ".join(KEYS)}.') from error
   if list(found) != list(KEYS) or found[KEYS[0]].size != FEATURES or (

@@ -3,13 +3,13 @@
 import jax.numpy as jnp
 
 from deblur_jax import types
-from deblur_jax.blur import operators
+from deblur_jax.blur import exposure, operators
 from deblur_jax.metrics import levels
 
 
 def reblur_residual(
-    restored: types.Array, blur: types.Array, kernel: types.Array
-) -> types.Array:
+    restored: types.Array, blur: types.Array, kernel: types.Array, *,
+    gamma: float = 1.0) -> types.Array:
   """mean |k * x - y| where the kernel fits into the picture.
 
   True convolution: the kernel is flipped. Needs no sharp picture, and yet is
@@ -20,6 +20,8 @@ def reblur_residual(
     restored: x, float32 [n, h, w, 3] in [0, 1].
     blur: y, the same shape.
     kernel: k, [kh, kw] for all or [n, kh, kw], of odd sides.
+    gamma: of the camera, where light was blurred and not stored values; the
+      residual is one of stored values all the same.
 
   Returns:
     float32 [n], in the units of the pictures; 0 is a perfect fit.
@@ -40,7 +42,9 @@ def reblur_residual(
   # About mid-grey, where transforms round less; the kernel's sum puts it back.
   operator = operators.uniform(kernel, border='valid')
   grey = 0.5 * kernel.sum((1, 2))[:, None, None, None]
-  again = operator.forward(restored - 0.5) + grey
+  light = exposure.to_light(restored, gamma=gamma)
+  again = exposure.to_stored(
+      jnp.clip(operator.forward(light - 0.5) + grey, 0, 1), gamma=gamma)
   top, left = kh // 2, kw // 2
   fit = blur[:, top:h - top, left:w - left]
   return levels.mean(jnp.abs(again - fit))

@@ -1,0 +1,45 @@
+r"""Restores pictures whose kernels are known, classically.
+
+  python -m experiments.deconvolve --blur=DIR --kernels=FILE_OR_DIR \
+      --method=hyper_laplacian --option=weight=2000 --out=OUT
+
+Kernels are .npz, .npy or pictures, one for all or one of each picture's name.
+--turn_by=SHARP_DIR settles for each kernel whether it is stored for convolution
+or for correlation. Measure with experiments.measure.
+"""
+
+import sys
+
+import tqdm
+from absl import flags
+
+from experiments import common
+
+_BLUR = flags.DEFINE_string('blur', None, 'Folder.', required=True)
+_KERNELS = flags.DEFINE_string('kernels', None, 'Of them.', required=True)
+_METHOD = flags.DEFINE_string(
+    'method', 'hyper_laplacian', 'wiener, richardson_lucy, ...')
+_CORRELATION = flags.DEFINE_bool(
+    'correlation', False, 'The kernels are meant for cross-correlation.')
+_OPTIONS = flags.DEFINE_multi_string(
+    'option', [], 'Of the method: key=value.')
+_TURN_BY = flags.DEFINE_string('turn_by', None, 'Folder of the sharp ones.')
+_OUT = flags.DEFINE_string('out', None, 'Folder to write.', required=True)
+
+
+def main(argv):
+  del argv
+  from deblur_jax import deconvolve
+
+  with tqdm.tqdm(file=sys.stderr, unit='picture', disable=None) as bar:
+    turned = deconvolve.run(
+        _BLUR.value, _KERNELS.value, _OUT.value, method=_METHOD.value,
+        options=dict(map(common.key_and_value, _OPTIONS.value)),
+        correlation=_CORRELATION.value, turn_by=_TURN_BY.value,
+        on_picture=lambda done: bar.update(done - bar.n))
+  count = sum(turned.values())
+  print(f'{len(turned)} pictures are in {_OUT.value}; {count} kernels turned.')
+
+
+if __name__ == '__main__':
+  common.run(main)
