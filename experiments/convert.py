@@ -10,17 +10,23 @@ names in the file tell the layout and the size of the network:
 
   deepdeblur_pytorch        SeungjunNah/DeepDeblur-PyTorch, any K. Trained on
                             values to 255; else --option=rgb_range=1.
+  deepdeblur_pytorch_critic its discriminator, where the config has a critic.
+  deblurgan                 KupynOrest/DeblurGAN as of 39e8a4b, trained with
+                            its --learn_residual; where it was not, give
+                            --option=learn_residual=false.
+  deblurgan_critic          its critic, where the config has one.
   hieubkset_single_noskip   hieubkset/pytorch-image-deblurring, one scale; its
   hieubkset_single_skip     names do not tell which: say --layout.
 
-The weights of DeblurGAN-v2 are refused: no network of ours has its encoders.
+The weights of DeblurGAN-v2 and of DeblurGAN's U-Net are refused: no network of
+ours is that one.
 
 The folder gets config.json, a checkpoint of step 0 with a fresh state of the
 optimizer, and convert.json: the file's SHA-256, and every name with its place
-and shape. It is evaluated, and trained on, like any other run. All of the
-config that is not the network comes from --config, by default
-configs/multiscale_gopro.py; --root is short for its data.train.root and
-data.test.root.
+and shape. It is evaluated, and trained on, like any other run, in float32
+unless its config.json is given another nets.net.dtype. All of the config that
+is not the network comes from --config, by default configs/multiscale_gopro.py;
+--root is short for its data.train.root and data.test.root.
 
 --to writes .safetensors or .npz in the names of --layout (by default the first
 that has such a network), from the run's last checkpoint or --which.

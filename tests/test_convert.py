@@ -20,10 +20,10 @@ from deblur_jax import (
     models,
     parallel,
     types,
-    weight_files,
     workdir,
 )
 from deblur_jax.convert import state_dicts
+from deblur_jax.ops import weight_files
 from tests import helpers
 
 LAYOUTS = convert.LAYOUTS

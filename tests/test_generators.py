@@ -14,6 +14,7 @@ from deblur_jax.ops import macs
 # Small ones of each row.
 SMALL = {
     'multiscale': dict(scales=2, blocks=1, features=4),
+    'single_scale': dict(blocks=1, features=4),
     'resnet': dict(blocks=1, features=4),
     'unet': dict(levels=1, features=4, dropout=0.5),
     'fpn': dict(pyramid=4, features=2, repeats=[1] * 5, expansion=2),

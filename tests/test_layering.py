@@ -11,7 +11,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / 'deblur_jax'
 LEVELS = {
     'types': 0,
-    'weight_files': 1, 'ops': 1, 'blur': 1,
+    'ops': 1, 'blur': 1,
     'losses': 2, 'metrics': 2, 'models': 2, 'data': 2, 'optim': 2,
     'parallel': 2, 'checkpoint': 2, 'workdir': 2,
     'methods': 3,
@@ -22,7 +22,7 @@ LEVELS = {
     'convert': 7,
 }
 # Within a level all are strangers, but for these.
-STANDS_ON = {('ops', 'weight_files'), ('blur', 'ops')}
+STANDS_ON = {('blur', 'ops')}
 # A library and the parts that may import it.
 ONLY_IN = {
     'tensorflow': {'data'},

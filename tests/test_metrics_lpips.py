@@ -12,8 +12,9 @@ import pytest
 import skimage
 from scipy import ndimage
 
-from deblur_jax import types, weight_files
+from deblur_jax import types
 from deblur_jax.metrics import lpips
+from deblur_jax.ops import weight_files
 
 # (name, in, out, side, stride, padding), 'tap', or a pool's side.
 LAYERS = {

@@ -2,7 +2,7 @@
 
 The folder that comes out is a run like any other: it can be evaluated, and
 trained on, from step 0 with a fresh state of the optimizer. No code that lies
-in a file of weights is run, see `weight_files`.
+in a file of weights is run, see `ops.weight_files`.
 """
 
 import collections
@@ -28,11 +28,11 @@ from deblur_jax import (
     models,
     parallel,
     types,
-    weight_files,
     workdir,
 )
 from deblur_jax.convert import state_dicts
 from deblur_jax.convert.layouts import LAYOUTS
+from deblur_jax.ops import weight_files
 
 REPORT = 'convert.json'
 SUFFIXES = ('.safetensors', '.npz')
@@ -94,7 +94,8 @@ def to_run(
   for path in weights:
     for role, net, value, entry in _read(path, layout, options or {}, config):
       if role in params:
-        raise types.UserError(f'{path}: another file has been a {role} too.')
+        raise types.UserError(
+            f'{path}: another file was nets.{role} already.')
       config['nets'][role], params[role] = net, value
       report.append(entry)
   method = methods.build(config)

@@ -275,6 +275,6 @@ REFUSED = {
     r'fpn\.|head[1-4]\.block\d': (
         'DeblurGAN-v2 (VITA-Group/DeblurGANv2): its encoders are '
         'Inception-ResNet-v2, MobileNetV2 and DenseNet with batch norm, and '
-        "the network 'fpn' here has an encoder of its own, so its weights fit "
-        'nowhere'),
+        "the network 'fpn' here is another one, with instance norm, so its "
+        'weights fit nowhere'),
 }

@@ -22,8 +22,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from deblur_jax import types, weight_files
+from deblur_jax import types
 from deblur_jax.metrics import levels
+from deblur_jax.ops import weight_files
 
 # Of the backbone's inputs in [-1, 1].
 SHIFT = (-0.030, -0.088, -0.188)

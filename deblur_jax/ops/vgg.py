@@ -29,8 +29,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from deblur_jax import types, weight_files
-from deblur_jax.ops import conv
+from deblur_jax import types
+from deblur_jax.ops import conv, weight_files
 
 CHANNELS = (64, 128, 256, 512, 512)   # of each block
 CONVS = tuple((block, n) for block, depth in enumerate((2, 2, 4, 4, 4), 1)

@@ -19,6 +19,7 @@ import ml_dtypes
 import numpy as np
 
 from deblur_jax import types
+from deblur_jax.ops import arrays
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 # Names, not types: what is unpickled here can neither be called nor changed.
@@ -56,8 +57,7 @@ def read_all(
   path = pathlib.Path(path)
   try:
     if path.suffix == '.npz':
-      with np.load(path) as arrays:
-        return dict(arrays), {}
+      return arrays.load(path), {}
     if path.suffix == '.safetensors':
       return _read_safetensors(path), {}
     return _read_torch(path)
@@ -204,13 +204,13 @@ def _arrays(state, storages):
   """The tensors by name, and the types of all else."""
   if not isinstance(state, dict):
     raise ValueError('not a dict of tensors')
-  arrays, rest = {}, {}
+  tensors, rest = {}, {}
   for name, value in _flat(state):
     if isinstance(value, _Later):
-      arrays[name] = value.array(storages)
+      tensors[name] = value.array(storages)
     else:
       rest[name] = type(value).__name__
-  return arrays, rest
+  return tensors, rest
 
 
 def _flat(state, prefix=''):
