@@ -5,6 +5,7 @@ import os
 import pathlib
 import struct
 import zlib
+from collections.abc import Iterable
 from typing import BinaryIO
 
 import numpy as np
@@ -77,6 +78,23 @@ def _decode(file: BinaryIO, *, name) -> np.ndarray:
     raise
   except BROKEN as error:
     raise types.UserError(_broken(name, error)) from None
+
+
+def partners(
+    names: Iterable[str], folder: str | os.PathLike
+) -> dict[str, pathlib.Path]:
+  """What `find` finds in a folder, or a UserError where it lacks a name."""
+  there = find(folder)
+  missing = [name for name in names if name not in there]
+  if missing:
+    more = f' and {len(missing) - 1} more' if len(missing) > 1 else ''
+    raise types.UserError(f'{folder} has no {missing[0]}{more}.')
+  return there
+
+
+def to_float(picture: np.ndarray) -> np.ndarray:
+  """uint8 -> float32 in [0, 1]."""
+  return picture.astype(np.float32) / 255
 
 
 def to_uint8(picture: np.ndarray) -> np.ndarray:
