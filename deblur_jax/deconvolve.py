@@ -5,7 +5,6 @@ Richardson-Lucy and the hyper-Laplacian prior in a table.
 """
 
 import os
-import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -50,15 +49,14 @@ def run(
   """
   solve = deconvolve.with_kernel(method, **options or {})
   found = images.find(blur)
-  sharps = images.find(turn_by) if turn_by else {}
-  missing = [name for name in found if turn_by and name not in sharps]
-  if missing or not found:
-    raise types.UserError(
-        f'{turn_by} has no {missing[0]}.' if missing else
-        f'{blur}: no pictures there.')
+  if not found:
+    raise types.UserError(f'{blur}: no pictures there.')
+  sharps = images.partners(found, turn_by) if turn_by else {}
   by_name = kernel_files.read(
       kernels, names=list(found), correlation=correlation)
-  out = _make(out)
+  out = types.make_folder(out)
+  if any(out.iterdir()):
+    raise types.UserError(f'{out} is not empty; give another --out.')
   restore = loop.on_mesh(
       solve, parallel.data_mesh(jax.local_devices()[:1]))
   turned = {}
@@ -91,15 +89,4 @@ def _is_turned(sharp, blur, kernel) -> bool:
 
 
 def _read(path) -> np.ndarray:
-  return images.read(path)[None].astype(np.float32) / 255
-
-
-def _make(out) -> pathlib.Path:
-  out = pathlib.Path(out)
-  if out.is_dir() and any(out.iterdir()):
-    raise types.UserError(f'{out} is not empty; give another --out.')
-  try:
-    out.mkdir(parents=True, exist_ok=True)
-  except OSError as error:
-    raise types.UserError(f'Cannot make {out}: {error.strerror}.') from error
-  return out
+  return images.to_float(images.read(path))[None]

@@ -218,7 +218,7 @@ def _centre_crops(test, *, pictures: int, crop: int):
     top = (image.shape[0] - height) // 2
     left = (image.shape[1] - width) // 2
     image = image[top:top + height, left:left + width]
-    return image.astype(np.float32) / 255
+    return images.to_float(image)
 
   return (np.stack([cut(pair['blur']) for pair in pairs]),
           np.stack([cut(pair['sharp']) for pair in pairs]))
@@ -234,7 +234,7 @@ def _read(source, indices):
             f'{source.where}: {source.names[index]} has no {key} picture, '
             'and evaluation needs pairs; set config.data.test to a set of '
             'pairs.')
-    return {key: pair[key].astype(np.float32) / 255
+    return {key: images.to_float(pair[key])
             for key in ('blur', 'sharp')}
 
   with concurrent.futures.ThreadPoolExecutor(2) as pool:

@@ -10,9 +10,8 @@ sharp picture:
 """
 
 import os
-import pathlib
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -70,15 +69,17 @@ def run(
   found = images.find(restored)
   if not found:
     raise types.UserError(f'{restored}: no pictures there.')
-  sides = {key: _partners(found, folder) for key, folder in
+  sides = {key: images.partners(found, folder) for key, folder in
            dict(sharp=sharp, blur=blur, oracle=oracle).items() if folder}
   by_name = kernels and kernel_files.read(
       kernels, names=list(found), correlation=correlation)
   mesh = parallel.data_mesh(jax.local_devices()[:1])
-  measure = loop.on_mesh(
+  judge = lambda columns: loop.on_mesh(
       lambda image, others: {name: column(image, others)[0]
                              for name, column in columns.items()}, mesh)
-  blind = [name for name in columns if metrics_lib.is_no_reference(name)]
+  blind = {name: column for name, column in columns.items()
+           if metrics_lib.is_no_reference(name)}
+  measure, measure_blind = judge(columns), judge(blind)
   rows = []
   for name, path in found.items():
     image = _read(path)
@@ -92,8 +93,7 @@ def run(
     if blur:
       row['input'] = jax.tree.map(float, measure(others['blur'], others))
     if blind and sharp:
-      natural = measure(others['sharp'], others)
-      row['sharp'] = {name: float(natural[name]) for name in blind}
+      row['sharp'] = jax.tree.map(float, measure_blind(others['sharp'], {}))
     rows.append(row)
     on_picture(len(rows))
   result = {'mean': _means(rows, columns), 'rows': rows}
@@ -144,15 +144,6 @@ def _needs(what, kind, folder):
                           'folder too.')
 
 
-def _partners(found: Iterable[str], folder: Path) -> dict[str, pathlib.Path]:
-  there = images.find(folder)
-  missing = [name for name in found if name not in there]
-  if missing:
-    more = f' and {len(missing) - 1} more' if len(missing) > 1 else ''
-    raise types.UserError(f'{folder} has no {missing[0]}{more}.')
-  return there
-
-
 def _frames(folder, name, *, like):
   """The sharp frames of one picture of Koehler's, uint8 [1, t, h, w, 3]."""
   numbers = re.search(r'(\d+)_(\d+)$', name)
@@ -172,7 +163,7 @@ def _read(path, *, like=None, of=None) -> np.ndarray:
   image = images.read(path)
   if like is not None:
     _check_size(image.shape[:2], path, like=like, of=of)
-  return image[None].astype(np.float32) / 255
+  return images.to_float(image)[None]
 
 
 def _check_size(size, path, *, like, of):

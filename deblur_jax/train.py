@@ -96,8 +96,8 @@ def setup(config: Mapping[str, Any]) -> Setup:
       config['data']['loader'].get('progressive', ()))
   for stage in stages:
     parallel.check_batch_size(stage.batch_size, mesh)
-    loop.like(method, stage.crop, mesh)       # refuses crops that do not fit
-    if stage.begin:    # and what would end the run when the stage begins
+    if stage.begin:           # what would end the run when the stage begins
+      loop.like(method, stage.crop, mesh)
       loop.check_step(method, like, stage.crop, stage.batch_size)
   source = data.open_source(**config['data']['train'])
   if 'blur' not in source.keys and not config['data'].get('blur'):
@@ -165,12 +165,8 @@ def run(
     UserError: bad config, data or folder; a loss or gradient that is not
       finite; a checkpoint that cannot be written.
   """
-  folder = pathlib.Path(folder)
   parts = setup(config)
-  try:
-    folder.mkdir(parents=True, exist_ok=True)
-  except OSError as error:
-    raise types.UserError(f'Cannot make {folder}: {error.strerror}.') from error
+  folder = types.make_folder(folder)
   first = jax.process_index() == 0
   with workdir.locked(folder) if first else contextlib.nullcontext():
     return _run(config, folder, parts, allow_config_change)

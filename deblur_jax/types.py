@@ -7,6 +7,8 @@ import difflib
 import errno
 import functools
 import inspect
+import os
+import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -34,6 +36,16 @@ def is_disk_full(error: BaseException | None) -> bool:
   return isinstance(error, Exception) and (
       getattr(error, 'errno', None) in _NO_SPACE
       or any(sign in str(error) for sign in _NO_SPACE_WORDS))
+
+
+def make_folder(path: str | os.PathLike) -> pathlib.Path:
+  """The folder, made with those above it; a UserError where it cannot be."""
+  path = pathlib.Path(path)
+  try:
+    path.mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise UserError(f'Cannot make {path}: {error.strerror}.') from error
+  return path
 
 
 @flax.struct.dataclass

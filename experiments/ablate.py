@@ -205,7 +205,7 @@ def _execute_one(job, stop, *, loud):
   if is_finished(job):
     print(f'{job.name}: finished before, skipped', flush=True)
     return True
-  _make(job.folder)
+  types.make_folder(job.folder)
   failed = job.folder / runs_lib.FAILED
   failed.unlink(missing_ok=True)
   began = time.monotonic()
@@ -244,13 +244,6 @@ def _run(command, log, stop, *, loud):
   stop.ended(child)
   said = tail.decode(errors='replace').replace('\r', '\n').split('\n')
   return code, next((line for line in reversed(said) if line.strip()), '')
-
-
-def _make(folder):
-  try:
-    folder.mkdir(parents=True, exist_ok=True)
-  except OSError as error:
-    raise types.UserError(f'Cannot make {folder}: {error.strerror}.') from error
 
 
 def _literal(text):
@@ -303,7 +296,7 @@ def main(argv):
     for job in chosen:
       print(shlex.join(job.command))
     return 0
-  _make(folder)
+  types.make_folder(folder)
   runs_lib.write_plan(
       folder, name=options.name or folder.name, config=grid.config,
       runs={job.name: job.settings for job in jobs}, paper=grid.paper)

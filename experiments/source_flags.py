@@ -5,7 +5,7 @@ import sys
 import tqdm
 from absl import flags
 
-from deblur_jax import types
+from experiments import common
 
 flags.DEFINE_string('source', None, 'Kind of set: gopro, folder_pairs, ...')
 flags.DEFINE_string('split', None, "'train', 'test' or 'val'.")
@@ -18,11 +18,7 @@ def options(*, root: str | None) -> dict:
   values = flags.FLAGS
   found = {'name': values.source, 'root': root, 'split': values.split,
            'subset': values.subset}
-  for word in values.option:
-    key, separator, value = word.partition('=')
-    if not separator:
-      raise types.UserError(f'--option={word}: write --option=key=value.')
-    found[key] = {'true': True, 'false': False}.get(value.lower(), value)
+  found |= map(common.key_and_value, values.option)
   return {key: value for key, value in found.items() if value is not None}
 
 

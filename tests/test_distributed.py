@@ -36,6 +36,15 @@ def start(folder, *flags, devices=1, **options):
       stderr=subprocess.STDOUT, text=True, **options)
 
 
+@pytest.fixture(scope='module', autouse=True)
+def one_compilation_for_all(tmp_path_factory):
+  """Most of these processes run the same program."""
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setenv('JAX_COMPILATION_CACHE_DIR', str(tmp_path_factory.mktemp('c')))
+    patch.setenv('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0.1')
+    yield
+
+
 def finish(process, code=0):
   output, _ = process.communicate(timeout=240)
   assert process.returncode == code, output
@@ -84,7 +93,7 @@ def test_half_given_addresses_are_refused(tmp_path):
 def test_killed_while_saving(tmp_path):
   """kill -9 at a save loses the unsaved steps at most."""
   folder = tmp_path / 'run'
-  flags = ['--config.total_steps=400', '--config.save_every=1']
+  flags = ['--config.total_steps=100', '--config.save_every=1']
   process = start(folder, *flags)
   checkpoints = folder / 'checkpoints'
   while process.poll() is None:
@@ -95,10 +104,10 @@ def test_killed_while_saving(tmp_path):
       break
   process.communicate()
   before = losses(folder)
-  assert 3 < len(before) < 400
-  finish(start(folder, '--config.total_steps=400', '--config.save_every=400'))
+  assert 3 < len(before) < 100
+  finish(start(folder, '--config.total_steps=100', '--config.save_every=100'))
   after = losses(folder)
-  assert len(after) == 400
+  assert len(after) == 100
   # At most one save was under way and one more in the queue.
   assert after[:len(before) - 2] == before[:len(before) - 2]
 

@@ -243,10 +243,10 @@ def test_mapped_and_jitted():
         jnp.ones((3, 8, 8, 1))), '2 kernels do not fit 3 pictures'),
     (lambda: operators.uniform(jnp.ones((9, 9))).adjoint(
         jnp.ones((1, 4, 4, 1))), '9x9 is larger than the picture of 4x4'),
-    (lambda: operators.check_kernel(np.full((4, 3), 1 / 12)), 'even size 4x3'),
-    (lambda: operators.check_kernel(np.ones((3, 3))), 'sums to 9 instead'),
-    (lambda: operators.check_kernel([[0.5, -0.5, 1.0]]), 'neither negative'),
-    (lambda: operators.check_kernel(np.ones(3)), r'shape \(3,\)'),
+    (lambda: kernels.check_kernel(np.full((4, 3), 1 / 12)), 'even size 4x3'),
+    (lambda: kernels.check_kernel(np.ones((3, 3))), 'sums to 9 instead'),
+    (lambda: kernels.check_kernel([[0.5, -0.5, 1.0]]), 'neither negative'),
+    (lambda: kernels.check_kernel(np.ones(3)), r'shape \(3,\)'),
 ])
 def test_mistakes_are_named(call, message):
   with pytest.raises(types.UserError, match=message):
@@ -254,5 +254,5 @@ def test_mistakes_are_named(call, message):
 
 
 def test_good_kernels_pass():
-  kernel = operators.check_kernel(np.eye(3) / 3)
+  kernel = kernels.check_kernel(np.eye(3) / 3)
   assert kernel.dtype == np.float32 and kernel.shape == (3, 3)

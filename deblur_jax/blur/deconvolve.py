@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from deblur_jax import types
-from deblur_jax.blur import operators
+from deblur_jax.blur import kernels, operators
 from deblur_jax.types import Array
 
 # sum of |f * x|^2 over these is the Laplacian's prior on smoothness
@@ -182,7 +182,7 @@ def _sizes(blur, kernel):
   """The kernel's, after both were checked; its values where they are known."""
   if not isinstance(kernel, jax.core.Tracer):
     for one in kernel.reshape(-1, *kernel.shape[-2:]):
-      operators.check_kernel(one)
+      kernels.check_kernel(one)
   operators.check(blur, kernel)
   return kernel.shape[-2:]
 

@@ -214,8 +214,8 @@ def _straighten(curve, level):
   return np.concatenate([curve[:level], curve[level] + steps * slope])
 
 
-def check_gamma(gamma: float) -> None:
-  """A UserError where a gamma is not above 0."""
+def check_gamma(gamma: float) -> float:
+  """gamma, or a UserError where it is not above 0."""
   if not (math.isfinite(gamma) and gamma > 0):
     raise types.UserError(
         f'gamma must be a number above 0, got {gamma}; use 2.2 for GoPro\'s '

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from deblur_jax import types
 from deblur_jax.types import Array
@@ -132,6 +133,36 @@ def random_gaussian(
   across = along if isotropic else _uniform(key_across, sigma)
   return gaussian(
       along, across, _uniform(key_angle, (0.0, jnp.pi)), size=size)
+
+
+def check_kernel(kernel, *, where: str = 'The kernel') -> np.ndarray:
+  """A kernel from outside as float32 [kh, kw], or a UserError.
+
+  Args:
+    kernel: an array of numbers.
+    where: what to call it in the message.
+
+  Raises:
+    UserError: not two-dimensional, of an even size, with negative or infinite
+      values, or of another sum than one (to 1e-3).
+  """
+  kernel = np.asarray(kernel, np.float32)
+  if kernel.ndim != 2 or not kernel.size:
+    raise types.UserError(
+        f'{where} must be [height, width], got the shape {kernel.shape}.')
+  if not all(side % 2 for side in kernel.shape):
+    raise types.UserError(
+        f'{where} has the even size {kernel.shape[0]}x{kernel.shape[1]}: its '
+        'middle lies between pixels; pad it with a row or column of zeros.')
+  if not np.isfinite(kernel).all() or kernel.min() < 0:
+    raise types.UserError(
+        f'{where} has values from {kernel.min():g} to {kernel.max():g}; light '
+        'is neither negative nor infinite.')
+  total = float(kernel.sum())
+  if abs(total - 1) > 1e-3:
+    raise types.UserError(
+        f'{where} sums to {total:g} instead of 1; divide it by its sum.')
+  return kernel
 
 
 def check_size(size: int) -> int:

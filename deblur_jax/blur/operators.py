@@ -170,36 +170,6 @@ def norm(operator: Operator, shape: Sequence[int], *, steps: int = 30) -> Array:
   return jnp.linalg.norm(operator.forward(x))
 
 
-def check_kernel(kernel, *, where: str = 'The kernel') -> np.ndarray:
-  """A kernel from outside as float32 [kh, kw], or a UserError.
-
-  Args:
-    kernel: an array of numbers.
-    where: what to call it in the message.
-
-  Raises:
-    UserError: not two-dimensional, of an even size, with negative or infinite
-      values, or of another sum than one (to 1e-3).
-  """
-  kernel = np.asarray(kernel, np.float32)
-  if kernel.ndim != 2 or not kernel.size:
-    raise types.UserError(
-        f'{where} must be [height, width], got the shape {kernel.shape}.')
-  if not all(side % 2 for side in kernel.shape):
-    raise types.UserError(
-        f'{where} has the even size {kernel.shape[0]}x{kernel.shape[1]}: its '
-        'middle lies between pixels; pad it with a row or column of zeros.')
-  if not np.isfinite(kernel).all() or kernel.min() < 0:
-    raise types.UserError(
-        f'{where} has values from {kernel.min():g} to {kernel.max():g}; light '
-        'is neither negative nor infinite.')
-  total = float(kernel.sum())
-  if abs(total - 1) > 1e-3:
-    raise types.UserError(
-        f'{where} sums to {total:g} instead of 1; divide it by its sum.')
-  return kernel
-
-
 def check_fits(size: tuple[int, int], picture: tuple[int, int]) -> None:
   """A UserError where a kernel of that size is larger than the picture."""
   if size[0] > picture[0] or size[1] > picture[1]:

@@ -5,6 +5,7 @@ import os
 import pathlib
 import struct
 import zlib
+from collections.abc import Iterable
 from typing import BinaryIO
 
 import numpy as np
@@ -83,6 +84,23 @@ def resize(picture: np.ndarray, *, size: tuple[int, int]) -> np.ndarray:
   """uint8 [h, w, 3] to (height, width), bicubic; made smaller, antialiased."""
   image = Image.fromarray(picture)
   return np.asarray(image.resize(size[::-1], Image.Resampling.BICUBIC))
+
+
+def partners(
+    names: Iterable[str], folder: str | os.PathLike
+) -> dict[str, pathlib.Path]:
+  """What `find` finds in a folder, or a UserError where it lacks a name."""
+  there = find(folder)
+  missing = [name for name in names if name not in there]
+  if missing:
+    more = f' and {len(missing) - 1} more' if len(missing) > 1 else ''
+    raise types.UserError(f'{folder} has no {missing[0]}{more}.')
+  return there
+
+
+def to_float(picture: np.ndarray) -> np.ndarray:
+  """uint8 -> float32 in [0, 1]."""
+  return picture.astype(np.float32) / 255
 
 
 def to_uint8(picture: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ from collections.abc import Collection
 import numpy as np
 
 from deblur_jax import types
-from deblur_jax.blur import operators
+from deblur_jax.blur import kernels
 from deblur_jax.data import images
 from deblur_jax.ops import arrays
 
@@ -28,7 +28,7 @@ def read(
       are: turn them by half a turn.
 
   Raises:
-    UserError: no kernel of a name, not readable, or `operators.check_kernel`
+    UserError: no kernel of a name, not readable, or `kernels.check_kernel`
       refuses one.
   """
   path = pathlib.Path(path)
@@ -44,7 +44,7 @@ def read(
         f'{path} has no kernel {missing[0]}, only {", ".join(found)}; name '
         'them as the pictures, or give one for all.')
   turn = -1 if correlation else 1
-  return {name: np.ascontiguousarray(operators.check_kernel(
+  return {name: np.ascontiguousarray(kernels.check_kernel(
       found[name], where=f'{path}: {name}')[::turn, ::turn]) for name in names}
 
 

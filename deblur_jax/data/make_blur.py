@@ -87,9 +87,8 @@ def from_photos(
         _blur_photo, names, os.fspath(path), kind, text, seed, i))
   parameters = {'from': 'photos', 'kind': kind, 'options': options,
                 'per_photo': per_photo, 'seed': seed}
-  linear = all(gamma == 1 for gamma in _gammas(kind, options))
-  return Plan(parameters, sources, _subset(gamma=1 if linear else None), works,
-              pathlib.Path(root))
+  subset = _subset(*_gammas(kind, options))
+  return Plan(parameters, sources, subset, works, pathlib.Path(root))
 
 
 def from_frames(
@@ -140,7 +139,7 @@ def from_frames(
     parts = [jobs] if sequence.is_video else [[job] for job in jobs]
     works += [functools.partial(_average_windows, sequence, part, curve)
               for part in parts]
-  subset = _subset(gamma=parameters['gamma'])
+  subset = _subset(parameters['gamma'])
   return Plan(parameters, sources, subset, works, pathlib.Path(root))
 
 
@@ -261,8 +260,8 @@ def _gammas(kind, options):
     yield options['gamma']
 
 
-def _subset(*, gamma):
-  return 'blur' if gamma == 1 else 'blur_gamma'
+def _subset(*gammas):
+  return 'blur' if all(gamma == 1 for gamma in gammas) else 'blur_gamma'
 
 
 def _next_name(numbers, sequence):

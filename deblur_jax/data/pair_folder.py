@@ -139,10 +139,7 @@ def _begin(plan, out, split) -> pathlib.Path:
     raise types.UserError(
         f'{out} is inside of {plan.root}, where the sharp pictures are: what is'
         ' written would be read as one of them. Give another --out.')
-  try:
-    out.mkdir(parents=True, exist_ok=True)
-  except OSError as error:
-    raise types.UserError(f'Cannot make {out}: {error.strerror}.') from error
+  types.make_folder(out)
   old = _load(out)['splits'].get(split)
   different = old and _differences(old, _entry(plan, finished=False))
   if different:

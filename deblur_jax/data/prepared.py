@@ -64,8 +64,7 @@ def write(
     UserError: another set is there, a picture is broken, or the disk full;
       what is finished stays.
   """
-  root = pathlib.Path(root)
-  root.mkdir(parents=True, exist_ok=True)
+  root = types.make_folder(root)
   index = _begin(source, root)
   on_pair = on_pair or (lambda done: None)
   try:

@@ -92,8 +92,7 @@ def run(
       'detector': str(detector), 'confidence': confidence, 'overlap': overlap,
       **_compare(list(sharp), truth, found, confidence, overlap)}
   if out:
-    pathlib.Path(out).mkdir(parents=True, exist_ok=True)
-    workdir.write_json(pathlib.Path(out) / 'detect.json', result)
+    workdir.write_json(types.make_folder(out) / 'detect.json', result)
   return result
 
 
@@ -187,6 +186,5 @@ def _draw(folder, name, pictures, truth, found):
       for corners in () if layer is None else layer.corners.tolist():
         pen.rectangle(corners, outline=colour, width=2)
     panels.append(np.asarray(panel))
-  folder.mkdir(parents=True, exist_ok=True)
   Image.fromarray(np.concatenate(panels, axis=1)).save(
-      folder / f'{name.replace("/", "_")}.png')
+      types.make_folder(folder) / f'{name.replace("/", "_")}.png')
