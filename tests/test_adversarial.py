@@ -133,10 +133,10 @@ def test_penalty_is_of_images_in_minus_one_to_one_and_of_one_mean():
   net = models.build(**config_of()['nets']['critic'])
   params, batch = models.init(net, jax.random.key(0)), images(1)
   value = lambda x: net.apply({'params': params}, (x + 1) / 2).mean()
-  slope = jax.grad(value)(2 * batch['sharp'] - 1)
+  slope = jax.jit(jax.grad(value))(2 * batch['sharp'] - 1)
   expected = (np.linalg.norm(slope) - 1)**2
   rival = critics.make(net, optax.sgd(0.0), gan='wgan', penalty=1.0)
-  _, metrics = rival.update(
+  _, metrics = jax.jit(rival.update)(
       (params, optax.sgd(0.0).init(params)),
       (batch['sharp'], batch['sharp'], jax.random.key(0)))
   np.testing.assert_allclose(metrics['penalty'], expected, rtol=1e-4)
@@ -162,9 +162,9 @@ def test_at_once_is_in_turns_with_a_critic_that_stands_still(gan):
   carry = params, still.init(params)
   fake, real = (image[:2] for image in images().values())
   inputs = real, fake, jax.random.key(1)
-  _, expected = rival.update(carry, inputs)
-  loss, to_fake = rival.persuade(params, real, fake)
-  _, told, metrics = rival.update_and_persuade(carry, inputs)
+  (_, expected), (loss, to_fake), (_, told, metrics) = jax.jit(lambda: (
+      rival.update(carry, inputs), rival.persuade(params, real, fake),
+      rival.update_and_persuade(carry, inputs)))()
   np.testing.assert_allclose(told[0], loss, rtol=1e-5)
   np.testing.assert_allclose(told[1], to_fake, atol=1e-7)
   assert metrics.keys() == expected.keys()

@@ -92,8 +92,8 @@ GOLDEN = {
             (0.5268964767456055, 0.5378352403640747, 0.5137991309165955)]),
     'patchgan': (
         'deblurgan_critic', dict(name='patchgan', features=4, depth=3), {},
-        np.tile(_image(), (1, 3, 2, 1)), [
-            (0.03876926749944687, 0.1951703578233719, 0.11594398319721222)]),
+        np.tile(_image(), (1, 5, 3, 1)), [
+            (0.04116976633667946, 0.19538916647434235, 0.13771048188209534)]),
     'single': (NOSKIP, _single(False), {}, _image(), [
         (-0.007004630286246538, 0.02405245415866375, 0.06557232141494751)]),
     'single with skip': (
@@ -242,7 +242,7 @@ def test_a_critic_needs_a_config_that_has_one(tmp_path):
   path = _save(tmp_path / 'D.safetensors', arrays)
   with pytest.raises(types.UserError, match=(
       r'D.safetensors: it is deblurgan_critic, and the config has no '
-      r'nets.critic: choose another --config')):
+      r'critic: choose another --config')):
     convert.to_run(_config(), tmp_path / 'run', [path])
 
 
@@ -256,8 +256,31 @@ def test_generator_and_critic_of_one_file(tmp_path):
       _config(), tmp_path / 'run', [_save(tmp_path / 'x.safetensors', both)])
   assert entry.layout == 'deepdeblur_pytorch' and len(entry.names) == 8
   assert entry.skipped['D.dense.weight'] == (
-      'deepdeblur_pytorch_critic, and the config has no nets.critic')
+      'deepdeblur_pytorch_critic, and the config has no critic')
   assert len(entry.skipped) == len(arrays) == 11
+
+
+def test_both_of_deblurgan_go_on_learning(tmp_path):
+  """In an adversarial config the generator is nets.gen; back by its name."""
+  files = {'deblurgan': dict(name='resnet', features=4, blocks=1),
+           'deblurgan_critic': dict(name='patchgan', features=4, depth=1)}
+  paths = [_save(tmp_path / f'{layout}.safetensors',
+                 _arrays(layout, network)[2])
+           for layout, network in files.items()]
+  config = helpers.get_config('deblurgan_gopro').to_dict()
+  folder = tmp_path / 'run'
+  gen, critic = convert.to_run(config, folder, paths)
+  assert (gen.role, critic.role) == ('gen', 'critic')
+  config = workdir.read_json(folder / 'config.json')
+  again = tmp_path / 'again.safetensors'
+  for layout, path in zip((None, 'deblurgan_critic'), paths, strict=True):
+    convert.from_run(config, folder, again, layout=layout)
+    theirs, ours = (
+        weight_files.read(file, what='it') for file in (path, again))
+    assert theirs.keys() == ours.keys()
+    for name, array in ours.items():
+      np.testing.assert_array_equal(array, theirs[name])
+    again.unlink()
 
 
 class _Mischief:
@@ -381,8 +404,8 @@ def test_a_folder_that_is_there(tmp_path):
 @pytest.mark.parametrize('network, options, message', [
     ({'residual': True}, {}, 'DeepDeblur-PyTorch has no residual=True'),
     ({}, dict(layout='deblurgan'),
-     'deblurgan is a resnet, and nets.net of the run is multiscale'),
-    ({'name': 'restormer'}, {}, 'No layout has a network like .* restormer'),
+     'deblurgan is a resnet, and the generator of the run is multiscale'),
+    ({'name': 'restormer'}, {}, 'No layout has a generator like restormer'),
 ])
 def test_runs_that_cannot_be_written(network, options, message, tmp_path):
   config = _config(**{f'nets.net.{key}': value

@@ -143,16 +143,17 @@ def from_run(
   method = methods.build(config)
   layout = _choose(config, layout)
   row = LAYOUTS[layout]
-  network = dict(config['nets'][row.role])
+  role = row.place(config['nets'])
+  network = dict(config['nets'][role])
   net = models.build(**network)
   theirs = row.theirs(net)
   pairs = state_dicts.pairs(row, net)
   state = evaluate.load(config, method, folder, which=which)
   params = state.params | state.extra.get('ema', {})
-  _write(file, state_dicts.to_theirs(params[row.role], pairs), {
+  _write(file, state_dicts.to_theirs(params[role], pairs), {
       'layout': layout, 'made_with': json.dumps(theirs)})
   return Converted(
-      str(file), weight_files.sha256(file), layout, '', row.role, network,
+      str(file), weight_files.sha256(file), layout, '', role, network,
       theirs, _names(pairs, {}), {})
 
 
@@ -188,14 +189,15 @@ def _read(path, layout, options, config):
     arrays, rest = weight_files.read_all(path, what=(
         'weights as torch.save(net.state_dict()), .safetensors or .npz'))
     parts = state_dicts.find(arrays, options, layout=layout)
-    wanted = [part for part in parts if part.layout.role in config['nets']]
+    nets = config['nets']
+    wanted = [part for part in parts if part.layout.place(nets)]
     if not wanted:
       raise types.UserError(
           f'it is {parts[0].key}, and the config has no '
-          f'nets.{parts[0].layout.role}: choose another --config.')
+          f'{parts[0].layout.role}: choose another --config.')
     skipped = {name: f'no tensor: {kind}' for name, kind in rest.items()}
     skipped |= _unwanted(arrays, parts, wanted)
-    return [_take(path, part, skipped) for part in wanted]
+    return [_take(path, part, skipped, nets) for part in wanted]
 
 
 def _unwanted(arrays, parts, wanted) -> dict[str, str]:
@@ -204,21 +206,21 @@ def _unwanted(arrays, parts, wanted) -> dict[str, str]:
   for part in parts:
     role = part.layout.role
     for name in state_dicts.full_names(part):
-      why[name] = f'{part.key}, and the config has no nets.{role}'
+      why[name] = f'{part.key}, and the config has no {role}'
   for part in wanted:
     for name in state_dicts.full_names(part):
       del why[name]
   return why
 
 
-def _take(path, part, skipped):
+def _take(path, part, skipped, nets):
   network = part.network
   net = models.build(**network)
   pairs = state_dicts.pairs(part.layout, net)
   params = state_dicts.to_ours(part, pairs)
   unused = {part.prefix + name: 'their program does not use it'
             for name in part.arrays if state_dicts.is_unused(part, name)}
-  role = part.layout.role
+  role = part.layout.place(nets)
   return role, network, params, Converted(
       str(path), weight_files.sha256(path), part.key, part.prefix, role,
       network, part.layout.theirs(net), _names(pairs, part.arrays),
@@ -248,24 +250,27 @@ def _choose(config, layout) -> str:
   nets = config['nets']
   if layout is not None:
     row = types.look_up(LAYOUTS, layout, what='layout')
-    name = nets.get(row.role, {}).get('name')
+    name = nets.get(row.place(nets), {}).get('name')
     if name != row.network:
       raise types.UserError(
-          f'{layout} is a {row.network}, and nets.{row.role} of the run is '
+          f'{layout} is a {row.network}, and the {row.role} of the run is '
           f'{name}.')
     return layout
-  name = nets.get('net', {}).get('name')
-  rows = [key for key, row in LAYOUTS.items()
-          if row.role == 'net' and row.network == name]
+  generators = {key: row for key, row in LAYOUTS.items()
+                if row.role == 'generator'}
+  role = next(iter(generators.values())).place(nets)
+  name = nets.get(role, {}).get('name')
   reasons = []
-  for key in rows:
+  for key, row in generators.items():
+    if row.network != name:
+      continue
     try:
-      LAYOUTS[key].theirs(models.build(**nets['net']))
+      row.theirs(models.build(**nets[role]))
       return key
     except types.UserError as error:
       reasons.append(str(error))
   raise types.UserError(
-      f'No layout has a network like nets.net = {name}. {" ".join(reasons)}')
+      f'No layout has a generator like {name}. {" ".join(reasons)}')
 
 
 def _check_free(folder: pathlib.Path) -> None:

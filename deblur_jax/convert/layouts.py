@@ -44,7 +44,7 @@ class Layout(NamedTuple):
   """One network of one program.
 
   about: the program.
-  role: which of `config.nets` it is.
+  role: a row of `ROLES`: what it is for.
   network: the row of ours, in `models.MODELS` or `models.CRITICS`.
   names: regular expression of all its names.
   example: one of them.
@@ -65,6 +65,10 @@ class Layout(NamedTuple):
   layers: Callable[[nn.Module], Iterator[Layer]]
   theirs: Callable[[nn.Module], dict[str, Any]]
   unused: str = r'(?!)'
+
+  def place(self, nets: Mapping[str, Any]) -> str | None:
+    """Which of `config.nets` it is; None where they have no such role."""
+    return next((name for name in ROLES[self.role] if name in nets), None)
 
 
 # ---- SeungjunNah/DeepDeblur-PyTorch
@@ -210,7 +214,8 @@ def _single(skip: bool) -> Layout:
   return Layout(
       'hieubkset/pytorch-image-deblurring: SingleScaleNet, '
       + ('with skip' if skip else 'without skip'),
-      'net', 'single_scale', r'(head\.0|body\.\d+\.body\.\d+|tail\.0)\.\w+',
+      'generator', 'single_scale',
+      r'(head\.0|body\.\d+\.body\.\d+|tail\.0)\.\w+',
       'body.0.body.0.weight',
       lambda shapes: _single_options(shapes, skip=skip), _single_layers, theirs)
 
@@ -239,13 +244,15 @@ def _refuse(wrong: bool, option: str, program: str) -> None:
 
 # Of instance norms: old versions of PyTorch write them and do not read them.
 _STATISTICS = r'.*\.(running_mean|running_var|num_batches_tracked)'
+# role -> its names in `config.nets`, in supervised and in adversarial methods
+ROLES = {'generator': ('net', 'gen'), 'critic': ('critic',)}
 KINDS = {
     'conv': Kind((2, 3, 1, 0), False),        # OIHW
     'transposed': Kind((2, 3, 0, 1), True),   # IOHW
 }
 LAYOUTS = {
     'deepdeblur_pytorch': Layout(
-        'SeungjunNah/DeepDeblur-PyTorch: MSResNet of any K', 'net',
+        'SeungjunNah/DeepDeblur-PyTorch: MSResNet of any K', 'generator',
         'multiscale',
         r'(body_models\.\d+\.body|conv_end_models\.\d+\.uppath)\.\d+'
         r'(\.body\.\d+)?\.\w+',
@@ -256,8 +263,8 @@ LAYOUTS = {
         'nah_discriminator', r'(conv_layers\.\d+|dense)\.\w+',
         'conv_layers.0.weight', _nah_options, _nah_layers, _nah_theirs),
     'deblurgan': Layout(
-        'KupynOrest/DeblurGAN at 39e8a4b: ResnetGenerator', 'net', 'resnet',
-        r'model\.\d+(\.conv_block\.\d+)?\.\w+',
+        'KupynOrest/DeblurGAN at 39e8a4b: ResnetGenerator', 'generator',
+        'resnet', r'model\.\d+(\.conv_block\.\d+)?\.\w+',
         'model.10.conv_block.1.weight', _deblurgan_options, _deblurgan_layers,
         _deblurgan_theirs, unused=_STATISTICS),
     'deblurgan_critic': Layout(
