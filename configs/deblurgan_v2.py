@@ -54,7 +54,8 @@ def get_config(arg=None):
     config.data.loader.crop = 32
     config.method.content, config.method.features = 'mse', None
     config.nets.gen.update(
-        pyramid=8, features=4, expansion=1, repeats=(1,) * 5)
+        pyramid=4, features=4, expansion=1, widths=(4,) * 5,
+        repeats=(1,) * 5)
     config.nets.critic.update(features=4, depth=1)
     config.validate = dict(pictures=2, crop=64)
     config.tensorboard = False

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import scipy.ndimage
 
-from deblur_jax import blur, types
+from deblur_jax import blur, parallel, types
 from deblur_jax.blur import camera, exposure, operators, shake, uniform
 from deblur_jax.data import augment
 
@@ -67,11 +67,15 @@ def test_every_blur(kind):
 
 
 @pytest.mark.parametrize('kind', blur.BLURS)
-def test_a_picture_is_blurred_alike_in_any_batch(kind):
+def test_a_picture_is_blurred_alike_beside_any_other_and_on_two_devices(kind):
   make = jax.jit(blur.build(kind=kind, **SMALL[kind]))
-  alone = make(jax.random.key(1), pictures()[:1])
-  for name, value in alone.items():
-    np.testing.assert_allclose(value, blurred(kind)[name][:1], atol=1e-6)
+  mesh = parallel.data_mesh()
+  other = pictures().at[1].set(0.25)
+  two = make(parallel.put_key(jax.random.key(1), mesh),
+             parallel.put(np.asarray(other), parallel.split_batch(mesh)))
+  assert len(two['blur'].sharding.device_set) == 2
+  for name, value in two.items():
+    np.testing.assert_allclose(value[:1], blurred(kind)[name][:1], atol=1e-5)
 
 
 @pytest.mark.parametrize('kind', blur.BLURS)

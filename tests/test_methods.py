@@ -123,7 +123,7 @@ def test_ema_restores_with_the_average():
   batch = jax.tree.map(jnp.asarray, batch_of())
   method = methods.build(tiny(**{'method.ema': 0.5, 'optim.net.lr': 0.1}))
   start = loop.init(method, jax.random.key(0), 16, parallel.data_mesh())
-  state, _ = method.step(start, batch, jax.random.key(0))
+  state, _ = jax.jit(method.step)(start, batch, jax.random.key(0))
   expected = jax.tree.map(
       lambda a, b: (a + b) / 2, start.params['net'], state.params['net'])
   jax.tree.map(
@@ -131,8 +131,9 @@ def test_ema_restores_with_the_average():
       expected, state.extra['ema']['net'])
   swapped = state.replace(params={'net': expected})
   np.testing.assert_allclose(
-      method.restore(state, batch['blur']),
-      methods.build(tiny()).restore(swapped, batch['blur']), atol=1e-5)
+      jax.jit(method.restore)(state, batch['blur']),
+      jax.jit(methods.build(tiny()).restore)(swapped, batch['blur']),
+      atol=1e-5)
 
 
 def test_parts_of_a_config_must_be_there():
