@@ -210,7 +210,7 @@ def _centre_crops(test, *, pictures: int, crop: int):
   source = data.open_source(**test)
   count = len(source.names)
   chosen = np.linspace(0, count - 1, min(pictures, count)).astype(int)
-  pairs = [source.read(int(index)) for index in chosen]
+  pairs = [_pair(source, int(index)) for index in chosen]
   sizes = [pair['sharp'].shape[:2] for pair in pairs]
   height, width = (min(crop, *side) for side in zip(*sizes, strict=True))
 
@@ -227,15 +227,8 @@ def _centre_crops(test, *, pictures: int, crop: int):
 def _read(source, indices):
   """Pairs as float32, read one ahead."""
   def read(index):
-    pair = source.read(index)
-    for key in ('blur', 'sharp'):
-      if key not in pair:
-        raise types.UserError(
-            f'{source.where}: {source.names[index]} has no {key} picture, '
-            'and evaluation needs pairs; set config.data.test to a set of '
-            'pairs.')
-    return {key: images.to_float(pair[key])
-            for key in ('blur', 'sharp')}
+    return {key: images.to_float(picture)
+            for key, picture in _pair(source, index).items()}
 
   with concurrent.futures.ThreadPoolExecutor(2) as pool:
     ahead = collections.deque()
@@ -246,6 +239,16 @@ def _read(source, indices):
         yield index, pair.result()
     for index, pair in ahead:
       yield index, pair.result()
+
+
+def _pair(source, index):
+  pair = source.read(index)
+  for key in ('blur', 'sharp'):
+    if key not in pair:
+      raise types.UserError(
+          f'{source.where}: {source.names[index]} has no {key} picture, and '
+          'evaluation needs pairs; set config.data.test to a set of pairs.')
+  return {key: pair[key] for key in ('blur', 'sharp')}
 
 
 def _as_step(which) -> int:

@@ -103,10 +103,7 @@ def setup(config: Mapping[str, Any]) -> Setup:
       loop.like(method, stage.crop, mesh)
       loop.check_step(method, like, stage.crop, stage.batch_size)
   source = data.open_source(**config['data']['train'])
-  if 'blur' not in source.keys and not config['data'].get('blur'):
-    raise types.UserError(
-        f'{source.where} has sharp pictures only: say in data.blur how they '
-        "are to be blurred, such as dict(kind='dynamic_scene').")
+  check_pairing(source, config, unpaired=method.unpaired)
   verify.quick(source, crop=max(stage.crop for stage in stages))
   loader = data.build(
       source, **config['data']['loader'], batch_size=config['batch_size'],
@@ -127,6 +124,34 @@ def setup(config: Mapping[str, Any]) -> Setup:
       parallel.put_key(key_steps, mesh), mesh)
 
 
+def check_pairing(
+    source: data.Source, config: Mapping[str, Any], *, unpaired: bool) -> None:
+  """A UserError where source, `data.blur` and method do not go together.
+
+  Args:
+    source: what to train on.
+    config: its `data.blur` and `method.name`.
+    unpaired: whether the method learns without pairs.
+  """
+  name, makes_blur = config['method']['name'], config['data'].get('blur')
+  if unpaired and not source.parts:
+    raise types.UserError(
+        f'The method {name} learns without pairs, which {source.where} has: set'
+        ' data.train.halves=True, to take other pictures for blurry than for '
+        'sharp ones, or take the source unpaired.')
+  if source.parts and not unpaired:
+    raise types.UserError(
+        f'The method {name} needs pairs, and {source.where} has none: take '
+        'method.name=cycle or cycle_physics, or a source of pairs.')
+  if source.parts and 'blur' in source.keys and makes_blur:
+    raise types.UserError(
+        f'{source.where} has blurry pictures of its own: leave data.blur out.')
+  if 'blur' not in source.keys and not makes_blur:
+    raise types.UserError(
+        f'{source.where} has sharp pictures only: say in data.blur how they '
+        "are to be blurred, such as dict(kind='dynamic_scene').")
+
+
 def make_prepare(
     config: Mapping[str, Any], unpack: Callable[[Batch], Batch]
 ) -> Callable[[jax.Array, Batch], Batch]:
@@ -143,7 +168,11 @@ def make_prepare(
   def prepare(key: jax.Array, batch: Batch) -> Batch:
     key_blur, key_augment = jax.random.split(key)
     batch = unpack(batch)
-    if synthesise:
+    if synthesise and 'to_blur' in batch:
+      # Of other pictures than the sharp ones, whose truth is not handed on.
+      made = synthesise(key_blur, batch['to_blur'])
+      batch = made | {'sharp': batch['sharp']}
+    elif synthesise:
       batch = synthesise(key_blur, batch['sharp'])
     return change(key_augment, batch)
 

@@ -68,6 +68,8 @@ class Method(NamedTuple):
   watch: logged metrics of steps, the newest last -> what looks wrong with the
     training, in one line, or None; None where there is nothing to watch.
   splits: option of the config -> into how many parts it splits a batch.
+  unpaired: whether the blurry and the sharp pictures of a batch are to be
+    different ones, of which it compares no two.
   """
 
   init: Callable[[Array, Batch], TrainState]
@@ -76,6 +78,7 @@ class Method(NamedTuple):
   per_image: bool = False
   watch: Callable[[Sequence[Mapping[str, float]]], str | None] | None = None
   splits: Mapping[str, int] = {}
+  unpaired: bool = False
 
 
 def suggest(name: str, known) -> str:

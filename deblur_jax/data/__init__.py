@@ -10,6 +10,7 @@ from deblur_jax.data import (
     prepared,
     sampler,
     sources,
+    unpaired,
 )
 from deblur_jax.data import source as source_lib
 
@@ -29,13 +30,16 @@ HINTS = {
 }
 
 
-def open_source(*, name: str, scale: float = 1.0, **kwargs) -> Source:
+def open_source(
+    *, name: str, scale: float = 1.0, halves: bool = False, **kwargs) -> Source:
   """A source by its name in SOURCES and the keywords of its function.
 
   Args:
     name: a row of SOURCES.
     scale: 0.5 halves both sides of each picture, bicubic and antialiased, as
       DeblurGAN's authors prepare GoPro.
+    halves: gives up the pairs: blurred pictures of the first half of the names
+      and sharp ones of the second, see `unpaired.halves`.
     **kwargs: of the row's function.
 
   Raises:
@@ -53,7 +57,14 @@ def open_source(*, name: str, scale: float = 1.0, **kwargs) -> Source:
   options = {'name': name, **kwargs}
   if scale != 1:
     options['scale'] = scale
-  ready = lambda source: sources.scaled(source, scale)._replace(options=options)
+  if halves:
+    options['halves'] = halves
+
+  def ready(source):
+    source = sources.scaled(source, scale)
+    source = unpaired.halves(source) if halves else source
+    return source._replace(options=options)
+
   try:
     return ready(types.call(fn, kwargs, where='data'))
   except BadPairs as error:
@@ -73,4 +84,5 @@ SOURCES = {
     'reds': layouts.reds,
     'side_by_side': sources.side_by_side,
     'tfds': sources.tfds_pairs,
+    'unpaired': unpaired.folders,
 }

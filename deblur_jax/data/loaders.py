@@ -44,6 +44,9 @@ def build(
 ) -> Loader:
   """The loader of a source; batch i is a pure function of (seed, i).
 
+  Of a source without pairs each part is drawn from on its own, as if from a
+  source of its own; part k with the seed seed + k 2^32.
+
   Args:
     source: what to read.
     loader: a name in LOADERS.
@@ -56,6 +59,12 @@ def build(
     process_index, process_count: which share.
     **options: what the chosen loader takes.
   """
+  if source.parts:
+    return _side_by_side([
+        build(part, loader=loader, crop=crop, batch_size=batch_size,
+              progressive=progressive, seed=seed + (k << 32),
+              process_index=process_index, process_count=process_count,
+              **options) for k, part in enumerate(source.parts.values())])
   make = types.look_up(LOADERS, loader, what='data.loader')
   plan = sampler.make(
       size=len(source.names), crop=crop, batch_size=batch_size, seed=seed,
@@ -165,6 +174,27 @@ def _one_after_another(plans, read):
         first = plan.end
 
   return lambda first: pool.closed_when_dropped(batches(first))
+
+
+def _side_by_side(parts: Sequence[Loader]) -> Loader:
+  """One loader of several with different keys; their arrays are numbered."""
+  numbered = lambda arrays: {
+      f'{k}/{name}': array for k, part in enumerate(arrays)
+      for name, array in part.items()}
+
+  def batches(first):
+    return map(numbered, zip(*(part.batches(first) for part in parts),
+                             strict=True))
+
+  def unpack(batch):
+    unpacked = {}
+    for k, part in enumerate(parts):
+      unpacked |= part.unpack({
+          name.removeprefix(f'{k}/'): array for name, array in batch.items()
+          if name.startswith(f'{k}/')})
+    return unpacked
+
+  return Loader(batches, unpack, numbered([part.constants for part in parts]))
 
 
 def _sample(source, plan, count) -> dict[str, np.ndarray]:

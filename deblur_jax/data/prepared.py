@@ -64,6 +64,10 @@ def write(
     UserError: another set is there, a picture is broken, or the disk full;
       what is finished stays.
   """
+  if source.parts:
+    raise types.UserError(
+        f'{source.where}: prepare a set of pairs or of photos, and take halves '
+        'when training on it.')
   root = types.make_folder(root)
   index = _begin(source, root)
   on_pair = on_pair or (lambda done: None)

@@ -23,6 +23,9 @@ class Source(NamedTuple):
     reading can tell.
   options: what `open_source` was called with, for messages and records.
   subset: 'blur' or 'blur_gamma', where the set is declared as one of GoPro's.
+  parts: of a set without pairs, {key: its source}: `read` then has one key of
+    them only, which may also be 'to_blur', a sharp picture to be blurred while
+    training.
   """
 
   names: list[str]
@@ -32,6 +35,7 @@ class Source(NamedTuple):
   sizes: Callable[[int], dict[str, tuple[int, int]]] | None = None
   options: Mapping[str, Any] = builtin_types.MappingProxyType({})
   subset: str | None = None
+  parts: Mapping[str, 'Source'] = builtin_types.MappingProxyType({})
 
 
 class Problem(NamedTuple):

@@ -78,6 +78,7 @@ def scaled(source: source_lib.Source, scale: float) -> source_lib.Source:
 
   return source._replace(
       read=read, sizes=sizes if source.sizes else None,
+      parts={key: scaled(part, scale) for key, part in source.parts.items()},
       where=f'{source.where}, scaled by {scale:g}')
 
 

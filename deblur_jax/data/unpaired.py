@@ -1,0 +1,90 @@
+"""Blurred pictures and sharp ones of something else: sources without pairs.
+
+Such a source has `parts`, a source of its own for each key, of as many pictures
+as there are and of any sizes; `loaders.build` draws from each on its own. The
+source itself lists the pictures of all parts, one key each, for those who only
+look at them.
+"""
+
+import pathlib
+
+from deblur_jax import types
+from deblur_jax.data import images, sources
+from deblur_jax.data import source as source_lib
+
+
+def folders(*, blur: str, sharp: str) -> source_lib.Source:
+  """Blurred pictures below one folder, sharp ones below another.
+
+  Raises:
+    UserError: one is missing or empty, or lies within the other: a blurred
+      picture is not to be met among the sharp ones.
+  """
+  one, other = (pathlib.Path(root).resolve() for root in (blur, sharp))
+  if one == other:
+    raise types.UserError(
+        f'data.train: blur and sharp are both {blur}; where it holds sharp '
+        'photos, take name=photos with halves=True, which blurs one half.')
+  if one.is_relative_to(other) or other.is_relative_to(one):
+    raise types.UserError(
+        f'data.train: of blur={blur} and sharp={sharp} one lies within the '
+        'other, so that pictures would be in both; put them side by side.')
+  return join({
+      key: sources.from_files(
+          {key: images.find(root)}, where=f'{key} pictures in {root}')
+      for key, root in (('blur', blur), ('sharp', sharp))},
+      where=f'blurred pictures in {blur}, sharp ones in {sharp}')
+
+
+def halves(source: source_lib.Source) -> source_lib.Source:
+  """Pictures of the first half blurred, those of the second half sharp.
+
+  The halves are not mixed, for names that follow each other are often of one
+  scene. Of pairs each gives one side. Of sharp pictures those of the first half
+  are there to be blurred inside of the step: their key is 'to_blur'.
+
+  Raises:
+    UserError: it is without pairs already, has no sharp pictures, or one only.
+  """
+  count = len(source.names)
+  if source.parts or 'sharp' not in source.keys:
+    raise types.UserError(
+        f'data.halves: {source.where} has no sharp picture for each name; '
+        'leave halves out.')
+  if count < 2:
+    raise types.UserError(
+        f'data.halves: {source.where} has one picture only, and no halves.')
+  side = 'blur' if 'blur' in source.keys else 'sharp'
+  blurred = 'blur' if side == 'blur' else 'to_blur'
+  return join({
+      blurred: _side(source, range(count // 2), key=side, name=blurred),
+      'sharp': _side(source, range(count // 2, count), key='sharp')},
+      where=f'{source.where}, in halves')
+
+
+def join(parts, *, where: str) -> source_lib.Source:
+  """One source of several, each with one key; {key: source of that key}."""
+  places = [(key, i) for key, part in parts.items()
+            for i in range(len(part.names))]
+
+  def read(number):
+    key, i = places[number]
+    return parts[key].read(i)
+
+  def sizes(number):
+    key, i = places[number]
+    return parts[key].sizes(i)
+
+  return source_lib.Source(
+      [f'{key}/{parts[key].names[i]}' for key, i in places], read, where,
+      tuple(parts), parts=dict(parts),
+      sizes=sizes if all(part.sizes for part in parts.values()) else None)
+
+
+def _side(source, numbers, *, key, name='sharp'):
+  """Those of the pictures, of one side of the pairs, under another key."""
+  pick = lambda found: {name: found[key]}
+  sizes = source.sizes and (lambda i: pick(source.sizes(numbers[i])))
+  return source._replace(
+      names=[source.names[i] for i in numbers], keys=(name,), sizes=sizes,
+      read=lambda i: pick(source.read(numbers[i])))
