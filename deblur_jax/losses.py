@@ -36,6 +36,17 @@ def charbonnier(
   return jnp.mean(jnp.sqrt(square + epsilon**2))
 
 
+def tv(image: Array) -> Array:
+  """mean sqrt(Dx^2 + Dy^2): total variation   (Rudin et al. 1992).
+
+  Takes one image, as a weight on what is restored; not a row of PIXEL.
+  """
+  down = jnp.diff(image, axis=1)[:, :, :-1]
+  right = jnp.diff(image, axis=2)[:, :-1]
+  # The root's own slope at 0 is infinite.
+  return jnp.mean(jnp.sqrt(jnp.square(down) + jnp.square(right) + 1e-8))
+
+
 def psnr(restored: Array, sharp: Array, *, epsilon: float = 1e-8) -> Array:
   """10 / ln 10 * mean_n ln(MSE_n + eps): minus PSNR in dB   (HINet, NAFNet)."""
   square = jnp.square(_difference(restored, sharp))
@@ -51,6 +62,37 @@ def fft_l1(restored: Array, sharp: Array) -> Array:
   spectrum = jnp.fft.fft2(_difference(restored, sharp), axes=(1, 2))
   return (jnp.mean(jnp.abs(spectrum.real))
           + jnp.mean(jnp.abs(spectrum.imag))) / 2
+
+
+def dark_channel(image: Array, *, window: int = 35) -> Array:
+  """mean of the darkest value of any colour in each window   (He et al. 2009).
+
+  Blur makes it brighter (Pan et al., CVPR 2016, who count the pixels where it
+  is not 0; the mean is what has a slope). Takes one image, as `tv`.
+
+  Raises:
+    UserError: an image smaller than the window.
+  """
+  if window < 1 or min(image.shape[1:3]) < window:
+    raise types.UserError(
+        f'The dark channel needs windows of 1 to {min(image.shape[1:3])} '
+        f'pixels for crops of {image.shape[1]}x{image.shape[2]}, got {window}.')
+  dark = image.min(axis=-1)
+  for axis in (1, 2):
+    dark = _sliding_min(dark, window, axis)
+  return jnp.mean(dark)
+
+
+def _sliding_min(x: Array, window: int, axis: int) -> Array:
+  """Minima of all runs of `window`, from those of runs of half the length."""
+  reach = 1
+  while reach < window:
+    step = min(reach, window - reach)
+    count = x.shape[axis] - step
+    x = jnp.minimum(jax.lax.slice_in_dim(x, 0, count, axis=axis),
+                    jax.lax.slice_in_dim(x, step, step + count, axis=axis))
+    reach += step
+  return x
 
 
 def perceptual(features: Callable[[Params, Array], Array]) -> Frozen:
@@ -129,8 +171,8 @@ def _term(term: str, known: Mapping) -> tuple[str, float]:
         f'Loss {term.strip()!r} is not of the form 0.1*name.') from error
   if name == 'perceptual' and name not in known:
     raise types.UserError(
-        f"Loss {term.strip()!r} needs VGG19's features, which the method "
-        'adversarial has: say there where its weights are, '
+        f"Loss {term.strip()!r} needs VGG19's features, which the methods "
+        'adversarial and cycle have: say there where its weights are, '
         'method.features.path, or leave this loss out.')
   types.look_up(known, name, what='loss')
   return name, math.prod(weights)

@@ -4,12 +4,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from deblur_jax import models, optim, types
-from deblur_jax.methods import adversarial, classical, supervised
+from deblur_jax.methods import (
+    adversarial,
+    classical,
+    cycle,
+    cycle_physics,
+    supervised,
+)
 from deblur_jax.types import Method
 
 METHODS = {
     'adversarial': adversarial.make,
     'classical': classical.make,
+    'cycle': cycle.make,
+    'cycle_physics': cycle_physics.make,
     'supervised': supervised.make,
 }
 

@@ -1,10 +1,11 @@
-"""Networks: pure linen modules, generators and critics.
+"""Networks: pure linen modules, generators, critics, estimators of kernels.
 
 A generator (`MODELS`) takes [n, h, w, 3] in [0, 1] and returns a list of
 images, finest first; those with dropout learn by `net.apply(variables, blur,
 train=True, rngs={'dropout': key})`, and the others take that too. A critic
 (`CRITICS`) takes the same images and returns a map of logits [n, h', w', 1],
-float32.
+float32. An estimator (`KERNEL_ESTIMATORS`) takes them to the kernels that
+blurred them, a `kernel_estimator.Estimate`.
 """
 
 import math
@@ -16,6 +17,7 @@ import jax.numpy as jnp
 from deblur_jax import types
 from deblur_jax.models import (
     fpn,
+    kernel_estimator,
     multiscale,
     nah_discriminator,
     patchgan,
@@ -27,12 +29,13 @@ from deblur_jax.models import (
 
 
 def build(*, name: str, **kwargs) -> nn.Module:
-  """A generator or critic from one leaf of the config, such as `nets.net`.
+  """A network of any table from one leaf of the config, such as `nets.net`.
 
   Raises:
     types.UserError: for an unknown name or option.
   """
-  network = types.look_up(MODELS | CRITICS, name, what='network')
+  network = types.look_up(
+      MODELS | CRITICS | KERNEL_ESTIMATORS, name, what='network')
   return types.call(network, kwargs=kwargs, where='nets')
 
 
@@ -89,4 +92,8 @@ MODELS = {
 CRITICS = {
     'patchgan': patchgan.PatchGAN,
     'nah_discriminator': nah_discriminator.NahDiscriminator,
+}
+KERNEL_ESTIMATORS = {
+    'kernel_cnn': kernel_estimator.KernelCNN,
+    'kernel_mixture': kernel_estimator.KernelMixture,
 }

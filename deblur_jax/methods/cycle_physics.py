@@ -1,0 +1,281 @@
+"""Learning without pairs, where the way back to the blurry picture is physics.
+
+  min over G, K of
+    w_r |K(y) * G(y) - y|                reblur: the estimated kernels must lead
+                                         from the restored picture back to y
+    + w_g max(0, sum K(y)^2 - most)      guard: light has to be spread
+    + w_a L_G(D, G(y))                   critic: looks like the sharp pictures x
+    + w_c l(G(h * x), x)                 cycle: undoes random known blur h
+    + w_k KL(h, K(h * x))                kernel: and tells h
+    + w_i |G(x) - x|                     identity: leaves sharp pictures alone
+    + w_t TV(G(y)) + w_d dark(G(y))      priors
+
+y are blurry, x sharp pictures of other scenes; h comes from `blur/`, drawn anew
+in each step. CycleGAN's second generator may hide whatever it needs in a blurry
+picture; kernels that sum to one cannot. But G(y) = y with the kernel of a point
+explains any y: the guard forbids that kernel, and the terms with w_c and w_k
+make it a bad guess.
+
+With w_a, w_c, w_k and w_i of 0 only the blurry pictures are looked at.
+"""
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from deblur_jax import blur as blurs
+from deblur_jax import losses, models, optim, types
+from deblur_jax.blur import exposure, operators
+from deblur_jax.methods import unpaired
+from deblur_jax.models import kernel_estimator
+from deblur_jax.types import Array, Batch, Method, Metrics, TrainState
+
+LEARNERS = ('to_sharp', 'kernel')
+OF_SHARP = ('adversarial', 'cycle', 'kernel', 'identity')
+POINT = 0.9     # of sum K^2: as good as the kernel of a point, which has 1
+
+
+class Weights(NamedTuple):
+  """Of the terms above; 0 leaves one out."""
+
+  reblur: float = 1.0
+  guard: float = 1.0
+  adversarial: float = 0.0
+  cycle: float = 1.0
+  kernel: float = 0.0
+  identity: float = 0.0
+  tv: float = 0.0
+  dark: float = 0.0
+
+
+def make(
+    nets, txs, *, weights: Mapping[str, float], blur: Mapping[str, Any],
+    critic: Mapping[str, Any] | None = None, cycle: str = 'l1',
+    most: float = 0.25, gamma: float = 1.0, window: int = 35,
+    start_steps: int = 0, pool_size: int = 50, ema: float = 0.0) -> Method:
+  """The method.
+
+  Args:
+    nets: {'to_sharp': a generator, of which the finest scale counts; 'kernel':
+      a row of `models.KERNEL_ESTIMATORS`; with w_a also 'is_sharp', a critic}.
+    txs: {'to_sharp', 'kernel': their optimizers; with w_a also 'critic'}.
+    weights: fields of `Weights`.
+    blur: h: keyword arguments of `blur.build`; with w_k of a blur by one kernel
+      for the whole picture, of the estimator's size.
+    critic: keyword arguments of `critic.make`; needed with w_a.
+    cycle: l, as of `losses.content`.
+    most: sum K^2 that costs nothing; 1 is a point, 1/n an even blur over n
+      pixels. Of each pixel's mixture where K gives mixtures.
+    gamma: of the camera that blurred y: light is what K blurs.
+    window: of the dark channel, in pixels.
+    start_steps: steps at the start that learn from the blurry pictures alone.
+    pool_size: restored pictures that are kept for the critic.
+    ema: decay of to_sharp's averaged weights, which restore; 0: the last.
+
+  Raises:
+    UserError: what does not go together.
+  """
+  weights = unpaired.check_weights(
+      types.call(Weights, weights, where='method.weights'))
+  _check_options(nets, weights, critic, most, start_steps)
+  txs = {name: types.require(txs, name, where='optim')
+         for name in (*LEARNERS, *(['critic'] if weights.adversarial else []))}
+  rival = unpaired.rival(
+      nets['is_sharp'], txs['critic'], critic, name='is_sharp',
+      pool_size=pool_size) if weights.adversarial else None
+  synthesise = blurs.build(**blur)
+  cycle_loss = losses.content(cycle)
+  exposure.check_gamma(gamma)
+
+  def init(key: Array, batch: Batch) -> TrainState:
+    keys = jax.random.split(key, 3)
+    params = {name: models.init(nets[name], key)
+              for name, key in zip(LEARNERS, keys[1:], strict=True)}
+    crop, extra = batch['blur'].shape[1:3], {}
+    if weights.kernel:
+      _check_kernels(synthesise, nets['kernel'].size, crop)
+    opt_state = {name: txs[name].init(params[name]) for name in params}
+    if rival:
+      params['is_sharp'], extra['pool'] = rival.init(keys[0], crop=crop)
+      opt_state['is_sharp'] = txs['critic'].init(params['is_sharp'])
+    if ema:
+      extra['ema'] = {'to_sharp': params['to_sharp']}
+    return TrainState(
+        step=jnp.zeros((), jnp.int32), params=params, opt_state=opt_state,
+        extra=extra)
+
+  def see(learners, blurry: Array, sharp: Array, made: Batch, key: Array):
+    """What G and K make of the pictures of which they are asked."""
+    restore_all = lambda x: nets['to_sharp'].apply(
+        {'params': learners['to_sharp']}, x, train=True,
+        rngs={'dropout': key})[0]
+    asked = {'blurry': blurry}
+    if weights.cycle:
+      asked['made'] = made['blur']
+    if weights.identity:
+      asked['sharp'] = sharp
+    restored = dict(zip(
+        asked, unpaired.together(restore_all, *asked.values()), strict=True))
+    estimate = functools.partial(
+        nets['kernel'].apply, {'params': learners['kernel']})
+    told = {'blurry': estimate(blurry)}
+    if weights.kernel:
+      told['made'] = estimate(made['blur'])
+    return restored, told
+
+  def objective(learners, state, batch: Batch, made: Batch, key: Array):
+    blurry, sharp = batch['blur'], batch['sharp']
+    restored, told = see(learners, blurry, sharp, made, key)
+    x, kernels = restored['blurry'], told['blurry']
+    spread = concentration(kernels)
+    terms = {'reblur': reblur(x, blurry, kernels, gamma=gamma),
+             'guard': jnp.mean(jax.nn.relu(spread - most))}
+    if rival:
+      terms['adversarial'] = rival.persuade(state.params['is_sharp'], sharp, x)
+    if weights.cycle:
+      terms['cycle'] = cycle_loss([restored['made']], [sharp])
+    if weights.kernel:
+      terms['kernel'] = divergence(told['made'], made['kernel'])
+    if weights.identity:
+      terms['identity'] = losses.l1(restored['sharp'], sharp)
+    if weights.tv:
+      terms['tv'] = losses.tv(x)
+    if weights.dark:
+      terms['dark'] = losses.dark_channel(x, window=window)
+    begun = (state.step >= start_steps).astype(jnp.float32)
+    total = sum(
+        getattr(weights, name) * (begun if name in OF_SHARP else 1.0) * term
+        for name, term in terms.items())
+    metrics = unpaired.likeness(x, blurry) | {'concentration': spread.mean()}
+    return total, (x, terms | metrics)
+
+  def step(state: TrainState, batch: Batch, key: Array):
+    key_blur, key_learn, key_critic = jax.random.split(key, 3)
+    params, opt_state = dict(state.params), dict(state.opt_state)
+    extra = dict(state.extra)
+    learners = {name: params[name] for name in LEARNERS}
+    made = (synthesise(key_blur, batch['sharp'])
+            if weights.cycle or weights.kernel else {})
+    # ---- the restoring network and the estimator
+    (loss, (restored, metrics)), grads = jax.value_and_grad(
+        objective, has_aux=True)(learners, state, batch, made, key_learn)
+    for name in LEARNERS:
+      params[name], opt_state[name] = optim.apply(
+          txs[name], grads[name], opt_state[name], params[name])
+    # ---- the critic
+    if rival:
+      carry = params['is_sharp'], opt_state['is_sharp'], extra['pool']
+      carry, seen = rival.update(carry, batch['sharp'], restored, key_critic)
+      params['is_sharp'], opt_state['is_sharp'], extra['pool'] = carry
+      metrics |= seen
+    if ema:
+      extra['ema'] = {'to_sharp': optim.average(
+          params['to_sharp'], extra['ema']['to_sharp'], decay=ema)}
+    metrics |= {'loss': loss, 'grad_norm': optax.tree.norm(grads),
+                'lr': txs['to_sharp'].lr(state.step)}
+    return state.replace(step=state.step + 1, params=params,
+                         opt_state=opt_state, extra=extra), metrics
+
+  def restore(state: TrainState, blur: Array) -> Array:
+    params = (state.extra['ema'] if ema else state.params)['to_sharp']
+    return nets['to_sharp'].apply({'params': params}, blur)[0]
+
+  watches = [unpaired.watch_pictures, watch_kernels]
+  return Method(
+      init, step, restore, unpaired=True,
+      watch=unpaired.first_told(*watches, *([rival.watch] if rival else [])))
+
+
+def reblur(
+    restored: Array, blurry: Array, told: kernel_estimator.Estimate, *,
+    gamma: float = 1.0) -> Array:
+  """mean |k * x - y| where no kernel reaches beyond the picture.
+
+  Args:
+    restored: x, [n, h, w, 3] in [0, 1].
+    blurry: y, the same shape.
+    told: k; a mixture is `operators.gather`.
+    gamma: of the camera, where light was blurred and not stored values.
+  """
+  light = exposure.to_light(restored, gamma=gamma)
+  if told.weights is None:
+    operator = operators.uniform(told.kernels, border='reflect')
+  else:
+    operator = operators.gather(
+        told.kernels, told.weights, border='reflect')
+  light = jnp.clip(operator.forward(light), 0, 1)
+  again = exposure.to_stored(light, gamma=gamma)
+  inner = (slice(None), *[
+      slice(side // 2, length - side // 2) for side, length
+      in zip(told.kernels.shape[-2:], blurry.shape[1:3], strict=True)])
+  return losses.l1(again[inner], blurry[inner])
+
+
+def concentration(told: kernel_estimator.Estimate) -> Array:
+  """sum k^2 of the kernels, in (0, 1]: [n], or [n, h, w] of mixtures."""
+  if told.weights is None:
+    return jnp.sum(jnp.square(told.kernels), axis=(1, 2))
+  products = jnp.einsum('nbyx,ncyx->nbc', told.kernels, told.kernels)
+  return jnp.einsum(
+      'nhwb,nbc,nhwc->nhw', told.weights, products, told.weights)
+
+
+def divergence(told: kernel_estimator.Estimate, kernels: Array) -> Array:
+  """mean KL(h, k) of the true kernels h [n, s, s], in nats.
+
+  Of a mixture k is its mean over the picture.
+  """
+  mean = told.kernels
+  if told.weights is not None:
+    mean = jnp.einsum('nhwb,nbyx->nyx', told.weights, mean) / (
+        told.weights.shape[1] * told.weights.shape[2])
+  log = lambda k: jnp.log(jnp.maximum(k, 1e-12))
+  each = kernels * (log(kernels) - log(mean))
+  return jnp.mean(jnp.sum(each, axis=(1, 2)))
+
+
+def watch_kernels(lines: Sequence[Metrics]) -> str | None:
+  """Logged metrics, the newest last -> whether the trivial answer has won."""
+  seen = [line['concentration'] for line in lines[-unpaired.LINES:]]
+  if len(seen) < unpaired.LINES or min(seen) < POINT:
+    return None
+  return (f'The estimated kernels are points (sum K^2 above {min(seen):.2f} in '
+          f'{unpaired.LINES} logged steps), which explain any picture by '
+          'itself: raise method.weights.guard, or lower method.most.')
+
+
+def _check_options(nets, weights, critic, most, start_steps):
+  kinds = {'to_sharp': models.MODELS, 'kernel': models.KERNEL_ESTIMATORS}
+  if weights.adversarial:
+    kinds['is_sharp'] = models.CRITICS
+    if critic is None:
+      raise types.UserError(
+          'method.weights.adversarial needs method.critic, such as '
+          "dict(gan='lsgan').")
+  for name, table in kinds.items():
+    net = types.require(nets, name, where='nets')
+    models.check_kind(net, table, where=f'nets.{name}.name')
+  if not 0 < most <= 1:
+    raise types.UserError(
+        f'method.most must be above 0 and up to 1, got {most}.')
+  if start_steps < 0:
+    raise types.UserError(
+        f'method.start_steps must be 0 or more, got {start_steps}.')
+
+
+def _check_kernels(synthesise, size, crop):
+  made = jax.eval_shape(
+      synthesise, jax.random.key(0),
+      jax.ShapeDtypeStruct((1, *crop, 3), jnp.float32))
+  if 'kernel' not in made:
+    raise types.UserError(
+        'method.weights.kernel needs a method.blur by one kernel for the whole '
+        "picture, such as dict(kind='any').")
+  if made['kernel'].shape[-1] != size:
+    raise types.UserError(
+        f'method.blur.size={made["kernel"].shape[-1]} must be '
+        f'nets.kernel.size={size}: kernels are compared tap by tap.')

@@ -1,0 +1,88 @@
+"""The pool of earlier fakes: CycleGAN's semantics, image by image."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from deblur_jax import types
+from deblur_jax.methods import pool as pools
+
+SIZE = 4
+exchange = jax.jit(pools.exchange)
+
+
+def fakes(first, count):
+  """Images of one value each: first, first + 1, ..."""
+  values = jnp.arange(first, first + count, dtype=jnp.float32)
+  return jnp.broadcast_to(values[:, None, None, None], (count, 2, 2, 3))
+
+
+def values(images):
+  return np.asarray(images[:, 0, 0, 0]).astype(int).tolist()
+
+
+def filled():
+  return exchange(jax.random.key(9), pools.init(SIZE, (2, 2, 3)),
+                  fakes(0, SIZE))
+
+
+def test_it_is_filled_first_and_shows_what_comes():
+  pool, shown = exchange(
+      jax.random.key(0), pools.init(SIZE, (2, 2, 3)), fakes(0, 3))
+  assert values(shown) == [0, 1, 2]
+  assert values(pool['images'])[:3] == [0, 1, 2] and int(pool['count']) == 3
+  # The batch that fills it: its first is kept, the others take their chances.
+  pool, shown = exchange(jax.random.key(1), pool, fakes(3, 3))
+  assert values(shown)[0] == 3 and int(pool['count']) == SIZE
+
+
+def test_each_of_a_batch_is_kept_or_swapped_in_order():
+  pool, _ = filled()
+  kept = set(values(pool['images']))
+  for step in range(20):
+    new = [100 + 3 * step + i for i in range(3)]
+    pool, shown = exchange(jax.random.key(step), pool, fakes(new[0], 3))
+    for own, seen in zip(new, values(shown), strict=True):
+      if seen != own:          # swapped: what is shown has left the pool
+        assert seen in kept
+        kept = kept - {seen} | {own}
+    assert set(values(pool['images'])) == kept and len(kept) == SIZE
+    assert int(pool['count']) == SIZE
+
+
+def test_half_are_swapped_and_every_place_is_taken():
+  pool, shown = filled()
+  pool, shown = exchange(jax.random.key(2), pool, fakes(1000, 2000))
+  shown = np.array(values(shown))
+  swapped = shown != np.arange(1000, 3000)
+  # Standard deviation of the share: 0.011.
+  assert abs(swapped.mean() - 0.5) < 0.05
+  # An earlier one stays for 2 SIZE fakes on average: geometric.
+  age = np.flatnonzero(swapped) + 1000 - shown[swapped]
+  assert 0.8 * 2 * SIZE < age[100:].mean() < 1.2 * 2 * SIZE
+  assert min(values(pool['images'])) >= 1000      # no place is forgotten
+
+
+def test_it_is_a_function_of_its_key():
+  pool, _ = filled()
+  first, again, other = (
+      exchange(jax.random.key(key), pool, fakes(10, 50))[1] for key in (3, 3, 4))
+  assert values(first) == values(again) != values(other)
+
+
+def test_no_gradient_and_no_pool_of_size_0():
+  pool, _ = filled()
+  empty = pools.init(0, (2, 2, 3))
+  total = lambda x, pool: pools.exchange(jax.random.key(0), pool, x)[1].sum()
+  for these in (pool, empty):
+    assert not np.any(jax.grad(total)(fakes(10, 3), these))
+  assert values(pools.exchange(jax.random.key(0), empty, fakes(7, 3))[1]) == [
+      7, 8, 9]
+
+
+def test_mistakes_are_one_line():
+  with pytest.raises(types.UserError, match='pool_size must be 0 or more'):
+    pools.init(-1, (2, 2, 3))
+  with pytest.raises(types.UserError, match='of 2x2, got 4x4.*pool_size=0'):
+    pools.exchange(jax.random.key(0), filled()[0], jnp.zeros((1, 4, 4, 3)))
