@@ -1,5 +1,7 @@
 """What configs share: the argument after the colon, and small pictures."""
 
+import ml_collections
+
 
 def is_debug(arg: str | None, *others: str) -> bool:
   """Whether --config=FILE:debug was asked for: two steps, tiny networks.
@@ -14,8 +16,32 @@ def is_debug(arg: str | None, *others: str) -> bool:
   return arg == 'debug'
 
 
-def use_builtin(config) -> None:
-  """Replaces the data set by the built-in pictures, small and at once there."""
+def use_builtin(config, *, halves: bool = False) -> None:
+  """Replaces the data set by the built-in pictures, small and at once there.
+
+  Args:
+    config: to be changed.
+    halves: whether training is without pairs.
+  """
   config.data.train = dict(name='builtin', split='train')
+  if halves:
+    config.data.train.halves = True
   config.data.test = dict(name='builtin', split='test')
   config.data.loader.loader = 'resident'
+
+
+def use_gopro_halves(config) -> None:
+  """Blurry frames of one half of GoPro's names, sharp ones of the other."""
+  root = ml_collections.FieldReference('data/GOPRO_Large')
+  subset = ml_collections.FieldReference('blur')
+  config.data.train = dict(name='gopro', root=root, subset=subset,
+                           split='train', halves=True)
+  config.data.test = dict(name='gopro', root=root, subset=subset, split='test')
+  config.validate = dict(pictures=8, crop=512)
+
+
+def use_photo_halves(config) -> None:
+  """Sharp photos, one half of them blurred in the step by random shake."""
+  config.data.train = dict(name='photos', root='data/photos', halves=True)
+  config.data.blur = dict(kind='trajectory', size=21, gamma=1.0)
+  config.data.loader.loader = 'threads'

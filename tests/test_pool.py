@@ -66,8 +66,8 @@ def test_half_are_swapped_and_every_place_is_taken():
 
 def test_it_is_a_function_of_its_key():
   pool, _ = filled()
-  first, again, other = (
-      exchange(jax.random.key(key), pool, fakes(10, 50))[1] for key in (3, 3, 4))
+  first, again, other = (exchange(jax.random.key(key), pool, fakes(10, 50))[1]
+                         for key in (3, 3, 4))
   assert values(first) == values(again) != values(other)
 
 

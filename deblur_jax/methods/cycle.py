@@ -1,4 +1,4 @@
-"""Learning without pairs by cycle consistency: CycleGAN (Zhu et al., ICCV 2017).
+"""Learning without pairs, there and back: CycleGAN (Zhu et al., ICCV 2017).
 
   min over G, F of  w_a (L_G(D_S, G(y)) + L_G(D_B, F(x)))
                     + w_b |F(G(y)) - y| + w_s |G(F(x)) - x|

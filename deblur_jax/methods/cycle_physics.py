@@ -88,8 +88,8 @@ def make(
       nets['is_sharp'], txs['critic'], critic, name='is_sharp',
       pool_size=pool_size) if weights.adversarial else None
   synthesise = blurs.build(**blur)
-  cycle_loss = losses.content(cycle)
-  exposure.check_gamma(gamma)
+  parts = _Parts(nets, weights, losses.content(cycle), most,
+                 exposure.check_gamma(gamma), window)
 
   def init(key: Array, batch: Batch) -> TrainState:
     keys = jax.random.split(key, 3)
@@ -108,50 +108,17 @@ def make(
         step=jnp.zeros((), jnp.int32), params=params, opt_state=opt_state,
         extra=extra)
 
-  def see(learners, blurry: Array, sharp: Array, made: Batch, key: Array):
-    """What G and K make of the pictures of which they are asked."""
-    restore_all = lambda x: nets['to_sharp'].apply(
-        {'params': learners['to_sharp']}, x, train=True,
-        rngs={'dropout': key})[0]
-    asked = {'blurry': blurry}
-    if weights.cycle:
-      asked['made'] = made['blur']
-    if weights.identity:
-      asked['sharp'] = sharp
-    restored = dict(zip(
-        asked, unpaired.together(restore_all, *asked.values()), strict=True))
-    estimate = functools.partial(
-        nets['kernel'].apply, {'params': learners['kernel']})
-    told = {'blurry': estimate(blurry)}
-    if weights.kernel:
-      told['made'] = estimate(made['blur'])
-    return restored, told
-
   def objective(learners, state, batch: Batch, made: Batch, key: Array):
-    blurry, sharp = batch['blur'], batch['sharp']
-    restored, told = see(learners, blurry, sharp, made, key)
-    x, kernels = restored['blurry'], told['blurry']
-    spread = concentration(kernels)
-    terms = {'reblur': reblur(x, blurry, kernels, gamma=gamma),
-             'guard': jnp.mean(jax.nn.relu(spread - most))}
+    restored, told = _look(parts, learners, batch, made, key)
+    terms, metrics = _terms(parts, restored, told, batch, made)
     if rival:
-      terms['adversarial'] = rival.persuade(state.params['is_sharp'], sharp, x)
-    if weights.cycle:
-      terms['cycle'] = cycle_loss([restored['made']], [sharp])
-    if weights.kernel:
-      terms['kernel'] = divergence(told['made'], made['kernel'])
-    if weights.identity:
-      terms['identity'] = losses.l1(restored['sharp'], sharp)
-    if weights.tv:
-      terms['tv'] = losses.tv(x)
-    if weights.dark:
-      terms['dark'] = losses.dark_channel(x, window=window)
+      terms['adversarial'] = rival.persuade(
+          state.params['is_sharp'], batch['sharp'], restored['blurry'])
     begun = (state.step >= start_steps).astype(jnp.float32)
     total = sum(
         getattr(weights, name) * (begun if name in OF_SHARP else 1.0) * term
         for name, term in terms.items())
-    metrics = unpaired.likeness(x, blurry) | {'concentration': spread.mean()}
-    return total, (x, terms | metrics)
+    return total, (restored['blurry'], terms | metrics)
 
   def step(state: TrainState, batch: Batch, key: Array):
     key_blur, key_learn, key_critic = jax.random.split(key, 3)
@@ -188,6 +155,55 @@ def make(
   return Method(
       init, step, restore, unpaired=True,
       watch=unpaired.first_told(*watches, *([rival.watch] if rival else [])))
+
+
+class _Parts(NamedTuple):
+  """What the terms are made of."""
+
+  nets: Mapping[str, Any]
+  weights: Weights
+  cycle: Any
+  most: float
+  gamma: float
+  window: int
+
+
+def _look(parts, learners, batch: Batch, made: Batch, key: Array):
+  """What G and K say of the pictures of which they are asked."""
+  restore_all = lambda x: parts.nets['to_sharp'].apply(
+      {'params': learners['to_sharp']}, x, train=True, rngs={'dropout': key})[0]
+  asked = {'blurry': batch['blur']}
+  if parts.weights.cycle:
+    asked['made'] = made['blur']
+  if parts.weights.identity:
+    asked['sharp'] = batch['sharp']
+  restored = dict(zip(
+      asked, unpaired.together(restore_all, *asked.values()), strict=True))
+  estimate = functools.partial(
+      parts.nets['kernel'].apply, {'params': learners['kernel']})
+  told = {'blurry': estimate(batch['blur'])}
+  if parts.weights.kernel:
+    told['made'] = estimate(made['blur'])
+  return restored, told
+
+
+def _terms(parts, restored, told, batch: Batch, made: Batch):
+  """(all terms but the critic's, what is logged beside them)."""
+  x, y, kernels = restored['blurry'], batch['blur'], told['blurry']
+  weights, spread = parts.weights, concentration(kernels)
+  terms = {'reblur': reblur(x, y, kernels, gamma=parts.gamma),
+           'guard': jnp.mean(jax.nn.relu(spread - parts.most))}
+  if weights.cycle:
+    terms['cycle'] = parts.cycle([restored['made']], [batch['sharp']])
+  if weights.kernel:
+    terms['kernel'] = divergence(told['made'], made['kernel'])
+  if weights.identity:
+    terms['identity'] = losses.l1(restored['sharp'], batch['sharp'])
+  if weights.tv:
+    terms['tv'] = losses.tv(x)
+  if weights.dark:
+    terms['dark'] = losses.dark_channel(x, window=parts.window)
+  return terms, unpaired.likeness(x, y) | {'concentration': spread.mean()}
 
 
 def reblur(

@@ -1,0 +1,89 @@
+r"""Without pairs, held by physics: kernels lead back to the blurry picture.
+
+  python -m experiments.train --config=configs/cycle_physics.py \
+      --config.data.train.blur=DIR_BLURRY --config.data.train.sharp=DIR_SHARP \
+      --workdir=runs/physics
+
+The restoring network undoes random known blur of the sharp pictures; a second
+one tells of the blurry pictures what kernels blurred them (of each pixel a
+mixture of 8), with which the restored ones, blurred again, must give them back;
+a critic compares them with the sharp ones. It is judged on pairs, by default
+the built-in ones. Not trained to the end by us yet.
+
+  ...cycle_physics.py:gopro   blurry frames of one half of GoPro, sharp ones of
+                              the other; --config.data.train.root=GOPRO_Large
+  ...cycle_physics.py:small   for CPUs: a folder of sharp photos, one half of
+                              them blurred in the step; .root=DIR_OF_PHOTOS
+"""
+
+import ml_collections
+
+from configs import common
+
+
+def get_config(arg=None):
+  config = ml_collections.ConfigDict()
+  config.seed = 0
+  config.total_steps = 200_000
+  config.batch_size = 8
+  config.log_every = 100
+  config.save_every = 2_000
+  config.tensorboard = True
+  size = ml_collections.FieldReference(31)
+  gamma = ml_collections.FieldReference(1.0)
+  config.method = dict(
+      name='cycle_physics', cycle='psnr', blur=dict(
+          kind='any', size=size, gamma=gamma, chances=(0.7, 0.1, 0.1, 0.1)),
+      weights=dict(reblur=10.0, guard=10.0, adversarial=1.0, cycle=1.0,
+                   kernel=1.0, identity=0.0, tv=0.0, dark=0.0),
+      critic=dict(gan='lsgan', penalty=0.0, drift=0.0), most=0.25, gamma=gamma,
+      window=35, start_steps=0, pool_size=50, ema=0.0)
+  pyramid = ml_collections.FieldReference('deepdeblur_pytorch')
+  config.nets = dict(
+      to_sharp=dict(name='multiscale', scales=3, depth=120, features=64,
+                    kernel_size=5, pyramid=pyramid, residual=True,
+                    dtype='bfloat16', remat=False),
+      kernel=dict(name='kernel_mixture', size=size, bases=8, features=32,
+                  blocks=4, heads=4, dtype='float32'),
+      is_sharp=dict(name='patchgan', features=64, depth=3, padding=1,
+                    norm='instance', dtype='float32'))
+  config.optim = dict(
+      to_sharp=dict(name='adam', lr=2e-4, schedule='cosine', clip_norm=1.0),
+      kernel=dict(name='adam', lr=2e-4, schedule='cosine', clip_norm=1.0),
+      critic=dict(name='adam', lr=2e-4, b1=0.5, schedule='cosine'))
+  config.data = dict(
+      train=dict(name='unpaired', blur='data/blurry', sharp='data/sharp'),
+      test=dict(name='builtin', split='test'),
+      loader=dict(loader='tf_data', crop=256, progressive=()))
+  config.augment = dict(preset='flips')
+  config.validate = dict(pictures=6, crop=256)
+  if arg == 'gopro':
+    common.use_gopro_halves(config)
+  if arg == 'small':
+    common.use_photo_halves(config)
+    size.set(21)
+    config.total_steps, config.batch_size = 3_000, 4
+    config.data.loader.crop = 128
+    # Of another family than the blur that has to be undone.
+    config.method.blur = dict(kind='gaussian_process', size=size, gamma=gamma)
+    config.nets.to_sharp.update(depth=18, features=16, dtype='float32')
+    config.nets.kernel = dict(name='kernel_cnn', size=size, features=16,
+                              blocks=2, heads=4, dtype='float32')
+    config.nets.is_sharp.features = 16
+    config.optim.to_sharp.lr = config.optim.kernel.lr = 2e-3
+  if common.is_debug(arg, 'gopro', 'small'):
+    common.use_builtin(config, halves=True)
+    size.set(5)
+    config.total_steps, config.batch_size = 2, 4
+    config.data.loader.crop = 32
+    config.method.update(pool_size=2, window=7)
+    config.method.blur = dict(kind='gaussian', size=size, gamma=gamma,
+                              sigma=(0.4, 1.0))
+    config.method.weights.update(tv=0.1, dark=0.1)
+    config.nets.to_sharp = dict(
+        name='multiscale', scales=1, blocks=0, features=4)
+    config.nets.kernel.update(bases=2, features=4, blocks=0)
+    config.nets.is_sharp.update(features=4, depth=1)
+    config.validate = dict(pictures=2, crop=64)
+    config.tensorboard = False
+  return config
