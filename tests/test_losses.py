@@ -86,3 +86,20 @@ def test_content_explains_mistakes(images):
     losses.content('l1', over_scales='mean')
   with pytest.raises(ValueError, match='as many scales, got 1 and 2'):
     losses.content('l1')(images[:1], images)
+
+
+def test_priors_of_one_image():
+  random = np.random.default_rng(0)
+  image = random.random((2, 9, 12, 3)).astype(np.float32)
+  down, right = np.diff(image, axis=1), np.diff(image, axis=2)
+  expected = np.sqrt(down[:, :, :-1]**2 + right[:, :-1]**2).mean()
+  np.testing.assert_allclose(losses.tv(image), expected, rtol=1e-3)
+  windows = np.lib.stride_tricks.sliding_window_view(
+      image.min(-1), (5, 5), axis=(1, 2))
+  np.testing.assert_allclose(
+      losses.dark_channel(image, window=5), windows.min((-2, -1)).mean(),
+      rtol=1e-6)
+  for prior in (losses.tv, lambda x: losses.dark_channel(x, window=5)):
+    assert np.isfinite(jax.grad(prior)(jnp.ones((1, 9, 9, 3)))).all()
+  with pytest.raises(types.UserError, match='windows of 1 to 9 pixels .* 12'):
+    losses.dark_channel(image, window=12)

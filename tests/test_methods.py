@@ -1,12 +1,22 @@
 """Methods: one step on real arrays, over the table."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import tiny
+from helpers import get_config, tiny
 
-from deblur_jax import loop, losses, methods, models, parallel, types
+from deblur_jax import (
+    checkpoint,
+    loop,
+    losses,
+    methods,
+    models,
+    parallel,
+    types,
+)
 from deblur_jax.ops import pyramid
 
 CONFIGS = {
@@ -20,6 +30,8 @@ CONFIGS = {
         optim=dict(gen=dict(lr=1e-3), critic=dict(lr=1e-3)),
         method=dict(name='adversarial', content='l1',
                     critic=dict(gan='wgan', penalty=10.0))),
+    'cycle': get_config('cycle_unpaired').to_dict(),
+    'cycle_physics': get_config('cycle_physics').to_dict(),
     'supervised': tiny(**{'nets.net.scales': 2})}
 
 
@@ -33,15 +45,29 @@ def test_every_method_has_a_config_here():
   assert CONFIGS.keys() == methods.METHODS.keys()
 
 
-@pytest.fixture(params=CONFIGS)
-def parts(request):
-  method = methods.build(CONFIGS[request.param])
-  mesh = parallel.data_mesh()
+@functools.cache
+def built(name, devices=2):
+  """A method, its first state as NumPy, its step: compiled once for all."""
+  method = methods.build(CONFIGS[name])
+  mesh = parallel.data_mesh(jax.devices()[:devices])
   state = loop.init(method, jax.random.key(0), 16, mesh)
   step = loop.make_step(method, lambda key, batch: batch, mesh)
+  return method, jax.tree.map(np.asarray, state), step, mesh
+
+
+def parts_of(name, devices=2):
+  method, start, step, mesh = built(name, devices)
+  # A copy, for what is donated may be overwritten.
+  start = jax.tree.map(np.array, start)
+  state = parallel.put(start, parallel.replicated(mesh))
   key = jax.device_put(jax.random.key(1), parallel.replicated(mesh))
   batch = parallel.put(batch_of(), parallel.split_batch(mesh))
   return method, state, step, batch, key, mesh
+
+
+@pytest.fixture(params=CONFIGS)
+def parts(request):
+  return parts_of(request.param)
 
 
 def test_state_is_what_like_says(parts):
@@ -73,6 +99,30 @@ def test_state_is_donated(parts):
   old = jax.tree.leaves(state)[0]
   step(state, batch, key)
   assert old.is_deleted()
+
+
+def test_a_checkpoint_goes_on_bit_for_bit(parts, tmp_path):
+  _, state, step, batch, key, _ = parts
+  state, _ = step(state, batch, key)
+  shelf = checkpoint.Checkpoints(tmp_path)
+  shelf.save(1, state, {'psnr_uint8': 0.0})
+  shelf.wait()
+  again = shelf.restore(state)
+  shelf.close()
+  jax.tree.map(np.testing.assert_array_equal,
+               step(state, batch, key), step(again, batch, key))
+
+
+@pytest.mark.parametrize('name', ['cycle', 'cycle_physics'])
+def test_one_device_does_what_two_do(name):
+  told = []
+  for devices in (1, 2):
+    _, state, step, batch, key, _ = parts_of(name, devices)
+    for _ in range(2):
+      state, metrics = step(state, batch, key)
+    told.append(jax.tree.map(np.asarray, (metrics, state.extra)))
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(
+      a, b, rtol=1e-4, atol=1e-5), *told)
 
 
 def test_restore_keeps_the_size(parts):

@@ -1,0 +1,342 @@
+"""Learning without pairs: CycleGAN, its form held by physics, their alarms."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from helpers import get_config
+
+from deblur_jax import losses, methods, models, optim, types
+from deblur_jax.blur import kernels, operators
+from deblur_jax.methods import cycle_physics, unpaired
+from deblur_jax.models.kernel_estimator import Estimate
+
+CONFIGS = ('cycle_unpaired', 'cycle_physics')
+
+
+def config_of(name, **changes):
+  """NAME:debug as plain dicts; changes as 'a.b.c': value."""
+  config = get_config(name).to_dict()
+  for path, value in changes.items():
+    *folders, key = path.split('.')
+    functools.reduce(dict.get, folders, config)[key] = value
+  return config
+
+
+def images(count=2, size=16):
+  random = np.random.default_rng(0)
+  return {key: jnp.asarray(random.random((count, size, size, 3)), jnp.float32)
+          for key in ('blur', 'sharp')}
+
+
+@functools.cache
+def started(name):
+  """(first state, step by gradient descent at rates by optimizer's name)."""
+  config = config_of(name, **{'method.ema': 0.5})
+  nets = {key: models.build(**net) for key, net in config['nets'].items()}
+  options = config['method']
+  make = methods.METHODS[options.pop('name')]
+
+  def build(rates):
+    descent = {key: optax.sgd(rate) for key, rate in rates.items()}
+    return make(nets, {
+        key: optim.Optimizer(tx.init, tx.update, lambda step: step)
+        for key, tx in descent.items()}, **options)
+
+  rates = dict.fromkeys(config['optim'], 0.1)
+  state = build(rates).init(jax.random.key(0), images())
+  step = jax.jit(lambda rates, state: build(rates).step(
+      state, images(), jax.random.key(1)))
+  return rates, state, step
+
+
+def same(a, b):
+  return all(jax.tree.leaves(jax.tree.map(np.array_equal, a, b)))
+
+
+# Whose parameters an optimizer moves.
+MOVES = {'cycle_unpaired': {'gen': ('to_sharp', 'to_blur'),
+                            'critic': ('is_sharp', 'is_blur')},
+         'cycle_physics': {'to_sharp': ('to_sharp',), 'kernel': ('kernel',),
+                           'critic': ('is_sharp',)}}
+
+
+@pytest.mark.parametrize('name', CONFIGS)
+def test_one_networks_step_leaves_the_others_as_they_were(name):
+  rates, before, step = started(name)
+  together, _ = step(rates, before)
+  for key, moved in MOVES[name].items():
+    alone, _ = step({k: rates[k] * (k == key) for k in rates}, before)
+    for net in before.params:
+      # All move against each other as they were before the step.
+      expected = together if net in moved else before
+      assert same(alone.params[net], expected.params[net]), (key, net)
+      assert same(before.params[net], alone.params[net]) == (net not in moved)
+
+
+@pytest.mark.parametrize('name', CONFIGS)
+def test_what_a_step_remembers(name):
+  rates, before, step = started(name)
+  after, metrics = step(rates, before)
+  middle = jax.tree.map(lambda a, b: (a + b) / 2, before.params['to_sharp'],
+                        after.params['to_sharp'])
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6),
+               after.extra['ema']['to_sharp'], middle)
+  pools = after.extra.get('pools') or {'is_sharp': after.extra['pool']}
+  for pool in pools.values():
+    assert int(pool['count']) == 2 and np.any(pool['images'])
+  assert all(np.isfinite(value) for value in metrics.values())
+  assert {'correlation', 'change', 'is_sharp/critic_loss'} <= metrics.keys()
+
+
+def test_the_loss_of_cyclegan_is_that_of_its_paper():
+  rates, state, step = started('cycle_unpaired')
+  nets = {key: models.build(**net)
+          for key, net in config_of('cycle_unpaired')['nets'].items()}
+  run = lambda name, x: nets[name].apply({'params': state.params[name]}, x)
+
+  def expected(blur, sharp):
+    """In the authors' units: images in [-1, 1], mean (D - 1)^2."""
+    to_sharp, to_blur = (
+        lambda x, net=net: run(net, x)[0] for net in ('to_sharp', 'to_blur'))
+    l1 = lambda a, b: jnp.abs((2 * a - 1) - (2 * b - 1)).mean()
+    fools = lambda critic, x: jnp.square(run(critic, x) - 1).mean()
+    return (fools('is_sharp', to_sharp(blur)) + fools('is_blur', to_blur(sharp))
+            + 10 * l1(to_blur(to_sharp(blur)), blur)
+            + 10 * l1(to_sharp(to_blur(sharp)), sharp)
+            + 10 * 0.5 * l1(to_sharp(sharp), sharp)
+            + 10 * 0.5 * l1(to_blur(blur), blur))
+
+  _, metrics = step(rates, state)
+  np.testing.assert_allclose(
+      metrics['loss'], jax.jit(expected)(**images()), rtol=1e-5)
+
+
+def test_full_form_is_cyclegans():
+  config = get_config('cycle_unpaired', None)
+  shape = jax.ShapeDtypeStruct((1, 128, 128, 3), jnp.float32)
+  for name, count in (('to_sharp', 11_378_179), ('to_blur', 11_378_179),
+                      ('is_sharp', 2_764_737), ('is_blur', 2_764_737)):
+    net = models.build(**config.nets[name])
+    params = jax.eval_shape(net.init, jax.random.key(0), shape)
+    assert models.count_parameters(params) == count
+  critic = jax.eval_shape(net.apply, params, jax.ShapeDtypeStruct(
+      (1, 256, 256, 3), jnp.float32))
+  assert critic.shape == (1, 30, 30, 1) and net.least_crop == 70
+  rate = optim.build(**config.optim.gen, total_steps=400).lr
+  np.testing.assert_allclose(
+      [rate(0), rate(200), rate(300), rate(400)], [2e-4, 2e-4, 1e-4, 0])
+
+
+def test_a_critic_persuades_by_its_whole_slope():
+  config = config_of('cycle_unpaired')
+  net = models.build(**config['nets']['is_sharp'])
+  rival = unpaired.rival(net, optax.sgd(0.0), dict(gan='lsgan'), name='x',
+                         pool_size=0)
+  params, real = models.init(net, jax.random.key(0)), images()['sharp']
+  direct = lambda x: jnp.square(net.apply({'params': params}, x) - 1).mean() / 2
+  found, expected = jax.jit(lambda x: (
+      jax.value_and_grad(lambda x: rival.persuade(params, real, x**2))(x),
+      jax.value_and_grad(lambda x: direct(x**2))(x)))(images()['blur'])
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4,
+                                                       atol=1e-8),
+               found, expected)
+
+
+# ---- physics
+
+
+def spread(*ks):
+  return cycle_physics.concentration(Estimate(jnp.stack(ks)))
+
+
+def test_concentration_of_known_kernels():
+  even = jnp.full((5, 5), 1 / 25)
+  np.testing.assert_allclose(
+      spread(kernels.delta(size=5), even), [1, 1 / 25], rtol=1e-6)
+  # Mixtures, against the kernel of each pixel written out.
+  random = np.random.default_rng(0)
+  basis = kernels.normalise(jnp.asarray(random.random((2, 3, 5, 5)), 'float32'))
+  weights = random.random((2, 4, 6, 3)).astype(np.float32)
+  weights = jnp.asarray(weights / weights.sum(-1, keepdims=True))
+  mixed = np.einsum('nhwb,nbyx->nhwyx', weights, basis)
+  np.testing.assert_allclose(
+      cycle_physics.concentration(Estimate(basis, weights)),
+      (mixed**2).sum((-2, -1)), rtol=1e-4)
+
+
+@pytest.mark.parametrize('gamma', [1.0, 2.2])
+def test_reblur_knows_the_truth_and_the_trivial_answer(gamma):
+  sharp = images(2, 24)['sharp']
+  both = jnp.stack([kernels.line(4.0, angle, size=5) for angle in (0.3, 1.9)])
+  light = operators.uniform(both, border='zero').forward(sharp**gamma)
+  blurry = light**(1 / gamma)        # what lies beyond the border is unknown
+  point = jnp.broadcast_to(kernels.delta(size=5), both.shape)
+  residual = functools.partial(cycle_physics.reblur, gamma=gamma)
+  assert residual(sharp, blurry, Estimate(both)) < 1e-5
+  assert residual(blurry, blurry, Estimate(both)) > 0.02
+  # Any picture explains itself, if the kernel may be a point.
+  assert residual(blurry, blurry, Estimate(point)) < 1e-6
+  assert spread(*point).min() > 0.9 and spread(*both).max() < 0.25
+  mixture = Estimate(jnp.stack([both, point], 1), jnp.broadcast_to(
+      jnp.array([1.0, 0.0]), (2, 24, 24, 2)))
+  assert residual(sharp, blurry, mixture) < 1e-5
+
+
+def test_the_guard_drives_the_kernel_away_from_a_point():
+  def loss(logits, weight, most=0.25):
+    kernel = jax.nn.softmax(logits).reshape(1, 5, 5)
+    told = Estimate(kernel)
+    guard = jax.nn.relu(cycle_physics.concentration(told) - most).mean()
+    y = images(1)['blur']
+    return cycle_physics.reblur(y, y, told) + weight * guard
+
+  @jax.jit
+  def fit(weight):
+    step = lambda logits, _: (
+        logits - 20 * jax.grad(loss)(logits, weight), None)
+    logits, _ = jax.lax.scan(step, jnp.zeros(25), length=300)
+    return jnp.square(jax.nn.softmax(logits)).sum()
+
+  # With the picture itself as the answer: a point wins, unless it is guarded.
+  assert fit(0.0) > 0.9
+  assert fit(10.0) < 0.3
+
+
+def test_divergence_is_0_for_the_truth():
+  both = jnp.stack([kernels.disk(radius, size=7) for radius in (1.0, 2.5)])
+  even = jnp.full((2, 7, 7), 1 / 49)
+  assert abs(cycle_physics.divergence(Estimate(both), both)) < 1e-6
+  assert cycle_physics.divergence(Estimate(even), both) > 0.5
+  weights = jnp.full((2, 4, 4, 2), 0.5)
+  same_twice = Estimate(jnp.stack([both, both], 1), weights)
+  assert abs(cycle_physics.divergence(same_twice, both)) < 1e-6
+
+
+def test_sharp_pictures_wait_until_the_start_is_over():
+  config = config_of('cycle_physics', **{'method.start_steps': 5})
+  names = [name for name in config['method']['weights']
+           if name not in cycle_physics.OF_SHARP]
+  assert sorted(names) == ['dark', 'guard', 'reblur', 'tv']
+  config['method']['weights'].update(adversarial=0.0, kernel=0.0)
+  method = methods.build(config)
+  state = method.init(jax.random.key(0), images())
+  step = jax.jit(method.step)
+  other = images() | {'sharp': 1 - images()['sharp']}
+  for begun in (False, True):
+    state = state.replace(step=jnp.asarray(5 * begun))
+    one, two = (step(state, batch, jax.random.key(0))[0]
+                for batch in (images(), other))
+    assert same(one.params, two.params) == (not begun)
+
+
+@pytest.mark.parametrize('name', models.KERNEL_ESTIMATORS)
+def test_estimators_give_kernels(name):
+  net = models.build(name=name, size=7, features=4, blocks=1)
+  params = models.init(net, jax.random.key(0))
+  told = jax.jit(net.apply)({'params': params}, images(2, 18)['blur'])
+  assert told.kernels.shape[-2:] == (7, 7) and told.kernels.min() > 0
+  np.testing.assert_allclose(told.kernels.sum((-2, -1)), 1, rtol=1e-5)
+  if told.weights is not None:
+    assert told.weights.shape == (2, 18, 18, told.kernels.shape[1])
+    np.testing.assert_allclose(told.weights.sum(-1), 1, rtol=1e-5)
+
+
+# ---- alarms and mistakes
+
+
+def lines(count, **values):
+  good = dict(correlation=0.9, concentration=0.1, critic_real=0.5,
+              critic_fake=0.5, critic_loss=0.2)
+  return [good] * 10 + [good | values] * count
+
+
+def test_likeness_sees_inverted_and_flat_pictures():
+  picture = images()['blur']
+  told = unpaired.likeness(1 - picture, picture)
+  np.testing.assert_allclose(told['correlation'], -1, rtol=1e-4)
+  flat = unpaired.likeness(jnp.full_like(picture, 0.3), picture)
+  assert abs(flat['correlation']) < 1e-3
+
+
+@pytest.mark.parametrize('watch, values, message', [
+    (unpaired.watch_pictures, dict(correlation=-0.8), 'colours are inverted'),
+    (unpaired.watch_pictures, dict(correlation=0.01), 'generator has collap'),
+    (cycle_physics.watch_kernels, dict(concentration=0.99), 'are points'),
+])
+def test_alarms(watch, values, message):
+  assert watch(lines(0)) is None
+  assert watch(lines(unpaired.LINES - 1, **values)) is None
+  assert message in watch(lines(unpaired.LINES, **values))
+  assert watch(lines(1, **values)[-1:]) is None
+
+
+def test_a_critic_that_is_never_wrong_is_named():
+  method = methods.build(config_of('cycle_unpaired'))
+  sharp, blurry = ({f'{name}/{key}': value for key, value in line.items()}
+                   for name, line in (('is_sharp', lines(0)[0]),
+                                      ('is_blur', lines(1, critic_loss=0)[-1])))
+  line = sharp | blurry | {'correlation': 0.9}
+  assert method.watch([line] * 5).startswith('is_blur: The critic is never')
+
+
+@pytest.mark.parametrize('name, change, message', [
+    ('cycle_unpaired', {'method.weights.cycle_blur': -1.0},
+     'method.weights.cycle_blur must be 0 or more, got -1'),
+    ('cycle_unpaired', {'method.weights': dict.fromkeys(
+        ('adversarial', 'cycle_blur', 'cycle_sharp', 'identity'), 0.0)},
+     'All of method.weights are 0'),
+    ('cycle_unpaired', {'method.weights.idnetity': 1.0},
+     "Unknown key method.weights.idnetity.*Did you mean 'identity'"),
+    ('cycle_unpaired', {'method.cycle': '2*l1 + perceptual'},
+     'method.features'),
+    ('cycle_unpaired', {'method.pool_size': -1}, 'pool_size must be 0 or more'),
+    ('cycle_unpaired', {'nets.is_blur': dict(name='unet')},
+     'nets.is_blur.name must be one of .*patchgan'),
+    ('cycle_unpaired', {'nets.is_sharp.depth': 3}, 'at least 70 x 70'),
+    ('cycle_physics', {'nets.kernel': dict(name='patchgan')},
+     'nets.kernel.name must be one of kernel_cnn, kernel_mixture'),
+    ('cycle_physics', {'nets.kernel.size': 4}, 'size must be odd'),
+    ('cycle_physics', {'nets.kernel.size': 7},
+     'method.blur.size=5 must be nets.kernel.size=7'),
+    ('cycle_physics', {'method.blur': dict(kind='dynamic_scene')},
+     'method.weights.kernel needs a method.blur by one kernel'),
+    ('cycle_physics', {'method.critic': None}, 'adversarial needs .*critic'),
+    ('cycle_physics', {'method.most': 0.0}, 'most must be above 0'),
+    ('cycle_physics', {'method.start_steps': -1}, 'start_steps must be 0'),
+    ('cycle_physics', {'method.gamma': 0.0}, 'gamma must be a number above 0'),
+])
+def test_mistakes_are_one_line(name, change, message):
+  batch = jax.tree.map(
+      lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), images())
+  with pytest.raises(types.UserError, match=message) as error:
+    config = config_of(name, **change)
+    jax.eval_shape(methods.build(config).init, jax.random.key(0), batch)
+  assert '\n' not in str(error.value)
+
+
+def test_perceptual_is_a_term_of_the_cycle(tmp_path):
+  random = np.random.default_rng(0)
+  np.savez(tmp_path / 'vgg.npz', block1_conv1__bias=np.zeros(64, np.float32),
+           block1_conv1__kernel=random.normal(
+               size=(3, 3, 3, 64)).astype(np.float32))
+  features = dict(path=str(tmp_path / 'vgg.npz'), layer='relu1_1')
+  config = config_of('cycle_unpaired', **{
+      'method.cycle': '2*l1 + perceptual', 'method.features': features})
+  method = methods.build(config)
+  state, (_, metrics) = jax.eval_shape(lambda: (
+      state := method.init(jax.random.key(0), images()),
+      method.step(state, images(), jax.random.key(0))))
+  assert state.extra['features'].keys() == {'block1_conv1'}
+  assert metrics['cycle_blur'].shape == ()
+  assert losses.content('perceptual', frozen={'perceptual': len})
+
+
+def test_a_step_takes_crops_of_one_size_with_a_pool():
+  method = methods.build(config_of('cycle_unpaired'))
+  state = jax.eval_shape(method.init, jax.random.key(0), images())
+  with pytest.raises(types.UserError, match='16x16, got 32x32.*pool_size=0'):
+    jax.eval_shape(method.step, state, images(2, 32), jax.random.key(0))
