@@ -41,7 +41,12 @@ def use_gopro_halves(config) -> None:
 
 
 def use_photo_halves(config) -> None:
-  """Sharp photos, one half of them blurred in the step by random shake."""
+  """Sharp photos, one half of them blurred in the step by random shake.
+
+  It is judged on pairs made of other photos with that blur.
+  """
   config.data.train = dict(name='photos', root='data/photos', halves=True)
+  config.data.test = dict(
+      name='gopro', root='data/held_back', subset='blur', split='test')
   config.data.blur = dict(kind='trajectory', size=21, gamma=1.0)
   config.data.loader.loader = 'threads'
