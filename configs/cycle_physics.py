@@ -13,11 +13,11 @@ the built-in ones. Not trained to the end by us yet.
   ...cycle_physics.py:gopro   blurry frames of one half of GoPro, sharp ones of
                               the other; --config.data.train.root=GOPRO_Large
   ...cycle_physics.py:small   for CPUs: a folder of sharp photos, one half of
-                               them blurred in the step, judged on pairs made of
-                               others: .train.root=DIR --config.data.test.root=OUT
-
-  python -m experiments.make_blur --photos=OTHERS --kind=trajectory --split=test \
-      --option=size=21 --option=gamma=1.0 --out=OUT
+                               them blurred in the step; --config.data.train.
+                               root=DIR --config.data.test.root=OUT, pairs of
+                               other photos:
+  python -m experiments.make_blur --photos=OTHERS --out=OUT --split=test \
+      --kind=trajectory --option=size=21 --option=gamma=1.0
 """
 
 import ml_collections
