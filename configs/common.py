@@ -48,5 +48,6 @@ def use_photo_halves(config) -> None:
   config.data.train = dict(name='photos', root='data/photos', halves=True)
   config.data.test = dict(
       name='gopro', root='data/held_back', subset='blur', split='test')
-  config.data.blur = dict(kind='trajectory', size=21, gamma=1.0)
+  config.data.blur = dict(
+      kind='trajectory', size=21, gamma=1.0, fractions=(0.5, 1.0))
   config.data.loader.loader = 'threads'

@@ -17,7 +17,8 @@ would take.
                                root=DIR --config.data.test.root=OUT, pairs of
                                other photos:
   python -m experiments.make_blur --photos=OTHERS --out=OUT --split=test \
-      --kind=trajectory --option=size=21 --option=gamma=1.0
+      --kind=trajectory --option=size=21 --option=gamma=1.0 \
+      --option="fractions=(0.5, 1.0)"
 """
 
 import ml_collections
