@@ -36,14 +36,15 @@ def get_config(arg=None):
   config.tensorboard = True
   size = ml_collections.FieldReference(31)
   gamma = ml_collections.FieldReference(1.0)
+  pyramid = ml_collections.FieldReference('deepdeblur_pytorch')
   config.method = dict(
-      name='cycle_physics', cycle='psnr', blur=dict(
+      name='cycle_physics', cycle='psnr', over_scales='sum', pyramid=pyramid,
+      blur=dict(
           kind='any', size=size, gamma=gamma, chances=(0.7, 0.1, 0.1, 0.1)),
       weights=dict(reblur=10.0, guard=10.0, adversarial=1.0, cycle=1.0,
                    kernel=1.0, identity=0.0, tv=0.0, dark=0.0),
       critic=dict(gan='lsgan', penalty=0.0, drift=0.0), most=0.25, gamma=gamma,
       window=35, start_steps=0, pool_size=50, ema=0.0)
-  pyramid = ml_collections.FieldReference('deepdeblur_pytorch')
   config.nets = dict(
       to_sharp=dict(name='multiscale', scales=3, depth=120, features=64,
                     kernel_size=5, pyramid=pyramid, residual=True,

@@ -104,8 +104,8 @@ def make(
     def generate(name, *images):
       run = lambda x: nets[name].apply(
           {'params': gens[name]}, x, train=True,
-          rngs={'dropout': next(keys)})[0]
-      return unpaired.together(run, *images)
+          rngs={'dropout': next(keys)})
+      return [scales[0] for scales in unpaired.together(run, *images)]
 
     def distance(loss, made, wanted):
       return loss([made], [wanted], state.extra.get('features'))

@@ -32,6 +32,7 @@ from deblur_jax import losses, models, optim, types
 from deblur_jax.blur import exposure, operators
 from deblur_jax.methods import unpaired
 from deblur_jax.models import kernel_estimator
+from deblur_jax.ops import pyramid as pyramids
 from deblur_jax.types import Array, Batch, Method, Metrics, TrainState
 
 LEARNERS = ('to_sharp', 'kernel')
@@ -55,19 +56,22 @@ class Weights(NamedTuple):
 def make(
     nets, txs, *, weights: Mapping[str, float], blur: Mapping[str, Any],
     critic: Mapping[str, Any] | None = None, cycle: str = 'l1',
+    over_scales: str = 'sum', pyramid: str = 'deepdeblur_pytorch',
     most: float = 0.25, gamma: float = 1.0, window: int = 35,
     start_steps: int = 0, pool_size: int = 50, ema: float = 0.0) -> Method:
   """The method.
 
   Args:
-    nets: {'to_sharp': a generator, of which the finest scale counts; 'kernel':
-      a row of `models.KERNEL_ESTIMATORS`; with w_a also 'is_sharp', a critic}.
+    nets: {'to_sharp': a generator, of whose scales the cycle looks at all, the
+      other terms at the finest; 'kernel': a row of `models.KERNEL_ESTIMATORS`;
+      with w_a also 'is_sharp', a critic}.
     txs: {'to_sharp', 'kernel': their optimizers; with w_a also 'critic'}.
     weights: fields of `Weights`.
     blur: h: keyword arguments of `blur.build`; with w_k of a blur by one kernel
       for the whole picture, of the estimator's size.
     critic: keyword arguments of `critic.make`; needed with w_a.
-    cycle: l, as of `losses.content`.
+    cycle, over_scales: l, as of `losses.content`.
+    pyramid: a row of `pyramids.PYRAMIDS`; the same as in a multi-scale network.
     most: sum K^2 that costs nothing; 1 is a point, 1/n an even blur over n
       pixels. Of each pixel's mixture where K gives mixtures.
     gamma: of the camera that blurred y: light is what K blurs.
@@ -88,14 +92,18 @@ def make(
       nets['is_sharp'], txs['critic'], critic, name='is_sharp',
       pool_size=pool_size) if weights.adversarial else None
   synthesise = blurs.build(**blur)
-  parts = _Parts(nets, weights, losses.content(cycle), most,
-                 exposure.check_gamma(gamma), window)
+  parts = _Parts(
+      nets, weights, losses.content(cycle, over_scales=over_scales),
+      types.look_up(pyramids.PYRAMIDS, pyramid, what='method.pyramid'), most,
+      exposure.check_gamma(gamma), window)
 
   def init(key: Array, batch: Batch) -> TrainState:
     keys = jax.random.split(key, 3)
     params = {name: models.init(nets[name], key)
               for name, key in zip(LEARNERS, keys[1:], strict=True)}
     crop, extra = batch['blur'].shape[1:3], {}
+    if weights.cycle:
+      models.check_scales(nets['to_sharp'], crop)
     if weights.kernel:
       _check_kernels(synthesise, nets['kernel'].size, crop)
     opt_state = {name: txs[name].init(params[name]) for name in params}
@@ -113,12 +121,12 @@ def make(
     terms, metrics = _terms(parts, restored, told, batch, made)
     if rival:
       terms['adversarial'] = rival.persuade(
-          state.params['is_sharp'], batch['sharp'], restored['blurry'])
+          state.params['is_sharp'], batch['sharp'], restored['blurry'][0])
     begun = (state.step >= start_steps).astype(jnp.float32)
     total = sum(
         getattr(weights, name) * (begun if name in OF_SHARP else 1.0) * term
         for name, term in terms.items())
-    return total, (restored['blurry'], terms | metrics)
+    return total, (restored['blurry'][0], terms | metrics)
 
   def step(state: TrainState, batch: Batch, key: Array):
     key_blur, key_learn, key_critic = jax.random.split(key, 3)
@@ -163,6 +171,7 @@ class _Parts(NamedTuple):
   nets: Mapping[str, Any]
   weights: Weights
   cycle: Any
+  to_pyramid: Any
   most: float
   gamma: float
   window: int
@@ -171,7 +180,7 @@ class _Parts(NamedTuple):
 def _look(parts, learners, batch: Batch, made: Batch, key: Array):
   """What G and K say of the pictures of which they are asked."""
   restore_all = lambda x: parts.nets['to_sharp'].apply(
-      {'params': learners['to_sharp']}, x, train=True, rngs={'dropout': key})[0]
+      {'params': learners['to_sharp']}, x, train=True, rngs={'dropout': key})
   asked = {'blurry': batch['blur']}
   if parts.weights.cycle:
     asked['made'] = made['blur']
@@ -187,18 +196,20 @@ def _look(parts, learners, batch: Batch, made: Batch, key: Array):
   return restored, told
 
 
-def _terms(parts, restored, told, batch: Batch, made: Batch):
+def _terms(parts, restored, told, batch: Batch, synthetic: Batch):
   """(all terms but the critic's, what is logged beside them)."""
-  x, y, kernels = restored['blurry'], batch['blur'], told['blurry']
+  x, y, kernels = restored['blurry'][0], batch['blur'], told['blurry']
   weights, spread = parts.weights, concentration(kernels)
   terms = {'reblur': reblur(x, y, kernels, gamma=parts.gamma),
            'guard': jnp.mean(jax.nn.relu(spread - parts.most))}
   if weights.cycle:
-    terms['cycle'] = parts.cycle([restored['made']], [batch['sharp']])
+    made = restored['made']
+    terms['cycle'] = parts.cycle(
+        made, parts.to_pyramid(batch['sharp'], levels=len(made)))
   if weights.kernel:
-    terms['kernel'] = divergence(told['made'], made['kernel'])
+    terms['kernel'] = divergence(told['made'], synthetic['kernel'])
   if weights.identity:
-    terms['identity'] = losses.l1(restored['sharp'], batch['sharp'])
+    terms['identity'] = losses.l1(restored['sharp'][0], batch['sharp'])
   if weights.tv:
     terms['tv'] = losses.tv(x)
   if weights.dark:

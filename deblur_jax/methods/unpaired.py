@@ -81,13 +81,14 @@ def rival(
   return Rival(init, persuade, update, watch)
 
 
-def together(fn: Callable[[Array], Array], *images: Array) -> list[Array]:
+def together(
+    fn: Callable[[Array], list[Array]], *images: Array) -> list[list[Array]]:
   """fn of several batches [n, ...] in one pass: fewer, larger convolutions."""
   # Row beside row, so that each device keeps its own.
   rows = jnp.stack(images, axis=1)
-  made = fn(rows.reshape(-1, *rows.shape[2:]))
-  made = made.reshape(len(rows), len(images), *made.shape[1:])
-  return [made[:, i] for i in range(len(images))]
+  made = [x.reshape(len(rows), len(images), *x.shape[1:])
+          for x in fn(rows.reshape(-1, *rows.shape[2:]))]
+  return [[x[:, i] for x in made] for i in range(len(images))]
 
 
 def likeness(restored: Array, blur: Array) -> Metrics:
