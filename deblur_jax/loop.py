@@ -1,7 +1,7 @@
 """THE loop, and the only place where anything is jitted.
 
-Nothing here knows of disks, configs or methods' insides. Deep image prior is
-the same loop over `itertools.repeat(image)`.
+Nothing here knows of disks, configs or methods' insides. Deep image priors see
+one batch for hundreds of steps, so theirs go in chunks.
 """
 
 from collections.abc import Callable, Iterable
@@ -72,6 +72,24 @@ def make_step(
 
   return jax.jit(
       step, donate_argnums=0, out_shardings=parallel.replicated(mesh))
+
+
+def make_chunk(
+    method: Method, *, steps: int
+) -> Callable[[TrainState, Batch, Array], tuple[TrainState, Metrics]]:
+  """Several steps on one batch as one program, where its arrays are.
+
+  Returns:
+    (state, batch, key) -> (state, metrics, each with `steps` rows). The state
+    is donated; what is random follows from the key and `state.step` alone.
+  """
+  def chunk(state: TrainState, batch: Batch, key: Array):
+    def one(state, _):
+      return method.step(state, batch, jax.random.fold_in(key, state.step))
+
+    return jax.lax.scan(one, state, length=steps)
+
+  return jax.jit(chunk, donate_argnums=0)
 
 
 def on_mesh(fn: Callable, mesh: Mesh) -> Callable:

@@ -4,12 +4,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from deblur_jax import models, optim, types
-from deblur_jax.methods import adversarial, classical, supervised
+from deblur_jax.methods import (
+    adversarial,
+    blind_prior,
+    classical,
+    deep_prior,
+    supervised,
+)
 from deblur_jax.types import Method
 
 METHODS = {
     'adversarial': adversarial.make,
+    'blind_prior': blind_prior.make,
     'classical': classical.make,
+    'deep_prior': deep_prior.make,
     'supervised': supervised.make,
 }
 

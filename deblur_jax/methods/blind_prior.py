@@ -1,0 +1,180 @@
+"""Blind deblurring by two priors: SelfDeblur (Ren et al., CVPR 2020) and kin.
+
+  min over theta, phi of  l(g_phi(z_k) * f_theta(z_x + s e), y)       (eq. 4)
+
+f paints the sharp picture, g a kernel whose softmax keeps it at a sum of one
+(eq. 8); * is the 'valid' convolution, so nothing is assumed about what lies
+beyond the picture: f is larger than y by the kernel less one. l is the first of
+the losses, and from a part of the steps on the second: MSE, then 1 - SSIM.
+
+With batch['guide'] and batch['guide_kernel'], a classical estimate, the fit
+begins near it: w (|f - guide|^2 + |g - k|^2 / |k|^2) is added in the first
+`guide_steps`, so that no seed ends in the picture that is not sharpened.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from deblur_jax import losses, models, optim, types
+from deblur_jax.blur import operators
+from deblur_jax.methods import deep_prior, records
+from deblur_jax.methods import stopping as rules
+from deblur_jax.types import Array, Batch, Method, Params, TrainState
+
+
+def make(
+    nets, txs, *, stopping: Mapping[str, Any],
+    losses_in_turn: Sequence[str] = ('mse', 'ssim'), turn: int = 1000,
+    code_scale: float = 0.1, jitter: float = 1e-3, average: float = 0.99,
+    tv: float = 0.0, guide: float = 0.0, guide_steps: int = 500,
+    backtrack: float = 20.0, check_every: int = 100, result: str = 'last',
+    in_turn: bool = False) -> Method:
+  """The method.
+
+  Batches as of `deep_prior.make`, without 'mask' and 'kernel'; with 'guide'
+  [n, h, w, c] and 'guide_kernel' [n, kh, kw] where guide is above 0. After the
+  fit `state.extra['kernel']` [n, kh, kw] has the last kernels.
+
+  Args:
+    nets: {'image': a row of `models.PRIORS`; 'kernel': one of `models.KERNELS`,
+      whose size is odd, and rather too large than too small}.
+    txs: {'image', 'kernel': their optimizers}.
+    stopping: keyword arguments of `stopping.build`.
+    losses_in_turn: two terms as of `losses.content`.
+    turn: step from which the second counts.
+    code_scale: of both codes, uniform in [0, 1) before.
+    jitter: s.
+    average, tv, backtrack, check_every, result, in_turn: see `deep_prior.make`.
+    guide: w.
+    guide_steps: see above.
+
+  Raises:
+    UserError: unknown names, values out of range.
+  """
+  image_net, kernel_net = (
+      types.require(nets, name, where='nets') for name in ('image', 'kernel'))
+  image_tx, kernel_tx = (
+      types.require(txs, name, where='optim') for name in ('image', 'kernel'))
+  tx = {'image': image_tx, 'kernel': kernel_tx}
+  rule = rules.build(**stopping)
+  types.look_up(records.KEPT, result, what='method.result')
+  size = _check_size(kernel_net.size)
+  if len(losses_in_turn) != 2:
+    raise types.UserError(
+        'method.losses_in_turn must be two, one for the first steps and one '
+        f'for the others, got {list(losses_in_turn)}.')
+  first, second = (losses.content(terms) for terms in losses_in_turn)
+  over = jax.lax.map if in_turn else lambda fn, xs: jax.vmap(fn)(xs)
+
+  def begin(key: Array, item: Batch) -> dict[str, Any]:
+    key = jax.random.fold_in(key, item['seed'])
+    keys = jax.random.split(key, 4)
+    shapes = {'image': image_net.code(_wide(item, size)),
+              'kernel': (kernel_net.depth,)}
+    codes = {name: code_scale * jax.random.uniform(one, shape)
+             for one, (name, shape) in zip(keys, shapes.items(), strict=False)}
+    params = {'image': models.init(image_net, keys[2]),
+              'kernel': models.init(kernel_net, keys[3])}
+    return {
+        'params': params, 'code': codes,
+        'opt_state': {name: tx[name].init(params[name]) for name in tx},
+        'kernel': jnp.zeros(size),
+        'record': records.init(rule, jnp.zeros(item['blur'].shape), params)}
+
+  def paint(params: Params, codes: Mapping[str, Array], wide):
+    return (
+        image_net.apply(
+            {'params': params['image']}, codes['image'][None], size=wide),
+        kernel_net.apply(
+            {'params': params['kernel']}, codes['kernel'][None])[0])
+
+  def advance(fit: dict[str, Any], item: Batch, key: Array, step: Array):
+    key = jax.random.fold_in(key, item['seed'])
+    image_code = fit['code']['image']
+    codes = fit['code'] | {'image': image_code + jitter * jax.random.normal(
+        key, image_code.shape)}
+    y = item['blur'][None]
+
+    def objective(params: Params):
+      wide, kernel = paint(params, codes, _wide(item, size))
+      seen = operators.uniform(kernel, border='valid').forward(wide)
+      value = jax.lax.cond(
+          step < turn, lambda: first([seen], [y]), lambda: second([seen], [y]))
+      image = _crop(wide[0], item, size)
+      total = value + tv * losses.tv(wide) if tv else value
+      if guide:
+        pull = guide * _pull(image, kernel, item)
+        total += jnp.where(step < guide_steps, pull, 0)
+      return total, (image, kernel, seen, value)
+
+    (_, (image, kernel, seen, value)), grads = jax.value_and_grad(
+        objective, has_aux=True)(fit['params'])
+    params, opt_state = {}, {}
+    for name, net_tx in tx.items():
+      params[name], opt_state[name] = optim.apply(
+          net_tx, grads[name], fit['opt_state'][name], fit['params'][name])
+    what = rules.Seen(
+        image=image, fit=losses.mse(seen, y), held_out=jnp.nan, sure=jnp.nan,
+        step=step)
+    record = records.add(rule, fit['record'], what, average=average)
+    params, opt_state, record, back = records.backtrack(
+        record, what, (fit['params'], fit['opt_state']), (params, opt_state),
+        value, decibels=backtrack, every=check_every)
+    metrics = {'loss': value, 'fit': what.fit, 'back': back,
+               **records.metrics(record, what, item.get('sharp'))}
+    return fit | {'params': params, 'opt_state': opt_state, 'kernel': kernel,
+                  'record': record}, metrics
+
+  def init(key: Array, batch: Batch) -> TrainState:
+    fits = jax.vmap(lambda item: begin(key, item))(
+        deep_prior.with_seeds(batch))
+    params, opt_state = fits.pop('params'), fits.pop('opt_state')
+    return TrainState(step=jnp.zeros((), jnp.int32), params=params,
+                      opt_state=opt_state, extra=fits)
+
+  def step(state: TrainState, batch: Batch, key: Array):
+    fits, metrics = over(
+        lambda both: advance(*both, key, state.step),
+        (state.extra | {'params': state.params, 'opt_state': state.opt_state},
+         deep_prior.with_seeds(batch)))
+    params, opt_state = fits.pop('params'), fits.pop('opt_state')
+    return TrainState(step=state.step + 1, params=params, opt_state=opt_state,
+                      extra=fits), metrics
+
+  def restore(state: TrainState, blur: Array) -> Array:
+    del blur
+    return state.extra['record']['kept'][result]
+
+  return Method(init, step, restore, per_image=True)
+
+
+def _pull(image: Array, kernel: Array, item: Batch) -> Array:
+  missing = [name for name in ('guide', 'guide_kernel') if name not in item]
+  if missing:
+    raise types.UserError(
+        f'method.guide needs a classical estimate, batch[{missing[0]!r}].')
+  known = item['guide_kernel']
+  return losses.mse(image[None], item['guide'][None]) + (
+      jnp.sum(jnp.square(kernel - known)) / jnp.sum(jnp.square(known)))
+
+
+def _wide(item: Batch, size) -> tuple[int, int]:
+  return tuple(side + k - 1 for side, k in zip(
+      item['blur'].shape[:2], size, strict=True))
+
+
+def _crop(wide: Array, item: Batch, size) -> Array:
+  top, left = (side - 1 - side // 2 for side in size)
+  height, width = item['blur'].shape[:2]
+  return wide[top:top + height, left:left + width]
+
+
+def _check_size(size: Sequence[int]) -> tuple[int, int]:
+  if any(side < 3 or side % 2 == 0 for side in size):
+    raise types.UserError(
+        'nets.kernel.size must be two odd numbers of at least 3, got '
+        f'{tuple(size)}.')
+  return tuple(size)
