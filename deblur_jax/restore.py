@@ -78,7 +78,8 @@ def restore_images(
 
 def fit_images(
     method: Method, batch: Batch, key: Array, num_steps: int, mesh: Mesh, *,
-    chunk: int = 50, state: TrainState | None = None,
+    chunk: int = 50, run_chunk: Callable | None = None,
+    state: TrainState | None = None,
     on_chunk: Callable[[int], None] | None = None) -> Fitted:
   """Fits a method to each image of a batch, until all of them have stopped.
 
@@ -90,6 +91,8 @@ def fit_images(
     num_steps: at most, a multiple of `chunk`.
     mesh: devices, over which the images are spread.
     chunk: steps from one look at the stops to the next.
+    run_chunk: `loop.make_chunk(method, steps=chunk)`, to compile it once for
+      many batches of one shape.
     state: where to begin, by default the method's own start.
     on_chunk: called with the finished steps.
 
@@ -108,7 +111,7 @@ def fit_images(
   if state is None:
     state = method.init(key, batch)
   state = _spread(state, len(batch['blur']), mesh)
-  run = loop.make_chunk(method, steps=chunk)
+  run = run_chunk or loop.make_chunk(method, steps=chunk)
   key = parallel.put_key(key, mesh)
   curves, seconds = [], []
   for done in range(chunk, num_steps + 1, chunk):

@@ -12,9 +12,13 @@ import jax.numpy as jnp
 from deblur_jax.methods import stopping
 from deblur_jax.types import Array, Metrics, Params
 
-# What is kept of the outputs: the last, their moving average, and both as they
-# were in the step with the lowest score.
-KEPT = ('average', 'best', 'best_average', 'last')
+# What is kept of the outputs.
+KEPT = {
+    'average': 'their moving average',
+    'best': 'that of the step with the lowest score',
+    'best_average': 'the average at that step',
+    'last': 'the last',
+}
 Record = dict[str, Any]
 
 
