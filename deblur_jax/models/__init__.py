@@ -1,10 +1,16 @@
-"""Networks: pure linen modules, generators and critics.
+"""Networks: pure linen modules, generators, critics and priors.
 
 A generator (`MODELS`) takes [n, h, w, 3] in [0, 1] and returns a list of
 images, finest first; those with dropout learn by `net.apply(variables, blur,
 train=True, rngs={'dropout': key})`, and the others take that too. A critic
 (`CRITICS`) takes the same images and returns a map of logits [n, h', w', 1],
 float32.
+
+A prior (`PRIORS`) has learnt nothing: it is fitted to one picture. It takes a
+code, noise that the caller keeps, of shape [n, *net.code(size)] for images of
+`size` = (h, w), and `net.apply(variables, z, size=size)` is [n, h, w, channels]
+in (0, 1), float32. `PRESETS` has those of the papers. A prior of kernels
+(`KERNELS`) takes [n, depth] to kernels [n, kh, kw].
 """
 
 import math
@@ -15,24 +21,30 @@ import jax.numpy as jnp
 
 from deblur_jax import types
 from deblur_jax.models import (
+    deep_decoder,
     fpn,
+    kernel_net,
     multiscale,
     nah_discriminator,
     patchgan,
     resnet,
     restormer,
     single_scale,
+    skip,
     unet,
+    unet_prior,
 )
+from deblur_jax.models.presets import PRESETS as PRESETS
 
 
 def build(*, name: str, **kwargs) -> nn.Module:
-  """A generator or critic from one leaf of the config, such as `nets.net`.
+  """A network of any table from one leaf of the config, such as `nets.net`.
 
   Raises:
     types.UserError: for an unknown name or option.
   """
-  network = types.look_up(MODELS | CRITICS, name, what='network')
+  network = types.look_up(
+      MODELS | CRITICS | PRIORS | KERNELS, name, what='network')
   return types.call(network, kwargs=kwargs, where='nets')
 
 
@@ -47,8 +59,16 @@ def init(net: nn.Module, key: types.Array) -> types.Params:
   Runs eagerly on a small image, whose size parameters do not depend on: jit and
   `lazy_init` take a minute to compile the random numbers of 120 layers.
   """
+  return net.init(key, jnp.zeros((1, *_least_input(net))))['params']
+
+
+def _least_input(net):
+  if isinstance(net, tuple(PRIORS.values())):
+    return net.code((32, 32))
+  if isinstance(net, tuple(KERNELS.values())):
+    return (net.depth,)
   size = max(32, least_crop(net))
-  return net.init(key, jnp.zeros((1, size, size, 3)))['params']
+  return size, size, 3
 
 
 def least_crop(net: nn.Module) -> int:
@@ -68,3 +88,9 @@ CRITICS = {
     'patchgan': patchgan.PatchGAN,
     'nah_discriminator': nah_discriminator.NahDiscriminator,
 }
+PRIORS = {
+    'skip': skip.Skip,
+    'unet_prior': unet_prior.UNetPrior,
+    'deep_decoder': deep_decoder.DeepDecoder,
+}
+KERNELS = {'kernel_net': kernel_net.KernelNet}
