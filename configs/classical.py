@@ -39,5 +39,6 @@ def get_config(arg=None):
     config.total_steps, config.batch_size = 2, 4
     config.data.loader.crop = 32
     config.method.size = 3
+    config.method.deconvolution.steps = 2
     config.validate = dict(pictures=2, crop=64)
   return config

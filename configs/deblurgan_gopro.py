@@ -7,8 +7,8 @@ r"""DeblurGAN on GoPro, as its paper means it (Kupyn et al., CVPR 2018).
 WGAN with a gradient penalty for each sample, five critic steps on the same
 crops, 100 times the squared difference of VGG19's features at conv3_3, fed as
 the authors feed torchvision's network. With caffe's or Keras' weights set
-method.features.convention=caffe and method.content_weight=0.0015: their
-features are 255 times as large.
+method.features.convention=caffe and method.content_weight=0.007, as `ops.vgg`
+says.
 
 The paper reports 28.7 dB on the subset `blur` (its number, not ours; those who
 trained the released code again got 25 to 28.3). 300 epochs of 2103 crops. The
@@ -36,8 +36,8 @@ def get_config(arg=None):
       adversarial_weight=1.0, critic_steps=critic_steps, fresh=False,
       at_once=False, ema=0.0,
       critic=dict(gan='wgan', penalty=10.0, penalty_form='sample', drift=0.0),
-      features=dict(path='data/vgg19.safetensors', layer='conv3_3',
-                    convention='deblurgan'))
+      features=dict(path='data/vgg19.safetensors', sha256='',
+                    layer='conv3_3', convention='deblurgan'))
   config.nets = dict(
       gen=dict(name='resnet', features=64, blocks=9, dropout=0.5,
                upsample='transposed', dtype='float32'),

@@ -4,8 +4,9 @@ r"""DeblurGAN's generator by 100 L1 + binary cross entropy: no file is needed.
       --config.data.train.root=DIR/GOPRO_Large --workdir=runs/deblurgan_l1
 
 The objective of pix2pix (Isola et al., CVPR 2017), which the authors' code
-offers too, with resize-convolutions (no chessboard), crops that are flipped and
-brightened, and cosine from 1e-4. Not trained to the end by us yet.
+offers too: 100 L1 of images in [-1, 1] is 200 L1 of ours in [0, 1]. With
+resize-convolutions (no chessboard), crops that are flipped and brightened, and
+cosine from 1e-4. Not trained to the end by us yet.
 
 configs/deblurgan_l1.py:bare leaves the generator its own defaults, so that
 nets.gen.name may be any network (experiments.ablate --name=generator).
@@ -25,7 +26,7 @@ def get_config(arg=None):
   config.save_every = 1_000
   config.tensorboard = True
   config.method = dict(
-      name='adversarial', content='l1', content_weight=100.0,
+      name='adversarial', content='l1', content_weight=200.0,
       adversarial_weight=1.0, critic_steps=1, at_once=True, ema=0.999,
       critic=dict(gan='bce', penalty=0.0, drift=0.0))
   config.nets = dict(

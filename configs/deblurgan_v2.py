@@ -9,7 +9,8 @@ linear decay from a quarter of the steps on. The backbone is light and learnt
 from scratch, where theirs comes from ImageNet, and one PatchGAN stands for
 their two critics. The paper reports 28.17 dB for its MobileNet on `blur` (its
 number, not ours). With caffe's or Keras' weights of VGG19 set
-method.features.convention=caffe and divide the weight 0.006 by 255^2.
+method.features.convention=caffe and the weight 0.006 to 1.8e-6, as `ops.vgg`
+says.
 """
 
 import ml_collections
@@ -28,9 +29,10 @@ def get_config(arg=None):
   config.method = dict(
       name='adversarial', content='0.5*mse + 0.006*perceptual',
       content_weight=1.0, adversarial_weight=0.01, critic_steps=1,
-      at_once=False, ema=0.0, critic=dict(gan='ralsgan'),
-      features=dict(path='data/vgg19.safetensors', layer='conv3_3',
-                    convention='torchvision'))
+      at_once=False, ema=0.0,
+      critic=dict(gan='ralsgan', penalty=0.0, drift=0.0),
+      features=dict(path='data/vgg19.safetensors', sha256='',
+                    layer='conv3_3', convention='torchvision'))
   config.nets = dict(
       gen=dict(name='fpn', dtype='float32'),
       critic=dict(name='patchgan', features=64, norm='instance',
@@ -51,7 +53,9 @@ def get_config(arg=None):
     config.total_steps, config.batch_size = 2, 4
     config.data.loader.crop = 32
     config.method.content, config.method.features = 'mse', None
-    config.nets.gen.update(pyramid=8, features=4, expansion=1)
+    config.nets.gen.update(
+        pyramid=4, features=4, expansion=1, widths=(4,) * 5,
+        repeats=(1,) * 5)
     config.nets.critic.update(features=4, depth=1)
     config.validate = dict(pictures=2, crop=64)
     config.tensorboard = False

@@ -25,13 +25,14 @@ def get_config(arg=None):
   config.method = dict(
       name='adversarial', content='mse', over_scales='half_mean',
       content_weight=1.0, adversarial_weight=1e-4, critic_steps=1,
-      at_once=True, pyramid=pyramid, ema=0.0, critic=dict(gan='bce'))
+      at_once=True, pyramid=pyramid, ema=0.0,
+      critic=dict(gan='bce', penalty=0.0, drift=0.0))
   config.nets = dict(
       gen=dict(name='multiscale', scales=3, depth=120, features=64,
                kernel_size=5, pyramid=pyramid, residual=False,
                dtype='bfloat16', remat=False),
       critic=dict(name='nah_discriminator', variant='code', features=32,
-                  dtype='bfloat16'))
+                  scale=1.0, dtype='bfloat16'))
   config.optim = dict(
       gen=dict(name='adam', lr=5e-5, schedule='step', boundaries=(1 / 3,),
                factor=0.1),
@@ -49,7 +50,7 @@ def get_config(arg=None):
     common.use_builtin(config)
     config.total_steps, config.batch_size = 2, 4
     config.data.loader.crop = 32
-    config.nets.gen.depth, config.nets.gen.features = 18, 4
+    config.nets.gen.depth, config.nets.gen.features = 12, 4
     # Nah's takes no crops below 193.
     config.nets.critic = dict(name='patchgan', features=4, depth=1)
     config.validate = dict(pictures=2, crop=64)

@@ -62,7 +62,7 @@ def get_config(arg=None):
     common.use_builtin(config)
     config.total_steps, config.batch_size = 2, 4
     config.data.loader.crop = 32
-    config.nets.net.depth, config.nets.net.features = 18, 4
+    config.nets.net.update(scales=1, depth=4, features=4)
     config.validate = dict(pictures=2, crop=64)
     config.tensorboard = False
   return config

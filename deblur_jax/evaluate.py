@@ -64,7 +64,7 @@ def run(
   if limit is not None and limit < 1:
     raise types.UserError(f'limit must be at least 1, got {limit}.')
   fns = metrics_lib.METRICS | metrics_lib.choose(metrics)
-  method = methods.build(config)
+  method = methods.build(config, from_checkpoint=True)
   test = dict(test or config['data']['test'])
   source = data.open_source(**test)
   state = load(config, method, folder, which=which)

@@ -166,8 +166,9 @@ def _term(term: str, known: Mapping) -> tuple[str, float]:
         f'Loss {term.strip()!r} is not of the form 0.1*name.') from error
   if name == 'perceptual' and name not in known:
     raise types.UserError(
-        f"Loss {term.strip()!r} needs VGG19's features: say where its weights "
-        'are, method.features.path, or leave this loss out.')
+        f"Loss {term.strip()!r} needs VGG19's features, which the method "
+        'adversarial has: say there where its weights are, '
+        'method.features.path, or leave this loss out.')
   types.look_up(known, name, what='loss')
   return name, math.prod(weights)
 

@@ -121,12 +121,17 @@ def in_parts(batch: Batch, parts: int, *, what: str) -> Batch:
       config.
   """
   size = len(jax.tree.leaves(batch)[0])
-  if size % parts:
-    raise types.UserError(
-        f'batch_size = {size} is not divisible by {what} = {parts}.')
+  check_parts(size, parts, what=what)
   return jax.tree.map(
       lambda x: jnp.swapaxes(
           x.reshape(size // parts, parts, *x.shape[1:]), 0, 1), batch)
+
+
+def check_parts(size: int, parts: int, *, what: str) -> None:
+  """A UserError where a batch of `size` does not divide into the parts."""
+  if size % parts:
+    raise types.UserError(
+        f'batch_size = {size} is not divisible by {what} = {parts}.')
 
 
 def apply(

@@ -27,6 +27,7 @@ from deblur_jax import (
     evaluate,
     loop,
     methods,
+    optim,
     parallel,
     types,
     workdir,
@@ -96,6 +97,8 @@ def setup(config: Mapping[str, Any]) -> Setup:
       config['data']['loader'].get('progressive', ()))
   for stage in stages:
     parallel.check_batch_size(stage.batch_size, mesh)
+    for what, parts in method.splits.items():
+      optim.check_parts(stage.batch_size, parts, what=what)
     if stage.begin:           # what would end the run when the stage begins
       loop.like(method, stage.crop, mesh)
       loop.check_step(method, like, stage.crop, stage.batch_size)

@@ -67,6 +67,7 @@ class Method(NamedTuple):
   per_image: whether `restore` needs a fit of its own for each image.
   watch: logged metrics of steps, the newest last -> what looks wrong with the
     training, in one line, or None; None where there is nothing to watch.
+  splits: option of the config -> into how many parts it splits a batch.
   """
 
   init: Callable[[Array, Batch], TrainState]
@@ -74,6 +75,7 @@ class Method(NamedTuple):
   restore: Callable[[TrainState, Array], Array]
   per_image: bool = False
   watch: Callable[[Sequence[Mapping[str, float]]], str | None] | None = None
+  splits: Mapping[str, int] = {}
 
 
 def suggest(name: str, known) -> str:

@@ -325,6 +325,8 @@ GRIDS = {
         _GOPRO, {'nets.net.pyramid': ('deepdeblur_pytorch',
                                       'deepdeblur_torch7')}),
     'crop': Grid(_GOPRO, {'data.loader.crop': (128, 256)}),
+    # The penalty and five critic steps stay with every game, so that only the
+    # game differs; the released code has neither for the others than WGAN.
     'gan_content': Grid(
         _DEBLURGAN, {'method.critic.gan': ('wgan', 'lsgan', 'bce', 'ralsgan'),
                      'method.content': ('perceptual', 'l1')}),

@@ -24,8 +24,8 @@ ours is that one.
 The folder gets config.json, a checkpoint of step 0 with a fresh state of the
 optimizer, and convert.json: the file's SHA-256, and every name with its place
 and shape. It is evaluated, and trained on, like any other run, in float32
-unless its config.json is given another nets.net.dtype. All of the config that
-is not the network comes from --config, by default configs/multiscale_gopro.py;
+unless its config.json is given another dtype. All of the config that is not the
+network comes from --config, by default configs/multiscale_gopro.py;
 --root is short for its data.train.root and data.test.root.
 
 --to writes .safetensors or .npz in the names of --layout (by default the first
@@ -58,24 +58,31 @@ DEFAULT = 'configs.multiscale_gopro'
 def main(argv):
   """Returns 0."""
   del argv
-  from deblur_jax import convert, types
+  from deblur_jax import convert, types, workdir
 
-  if (_WEIGHTS.value is None) == (_TO.value is None):
+  if bool(_WEIGHTS.value) == bool(_TO.value):
     raise types.UserError('Give either --weights=FILE or --to=FILE.')
   folder = common.workdir()
-  if _TO.value is not None:
+  if _TO.value:
     entries = [_write(folder)]
   else:
     entries = _read(folder)
   for entry in entries:
     print('\n'.join(convert.describe(entry)))
+  if _WEIGHTS.value:
+    given = [entry.role for entry in entries]
+    for role in workdir.read_json(folder / workdir.CONFIG)['nets']:
+      if role not in given:
+        print(f'nets.{role}: in none of the files, so its weights are fresh')
   print(f'\nWritten: {_TO.value or folder}')
   return 0
 
 
 def _read(folder):
-  from deblur_jax import convert, train
+  from deblur_jax import convert, train, types
 
+  if _WHICH.value != 'last':
+    raise types.UserError('--which belongs to --to, not to --weights.')
   config = _config()
   if _ROOT.value is not None:
     for source in (config['data']['train'], config['data']['test']):

@@ -34,7 +34,8 @@ _OVERLAP = flags.DEFINE_float(
     'overlap', 0.5, 'Least IoU of a box that is right.')
 _OUT = flags.DEFINE_string(
     'out', None, 'Folder for detect.json and pictures with their boxes.')
-_PICTURES = flags.DEFINE_integer('pictures', 4, 'How many with their boxes.')
+_PICTURES = flags.DEFINE_integer(
+    'pictures', 4, 'How many with their boxes.', lower_bound=0)
 
 
 def main(argv):

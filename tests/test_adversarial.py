@@ -17,7 +17,7 @@ from deblur_jax.ops import pyramid
 def config_of(**overrides):
   """deblurgan_gopro:debug, smaller; overrides as 'a.b.c': value."""
   config = helpers.get_config('deblurgan_gopro')
-  config.nets.gen = dict(name='multiscale', scales=2, blocks=1, features=4)
+  config.nets.gen = dict(name='multiscale', scales=1, blocks=1, features=4)
   config.nets.critic = dict(
       name='patchgan', depth=1, features=4, norm='instance')
   config = config.to_dict()
@@ -119,9 +119,7 @@ def test_penalty_is_finite_where_the_critic_is_flat(name):
 
 def test_penalty_draws_a_place_for_each_sample():
   # D = |x|^2 / 2 has the slope x: the places on the way from 0 to 1 show.
-  places = []
-  critic = lambda x: (places.append(x), jnp.sum(
-      x**2, axis=(1, 2, 3), keepdims=True) / 2)[1]
+  critic = lambda x: jnp.sum(x**2, axis=(1, 2, 3), keepdims=True) / 2
   zeros, ones = jnp.zeros((50, 2, 2, 3)), jnp.ones((50, 2, 2, 3))
   value = losses.gradient_penalty(critic, zeros, ones, jax.random.key(0))
   # Of a uniform u: mean (u sqrt(12) - 1)^2 = 12 / 3 - sqrt(12) + 1.
@@ -140,6 +138,22 @@ def test_penalty_is_of_images_in_minus_one_to_one_and_of_one_mean():
       (params, optax.sgd(0.0).init(params)),
       (batch['sharp'], batch['sharp'], jax.random.key(0)))
   np.testing.assert_allclose(metrics['penalty'], expected, rtol=1e-4)
+
+
+def test_penalty_is_of_float32_whatever_the_critic_computes_in():
+  fake, real = (image[:2] for image in images().values())
+  found = []
+  for dtype in ('bfloat16', 'float32'):
+    net = models.build(
+        **config_of(**{'nets.critic.dtype': dtype})['nets']['critic'])
+    rival = critics.make(net, optax.sgd(0.0), gan='wgan', penalty=1.0)
+    params = models.init(net, jax.random.key(0))
+    _, metrics = jax.jit(rival.update)(
+        (params, optax.sgd(0.0).init(params)), (real, fake, jax.random.key(0)))
+    found.append(metrics)
+  assert found[0]['critic_real'] != found[1]['critic_real']
+  np.testing.assert_allclose(
+      found[0]['penalty'], found[1]['penalty'], rtol=1e-6)
 
 
 def test_one_networks_step_leaves_the_other_as_it_was():
@@ -199,9 +213,7 @@ def test_fresh_crops_are_shared_out():
   _, one, _ = step(*quiet, batch=batch)
   _, two, _ = step(*quiet, batch=other)
   assert same(one.params['gen'], two.params['gen'])
-  with pytest.raises(types.UserError, match='batch_size = 4 is not divisible '
-                     'by method.critic_steps = 5'):
-    step(fresh, batch=images(4))
+  assert started(fresh)[0].splits == {'method.critic_steps': 5}
 
 
 def test_three_hundred_steps_of_bfloat16_stay_finite():
@@ -258,12 +270,22 @@ def test_features_live_in_the_state_and_stay_as_they_are(tmp_path):
   restored = models.build(**config_of()['nets']['gen']).apply(
       {'params': state.params['gen']}, images()['blur'])
   plain = losses.content('0.5*l1')(
-      restored, pyramid.deepdeblur_pytorch(images()['sharp'], levels=2))
+      restored, pyramid.deepdeblur_pytorch(images()['sharp'], levels=1))
   assert metrics['content'] > plain + 1e-3
+  # What a checkpoint holds is all that restoring needs.
+  config = config_of(**dict(items))
+  (tmp_path / 'vgg.npz').unlink()
+  again = methods.build(config, from_checkpoint=True)
+  jax.tree.map(
+      lambda a, b: np.testing.assert_equal(a.shape, b.shape), state,
+      jax.eval_shape(again.init, jax.random.key(0), images()))
+  with pytest.raises(types.UserError, match='No file'):
+    methods.build(config)
 
 
 def lines(count, **values):
-  start = dict(critic_real=0.5, critic_fake=0.5, critic_loss=0.7)
+  start = dict(
+      critic_real=0.5, critic_fake=0.5, critic_loss=0.7, penalty=0.1)
   return [start] * 10 + [start | values] * count
 
 
@@ -273,7 +295,11 @@ def test_a_critic_that_drifts_or_never_errs_is_told_of():
   assert '-2e+04' in watch(lines(1, critic_fake=-20000.0))
   assert watch(lines(4, critic_loss=1e-4)) is None
   assert 'below 0.0001 in 5' in watch(lines(5, critic_loss=1e-4))
-  assert started()[0].watch(lines(9, critic_loss=1e-4)) is None    # wgan
+  watch = started()[0].watch                              # of wgan
+  assert watch(lines(9, critic_loss=1e-4, penalty=0.5)) is None
+  flat = dict(critic_real=0.3, critic_fake=0.3, critic_loss=0.0)
+  assert watch(lines(4, penalty=10.0, **flat)) is None
+  assert 'penalty is 10 of 10 in 5' in watch(lines(5, penalty=10.0, **flat))
 
 
 @pytest.mark.parametrize('change, message', [
@@ -285,6 +311,11 @@ def test_a_critic_that_drifts_or_never_errs_is_told_of():
     ({'method.at_once': True}, 'at_once needs critic_steps=1, got 5'),
     ({'method.critic_steps': 2}, 'updates_per_step=5 must be .*steps=2'),
     ({'method.content': 'perceptual'}, 'method.features'),
+    ({'nets.critic': dict(name='multiscale')},
+     'nets.critic.name must be one of nah_discriminator, patchgan, got a M'),
+    ({'nets.gen': dict(name='patchgan')},
+     'nets.gen.name must be one of fpn, .* got a PatchGAN'),
+    ({'nets.gen.scales': 6}, r'crop = 16 is not divisible by 2\^\(K-1\) = 32'),
     ({'nets.critic.norm': 'batch'}, 'judge.*penalty'),
     ({'nets.critic.depth': 3}, 'at least 70 x 70 .* data.loader.crop'),
 ])

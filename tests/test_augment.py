@@ -169,6 +169,7 @@ GOLDEN = [
     (dict(rotate=2.0), 'augment.rotate is a probability, got 2.0'),
     (dict(noise=-1.0), 'noise=-1.0 must not be negative'),
     (dict(saturation=(1.5, 0.5)), r'saturation=\(1.5, 0.5\) must rise'),
+    (dict(brightness=(0.8,)), r'\(0.8,\) must rise, .*: two numbers'),
     (dict(brightness=(-1, 0.5)), r'brightness=\(-1, 0.5\) must rise'),
 ])
 def test_mistakes_in_the_options(options, message):

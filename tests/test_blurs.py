@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import scipy.ndimage
 
-from deblur_jax import blur, types
+from deblur_jax import blur, parallel, types
 from deblur_jax.blur import camera, exposure, operators, shake, uniform
 from deblur_jax.data import augment
 
@@ -27,13 +27,26 @@ def pictures(count=2, height=32, width=40):
   noise = np.random.default_rng(0).random((count, height, width, 3))
   smooth = scipy.ndimage.gaussian_filter(noise, (0, 1.5, 1.5, 0))
   low, high = smooth.min(), smooth.max()
-  return jnp.asarray((smooth - low) / (high - low), jnp.float32)
+  scaled = jnp.asarray((smooth - low) / (high - low), jnp.float32)
+  return scaled.at[:, :3, :8].set(0.0)
 
 
 @functools.cache
+def differentiated(kind, **options):
+  """(pairs, gradient of their blur's energy), of one compilation."""
+  make = blur.build(kind=kind, **SMALL[kind], **options)
+
+  @functools.partial(jax.grad, has_aux=True)
+  def energy(sharp):
+    batch = make(jax.random.key(1), sharp)
+    return (batch['blur'] ** 2).sum(), batch
+
+  gradient, batch = jax.jit(energy)(pictures())
+  return batch, gradient
+
+
 def blurred(kind, **options):
-  make = jax.jit(blur.build(kind=kind, **SMALL[kind], **options))
-  return make(jax.random.key(1), pictures())
+  return differentiated(kind, **options)[0]
 
 
 @pytest.mark.parametrize('kind', blur.BLURS)
@@ -54,19 +67,22 @@ def test_every_blur(kind):
 
 
 @pytest.mark.parametrize('kind', blur.BLURS)
-def test_a_picture_is_blurred_alike_in_any_batch(kind):
+def test_a_picture_is_blurred_alike_beside_any_other_and_on_two_devices(kind):
   make = jax.jit(blur.build(kind=kind, **SMALL[kind]))
-  alone = make(jax.random.key(1), pictures()[:1])
-  for name, value in alone.items():
-    np.testing.assert_allclose(value, blurred(kind)[name][:1], atol=1e-6)
+  mesh = parallel.data_mesh()
+  other = pictures().at[1].set(0.25)
+  two = make(parallel.put_key(jax.random.key(1), mesh),
+             parallel.put(np.asarray(other), parallel.split_batch(mesh)))
+  assert len(two['blur'].sharding.device_set) == 2
+  for name, value in two.items():
+    np.testing.assert_allclose(value[:1], blurred(kind)[name][:1], atol=1e-5)
 
 
 @pytest.mark.parametrize('kind', blur.BLURS)
 def test_gradients_are_finite(kind):
-  make = blur.build(kind=kind, **SMALL[kind])
-  loss = lambda sharp: (make(jax.random.key(2), sharp)['blur'] ** 2).sum()
+  _, gradient = differentiated(kind)
   # Black, where a response curve is steepest, included.
-  gradient = jax.jit(jax.grad(loss))(pictures().at[:, :8].set(0.0))
+  assert float(pictures()[:, :3, :8].max()) == 0
   assert np.isfinite(gradient).all() and float(jnp.abs(gradient).max()) > 0
 
 

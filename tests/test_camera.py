@@ -183,25 +183,6 @@ def test_gradients_of_a_scene_are_finite(image):
   assert np.isfinite(slope).all() and float(jnp.abs(slope[24:]).max()) > 0
 
 
-@pytest.fixture(scope='module', params=sorted(blur.BLURS))
-def blurred(request):
-  """The function, four sharp pictures, and what it makes of them."""
-  make = jax.jit(blur.build(kind=request.param))
-  sharp = jax.random.uniform(jax.random.key(5), (4, 32, 32, 3))
-  return make, sharp, make(jax.random.key(6), sharp)
-
-
-def test_every_blur_is_the_same_on_two_devices(blurred):
-  make, sharp, pairs = blurred
-  mesh = jax.make_mesh(
-      (2,), ('data',), axis_types=(jax.sharding.AxisType.Auto,))
-  place = lambda x, *axes: jax.device_put(x, jax.NamedSharding(
-      mesh, jax.P(*axes)))
-  two = make(place(jax.random.key(6)), place(sharp, 'data'))
-  for name in pairs:
-    np.testing.assert_allclose(two[name], pairs[name], atol=1e-5)
-
-
 @pytest.mark.parametrize('options, message', [
     (dict(kind='dynamic'), "Unknown blur 'dynamic'.*mean 'dynamic_scene'"),
     (dict(kind='dynamic_scene', shifts=3), 'data.blur.shifts.*mean .shift.'),

@@ -61,8 +61,6 @@ def program(name, *flags):
     (['--config=configs/multiscale_gopro.py:debg'], "argument 'debg'"),
     (['--config=configs/nothing.py'], 'configs/nothing.py'),
     (['--config=configs/multiscale_gopro.py:debug',
-      '--config.nets.net.scales=two'], 'two'),
-    (['--config=configs/multiscale_gopro.py:debug',
       '--config.nets.net.scales=0'], 'scales must be at least 1, got 0'),
     (['--config=configs/multiscale_gopro.py', '--config.data.train.root=none'],
      'none'),

@@ -260,6 +260,16 @@ def test_generator_and_critic_of_one_file(tmp_path):
   assert len(entry.skipped) == len(arrays) == 11
 
 
+def test_a_run_needs_a_generator(tmp_path):
+  _, _, arrays = _arrays(
+      'deblurgan_critic', dict(name='patchgan', features=2, depth=1))
+  path = _save(tmp_path / 'D.safetensors', arrays)
+  config = helpers.get_config('deblurgan_gopro').to_dict()
+  with pytest.raises(types.UserError, match='no generator in .*D.safetensors'):
+    convert.to_run(config, tmp_path / 'run', [path])
+  assert not (tmp_path / 'run').exists()
+
+
 def test_both_of_deblurgan_go_on_learning(tmp_path):
   """In an adversarial config the generator is nets.gen; back by its name."""
   files = {'deblurgan': dict(name='resnet', features=4, blocks=1),
@@ -369,7 +379,11 @@ def _names(*names):
     (_names('model.1.weight', 'model.10.conv_block.1.weight'), {},
      'blocks lost their second convolution'),
     (_deepdeblur(), dict(options={'rgb_rnge': 1}),
-     "Unknown option rgb_rnge .* Did you mean 'rgb_range'"),
+     "Unknown option rgb_rnge of deepdeblur_p.* Did you mean 'rgb_range'"),
+    (_deepdeblur(), dict(options={'learn_residual': True}),
+     'Unknown option learn_residual .*; known: rgb_range'),
+    (_deepdeblur(), dict(options={'rgb_range': 'abc'}),
+     "rgb_range must be a number above 0, got 'abc'"),
 ])
 def test_files_that_fit_not_quite(arrays, options, message, tmp_path):
   path = _save(tmp_path / 'x.safetensors', arrays)

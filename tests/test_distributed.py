@@ -1,4 +1,4 @@
-"""The same run on 1, 2 and 8 devices, and on two processes.
+"""The same run on 1 and 8 devices, and on two processes of two.
 
 Whole processes, because the number of devices is fixed when jax starts.
 """
@@ -26,8 +26,8 @@ def start(folder, *flags, devices=1, **options):
       'JAX_DISABLE_MOST_OPTIMIZATIONS': '1'}
   keys = {
       'total_steps': STEPS, 'log_every': 1, 'save_every': STEPS,
-      'batch_size': 8, 'nets.net.dtype': 'float32', 'nets.net.depth': 12,
-      'data.loader.loader': 'threads'}
+      'batch_size': 8, 'nets.net.dtype': 'float32', 'nets.net.scales': 2,
+      'nets.net.depth': 8, 'data.loader.loader': 'threads'}
   return subprocess.Popen(
       [sys.executable, '-m', 'experiments.train', f'--workdir={folder}',
        '--config=configs/multiscale_gopro.py:debug',
@@ -68,9 +68,8 @@ def one_device(tmp_path_factory):
   return losses(folder)
 
 
-@pytest.mark.parametrize('devices', [2, 8])
-def test_devices_agree(one_device, devices, tmp_path):
-  finish(start(tmp_path, devices=devices))
+def test_devices_agree(one_device, tmp_path):
+  finish(start(tmp_path, devices=8))
   assert len(one_device) == STEPS
   np.testing.assert_allclose(losses(tmp_path), one_device, rtol=2e-6)
 

@@ -148,7 +148,7 @@ def test_bfloat16_is_near():
   assert 0 < jnp.abs(jnp.subtract(*images)).max() < 0.1
 
 
-@pytest.mark.parametrize('name', NEW)
+@pytest.mark.parametrize('name', sorted({*NEW} - {'single_scale'}))
 def test_global_skip(name):
   """Without a last layer, the image comes out as it went in."""
   _, variables, apply = _small(name)

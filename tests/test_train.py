@@ -189,6 +189,7 @@ def test_one_process_a_folder(straight):
     ('nets.net.scales', 0, 'nets.net.scales must be at least 1, got 0'),
     ('nets.net.features', 0, 'nets.net.features must be at least 1, got 0'),
     ('method.accumulate', 0, 'method.accumulate must be at least 1, got 0'),
+    ('method.accumulate', 3, 'not divisible by method.accumulate = 3'),
     ('validate.pictures', 0, 'validate.pictures must be at least 1, got 0'),
     ('nets.net.scals', 2, "Unknown key nets.*scals; .*Did you mean 'scales'"),
     ('nets.net.name', 'multiscales', "Unknown .*Did you mean 'multiscale'"),

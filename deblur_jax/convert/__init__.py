@@ -75,7 +75,8 @@ def to_run(
       rest is for evaluation and further training.
     folder: to make; may be there already if it is empty.
     weights: files of PyTorch weights, see `weight_files.read`; those of the
-      generator and of the critic may be one or two.
+      generator and of the critic may be one or two. A critic that the config
+      has and no file begins with fresh weights.
     layout: a row of `LAYOUTS`; by default what the names tell.
     options: what the files do not tell, such as rgb_range.
 
@@ -88,7 +89,6 @@ def to_run(
   """
   folder = pathlib.Path(folder)
   _check_free(folder)
-  _check_options(layout, options or {})
   config = copy.deepcopy(dict(config))
   params, report = {}, []
   for path in weights:
@@ -98,6 +98,13 @@ def to_run(
             f'{path}: another file was nets.{role} already.')
       config['nets'][role], params[role] = net, value
       report.append(entry)
+  _check_options([entry.layout for entry in report], options or {})
+  roles = [LAYOUTS[entry.layout].role for entry in report]
+  if 'generator' not in roles:
+    raise types.UserError(
+        'There is no generator in --weights='
+        f'{",".join(map(str, weights))}: the run would restore with random '
+        'weights; give the generator as well.')
   method = methods.build(config)
   mesh = parallel.data_mesh()
   key, _ = jax.random.split(jax.random.key(config['seed']))
@@ -140,7 +147,7 @@ def from_run(
         'PyTorch reads the first.')
   if file.exists():
     raise types.UserError(f'{file} is there already.')
-  method = methods.build(config)
+  method = methods.build(config, from_checkpoint=True)
   layout = _choose(config, layout)
   row = LAYOUTS[layout]
   role = row.place(config['nets'])
@@ -279,16 +286,15 @@ def _check_free(folder: pathlib.Path) -> None:
         f'{folder} is there already; choose another --workdir.')
 
 
-def _check_options(layout, given) -> None:
-  rows = [types.look_up(LAYOUTS, layout, what='layout')] if layout else (
-      LAYOUTS.values())
-  known = {name for row in rows
-           for name in list(inspect.signature(row.options).parameters)[1:]}
+def _check_options(layouts, given) -> None:
+  known = {name for key in layouts for name in list(
+      inspect.signature(LAYOUTS[key].options).parameters)[1:]}
   for name in given:
     if name not in known:
       raise types.UserError(
-          f'Unknown option {name} of a layout; known: '
-          f'{", ".join(sorted(known)) or "none"}.{types.suggest(name, known)}')
+          f'Unknown option {name} of {", ".join(layouts)}; '
+          f'known: {", ".join(sorted(known)) or "none"}.'
+          f'{types.suggest(name, known)}')
 
 
 def _options_line(options) -> str:

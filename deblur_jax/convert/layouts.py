@@ -74,6 +74,7 @@ class Layout(NamedTuple):
 # ---- SeungjunNah/DeepDeblur-PyTorch
 
 def _deepdeblur_options(shapes: Shapes, *, rgb_range: float = 255):
+  _check_range(rgb_range)
   head = _shape(shapes, 'body_models.0.body.0.weight')
   layers = _count(shapes, r'body_models\.0\.body\.(\d+)\.')
   return dict(
@@ -107,6 +108,7 @@ def _block(theirs, ours) -> Iterator[Layer]:
 
 
 def _nah_options(shapes: Shapes, *, rgb_range: float = 255):
+  _check_range(rgb_range)
   features = _shape(shapes, 'conv_layers.0.weight')[0]
   return dict(variant='code', features=features, scale=rgb_range)
 
@@ -125,6 +127,9 @@ def _nah_theirs(net) -> dict[str, Any]:
 # ---- KupynOrest/DeblurGAN at 39e8a4b
 
 def _deblurgan_options(shapes: Shapes, *, learn_residual: bool = True):
+  if not isinstance(learn_residual, bool):
+    raise types.UserError(
+        f'The option learn_residual is true or false, got {learn_residual!r}.')
   block = r'model\.(\d+)\.conv_block\.'
   if not _count(shapes, block):
     return None  # the critic's names are of the same form
@@ -235,6 +240,12 @@ def _count(shapes: Shapes, pattern: str) -> int:
   """One more than the highest number that the pattern finds in the names."""
   found = [re.match(pattern, name) for name in shapes]
   return 1 + max((int(match[1]) for match in found if match), default=-1)
+
+
+def _check_range(rgb_range) -> None:
+  if not isinstance(rgb_range, int | float) or rgb_range <= 0:
+    raise types.UserError(
+        f'The option rgb_range must be a number above 0, got {rgb_range!r}.')
 
 
 def _refuse(wrong: bool, option: str, program: str) -> None:

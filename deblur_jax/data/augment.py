@@ -60,11 +60,12 @@ def make(
     UserError: a probability outside [0, 1], a range or noise below 0; and, when
       called, pictures that are not square where they must be.
   """
-  for name, (low, high) in (
+  for name, span in (
       ('saturation', saturation), ('brightness', brightness)):
-    if not 0 <= low <= high:
+    if len(span) != 2 or not 0 <= span[0] <= span[1]:
       raise types.UserError(
-          f'augment: {name}={(low, high)} must rise from 0 or more.')
+          f'augment: {name}={tuple(span)} must rise, from 0 or '
+          'more: two numbers.')
   if noise < 0:
     raise types.UserError(f'augment: noise={noise} must not be negative.')
   changes = {

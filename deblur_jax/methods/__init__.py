@@ -22,12 +22,15 @@ METHODS = {
 }
 
 
-def build(config: Mapping[str, Any]) -> Method:
+def build(
+    config: Mapping[str, Any], *, from_checkpoint: bool = False) -> Method:
   """The method that `config` (plain dicts) describes.
 
   Args:
     config: its leaves `nets.*` go to `models.build`, `optim.*` to
       `optim.build`, `method` to the row of METHODS that it names.
+    from_checkpoint: its state will be a checkpoint's, which has the weights of
+      frozen networks too: their files are not looked for.
 
   Raises:
     UserError: unknown names and keys, values out of range.
@@ -39,5 +42,7 @@ def build(config: Mapping[str, Any]) -> Method:
                          where=f'optim.{key}')
          for key, kwargs in config['optim'].items()}
   kwargs = dict(config['method'])
+  if from_checkpoint and kwargs.get('features'):
+    kwargs['features'] = dict(kwargs['features'], path=None)
   make = types.look_up(METHODS, kwargs.pop('name', None), what='method.name')
   return types.call(make, kwargs, args=(nets, txs), where='method')

@@ -52,11 +52,9 @@ def make(
   Raises:
     UserError: what does not go together.
   """
-  gen_net, critic_net = (
-      types.require(nets, name, where='nets') for name in ('gen', 'critic'))
-  gen_tx, critic_tx = (
-      types.require(txs, name, where='optim') for name in ('gen', 'critic'))
-  _check(critic_tx, critic_steps, fresh=fresh, at_once=at_once)
+  gen_net, critic_net = _networks(nets)
+  gen_tx, critic_tx = _optimizers(
+      txs, critic_steps, fresh=fresh, at_once=at_once)
   rival = types.call(
       critics.make, critic, args=(critic_net, critic_tx), where='method.critic')
   to_pyramid = types.look_up(pyramids.PYRAMIDS, pyramid, what='method.pyramid')
@@ -68,6 +66,7 @@ def make(
   def init(key: Array, batch: Batch) -> TrainState:
     key_gen, key_critic = jax.random.split(key)
     crop = batch['blur'].shape[1:3]
+    models.check_scales(gen_net, crop)
     params = {'gen': models.init(gen_net, key_gen),
               'critic': rival.init(key_critic, crop=crop)}
     extra = {'ema': {'gen': params['gen']}} if ema else {}
@@ -146,14 +145,27 @@ def make(
     params = state.extra['ema']['gen'] if ema else state.params['gen']
     return gen_net.apply({'params': params}, blur)[0]
 
-  return Method(init, step, restore, watch=rival.watch)
+  return Method(init, step, restore, watch=rival.watch,
+                splits={'method.critic_steps': critic_steps if fresh else 1})
+
+
+def _networks(nets):
+  gen, critic = _two(nets, where='nets')
+  models.check_kind(gen, models.MODELS, where='nets.gen.name')
+  models.check_kind(critic, models.CRITICS, where='nets.critic.name')
+  return gen, critic
+
+
+def _two(table, *, where):
+  return [types.require(table, name, where=where) for name in ('gen', 'critic')]
 
 
 def _part(split: Batch, j: int) -> Batch:
   return jax.tree.map(lambda x: x[j], split)
 
 
-def _check(critic_tx, critic_steps, *, fresh, at_once):
+def _optimizers(txs, critic_steps, *, fresh, at_once):
+  gen_tx, critic_tx = _two(txs, where='optim')
   if critic_steps < 1:
     raise types.UserError(
         f'method.critic_steps must be at least 1, got {critic_steps}.')
@@ -170,3 +182,4 @@ def _check(critic_tx, critic_steps, *, fresh, at_once):
         f'optim.critic.updates_per_step={critic_tx.updates_per_step} must be '
         f'method.critic_steps={critic_steps}, so that its schedule ends with '
         'the run.')
+  return gen_tx, critic_tx

@@ -128,10 +128,13 @@ def make(
 
   return Critic(
       init, update, persuade, update_and_persuade,
-      functools.partial(_watch, zero_is_perfect=game.zero_is_perfect))
+      functools.partial(
+          _watch, zero_is_perfect=game.zero_is_perfect, penalty=penalty))
 
 
-def _watch(lines: Sequence[Metrics], *, zero_is_perfect: bool) -> str | None:
+def _watch(
+    lines: Sequence[Metrics], *, zero_is_perfect: bool, penalty: float
+) -> str | None:
   last = lines[-1]
   value = max(abs(last['critic_real']), abs(last['critic_fake']))
   if value > DRIFT:
@@ -139,9 +142,19 @@ def _watch(lines: Sequence[Metrics], *, zero_is_perfect: bool) -> str | None:
             f'{last["critic_real"]:.4g} and restored ones '
             f'{last["critic_fake"]:.4g} on average; method.critic.drift=1e-3 '
             'holds its values near zero.')
-  seen = [line['critic_loss'] for line in lines[-LINES:]]
+  newest = lines[-LINES:]
+  seen = [line['critic_loss'] for line in newest]
   if zero_is_perfect and len(seen) == LINES and max(seen) < COLLAPSE:
     return (f'The critic is never wrong (its loss is below {max(seen):.4g} in '
             f'{LINES} logged steps), so it teaches nothing any more: lower its '
             'learning rate, or take gan=wgan with a penalty.')
+  # Without any slope the penalty is all of its weight: (0 - 1)^2.
+  flat = penalty and all(line['penalty'] > (1 - COLLAPSE) * penalty
+                         for line in newest)
+  if flat and len(newest) == LINES and max(map(abs, seen)) < COLLAPSE:
+    return (f'The critic has collapsed: it gives every picture '
+            f'{last["critic_real"]:.4g}, and its penalty is '
+            f'{last["penalty"]:.4g} of {penalty:g} in {LINES} logged steps, so '
+            'it teaches nothing: lower its learning rate, or '
+            'method.critic.penalty.')
   return None

@@ -8,7 +8,6 @@ A network of one scale is the case K = 1.
 
 import functools
 
-import jax
 import jax.numpy as jnp
 import optax
 
@@ -37,13 +36,13 @@ def make(
     raise types.UserError(
         f'method.accumulate must be at least 1, got {accumulate}.')
   net = types.require(nets, 'net', where='nets')
+  models.check_kind(net, models.MODELS, where='nets.net.name')
   tx = types.require(txs, 'net', where='optim')
   content = losses.content(loss, over_scales=over_scales)
   to_pyramid = types.look_up(pyramids.PYRAMIDS, pyramid, what='method.pyramid')
 
   def init(key: Array, batch: Batch) -> TrainState:
-    blur = jax.ShapeDtypeStruct((1, *batch['blur'].shape[1:]), jnp.float32)
-    _check_crop(net, blur)
+    models.check_scales(net, batch['blur'].shape[1:3])
     params = models.init(net, key)
     return TrainState(
         step=jnp.zeros((), jnp.int32), params={'net': params},
@@ -77,16 +76,5 @@ def make(
     params = state.extra['ema']['net'] if ema else state.params['net']
     return net.apply({'params': params}, blur)[0]
 
-  return Method(init, step, restore)
-
-
-def _check_crop(net, blur: Array) -> None:
-  """The scales of the target must have the sizes of the network's."""
-  key = jax.random.key(0)
-  scales = len(jax.eval_shape(
-      lambda x: net.init_with_output(key, x)[0], blur))
-  height, width = blur.shape[1:3]
-  if height % 2**(scales - 1) or width % 2**(scales - 1):
-    raise types.UserError(
-        f'data.loader.crop = {height} is not divisible by 2^(K-1) = '
-        f'{2**(scales - 1)} for K = {scales} scales.')
+  return Method(init, step, restore,
+                splits={'method.accumulate': accumulate})

@@ -23,7 +23,7 @@ LAYERS = ('relu1_2', 'relu2_2', 'relu3_3')
 
 def build_unit(
     *, path: str | pathlib.Path, convention: str | None = None,
-    sha256: str | None = None
+    sha256: str = ''
 ) -> Callable[[types.Array, types.Array], types.Array]:
   """fn(restored, sharp) -> [n], 0 for equal pictures and never above 2.
 

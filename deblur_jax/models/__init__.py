@@ -48,6 +48,28 @@ def build(*, name: str, **kwargs) -> nn.Module:
   return types.call(network, kwargs=kwargs, where='nets')
 
 
+def check_kind(net: nn.Module, table, *, where: str) -> None:
+  """A UserError where a network is not of one of the tables below."""
+  if not isinstance(net, tuple(table.values())):
+    raise types.UserError(
+        f'{where} must be one of {", ".join(sorted(table))}, got a '
+        f'{type(net).__name__}.')
+
+
+def check_scales(net: nn.Module, crop: tuple[int, int]) -> None:
+  """A UserError where a generator's scales do not halve such crops exactly.
+
+  Its targets are a pyramid of the crop, and must have the sizes of its scales.
+  """
+  scales = len(jax.eval_shape(
+      lambda x: net.init_with_output(jax.random.key(0), x)[0],
+      jax.ShapeDtypeStruct((1, *crop, 3), jnp.float32)))
+  if any(side % 2**(scales - 1) for side in crop):
+    raise types.UserError(
+        f'data.loader.crop = {crop[0]} is not divisible by 2^(K-1) = '
+        f'{2**(scales - 1)} for K = {scales} scales.')
+
+
 def count_parameters(params: types.Params) -> int:
   """The number of values in a tree of arrays, or of their shapes."""
   return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))

@@ -17,7 +17,7 @@ from deblur_jax import types
 from deblur_jax.models import checks, layers
 from deblur_jax.ops import pad
 
-WIDTHS = (16, 24, 32, 64, 160)  # at 1/2, 1/4, ... 1/32 of the size
+STAGES = 5    # of the backbone: 1/2, 1/4, ... 1/32 of the size
 
 
 class FPN(nn.Module):
@@ -28,13 +28,15 @@ class FPN(nn.Module):
   Attributes:
     pyramid: channels of the feature pyramid.
     features: channels of the layers behind it.
-    repeats: inverted residuals at 1/2, 1/4, ... 1/32 of the size.
+    widths: channels of the backbone at 1/2, 1/4, ... 1/32 of the size.
+    repeats: inverted residuals at those sizes.
     expansion: of those residuals: channels inside over those outside.
     dtype: of the convolutions; parameters, norms and results are float32.
   """
 
   pyramid: int = 128
   features: int = 64
+  widths: Sequence[int] = (16, 24, 32, 64, 160)
   repeats: Sequence[int] = (1, 2, 3, 4, 3)
   expansion: int = 6
   dtype: Any = 'float32'
@@ -42,10 +44,12 @@ class FPN(nn.Module):
   def __post_init__(self):
     checks.at_least(1, pyramid=self.pyramid, expansion=self.expansion)
     checks.at_least(2, features=self.features)
-    if len(self.repeats) != len(WIDTHS) or min(self.repeats) < 1:
-      raise types.UserError(
-          f"The network's repeats must be {len(WIDTHS)} numbers of at least 1, "
-          f'got {list(self.repeats)}.')
+    for name in ('widths', 'repeats'):
+      numbers = getattr(self, name)
+      if len(numbers) != STAGES or min(numbers) < 1:
+        raise types.UserError(
+            f"The network's {name} must be {STAGES} numbers of at least 1, "
+            f'got {list(numbers)}.')
     checks.dtype(self.dtype)
     super().__post_init__()
 
@@ -71,13 +75,13 @@ class FPN(nn.Module):
     return [pad.crop(layers.add_tanh(padded, x), size=size)]
 
   def _backbone(self, x):
-    """Features of 1/2, 1/4, ... 1/32 of the size, with `WIDTHS` channels."""
+    """Features of 1/2, 1/4, ... 1/32 of the size, with `widths` channels."""
     stages = []
     x = layers.Conv(
-        2 * WIDTHS[0], 3, stride=2, use_bias=False, dtype=self.dtype,
+        2 * self.widths[0], 3, stride=2, use_bias=False, dtype=self.dtype,
         name='stem')(x)
     x = layers.relu(layers.instance_norm(x))
-    for i, width in enumerate(WIDTHS):
+    for i, width in enumerate(self.widths):
       for j in range(self.repeats[i]):
         x = InvertedResidual(
             width, expansion=self.expansion if i else 1,
