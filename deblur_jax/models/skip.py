@@ -65,8 +65,8 @@ class Skip(nn.Module):
 
   def __post_init__(self):
     checks.at_least(1, depth=self.depth, channels=self.channels,
-                    levels=len(self.down), down=min(self.down, default=1),
-                    up=min(self._levels('up')))
+                    levels=len(self.down))
+    checks.at_least(1, down=min(self.down), up=min(self._levels('up')))
     checks.at_least(0, skip=min(self._levels('skip')))
     for name in ('down_size', 'up_size'):
       checks.odd(**{name: self._levels(name)})
