@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from deblur_jax import parallel
 from deblur_jax.types import Array, Batch, Method, Metrics, TrainState
@@ -75,13 +75,18 @@ def make_step(
 
 
 def make_chunk(
-    method: Method, *, steps: int
+    method: Method, *, steps: int, mesh: Mesh
 ) -> Callable[[TrainState, Batch, Array], tuple[TrainState, Metrics]]:
-  """Several steps on one batch as one program, where its arrays are.
+  """Several steps on one batch as one program, each device with its images.
+
+  Args:
+    method: one with `per_image`; `spread` tells what lies where.
+    steps: of a chunk.
+    mesh: the devices.
 
   Returns:
-    (state, batch, key) -> (state, metrics, each with `steps` rows). The state
-    is donated; what is random follows from the key and `state.step` alone.
+    (state, batch, key) -> (state, metrics, each [steps, n]). The state is
+    donated; what is random follows from the key and `state.step` alone.
   """
   def chunk(state: TrainState, batch: Batch, key: Array):
     def one(state, _):
@@ -89,7 +94,40 @@ def make_chunk(
 
     return jax.lax.scan(one, state, length=steps)
 
-  return jax.jit(chunk, donate_argnums=0)
+  # Not left to XLA: it cannot spread the grouped convolutions of a vmap.
+  rows, curves = PartitionSpec(parallel.AXIS), PartitionSpec(
+      None, parallel.AXIS)
+
+  def on_devices(state: TrainState, batch: Batch, key: Array):
+    where = _rows_of(state)
+    return jax.shard_map(
+        chunk, mesh=mesh, in_specs=(where, rows, PartitionSpec()),
+        out_specs=(where, curves), check_vma=False)(state, batch, key)
+
+  return jax.jit(on_devices, donate_argnums=0)
+
+
+def spread(state: TrainState, mesh: Mesh) -> TrainState:
+  """The state of a method with `per_image`: its rows over the devices.
+
+  All of it has a row for each image, but `step` and frozen features.
+  """
+  def place(x, where):
+    # By way of numpy, so that no buffer stands twice in a state to be donated.
+    return parallel.put(np.asarray(x), NamedSharding(mesh, where))
+
+  return jax.tree.map(
+      lambda where, part: jax.tree.map(lambda x: place(x, where), part),
+      _rows_of(state), state, is_leaf=lambda x: isinstance(x, PartitionSpec))
+
+
+def _rows_of(state: TrainState) -> TrainState:
+  """Where the parts of such a state lie, as the head of a tree."""
+  rows, everywhere = PartitionSpec(parallel.AXIS), PartitionSpec()
+  return TrainState(
+      step=everywhere, params=rows, opt_state=rows,
+      extra={name: everywhere if name == 'features' else rows
+             for name in state.extra})
 
 
 def on_mesh(fn: Callable, mesh: Mesh) -> Callable:

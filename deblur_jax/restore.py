@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
@@ -91,8 +90,8 @@ def fit_images(
     num_steps: at most, a multiple of `chunk`.
     mesh: devices, over which the images are spread.
     chunk: steps from one look at the stops to the next.
-    run_chunk: `loop.make_chunk(method, steps=chunk)`, to compile it once for
-      many batches of one shape.
+    run_chunk: `loop.make_chunk(method, steps=chunk, mesh=mesh)`, to compile it
+      once for many batches of one shape.
     state: where to begin, by default the method's own start.
     on_chunk: called with the finished steps.
 
@@ -106,12 +105,12 @@ def fit_images(
     raise types.UserError(
         f'{num_steps} steps are not a multiple of the chunk of {chunk}.')
   parallel.check_batch_size(len(batch['blur']), mesh)
-  batch = parallel.put(
-      jax.tree.map(np.asarray, dict(batch)), parallel.split_batch(mesh))
   if state is None:
     state = method.init(key, batch)
-  state = _spread(state, len(batch['blur']), mesh)
-  run = run_chunk or loop.make_chunk(method, steps=chunk)
+  state = loop.spread(state, mesh)
+  batch = parallel.put(
+      jax.tree.map(np.asarray, dict(batch)), parallel.split_batch(mesh))
+  run = run_chunk or loop.make_chunk(method, steps=chunk, mesh=mesh)
   key = parallel.put_key(key, mesh)
   curves, seconds = [], []
   for done in range(chunk, num_steps + 1, chunk):
@@ -126,14 +125,3 @@ def fit_images(
   curve = jax.tree.map(lambda *parts: np.concatenate(parts), *curves)
   later = np.mean(seconds[1:]) if seconds[1:] else np.nan
   return Fitted(state, curve, float(later))
-
-
-def _spread(state: TrainState, count: int, mesh: Mesh) -> TrainState:
-  """Rows of images over the devices, all else on each of them."""
-  def place(x):
-    rows = jnp.ndim(x) and len(x) == count
-    sharding = (parallel.split_batch if rows else parallel.replicated)(mesh)
-    # By way of numpy, so that no buffer stands twice in a state to be donated.
-    return parallel.put(np.asarray(x), sharding)
-
-  return jax.tree.map(place, state)

@@ -88,7 +88,7 @@ def look_up(table: Mapping[str, Any], name: str, *, what: str = 'name') -> Any:
   """table[name], or a UserError that lists what there is."""
   if name not in table:
     raise UserError(
-        f'Unknown {what} {name!r}; known: {", ".join(sorted(table))}.'
+        f'Unknown {what} {name!r}; known: {", ".join(sorted(map(str, table)))}.'
         f'{suggest(name, table)}')
   return table[name]
 
@@ -99,6 +99,18 @@ def require(table: Mapping[str, Any], name: str, *, where: str) -> Any:
     raise UserError(
         f'{where}.{name} is missing; there is only: {", ".join(table)}.')
   return table[name]
+
+
+def check_keys(config: Mapping[str, Any], keys: Sequence[str]) -> None:
+  """Raises a UserError where a config's top level has other keys than these."""
+  for key in config:
+    if key not in keys:
+      raise UserError(
+          f'Unknown config key {key}; known: {", ".join(keys)}.'
+          f'{suggest(key, keys)}')
+  for key in keys:
+    if key not in config:
+      raise UserError(f'The config has no {key}.')
 
 
 def call(

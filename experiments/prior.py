@@ -79,6 +79,13 @@ def main(argv):
   if result['mean']:
     head, *body = prior.table(result)
     print(render.table(head, body))
+  for name, row in result['rows'].items():
+    if row['dead']:
+      print(f'{name}: without contrast, whatever the seed; try a lower '
+            'learning rate.')
+    elif row['back']:
+      print(f'{name}: the fit fell {row["back"]} times, and went on from '
+            'where it was better.')
   print(f'{len(tasks)} pictures are in {_OUTPUT.value}.')
   return 0
 

@@ -73,6 +73,8 @@ def run(
     UserError: what the config or the method refuses, a folder that is full.
   """
   check(config)
+  for problem in tasks:
+    _check_finite(problem)
   out = types.make_folder(out)
   if any(out.iterdir()):
     raise types.UserError(f'{out} is not empty; give another --output.')
@@ -98,7 +100,7 @@ def fit_all(
         f'method.name={config["method"]["name"]} does not fit single pictures; '
         'train it by experiments.train.')
   mesh = parallel.data_mesh()
-  run_chunk = loop.make_chunk(method, steps=config['chunk'])
+  run_chunk = loop.make_chunk(method, steps=config['chunk'], mesh=mesh)
   for group in _groups(tasks, at_once):
     waiting = list(group)
     for attempt in range(1 + AGAIN):
@@ -114,14 +116,19 @@ def fit_all(
 
 
 def check(config: Mapping[str, Any]) -> None:
-  """Refuses unknown and missing keys of a prior's config."""
-  for key in config:
-    if key not in KEYS:
-      raise types.UserError(
-          f'Unknown config key {key}; known: {", ".join(KEYS)}.'
-          f'{types.suggest(key, KEYS)}')
-  for key in KEYS:
-    types.require(config, key, where='config')
+  """Raises a UserError for unknown, missing and impossible top-level keys."""
+  if 'data' in config:
+    raise types.UserError(
+        'This config is of a method that is trained; give it to '
+        'python -m experiments.train.')
+  types.check_keys(config, KEYS)
+  for key in ('total_steps', 'chunk'):
+    if config[key] < 1:
+      raise types.UserError(f'{key} must be at least 1, got {config[key]}.')
+  if config['total_steps'] % config['chunk']:
+    raise types.UserError(
+        f"{config['total_steps']} steps are not a multiple of the chunk of "
+        f"{config['chunk']}; set both.")
 
 
 def table(result: Mapping[str, Any]) -> list[list[str]]:
@@ -172,6 +179,15 @@ def _fit(config, method, run_chunk, group, mesh, seeds, on_steps):
   return found
 
 
+def _check_finite(problem: Problem) -> None:
+  for name, value in problem.batch.items():
+    bad = np.size(value) - np.sum(np.isfinite(value))
+    if bad:
+      raise types.UserError(
+          f'{problem.name}: {bad} values of its {name} are not finite; mend '
+          'the picture, or set them to 0 and leave them out by a mask.')
+
+
 def _is_dead(fit: Fit) -> bool:
   """Black, or of one colour, or not a number: another seed is worth a try."""
   contrast = float(np.std(fit.kept['last']))
@@ -182,15 +198,17 @@ def _row(fit, task, factor) -> dict[str, Any]:
   batch = fit.problem.batch
   row = {'seed': fit.seed, 'steps': len(fit.curve['loss']),
          'best_step': int(fit.curve['best_step'][-1]),
-         'seconds_per_step': fit.seconds, 'dead': _is_dead(fit), 'psnr': {}}
+         'seconds_per_step': fit.seconds, 'dead': _is_dead(fit),
+         'back': int(fit.curve['back'].sum()), 'psnr': {}}
   if 'sharp' not in batch:
     return row
   measure = _measure_for(task)
   given, classical = baselines.BASELINES[task]
-  row['psnr']['input'] = measure(given(batch, factor), batch['sharp'])
-  if classical:
-    row['psnr']['classical'] = measure(
-        classical(batch, factor), batch['sharp'])
+  size = 0 if fit.kernel is None else max(fit.kernel.shape)
+  for name, baseline in (('input', given), ('classical', classical)):
+    if baseline:
+      row['psnr'][name] = measure(
+          baseline(batch, factor, size), batch['sharp'])
   for name, image in fit.kept.items():
     row['psnr'][name] = measure(image, batch['sharp'])
   row['oracle'] = {
