@@ -28,5 +28,5 @@ def get_config(arg=None):
   if common.is_debug(arg):
     config.total_steps, config.chunk = 4, 2
     config.nets.net.down, config.nets.net.skip = (4,), 2
-    config.nets.net.upsample = 'nearest'
+    config.nets.net.upsample = ('nearest',)
   return config
