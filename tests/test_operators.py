@@ -199,8 +199,7 @@ def test_lanczos_taps_of_the_papers_code(factor):
   length = 6 * factor
   # Channel j is one where column j is, so y holds all taps of each column.
   points = jnp.broadcast_to(jnp.eye(length), (1, factor, length, length))
-  operator = operators.lanczos_downsample(factor=factor)
-  taps = operator.forward(points)[0, 0]               # [6, length]
+  y = operators.lanczos_downsample(factor=factor).forward(points)
   expected = np.zeros((6, length))
   half = list(LANCZOS[factor])
   for row in range(6):
@@ -208,11 +207,7 @@ def test_lanczos_taps_of_the_papers_code(factor):
       # 3/2 factor taps lie on either side of the pixels that it is made of.
       place = factor * row - 3 * factor // 2 + i
       expected[row, min(max(place, 0), length - 1)] += tap
-  np.testing.assert_allclose(taps, expected, atol=1e-7)
-  # Back from one point, of [6, length] and [6, factor] taps.
-  back = operator.adjoint(jnp.ones((1, 1, 1, 1)) * jnp.eye(6)[None, :1, :, None])
-  np.testing.assert_allclose(
-      back[0, :, :, 0].sum(axis=0), expected[0], atol=1e-7)
+  np.testing.assert_allclose(y[0, 0], expected, atol=1e-7)
 
 
 def test_composition_and_norm():
