@@ -8,17 +8,20 @@ r"""Restores pictures by deep image priors: a fit to each, no training before.
       --input=blurred.png --output=OUT
 
 Tasks: denoise, jpeg, sr, inpaint (--mask: white is known), deblur (--kernel),
-blind (--kernel_size), flash (--guide: the picture with flash). --truth gives
-the table its PSNR; without --input the truth itself is corrupted, as the papers
-do it: --sigma levels of noise, --factor, --missing or --mask, --quality,
---kernel, and --crop takes a square from its middle.
+blind (--kernel_size), flash (--guide: the picture with flash), blend (--hint,
+if you like). --truth gives the table its PSNR; without --input the truth itself
+is corrupted, as the papers do it: --sigma levels of noise, --factor, --missing
+or --mask, --quality, --kernel, and --crop takes a square from its middle.
 
 --config is by default that of the task, configs/prior_TASK.py, of which
 everything may be changed: --config.total_steps=800. Pictures of one size are
-fitted --at_once, over all devices.
+fitted --at_once, over all devices; --warm begins each with what the one before
+came to, for the frames of a video; --start=FILE with what
+experiments.prior_start has learned. --luma fits luma only and keeps the
+colours.
 """
 
-import importlib
+import pathlib
 import sys
 
 import tqdm
@@ -29,10 +32,12 @@ from experiments import common
 
 _TASK = flags.DEFINE_string('task', None, 'See above.', required=True)
 _INPUT = flags.DEFINE_string('input', None, 'Picture or folder.')
-_OUTPUT = flags.DEFINE_string('output', None, 'Folder.', required=True)
+OUTPUT = flags.DEFINE_string('output', None, 'Folder.', required=True)
 _TRUTH = flags.DEFINE_string('truth', None, 'Sharp picture or folder.')
 _MASK = flags.DEFINE_string('mask', None, 'Picture or folder; white is known.')
 _GUIDE = flags.DEFINE_string('guide', None, 'Picture with flash, or folder.')
+_HINT = flags.DEFINE_string(
+    'hint', None, 'Picture or folder; white is of the first layer.')
 _KERNEL = flags.DEFINE_string('kernel', None, '.npz, .npy, picture or folder.')
 _KERNEL_SIZE = flags.DEFINE_integer('kernel_size', None, 'Odd; for blind.')
 _FACTOR = flags.DEFINE_integer('factor', None, 'For sr.', lower_bound=2)
@@ -43,9 +48,12 @@ _MISSING = flags.DEFINE_float(
 _QUALITY = flags.DEFINE_integer('quality', 10, 'Of JPEG.', 1, 100)
 _CROP = flags.DEFINE_integer('crop', 0, 'Side of the part that is taken.')
 _GRAY = flags.DEFINE_bool('gray', False, 'One channel of luma.')
+_LUMA = flags.DEFINE_bool('luma', False, 'Fit luma, keep the chroma.')
+_START = flags.DEFINE_string('start', None, 'Of experiments.prior_start.')
+_WARM = flags.DEFINE_bool('warm', False, 'Begin with the picture before.')
 _SEEDS = flags.DEFINE_integer(
     'seeds', 1, 'Fits of each picture; the best counts.', lower_bound=1)
-_AT_ONCE = flags.DEFINE_integer(
+AT_ONCE = flags.DEFINE_integer(
     'at_once', 1, 'Pictures that are fitted together.', lower_bound=1)
 _CONFIG = config_flags.DEFINE_config_file(
     'config', None, 'By default configs/prior_TASK.py.', lock_config=True)
@@ -58,8 +66,8 @@ def main(argv):
   from deblur_jax.report import render
 
   types.look_up(prior.problems.TASKS, _TASK.value, what='task')
-  config = _config()
-  tasks = _problems(config['method'].get('factor', 1))
+  config = resolve()
+  tasks = problems(config)
   total = config['total_steps']
   with tqdm.tqdm(file=sys.stderr, unit='step', total=total * len(tasks),
                  disable=None) as bar:
@@ -74,11 +82,15 @@ def main(argv):
         finished += total * count
 
     result = prior.run(
-        config, tasks, _OUTPUT.value, task=_TASK.value, seeds=_SEEDS.value,
-        at_once=_AT_ONCE.value, on_steps=on_steps)
+        config, tasks, OUTPUT.value, task=_TASK.value, seeds=_SEEDS.value,
+        at_once=AT_ONCE.value, warm=_WARM.value, on_steps=on_steps,
+        start=prior.starts.read(_START.value) if _START.value else None)
   if result['mean']:
-    head, *body = prior.table(result)
+    head, *body = prior.results.table(result)
     print(render.table(head, body))
+    for name, row in result['rows'].items():
+      print(f"{name}: the best average that there was is "
+            f"{row['gap']['psnr_average']:.2f} dB better than the one chosen.")
   for name, row in result['rows'].items():
     if row['dead']:
       print(f'{name}: without contrast, whatever the seed; try a lower '
@@ -86,19 +98,15 @@ def main(argv):
     elif row['back']:
       print(f'{name}: the fit fell {row["back"]} times, and went on from '
             'where it was better.')
-  print(f'{len(tasks)} pictures are in {_OUTPUT.value}.')
+  print(f'{len(tasks)} pictures are in {OUTPUT.value}.')
   return 0
 
 
-def _config():
+def resolve():
+  """The config as plain dicts, with what the flags say."""
   from deblur_jax import types
 
-  if _CONFIG.value is not None:
-    config = _CONFIG.value
-  else:
-    config = importlib.import_module(
-        f'configs.prior_{_TASK.value}').get_config()
-  config = config.to_dict()
+  config = _CONFIG.value.to_dict()
   if _FACTOR.value is not None:
     if _TASK.value != 'sr':
       raise types.UserError('--factor belongs to --task=sr.')
@@ -107,31 +115,56 @@ def _config():
     if _TASK.value != 'blind':
       raise types.UserError('--kernel_size belongs to --task=blind.')
     config['nets']['kernel']['size'] = (_KERNEL_SIZE.value,) * 2
-  if _GRAY.value:
+  if _GRAY.value or _LUMA.value:
     for name in ('net', 'image'):
       if name in config['nets']:
         config['nets'][name]['channels'] = 1
   return config
 
 
-def _problems(factor):
+def problems(config):
+  """What the flags describe, as a list of problems."""
   from deblur_jax import prior, types
 
-  if _INPUT.value is not None:
-    if _CROP.value:
-      raise types.UserError(
-          '--crop is for pictures that are corrupted here; leave out --input.')
-    return prior.problems.read(
+  factor = config['method'].get('factor', 1)
+  if _INPUT.value is None:
+    if _TRUTH.value is None:
+      raise types.UserError('Give --input, or --truth to be corrupted.')
+    tasks = prior.problems.make(
+        _TRUTH.value, task=_TASK.value, factor=factor, sigma=_SIGMA.value,
+        missing=_MISSING.value, quality=_QUALITY.value, mask=_MASK.value,
+        kernel=_KERNEL.value, crop=_CROP.value, gray=_GRAY.value)
+  elif _CROP.value:
+    raise types.UserError(
+        '--crop is for pictures that are corrupted here; leave out --input.')
+  else:
+    tasks = prior.problems.read(
         _INPUT.value, task=_TASK.value, factor=factor, truth=_TRUTH.value,
         mask=_MASK.value, kernel=_KERNEL.value, guide=_GUIDE.value,
-        gray=_GRAY.value)
-  if _TRUTH.value is None:
-    raise types.UserError('Give --input, or --truth to be corrupted.')
-  return prior.problems.make(
-      _TRUTH.value, task=_TASK.value, factor=factor, sigma=_SIGMA.value,
-      missing=_MISSING.value, quality=_QUALITY.value, mask=_MASK.value,
-      kernel=_KERNEL.value, crop=_CROP.value, gray=_GRAY.value)
+        hint=_HINT.value, gray=_GRAY.value, luma=_LUMA.value)
+  if config['method'].get('guide'):
+    size = max(config['nets']['kernel']['size'])
+    tasks = [prior.problems.with_classical_start(one, size=size)
+             for one in tasks]
+  return tasks
+
+
+def with_config(argv):
+  """The command line with the config of its task, where it gives none.
+
+  A --config.KEY=VALUE is known only after a --config.
+  """
+  if any(arg.startswith('--config=') or arg == '--config' for arg in argv):
+    return argv
+  words = ' '.join(argv).replace('=', ' ').split()
+  task = words[words.index('--task') + 1:][:1] if '--task' in words else []
+  configs = pathlib.Path(__file__).resolve().parents[1] / 'configs'
+  file = configs / f'prior_{"".join(task)}.py'
+  if not file.is_file():
+    return argv
+  return [argv[0], f'--config={file}', *argv[1:]]
 
 
 if __name__ == '__main__':
+  sys.argv = with_config(sys.argv)
   common.run(main)

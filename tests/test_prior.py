@@ -7,16 +7,18 @@ import subprocess
 import sys
 
 import helpers
+import jax
 import numpy as np
 import pytest
 import scipy.ndimage
 from PIL import Image
 
-from deblur_jax import prior, types, workdir
+from deblur_jax import methods, prior, types, workdir
 from deblur_jax.blur import operators
 from deblur_jax.data import images
 from deblur_jax.methods import records
 from deblur_jax.prior import baselines, problems
+from experiments import prior as program
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -188,7 +190,7 @@ def folder_of_results(tmp_path_factory):
     save(root / 'sharp' / f'{name}.png', picture(i, 16, 16))
   seen = []
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(prior, 'DEAD', 99.0)
+    patch.setattr(prior.results, 'DEAD', 99.0)
     result = prior.run(
         debug(), problems.make(root / 'sharp', task='denoise'), root / 'out',
         task='denoise', seeds=2, at_once=2,
@@ -212,7 +214,7 @@ def test_run_writes_its_folder(folder_of_results):
     best = max(float(line['psnr']) for line in curve)
     assert abs(row['oracle']['psnr']['psnr'] - best) < 1e-3
     assert result['mean'].keys() == row['psnr'].keys()
-  head, *body = prior.table(result)
+  head, *body = prior.results.table(result)
   assert head[1:] == list(result['mean'])
   assert [line[0] for line in body] == ['a', 'b', 'mean']
 
@@ -247,10 +249,64 @@ def test_pixels_that_are_no_numbers_are_refused(tmp_path):
   assert not (tmp_path / 'out').exists()
 
 
+def test_luma_is_fitted_and_chroma_stays(folder, tmp_path):
+  (one,) = problems.read(folder / 'sharp' / 'a.png', task='denoise', luma=True)
+  assert one.batch['blur'].shape == (24, 32, 1)
+  kept = dict.fromkeys(records.KEPT, one.batch['blur'])
+  fit = prior.Fit(one, kept, {}, {}, {}, 0, 0.0)
+  prior.results.write(tmp_path / 'out', fit, 'last')
+  np.testing.assert_allclose(
+      images.read(tmp_path / 'out' / 'a.png').astype(int), picture(0), atol=1)
+  with pytest.raises(types.UserError, match='--luma is for results of the'):
+    problems.read(folder / 'sharp', task='sr', factor=2, luma=True)
+
+
+def test_starts(tmp_path):
+  """Learned from pictures, kept in a file, quicker; others are refused."""
+  for i, name in enumerate('ab'):
+    save(tmp_path / 'sharp' / f'{name}.png', picture(i, 16, 16))
+  config = debug('prior_jpeg')
+  tasks = problems.make(tmp_path / 'sharp', task='jpeg')
+  seen = []
+  start = prior.starts.learn(
+      config, tasks, rounds=2, steps=2, at_once=2,
+      on_round=lambda done, loss: seen.append(loss))
+  assert len(seen) == 2 and seen[1] < seen[0]
+  prior.starts.save(tmp_path / 'start.npz', start)
+  read = prior.starts.read(tmp_path / 'start.npz')
+  assert jax.tree.all(jax.tree.map(np.array_equal, start, read))
+  method = methods.build(config)
+  batch = {'blur': np.stack([task.batch['blur'] for task in tasks])}
+  state = prior.starts.begin(method, jax.random.key(0), batch, read)
+  jax.tree.map(
+      lambda own, one: np.testing.assert_array_equal(own, [one, one]),
+      state.params, read)
+  read['net'].pop('tail')
+  with pytest.raises(types.UserError, match='its net.tail.* is missing'):
+    prior.starts.begin(method, jax.random.key(0), batch, read)
+  with pytest.raises(types.UserError, match='one size, got 2 sizes'):
+    save(tmp_path / 'sharp' / 'c.png', picture(2, 16, 24))
+    prior.starts.learn(config, problems.make(
+        tmp_path / 'sharp', task='jpeg'), rounds=1)
+
+
 def test_a_full_folder_is_not_written_into(folder_of_results):
   root, _, _ = folder_of_results
   with pytest.raises(types.UserError, match='is not empty; give another'):
     prior.run(debug(), [], root / 'out', task='denoise')
+
+
+@pytest.mark.parametrize('argv, config', [
+    (['--task=sr', '--config.chunk=2'], 'prior_sr.py'),
+    (['--task', 'jpeg'], 'prior_jpeg.py'), (['--tsk=sr'], None),
+    (['--task=sr', '--config=mine.py'], 'mine.py'), (['--task=none'], None),
+])
+def test_the_config_is_that_of_the_task(argv, config):
+  found = program.with_config(['program', *argv])
+  given = [word for word in found if word.startswith('--config=')]
+  assert [word.endswith(config) for word in given] == [True] * bool(config)
+  assert [word for word in found[1:] if word not in given] == [
+      word for word in argv if not word.startswith('--config=')]
 
 
 def test_program(folder):

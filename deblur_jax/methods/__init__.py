@@ -9,6 +9,7 @@ from deblur_jax.methods import (
     blind_prior,
     classical,
     deep_prior,
+    double_prior,
     supervised,
 )
 from deblur_jax.types import Method
@@ -18,6 +19,7 @@ METHODS = {
     'blind_prior': blind_prior.make,
     'classical': classical.make,
     'deep_prior': deep_prior.make,
+    'double_prior': double_prior.make,
     'supervised': supervised.make,
 }
 

@@ -18,11 +18,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from deblur_jax import losses, models, optim, types
+from deblur_jax import losses, models, types
 from deblur_jax.blur import operators
-from deblur_jax.methods import deep_prior, records
+from deblur_jax.methods import per_image, records
 from deblur_jax.methods import stopping as rules
-from deblur_jax.types import Array, Batch, Method, Params, TrainState
+from deblur_jax.types import Array, Batch, Method, Params
 
 
 def make(
@@ -36,7 +36,7 @@ def make(
 
   Batches as of `deep_prior.make`, without 'mask' and 'kernel'; with 'guide'
   [n, h, w, c] and 'guide_kernel' [n, kh, kw] where guide is above 0. After the
-  fit `state.extra['kernel']` [n, kh, kw] has the last kernels.
+  fit `state.extra['found']['kernel']` [n, kh, kw] has the last kernels.
 
   Args:
     nets: {'image': a row of `models.PRIORS`; 'kernel': one of `models.KERNELS`,
@@ -56,18 +56,15 @@ def make(
   """
   image_net, kernel_net = (
       types.require(nets, name, where='nets') for name in ('image', 'kernel'))
-  image_tx, kernel_tx = (
-      types.require(txs, name, where='optim') for name in ('image', 'kernel'))
-  tx = {'image': image_tx, 'kernel': kernel_tx}
+  txs = {name: types.require(txs, name, where='optim')
+         for name in ('image', 'kernel')}
   rule = rules.build(**stopping)
-  types.look_up(records.KEPT, result, what='method.result')
   size = _check_size(kernel_net.size)
   if len(losses_in_turn) != 2:
     raise types.UserError(
         'method.losses_in_turn must be two, one for the first steps and one '
         f'for the others, got {list(losses_in_turn)}.')
   first, second = (losses.content(terms) for terms in losses_in_turn)
-  over = jax.lax.map if in_turn else lambda fn, xs: jax.vmap(fn)(xs)
 
   def begin(key: Array, item: Batch) -> dict[str, Any]:
     key = jax.random.fold_in(key, item['seed'])
@@ -80,8 +77,9 @@ def make(
               'kernel': models.init(kernel_net, keys[3])}
     return {
         'params': params, 'code': codes,
-        'opt_state': {name: tx[name].init(params[name]) for name in tx},
-        'kernel': jnp.zeros(size),
+        'opt_state': {
+            name: tx.init(params[name]) for name, tx in txs.items()},
+        'found': {'kernel': jnp.zeros(size)},
         'record': records.init(rule, jnp.zeros(item['blur'].shape), params)}
 
   def paint(params: Params, codes: Mapping[str, Array], wide):
@@ -91,7 +89,9 @@ def make(
         kernel_net.apply(
             {'params': params['kernel']}, codes['kernel'][None])[0])
 
-  def advance(fit: dict[str, Any], item: Batch, key: Array, step: Array):
+  def advance(fit: dict[str, Any], item: Batch, key: Array, step: Array,
+              frozen_params: Params):
+    del frozen_params
     key = jax.random.fold_in(key, item['seed'])
     image_code = fit['code']['image']
     codes = fit['code'] | {'image': image_code + jitter * jax.random.normal(
@@ -112,43 +112,15 @@ def make(
 
     (_, (image, kernel, seen, value)), grads = jax.value_and_grad(
         objective, has_aux=True)(fit['params'])
-    params, opt_state = {}, {}
-    for name, net_tx in tx.items():
-      params[name], opt_state[name] = optim.apply(
-          net_tx, grads[name], fit['opt_state'][name], fit['params'][name])
     what = rules.Seen(
         image=image, fit=losses.mse(seen, y), held_out=jnp.nan, sure=jnp.nan,
         step=step)
-    record = records.add(rule, fit['record'], what, average=average)
-    params, opt_state, record, back = records.backtrack(
-        record, what, (fit['params'], fit['opt_state']), (params, opt_state),
-        value, decibels=backtrack, every=check_every)
-    metrics = {'loss': value, 'fit': what.fit, 'back': back,
-               **records.metrics(record, what, item.get('sharp'))}
-    return fit | {'params': params, 'opt_state': opt_state, 'kernel': kernel,
-                  'record': record}, metrics
+    return per_image.finish(
+        rule, txs, fit | {'found': {'kernel': kernel}}, grads, what, value,
+        sharp=item.get('sharp'), average=average, backtrack=backtrack,
+        check_every=check_every)
 
-  def init(key: Array, batch: Batch) -> TrainState:
-    fits = jax.vmap(lambda item: begin(key, item))(
-        deep_prior.with_seeds(batch))
-    params, opt_state = fits.pop('params'), fits.pop('opt_state')
-    return TrainState(step=jnp.zeros((), jnp.int32), params=params,
-                      opt_state=opt_state, extra=fits)
-
-  def step(state: TrainState, batch: Batch, key: Array):
-    fits, metrics = over(
-        lambda both: advance(*both, key, state.step),
-        (state.extra | {'params': state.params, 'opt_state': state.opt_state},
-         deep_prior.with_seeds(batch)))
-    params, opt_state = fits.pop('params'), fits.pop('opt_state')
-    return TrainState(step=state.step + 1, params=params, opt_state=opt_state,
-                      extra=fits), metrics
-
-  def restore(state: TrainState, blur: Array) -> Array:
-    del blur
-    return state.extra['record']['kept'][result]
-
-  return Method(init, step, restore, per_image=True)
+  return per_image.make(begin, advance, result=result, in_turn=in_turn)
 
 
 def _pull(image: Array, kernel: Array, item: Batch) -> Array:

@@ -10,9 +10,7 @@ picture, in this order, as far as the batch and the options tell:
               the picture, f is larger than y by the kernel less one
   downsample  by `factor`, with the authors' Lanczos2 filter
 
-Every image of a batch has parameters, statistics and a stop of its own, and
-what it becomes does not depend on the others. Many seeds are so many copies of
-an image.
+Every image of a batch has parameters, statistics and a stop of its own.
 """
 
 from collections.abc import Mapping
@@ -21,12 +19,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from deblur_jax import losses, models, optim, types
+from deblur_jax import losses, models, types
 from deblur_jax.blur import operators
-from deblur_jax.methods import records
+from deblur_jax.methods import per_image, records
 from deblur_jax.methods import stopping as rules
 from deblur_jax.ops import vgg
-from deblur_jax.types import Array, Batch, Method, Params, TrainState
+from deblur_jax.types import Array, Batch, Method, Params
 
 
 def make(
@@ -63,76 +61,49 @@ def make(
     check_every: steps.
     features: keyword arguments of `vgg.build`, where loss has 'perceptual'.
     result: which of `records.KEPT` `restore` returns.
-    in_turn: the images one after another instead of at once, to save memory;
-      on CPUs the quicker way too.
+    in_turn: see `per_image.make`.
 
   Raises:
     UserError: unknown names, values out of range, what does not go together.
   """
   net = types.require(nets, 'net', where='nets')
-  tx = types.require(txs, 'net', where='optim')
+  types.require(txs, 'net', where='optim')
   rule = rules.build(**stopping)
   make_code = types.look_up(CODES, code, what='method.code')
-  types.look_up(records.KEPT, result, what='method.result')
   _check(loss, code, factor, sigma, rule, stopping)
   frozen = features and types.call(vgg.build, features, where='method.features')
   content = None if loss == 'sure' else losses.content(
       loss, frozen=frozen and {'perceptual': losses.perceptual(frozen.apply)})
   begin, advance = _one_image(
-      net, tx, rule, content, make_code, factor=factor, jitter=jitter,
-      code_scale=code_scale if code == 'noise' else 1.0, average=average, tv=tv,
-      sigma=sigma, backtrack=backtrack, check_every=check_every)
-  over = jax.lax.map if in_turn else lambda fn, xs: jax.vmap(fn)(xs)
-
-  def init(key: Array, batch: Batch) -> TrainState:
-    batch = with_seeds(batch)
-    fits = jax.vmap(lambda item: begin(key, item))(batch)
-    params, opt_state = fits.pop('params'), fits.pop('opt_state')
-    extra = fits | ({'features': frozen.params} if frozen else {})
-    return TrainState(
-        step=jnp.zeros((), jnp.int32), params={'net': params},
-        opt_state={'net': opt_state}, extra=extra)
-
-  def step(state: TrainState, batch: Batch, key: Array):
-    frozen_params = state.extra.get('features')
-    own = {name: value for name, value in state.extra.items()
-           if name != 'features'}
-    fits = own | {'params': state.params['net'],
-                  'opt_state': state.opt_state['net']}
-    fits, metrics = over(
-        lambda both: advance(*both, key, state.step, frozen_params),
-        (fits, with_seeds(batch)))
-    params, opt_state = fits.pop('params'), fits.pop('opt_state')
-    return state.replace(
-        step=state.step + 1, params={'net': params},
-        opt_state={'net': opt_state}, extra=state.extra | fits), metrics
-
-  def restore(state: TrainState, blur: Array) -> Array:
-    del blur
-    return state.extra['record']['kept'][result]
-
-  return Method(init, step, restore, per_image=True)
+      net, {'net': txs['net']}, rule, content, make_code, factor=factor,
+      code_scale=code_scale if code == 'noise' else 1.0, jitter=jitter,
+      average=average, tv=tv, sigma=sigma, backtrack=backtrack,
+      check_every=check_every)
+  return per_image.make(
+      begin, advance, result=result, in_turn=in_turn,
+      frozen_params=frozen.params if frozen else None)
 
 
 def _one_image(
-    net, tx, rule, content, make_code, *, factor, code_scale, jitter, average,
+    net, txs, rule, content, make_code, *, factor, code_scale, jitter, average,
     tv, sigma, backtrack, check_every):
   """(begin, advance) of the fit of one image, without a batch axis."""
   def generate(params: Params, z: Array, size: tuple[int, int]) -> Array:
-    return net.apply({'params': params}, z[None], size=size)
+    return net.apply({'params': params['net']}, z[None], size=size)
 
   def begin(key: Array, item: Batch) -> dict[str, Any]:
     key_net, key_code, key_held = jax.random.split(
         jax.random.fold_in(key, item['seed']), 3)
     size = _wide(item, factor)
     z = code_scale * make_code(key_code, net.code(size), item)
-    params = models.init(net, key_net)
+    params = {'net': models.init(net, key_net)}
     shape = _result_shape(item, factor)
     held = jax.random.bernoulli(
         key_held, rule.held_out, item['blur'].shape)
-    return {'params': params, 'opt_state': tx.init(params), 'code': z,
-            'held': held, 'record': records.init(
-                rule, jnp.zeros(shape), params)}
+    return {
+        'params': params,
+        'opt_state': {'net': txs['net'].init(params['net'])}, 'code': z,
+        'held': held, 'record': records.init(rule, jnp.zeros(shape), params)}
 
   def advance(fit: dict[str, Any], item: Batch, key: Array, step: Array,
               frozen_params: Params):
@@ -158,21 +129,13 @@ def _one_image(
 
     (value, (wide, seen, told)), grads = jax.value_and_grad(
         objective, has_aux=True)(fit['params'])
-    params, opt_state = optim.apply(
-        tx, grads, fit['opt_state'], fit['params'])
     error = jnp.square(seen - y)
-    image = _crop(wide[0], item, factor)
     what = rules.Seen(
-        image=image, fit=_mean(error, seen_by_fit),
+        image=_crop(wide[0], item, factor), fit=_mean(error, seen_by_fit),
         held_out=_mean(error, known - seen_by_fit), sure=told, step=step)
-    record = records.add(rule, fit['record'], what, average=average)
-    params, opt_state, record, back = records.backtrack(
-        record, what, (fit['params'], fit['opt_state']), (params, opt_state),
-        value, decibels=backtrack, every=check_every)
-    metrics = {'loss': value, 'fit': what.fit, 'back': back,
-               **records.metrics(record, what, item.get('sharp'))}
-    return fit | {'params': params, 'opt_state': opt_state,
-                  'record': record}, metrics
+    return per_image.finish(
+        rule, txs, fit, grads, what, value, sharp=item.get('sharp'),
+        average=average, backtrack=backtrack, check_every=check_every)
 
   return begin, advance
 
@@ -261,12 +224,6 @@ def _sure(probe, z, image, y, sigma: float, key: Array) -> Array:
   slope = (probe(z + step * noise) - image) / step
   divergence = jnp.mean(noise[None] * slope)
   return losses.mse(image, y) - sigma**2 + 2 * sigma**2 * divergence
-
-
-def with_seeds(batch: Batch) -> Batch:
-  """The batch with a seed for each image: 0 where it has none."""
-  count = len(batch['blur'])
-  return {'seed': jnp.zeros(count, jnp.int32)} | dict(batch)
 
 
 def _check(loss, code, factor, sigma, rule, stopping):

@@ -4,8 +4,11 @@ import os
 import pathlib
 import zipfile
 import zlib
+from collections.abc import Mapping
 
 import numpy as np
+
+from deblur_jax import types
 
 
 def load(path: str | os.PathLike) -> dict[str, np.ndarray]:
@@ -27,3 +30,21 @@ def load(path: str | os.PathLike) -> dict[str, np.ndarray]:
   except (OSError, ValueError, TypeError, EOFError, LookupError,
           zipfile.BadZipFile, zlib.error) as error:
     raise ValueError(' '.join(str(error).split())) from error
+
+
+def save(path: str | os.PathLike, named: Mapping[str, np.ndarray]) -> None:
+  """Writes or replaces an .npz, never half of it.
+
+  Raises:
+    UserError: it cannot be written.
+  """
+  path = pathlib.Path(path)
+  temporary = path.with_name(f'{path.name}.{os.getpid()}.tmp')
+  try:
+    with open(temporary, 'wb') as file:
+      np.savez(file, **named)
+    os.replace(temporary, path)
+  except OSError as error:
+    temporary.unlink(missing_ok=True)
+    raise types.UserError(
+        f'Could not write {path}: {error.strerror}.') from error

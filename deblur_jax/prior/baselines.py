@@ -94,6 +94,7 @@ def noise_level(picture: np.ndarray) -> float:
 
 # task -> (the input's row, the classical row)
 BASELINES: Mapping[str, tuple[Baseline, Baseline | None]] = {
+    'blend': (observed, None),
     'blind': (observed, classical_blind),
     'deblur': (observed, hyper_laplacian),
     'denoise': (observed, non_local_means),

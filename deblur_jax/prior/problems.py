@@ -8,6 +8,7 @@ A task says what was done to a picture and so what else must be known of it:
   deblur          a kernel
   blind           the size of a kernel that is not known
   flash           a second picture, with flash, as sharp and of other colours
+  blend           nothing; a hint which pixels are of which layer is welcome
 """
 
 import io
@@ -20,8 +21,9 @@ import numpy as np
 from PIL import Image
 
 from deblur_jax import types
-from deblur_jax.blur import operators
+from deblur_jax.blur import deconvolve, estimate, operators
 from deblur_jax.data import images, kernel_files
+from deblur_jax.ops import colour
 from deblur_jax.types import Batch
 
 Path = str | os.PathLike
@@ -32,49 +34,59 @@ class Problem(NamedTuple):
 
   name: of its file, without suffix.
   batch: what methods take of one image, NumPy, without the batch axis: 'blur'
-    and, where there are such, 'mask', 'kernel', 'guide', 'sharp'.
+    and, where there are such, 'mask', 'kernel', 'guide', 'hint', 'sharp'.
+  chroma: [h, w, 2], Cb and Cr of what was observed, where luma alone is fitted.
   """
 
   name: str
   batch: Batch
+  chroma: np.ndarray | None = None
 
 
 def read(
     path: Path, *, task: str, factor: int = 1, truth: Path | None = None,
     mask: Path | None = None, kernel: Path | None = None,
-    guide: Path | None = None, gray: bool = False) -> list[Problem]:
+    guide: Path | None = None, hint: Path | None = None, gray: bool = False,
+    luma: bool = False) -> list[Problem]:
   """Problems of a picture or of a folder of pictures.
 
   Args:
     path: what was observed.
     task: a row of TASKS.
     factor: how much larger the result is.
-    truth, mask, guide: a picture, or a folder of as many, of the same names;
-      one picture is for all.
+    truth, mask, guide, hint: a picture, or a folder of as many, of the same
+      names; one picture is for all.
     kernel: see `kernel_files.read`.
     gray: whether the pictures are made one channel of luma.
+    luma: as gray, and the results get the observed chroma.
 
   Raises:
     UserError: files that are missing, broken, or of sizes that do not fit; what
       the task needs and is not given.
   """
-  _check_given(task, mask=mask, kernel=kernel, guide=guide)
+  _check_given(task, mask=mask, kernel=kernel, guide=guide, hint=hint)
+  if luma and factor > 1:
+    raise types.UserError(
+        '--luma is for results of the size of what was observed; fit all '
+        'colours, or --gray.')
+  gray = gray or luma
   found = _find(path)
   sides = {
       'sharp': _partners(truth, found), 'mask': _partners(mask, found),
-      'guide': _partners(guide, found)}
+      'guide': _partners(guide, found), 'hint': _partners(hint, found)}
   kernels = kernel_files.read(kernel, names=list(found)) if kernel else {}
   problems = []
   for name, file in found.items():
     batch = {'blur': _picture(file, gray)}
     for key, files in sides.items():
       if name in files:
-        batch[key] = (_mask(files[name]) if key == 'mask'
-                      else _picture(files[name], gray and key == 'sharp'))
+        batch[key] = (
+            _mask(files[name]) if key == 'mask' else
+            _picture(files[name], key == 'hint' or gray and key == 'sharp'))
     if name in kernels:
       batch['kernel'] = kernels[name].astype(np.float32)
     _check_sizes(name, batch, factor)
-    problems.append(Problem(name, batch))
+    problems.append(Problem(name, batch, _chroma(file) if luma else None))
   return problems
 
 
@@ -116,6 +128,25 @@ def make(
     _check_sizes(name, batch, factor)
     problems.append(Problem(name, batch))
   return problems
+
+
+def with_classical_start(problem: Problem, *, size: int) -> Problem:
+  """A blind problem with 'guide' and 'guide_kernel' of `blur.estimate`."""
+  blur = problem.batch['blur'][None]
+  kernel = estimate.kernel_of(blur, size=size)
+  guide = deconvolve.hyper_laplacian(blur, kernel, weight=2e3)
+  return problem._replace(batch=problem.batch | {
+      'guide': np.clip(guide[0], 0, 1), 'guide_kernel': np.asarray(kernel[0])})
+
+
+def check_finite(problem: Problem) -> None:
+  """Raises a UserError where values are NaN or infinite."""
+  for name, value in problem.batch.items():
+    bad = np.size(value) - np.sum(np.isfinite(value))
+    if bad:
+      raise types.UserError(
+          f'{problem.name}: {bad} values of its {name} are not finite; mend '
+          'the picture, or set them to 0 and leave them out by a mask.')
 
 
 # ---- corruption: (sharp, random, options) -> batch
@@ -198,10 +229,12 @@ def _partners(path: Path | None, found) -> dict[str, pathlib.Path]:
 
 def _picture(file, gray) -> np.ndarray:
   picture = images.to_float(images.read(file))
-  if gray:
-    luma = picture @ np.array([0.299, 0.587, 0.114], np.float32)
-    return luma[..., None]
-  return picture
+  return np.asarray(colour.luma(picture)) if gray else picture
+
+
+def _chroma(file) -> np.ndarray:
+  picture = images.to_float(images.read(file))
+  return np.asarray(colour.rgb_to_ycbcr(picture)[..., 1:])
 
 
 def _mask(file) -> np.ndarray:
@@ -226,6 +259,8 @@ def _centre(picture, crop, factor, name) -> np.ndarray:
 def _check_given(task, **given):
   needed = types.look_up(TASKS, task, what='task')
   for name, value in given.items():
+    if name == WELCOME.get(task):
+      continue
     if (name == needed) != (value is not None):
       raise types.UserError(
           f'Task {task} needs --{name}.' if name == needed else
@@ -239,7 +274,8 @@ def _check_sizes(name, batch: Mapping[str, np.ndarray], factor: int) -> None:
   if 'kernel' in batch:
     operators.check_fits(batch['kernel'].shape, blur.shape[:2])
   size = tuple(side * factor for side in blur.shape[:2])
-  for key, what in (('sharp', 'truth'), ('guide', 'flash picture')):
+  for key, what in (
+      ('sharp', 'truth'), ('guide', 'flash picture'), ('hint', 'hint')):
     if key in batch and batch[key].shape[:2] != size:
       height, width = batch[key].shape[:2]
       raise types.UserError(
@@ -258,8 +294,10 @@ def _check_mask(mask, picture, what):
 
 # task -> which file it needs beside the pictures
 TASKS: Mapping[str, str | None] = {
-    'blind': None, 'deblur': 'kernel', 'denoise': None, 'flash': 'guide',
-    'inpaint': 'mask', 'jpeg': None, 'sr': None}
+    'blend': None, 'blind': None, 'deblur': 'kernel', 'denoise': None,
+    'flash': 'guide', 'inpaint': 'mask', 'jpeg': None, 'sr': None}
+# task -> which it may have
+WELCOME: Mapping[str, str] = {'blend': 'hint'}
 MAKE: Mapping[str, Callable[..., Batch]] = {
     'blind': _blurred_blindly, 'deblur': _blurred, 'denoise': _noisy,
     'inpaint': _holes, 'jpeg': _compressed, 'sr': _small}

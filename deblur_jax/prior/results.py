@@ -1,0 +1,164 @@
+"""What comes out of fits: pictures, curves, rows of a table.
+
+A folder gets, for each problem, NAME.png (the result), NAME_input.png,
+NAME_KEPT.png (all that was kept of the fit), NAME_FOUND.png of what was found
+beside the image, as a kernel, and NAME_curve.csv, the fit step by step; and for
+all of them result.json: rows of PSNR for the input, a classical method,
+everything kept, and the oracle, which is the best output that there was and
+looks at the truth.
+"""
+
+import csv
+import functools
+import pathlib
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from deblur_jax import loop, metrics, parallel, types
+from deblur_jax.data import images
+from deblur_jax.methods import records
+from deblur_jax.ops import colour
+from deblur_jax.prior import baselines
+from deblur_jax.prior.problems import Problem
+from deblur_jax.types import Params
+
+# Below this share of the observed picture's contrast a result is called dead.
+DEAD = 0.1
+
+
+class Fit(NamedTuple):
+  """The fit of one problem.
+
+  problem: the problem.
+  kept: name -> float32 [h, w, c], see `records.KEPT`.
+  found: what the method found beside the image, by name.
+  params: by network, as they were at the end.
+  curve: metric -> [steps].
+  seed: the one of which the result is.
+  seconds: of a step for this image, warm.
+  rescued: whether its kernel is of another fit, which was dead.
+  """
+
+  problem: Problem
+  kept: dict[str, np.ndarray]
+  found: dict[str, np.ndarray]
+  params: Params
+  curve: dict[str, np.ndarray]
+  seed: int
+  seconds: float
+  rescued: bool = False
+
+
+def is_dead(fit: Fit) -> bool:
+  """Black, or of one colour, or not a number: another seed is worth a try."""
+  contrast = float(np.std(fit.kept['last']))
+  return not contrast > DEAD * float(np.std(fit.problem.batch['blur']))
+
+
+def row(fit: Fit, task: str, factor: int) -> dict[str, Any]:
+  """The numbers of a fit; those that need the truth only where there is one.
+
+  'gap' is by how much the best of all outputs and averages, which only the
+  truth can tell, is better than what the rule of stopping chose, in dB.
+  """
+  batch, curve = fit.problem.batch, fit.curve
+  told = {'seed': fit.seed, 'steps': len(curve['loss']),
+          'best_step': int(curve['best_step'][-1]),
+          'seconds_per_step': fit.seconds, 'dead': is_dead(fit),
+          'rescued': fit.rescued, 'back': int(curve['back'].sum()), 'psnr': {}}
+  if 'sharp' not in batch:
+    return told
+  measure = _measure_for(task)
+  kernel = fit.found.get('kernel')
+  size = 0 if kernel is None else max(kernel.shape)
+  for name, baseline in zip(
+      ('input', 'classical'), baselines.BASELINES[task], strict=True):
+    if baseline:
+      told['psnr'][name] = measure(
+          baseline(batch, factor, size), batch['sharp'])
+  for name, image in fit.kept.items():
+    told['psnr'][name] = measure(image, batch['sharp'])
+  told['oracle'] = {
+      name: {'psnr': float(curve[name].max()),
+             'step': int(curve[name].argmax())}
+      for name in ('psnr', 'psnr_average')}
+  told['gap'] = _gap(fit)
+  return told
+
+
+def summary(
+    config: Mapping[str, Any], task: str, rows: Mapping[str, Any]
+) -> dict[str, Any]:
+  """What result.json holds."""
+  names = dict.fromkeys(name for one in rows.values() for name in one['psnr'])
+  mean = {name: float(np.mean([one['psnr'][name] for one in rows.values()
+                               if name in one['psnr']])) for name in names}
+  return {'task': task, 'mean': mean, 'rows': dict(rows),
+          'config': dict(config)}
+
+
+def table(result: Mapping[str, Any]) -> list[list[str]]:
+  """Rows of words: the head, one for each problem, their mean."""
+  names = list(result['mean'])
+  lines = [['', *names]]
+  scores = {name: one['psnr'] for name, one in result['rows'].items()}
+  for name, one in (scores | {'mean': result['mean']}).items():
+    lines.append([name, *(f'{one[key]:.2f}' if key in one else ''
+                          for key in names)])
+  return lines
+
+
+def write(out: pathlib.Path, fit: Fit, result: str | None) -> None:
+  """The files of a fit; `result`, of `records.KEPT`, is the one asked for."""
+  stem = out / fit.problem.name
+  types.make_folder(stem.parent)
+  chroma = fit.problem.chroma
+  save = lambda ending, image: _save(
+      stem.with_name(f'{stem.name}{ending}.png'), image)
+  save('', _coloured(fit.kept[result or 'best_average'], chroma))
+  for name in records.KEPT:
+    save(f'_{name}', _coloured(fit.kept[name], chroma))
+  save('_input', _coloured(fit.problem.batch['blur'], chroma))
+  for name, found in fit.found.items():
+    if found.ndim == 2:    # a kernel: its brightest pixel is white
+      found = (found / found.max())[..., None]
+    save(f'_{name}', found)
+  with open(stem.with_name(f'{stem.name}_curve.csv'), 'w', newline='') as file:
+    writer = csv.writer(file)
+    writer.writerow(['step', *fit.curve])
+    for step, values in enumerate(zip(*fit.curve.values(), strict=True), 1):
+      writer.writerow([step, *(f'{float(value):.6g}' for value in values)])
+
+
+def _gap(fit: Fit) -> dict[str, float]:
+  """Of what was best at the rule's step, from the curve: not clipped twice."""
+  best = int(fit.curve['best_step'][-1])
+  return {name: float(fit.curve[name].max() - fit.curve[name][best])
+          for name in ('psnr', 'psnr_average')}
+
+
+@functools.cache
+def _measure_for(task):
+  name = {'sr': 'psnr_luma_shaved', 'blind': 'psnr_shift'}.get(
+      task, 'psnr_float')
+  fn = loop.on_mesh(metrics.choose([name])[name], parallel.data_mesh())
+  rgb = lambda image: np.broadcast_to(
+      np.clip(image, 0, 1), (*image.shape[:2], 3)).astype(np.float32)[None]
+  return lambda image, sharp: float(fn(rgb(image), rgb(sharp))[0])
+
+
+def _coloured(image, chroma):
+  """A restored luma with the observed chroma; other images as they are."""
+  if chroma is None:
+    return image
+  return np.asarray(colour.ycbcr_to_rgb(
+      np.concatenate([image, chroma], axis=-1)))
+
+
+def _save(path, image) -> None:
+  pixels = images.to_uint8(image)
+  pixels = pixels[..., 0] if pixels.shape[-1] == 1 else pixels
+  Image.fromarray(pixels).save(path)
