@@ -30,7 +30,7 @@ from ml_collections import config_flags
 
 from experiments import common
 
-_TASK = flags.DEFINE_string('task', None, 'See above.', required=True)
+TASK = flags.DEFINE_string('task', None, 'See above.', required=True)
 _INPUT = flags.DEFINE_string('input', None, 'Picture or folder.')
 OUTPUT = flags.DEFINE_string('output', None, 'Folder.', required=True)
 _TRUTH = flags.DEFINE_string('truth', None, 'Sharp picture or folder.')
@@ -65,7 +65,7 @@ def main(argv):
   from deblur_jax import prior, types
   from deblur_jax.report import render
 
-  types.look_up(prior.problems.TASKS, _TASK.value, what='task')
+  types.look_up(prior.problems.TASKS, TASK.value, what='task')
   config = resolve()
   tasks = problems(config)
   total = config['total_steps']
@@ -82,7 +82,7 @@ def main(argv):
         finished += total * count
 
     result = prior.run(
-        config, tasks, OUTPUT.value, task=_TASK.value, seeds=_SEEDS.value,
+        config, tasks, OUTPUT.value, task=TASK.value, seeds=_SEEDS.value,
         at_once=AT_ONCE.value, warm=_WARM.value, on_steps=on_steps,
         start=prior.starts.read(_START.value) if _START.value else None)
   if result['mean']:
@@ -108,11 +108,11 @@ def resolve():
 
   config = _CONFIG.value.to_dict()
   if _FACTOR.value is not None:
-    if _TASK.value != 'sr':
+    if TASK.value != 'sr':
       raise types.UserError('--factor belongs to --task=sr.')
     config['method']['factor'] = _FACTOR.value
   if _KERNEL_SIZE.value is not None:
-    if _TASK.value != 'blind':
+    if TASK.value != 'blind':
       raise types.UserError('--kernel_size belongs to --task=blind.')
     config['nets']['kernel']['size'] = (_KERNEL_SIZE.value,) * 2
   if _GRAY.value or _LUMA.value:
@@ -131,7 +131,7 @@ def problems(config):
     if _TRUTH.value is None:
       raise types.UserError('Give --input, or --truth to be corrupted.')
     tasks = prior.problems.make(
-        _TRUTH.value, task=_TASK.value, factor=factor, sigma=_SIGMA.value,
+        _TRUTH.value, task=TASK.value, factor=factor, sigma=_SIGMA.value,
         missing=_MISSING.value, quality=_QUALITY.value, mask=_MASK.value,
         kernel=_KERNEL.value, crop=_CROP.value, gray=_GRAY.value)
   elif _CROP.value:
@@ -139,7 +139,7 @@ def problems(config):
         '--crop is for pictures that are corrupted here; leave out --input.')
   else:
     tasks = prior.problems.read(
-        _INPUT.value, task=_TASK.value, factor=factor, truth=_TRUTH.value,
+        _INPUT.value, task=TASK.value, factor=factor, truth=_TRUTH.value,
         mask=_MASK.value, kernel=_KERNEL.value, guide=_GUIDE.value,
         hint=_HINT.value, gray=_GRAY.value, luma=_LUMA.value)
   if config['method'].get('guide'):

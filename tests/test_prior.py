@@ -19,6 +19,7 @@ from deblur_jax.data import images
 from deblur_jax.methods import records
 from deblur_jax.prior import baselines, problems
 from experiments import prior as program
+from experiments import prior_ablate
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -288,6 +289,38 @@ def test_starts(tmp_path):
     save(tmp_path / 'sharp' / 'c.png', picture(2, 16, 24))
     prior.starts.learn(config, problems.make(
         tmp_path / 'sharp', task='jpeg'), rounds=1)
+
+
+def test_an_ablation_goes_on_where_it_was(tmp_path):
+  save(tmp_path / 'a.png', picture(0, 16, 16))
+  tasks = problems.make(tmp_path / 'a.png', task='denoise')
+  grid = {'nets.net.skip': (0, 2)}
+  compare = lambda config: prior_ablate.compare(
+      config, grid, tasks, tmp_path / 'out', task='denoise')
+  first = compare(debug())
+  head, none, two = first
+  assert head[:3] == ['', 'parameters', 'input'] and head[-2:] == [
+      'gap', 's/step']
+  assert (none[0], two[0]) == ('skip=0', 'skip=2')
+  assert int(none[1].replace(',', '')) < int(two[1].replace(',', ''))
+  (tmp_path / 'out' / '00' / 'a.png').unlink()
+  assert compare(debug()) == first
+  assert not (tmp_path / 'out' / '00' / 'a.png').exists()
+  for mistake, message in (
+      ({'nets.nt.skip': (1,)}, 'no key nets.nt.skip'),
+      ({'total_stps': (1,)}, 'no key total_stps')):
+    with pytest.raises(types.UserError, match=message):
+      prior_ablate.compare(
+          debug(), mistake, tasks, tmp_path / 'out', task='denoise')
+
+
+@pytest.mark.parametrize('name', prior_ablate.GRIDS)
+def test_grids_of_an_ablation_fit_the_config(name):
+  config = helpers.get_config('prior_denoise', None).to_dict()
+  for key, values in prior_ablate.GRIDS[name].items():
+    for value in values:
+      assert methods.build(prior_ablate.changed(
+          config, {key: value})).per_image
 
 
 def test_a_full_folder_is_not_written_into(folder_of_results):

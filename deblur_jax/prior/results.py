@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from deblur_jax import loop, metrics, parallel, types
+from deblur_jax import loop, metrics, models, parallel, types
 from deblur_jax.data import images
 from deblur_jax.methods import records
 from deblur_jax.ops import colour
@@ -65,7 +65,8 @@ def row(fit: Fit, task: str, factor: int) -> dict[str, Any]:
   truth can tell, is better than what the rule of stopping chose, in dB.
   """
   batch, curve = fit.problem.batch, fit.curve
-  told = {'seed': fit.seed, 'steps': len(curve['loss']),
+  told = {'parameters': models.count_parameters(fit.params),
+          'seed': fit.seed, 'steps': len(curve['loss']),
           'best_step': int(curve['best_step'][-1]),
           'seconds_per_step': fit.seconds, 'dead': is_dead(fit),
           'rescued': fit.rescued, 'back': int(curve['back'].sum()), 'psnr': {}}
