@@ -66,12 +66,12 @@ class Skip(nn.Module):
   def __post_init__(self):
     checks.at_least(1, depth=self.depth, channels=self.channels,
                     levels=len(self.down))
-    checks.at_least(1, down=min(self.down), up=min(self._levels('up')))
-    checks.at_least(0, skip=min(self._levels('skip')))
+    checks.at_least(1, down=min(self.down), up=min(self.at_levels('up')))
+    checks.at_least(0, skip=min(self.at_levels('skip')))
     for name in ('down_size', 'up_size'):
-      checks.odd(**{name: self._levels(name)})
+      checks.odd(**{name: self.at_levels(name)})
     for name, table in (('downsample', DOWNSAMPLE), ('upsample', UPSAMPLE)):
-      for value in self._levels(name):
+      for value in self.at_levels(name):
         types.look_up(table, value, what=name)
     for level in self.attention:
       types.look_up(dict(enumerate(self.down)), level, what='attention level')
@@ -86,7 +86,7 @@ class Skip(nn.Module):
     multiple of 2^levels; the image is cropped from the middle.
     """
     multiple = 1
-    if set(self._levels('downsample')) != {'stride'}:
+    if set(self.at_levels('downsample')) != {'stride'}:
       multiple = 2**len(self.down)
     height, width = (-(-side // multiple) * multiple for side in size)
     return height, width, self.depth
@@ -108,12 +108,12 @@ class Skip(nn.Module):
     return pad.crop_centre(image, size=size or z.shape[1:3])
 
   def _skip(self, x, i):
-    features = self._levels('skip')[i]
+    features = self.at_levels('skip')[i]
     return self._conv(features, 1, name=f'skip_{i}')(x) if features else None
 
   def _down(self, x, i):
-    features, size = self.down[i], self._levels('down_size')[i]
-    shrink = DOWNSAMPLE[self._levels('downsample')[i]]
+    features, size = self.down[i], self.at_levels('down_size')[i]
+    shrink = DOWNSAMPLE[self.at_levels('downsample')[i]]
     stride = 1 if shrink else 2
     x = self._conv(features, size, stride, shrink, name=f'half_{i}')(x)
     if i in self.attention:
@@ -121,11 +121,11 @@ class Skip(nn.Module):
     return self._conv(features, size, name=f'down_{i}')(x)
 
   def _up(self, x, skip, i):
-    x = UPSAMPLE[self._levels('upsample')[i]](x)
+    x = UPSAMPLE[self.at_levels('upsample')[i]](x)
     parts = [x] if skip is None else crop_alike([skip, x])
     x = layers.JoinNorm(name=f'join_{i}')(parts)
-    features = self._levels('up')[i]
-    x = self._conv(features, self._levels('up_size')[i], name=f'up_{i}')(x)
+    features = self.at_levels('up')[i]
+    x = self._conv(features, self.at_levels('up_size')[i], name=f'up_{i}')(x)
     return self._conv(features, 1, name=f'mix_{i}')(x) if self.mix else x
 
   def _conv(self, features, size, stride=1, shrink=None, *, name):
@@ -133,8 +133,8 @@ class Skip(nn.Module):
         features, size, stride, reflect=BORDERS[self.border], shrink=shrink,
         dtype=self.dtype, name=name)
 
-  def _levels(self, name):
-    """An option as a list of one value for each level."""
+  def at_levels(self, name: str) -> list:
+    """An option as a list of one value for each level, the finest first."""
     value = getattr(self, name)
     if value is None:
       value = self.down
