@@ -113,6 +113,26 @@ def check_keys(config: Mapping[str, Any], keys: Sequence[str]) -> None:
       raise UserError(f'The config has no {key}.')
 
 
+def check_same_shapes(tree: Any, expected: Any, *, what: str) -> None:
+  """Raises a UserError where the parameters of a file are of another network.
+
+  Args:
+    tree: dicts of arrays.
+    expected: the same of the network of the config.
+    what: what they are, at the head of the error.
+  """
+  theirs, ours = (
+      {jax.tree_util.keystr(path, simple=True, separator='.'): leaf.shape
+       for path, leaf in jax.tree_util.tree_leaves_with_path(one)}
+      for one in (tree, expected))
+  for name in sorted(ours.keys() | theirs.keys()):
+    if ours.get(name) != theirs.get(name):
+      raise UserError(
+          f'{what} is of another network: its {name} is '
+          f'{theirs.get(name, "missing")}, the config wants '
+          f'{ours.get(name, "none")}.')
+
+
 def call(
     fn: Callable[..., Any], kwargs: Mapping[str, Any], *, args=(), where: str
 ) -> Any:

@@ -132,8 +132,8 @@ def _prior(config):
               'downsample')}}
 
 
-# By method.name: DmitryUlyanov/deep-image-prior, SeungjunNah/DeepDeblur-PyTorch,
-# KupynOrest/DeblurGAN at 39e8a4b (its later commits have half the generator).
+# By method.name: DmitryUlyanov/deep-image-prior, SeungjunNah/DeepDeblur-PyTorch
+# and KupynOrest/DeblurGAN at 39e8a4b (its later commits have half of it).
 OFFICIAL = {
     'deep_prior': Official('torch_prior.py', 'models/skip.py', _prior),
     'supervised': Official(

@@ -51,6 +51,8 @@ _GRAY = flags.DEFINE_bool('gray', False, 'One channel of luma.')
 _LUMA = flags.DEFINE_bool('luma', False, 'Fit luma, keep the chroma.')
 _START = flags.DEFINE_string('start', None, 'Of experiments.prior_start.')
 _WARM = flags.DEFINE_bool('warm', False, 'Begin with the picture before.')
+_PARAMS = flags.DEFINE_bool(
+    'params', False, 'Write NAME_params.npz too, a start for others.')
 _SEEDS = flags.DEFINE_integer(
     'seeds', 1, 'Fits of each picture; the best counts.', lower_bound=1)
 AT_ONCE = flags.DEFINE_integer(
@@ -84,6 +86,7 @@ def main(argv):
     result = prior.run(
         config, tasks, OUTPUT.value, task=TASK.value, seeds=_SEEDS.value,
         at_once=AT_ONCE.value, warm=_WARM.value, on_steps=on_steps,
+        params=_PARAMS.value,
         start=prior.starts.read(_START.value) if _START.value else None)
   if result['mean']:
     head, *body = prior.results.table(result)

@@ -27,6 +27,7 @@ def main(argv):
   """Returns 0."""
   del argv
   from deblur_jax import prior, types
+  from deblur_jax.ops import arrays
 
   out = pathlib.Path(program.OUTPUT.value)
   if out.suffix != '.npz':
@@ -43,7 +44,7 @@ def main(argv):
         config, tasks, rounds=_ROUNDS.value, steps=_STEPS.value,
         rate=_RATE.value, at_once=program.AT_ONCE.value, on_round=on_round)
   types.make_folder(out.parent)
-  prior.starts.save(out, start)
+  arrays.save_tree(out, start)
   print(f'The start is in {out}, of {len(tasks)} pictures.')
   return 0
 

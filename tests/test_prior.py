@@ -17,6 +17,7 @@ from deblur_jax import methods, prior, types, workdir
 from deblur_jax.blur import operators
 from deblur_jax.data import images
 from deblur_jax.methods import records
+from deblur_jax.ops import arrays
 from deblur_jax.prior import baselines, problems
 from experiments import prior as program
 from experiments import prior_ablate
@@ -267,13 +268,14 @@ def test_starts(tmp_path):
   for i, name in enumerate('ab'):
     save(tmp_path / 'sharp' / f'{name}.png', picture(i, 16, 16))
   config = debug('prior_jpeg')
+  config['nets']['net'].update(depth=3, down=(4,), skip=2)
   tasks = problems.make(tmp_path / 'sharp', task='jpeg')
   seen = []
   start = prior.starts.learn(
       config, tasks, rounds=2, steps=2, at_once=2,
       on_round=lambda done, loss: seen.append(loss))
   assert len(seen) == 2 and seen[1] < seen[0]
-  prior.starts.save(tmp_path / 'start.npz', start)
+  arrays.save_tree(tmp_path / 'start.npz', start)
   read = prior.starts.read(tmp_path / 'start.npz')
   assert jax.tree.all(jax.tree.map(np.array_equal, start, read))
   method = methods.build(config)
@@ -282,8 +284,14 @@ def test_starts(tmp_path):
   jax.tree.map(
       lambda own, one: np.testing.assert_array_equal(own, [one, one]),
       state.params, read)
+  # A prior of the picture itself is a generator too, which learns from pairs.
+  supervised = methods.build(helpers.tiny(**{
+      'nets.net': config['nets']['net'] | dict(name='hourglass'),
+      'method.start': str(tmp_path / 'start.npz')}))
+  begun = supervised.init(jax.random.key(0), {'blur': np.zeros((1, 16, 16, 3))})
+  jax.tree.map(np.testing.assert_array_equal, begun.params, read)
   read['net'].pop('tail')
-  with pytest.raises(types.UserError, match='its net.tail.* is missing'):
+  with pytest.raises(types.UserError, match='its net.tail.bias is missing'):
     prior.starts.begin(method, jax.random.key(0), batch, read)
   with pytest.raises(types.UserError, match='one size, got 2 sizes'):
     save(tmp_path / 'sharp' / 'c.png', picture(2, 16, 24))

@@ -32,7 +32,7 @@ def build(
     config: its leaves `nets.*` go to `models.build`, `optim.*` to
       `optim.build`, `method` to the row of METHODS that it names.
     from_checkpoint: its state will be a checkpoint's, which has the weights of
-      frozen networks too: their files are not looked for.
+      frozen networks too: their files are not looked for, nor is a start's.
 
   Raises:
     UserError: unknown names and keys, values out of range.
@@ -46,5 +46,7 @@ def build(
   kwargs = dict(config['method'])
   if from_checkpoint and kwargs.get('features'):
     kwargs['features'] = dict(kwargs['features'], path=None)
+  if from_checkpoint and 'start' in kwargs:
+    kwargs['start'] = None
   make = types.look_up(METHODS, kwargs.pop('name', None), what='method.name')
   return types.call(make, kwargs, args=(nets, txs), where='method')

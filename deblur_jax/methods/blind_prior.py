@@ -56,6 +56,8 @@ def make(
   """
   image_net, kernel_net = (
       types.require(nets, name, where='nets') for name in ('image', 'kernel'))
+  models.check_kind(image_net, models.PRIORS, where='nets.image.name')
+  models.check_kind(kernel_net, models.KERNELS, where='nets.kernel.name')
   txs = {name: types.require(txs, name, where='optim')
          for name in ('image', 'kernel')}
   rule = rules.build(**stopping)

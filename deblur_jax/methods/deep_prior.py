@@ -67,6 +67,7 @@ def make(
     UserError: unknown names, values out of range, what does not go together.
   """
   net = types.require(nets, 'net', where='nets')
+  models.check_kind(net, models.PRIORS, where='nets.net.name')
   types.require(txs, 'net', where='optim')
   rule = rules.build(**stopping)
   make_code = types.look_up(CODES, code, what='method.code')

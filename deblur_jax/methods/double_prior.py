@@ -62,6 +62,8 @@ def make(
   names = (*LAYERS, 'mask')
   nets = {name: types.require(nets, name, where='nets') for name in names}
   txs = {name: types.require(txs, name, where='optim') for name in names}
+  for name, net in nets.items():
+    models.check_kind(net, models.PRIORS, where=f'nets.{name}.name')
   if nets['mask'].channels != 1:
     raise types.UserError(
         f'nets.mask.channels must be 1, got {nets["mask"].channels}.')

@@ -50,7 +50,7 @@ def build(*, name: str, **kwargs) -> nn.Module:
 
 def check_kind(net: nn.Module, table, *, where: str) -> None:
   """A UserError where a network is not of one of the tables below."""
-  if not isinstance(net, tuple(table.values())):
+  if type(net) not in table.values():
     raise types.UserError(
         f'{where} must be one of {", ".join(sorted(table))}, got a '
         f'{type(net).__name__}.')
@@ -85,9 +85,9 @@ def init(net: nn.Module, key: types.Array) -> types.Params:
 
 
 def _least_input(net):
-  if isinstance(net, tuple(PRIORS.values())):
+  if type(net) in PRIORS.values():
     return net.code((32, 32))
-  if isinstance(net, tuple(KERNELS.values())):
+  if type(net) in KERNELS.values():
     return (net.depth,)
   size = max(32, least_crop(net))
   return size, size, 3
@@ -95,7 +95,7 @@ def _least_input(net):
 
 def least_crop(net: nn.Module) -> int:
   """Side of the smallest image that a network takes: 1 but for critics."""
-  return net.least_crop if isinstance(net, tuple(CRITICS.values())) else 1
+  return net.least_crop if type(net) in CRITICS.values() else 1
 
 
 MODELS = {
@@ -105,6 +105,7 @@ MODELS = {
     'unet': unet.UNet,
     'fpn': fpn.FPN,
     'restormer': restormer.Restormer,
+    'hourglass': skip.Hourglass,
 }
 CRITICS = {
     'patchgan': patchgan.PatchGAN,

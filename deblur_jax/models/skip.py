@@ -147,6 +147,25 @@ class Skip(nn.Module):
     return list(value)
 
 
+class Hourglass(Skip):
+  """The same as a generator: images [n, h, w, 3] to [image of that size].
+
+  What a prior has come to from the picture itself (code='observed') can be
+  trained further on pairs.
+  """
+
+  depth: int = 3
+
+  def __call__(self, blur: types.Array, *, train: bool = False) -> list:
+    del train
+    checks.images(blur)
+    height, width = blur.shape[1:3]
+    rows, columns, _ = self.code((height, width))
+    z = jnp.pad(blur, ((0, 0), (0, rows - height), (0, columns - width),
+                       (0, 0)), mode='edge')
+    return [super().__call__(z)[:, :height, :width]]
+
+
 def crop_alike(images: Sequence[types.Array]) -> list[types.Array]:
   """All from their middles to the smallest height and width of them."""
   size = tuple(min(x.shape[axis] for x in images) for axis in (1, 2))

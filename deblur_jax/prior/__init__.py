@@ -30,7 +30,7 @@ OnSteps = Callable[[str, int], None]
 
 def run(
     config: Mapping[str, Any], tasks: Sequence[Problem], out: str | os.PathLike,
-    *, task: str, **options) -> dict[str, Any]:
+    *, task: str, params: bool = False, **options) -> dict[str, Any]:
   """Fits all problems and writes their folder.
 
   Args:
@@ -38,6 +38,7 @@ def run(
     tasks: the problems.
     out: a folder to make, or an empty one; see `results.write`.
     task: a row of `problems.TASKS`, for the rows beside the fit.
+    params: whether the parameters are kept, see `results.write`.
     **options: of `fit_all`.
 
   Returns:
@@ -56,7 +57,7 @@ def run(
   factor = config['method'].get('factor', 1)
   rows = {}
   for fit in fit_all(config, tasks, **options):
-    results.write(out, fit, config['method'].get('result'))
+    results.write(out, fit, config['method'].get('result'), params=params)
     rows[fit.problem.name] = results.row(fit, task, factor)
     workdir.write_json(
         out / 'result.json', results.summary(config, task, rows))

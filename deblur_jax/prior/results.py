@@ -20,7 +20,7 @@ from PIL import Image
 from deblur_jax import loop, metrics, models, parallel, types
 from deblur_jax.data import images
 from deblur_jax.methods import records
-from deblur_jax.ops import colour
+from deblur_jax.ops import arrays, colour
 from deblur_jax.prior import baselines
 from deblur_jax.prior.problems import Problem
 from deblur_jax.types import Params
@@ -112,8 +112,17 @@ def table(result: Mapping[str, Any]) -> list[list[str]]:
   return lines
 
 
-def write(out: pathlib.Path, fit: Fit, result: str | None) -> None:
-  """The files of a fit; `result`, of `records.KEPT`, is the one asked for."""
+def write(
+    out: pathlib.Path, fit: Fit, result: str | None, *, params: bool = False
+) -> None:
+  """The files of a fit.
+
+  Args:
+    out: the folder.
+    fit: the fit.
+    result: which of `records.KEPT` was asked for.
+    params: whether NAME_params.npz keeps the parameters, as a start.
+  """
   stem = out / fit.problem.name
   types.make_folder(stem.parent)
   chroma = fit.problem.chroma
@@ -127,6 +136,8 @@ def write(out: pathlib.Path, fit: Fit, result: str | None) -> None:
     if found.ndim == 2:    # a kernel: its brightest pixel is white
       found = (found / found.max())[..., None]
     save(f'_{name}', found)
+  if params:
+    arrays.save_tree(stem.with_name(f'{stem.name}_params.npz'), fit.params)
   with open(stem.with_name(f'{stem.name}_curve.csv'), 'w', newline='') as file:
     writer = csv.writer(file)
     writer.writerow(['step', *fit.curve])

@@ -17,8 +17,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from deblur_jax import loop, methods, parallel, restore, types, workdir
-from deblur_jax.ops import arrays, weight_files
+from deblur_jax import loop, methods, parallel, restore, types
+from deblur_jax.ops import arrays
 from deblur_jax.prior.problems import Problem
 from deblur_jax.types import Array, Batch, Method, Params, TrainState
 
@@ -34,14 +34,8 @@ def begin(
   state = method.init(key, batch)
   if start is None:
     return state
-  ours, theirs = workdir.flatten(state.params), workdir.flatten(start)
-  for name in ours.keys() | theirs.keys():
-    have, want = (np.shape(tree[name])[skip:] if name in tree else None
-                  for tree, skip in ((theirs, 0), (ours, 1)))
-    if have != want:
-      raise types.UserError(
-          f'The start is of another network: its {name} is {have or "missing"},'
-          f' the config wants {want or "none"}.')
+  types.check_same_shapes(
+      start, jax.tree.map(lambda x: x[0], state.params), what='The start')
   count = len(batch['blur'])
   return state.replace(params=jax.tree.map(
       lambda x: jnp.broadcast_to(x, (count, *x.shape)), start))
@@ -89,23 +83,10 @@ def learn(
   return jax.tree.map(np.asarray, theta)
 
 
-def save(path: str | os.PathLike, params: Params) -> None:
-  """An .npz of the parameters by their names, written whole or not at all."""
-  arrays.save(path, workdir.flatten(params))
-
-
 def read(path: str | os.PathLike) -> Params:
-  """What `save` wrote."""
-  flat = weight_files.read(
-      path, what='a start that experiments.prior_start wrote')
-  params = {}
-  for name, value in flat.items():
-    *folders, leaf = name.split('.')
-    place = params
-    for folder in folders:
-      place = place.setdefault(folder, {})
-    place[leaf] = value
-  return params
+  """Parameters by network, of experiments.prior_start or of a fit."""
+  return arrays.load_tree(
+      path, what='the start that experiments.prior_start wrote')
 
 
 def _check(tasks, **counts):
