@@ -33,9 +33,12 @@ def test_debug_run(name, tmp_path):
   assert len(list((tmp_path / 'eval_pictures').iterdir())) == 3
 
 
-@pytest.mark.parametrize('name', helpers.CONFIGS)
-def test_full_form_builds(name):
-  config = helpers.get_config(name, None).to_dict()
+@pytest.mark.parametrize('name, arg', [
+    *((name, None) for name in helpers.CONFIGS),
+    ('deblurgan_gopro', 'small'), ('deblurgan_gopro', 'small_l1'),
+    ('multiscale_photos', 'small')])
+def test_full_form_builds(name, arg):
+  config = helpers.get_config(name, arg).to_dict()
   train.check(config)
   for kwargs in config['nets'].values():
     models.build(**kwargs)
