@@ -4,7 +4,7 @@ r"""Deep image prior: flash and no flash (Ulyanov et al., CVPR 2018).
       --output=OUT
 
 The picture with flash is the code, so its edges guide the denoising of the one
-without. Both must have sides that are multiples of 32.
+without. Both must be of one size.
 """
 
 import ml_collections

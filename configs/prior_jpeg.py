@@ -18,7 +18,7 @@ def get_config(arg=None):
   config.method = dict(
       name='deep_prior', loss='mse', code='noise', jitter=1 / 30, average=0.99,
       result='best_average', in_turn=False,
-      stopping=dict(name='emv', patience=1000))
+      stopping=dict(name='emv'))
   config.nets = dict(net=dict(
       name='skip', depth=3, channels=3, down=(8, 16, 32, 64, 128),
       skip=(0, 0, 0, 4, 4), upsample='bilinear', dtype='float32'))

@@ -52,14 +52,14 @@ def main(argv):
   head, *rows = compare(
       base, choose(), program.problems(base), pathlib.Path(
           program.OUTPUT.value), task=program.TASK.value,
-      at_once=program.AT_ONCE.value)
+      **program.fit_options())
   text = render.table(head, rows)
   pathlib.Path(program.OUTPUT.value, 'table.md').write_text(text + '\n')
   print(text)
   return 0
 
 
-def compare(base, grid, tasks, out, *, task, at_once=1):
+def compare(base, grid, tasks, out, *, task, **options):
   """Fits the problems with each setting of a grid: the table's rows of words.
 
   Args:
@@ -67,7 +67,7 @@ def compare(base, grid, tasks, out, *, task, at_once=1):
     grid: {dotted key: its values}; the last changes quickest.
     tasks: problems with their truth.
     out: a folder; what is finished there is not done again.
-    task, at_once: see `prior.run`.
+    task, **options: see `prior.run`.
 
   Raises:
     UserError: unknown keys, no truth, what `prior.run` refuses.
@@ -86,10 +86,14 @@ def compare(base, grid, tasks, out, *, task, at_once=1):
     folder = out / f'{index:02d}'
     done = finished(folder, config, tasks)
     if done is None:
+      if folder.exists() and not (folder / 'result.json').is_file():
+        raise types.UserError(
+            f'{folder} is of nothing that this program did, or not finished; '
+            'remove it, or give another --output.')
       shutil.rmtree(folder, ignore_errors=True)
       print(f'{index + 1}/{len(settings)}: {words(settings[index])}',
             file=sys.stderr, flush=True)
-      done = prior.run(config, tasks, folder, task=task, at_once=at_once)
+      done = prior.run(config, tasks, folder, task=task, **options)
     results.append(done)
   return table(settings, results)
 
@@ -119,21 +123,25 @@ def changed(config, setting):
       place = place.get(folder) if isinstance(place, dict) else None
     if not isinstance(place, dict) or (not folders and leaf not in place):
       raise types.UserError(f'The config has no key {key}.')
+    old = place.get(leaf)
+    if isinstance(value, dict) and isinstance(old, dict) and 'channels' in old:
+      # Another network paints the same pictures.
+      value = {'channels': old['channels'], **value}
     place[leaf] = value
   return config
 
 
 def finished(folder, config, tasks):
-  """What result.json of the same config and all pictures holds, or None."""
-  from deblur_jax import workdir
+  """What result.json of the same config and problems holds, or None."""
+  from deblur_jax import prior, workdir
 
   file = folder / 'result.json'
   if not file.is_file():
     return None
   result = workdir.read_json(file)
   same = result['config'] == json.loads(json.dumps(config))
-  names = {task.name for task in tasks}
-  return result if same and result['rows'].keys() == names else None
+  same &= result['problems'] == prior.problems.digest(tasks)
+  return result if same and len(result['rows']) == len(tasks) else None
 
 
 def words(setting):
@@ -148,13 +156,16 @@ def table(settings, results):
   lines = [['', 'parameters', *names, 'oracle', 'gap', 's/step']]
   for setting, result in zip(settings, results, strict=True):
     rows = list(result['rows'].values())
-    mean = lambda pick, rows=rows: sum(map(pick, rows)) / len(rows)
+    mean = lambda pick, form, rows=rows: format(
+        sum(map(pick, rows)) / len(rows), form)
     lines.append([
         words(setting), f'{rows[0]["parameters"]:,}',
         *(f'{result["mean"][name]:.2f}' for name in names),
-        f'{mean(lambda row: row["oracle"]["psnr_average"]["psnr"]):.2f}',
-        f'{mean(lambda row: row["gap"]["psnr_average"]):.2f}',
-        f'{mean(lambda row: row["seconds_per_step"]):.3f}'])
+        *((mean(lambda row: row['oracle']['psnr_average']['psnr'], '.2f'),
+           mean(lambda row: row['gap'], '.2f'))
+          if 'gap' in rows[0] else ('–', '–')),
+        mean(lambda row: row['seconds_per_step'], '.3f')
+        if rows[0]['seconds_per_step'] else '–'])
   return lines
 
 

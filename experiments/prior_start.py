@@ -32,6 +32,7 @@ def main(argv):
   out = pathlib.Path(program.OUTPUT.value)
   if out.suffix != '.npz':
     raise types.UserError(f'--output={out} must end in .npz.')
+  types.make_folder(out.parent)
   config = program.resolve()
   tasks = program.problems(config)
   with tqdm.tqdm(file=sys.stderr, unit='round', total=_ROUNDS.value,
@@ -43,7 +44,6 @@ def main(argv):
     start = prior.starts.learn(
         config, tasks, rounds=_ROUNDS.value, steps=_STEPS.value,
         rate=_RATE.value, at_once=program.AT_ONCE.value, on_round=on_round)
-  types.make_folder(out.parent)
   arrays.save_tree(out, start)
   print(f'The start is in {out}, of {len(tasks)} pictures.')
   return 0

@@ -10,7 +10,7 @@ import scipy.ndimage
 
 from deblur_jax import loop, methods, parallel, restore, types
 from deblur_jax.blur import operators
-from deblur_jax.methods import records
+from deblur_jax.methods import double_prior, records
 
 
 def config_of(name='prior_denoise', **overrides):
@@ -79,7 +79,7 @@ def test_every_config_fits_its_kind_of_picture(name):
   assert kept.keys() == records.KEPT.keys()
   for row, image in kept.items():
     assert image.shape == batch['sharp'].shape
-    assert np.isfinite(image).all()
+    assert np.isfinite(image).all() and image.max() > 0.1
     method = methods.build(config_of(name, **{'method.result': row}))
     np.testing.assert_array_equal(
         method.restore(fitted.state, batch['blur']), image)
@@ -168,6 +168,42 @@ def test_what_is_blind_is_seen_through_its_own_kernel():
     np.testing.assert_allclose(error, fitted.curve['fit'][-1, i], rtol=0.3)
 
 
+def test_sure_is_the_error_that_nobody_knows():
+  """Stein's estimate of a code that is the noisy picture, over many probes."""
+  config = config_of(**{
+      'method.loss': 'sure', 'method.code': 'observed', 'method.sigma': 0.1,
+      'method.jitter': 0.0, 'method.stopping': dict(name='sure'),
+      'nets.net.depth': 3, 'optim.net.lr': 1e-9})
+  sharp = pictures(1, size=32)
+  noise = np.random.default_rng(1).normal(0, 0.1, sharp.shape)
+  batch = {'blur': (sharp + noise).astype(np.float32), 'sharp': sharp}
+  fitted = fit(make(config), batch, 60)
+  error = np.mean(np.square(last(fitted) - sharp))
+  np.testing.assert_allclose(fitted.curve['loss'].mean(), error, rtol=0.1)
+
+
+def test_layers_whose_edges_lie_apart_cost_nothing():
+  step = np.zeros((1, 16, 16, 3), np.float32)
+  step[:, :, 8:] = 1
+  apart = double_prior.excluded(step, np.swapaxes(step, 1, 2) * 0 + 0.5)
+  same = double_prior.excluded(step, 1 - step)
+  assert float(apart) < 1e-6 < 1e-3 < float(same)
+  assert np.isfinite(double_prior.excluded(step[:, :1, :1], step[:, :1, :1]))
+
+
+def test_a_broken_gradient_is_left_out():
+  """One pixel of a huge value overflows float32: the fit stays as it was."""
+  batch = batch_for('prior_denoise')
+  batch['blur'] = batch['blur'].copy()
+  batch['blur'][1] = 3e38
+  fitted = fit(built('prior_denoise'), batch)
+  whole = fit(built('prior_denoise'), batch_for('prior_denoise'))
+  np.testing.assert_array_equal(last(fitted)[0], last(whole)[0])
+  assert fitted.curve['back'][:, 1].all()
+  for leaf in jax.tree.leaves((fitted.state.params, fitted.state.opt_state)):
+    assert np.isfinite(leaf).all()
+
+
 def test_a_classical_start_pulls_the_kernel():
   batch = batch_for('prior_blind', count=1)
   guide = np.zeros((1, 5, 5), np.float32)
@@ -197,6 +233,10 @@ def test_a_classical_start_pulls_the_kernel():
     ('prior_denoise', {'nets.net': dict(name='resnet')}, 'nets.net.name must'),
     ('prior_blind', {'nets.kernel': dict(name='skip')}, 'kernel.name must'),
     ('prior_blend', {'nets.mask.channels': 3}, 'channels must be 1, got 3'),
+    ('prior_blind', {'method.stopping': dict(name='held_out')}, 'deep_prior'),
+    ('prior_blind', {'nets.kernel.size': (33, 33)}, '33x33 is larger than'),
+    ('prior_denoise', {'nets.net.channels': 1}, 'channels = 1, and the pict'),
+    ('prior_blend', {'nets.first.channels': 1}, 'nets.first.channels = 1'),
     ('prior_sr', {'method.factor': 0}, 'factor must be at least 1, got 0'),
     ('prior_blind', {'nets.kernel.size': (4, 5)}, 'two odd numbers'),
     ('prior_blind', {'method.losses_in_turn': ('mse',)}, 'must be two'),

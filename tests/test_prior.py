@@ -60,16 +60,18 @@ OPTIONS = {
 }
 
 
+@pytest.mark.parametrize('gray', [False, True])
 @pytest.mark.parametrize('task', problems.MAKE)
-def test_problems_made_from_the_truth(task, folder):
+def test_problems_made_from_the_truth(task, gray, folder):
   options = OPTIONS[task](folder)
-  found = problems.make(folder / 'sharp', task=task, **options)
+  found = problems.make(folder / 'sharp', task=task, gray=gray, **options)
   assert [problem.name for problem in found] == ['a', 'b']
   factor = options.get('factor', 1)
   for problem in found:
     batch = problem.batch
     height, width, _ = batch['blur'].shape
-    assert batch['sharp'].shape == (height * factor, width * factor, 3)
+    assert batch['sharp'].shape == (
+        height * factor, width * factor, 1 if gray else 3)
     for value in batch.values():
       assert value.dtype == np.float32
       assert value.min() >= 0 and value.max() <= 1
@@ -86,6 +88,8 @@ def test_problems_are_what_they_say(folder):
   make = lambda task, **options: problems.make(
       folder / 'sharp' / 'a.png', task=task, **options)[0].batch
   sharp = images.to_float(picture(0))
+  salted = make('denoise', sigma=0.0, impulse=0.3)['blur'] != sharp
+  assert 0.25 < salted.mean() < 0.35
   noise = make('denoise', sigma=10.0)['blur'] - sharp
   assert abs(noise[(sharp > 0.2) & (sharp < 0.8)].std() * 255 - 10) < 1
   half = make('inpaint', missing=0.5)
@@ -150,6 +154,9 @@ def test_mistakes_are_one_line(options, message, folder):
     (dict(task='deblur'), 'give --kernel'),
     (dict(task='denoise', crop=99), 'a is 32x24: no crop of 99 fits in'),
     (dict(task='inpaint', missing=1.0), 'black everywhere'),
+    (dict(task='denoise', kernel='k.npy'), 'leave out --kernel'),
+    (dict(task='denoise', mask='m.png'), '--mask does not belong'),
+    (dict(task='sr', factor=25), 'a is 32x24, too small for a factor of 25'),
 ])
 def test_mistakes_in_making_are_one_line(options, message, folder):
   with pytest.raises(types.UserError, match=message) as error:
@@ -228,6 +235,47 @@ def test_a_dead_fit_is_tried_again_with_other_seeds(folder_of_results):
   assert len(seen) == 2 * (1 + prior.AGAIN)
 
 
+def test_a_dead_blind_fit_goes_on_with_its_kernel(tmp_path):
+  """As a known one; the next picture begins anew, whatever --warm says."""
+  for i, name in enumerate('ab'):
+    save(tmp_path / f'{name}.png', picture(i, 16, 16))
+  tasks = problems.read(tmp_path, task='blind')
+  config = debug('prior_blind')
+  fits = lambda: list(prior.fit_all(config, tasks, warm=True))
+  alive = fits()
+  assert not any(fit.rescued for fit in alive)
+  # The second began where the first ended.
+  alone, = prior.fit_all(config, tasks[1:])
+  assert alive[1].curve['loss'][0] != alone.curve['loss'][0]
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(prior.results, 'DEAD', 99.0)
+    patch.setattr(prior, 'AGAIN', 0)
+    rescued = fits()
+  for fit in rescued:
+    assert fit.rescued and fit.found['kernel'].shape == (5, 5)
+    assert fit.result.shape == (16, 16, 3) and len(fit.curve['loss']) == 4
+  np.testing.assert_array_equal(
+      rescued[1].found['kernel'], alone.found['kernel'])
+
+
+def test_a_classical_start_is_of_the_picture(folder):
+  (one,) = problems.make(folder / 'sharp' / 'a.png', task='blind',
+                         kernel=folder / 'kernel.npy')
+  one = problems.with_classical_start(one, size=5)
+  assert one.batch['guide'].shape == one.batch['blur'].shape
+  assert one.batch['guide_kernel'].shape == (5, 5)
+  np.testing.assert_allclose(one.batch['guide_kernel'].sum(), 1, rtol=1e-5)
+
+
+def test_the_best_seed_is_that_of_the_lowest_loss():
+  """At the best step; what is no number comes last."""
+  loss = np.array([[3.0, np.nan, 1.0], [1.0, np.nan, 2.0]])
+  at = lambda step: {'loss': loss, 'best_step': np.full((2, 3), step)}
+  order = lambda curve: sorted(
+      range(3), key=lambda j: prior._last_loss(curve, j))
+  assert order(at(1)) == [2, 0, 1] and order(at(0)) == [2, 0, 1]
+
+
 @pytest.mark.parametrize('change, message', [
     ({'total_stps': 3}, "Did you mean 'total_steps'"),
     ({'total_steps': 3}, '3 steps are not a multiple of the chunk of 2'),
@@ -255,8 +303,10 @@ def test_luma_is_fitted_and_chroma_stays(folder, tmp_path):
   (one,) = problems.read(folder / 'sharp' / 'a.png', task='denoise', luma=True)
   assert one.batch['blur'].shape == (24, 32, 1)
   kept = dict.fromkeys(records.KEPT, one.batch['blur'])
-  fit = prior.Fit(one, kept, {}, {}, {}, 0, 0.0)
-  prior.results.write(tmp_path / 'out', fit, 'last')
+  fit = prior.Fit(
+      one, kept, found={}, result=one.batch['blur'], params={},
+      curve={'loss': np.zeros(1)}, seed=0, seconds=0.0)
+  prior.results.write(tmp_path / 'out', fit)
   np.testing.assert_allclose(
       images.read(tmp_path / 'out' / 'a.png').astype(int), picture(0), atol=1)
   with pytest.raises(types.UserError, match='--luma is for results of the'):
@@ -333,8 +383,16 @@ def test_grids_of_an_ablation_fit_the_config(name):
 
 def test_a_full_folder_is_not_written_into(folder_of_results):
   root, _, _ = folder_of_results
+  tasks = problems.make(root / 'sharp', task='denoise')
   with pytest.raises(types.UserError, match='is not empty; give another'):
-    prior.run(debug(), [], root / 'out', task='denoise')
+    prior.run(debug(), tasks, root / 'out', task='denoise')
+  with pytest.raises(types.UserError, match='There are no pictures'):
+    prior.run(debug(), [], root / 'none', task='denoise')
+  twice = [task._replace(name=name) for task, name in zip(
+      tasks, ('a', 'a_kernel'), strict=True)]
+  with pytest.raises(types.UserError, match='a_kernel.png would be written'):
+    prior.run(debug(), twice, root / 'none', task='denoise')
+  assert not (root / 'none').exists()
 
 
 @pytest.mark.parametrize('argv, config', [

@@ -69,8 +69,9 @@ def make(
   first, second = (losses.content(terms) for terms in losses_in_turn)
 
   def begin(key: Array, item: Batch) -> dict[str, Any]:
-    key = jax.random.fold_in(key, item['seed'])
-    keys = jax.random.split(key, 4)
+    per_image.check(item, rule, stopping['name'], image=image_net)
+    operators.check_fits(size, item['blur'].shape[:2])
+    keys = jax.random.split(jax.random.fold_in(key, item['seed']), 4)
     shapes = {'image': image_net.code(_wide(item, size)),
               'kernel': (kernel_net.depth,)}
     codes = {name: code_scale * jax.random.uniform(one, shape)

@@ -95,6 +95,7 @@ def _one_image(
   def begin(key: Array, item: Batch) -> dict[str, Any]:
     key_net, key_code, key_held = jax.random.split(
         jax.random.fold_in(key, item['seed']), 3)
+    per_image.check_channels(item, net=net)
     size = _wide(item, factor)
     z = code_scale * make_code(key_code, net.code(size), item)
     params = {'net': models.init(net, key_net)}

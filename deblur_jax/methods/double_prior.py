@@ -71,6 +71,8 @@ def make(
   content = losses.content(loss)
 
   def begin(key: Array, item: Batch) -> per_image.Fit:
+    per_image.check(item, rule, stopping['name'],
+                    **{name: nets[name] for name in LAYERS})
     keys = jax.random.split(jax.random.fold_in(key, item['seed']), 6)
     height, width, _ = shape = item['blur'].shape
     codes = {name: code_scale * jax.random.uniform(

@@ -18,6 +18,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from deblur_jax import optim, types
 from deblur_jax.methods import records, stopping
@@ -93,13 +94,38 @@ def finish(
     params[name], opt_state[name] = optim.apply(
         tx, grads[name], fit['opt_state'][name], fit['params'][name])
   record = records.add(rule, fit['record'], seen, average=average)
+  finite = jnp.isfinite(loss) & jnp.isfinite(optax.tree.norm(grads))
   params, opt_state, record, back = records.backtrack(
       record, seen, (fit['params'], fit['opt_state']), (params, opt_state),
-      loss, decibels=backtrack, every=check_every)
+      finite, decibels=backtrack, every=check_every)
   metrics = {'loss': loss, 'fit': seen.fit, 'back': back,
              **records.metrics(record, seen, sharp)}
   return fit | {'params': params, 'opt_state': opt_state,
                 'record': record}, metrics
+
+
+def check(
+    item: Batch, rule: stopping.Rule, stopping_name: str, **nets: Any) -> None:
+  """What methods refuse that have no values held out and no SURE.
+
+  Raises:
+    UserError: a rule of stopping that needs them; networks of other channels
+      than the picture.
+  """
+  if rule.held_out or stopping_name == 'sure':
+    raise types.UserError(
+        f'method.stopping.name={stopping_name} is for the method deep_prior '
+        'only; take emv, wmv, discrepancy or fixed.')
+  check_channels(item, **nets)
+
+
+def check_channels(item: Batch, **nets: Any) -> None:
+  """Raises a UserError where a network paints other channels than there are."""
+  for name, net in nets.items():
+    if net.channels != item['blur'].shape[-1]:
+      raise types.UserError(
+          f'nets.{name}.channels = {net.channels}, and the picture has '
+          f"{item['blur'].shape[-1]}; set both alike, or use --gray.")
 
 
 def _with_seeds(batch: Batch) -> Batch:

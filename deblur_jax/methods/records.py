@@ -41,14 +41,18 @@ def add(
     rule: gives the score.
     record: as it was.
     seen: the step.
-    average: decay of the moving average, which begins as the first output.
+    average: a, of the moving average, which begins as the first output and
+      whose decay is min(a, (1 + t) / (10 + t)) at step t.
   """
   kept = record['kept']
+  # Shorter at first: the authors' lags behind where a fit stops early.
+  decay = jnp.minimum(average, (1 + seen.step) / (10 + seen.step))
   mean = jnp.where(
       seen.step == 0, seen.image,
-      average * kept['average'] + (1 - average) * seen.image)
+      decay * kept['average'] + (1 - decay) * seen.image)
   memory, score = rule.score(record['memory'], seen)
-  better = score < record['best_score']
+  # As long as the rule cannot tell, the last is the best that there is.
+  better = (score < record['best_score']) | jnp.isinf(record['best_score'])
   best_step = jnp.where(better, seen.step, record['best_step'])
   stopped = jnp.array(False)
   if rule.patience is not None:
@@ -67,18 +71,18 @@ def add(
 
 
 def backtrack(
-    record: Record, seen: stopping.Seen, old: tuple, new: tuple, loss: Array, *,
-    decibels: float, every: int):
+    record: Record, seen: stopping.Seen, old: tuple, new: tuple,
+    finite: Array, *, decibels: float, every: int):
   """Takes the parameters of the last check again where the fit fell since.
 
   The moments of the optimizer stay: as in the authors' program. Where the loss
-  is not finite, the step is left out as well.
+  or its gradient is not finite, the step is left out as well.
 
   Args:
     record: after the step.
     seen: the step.
     old, new: (params, opt_state) before and after the step.
-    loss: of the step.
+    finite: whether the loss of the step and its gradient are.
     decibels: how far the PSNR to what was observed may fall.
     every: steps from one check to the next.
 
@@ -87,7 +91,7 @@ def backtrack(
   """
   psnr = -10 * jnp.log10(seen.fit + 1e-12)
   safe = record['safe']
-  broken = ~jnp.isfinite(loss)
+  broken = ~finite
   check = seen.step % every == 0
   fell = check & (psnr < safe['psnr'] - decibels)
   back = broken | fell

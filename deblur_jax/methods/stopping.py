@@ -104,8 +104,9 @@ def emv(
 def wmv(*, window: int = 100, patience: int = 1000) -> Rule:
   """1 / W sum over w of |x_w - mean of x|^2, over the last W.
 
-  Keeps W images an image; every step costs one image's work, by sums of the
-  images and of their squares, which are made anew each time round.
+  Keeps W images an image, and copies them in every step: dear for large ones.
+  The variance is that of sums of the images and of their squares, which are
+  made anew each time round.
   """
   _check(patience=patience, window=window)
 

@@ -7,6 +7,7 @@ table. `starts` learns where to begin.
 
 import itertools
 import os
+import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -49,19 +50,21 @@ def run(
       pictures with values that are not finite.
   """
   check(config)
-  for problem in tasks:
-    problems.check_finite(problem)
-  out = types.make_folder(out)
+  check_problems(config, tasks)
+  out = pathlib.Path(out)
+  results.check_names([problem.name for problem in tasks], out)
+  types.make_folder(out)
   if any(out.iterdir()):
     raise types.UserError(f'{out} is not empty; give another --output.')
   factor = config['method'].get('factor', 1)
-  rows = {}
+  rows, summary = {}, {}
   for fit in fit_all(config, tasks, **options):
-    results.write(out, fit, config['method'].get('result'), params=params)
+    results.write(out, fit, params=params)
     rows[fit.problem.name] = results.row(fit, task, factor)
-    workdir.write_json(
-        out / 'result.json', results.summary(config, task, rows))
-  return results.summary(config, task, rows)
+    summary = results.summary(
+        config, task, rows, digest=problems.digest(tasks))
+    workdir.write_json(out / 'result.json', summary)
+  return summary
 
 
 def fit_all(
@@ -87,11 +90,7 @@ def fit_all(
   Raises:
     UserError: what the config or the method refuses.
   """
-  method = methods.build(config)
-  if not method.per_image:
-    raise types.UserError(
-        f'method.name={config["method"]["name"]} does not fit single pictures; '
-        'train it by experiments.train.')
+  method = _build(config)
   mesh = parallel.data_mesh()
   run_chunk = loop.make_chunk(method, steps=config['chunk'], mesh=mesh)
   for group in _groups(tasks, at_once):
@@ -105,8 +104,10 @@ def fit_all(
         fits = [_rescue(config, fit) for fit in fits]
       alive = [fit for fit in fits if last or not results.is_dead(fit)]
       yield from alive
-      if warm and alive and not results.is_dead(alive[-1]):
-        start = alive[-1].params
+      whole = [fit for fit in alive
+               if not results.is_dead(fit) and not fit.rescued]
+      if warm and whole:
+        start = whole[-1].params
       done = {fit.problem.name for fit in alive}
       waiting = [problem for problem in waiting if problem.name not in done]
       if not waiting:
@@ -127,6 +128,30 @@ def check(config: Mapping[str, Any]) -> None:
     raise types.UserError(
         f"{config['total_steps']} steps are not a multiple of the chunk of "
         f"{config['chunk']}; set both.")
+
+
+def check_problems(
+    config: Mapping[str, Any], tasks: Sequence[Problem]) -> None:
+  """Raises a UserError for what cannot be fitted, before anything is."""
+  if not tasks:
+    raise types.UserError('There are no pictures to fit.')
+  method, seen = _build(config), set()
+  for problem in tasks:
+    problems.check_finite(problem)
+    batch = {key: jax.ShapeDtypeStruct((1, *np.shape(value)), np.float32)
+             for key, value in problem.batch.items()}
+    if str(batch) not in seen:
+      seen.add(str(batch))
+      jax.eval_shape(method.init, jax.random.key(0), batch)
+
+
+def _build(config):
+  method = methods.build(config)
+  if not method.per_image:
+    raise types.UserError(
+        f'method.name={config["method"]["name"]} does not fit single pictures; '
+        'train it by experiments.train.')
+  return method
 
 
 def _groups(tasks, at_once):
@@ -159,14 +184,23 @@ def _fit(config, method: Method, run_chunk, group, seeds, *, start, on_steps):
   found = []
   for i, problem in enumerate(group):
     own = range(i * len(seeds), (i + 1) * len(seeds))
-    best = min(own, key=lambda j: fitted.curve['fit'][-1, j])
+    best = min(own, key=lambda j: _last_loss(fitted.curve, j))
     pick = lambda tree, j=best: jax.tree.map(lambda x: x[j], tree)
     found.append(Fit(
         problem, kept=pick(state.extra['record']['kept']),
-        found=pick(state.extra.get('found', {})), params=pick(state.params),
+        found=pick(state.extra.get('found', {})),
+        result=np.asarray(method.restore(state, batch['blur']))[best],
+        params=pick(state.params),
         curve={key: value[:, best] for key, value in fitted.curve.items()},
         seed=int(batch['seed'][best]), seconds=fitted.seconds / len(copies)))
   return found
+
+
+def _last_loss(curve, column: int) -> float:
+  """The mean of the ten losses up to the best step; what is none comes last."""
+  end = int(curve['best_step'][-1, column]) + 1
+  loss = float(curve['loss'][max(0, end - 10):end, column].mean())
+  return loss if np.isfinite(loss) else np.inf
 
 
 def _rescue(config, fit: Fit) -> Fit:
@@ -174,14 +208,18 @@ def _rescue(config, fit: Fit) -> Fit:
   if not results.is_dead(fit) or 'kernel' not in fit.found:
     return fit
   steps = min(RESCUE_STEPS, config['total_steps'])
+  rate = config['optim']['image']
+  if 'boundaries' in rate:
+    rate = dict(rate, boundaries=(0.7, 0.8, 0.9))    # as for known kernels
   known = dict(
       config, total_steps=steps, chunk=steps,
       nets={'net': config['nets']['image']},
-      optim={'net': config['optim']['image']},
+      optim={'net': rate},
       method=dict(name='deep_prior', code='noise', result='last',
                   stopping=dict(name='fixed'),
-                  **{key: config['method'][key] for key in ('jitter', 'tv')
-                     if key in config['method']}))
+                  **{key: value for key, value in config['method'].items()
+                     if key in ('average', 'code_scale', 'in_turn', 'jitter',
+                                'tv')}))
   names = ('blur', 'sharp')
   problem = Problem(fit.problem.name, {
       'kernel': fit.found['kernel'],

@@ -61,9 +61,10 @@ def non_local_means(batch: Batch, factor: int, kernel_size: int) -> np.ndarray:
   del factor, kernel_size
   blur = batch['blur']
   sigma = noise_level(blur)
-  return restoration.denoise_nl_means(
+  denoised = restoration.denoise_nl_means(
       blur, h=0.6 * sigma, sigma=sigma, patch_size=5, patch_distance=6,
       channel_axis=-1)
+  return denoised.reshape(blur.shape)    # it drops axes of length 1
 
 
 def hyper_laplacian(batch: Batch, factor: int, kernel_size: int) -> np.ndarray:

@@ -11,10 +11,11 @@ A task says what was done to a picture and so what else must be known of it:
   blend           nothing; a hint which pixels are of which layer is welcome
 """
 
+import hashlib
 import io
 import os
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -47,7 +48,7 @@ def read(
     path: Path, *, task: str, factor: int = 1, truth: Path | None = None,
     mask: Path | None = None, kernel: Path | None = None,
     guide: Path | None = None, hint: Path | None = None, gray: bool = False,
-    luma: bool = False) -> list[Problem]:
+    luma: bool = False, correlation: bool = False) -> list[Problem]:
   """Problems of a picture or of a folder of pictures.
 
   Args:
@@ -56,7 +57,7 @@ def read(
     factor: how much larger the result is.
     truth, mask, guide, hint: a picture, or a folder of as many, of the same
       names; one picture is for all.
-    kernel: see `kernel_files.read`.
+    kernel, correlation: see `kernel_files.read`.
     gray: whether the pictures are made one channel of luma.
     luma: as gray, and the results get the observed chroma.
 
@@ -74,7 +75,8 @@ def read(
   sides = {
       'sharp': _partners(truth, found), 'mask': _partners(mask, found),
       'guide': _partners(guide, found), 'hint': _partners(hint, found)}
-  kernels = kernel_files.read(kernel, names=list(found)) if kernel else {}
+  kernels = kernel_files.read(
+      kernel, names=list(found), correlation=correlation) if kernel else {}
   problems = []
   for name, file in found.items():
     batch = {'blur': _picture(file, gray)}
@@ -94,7 +96,8 @@ def make(
     path: Path, *, task: str, factor: int = 1, sigma: float = 25.0,
     missing: float = 0.5, quality: int = 10, mask: Path | None = None,
     kernel: Path | None = None, crop: int = 0, gray: bool = False,
-    seed: int = 0) -> list[Problem]:
+    impulse: float = 0.0, correlation: bool = False, seed: int = 0
+) -> list[Problem]:
   """The same from sharp pictures, corrupted as the papers do it.
 
   Args:
@@ -104,26 +107,34 @@ def make(
     sigma: for 'denoise': Gaussian noise of so many levels of 255, clipped.
     missing: for 'inpaint' without a mask: the share of the pixels that is lost.
     quality: for 'jpeg'.
-    mask, kernel, gray: as of `read`.
+    mask, kernel, gray, correlation: as of `read`.
     crop: side of the square from the middle that is taken; 0 takes all.
+    impulse: for 'denoise': the share of values that are 0 or 1 instead, salt
+      and pepper.
     seed: of noise and of lost pixels; the same for each picture.
 
   Raises:
     UserError: as of `read`; a task that is not made from sharp pictures.
   """
   corrupt = types.look_up(MAKE, task, what='task that is made from the truth')
+  if (kernel is not None) != (task in ('deblur', 'blind')):
+    raise types.UserError(
+        f'Task {task} is made without a kernel: leave out --kernel.' if kernel
+        else f'Task {task} is made with a kernel: give --kernel.')
+  if mask is not None and task != 'inpaint':
+    raise types.UserError(f'--mask does not belong to the task {task}.')
   found = _find(path)
   masks = _partners(mask, found)
-  kernels = kernel_files.read(kernel, names=list(found)) if kernel else {}
-  if task in ('deblur', 'blind') and not kernel:
-    raise types.UserError(f'Task {task} is made with a kernel: give --kernel.')
+  kernels = kernel_files.read(
+      kernel, names=list(found), correlation=correlation) if kernel else {}
   problems = []
   for name, file in found.items():
-    sharp = _centre(_picture(file, gray), crop, factor, name)
-    known = _centre(_mask(masks[name]), crop, 1, name) if masks else None
+    cut = lambda x, name=name: _centre(x, crop, factor, name)
+    sharp = cut(_picture(file, gray))
+    known = cut(_mask(masks[name])) if masks else None
     options = dict(
         factor=factor, sigma=sigma, missing=missing, quality=quality,
-        mask=known, kernel=kernels.get(name))
+        impulse=impulse, mask=known, kernel=kernels.get(name))
     batch = corrupt(sharp, np.random.default_rng(seed), options)
     _check_sizes(name, batch, factor)
     problems.append(Problem(name, batch))
@@ -139,6 +150,17 @@ def with_classical_start(problem: Problem, *, size: int) -> Problem:
       'guide': np.clip(guide[0], 0, 1), 'guide_kernel': np.asarray(kernel[0])})
 
 
+def digest(tasks: Sequence[Problem]) -> str:
+  """SHA-256 of all values of all problems, hexadecimal."""
+  found = hashlib.sha256()
+  for problem in tasks:
+    for key, value in sorted(problem.batch.items()):
+      array = np.ascontiguousarray(value)
+      found.update(f'{problem.name} {key} {array.shape}'.encode())
+      found.update(array.tobytes())
+  return found.hexdigest()
+
+
 def check_finite(problem: Problem) -> None:
   """Raises a UserError where values are NaN or infinite."""
   for name, value in problem.batch.items():
@@ -152,9 +174,12 @@ def check_finite(problem: Problem) -> None:
 # ---- corruption: (sharp, random, options) -> batch
 
 def _noisy(sharp, random, options):
-  noise = random.normal(size=sharp.shape) * options['sigma'] / 255
-  return {'blur': np.clip(sharp + noise, 0, 1).astype(np.float32),
-          'sharp': sharp}
+  noisy = np.clip(sharp + random.normal(size=sharp.shape) * (
+      options['sigma'] / 255), 0, 1)
+  if options['impulse']:
+    lost = random.random(sharp.shape) < options['impulse']
+    noisy = np.where(lost, random.integers(0, 2, sharp.shape), noisy)
+  return {'blur': noisy.astype(np.float32), 'sharp': sharp}
 
 
 def _small(sharp, random, options):
@@ -251,9 +276,16 @@ def _centre(picture, crop, factor, name) -> np.ndarray:
           f'{name} is {width}x{height}: no crop of {crop} fits in.')
     top, left = (height - crop) // 2, (width - crop) // 2
     picture = picture[top:top + crop, left:left + crop]
-  # What a factor leaves over is cut off, as the authors' program does.
-  height, width = (side // factor * factor for side in picture.shape[:2])
-  return picture[:height, :width]
+  # For a factor the authors take the middle whose sides are multiples of 32.
+  multiple = 32 if factor > 1 and 32 % factor == 0 and min(
+      picture.shape[:2]) >= 32 else factor
+  size = [side // multiple * multiple for side in picture.shape[:2]]
+  if not all(size):
+    raise types.UserError(
+        f'{name} is {width}x{height}, too small for a factor of {factor}.')
+  top, left = ((side - part) // 2 for side, part in zip(
+      picture.shape, size, strict=False))
+  return picture[top:top + size[0], left:left + size[1]]
 
 
 def _check_given(task, **given):
