@@ -22,7 +22,7 @@ def get_config(arg=None):
   config.chunk = 50
   config.method = dict(
       name='double_prior', loss='mse', exclusion=0.1, binary=0.01, hint=1.0,
-      hint_steps=500, jitter=1 / 30, average=0.99, result='last', in_turn=False,
+      hint_steps=500, jitter=1 / 30, average=0.99, result='last',
       stopping=dict(name='fixed'))
   layer = dict(
       name='skip', depth=2, channels=3, down=(8, 16, 32, 64, 128),

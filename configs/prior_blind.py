@@ -21,7 +21,7 @@ def get_config(arg=None):
   config.chunk = 50
   config.method = dict(
       name='blind_prior', losses_in_turn=('mse', 'ssim'), turn=1000,
-      jitter=1e-3, average=0.99, result='last', in_turn=False,
+      jitter=1e-3, average=0.99, result='last',
       stopping=dict(name='fixed'))
   config.nets = dict(
       image=dict(

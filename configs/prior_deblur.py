@@ -19,7 +19,7 @@ def get_config(arg=None):
   config.chunk = 50
   config.method = dict(
       name='deep_prior', loss='mse', code='noise', jitter=1e-3, average=0.99,
-      result='last', in_turn=False, stopping=dict(name='fixed'))
+      result='last', stopping=dict(name='fixed'))
   config.nets = dict(net=dict(
       name='skip', depth=8, channels=3, down=(128,) * 5, skip=16,
       attention=(2, 3, 4), upsample='bilinear', dtype='float32'))

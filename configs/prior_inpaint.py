@@ -22,7 +22,7 @@ def get_config(arg=None):
   config.chunk = 50
   config.method = dict(
       name='deep_prior', loss='mse', code='noise', jitter=0.03, average=0.99,
-      result='average', in_turn=False, stopping=dict(name='fixed'))
+      result='average', stopping=dict(name='fixed'))
   config.nets = dict(net=dict(
       name='skip', depth=32, channels=3, down=(128,) * 5, skip=128,
       upsample='nearest', dtype='float32'))

@@ -4,6 +4,7 @@ Nothing here knows of disks, configs or methods' insides. Deep image priors see
 one batch for hundreds of steps, so theirs go in chunks.
 """
 
+import functools
 from collections.abc import Callable, Iterable
 
 import jax
@@ -75,7 +76,7 @@ def make_step(
 
 
 def make_chunk(
-    method: Method, *, steps: int, mesh: Mesh
+    method: Method, *, steps: int, mesh: Mesh, in_turn: bool | None = None
 ) -> Callable[[TrainState, Batch, Array], tuple[TrainState, Metrics]]:
   """Several steps on one batch as one program, each device with its images.
 
@@ -83,6 +84,9 @@ def make_chunk(
     method: one with `per_image`; `spread` tells what lies where.
     steps: of a chunk.
     mesh: the devices.
+    in_turn: on each device one image after another, a chunk of each, and not
+      all at once. By default on CPUs, whose cores one image keeps busy: there
+      convolutions with weights of their own for each image are slow.
 
   Returns:
     (state, batch, key) -> (state, metrics, each [steps, n]). The state is
@@ -94,17 +98,46 @@ def make_chunk(
 
     return jax.lax.scan(one, state, length=steps)
 
+  if in_turn is None:
+    in_turn = jax.default_backend() == 'cpu'
   # Not left to XLA: it cannot spread the grouped convolutions of a vmap.
   rows, curves = PartitionSpec(parallel.AXIS), PartitionSpec(
       None, parallel.AXIS)
 
   def on_devices(state: TrainState, batch: Batch, key: Array):
     where = _rows_of(state)
+    several = len(batch['blur']) > mesh.size
+    run = functools.partial(_each, chunk) if in_turn and several else chunk
     return jax.shard_map(
-        chunk, mesh=mesh, in_specs=(where, rows, PartitionSpec()),
+        run, mesh=mesh, in_specs=(where, rows, PartitionSpec()),
         out_specs=(where, curves), check_vma=False)(state, batch, key)
 
   return jax.jit(on_devices, donate_argnums=0)
+
+
+def _each(chunk, state: TrainState, batch: Batch, key: Array):
+  """The chunk for one image after another: its result for all of them."""
+  everywhere = {'features'} & state.extra.keys()
+  shared = {name: state.extra[name] for name in everywhere}
+  rows = (state.params, state.opt_state, {
+      name: value for name, value in state.extra.items()
+      if name not in everywhere})
+
+  def one(row_and_item):
+    (params, opt_state, extra), item = jax.tree.map(
+        lambda x: x[None], row_and_item)
+    new, curve = chunk(state.replace(
+        params=params, opt_state=opt_state, extra=extra | shared), item, key)
+    extra = {name: new.extra[name] for name in extra}
+    return jax.tree.map(
+        lambda x: x[0], (new.params, new.opt_state, extra)), jax.tree.map(
+            lambda x: x[:, 0], curve)
+
+  (params, opt_state, extra), curve = jax.lax.map(one, (rows, batch))
+  steps = len(jax.tree.leaves(curve)[0][0])
+  return state.replace(
+      step=state.step + steps, params=params, opt_state=opt_state,
+      extra=extra | shared), jax.tree.map(jnp.transpose, curve)
 
 
 def spread(state: TrainState, mesh: Mesh) -> TrainState:

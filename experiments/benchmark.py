@@ -32,6 +32,8 @@ _WHAT = flags.DEFINE_list('what', ['train', 'restore'], 'train, restore.')
 _SIZE = flags.DEFINE_string('size', '720x1280', 'Of the restored image, HxW.')
 _IMAGES = flags.DEFINE_integer(
     'images', 1, 'That a prior is fitted to.', lower_bound=1)
+_IN_TURN = flags.DEFINE_bool(
+    'in_turn', None, 'One of them after another; by default on CPUs.')
 _REPEATS = flags.DEFINE_integer(
     'repeats', 10, 'Timed runs, after two others.', lower_bound=1)
 _REAL = flags.DEFINE_bool('real_data', False, "The config's own data set.")
@@ -60,7 +62,8 @@ def main(argv):
         channels_last=_CHANNELS_LAST.value)
   if fit:
     result = timing.measure_fit(
-        config, size, images=_IMAGES.value, repeats=_REPEATS.value, peer=peer)
+        config, size, images=_IMAGES.value, in_turn=_IN_TURN.value,
+        repeats=_REPEATS.value, peer=peer)
   else:
     result = timing.measure(
         config, _WHAT.value, size, repeats=_REPEATS.value, peer=peer)

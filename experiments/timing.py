@@ -81,13 +81,15 @@ def measure(
 
 def measure_fit(
     config: dict[str, Any], size: tuple[int, int], *, images: int,
-    repeats: int, peer: peers.Peer | None = None) -> dict[str, Any]:
+    in_turn: bool | None = None, repeats: int,
+    peer: peers.Peer | None = None) -> dict[str, Any]:
   """The same for a prior: seconds of an iteration, all images together.
 
   Args:
     config: plain dicts, of a task to which nothing but the picture is known.
     size: height and width of the result.
-    images: how many are fitted at once; the peer fits one.
+    images: how many are fitted together; the peer fits one.
+    in_turn: see `loop.make_chunk`.
     repeats: timed runs of STEPS iterations.
     peer: the network to compare with.
 
@@ -104,7 +106,8 @@ def measure_fit(
   batch = parallel.put({'blur': blur}, parallel.split_batch(mesh))
   state = loop.spread(method.init(jax.random.key(0), {'blur': blur}), mesh)
   key = parallel.put_key(jax.random.key(0), mesh)
-  chunk = loop.make_chunk(method, steps=STEPS, mesh=mesh)
+  chunk = loop.make_chunk(
+      method, steps=STEPS, mesh=mesh, in_turn=in_turn)
   compiled, seconds = _compile(chunk, state, batch, key)
   flop = 2 * macs.macs(method.step, state, batch, key)
 

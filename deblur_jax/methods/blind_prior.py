@@ -30,8 +30,8 @@ def make(
     losses_in_turn: Sequence[str] = ('mse', 'ssim'), turn: int = 1000,
     code_scale: float = 0.1, jitter: float = 1e-3, average: float = 0.99,
     tv: float = 0.0, guide: float = 0.0, guide_steps: int = 500,
-    backtrack: float = 20.0, check_every: int = 100, result: str = 'last',
-    in_turn: bool = False) -> Method:
+    backtrack: float = 20.0, check_every: int = 100, result: str = 'last'
+) -> Method:
   """The method.
 
   Batches as of `deep_prior.make`, without 'mask' and 'kernel'; with 'guide'
@@ -47,7 +47,7 @@ def make(
     turn: step from which the second counts.
     code_scale: of both codes, uniform in [0, 1) before.
     jitter: s.
-    average, tv, backtrack, check_every, result, in_turn: see `deep_prior.make`.
+    average, tv, backtrack, check_every, result: see `deep_prior.make`.
     guide: w.
     guide_steps: see above.
 
@@ -123,7 +123,7 @@ def make(
         sharp=item.get('sharp'), average=average, backtrack=backtrack,
         check_every=check_every)
 
-  return per_image.make(begin, advance, result=result, in_turn=in_turn)
+  return per_image.make(begin, advance, result=result)
 
 
 def _pull(image: Array, kernel: Array, item: Batch) -> Array:

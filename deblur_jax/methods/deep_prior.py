@@ -32,8 +32,8 @@ def make(
     factor: int = 1, code: str = 'noise', code_scale: float = 0.1,
     jitter: float = 1 / 30, average: float = 0.99, tv: float = 0.0,
     sigma: float = 0.0, backtrack: float = 5.0, check_every: int = 100,
-    features: Mapping[str, Any] | None = None, result: str = 'best_average',
-    in_turn: bool = False) -> Method:
+    features: Mapping[str, Any] | None = None, result: str = 'best_average'
+) -> Method:
   """The method.
 
   Its batches hold, for n images: 'blur' [n, h, w, c], what was observed,
@@ -61,7 +61,6 @@ def make(
     check_every: steps.
     features: keyword arguments of `vgg.build`, where loss has 'perceptual'.
     result: which of `records.KEPT` `restore` returns.
-    in_turn: see `per_image.make`.
 
   Raises:
     UserError: unknown names, values out of range, what does not go together.
@@ -81,7 +80,7 @@ def make(
       average=average, tv=tv, sigma=sigma, backtrack=backtrack,
       check_every=check_every)
   return per_image.make(
-      begin, advance, result=result, in_turn=in_turn,
+      begin, advance, result=result,
       frozen_params=frozen.params if frozen else None)
 
 

@@ -34,7 +34,7 @@ def make(
     exclusion: float = 0.1, binary: float = 0.01, hint: float = 1.0,
     hint_steps: int = 500, code_scale: float = 0.1, jitter: float = 1 / 30,
     average: float = 0.99, backtrack: float = 5.0, check_every: int = 100,
-    result: str = 'last', in_turn: bool = False) -> Method:
+    result: str = 'last') -> Method:
   """The method.
 
   Batches hold 'blur' [n, h, w, c], the blend; where there is one, 'hint'
@@ -54,7 +54,7 @@ def make(
     hint: weight of the squared distance to the hint where it is not 0.5.
     hint_steps: see above.
     code_scale, jitter, average, backtrack, check_every: see `deep_prior.make`.
-    result, in_turn: see `per_image.make`.
+    result: see `per_image.make`.
 
   Raises:
     UserError: unknown names, a mask of more than one channel.
@@ -118,7 +118,7 @@ def make(
         sharp=item.get('sharp'), average=average, backtrack=backtrack,
         check_every=check_every)
 
-  return per_image.make(begin, advance, result=result, in_turn=in_turn)
+  return per_image.make(begin, advance, result=result)
 
 
 def excluded(first: Array, second: Array, *, levels: int = 3) -> Array:

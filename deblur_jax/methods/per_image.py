@@ -29,22 +29,19 @@ Fit = dict[str, Any]
 
 def make(
     begin: Callable[[Array, Batch], Fit],
-    advance: Callable[..., tuple[Fit, Metrics]], *, result: str, in_turn: bool,
+    advance: Callable[..., tuple[Fit, Metrics]], *, result: str,
     frozen_params: Params = None) -> Method:
   """The method of two such functions.
 
   Args:
     begin, advance: see above.
     result: which of `records.KEPT` `restore` returns.
-    in_turn: the images one after another instead of at once, to save memory;
-      on CPUs the quicker way too.
     frozen_params: of a network that is not fitted.
 
   Raises:
     UserError: an unknown `result`.
   """
   types.look_up(records.KEPT, result, what='method.result')
-  over = jax.lax.map if in_turn else lambda fn, xs: jax.vmap(fn)(xs)
 
   def init(key: Array, batch: Batch) -> TrainState:
     fits = jax.vmap(lambda item: begin(key, item))(_with_seeds(batch))
@@ -57,9 +54,9 @@ def make(
   def step(state: TrainState, batch: Batch, key: Array):
     fits = dict(state.extra, params=state.params, opt_state=state.opt_state)
     features = fits.pop('features', None)
-    fits, metrics = over(
-        lambda both: advance(*both, key, state.step, features),
-        (fits, _with_seeds(batch)))
+    fits, metrics = jax.vmap(
+        lambda fit, item: advance(fit, item, key, state.step, features))(
+            fits, _with_seeds(batch))
     params, opt_state = fits.pop('params'), fits.pop('opt_state')
     return state.replace(
         step=state.step + 1, params=params, opt_state=opt_state,

@@ -218,8 +218,7 @@ def _rescue(config, fit: Fit) -> Fit:
       method=dict(name='deep_prior', code='noise', result='last',
                   stopping=dict(name='fixed'),
                   **{key: value for key, value in config['method'].items()
-                     if key in ('average', 'code_scale', 'in_turn', 'jitter',
-                                'tv')}))
+                     if key in ('average', 'code_scale', 'jitter', 'tv')}))
   names = ('blur', 'sharp')
   problem = Problem(fit.problem.name, {
       'kernel': fit.found['kernel'],
