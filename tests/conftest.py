@@ -2,8 +2,16 @@
 
 import os
 import pathlib
+import tempfile
 
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+# What was compiled is kept for later tests and the processes that they start;
+# it goes when this process does.
+_PROGRAMS = tempfile.TemporaryDirectory(prefix='deblur_jax_')
+os.environ.update(
+    JAX_COMPILATION_CACHE_DIR=_PROGRAMS.name,
+    JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS='0',
+    JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES='-1')
 
 import jax
 import numpy as np

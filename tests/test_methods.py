@@ -2,11 +2,12 @@
 
 import functools
 
+import helpers
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import get_config, tiny
+from helpers import tiny
 
 from deblur_jax import (
     checkpoint,
@@ -30,8 +31,8 @@ CONFIGS = {
         optim=dict(gen=dict(lr=1e-3), critic=dict(lr=1e-3)),
         method=dict(name='adversarial', content='l1',
                     critic=dict(gan='wgan', penalty=10.0))),
-    'cycle': get_config('cycle_unpaired').to_dict(),
-    'cycle_physics': get_config('cycle_physics').to_dict(),
+    'cycle': helpers.get_config('cycle_unpaired').to_dict(),
+    'cycle_physics': helpers.get_config('cycle_physics').to_dict(),
     'supervised': tiny(**{'nets.net.scales': 2})}
 
 
@@ -42,7 +43,9 @@ def batch_of(size=16, count=4):
 
 
 def test_every_method_has_a_config_here():
-  assert CONFIGS.keys() == methods.METHODS.keys()
+  """Or is that of a prior, which tests/test_deep_prior.py fits."""
+  priors = {helpers.get_config(name).method.name for name in helpers.PRIORS}
+  assert CONFIGS.keys() | priors == methods.METHODS.keys()
 
 
 @functools.cache

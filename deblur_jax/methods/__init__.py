@@ -6,18 +6,24 @@ from typing import Any
 from deblur_jax import models, optim, types
 from deblur_jax.methods import (
     adversarial,
+    blind_prior,
     classical,
     cycle,
     cycle_physics,
+    deep_prior,
+    double_prior,
     supervised,
 )
 from deblur_jax.types import Method
 
 METHODS = {
     'adversarial': adversarial.make,
+    'blind_prior': blind_prior.make,
     'classical': classical.make,
     'cycle': cycle.make,
     'cycle_physics': cycle_physics.make,
+    'deep_prior': deep_prior.make,
+    'double_prior': double_prior.make,
     'supervised': supervised.make,
 }
 
@@ -30,7 +36,7 @@ def build(
     config: its leaves `nets.*` go to `models.build`, `optim.*` to
       `optim.build`, `method` to the row of METHODS that it names.
     from_checkpoint: its state will be a checkpoint's, which has the weights of
-      frozen networks too: their files are not looked for.
+      frozen networks too: their files are not looked for, nor is a start's.
 
   Raises:
     UserError: unknown names and keys, values out of range.
@@ -44,5 +50,7 @@ def build(
   kwargs = dict(config['method'])
   if from_checkpoint and kwargs.get('features'):
     kwargs['features'] = dict(kwargs['features'], path=None)
+  if from_checkpoint and 'start' in kwargs:
+    kwargs['start'] = None
   make = types.look_up(METHODS, kwargs.pop('name', None), what='method.name')
   return types.call(make, kwargs, args=(nets, txs), where='method')

@@ -1,4 +1,4 @@
-"""Networks: pure linen modules, generators, critics, estimators of kernels.
+"""Networks: pure linen modules, generators, critics, estimators and priors.
 
 A generator (`MODELS`) takes [n, h, w, 3] in [0, 1] and returns a list of
 images, finest first; those with dropout learn by `net.apply(variables, blur,
@@ -6,6 +6,12 @@ train=True, rngs={'dropout': key})`, and the others take that too. A critic
 (`CRITICS`) takes the same images and returns a map of logits [n, h', w', 1],
 float32. An estimator (`KERNEL_ESTIMATORS`) takes them to the kernels that
 blurred them, a `kernel_estimator.Estimate`.
+
+A prior (`PRIORS`) has learnt nothing: it is fitted to one picture. It takes a
+code, noise that the caller keeps, of shape [n, *net.code(size)] for images of
+`size` = (h, w), and `net.apply(variables, z, size=size)` is [n, h, w, channels]
+in (0, 1), float32. `PRESETS` has those of the papers. A prior of kernels
+(`KERNELS`) takes [n, depth] to kernels [n, kh, kw].
 """
 
 import math
@@ -16,16 +22,21 @@ import jax.numpy as jnp
 
 from deblur_jax import types
 from deblur_jax.models import (
+    deep_decoder,
     fpn,
     kernel_estimator,
+    kernel_net,
     multiscale,
     nah_discriminator,
     patchgan,
     resnet,
     restormer,
     single_scale,
+    skip,
     unet,
+    unet_prior,
 )
+from deblur_jax.models.presets import PRESETS as PRESETS
 
 
 def build(*, name: str, **kwargs) -> nn.Module:
@@ -35,13 +46,14 @@ def build(*, name: str, **kwargs) -> nn.Module:
     types.UserError: for an unknown name or option.
   """
   network = types.look_up(
-      MODELS | CRITICS | KERNEL_ESTIMATORS, name, what='network')
+      MODELS | CRITICS | KERNEL_ESTIMATORS | PRIORS | KERNELS, name,
+      what='network')
   return types.call(network, kwargs=kwargs, where='nets')
 
 
 def check_kind(net: nn.Module, table, *, where: str) -> None:
   """A UserError where a network is not of one of the tables below."""
-  if not isinstance(net, tuple(table.values())):
+  if type(net) not in table.values():
     raise types.UserError(
         f'{where} must be one of {", ".join(sorted(table))}, got a '
         f'{type(net).__name__}.')
@@ -72,13 +84,21 @@ def init(net: nn.Module, key: types.Array) -> types.Params:
   Runs eagerly on a small image, whose size parameters do not depend on: jit and
   `lazy_init` take a minute to compile the random numbers of 120 layers.
   """
+  return net.init(key, jnp.zeros((1, *_least_input(net))))['params']
+
+
+def _least_input(net):
+  if type(net) in PRIORS.values():
+    return net.code((32, 32))
+  if type(net) in KERNELS.values():
+    return (net.depth,)
   size = max(32, least_crop(net))
-  return net.init(key, jnp.zeros((1, size, size, 3)))['params']
+  return size, size, 3
 
 
 def least_crop(net: nn.Module) -> int:
   """Side of the smallest image that a network takes: 1 but for critics."""
-  return net.least_crop if isinstance(net, tuple(CRITICS.values())) else 1
+  return net.least_crop if type(net) in CRITICS.values() else 1
 
 
 MODELS = {
@@ -88,6 +108,7 @@ MODELS = {
     'unet': unet.UNet,
     'fpn': fpn.FPN,
     'restormer': restormer.Restormer,
+    'hourglass': skip.Hourglass,
 }
 CRITICS = {
     'patchgan': patchgan.PatchGAN,
@@ -97,3 +118,9 @@ KERNEL_ESTIMATORS = {
     'kernel_cnn': kernel_estimator.KernelCNN,
     'kernel_mixture': kernel_estimator.KernelMixture,
 }
+PRIORS = {
+    'skip': skip.Skip,
+    'unet_prior': unet_prior.UNetPrior,
+    'deep_decoder': deep_decoder.DeepDecoder,
+}
+KERNELS = {'kernel_net': kernel_net.KernelNet}
