@@ -88,7 +88,8 @@ def get_config(arg=None):
     config.method.weights.update(tv=0.1, dark=0.1)
     config.nets.to_sharp = dict(
         name='multiscale', scales=1, blocks=0, features=4)
-    config.nets.kernel.update(bases=2, features=4, blocks=0)
+    config.nets.kernel = dict(
+        name='kernel_cnn', size=size, features=4, blocks=0)
     config.nets.is_sharp.update(features=4, depth=1)
     config.validate = dict(pictures=2, crop=64)
     config.tensorboard = False

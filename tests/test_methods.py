@@ -116,11 +116,10 @@ def test_a_checkpoint_goes_on_bit_for_bit(parts, tmp_path):
                step(state, batch, key), step(again, batch, key))
 
 
-@pytest.mark.parametrize('name', ['cycle', 'cycle_physics'])
-def test_one_device_does_what_two_do(name):
+def test_one_device_does_what_two_do():
   told = []
   for devices in (1, 2):
-    _, state, step, batch, key, _ = parts_of(name, devices)
+    _, state, step, batch, key, _ = parts_of('cycle_physics', devices)
     for _ in range(2):
       state, metrics = step(state, batch, key)
     told.append(jax.tree.map(np.asarray, (metrics, state.extra)))
