@@ -53,8 +53,8 @@ def started(name):
   state = build(rates).init(jax.random.key(0), images())
   step = jax.jit(lambda rates, state, batch: build(rates).step(
       state, batch, jax.random.key(1)))
-  return (rates, state.replace(step=jnp.asarray(START)),
-          lambda rates, state, batch=None: step(rates, state, batch or images()))
+  run = lambda rates, state, batch=None: step(rates, state, batch or images())
+  return rates, state.replace(step=jnp.asarray(START)), run
 
 
 def same(a, b):
