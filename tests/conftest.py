@@ -9,6 +9,7 @@ os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 # it goes when this process does.
 _PROGRAMS = tempfile.TemporaryDirectory(prefix='deblur_jax_')
 os.environ.update(
+    JAX_DISABLE_MOST_OPTIMIZATIONS='1',    # of those processes too
     JAX_COMPILATION_CACHE_DIR=_PROGRAMS.name,
     JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS='0',
     JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES='-1')
