@@ -20,8 +20,7 @@ def get_config(arg=None):
   config.chunk = 50
   config.method = dict(
       name='deep_prior', loss='mse', code='noise', jitter=1 / 30, average=0.99,
-      result='best_average',
-      stopping=dict(name='emv'))
+      result='best_average', stopping=dict(name='emv'))
   config.nets = dict(net=dict(
       name='skip', depth=32, channels=3, down=(128,) * 5, skip=4,
       upsample='bilinear', dtype='float32'))

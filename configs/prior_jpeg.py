@@ -17,14 +17,13 @@ def get_config(arg=None):
   config.chunk = 50
   config.method = dict(
       name='deep_prior', loss='mse', code='noise', jitter=1 / 30, average=0.99,
-      result='best_average',
-      stopping=dict(name='emv'))
+      result='best_average', stopping=dict(name='emv'))
   config.nets = dict(net=dict(
       name='skip', depth=3, channels=3, down=(8, 16, 32, 64, 128),
       skip=(0, 0, 0, 4, 4), upsample='bilinear', dtype='float32'))
   config.optim = dict(net=dict(name='adam', lr=1e-2))
   if common.is_debug(arg):
     config.total_steps, config.chunk = 4, 2
-    config.nets.net.down, config.nets.net.skip = (4, 4), (0, 2)
+    config.nets.net.down, config.nets.net.skip = (4,), (2,)
     config.nets.net.depth = 4
   return config

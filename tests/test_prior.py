@@ -236,13 +236,12 @@ def test_a_dead_fit_is_tried_again_with_other_seeds(folder_of_results):
 
 
 def test_a_dead_blind_fit_goes_on_with_its_kernel(tmp_path):
-  """As a known one; the next picture begins anew, whatever --warm says."""
+  """As a known one. A live one is where the next picture begins, if --warm."""
   for i, name in enumerate('ab'):
     save(tmp_path / f'{name}.png', picture(i, 16, 16))
   tasks = problems.read(tmp_path, task='blind')
   config = debug('prior_blind')
-  fits = lambda: list(prior.fit_all(config, tasks, warm=True))
-  alive = fits()
+  alive = list(prior.fit_all(config, tasks, warm=True))
   assert not any(fit.rescued for fit in alive)
   # The second began where the first ended.
   alone, = prior.fit_all(config, tasks[1:])
@@ -250,12 +249,10 @@ def test_a_dead_blind_fit_goes_on_with_its_kernel(tmp_path):
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(prior.results, 'DEAD', 99.0)
     patch.setattr(prior, 'AGAIN', 0)
-    rescued = fits()
-  for fit in rescued:
-    assert fit.rescued and fit.found['kernel'].shape == (5, 5)
-    assert fit.result.shape == (16, 16, 3) and len(fit.curve['loss']) == 4
-  np.testing.assert_array_equal(
-      rescued[1].found['kernel'], alone.found['kernel'])
+    fit, = prior.fit_all(config, tasks[1:], warm=True)
+  assert fit.rescued and fit.result.shape == (16, 16, 3)
+  assert len(fit.curve['loss']) == 4
+  np.testing.assert_array_equal(fit.found['kernel'], alone.found['kernel'])
 
 
 def test_a_classical_start_is_of_the_picture(folder):

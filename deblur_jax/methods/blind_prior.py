@@ -60,7 +60,7 @@ def make(
   models.check_kind(kernel_net, models.KERNELS, where='nets.kernel.name')
   txs = {name: types.require(txs, name, where='optim')
          for name in ('image', 'kernel')}
-  rule = rules.build(**stopping)
+  rule = per_image.build_rule(stopping)
   size = _check_size(kernel_net.size)
   if len(losses_in_turn) != 2:
     raise types.UserError(
@@ -69,7 +69,7 @@ def make(
   first, second = (losses.content(terms) for terms in losses_in_turn)
 
   def begin(key: Array, item: Batch) -> dict[str, Any]:
-    per_image.check(item, rule, stopping['name'], image=image_net)
+    per_image.check_channels(item, image=image_net)
     operators.check_fits(size, item['blur'].shape[:2])
     keys = jax.random.split(jax.random.fold_in(key, item['seed']), 4)
     shapes = {'image': image_net.code(_wide(item, size)),

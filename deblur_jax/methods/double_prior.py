@@ -18,6 +18,7 @@ second and 0.5 where nobody knows, the mask is drawn towards it in the first
 from collections.abc import Mapping
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
@@ -67,12 +68,11 @@ def make(
   if nets['mask'].channels != 1:
     raise types.UserError(
         f'nets.mask.channels must be 1, got {nets["mask"].channels}.')
-  rule = rules.build(**stopping)
+  rule = per_image.build_rule(stopping)
   content = losses.content(loss)
 
   def begin(key: Array, item: Batch) -> per_image.Fit:
-    per_image.check(item, rule, stopping['name'],
-                    **{name: nets[name] for name in LAYERS})
+    per_image.check_channels(item, **{name: nets[name] for name in LAYERS})
     keys = jax.random.split(jax.random.fold_in(key, item['seed']), 6)
     height, width, _ = shape = item['blur'].shape
     codes = {name: code_scale * jax.random.uniform(
@@ -144,10 +144,8 @@ def excluded(first: Array, second: Array, *, levels: int = 3) -> Array:
 
 def _halved(x: Array) -> Array:
   """The mean of each 2x2, an odd last row or column left out."""
-  n, h, w, c = x.shape
-  rows, columns = min(h, 2), min(w, 2)
-  x = x[:, :h // rows * rows, :w // columns * columns]
-  return x.reshape(n, h // rows, rows, w // columns, columns, c).mean((2, 4))
+  block = tuple(min(side, 2) for side in x.shape[1:3])
+  return nn.avg_pool(x, block, strides=block)
 
 
 def _hinted(mask: Array, hint: Array) -> Array:

@@ -101,19 +101,18 @@ def finish(
                 'record': record}, metrics
 
 
-def check(
-    item: Batch, rule: stopping.Rule, stopping_name: str, **nets: Any) -> None:
-  """What methods refuse that have no values held out and no SURE.
+def build_rule(options: Mapping[str, Any]) -> stopping.Rule:
+  """`stopping.build` for methods without values held out and without SURE.
 
   Raises:
-    UserError: a rule of stopping that needs them; networks of other channels
-      than the picture.
+    UserError: a rule that needs them, and all that `stopping.build` raises.
   """
-  if rule.held_out or stopping_name == 'sure':
+  rule = stopping.build(**options)
+  if rule.held_out or options['name'] == 'sure':
     raise types.UserError(
-        f'method.stopping.name={stopping_name} is for the method deep_prior '
+        f'method.stopping.name={options["name"]} is for the method deep_prior '
         'only; take emv, wmv, discrepancy or fixed.')
-  check_channels(item, **nets)
+  return rule
 
 
 def check_channels(item: Batch, **nets: Any) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from flax import traverse_util
 
 from deblur_jax import types
 
@@ -53,7 +54,7 @@ def save(path: str | os.PathLike, named: Mapping[str, np.ndarray]) -> None:
 
 def save_tree(path: str | os.PathLike, tree: Mapping[str, Any]) -> None:
   """Dicts within dicts as one .npz: {'net': {'a': x}} has the name 'net.a'."""
-  save(path, dict(_flatten(tree)))
+  save(path, traverse_util.flatten_dict(tree, sep='.'))
 
 
 def load_tree(path: str | os.PathLike, *, what: str) -> dict[str, Any]:
@@ -73,19 +74,4 @@ def load_tree(path: str | os.PathLike, *, what: str) -> dict[str, Any]:
   except ValueError as error:
     raise types.UserError(
         f'Cannot read {path} ({error}): it should be {what}.') from error
-  tree = {}
-  for name, value in named.items():
-    *folders, leaf = name.split('.')
-    place = tree
-    for folder in folders:
-      place = place.setdefault(folder, {})
-    place[leaf] = value
-  return tree
-
-
-def _flatten(tree, prefix=''):
-  for name, value in tree.items():
-    if isinstance(value, Mapping):
-      yield from _flatten(value, f'{prefix}{name}.')
-    else:
-      yield prefix + name, np.asarray(value)
+  return traverse_util.unflatten_dict(named, sep='.')

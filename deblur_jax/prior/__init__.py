@@ -57,12 +57,11 @@ def run(
   if any(out.iterdir()):
     raise types.UserError(f'{out} is not empty; give another --output.')
   factor = config['method'].get('factor', 1)
-  rows, summary = {}, {}
+  rows, summary, digest = {}, {}, problems.digest(tasks)
   for fit in fit_all(config, tasks, **options):
     results.write(out, fit, params=params)
     rows[fit.problem.name] = results.row(fit, task, factor)
-    summary = results.summary(
-        config, task, rows, digest=problems.digest(tasks))
+    summary = results.summary(config, task, rows, digest=digest)
     workdir.write_json(out / 'result.json', summary)
   return summary
 
