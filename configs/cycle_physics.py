@@ -7,7 +7,9 @@ r"""Without pairs, held by physics: kernels lead back to the blurry picture.
 The restoring network undoes random known blur of the sharp pictures; a second
 one tells of the blurry pictures what kernels blurred them (of each pixel a
 mixture of 8), with which the restored ones, blurred again, must give them back;
-a critic compares them with the sharp ones. It is judged on pairs, by default
+a critic compares them with the sharp ones. With method.weights.blur_type they
+should also be told to be without blur, by a network that learns from weak
+labels: see configs/blur_type.py. It is judged on pairs, by default
 the built-in ones. Not trained to the end by us yet.
 
   ...cycle_physics.py:gopro   blurry frames of one half of GoPro, sharp ones of
@@ -42,9 +44,9 @@ def get_config(arg=None):
       blur=dict(
           kind='any', size=size, gamma=gamma, chances=(0.7, 0.1, 0.1, 0.1)),
       weights=dict(reblur=10.0, guard=10.0, adversarial=1.0, cycle=1.0,
-                   kernel=1.0, identity=0.0, tv=0.0, dark=0.0),
+                   kernel=1.0, blur_type=0.0, identity=0.0, tv=0.0, dark=0.0),
       critic=dict(gan='lsgan', penalty=0.0, drift=0.0), most=0.25, gamma=gamma,
-      window=35, start_steps=0, pool_size=50, ema=0.0)
+      window=35, start_steps=0, pool_size=50, ema=0.0, without='nothing')
   config.nets = dict(
       to_sharp=dict(name='multiscale', scales=3, depth=120, features=64,
                     kernel_size=5, pyramid=pyramid, residual=True,
@@ -52,11 +54,13 @@ def get_config(arg=None):
       kernel=dict(name='kernel_mixture', size=size, bases=8, features=32,
                   blocks=4, heads=4, dtype='float32'),
       is_sharp=dict(name='patchgan', features=64, depth=3, padding=1,
-                    norm='instance', dtype='float32'))
+                    norm='instance', dtype='float32'),
+      blur_type=dict(name='blur_type', features=16, blocks=1, dtype='float32'))
   config.optim = dict(
       to_sharp=dict(name='adam', lr=2e-4, schedule='cosine', clip_norm=1.0),
       kernel=dict(name='adam', lr=2e-4, schedule='cosine', clip_norm=1.0),
-      critic=dict(name='adam', lr=2e-4, b1=0.5, schedule='cosine'))
+      critic=dict(name='adam', lr=2e-4, b1=0.5, schedule='cosine'),
+      blur_type=dict(name='adam', lr=1e-3, schedule='cosine', clip_norm=1.0))
   config.data = dict(
       train=dict(name='unpaired', blur='data/blurry', sharp='data/sharp'),
       test=dict(name='builtin', split='test'),
@@ -85,12 +89,13 @@ def get_config(arg=None):
     config.method.update(pool_size=2, window=7)
     config.method.blur = dict(kind='gaussian', size=size, gamma=gamma,
                               sigma=(0.4, 1.0))
-    config.method.weights.update(tv=0.1, dark=0.1)
+    config.method.weights.update(blur_type=0.1, tv=0.1, dark=0.1)
     config.nets.to_sharp = dict(
         name='multiscale', scales=1, blocks=0, features=4)
     config.nets.kernel = dict(
         name='kernel_cnn', size=size, features=4, blocks=0)
     config.nets.is_sharp.update(features=4, depth=1)
+    config.nets.blur_type.update(features=2, blocks=0)
     config.validate = dict(pictures=2, crop=64)
     config.tensorboard = False
   return config

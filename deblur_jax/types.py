@@ -70,6 +70,9 @@ class Method(NamedTuple):
   splits: option of the config -> into how many parts it splits a batch.
   unpaired: whether the blurry and the sharp pictures of a batch are to be
     different ones, of which it compares no two.
+  tell: (state, blur) -> what it tells of how pictures were blurred: 'kernel',
+    a `kernel_estimator.Estimate`; 'blur_type', logits [n, types]. None where it
+    tells nothing.
   """
 
   init: Callable[[Array, Batch], TrainState]
@@ -79,6 +82,7 @@ class Method(NamedTuple):
   watch: Callable[[Sequence[Mapping[str, float]]], str | None] | None = None
   splits: Mapping[str, int] = {}
   unpaired: bool = False
+  tell: Callable[[TrainState, Array], dict[str, Any]] | None = None
 
 
 def suggest(name: str, known) -> str:

@@ -286,6 +286,7 @@ def main(argv):
 
 
 _GOPRO = 'configs/multiscale_gopro.py'
+_PHYSICS = 'configs/cycle_physics.py:small'
 _DEBLURGAN = 'configs/deblurgan_gopro.py'
 GRIDS = {
     'k_scales': Grid(
@@ -311,6 +312,9 @@ GRIDS = {
         'configs/deblurgan_l1.py:bare',
         {'nets.gen.name': ('resnet', 'unet', 'fpn', 'restormer',
                            'multiscale')}),
+    'terms': Grid(
+        _PHYSICS, {'method.without': ('nothing', 'reblur', 'guard',
+                                      'adversarial', 'cycle', 'kernel')}),
 }
 
 

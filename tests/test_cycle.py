@@ -12,6 +12,7 @@ from helpers import get_config
 from deblur_jax import losses, methods, models, optim, types
 from deblur_jax.blur import kernels, operators
 from deblur_jax.methods import cycle_physics, unpaired
+from deblur_jax.methods import kernel as kernel_method
 from deblur_jax.models.kernel_estimator import Estimate
 
 CONFIGS = ('cycle_unpaired', 'cycle_physics')
@@ -64,8 +65,9 @@ def same(a, b):
 # Whose parameters an optimizer moves.
 MOVES = {'cycle_unpaired': {'gen': ('to_sharp', 'to_blur'),
                             'critic': ('is_sharp', 'is_blur')},
-         'cycle_physics': {'to_sharp': ('to_sharp',), 'kernel': ('kernel',),
-                           'critic': ('is_sharp',)}}
+         'cycle_physics': {
+             key: ('is_sharp',) if key == 'critic' else (key,)
+             for key in ('to_sharp', 'kernel', 'critic', 'blur_type')}}
 
 
 @pytest.mark.parametrize('name', CONFIGS)
@@ -211,13 +213,14 @@ def test_the_guard_drives_the_kernel_away_from_a_point():
 
 
 def test_divergence_is_0_for_the_truth():
+  divergence = kernel_method.divergence
   both = jnp.stack([kernels.disk(radius, size=7) for radius in (1.0, 2.5)])
   even = jnp.full((2, 7, 7), 1 / 49)
-  assert abs(cycle_physics.divergence(Estimate(both), both)) < 1e-6
-  assert cycle_physics.divergence(Estimate(even), both) > 0.5
+  assert abs(divergence(Estimate(both), both)) < 1e-6
+  assert divergence(Estimate(even), both) > 0.5
   weights = jnp.full((2, 4, 4, 2), 0.5)
   same_twice = Estimate(jnp.stack([both, both], 1), weights)
-  assert abs(cycle_physics.divergence(same_twice, both)) < 1e-6
+  assert abs(divergence(same_twice, both)) < 1e-6
 
 
 def test_sharp_pictures_wait_until_the_start_is_over():
@@ -232,9 +235,9 @@ def test_sharp_pictures_wait_until_the_start_is_over():
 
 @pytest.mark.parametrize('name', models.KERNEL_ESTIMATORS)
 def test_estimators_give_kernels(name):
-  net = models.build(name=name, size=7, features=4, blocks=1)
-  params = models.init(net, jax.random.key(0))
-  told = jax.jit(net.apply)({'params': params}, images(2, 18)['blur'])
+  net = models.build(name=name, size=7, features=4, blocks=0)
+  told, _ = jax.jit(net.init_with_output)(
+      jax.random.key(0), images(2, 18)['blur'])
   assert told.kernels.shape[-2:] == (7, 7) and told.kernels.min() > 0
   np.testing.assert_allclose(told.kernels.sum((-2, -1)), 1, rtol=1e-5)
   if told.weights is not None:
@@ -300,7 +303,15 @@ def test_a_critic_that_is_never_wrong_is_named():
     ('cycle_physics', {'nets.kernel.size': 7},
      'method.blur.size=5 must be nets.kernel.size=7'),
     ('cycle_physics', {'method.blur': dict(kind='dynamic_scene')},
-     'method.weights.kernel needs a method.blur by one kernel'),
+     'kernels must be known: method.blur must blur by one kernel'),
+    ('cycle_physics', {'method.blur': dict(kind='dynamic_scene'),
+                       'method.weights.kernel': 0.0},
+     'type of blur must be known: method.blur must blur by one kernel'),
+    ('cycle_physics', {'nets.blur_type': dict(name='patchgan')},
+     'nets.blur_type.name must be one of blur_type'),
+    ('cycle_physics', {'nets.kernel': dict(name='kernel_fourier', size=9)},
+     'crop = 16 is below the 18 pixels that nets.kernel needs'),
+    ('cycle_physics', {'method.without': 'gard'}, "Did you mean 'guard'"),
     ('cycle_physics', {'method.critic': None}, 'adversarial needs .*critic'),
     ('cycle_physics', {'method.most': 0.0}, 'most must be above 0'),
     ('cycle_physics', {'method.start_steps': -1}, 'start_steps must be 0'),

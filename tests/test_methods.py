@@ -21,6 +21,7 @@ from deblur_jax import (
 from deblur_jax.ops import pyramid
 
 CONFIGS = {
+    'blur_type': helpers.get_config('blur_type').to_dict(),
     'classical': tiny(
         nets={}, optim={}, method=dict(
             name='classical', size=5, sparse=8e-3,
@@ -33,13 +34,17 @@ CONFIGS = {
                     critic=dict(gan='wgan', penalty=10.0))),
     'cycle': helpers.get_config('cycle_unpaired').to_dict(),
     'cycle_physics': helpers.get_config('cycle_physics').to_dict(),
+    'kernel': helpers.get_config('kernel').to_dict(),
     'supervised': tiny(**{'nets.net.scales': 2})}
 
 
 def batch_of(size=16, count=4):
   random = np.random.default_rng(0)
   sharp = random.random((count, size, size, 3), np.float32)
-  return {'blur': (sharp + np.roll(sharp, 1, 2)) / 2, 'sharp': sharp}
+  kernel = np.zeros((count, 5, 5), np.float32)
+  kernel[:, 2, 2:4] = 0.5
+  return {'blur': (sharp + np.roll(sharp, 1, 2)) / 2, 'sharp': sharp,
+          'kernel': kernel, 'blur_type': np.arange(count, dtype=np.int32)}
 
 
 def test_every_method_has_a_config_here():

@@ -60,7 +60,8 @@ def mixture(
     chances: of each, scaled to sum one; by default all alike.
 
   Returns:
-    {'blur', 'sharp': [h, w, 3]}: not all kinds have a kernel.
+    {'blur', 'sharp': [h, w, 3]}, and 'kernel' and 'blur_type' where all parts
+    have them, kernels of one size.
   """
   chances = [1.0] * len(parts) if chances is None else chances
   if not parts or len(chances) != len(parts) or not (
@@ -76,8 +77,11 @@ def mixture(
     where, options = f'data.blur.parts[{number}]', dict(part)
     blur = types.look_up(SINGLE, options.pop('kind', None), what=where)
     drawn.append(types.call(blur, options, args=(key_draw, sharp), where=where))
-  blurs = jnp.stack([pair['blur'] for pair in drawn])
-  return {'blur': blurs[which], 'sharp': sharp}
+  alike = [name for name in drawn[0] if name != 'sharp' and len(
+      {pair[name].shape if name in pair else None for pair in drawn}) == 1]
+  chosen = {name: jnp.stack([pair[name] for pair in drawn])[which]
+            for name in alike}
+  return chosen | {'sharp': sharp}
 
 
 # name -> (key, sharp [h, w, 3], *, options) -> {'blur', 'sharp', ...}

@@ -98,6 +98,19 @@ def normalise(kernel) -> Array:
   return kernel / kernel.sum((-2, -1), keepdims=True)
 
 
+def likeness(first, second) -> Array:
+  """The greatest correlation of two kernels over all shifts, [...], up to 1.
+
+  sum a(u) b(u + s) / (|a| |b|): blind methods find kernels up to a shift s,
+  which only moves the picture. For kernels [..., kh, kw].
+  """
+  room = [2 * side for side in first.shape[-2:]]
+  product = jnp.conj(jnp.fft.rfft2(first, room)) * jnp.fft.rfft2(second, room)
+  best = jnp.fft.irfft2(product, room).max(axis=(-2, -1))
+  power = lambda kernel: jnp.sum(jnp.square(kernel), axis=(-2, -1))
+  return best / jnp.sqrt(power(first) * power(second))
+
+
 def random_line(
     key, *, size: int = 31, length: tuple[float, float] = (1.0, 25.0),
     angle: tuple[float, float] = (0.0, math.pi)) -> Array:

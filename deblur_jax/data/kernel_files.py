@@ -32,10 +32,7 @@ def read(
       refuses one.
   """
   path = pathlib.Path(path)
-  found = _in_folder(path) if path.is_dir() else _in_file(path, path.stem)
-  if not found:
-    raise types.UserError(
-        f'{path}: no kernels there; they are .npz, .npy or pictures.')
+  found = _find(path)
   if len(found) == 1:
     found = dict.fromkeys(names, *found.values())
   missing = [name for name in names if name not in found]
@@ -46,6 +43,34 @@ def read(
   turn = -1 if correlation else 1
   return {name: np.ascontiguousarray(kernels.check_kernel(
       found[name], where=f'{path}: {name}')[::turn, ::turn]) for name in names}
+
+
+def read_all(path: str | os.PathLike) -> dict[str, np.ndarray]:
+  """Every kernel there is, as it is stored, float32 of sum one.
+
+  Args:
+    path: as of `read`; sides may be even.
+
+  Raises:
+    UserError: no kernels there, not readable, or one with no light in it.
+  """
+  path = pathlib.Path(path)
+  found = _find(path)
+  for name, kernel in found.items():
+    if kernel.ndim != 2 or not np.isfinite(kernel).all() or not (
+        kernel.min() >= 0 and kernel.sum() > 0):
+      raise types.UserError(
+          f'{path}: {name} is no kernel [h, w] of values from 0 on.')
+  return {name: (kernel / kernel.sum()).astype(np.float32)
+          for name, kernel in found.items()}
+
+
+def _find(path):
+  found = _in_folder(path) if path.is_dir() else _in_file(path, path.stem)
+  if not found:
+    raise types.UserError(
+        f'{path}: no kernels there; they are .npz, .npy or pictures.')
+  return found
 
 
 def _in_folder(folder):

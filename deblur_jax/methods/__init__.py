@@ -7,11 +7,13 @@ from deblur_jax import models, optim, types
 from deblur_jax.methods import (
     adversarial,
     blind_prior,
+    blur_type,
     classical,
     cycle,
     cycle_physics,
     deep_prior,
     double_prior,
+    kernel,
     supervised,
 )
 from deblur_jax.types import Method
@@ -19,11 +21,13 @@ from deblur_jax.types import Method
 METHODS = {
     'adversarial': adversarial.make,
     'blind_prior': blind_prior.make,
+    'blur_type': blur_type.make,
     'classical': classical.make,
     'cycle': cycle.make,
     'cycle_physics': cycle_physics.make,
     'deep_prior': deep_prior.make,
     'double_prior': double_prior.make,
+    'kernel': kernel.make,
     'supervised': supervised.make,
 }
 

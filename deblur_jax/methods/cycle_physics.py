@@ -8,15 +8,17 @@
     + w_c l(G(h * x), x)                 cycle: undoes random known blur h
     + w_k KL(h, K(h * x))                kernel: and tells h
     + w_i |G(x) - x|                     identity: leaves sharp pictures alone
+    + w_b -log C(G(y))_none              blur_type: is told to have none
     + w_t TV(G(y)) + w_d dark(G(y))      priors
 
 y are blurry, x sharp pictures of other scenes; h comes from `blur/`, drawn anew
-in each step. CycleGAN's second generator may hide whatever it needs in a blurry
+in each step. C learns from h's type alone, a weak label: see `blur_type.py`.
+CycleGAN's second generator may hide whatever it needs in a blurry
 picture; kernels that sum to one cannot. But G(y) = y with the kernel of a point
 explains any y: the guard forbids that kernel, and the terms with w_c and w_k
 make it a bad guess.
 
-With w_a, w_c, w_k and w_i of 0 only the blurry pictures are looked at.
+With w_a, w_b, w_c, w_k and w_i of 0 only the blurry pictures are looked at.
 """
 
 import functools
@@ -30,13 +32,16 @@ import optax
 from deblur_jax import blur as blurs
 from deblur_jax import losses, models, optim, types
 from deblur_jax.blur import exposure, operators
-from deblur_jax.methods import unpaired
+from deblur_jax.methods import blur_type, unpaired
+from deblur_jax.methods import kernel as kernel_method
 from deblur_jax.models import kernel_estimator
 from deblur_jax.ops import pyramid as pyramids
 from deblur_jax.types import Array, Batch, Method, Metrics, TrainState
 
 LEARNERS = ('to_sharp', 'kernel')
-OF_SHARP = ('adversarial', 'cycle', 'kernel', 'identity')
+OF_SHARP = ('adversarial', 'cycle', 'kernel', 'blur_type', 'identity')
+OF_MADE = ('cycle', 'kernel', 'blur_type')    # of pictures blurred by h
+NOTHING = 'nothing'
 POINT = 0.9     # of sum K^2: as good as the kernel of a point, which has 1
 
 
@@ -48,6 +53,7 @@ class Weights(NamedTuple):
   adversarial: float = 0.0
   cycle: float = 1.0
   kernel: float = 0.0
+  blur_type: float = 0.0
   identity: float = 0.0
   tv: float = 0.0
   dark: float = 0.0
@@ -58,17 +64,20 @@ def make(
     critic: Mapping[str, Any] | None = None, cycle: str = 'l1',
     over_scales: str = 'sum', pyramid: str = 'deepdeblur_pytorch',
     most: float = 0.25, gamma: float = 1.0, window: int = 35,
-    start_steps: int = 0, pool_size: int = 50, ema: float = 0.0) -> Method:
+    start_steps: int = 0, pool_size: int = 50, ema: float = 0.0,
+    without: str = NOTHING) -> Method:
   """The method.
 
   Args:
     nets: {'to_sharp': a generator, of whose scales the cycle looks at all, the
       other terms at the finest; 'kernel': a row of `models.KERNEL_ESTIMATORS`;
-      with w_a also 'is_sharp', a critic}.
-    txs: {'to_sharp', 'kernel': their optimizers; with w_a also 'critic'}.
+      with w_a also 'is_sharp', a critic; with w_b 'blur_type', a row of
+      `models.CLASSIFIERS`}.
+    txs: {'to_sharp', 'kernel': their optimizers; with w_a also 'critic', with
+      w_b 'blur_type'}.
     weights: fields of `Weights`.
-    blur: h: keyword arguments of `blur.build`; with w_k of a blur by one kernel
-      for the whole picture, of the estimator's size.
+    blur: h: keyword arguments of `blur.build`; with w_k or w_b of a blur by
+      one kernel for the whole picture, with w_k of the estimator's size.
     critic: keyword arguments of `critic.make`; needed with w_a.
     cycle, over_scales: l, as of `losses.content`.
     pyramid: a row of `pyramids.PYRAMIDS`; the same as in a multi-scale network.
@@ -79,18 +88,22 @@ def make(
     start_steps: steps at the start that learn from the blurry pictures alone.
     pool_size: restored pictures that are kept for the critic.
     ema: decay of to_sharp's averaged weights, which restore; 0: the last.
+    without: a term that is left out whatever its weight, for ablations.
 
   Raises:
     UserError: what does not go together.
   """
   weights = unpaired.check_weights(
-      types.call(Weights, weights, where='method.weights'))
+      _without(without, types.call(Weights, weights, where='method.weights')))
   _check_options(nets, weights, critic, most, start_steps)
   txs = {name: types.require(txs, name, where='optim')
-         for name in (*LEARNERS, *(['critic'] if weights.adversarial else []))}
+         for name in (*LEARNERS, *['critic'] * bool(weights.adversarial),
+                      *['blur_type'] * bool(weights.blur_type))}
   rival = unpaired.rival(
       nets['is_sharp'], txs['critic'], critic, name='is_sharp',
       pool_size=pool_size) if weights.adversarial else None
+  taught = blur_type.teacher(
+      nets['blur_type'], txs['blur_type']) if weights.blur_type else None
   synthesise = blurs.build(**blur)
   parts = _Parts(
       nets, weights, losses.content(cycle, over_scales=over_scales),
@@ -102,14 +115,14 @@ def make(
     params = {name: models.init(nets[name], key)
               for name, key in zip(LEARNERS, keys[1:], strict=True)}
     crop, extra = batch['blur'].shape[1:3], {}
-    if weights.cycle:
-      models.check_scales(nets['to_sharp'], crop)
-    if weights.kernel:
-      _check_kernels(synthesise, nets['kernel'].size, crop)
+    _check_crop(nets, weights, synthesise, crop)
     opt_state = {name: txs[name].init(params[name]) for name in params}
     if rival:
       params['is_sharp'], extra['pool'] = rival.init(keys[0], crop=crop)
       opt_state['is_sharp'] = txs['critic'].init(params['is_sharp'])
+    if taught:
+      params['blur_type'], opt_state['blur_type'] = taught.init(
+          jax.random.fold_in(key, 1))
     if ema:
       extra['ema'] = {'to_sharp': params['to_sharp']}
     return TrainState(
@@ -119,9 +132,7 @@ def make(
   def objective(learners, state, batch: Batch, made: Batch, key: Array):
     restored, told = _look(parts, learners, batch, made, key)
     terms, metrics = _terms(parts, restored, told, batch, made)
-    if rival:
-      terms['adversarial'] = rival.persuade(
-          state.params['is_sharp'], batch['sharp'], restored['blurry'][0])
+    terms |= _judged(rival, taught, state.params, batch, restored['blurry'][0])
     begun = (state.step >= start_steps).astype(jnp.float32)
     total = sum(
         getattr(weights, name) * (begun if name in OF_SHARP else 1.0) * term
@@ -134,19 +145,21 @@ def make(
     extra = dict(state.extra)
     learners = {name: params[name] for name in LEARNERS}
     made = (synthesise(key_blur, batch['sharp'])
-            if weights.cycle or weights.kernel else {})
+            if any(getattr(weights, name) for name in OF_MADE) else {})
     # ---- the restoring network and the estimator
     (loss, (restored, metrics)), grads = jax.value_and_grad(
         objective, has_aux=True)(learners, state, batch, made, key_learn)
     for name in LEARNERS:
       params[name], opt_state[name] = optim.apply(
           txs[name], grads[name], opt_state[name], params[name])
-    # ---- the critic
+    # ---- the critic, and what tells types of blur
     if rival:
       carry = params['is_sharp'], opt_state['is_sharp'], extra['pool']
       carry, seen = rival.update(carry, batch['sharp'], restored, key_critic)
       params['is_sharp'], opt_state['is_sharp'], extra['pool'] = carry
       metrics |= seen
+    if taught:
+      metrics |= _teach(taught, params, opt_state, made)
     if ema:
       extra['ema'] = {'to_sharp': optim.average(
           params['to_sharp'], extra['ema']['to_sharp'], decay=ema)}
@@ -161,8 +174,35 @@ def make(
 
   watches = [unpaired.watch_pictures, watch_kernels]
   return Method(
-      init, step, restore, unpaired=True,
+      init, step, restore, unpaired=True, tell=_teller(nets, taught),
       watch=unpaired.first_told(*watches, *([rival.watch] if rival else [])))
+
+
+def _judged(rival, taught, params, batch: Batch, restored: Array) -> Metrics:
+  """The terms of the networks that look at restored pictures."""
+  terms = {}
+  if rival:
+    terms['adversarial'] = rival.persuade(
+        params['is_sharp'], batch['sharp'], restored)
+  if taught:
+    terms['blur_type'] = taught.persuade(params['blur_type'], restored)
+  return terms
+
+
+def _teach(taught, params, opt_state, made: Batch) -> Metrics:
+  """One step of the classifier, in its place in both dicts."""
+  carry, seen = taught.update(
+      (params['blur_type'], opt_state['blur_type']), made)
+  params['blur_type'], opt_state['blur_type'] = carry
+  return {f'blur_type/{key}': value for key, value in seen.items()}
+
+
+def _teller(nets, taught):
+  """`Method.tell`."""
+  names = ['kernel', *['blur_type'] * bool(taught)]
+  return lambda state, blur: {
+      name: nets[name].apply({'params': state.params[name]}, blur)
+      for name in names}
 
 
 class _Parts(NamedTuple):
@@ -207,7 +247,8 @@ def _terms(parts, restored, told, batch: Batch, synthetic: Batch):
     terms['cycle'] = parts.cycle(
         made, parts.to_pyramid(batch['sharp'], levels=len(made)))
   if weights.kernel:
-    terms['kernel'] = divergence(told['made'], synthetic['kernel'])
+    terms['kernel'] = kernel_method.divergence(
+        told['made'], synthetic['kernel'])
   if weights.identity:
     terms['identity'] = losses.l1(restored['sharp'][0], batch['sharp'])
   if weights.tv:
@@ -251,20 +292,6 @@ def concentration(told: kernel_estimator.Estimate) -> Array:
       'nhwb,nbc,nhwc->nhw', told.weights, products, told.weights)
 
 
-def divergence(told: kernel_estimator.Estimate, kernels: Array) -> Array:
-  """mean KL(h, k) of the true kernels h [n, s, s], in nats.
-
-  Of a mixture k is its mean over the picture.
-  """
-  mean = told.kernels
-  if told.weights is not None:
-    mean = jnp.einsum('nhwb,nbyx->nyx', told.weights, mean) / (
-        told.weights.shape[1] * told.weights.shape[2])
-  log = lambda k: jnp.log(jnp.maximum(k, 1e-12))
-  each = kernels * (log(kernels) - log(mean))
-  return jnp.mean(jnp.sum(each, axis=(1, 2)))
-
-
 def watch_kernels(lines: Sequence[Metrics]) -> str | None:
   """Logged metrics, the newest last -> whether the trivial answer has won."""
   seen = [line['concentration'] for line in lines[-unpaired.LINES:]]
@@ -275,8 +302,15 @@ def watch_kernels(lines: Sequence[Metrics]) -> str | None:
           'itself: raise method.weights.guard, or lower method.most.')
 
 
+def _without(term: str, weights: Weights) -> Weights:
+  zeros = {name: {name: 0.0} for name in Weights._fields} | {NOTHING: {}}
+  return weights._replace(**types.look_up(zeros, term, what='method.without'))
+
+
 def _check_options(nets, weights, critic, most, start_steps):
   kinds = {'to_sharp': models.MODELS, 'kernel': models.KERNEL_ESTIMATORS}
+  if weights.blur_type:
+    kinds['blur_type'] = models.CLASSIFIERS
   if weights.adversarial:
     kinds['is_sharp'] = models.CRITICS
     if critic is None:
@@ -294,15 +328,15 @@ def _check_options(nets, weights, critic, most, start_steps):
         f'method.start_steps must be 0 or more, got {start_steps}.')
 
 
-def _check_kernels(synthesise, size, crop):
+def _check_crop(nets, weights, synthesise, crop):
+  """What of the networks and the blur depends on the size of crops."""
+  if weights.cycle:
+    models.check_scales(nets['to_sharp'], crop)
+  models.check_crop(nets['kernel'], crop, where='nets.kernel')
   made = jax.eval_shape(
       synthesise, jax.random.key(0),
       jax.ShapeDtypeStruct((1, *crop, 3), jnp.float32))
-  if 'kernel' not in made:
-    raise types.UserError(
-        'method.weights.kernel needs a method.blur by one kernel for the whole '
-        "picture, such as dict(kind='any').")
-  if made['kernel'].shape[-1] != size:
-    raise types.UserError(
-        f'method.blur.size={made["kernel"].shape[-1]} must be '
-        f'nets.kernel.size={size}: kernels are compared tap by tap.')
+  if weights.kernel:
+    kernel_method.check(made, nets['kernel'].size, where='method.blur')
+  if weights.blur_type:
+    blur_type.check(made, where='method.blur')

@@ -5,7 +5,8 @@ images, finest first; those with dropout learn by `net.apply(variables, blur,
 train=True, rngs={'dropout': key})`, and the others take that too. A critic
 (`CRITICS`) takes the same images and returns a map of logits [n, h', w', 1],
 float32. An estimator (`KERNEL_ESTIMATORS`) takes them to the kernels that
-blurred them, a `kernel_estimator.Estimate`.
+blurred them, a `kernel_estimator.Estimate`; a classifier (`CLASSIFIERS`) to the
+logits of its types, [n, types].
 
 A prior (`PRIORS`) has learnt nothing: it is fitted to one picture. It takes a
 code, noise that the caller keeps, of shape [n, *net.code(size)] for images of
@@ -22,9 +23,11 @@ import jax.numpy as jnp
 
 from deblur_jax import types
 from deblur_jax.models import (
+    blur_type,
     deep_decoder,
     fpn,
     kernel_estimator,
+    kernel_fourier,
     kernel_net,
     multiscale,
     nah_discriminator,
@@ -46,8 +49,8 @@ def build(*, name: str, **kwargs) -> nn.Module:
     types.UserError: for an unknown name or option.
   """
   network = types.look_up(
-      MODELS | CRITICS | KERNEL_ESTIMATORS | PRIORS | KERNELS, name,
-      what='network')
+      MODELS | CRITICS | KERNEL_ESTIMATORS | CLASSIFIERS | PRIORS | KERNELS,
+      name, what='network')
   return types.call(network, kwargs=kwargs, where='nets')
 
 
@@ -71,6 +74,15 @@ def check_scales(net: nn.Module, crop: tuple[int, int]) -> None:
     raise types.UserError(
         f'data.loader.crop = {crop[0]} is not divisible by 2^(K-1) = '
         f'{2**(scales - 1)} for K = {scales} scales.')
+
+
+def check_crop(
+    net: nn.Module, crop: tuple[int, int], *, where: str) -> None:
+  """A UserError where crops are too small for a network."""
+  if min(crop) < least_crop(net):
+    raise types.UserError(
+        f'data.loader.crop = {min(crop)} is below the {least_crop(net)} pixels '
+        f'that {where} needs.')
 
 
 def count_parameters(params: types.Params) -> int:
@@ -97,8 +109,8 @@ def _least_input(net):
 
 
 def least_crop(net: nn.Module) -> int:
-  """Side of the smallest image that a network takes: 1 but for critics."""
-  return net.least_crop if type(net) in CRITICS.values() else 1
+  """Side of the smallest image that a network takes: 1 for most."""
+  return getattr(net, 'least_crop', 1)
 
 
 MODELS = {
@@ -116,8 +128,10 @@ CRITICS = {
 }
 KERNEL_ESTIMATORS = {
     'kernel_cnn': kernel_estimator.KernelCNN,
+    'kernel_fourier': kernel_fourier.KernelFourier,
     'kernel_mixture': kernel_estimator.KernelMixture,
 }
+CLASSIFIERS = {'blur_type': blur_type.BlurType}
 PRIORS = {
     'skip': skip.Skip,
     'unet_prior': unet_prior.UNetPrior,

@@ -109,7 +109,7 @@ class Trunk(nn.Module):
 
   @nn.compact
   def __call__(self, blur: types.Array) -> types.Array:
-    x = _standard(colour.luma(blur))
+    x = standard(colour.luma(blur))
     for i, stride in enumerate((1, 2, 2)):
       x = layers.relu(layers.Conv(
           2**i * self.features, 3, stride, dtype=self.dtype,
@@ -149,7 +149,7 @@ def to_kernels(logits: types.Array, size: int) -> types.Array:
   return taps.reshape(*logits.shape[:-1], size, size)
 
 
-def _standard(gray):
+def standard(gray: types.Array) -> types.Array:
   """Each image to mean 0 and deviation 1, but nothing is made of flat ones."""
   gray = gray - gray.mean(axis=(1, 2, 3), keepdims=True)
   variance = (gray**2).mean(axis=(1, 2, 3), keepdims=True)

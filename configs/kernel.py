@@ -1,0 +1,62 @@
+r"""Kernels told of blurry pictures: the estimator alone, on synthetic blur.
+
+  python -m experiments.train --config=configs/kernel.py \
+      --config.data.train.root=DIR_OF_PHOTOS --workdir=runs/kernel
+  python -m experiments.kernels --workdir=runs/kernel --photos=OTHER_PHOTOS \
+      --kernels=motion_kernels.npz --classical
+
+Half of the crops are shaken along random paths, half along smooth ones. What is
+restored along the way is deconvolved by the told kernel. For whole photographs
+raise --config.data.loader.crop: more edges, better kernels.
+
+configs/kernel.py:small is for CPUs: kernels of 35 pixels from crops of 128.
+"""
+
+import ml_collections
+
+from configs import common
+
+
+def get_config(arg=None):
+  config = ml_collections.ConfigDict()
+  config.seed = 0
+  config.total_steps = 100_000
+  config.batch_size = 16
+  config.log_every = 100
+  config.save_every = 2_000
+  config.tensorboard = True
+  size = ml_collections.FieldReference(35)
+  gamma = ml_collections.FieldReference(1.0)
+  config.method = dict(
+      name='kernel', ema=0.0,
+      deconvolution=dict(name='wiener', noise=5e-3))
+  config.nets = dict(kernel=dict(
+      name='kernel_fourier', size=size, features=32, blocks=4, guesses=16,
+      rounds=2, dtype='float32'))
+  config.optim = dict(kernel=dict(
+      name='adam', lr=1e-3, schedule='cosine', warmup_steps=100,
+      clip_norm=1.0))
+  config.data = dict(
+      train=dict(name='photos', root='data/photos'),
+      test=dict(name='builtin', split='test'),
+      blur=dict(kind='mixture', parts=(
+          dict(kind='trajectory', size=size, gamma=gamma),
+          dict(kind='gaussian_process', size=size, gamma=gamma))),
+      loader=dict(loader='tf_data', crop=256, progressive=()))
+  config.augment = dict(preset='flips')
+  config.validate = dict(pictures=6, crop=256)
+  if arg == 'small':
+    config.total_steps, config.batch_size = 4_000, 8
+    config.nets.kernel.update(features=16, blocks=2, guesses=8)
+    config.data.loader.update(loader='threads', crop=128)
+  if common.is_debug(arg, 'small'):
+    common.use_builtin(config)
+    size.set(5)
+    config.total_steps, config.batch_size = 2, 4
+    config.data.loader.crop = 32
+    config.data.blur = dict(kind='line', size=size, gamma=gamma,
+                            length=(2.0, 4.0))
+    config.nets.kernel.update(features=2, blocks=0, guesses=1, rounds=1)
+    config.validate = dict(pictures=2, crop=64)
+    config.tensorboard = False
+  return config

@@ -1,0 +1,49 @@
+r"""The confusion matrix of a run that tells types of blur.
+
+  python -m experiments.blur_type --workdir=DIR --photos=DIR
+
+Each held-back photo is blurred four times, by a type drawn anew, and also left
+as it is. Rows are what
+it is, columns what was told. Writes DIR/blur_types.json. --labelled takes the
+pictures as they are, in folders named motion, defocus, gaussian, mixed, none.
+"""
+
+import sys
+
+import tqdm
+from absl import flags
+
+from experiments import common
+
+_PHOTOS = flags.DEFINE_string(
+    'photos', None, 'Folder of photos, not learned of.', required=True)
+_LABELLED = flags.DEFINE_bool('labelled', False, 'Its folders are their types.')
+_CROP = flags.DEFINE_integer('crop', 128, 'Side of the pictures.')
+_LIMIT = flags.DEFINE_integer('limit', None, 'So many photos only, evenly.')
+_WHICH = flags.DEFINE_string('which', 'last', 'last, best, or a step.')
+common.define_run_flags()
+
+
+def main(argv):
+  del argv
+  from deblur_jax import told, workdir
+  from deblur_jax.report import render
+
+  folder = common.workdir()
+  config = workdir.read_json(folder / workdir.CONFIG)
+  with tqdm.tqdm(file=sys.stderr, unit='picture', disable=None) as bar:
+    result = told.blur_types(
+        config, folder, photos=_PHOTOS.value, labelled=_LABELLED.value,
+        crop=_CROP.value, limit=_LIMIT.value, which=_WHICH.value,
+        on_picture=lambda done: bar.update(done - bar.n))
+  accuracy = result['accuracy']
+  lines = [[name, *map(str, row), render.number(accuracy[name], 3)]
+           for name, row in zip(
+               result['names'], result['confusion'], strict=True)
+           if name in accuracy]
+  print(render.table(['truth', *result['names'], 'accuracy'], lines), end='')
+  print(f'all {accuracy["all"]:.3f}')
+
+
+if __name__ == '__main__':
+  common.run(main)

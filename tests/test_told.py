@@ -1,0 +1,199 @@
+"""What runs tell of blur, and what is told of runs without the truth."""
+
+import functools
+
+import helpers
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import sample_pictures as pictures
+
+from deblur_jax import (
+    checkpoint,
+    judge,
+    methods,
+    models,
+    told,
+    types,
+    workdir,
+)
+from deblur_jax.blur import kernels, operators, uniform
+from deblur_jax.data import kernel_files
+from deblur_jax.metrics import natural
+from deblur_jax.models import blur_type, kernel_fourier
+
+
+def photos(folder, *names, size=(40, 48)):
+  random = np.random.default_rng(0)
+  for name in names:
+    pictures.save(folder / f'{name}.png', random.integers(
+        0, 256, (*size, 3), np.uint8))
+  return folder
+
+
+@pytest.fixture(scope='module')
+def run(tmp_path_factory):
+  """(config, folder) of a run that tells all, before its first step."""
+  folder = tmp_path_factory.mktemp('run')
+  config = helpers.get_config('cycle_physics').to_dict()
+  method = methods.build(config)
+  crop = jnp.zeros((1, 32, 32, 3))
+  shelf = checkpoint.Checkpoints(folder / 'checkpoints')
+  shelf.save(0, method.init(jax.random.key(0), {'blur': crop}), None)
+  shelf.wait()
+  shelf.close()
+  return config, folder
+
+
+def test_likeness_does_not_mind_a_shift():
+  one = kernels.line(5.0, 0.7, size=11)
+  moved, other = jnp.roll(one, (2, -3), (0, 1)), kernels.disk(3.0, size=11)
+  np.testing.assert_allclose(
+      kernels.likeness(jnp.stack([one, one]), jnp.stack([moved, 2 * one])), 1,
+      rtol=1e-5)
+  point = kernels.delta(size=3)
+  even = jnp.full((3, 3), 1 / 9)
+  np.testing.assert_allclose(kernels.likeness(point, even), 1 / 3, rtol=1e-5)
+  assert kernels.likeness(one, other) < 0.8
+
+
+def test_least_squares_find_the_kernel_from_true_gradients():
+  random = np.random.default_rng(0)
+  sharp = jnp.asarray(random.random((1, 64, 64)), jnp.float32)
+  true = kernels.line(6.0, 0.4, size=9)[None]
+  blur = operators.uniform(true).forward(sharp[..., None])[..., 0]
+  guessed = jnp.moveaxis(kernel_fourier.slopes(sharp), 0, -1)
+  own = kernel_fourier.spectra(kernel_fourier.slopes(blur), 9)
+  found = kernel_fourier.quotients(guessed, own, jnp.array([1e-3]), 9)[..., 0]
+  assert kernels.likeness(jnp.maximum(found, 0), true)[0] > 0.97
+
+
+def test_kernels_are_compared_with_those_that_blurred(run, tmp_path):
+  config, folder = run
+  true = np.zeros((3, 8, 8), np.float32)
+  true[0, 2:5, 3], true[1, 4, 1:4], true[2, :, 0] = 1, 2, 1
+  np.savez(tmp_path / 'ks.npz', k=true, note=np.array('not a kernel'))
+  result = told.kernels(
+      config, folder, photos=photos(tmp_path / 'photos', 'a', 'b'),
+      kernels=tmp_path / 'ks.npz', crop=32)
+  assert (result['kernels'], result['left_out'], result['size']) == (2, 1, 5)
+  rows = [row['likeness'] for row in result['rows']]
+  assert 0 < min(rows) and max(rows) <= 1 + 1e-5
+  assert result['likeness'] == np.median(rows)
+  assert workdir.read_json(folder / 'kernels.json') == result
+
+
+def test_confusion_has_a_row_for_each_truth(run, tmp_path):
+  config, folder = run
+  labelled = photos(
+      tmp_path / 'labelled', 'none/a', 'none/b', 'defocus/deep/c')
+  result = told.blur_types(
+      config, folder, photos=labelled, labelled=True, crop=32)
+  assert result['names'] == [*uniform.BLUR_TYPES, 'none']
+  assert np.sum(result['confusion'], axis=1).tolist() == [0, 1, 0, 0, 2]
+  assert result['accuracy'].keys() == {'defocus', 'none', 'all'}
+  drawn = told.blur_types(config, folder, photos=labelled, crop=32, limit=2)
+  counts = np.sum(drawn['confusion'], axis=1)
+  assert counts[-1] == 2 and counts.sum() == 2 * (1 + told.DRAWS)
+
+
+def test_a_run_is_judged_without_the_truth(run, tmp_path):
+  config, folder = run
+  shown = {}
+  result = judge.run(
+      config, folder, photos=photos(tmp_path / 'photos', 'a'),
+      natural_photos=photos(tmp_path / 'natural', 'b', 'c'),
+      on_picture=shown.__setitem__)
+  row, = result['rows']
+  assert result['kernels'] == 'run' and shown.keys() == {'a'}
+  assert result['mean'].keys() == {'reblur', 'natural'}
+  assert result['mean']['reblur'] == row['restored']['reblur'] > 0
+  assert row['blur']['blur_type'] in blur_type.NAMES
+  assert (folder / 'judge_pictures' / 'a.restored.png').exists()
+  assert workdir.read_json(folder / 'judge.json') == result
+
+
+def test_natural_distance_grows_on_both_sides():
+  random = np.random.default_rng(0)
+  # Log gradients of a picture of steps: few strong ones, many of none.
+  steps = np.kron(random.random((1, 8, 8, 1)), np.ones((1, 8, 8, 3)))
+  steps = jnp.asarray(steps, jnp.float32)
+  reference = natural.quantiles(steps)[0]
+  blurry = operators.uniform(kernels.disk(3.0, size=7)).forward(steps)
+  noisy = steps + 0.1 * jnp.asarray(random.normal(size=steps.shape), 'float32')
+  far = jax.jit(functools.partial(natural.distance, reference=reference))
+  assert far(steps) == 0
+  assert far(blurry) > 0.1 and far(noisy) > 0.1
+  # Over the places of one value each: all gradients are of one level.
+  flat = jnp.zeros((1, 4, 4, 3)).at[:, ::2].set(1 / 255)
+  np.testing.assert_allclose(
+      natural.quantiles(flat)[0, [0, -1]], [0, np.log(2)], rtol=1e-6)
+
+
+def test_a_mixture_of_kernels_keeps_what_all_parts_know():
+  from deblur_jax import blur as blurs
+  parts = [dict(kind='line', size=5, length=(1.0, 4.0)),
+           dict(kind='disk', size=5, radius=(0.5, 1.5))]
+  shapes = lambda parts: jax.eval_shape(
+      blurs.build(kind='mixture', parts=parts), jax.random.key(0),
+      jax.ShapeDtypeStruct((2, 16, 16, 3), jnp.float32))
+  assert shapes(parts)['kernel'].shape == (2, 5, 5)
+  assert shapes(parts)['blur_type'].shape == (2,)
+  parts[1] = dict(kind='disk', size=7)
+  assert shapes(parts).keys() == {'blur', 'sharp', 'blur_type'}
+
+
+# ---- mistakes
+
+
+def test_mistakes_are_one_line(run, tmp_path):
+  config, folder = run
+  wrong = photos(tmp_path / 'wrong', 'moton/a')
+  some = photos(tmp_path / 'some', 'a')
+  np.savez(tmp_path / 'large.npz', k=np.ones((9, 9)))
+  np.savez(tmp_path / 'dark.npz', k=np.zeros((3, 3)))
+  (tmp_path / 'empty').mkdir()
+  kernels_of = functools.partial(told.kernels, config, folder, crop=32)
+  for fails, message in [
+      (lambda: told.blur_types(
+          config, folder, photos=wrong, labelled=True, crop=32),
+       "Unknown blur type of .*moton/a: 'moton'; known: .*'motion'"),
+      (lambda: told.blur_types(config, folder, photos=tmp_path / 'empty'),
+       'no pictures there'),
+      (lambda: kernels_of(photos=some, kernels=tmp_path / 'large.npz'),
+       'none of 1 kernels fits into 5x5'),
+      (lambda: kernels_of(photos=some, kernels=tmp_path / 'large.npz', limit=0),
+       'limit must be at least 1'),
+      (lambda: kernel_files.read_all(tmp_path / 'dark.npz'), 'k is no kernel'),
+      (lambda: told.middle(np.zeros((9, 8, 3), np.uint8), 9, where='x'),
+       'x: 8x9 is below the crop of 9'),
+      (lambda: judge.run(config, folder, photos=tmp_path / 'empty'),
+       'no pictures there'),
+      (lambda: natural.distance(jnp.zeros((1, 4, 4, 3)), jnp.zeros(3)),
+       'Expected 256 quantiles'),
+      (lambda: models.build(name='kernel_fourier', size=8), 'must be odd'),
+      (lambda: models.build(name='kernel_fourier', rounds=0), 'rounds must be'),
+  ]:
+    with pytest.raises(types.UserError, match=message) as error:
+      fails()
+    assert '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize('name, change, message', [
+    ('kernel', {}, 'kernels must be known: data.blur'),
+    ('kernel', {'kernel': jnp.zeros((1, 7, 7))}, 'blur.size=7 must be nets'),
+    ('blur_type', {}, 'type of blur must be known: data.blur'),
+])
+def test_labels_must_be_known(name, change, message):
+  method = methods.build(helpers.get_config(name).to_dict())
+  batch = dict.fromkeys(('blur', 'sharp'), jnp.zeros((1, 32, 32, 3))) | change
+  state = jax.eval_shape(method.init, jax.random.key(0), batch)
+  with pytest.raises(types.UserError, match=message):
+    jax.eval_shape(method.step, state, batch, jax.random.key(0))
+
+
+def test_who_tells_nothing_is_not_asked(run, tmp_path):
+  config = helpers.tiny()
+  method = methods.build(config)
+  assert told.tells(method, None, config) == {}
