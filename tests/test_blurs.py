@@ -101,12 +101,14 @@ def test_a_mixture_draws_one_of_its_parts_for_each_picture():
   upright = level | dict(angle=(np.pi / 2, np.pi / 2))
   make = blur.build(kind='mixture', parts=[level, upright], chances=[3, 1])
   mixed = jax.jit(make)(jax.random.key(3), sharp)
-  assert mixed.keys() == {'blur', 'sharp'}
+  assert mixed.keys() == {'blur', 'sharp', 'kernel', 'blur_type'}
   alone = [blur.build(**part)(jax.random.key(0), sharp[:1])['blur']
            for part in (level, upright)]
   is_one = [np.abs(mixed['blur'] - one).max(axis=(1, 2, 3)) < 1e-5
             for one in alone]
   assert (is_one[0] ^ is_one[1]).all()
+  in_row = mixed['kernel'][:, 4].sum(axis=-1) > 0.9
+  np.testing.assert_array_equal(in_row, is_one[0])
   assert 0.6 < is_one[0].mean() < 0.9
 
 
