@@ -225,7 +225,7 @@ def test_divergence_is_0_for_the_truth():
 
 def test_sharp_pictures_wait_until_the_start_is_over():
   rates, state, step = started('cycle_physics')
-  quiet = rates | {'critic': 0.0}
+  quiet = rates | {'critic': 0.0, 'blur_type': 0.0}
   other = images() | {'sharp': 1 - images()['sharp']}
   for begun in (False, True):
     state = state.replace(step=jnp.asarray(START * begun))

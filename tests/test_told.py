@@ -149,6 +149,7 @@ def test_mistakes_are_one_line(run, tmp_path):
   wrong = photos(tmp_path / 'wrong', 'moton/a')
   some = photos(tmp_path / 'some', 'a')
   np.savez(tmp_path / 'large.npz', k=np.ones((9, 9)))
+  np.savez(tmp_path / 'small.npz', k=np.ones((3, 3)))
   np.savez(tmp_path / 'dark.npz', k=np.zeros((3, 3)))
   (tmp_path / 'empty').mkdir()
   kernels_of = functools.partial(told.kernels, config, folder, crop=32)
@@ -160,7 +161,7 @@ def test_mistakes_are_one_line(run, tmp_path):
        'no pictures there'),
       (lambda: kernels_of(photos=some, kernels=tmp_path / 'large.npz'),
        'none of 1 kernels fits into 5x5'),
-      (lambda: kernels_of(photos=some, kernels=tmp_path / 'large.npz', limit=0),
+      (lambda: kernels_of(photos=some, kernels=tmp_path / 'small.npz', limit=0),
        'limit must be at least 1'),
       (lambda: kernel_files.read_all(tmp_path / 'dark.npz'), 'k is no kernel'),
       (lambda: told.middle(np.zeros((9, 8, 3), np.uint8), 9, where='x'),
