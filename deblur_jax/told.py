@@ -121,7 +121,7 @@ def blur_types(
   truths = _labels(paths, photos) if labelled else None
   tell = loop.on_mesh(lambda state, pictures: method.tell(
       state, pictures)['blur_type'].argmax(-1), _one_device())
-  draw = loop.on_mesh(_draw(config, blur), _one_device())
+  draw = loop.on_mesh(drawing(config, blur), _one_device())
   confusion = np.zeros((len(blur_type.NAMES),) * 2, int)
   for number, name in enumerate(_evenly(list(paths), limit)):
     sharp = middle(images.read(paths[name]), crop, where=paths[name])
@@ -228,8 +228,13 @@ def _labels(paths, folder):
           for name, label in named.items()}
 
 
-def _draw(config, blur):
-  """(key, sharp [h, w, 3]) -> (DRAWS of it blurred and itself, labels)."""
+def drawing(config: Mapping[str, Any], blur: Mapping[str, Any] | None = None):
+  """(key, sharp [h, w, 3]) -> (DRAWS of it blurred and itself, their types).
+
+  Args:
+    config: of a run, whose size and gamma are taken.
+    blur: these and further options instead, see `blur_types`.
+  """
   own = config['data'].get('blur') or config['method'].get('blur') or {}
   options = blur or {key: own[key] for key in ('size', 'gamma') if key in own}
   one = blurs.build(**dict(options, kind='any'), chances=(1.0, 1.0, 1.0, 1.0))

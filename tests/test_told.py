@@ -94,9 +94,11 @@ def test_confusion_has_a_row_for_each_truth(run, tmp_path):
   assert result['names'] == [*uniform.BLUR_TYPES, 'none']
   assert np.sum(result['confusion'], axis=1).tolist() == [0, 1, 0, 0, 2]
   assert result['accuracy'].keys() == {'defocus', 'none', 'all'}
-  drawn = told.blur_types(config, folder, photos=labelled, crop=32, limit=2)
-  counts = np.sum(drawn['confusion'], axis=1)
-  assert counts[-1] == 2 and counts.sum() == 2 * (1 + told.DRAWS)
+  shown, truths = jax.eval_shape(
+      told.drawing(config), jax.random.key(0),
+      jax.ShapeDtypeStruct((32, 32, 3), jnp.float32))
+  assert shown.shape == (told.DRAWS + 1, 32, 32, 3)
+  assert truths.shape == (told.DRAWS + 1,) and truths.dtype == jnp.int32
 
 
 def test_a_run_is_judged_without_the_truth(run, tmp_path):
