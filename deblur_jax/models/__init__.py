@@ -4,7 +4,7 @@ A generator (`MODELS`) takes [n, h, w, 3] in [0, 1] and returns a list of
 images, finest first; those with dropout learn by `net.apply(variables, blur,
 train=True, rngs={'dropout': key})`, and the others take that too. A critic
 (`CRITICS`) takes the same images and returns a map of logits [n, h', w', 1],
-float32.
+float32. `ATTENTION` is what the option attention of generators may be.
 """
 
 import math
@@ -15,13 +15,17 @@ import jax.numpy as jnp
 
 from deblur_jax import types
 from deblur_jax.models import (
+    attention,
     fpn,
+    fusion,
     multiscale,
+    nafnet,
     nah_discriminator,
     patchgan,
     resnet,
     restormer,
     single_scale,
+    srn,
     unet,
 )
 
@@ -85,8 +89,12 @@ MODELS = {
     'unet': unet.UNet,
     'fpn': fpn.FPN,
     'restormer': restormer.Restormer,
+    'srn': srn.SRN,
+    'fusion': fusion.Fusion,
+    'nafnet': nafnet.NAFNet,
 }
 CRITICS = {
     'patchgan': patchgan.PatchGAN,
     'nah_discriminator': nah_discriminator.NahDiscriminator,
 }
+ATTENTION = attention.ATTENTION
