@@ -9,6 +9,7 @@ from helpers import tiny
 from deblur_jax import loop, losses, methods, models, parallel, types
 from deblur_jax.ops import pyramid
 
+SMALL = dict(name='multiscale', scales=1, blocks=1, features=4)
 CONFIGS = {
     'classical': tiny(
         nets={}, optim={}, method=dict(
@@ -20,6 +21,13 @@ CONFIGS = {
         optim=dict(gen=dict(lr=1e-3), critic=dict(lr=1e-3)),
         method=dict(name='adversarial', content='l1',
                     critic=dict(gan='wgan', penalty=10.0))),
+    'distill': tiny(
+        nets=dict(net=SMALL, teacher=SMALL | dict(blocks=2)), method=dict(
+            name='distill', teacher=dict(path=None), layers_weight=1.0,
+            layers=[['scale_0/block_00', 'scale_0/block_01']])),
+    'prune': tiny(
+        nets=dict(net=SMALL), method=dict(
+            name='prune', start=dict(path=None), loss='l1', share=0.5)),
     'supervised': tiny(**{'nets.net.scales': 2})}
 
 

@@ -4,14 +4,26 @@ from collections.abc import Mapping
 from typing import Any
 
 from deblur_jax import models, optim, types
-from deblur_jax.methods import adversarial, classical, supervised
+from deblur_jax.methods import (
+    adversarial,
+    classical,
+    distill,
+    prune,
+    supervised,
+    trained,
+)
 from deblur_jax.types import Method
 
 METHODS = {
     'adversarial': adversarial.make,
     'classical': classical.make,
+    'distill': distill.make,
+    'prune': prune.make,
     'supervised': supervised.make,
 }
+
+# Options of methods that name a file or a run, to begin with its weights.
+FROZEN = ('features', 'start', 'teacher')
 
 
 def build(
@@ -28,13 +40,23 @@ def build(
     UserError: unknown names and keys, values out of range.
   """
   nets = {key: models.build(**kwargs)
-          for key, kwargs in config['nets'].items()}
+          for key, kwargs in _networks(config).items()}
   steps = config['total_steps']
   txs = {key: types.call(optim.build, dict(kwargs, total_steps=steps),
                          where=f'optim.{key}')
          for key, kwargs in config['optim'].items()}
   kwargs = dict(config['method'])
-  if from_checkpoint and kwargs.get('features'):
-    kwargs['features'] = dict(kwargs['features'], path=None)
+  for key in FROZEN:
+    if from_checkpoint and kwargs.get(key):
+      kwargs[key] = dict(kwargs[key], path=None)
   make = types.look_up(METHODS, kwargs.pop('name', None), what='method.name')
   return types.call(make, kwargs, args=(nets, txs), where='method')
+
+
+def _networks(config):
+  """`config.nets`; a teacher that it lacks is that of the teacher's run."""
+  nets, teacher = config['nets'], config['method'].get('teacher') or {}
+  if teacher.get('path') and 'teacher' not in nets:
+    nets = nets | {'teacher': trained.network(
+        teacher['path'], role=teacher.get('role', ''))}
+  return nets

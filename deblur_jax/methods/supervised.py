@@ -64,7 +64,7 @@ def make(
     params, opt_state = optim.apply(tx, grads, state.opt_state['net'], params)
     extra = state.extra
     if ema:
-      extra = {'ema': {'net': optim.average(
+      extra = extra | {'ema': {'net': optim.average(
           params, extra['ema']['net'], decay=ema)}}
     metrics = {'loss': value, 'grad_norm': optax.tree.norm(grads),
                'lr': tx.lr(state.step), **metrics}

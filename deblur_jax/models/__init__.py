@@ -67,6 +67,13 @@ def count_parameters(params: types.Params) -> int:
   return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
 
 
+def shapes(net: nn.Module) -> types.Params:
+  """The parameters of a network as `jax.ShapeDtypeStruct`s."""
+  size = max(32, least_crop(net))
+  image = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
+  return jax.eval_shape(net.init, jax.random.key(0), image)['params']
+
+
 def init(net: nn.Module, key: types.Array) -> types.Params:
   """Fresh parameters of a network.
 
