@@ -13,7 +13,7 @@ from deblur_jax.models import channels
 # A wide and a thin one of each network whose channels can be pruned.
 WIDE = {
     'fusion': dict(features=8, blocks=0),
-    'multiscale': dict(scales=2, blocks=1, features=4),
+    'multiscale': dict(scales=1, blocks=1, features=4),
     'nafnet': dict(features=3, blocks=(1,), up_blocks=(0,), middle=1),
     'resnet': dict(features=2, blocks=1),
     'single_scale': dict(features=4, blocks=1),
@@ -59,7 +59,8 @@ def test_the_thin_network_is_the_wide_one_with_channels_of_zero(name):
 
 
 @pytest.mark.parametrize('name, options', [
-    ('fusion', dict(blocks=2)), ('srn', dict(blocks=1, scales=2)),
+    ('fusion', dict(blocks=2)), ('multiscale', dict(scales=2, blocks=2)),
+    ('srn', dict(blocks=1, scales=2)),
     ('srn', dict(recurrent=False, shared=False, scales=2)),
     ('unet', dict(levels=3, blocks=2)),
     ('nafnet', dict(blocks=(1, 2), up_blocks=(1, 0)))])
@@ -89,7 +90,7 @@ def test_the_strongest_channels_stay():
     prune.choose(less, wires, params)
 
 
-@pytest.mark.parametrize('per_layer, counts', [(False, (2, 8)), (True, (5, 5))])
+@pytest.mark.parametrize('per_layer, counts', [(False, (1, 9)), (True, (5, 5))])
 def test_the_smallest_values_go(per_layer, counts):
   params = {'a': {'kernel': 8.5 + jnp.arange(10.0).reshape(1, 1, 2, 5),
                   'bias': jnp.zeros(5)},
