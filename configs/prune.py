@@ -11,6 +11,10 @@ of the parameters and of the multiplications.
 configs/prune.py:same keeps all channels; --config.method.share=0.8 then makes
 four fifths of the weights zero, the smallest, and keeps them so: a sparse
 network, for devices that gain by it.
+
+configs/prune.py:int8 makes the convolutions int8 and learns on through the
+rounding; with --config.method.learn=False --config.total_steps=200 it only
+looks at 200 batches, to know the ranges.
 """
 
 import ml_collections
@@ -47,7 +51,13 @@ def get_config(arg=None):
   if arg == 'same':
     config.nets.net.features = 64
     config.method.share = 0.5
-  if common.is_debug(arg, 'same'):
+  if arg == 'int8':
+    config.nets.net.update(features=64, dtype='float32')
+    config.method = dict(
+        name='int8', start=dict(path='runs/gopro', which='last', role=''),
+        loss='l1', learn=True, over_scales='sum', pyramid=pyramid)
+    config.optim.net.lr = 1e-5
+  if common.is_debug(arg, 'same', 'int8'):
     common.use_builtin(config)
     config.total_steps, config.batch_size = 2, 4
     config.data.loader.crop = 32

@@ -25,6 +25,9 @@ CONFIGS = {
         nets=dict(net=SMALL, teacher=SMALL | dict(blocks=2)), method=dict(
             name='distill', teacher=dict(path=None), layers_weight=1.0,
             layers=[['scale_0/block_00', 'scale_0/block_01']])),
+    'int8': tiny(
+        nets=dict(net=SMALL), method=dict(
+            name='int8', start=dict(path=None), learn=True)),
     'prune': tiny(
         nets=dict(net=SMALL), method=dict(
             name='prune', start=dict(path=None), loss='l1', share=0.5)),

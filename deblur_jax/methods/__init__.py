@@ -8,6 +8,7 @@ from deblur_jax.methods import (
     adversarial,
     classical,
     distill,
+    int8,
     prune,
     supervised,
     trained,
@@ -18,6 +19,7 @@ METHODS = {
     'adversarial': adversarial.make,
     'classical': classical.make,
     'distill': distill.make,
+    'int8': int8.make,
     'prune': prune.make,
     'supervised': supervised.make,
 }
