@@ -49,10 +49,8 @@ def get_config(arg=None):
     config.total_steps, config.batch_size = 2, 4
     config.data.loader.crop = 32
     config.method.teacher.path = None   # by chance
-    config.nets.net.update(
-        features=2, blocks=(1,), up_blocks=(0,), middle=0, dtype='float32')
-    config.nets.teacher = dict(
-        name='multiscale', scales=1, blocks=1, features=4)
+    config.nets.net = dict(name='single_scale', blocks=0, features=2)
+    config.nets.teacher = dict(name='single_scale', blocks=0, features=4)
     config.validate = dict(pictures=2, crop=64)
     config.tensorboard = False
   return config
