@@ -1,15 +1,16 @@
 """THE loop, and the only place where anything is jitted.
 
-Nothing here knows of disks, configs or methods' insides. Deep image prior is
-the same loop over `itertools.repeat(image)`.
+Nothing here knows of disks, configs or methods' insides. Deep image priors see
+one batch for hundreds of steps, so theirs go in chunks.
 """
 
+import functools
 from collections.abc import Callable, Iterable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from deblur_jax import parallel
 from deblur_jax.types import Array, Batch, Method, Metrics, TrainState
@@ -72,6 +73,94 @@ def make_step(
 
   return jax.jit(
       step, donate_argnums=0, out_shardings=parallel.replicated(mesh))
+
+
+def make_chunk(
+    method: Method, *, steps: int, mesh: Mesh, in_turn: bool | None = None
+) -> Callable[[TrainState, Batch, Array], tuple[TrainState, Metrics]]:
+  """Several steps on one batch as one program, each device with its images.
+
+  Args:
+    method: one with `per_image`; `spread` tells what lies where.
+    steps: of a chunk.
+    mesh: the devices.
+    in_turn: on each device one image after another, a chunk of each, and not
+      all at once. By default on CPUs, whose cores one image keeps busy: there
+      convolutions with weights of their own for each image are slow.
+
+  Returns:
+    (state, batch, key) -> (state, metrics, each [steps, n]). The state is
+    donated; what is random follows from the key and `state.step` alone.
+  """
+  def chunk(state: TrainState, batch: Batch, key: Array):
+    def one(state, _):
+      return method.step(state, batch, jax.random.fold_in(key, state.step))
+
+    return jax.lax.scan(one, state, length=steps)
+
+  if in_turn is None:
+    in_turn = jax.default_backend() == 'cpu'
+  # Not left to XLA: it cannot spread the grouped convolutions of a vmap.
+  rows, curves = PartitionSpec(parallel.AXIS), PartitionSpec(
+      None, parallel.AXIS)
+
+  def on_devices(state: TrainState, batch: Batch, key: Array):
+    where = _rows_of(state)
+    several = len(batch['blur']) > mesh.size
+    run = functools.partial(_each, chunk) if in_turn and several else chunk
+    return jax.shard_map(
+        run, mesh=mesh, in_specs=(where, rows, PartitionSpec()),
+        out_specs=(where, curves), check_vma=False)(state, batch, key)
+
+  return jax.jit(on_devices, donate_argnums=0)
+
+
+def _each(chunk, state: TrainState, batch: Batch, key: Array):
+  """The chunk for one image after another: its result for all of them."""
+  everywhere = {'features'} & state.extra.keys()
+  shared = {name: state.extra[name] for name in everywhere}
+  rows = (state.params, state.opt_state, {
+      name: value for name, value in state.extra.items()
+      if name not in everywhere})
+
+  def one(row_and_item):
+    (params, opt_state, extra), item = jax.tree.map(
+        lambda x: x[None], row_and_item)
+    new, curve = chunk(state.replace(
+        params=params, opt_state=opt_state, extra=extra | shared), item, key)
+    extra = {name: new.extra[name] for name in extra}
+    return jax.tree.map(
+        lambda x: x[0], (new.params, new.opt_state, extra)), jax.tree.map(
+            lambda x: x[:, 0], curve)
+
+  (params, opt_state, extra), curve = jax.lax.map(one, (rows, batch))
+  steps = len(jax.tree.leaves(curve)[0][0])
+  return state.replace(
+      step=state.step + steps, params=params, opt_state=opt_state,
+      extra=extra | shared), jax.tree.map(jnp.transpose, curve)
+
+
+def spread(state: TrainState, mesh: Mesh) -> TrainState:
+  """The state of a method with `per_image`: its rows over the devices.
+
+  All of it has a row for each image, but `step` and frozen features.
+  """
+  def place(x, where):
+    # By way of numpy, so that no buffer stands twice in a state to be donated.
+    return parallel.put(np.asarray(x), NamedSharding(mesh, where))
+
+  return jax.tree.map(
+      lambda where, part: jax.tree.map(lambda x: place(x, where), part),
+      _rows_of(state), state, is_leaf=lambda x: isinstance(x, PartitionSpec))
+
+
+def _rows_of(state: TrainState) -> TrainState:
+  """Where the parts of such a state lie, as the head of a tree."""
+  rows, everywhere = PartitionSpec(parallel.AXIS), PartitionSpec()
+  return TrainState(
+      step=everywhere, params=rows, opt_state=rows,
+      extra={name: everywhere if name == 'features' else rows
+             for name in state.extra})
 
 
 def on_mesh(fn: Callable, mesh: Mesh) -> Callable:

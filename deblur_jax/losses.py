@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from deblur_jax import types
+from deblur_jax.ops import similarity
 from deblur_jax.types import Array, Params
 
 # (restored, sharp, parameters of a frozen network) -> scalar.
@@ -34,6 +35,42 @@ def charbonnier(
   """mean sqrt((L - S)^2 + eps^2)   (a smooth L1; Lai et al. 2017)."""
   square = jnp.square(_difference(restored, sharp))
   return jnp.mean(jnp.sqrt(square + epsilon**2))
+
+
+def huber(
+    restored: Array, sharp: Array, *, threshold: float = 0.05) -> Array:
+  """mean of d^2 / 2 up to the threshold, t (|d| - t / 2) above   (Huber 1964).
+
+  As MSE for what is nearly right, as L1 for outliers.
+  """
+  size = jnp.abs(_difference(restored, sharp))
+  near = jnp.minimum(size, threshold)
+  return jnp.mean(near * (size - near / 2))
+
+
+def ssim(restored: Array, sharp: Array) -> Array:
+  """1 - SSIM, a mean over all pixels and channels   (Wang et al. 2004, eq. 13).
+
+  Gaussian window of 11 taps, sigma 1.5, zeros beyond the border, values not
+  rounded: what SelfDeblur (Ren et al. 2020) minimises.
+  """
+  _check_shapes(restored, sharp)
+  margin = ((0, 0), *[(similarity.RADIUS,) * 2] * 2, (0, 0))
+  x, y = (255 * jnp.pad(image.astype(jnp.float32), margin)
+          for image in (restored, sharp))
+  luminance, structure = similarity.terms(x, y)
+  return 1 - jnp.mean(luminance * structure)
+
+
+def tv(image: Array) -> Array:
+  """mean sqrt(Dx^2 + Dy^2): total variation   (Rudin et al. 1992).
+
+  Takes one image, as a weight on what is restored; not a row of PIXEL.
+  """
+  down = jnp.diff(image, axis=1)[:, :, :-1]
+  right = jnp.diff(image, axis=2)[:, :-1]
+  # The root's own slope at 0 is infinite.
+  return jnp.mean(jnp.sqrt(jnp.square(down) + jnp.square(right) + 1e-8))
 
 
 def psnr(restored: Array, sharp: Array, *, epsilon: float = 1e-8) -> Array:
@@ -150,9 +187,11 @@ def _check_shapes(restored: Array, sharp: Array) -> None:
 PIXEL = {
     'charbonnier': charbonnier,
     'fft_l1': fft_l1,
+    'huber': huber,
     'l1': l1,
     'mse': mse,
     'psnr': psnr,
+    'ssim': ssim,
 }
 OVER_SCALES = {'sum': lambda k: 1.0, 'half_mean': lambda k: 1 / (2 * k)}
 

@@ -1,8 +1,8 @@
-"""Images in, images out: batches of one size through a trained method."""
+"""Images in, images out: through a trained method, or by a fit to each."""
 
 import itertools
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import jax
@@ -10,7 +10,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from deblur_jax import loop, parallel, types
-from deblur_jax.types import Method, TrainState
+from deblur_jax.types import Array, Batch, Method, TrainState
 
 
 class Restored(NamedTuple):
@@ -18,6 +18,20 @@ class Restored(NamedTuple):
 
   image: np.ndarray
   seconds: float  # share of its batch's time, warm and synchronised
+
+
+class Fitted(NamedTuple):
+  """What became of a batch of n images.
+
+  state: of the method; its `extra['record']['kept']` has the results by name.
+  curve: metric -> [steps, n], one row a step.
+  seconds: of a step, all images, without the first chunk, which compiles; nan
+    where there was only that.
+  """
+
+  state: TrainState
+  curve: dict[str, np.ndarray]
+  seconds: float
 
 
 def restore_images(
@@ -59,3 +73,55 @@ def restore_images(
       seconds = (time.perf_counter() - start) / batch_size
       for image in np.asarray(sharp)[:len(batch)]:
         yield Restored(np.clip(image, 0, 1), seconds)
+
+
+def fit_images(
+    method: Method, batch: Batch, key: Array, num_steps: int, mesh: Mesh, *,
+    chunk: int = 50, run_chunk: Callable | None = None,
+    state: TrainState | None = None,
+    on_chunk: Callable[[int], None] | None = None) -> Fitted:
+  """Fits a method to each image of a batch, until all of them have stopped.
+
+  Args:
+    method: one with `per_image`.
+    batch: its arrays, one row an image.
+    key: the run's; the same key and the same image give the same result in a
+      batch of any size.
+    num_steps: at most, a multiple of `chunk`.
+    mesh: devices, over which the images are spread.
+    chunk: steps from one look at the stops to the next.
+    run_chunk: `loop.make_chunk(method, steps=chunk, mesh=mesh)`, to compile it
+      once for many batches of one shape.
+    state: where to begin, by default the method's own start.
+    on_chunk: called with the finished steps.
+
+  Raises:
+    UserError: a method that learns from pairs, images that cannot be spread
+      over the devices evenly.
+  """
+  if not method.per_image:
+    raise types.UserError('This method does not fit images one by one.')
+  if num_steps < 1 or num_steps % chunk:
+    raise types.UserError(
+        f'{num_steps} steps are not a multiple of the chunk of {chunk}.')
+  parallel.check_batch_size(len(batch['blur']), mesh)
+  if state is None:
+    state = method.init(key, batch)
+  state = loop.spread(state, mesh)
+  batch = parallel.put(
+      jax.tree.map(np.asarray, dict(batch)), parallel.split_batch(mesh))
+  run = run_chunk or loop.make_chunk(method, steps=chunk, mesh=mesh)
+  key = parallel.put_key(key, mesh)
+  curves, seconds = [], []
+  for done in range(chunk, num_steps + 1, chunk):
+    start = time.perf_counter()
+    state, curve = run(state, batch, key)
+    curves.append(jax.tree.map(np.asarray, curve))
+    seconds.append((time.perf_counter() - start) / chunk)
+    if on_chunk:
+      on_chunk(done)
+    if curves[-1]['stopped'][-1].all():
+      break
+  curve = jax.tree.map(lambda *parts: np.concatenate(parts), *curves)
+  later = np.mean(seconds[1:]) if seconds[1:] else np.nan
+  return Fitted(state, curve, float(later))

@@ -61,14 +61,11 @@ class Result(NamedTuple):
 
 def check(config: Mapping[str, Any]) -> None:
   """Raises a UserError for unknown, missing and impossible top-level keys."""
-  for key in config:
-    if key not in KEYS:
-      raise types.UserError(
-          f'Unknown config key {key}; known: {", ".join(KEYS)}.'
-          f'{types.suggest(key, KEYS)}')
-  for key in KEYS:
-    if key not in config:
-      raise types.UserError(f'The config has no {key}.')
+  if 'chunk' in config:
+    raise types.UserError(
+        'This config is of a prior, which is fitted and not trained; give it '
+        'to python -m experiments.prior.')
+  types.check_keys(config, KEYS)
   for key in ('total_steps', 'batch_size', 'log_every', 'save_every'):
     if config[key] < 1:
       raise types.UserError(f'{key} must be at least 1, got {config[key]}.')

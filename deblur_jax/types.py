@@ -88,7 +88,7 @@ def look_up(table: Mapping[str, Any], name: str, *, what: str = 'name') -> Any:
   """table[name], or a UserError that lists what there is."""
   if name not in table:
     raise UserError(
-        f'Unknown {what} {name!r}; known: {", ".join(sorted(table))}.'
+        f'Unknown {what} {name!r}; known: {", ".join(sorted(map(str, table)))}.'
         f'{suggest(name, table)}')
   return table[name]
 
@@ -99,6 +99,38 @@ def require(table: Mapping[str, Any], name: str, *, where: str) -> Any:
     raise UserError(
         f'{where}.{name} is missing; there is only: {", ".join(table)}.')
   return table[name]
+
+
+def check_keys(config: Mapping[str, Any], keys: Sequence[str]) -> None:
+  """Raises a UserError where a config's top level has other keys than these."""
+  for key in config:
+    if key not in keys:
+      raise UserError(
+          f'Unknown config key {key}; known: {", ".join(keys)}.'
+          f'{suggest(key, keys)}')
+  for key in keys:
+    if key not in config:
+      raise UserError(f'The config has no {key}.')
+
+
+def check_same_shapes(tree: Any, expected: Any, *, what: str) -> None:
+  """Raises a UserError where the parameters of a file are of another network.
+
+  Args:
+    tree: dicts of arrays.
+    expected: the same of the network of the config.
+    what: what they are, at the head of the error.
+  """
+  theirs, ours = (
+      {jax.tree_util.keystr(path, simple=True, separator='.'): leaf.shape
+       for path, leaf in jax.tree_util.tree_leaves_with_path(one)}
+      for one in (tree, expected))
+  for name in sorted(ours.keys() | theirs.keys()):
+    if ours.get(name) != theirs.get(name):
+      raise UserError(
+          f'{what} is of another network: its {name} is '
+          f'{theirs.get(name, "missing")}, the config wants '
+          f'{ours.get(name, "none")}.')
 
 
 def call(

@@ -12,7 +12,6 @@ Exit codes: 0 all done, 1 a run failed (the report says which), 2 one line says
 what is wrong, 128 + N stopped by signal N.
 """
 
-import ast
 import concurrent.futures
 import itertools
 import json
@@ -101,24 +100,8 @@ def choose(
   grid = Grid(config, {}) if name is None else types.look_up(
       GRIDS, name, what='grid')
   values = dict(grid.set)
-  for text in sets:
-    key, equals, listed = text.partition('=')
-    if not equals or not listed:
-      raise types.UserError(
-          f'--set takes KEY=VALUE,VALUE,..., got {text!r}.')
-    values[key] = parse_values(listed)
+  values |= dict(map(common.key_and_values, sets))
   return grid._replace(config=config or grid.config, set=values)
-
-
-def parse_values(text: str) -> list[Any]:
-  """'1,2' -> [1, 2]; '(1,2),(3,)' -> [(1, 2), (3,)]; 'l1,mse' -> strings."""
-  values, depth, start = [], 0, 0
-  for end, letter in enumerate(text + ','):
-    depth += (letter in '([{') - (letter in ')]}')
-    if letter == ',' and depth <= 0:
-      values.append(_literal(text[start:end].strip()))
-      start = end + 1
-  return values
 
 
 def expand(grid: Grid, folder: pathlib.Path) -> list[Job]:
@@ -244,13 +227,6 @@ def _run(command, log, stop, *, loud):
   stop.ended(child)
   said = tail.decode(errors='replace').replace('\r', '\n').split('\n')
   return code, next((line for line in reversed(said) if line.strip()), '')
-
-
-def _literal(text):
-  try:
-    return ast.literal_eval(text)
-  except (SyntaxError, ValueError):
-    return text
 
 
 def _overrides(settings):

@@ -8,8 +8,12 @@ The step is the one that trains: augmentation, forward, backward, optimiser. It
 gets one batch of the built-in pictures again and again, or of the config's own
 with --real_data: its time does not depend on them, and reading is not in it.
 
+A config of a prior is timed too: an iteration of its fit to --images pictures
+of --size, without reading and writing.
+
 With --peer=DIR, a checkout of github.com/SeungjunNah/DeepDeblur-PyTorch or, for
-configs/deblurgan_gopro.py, of github.com/KupynOrest/DeblurGAN at 39e8a4b, and
+configs/deblurgan_gopro.py, of github.com/KupynOrest/DeblurGAN at 39e8a4b, for
+configs/prior_denoise.py of github.com/DmitryUlyanov/deep-image-prior, and
 --peer_python=PATH, a Python that has torch, the same shapes are also timed for
 the official code on the same CPU threads, the two taking turns; `ratio` is our
 time over theirs (theirs without augmentation and pyramids).
@@ -26,6 +30,10 @@ from experiments import common
 _CONFIG = config_flags.DEFINE_config_file('config', lock_config=True)
 _WHAT = flags.DEFINE_list('what', ['train', 'restore'], 'train, restore.')
 _SIZE = flags.DEFINE_string('size', '720x1280', 'Of the restored image, HxW.')
+_IMAGES = flags.DEFINE_integer(
+    'images', 1, 'That a prior is fitted to.', lower_bound=1)
+_IN_TURN = flags.DEFINE_bool(
+    'in_turn', None, 'One of them after another; by default on CPUs.')
 _REPEATS = flags.DEFINE_integer(
     'repeats', 10, 'Timed runs, after two others.', lower_bound=1)
 _REAL = flags.DEFINE_bool('real_data', False, "The config's own data set.")
@@ -42,7 +50,8 @@ def main(argv):
 
   size = timing.parse_size(_SIZE.value)
   config = _CONFIG.value
-  if not _REAL.value:
+  fit = 'chunk' in config
+  if not _REAL.value and not fit:
     with config.unlocked():
       config_common.use_builtin(config)
   config = config.to_dict()
@@ -51,8 +60,14 @@ def main(argv):
     peer = peers.start(
         config, size, _PEER.value, _PYTHON.value,
         channels_last=_CHANNELS_LAST.value)
-  print(json.dumps(timing.measure(
-      config, _WHAT.value, size, repeats=_REPEATS.value, peer=peer)))
+  if fit:
+    result = timing.measure_fit(
+        config, size, images=_IMAGES.value, in_turn=_IN_TURN.value,
+        repeats=_REPEATS.value, peer=peer)
+  else:
+    result = timing.measure(
+        config, _WHAT.value, size, repeats=_REPEATS.value, peer=peer)
+  print(json.dumps(result))
 
 
 if __name__ == '__main__':

@@ -84,6 +84,25 @@ def key_and_value(word: str) -> tuple[str, Any]:
     return key, {'true': True, 'false': False}.get(value.lower(), value)
 
 
+def key_and_values(text: str) -> tuple[str, list[Any]]:
+  """('key', [1, 2]) of --set=key=1,2."""
+  key, equals, values = text.partition('=')
+  if not equals or not values:
+    raise types.UserError(f'--set takes KEY=VALUE,VALUE,..., got {text!r}.')
+  return key, parse_values(values)
+
+
+def parse_values(text: str) -> list[Any]:
+  """'1,2' -> [1, 2]; '(1,2),(3,)' -> [(1, 2), (3,)]; 'l1,mse' -> strings."""
+  values, depth, start = [], 0, 0
+  for end, letter in enumerate(text + ','):
+    depth += (letter in '([{') - (letter in ')]}')
+    if letter == ',' and depth <= 0:
+      values.append(_literal(text[start:end].strip()))
+      start = end + 1
+  return values
+
+
 def _quieten_threads():
   """On a full disk the save that waits for orbax's threads says so, alone."""
   def failed(args):
@@ -116,6 +135,13 @@ def _parse(args):
       fail(f'The config has no key {near[1]}. {near[2]}?')
     last = re.sub(r"^['\s]*(\w+Error: )?", '', last)
     fail(last if last.count("'") % 2 == 0 else last.removesuffix("'"))
+
+
+def _literal(text):
+  try:
+    return ast.literal_eval(text)
+  except (SyntaxError, ValueError):
+    return text
 
 
 def _unknown_key(name: str, args) -> str:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 
 from deblur_jax import models, types
-from deblur_jax.models import multiscale, patchgan, resnet
+from deblur_jax.models import multiscale, patchgan, resnet, skip
 
 
 class Official(NamedTuple):
@@ -78,10 +78,13 @@ def start(
     raise types.UserError(f'--peer={folder} has no {official.file}.')
   if jax.default_backend() != 'cpu' or jax.device_count() > 1:
     raise types.UserError('--peer compares on one CPU device only.')
-  return Peer(official.script, folder, python, official.options(config) | {
-      'batch': config['batch_size'], 'crop': config['data']['loader']['crop'],
+  options = official.options(config) | {
       'size': size, 'threads': len(os.sched_getaffinity(0)),
-      'channels_last': channels_last})
+      'channels_last': channels_last}
+  if 'data' in config:
+    options |= {'batch': config['batch_size'],
+                'crop': config['data']['loader']['crop']}
+  return Peer(official.script, folder, python, options)
 
 
 def _multiscale(config):
@@ -114,9 +117,25 @@ def _deblurgan(config):
           'perceptual': method['content'] == 'perceptual'}
 
 
-# By method.name: SeungjunNah/DeepDeblur-PyTorch; KupynOrest/DeblurGAN at
-# 39e8a4b (its later commits have half the generator).
+def _prior(config):
+  net, method = models.build(**config['nets']['net']), config['method']
+  if not (isinstance(net, skip.Skip) and net.dtype == 'float32'
+          and not net.attention and method['code'] == 'noise'
+          and method['loss'] == 'mse' and method.get('factor', 1) == 1):
+    raise types.UserError(
+        '--peer compares nets.net.name=skip without attention in '
+        'dtype=float32, with code=noise, loss=mse and no factor only.')
+  return {'depth': net.depth, 'channels': net.channels,
+          'mix': net.mix, 'border': net.border, 'jitter': method['jitter'],
+          **{name: net.at_levels(name) for name in (
+              'down', 'up', 'skip', 'down_size', 'up_size', 'upsample',
+              'downsample')}}
+
+
+# By method.name: DmitryUlyanov/deep-image-prior, SeungjunNah/DeepDeblur-PyTorch
+# and KupynOrest/DeblurGAN at 39e8a4b (its later commits have half of it).
 OFFICIAL = {
+    'deep_prior': Official('torch_prior.py', 'models/skip.py', _prior),
     'supervised': Official(
         'torch_multiscale.py', 'src/model/MSResNet.py', _multiscale),
     'adversarial': Official(

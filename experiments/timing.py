@@ -7,8 +7,17 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from deblur_jax import loop, models, parallel, train, types
+from deblur_jax import (
+    loop,
+    methods,
+    models,
+    parallel,
+    prior,
+    train,
+    types,
+)
 from deblur_jax.ops import macs
 from experiments import peers
 
@@ -20,6 +29,7 @@ PEAKS = {
         'bfloat16': 989.4, 'float16': 989.4, 'float32': 494.7},
     'NVIDIA H200': {'bfloat16': 989.4, 'float16': 989.4, 'float32': 494.7},
 }
+STEPS = 5     # iterations of a prior in one program
 FUSED = '__cudnn$convBiasActivationForward'
 
 
@@ -64,6 +74,56 @@ def measure(
       times = _times(program, name, repeats, peer)
       result[name] = describe(program, *times, dtype=dtype)
   result['peak_memory_bytes'] = train.peak_memory()
+  if peer:
+    result['peer_peak_memory_bytes'] = peer.close()
+  return result
+
+
+def measure_fit(
+    config: dict[str, Any], size: tuple[int, int], *, images: int,
+    in_turn: bool | None = None, repeats: int,
+    peer: peers.Peer | None = None) -> dict[str, Any]:
+  """The same for a prior: seconds of an iteration, all images together.
+
+  Args:
+    config: plain dicts, of a task to which nothing but the picture is known.
+    size: height and width of the result.
+    images: how many are fitted together; the peer fits one.
+    in_turn: see `loop.make_chunk`.
+    repeats: timed runs of STEPS iterations.
+    peer: the network to compare with.
+
+  Raises:
+    UserError: what the config refuses.
+  """
+  prior.check(config)
+  method, mesh = methods.build(config), parallel.data_mesh()
+  parallel.check_batch_size(images, mesh)
+  factor = config['method'].get('factor', 1)
+  net = models.build(**config['nets'][next(iter(config['nets']))])
+  shape = (images, *(side // factor for side in size), net.channels)
+  blur = np.asarray(jax.random.uniform(jax.random.key(0), shape))
+  batch = parallel.put({'blur': blur}, parallel.split_batch(mesh))
+  state = loop.spread(method.init(jax.random.key(0), {'blur': blur}), mesh)
+  key = parallel.put_key(jax.random.key(0), mesh)
+  chunk = loop.make_chunk(
+      method, steps=STEPS, mesh=mesh, in_turn=in_turn)
+  compiled, seconds = _compile(chunk, state, batch, key)
+  flop = 2 * macs.macs(method.step, state, batch, key)
+
+  def run():
+    nonlocal state
+    state, curve = compiled(state, batch, key)
+    jax.block_until_ready((state, curve))
+
+  parameters = models.count_parameters(state.params) // images
+  program = Program(compiled, run, seconds, shape, flop)
+  ours, theirs = _times(program, 'train', repeats, peer, steps=STEPS)
+  result = {
+      'device': jax.devices()[0].device_kind, 'devices': jax.device_count(),
+      'jax': jax.__version__, 'dtype': net.dtype, 'parameters': parameters,
+      'fit': describe(program, ours, theirs, dtype=net.dtype),
+      'peak_memory_bytes': train.peak_memory()}
   if peer:
     result['peer_peak_memory_bytes'] = peer.close()
   return result
@@ -156,15 +216,15 @@ def _compile(fn, *args):
   return compiled, time.perf_counter() - start
 
 
-def _times(program, name, repeats, peer):
-  """Seconds of our runs and of theirs, which alternate."""
+def _times(program, name, repeats, peer, *, steps=1):
+  """Seconds of a step of ours and of theirs, which alternate."""
   ours, theirs = [], []
   for _ in range(2 + repeats):
     start = time.perf_counter()
     program.run()
-    ours.append(time.perf_counter() - start)
+    ours.append((time.perf_counter() - start) / steps)
     if peer:
-      theirs.append(peer.run(name))
+      theirs.append(statistics.mean(peer.run(name) for _ in range(steps)))
   return ours[2:], theirs[2:]
 
 

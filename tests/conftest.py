@@ -2,8 +2,17 @@
 
 import os
 import pathlib
+import tempfile
 
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+# What was compiled is kept for later tests and the processes that they start;
+# it goes when this process does.
+_PROGRAMS = tempfile.TemporaryDirectory(prefix='deblur_jax_')
+os.environ.update(
+    JAX_DISABLE_MOST_OPTIMIZATIONS='1',
+    JAX_COMPILATION_CACHE_DIR=_PROGRAMS.name,
+    JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS='0',
+    JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES='-1')
 
 import jax
 import numpy as np
@@ -12,7 +21,6 @@ from PIL import Image
 
 jax.config.update('jax_platforms', 'cpu')
 jax.config.update('jax_num_cpu_devices', 2)
-jax.config.update('jax_disable_most_optimizations', True)
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]

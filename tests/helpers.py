@@ -4,9 +4,12 @@ import importlib.util
 import pathlib
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-CONFIGS = sorted(
+_ALL = sorted(
     path.stem for path in (ROOT / 'configs').glob('*.py')
     if path.stem not in ('__init__', 'common'))
+# Those of experiments.prior, and those that are trained.
+PRIORS = [name for name in _ALL if name.startswith('prior_')]
+CONFIGS = [name for name in _ALL if name not in PRIORS]
 
 
 def get_config(name, arg='debug'):

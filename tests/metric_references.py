@@ -59,6 +59,12 @@ def ms_ssim_rgb(restored, sharp):
                   for c in range(3)])
 
 
+def psnr_luma_shaved(restored, sharp):
+  weights = np.array([65.481, 128.553, 24.966]) / 255
+  a, b = (16 + x[4:-4, 4:-4] @ weights for x in (restored * 1., sharp * 1.))
+  return 10 * np.log10(255**2 / np.mean((a - b)**2))
+
+
 def cw_ssim_pyssim(restored, sharp):
   a, b = [], []
   for width in range(1, 31):

@@ -15,7 +15,7 @@ import run_folders
 
 from deblur_jax import types, workdir
 from deblur_jax.report import runs
-from experiments import ablate
+from experiments import ablate, common
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 CONFIG = '''
@@ -70,7 +70,7 @@ def _job(folder, script):
     ("{'l1': 1.0, 'mse': 2},{'mse': 1}", [{'l1': 1.0, 'mse': 2}, {'mse': 1}]),
 ])
 def test_values_of_a_flag(text, values):
-  assert ablate.parse_values(text) == values
+  assert common.parse_values(text) == values
 
 
 def test_grid_is_the_product_last_key_quickest(config, tmp_path):

@@ -167,13 +167,6 @@ def test_squares_and_back():
   assert there.sum(axis=1).tolist() == [16, 12, 4, 3]
 
 
-def test_enlarge_smooth_is_linear_between_the_centres():
-  x = _random(1, 3, 4, 2)
-  expected = jax.image.resize(x, (1, 6, 8, 2), 'linear')
-  np.testing.assert_allclose(
-      layers.enlarge_smooth(x), expected, rtol=1e-5, atol=1e-6)
-
-
 def test_transposed_kernels_of_4_double_the_size():
   """As the adjoint of a convolution with stride 2, by hand on one pixel."""
   up = layers.ConvTranspose(1, kernel_size=4)

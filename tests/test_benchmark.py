@@ -4,10 +4,12 @@ import json
 import subprocess
 import sys
 
+import helpers
+import jax
 import pytest
 from helpers import ROOT, tiny
 
-from deblur_jax import types
+from deblur_jax import models, types
 from experiments import peers, timing
 
 
@@ -50,6 +52,18 @@ def test_numbers_hang_together(result, name):
   # Unknown for a CPU, and no cuDNN there.
   assert part['share_of_peak'] is None and part['cudnn_fused'] is None
   assert 'ratio' not in part
+
+
+def test_a_prior_is_timed_too():
+  config = helpers.get_config('prior_denoise').to_dict()
+  result = timing.measure_fit(config, (16, 24), images=2, repeats=2)
+  part = result['fit']
+  assert part['shape'] == (2, 16, 24, 3) and result['parameters'] == (
+      models.count_parameters(jax.eval_shape(
+          lambda key: models.init(models.build(**config['nets']['net']), key),
+          jax.random.key(0))))
+  assert part['tflop_per_second'] == pytest.approx(
+      part['flop_formula'] / part['seconds']['median'] / 1e12)
 
 
 def test_peaks():

@@ -8,7 +8,15 @@ import helpers
 import numpy as np
 import pytest
 
-from deblur_jax import evaluate, models, train, workdir
+from deblur_jax import (
+    evaluate,
+    methods,
+    models,
+    prior,
+    train,
+    types,
+    workdir,
+)
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -25,9 +33,12 @@ def test_debug_run(name, tmp_path):
   assert len(list((tmp_path / 'eval_pictures').iterdir())) == 3
 
 
-@pytest.mark.parametrize('name', helpers.CONFIGS)
-def test_full_form_builds(name):
-  config = helpers.get_config(name, None).to_dict()
+@pytest.mark.parametrize('name, arg', [
+    *((name, None) for name in helpers.CONFIGS),
+    ('deblurgan_gopro', 'small'), ('deblurgan_gopro', 'small_l1'),
+    ('multiscale_photos', 'small')])
+def test_full_form_builds(name, arg):
+  config = helpers.get_config(name, arg).to_dict()
   train.check(config)
   for kwargs in config['nets'].values():
     models.build(**kwargs)
@@ -37,6 +48,17 @@ def test_full_form_builds(name):
 def test_docstring_has_its_command(name):
   text = (ROOT / 'configs' / f'{name}.py').read_text()
   assert f'--config=configs/{name}.py' in text.split('"""')[1]
+
+
+@pytest.mark.parametrize('name', helpers.PRIORS)
+def test_full_form_of_a_prior_builds(name):
+  config = helpers.get_config(name, None).to_dict()
+  prior.check(config)
+  assert methods.build(config).per_image
+  text = (ROOT / 'configs' / f'{name}.py').read_text()
+  assert f'--task={name.removeprefix("prior_")} ' in text.split('"""')[1]
+  with pytest.raises(types.UserError, match='experiments.prior'):
+    train.check(config)
 
 
 def test_root_and_subset_are_one_value():

@@ -155,6 +155,7 @@ def test_mistakes_are_named(call, message):
 
 
 @functools.cache
+@functools.cache
 def levin(root):
   """[(blur, kernel, sharp, score)] of all 16; kernels turned as they blurred.
 

@@ -118,5 +118,5 @@ def test_mistakes(run, change, message):
 def test_another_network_than_the_runs(run):
   config = _config(run)
   config['nets']['teacher'] = TEACHER | dict(features=5)
-  with pytest.raises(types.UserError, match='another network: .* there, '):
+  with pytest.raises(types.UserError, match='another network: its net.'):
     methods.build(config)

@@ -19,7 +19,7 @@ LEVELS = {
     'restore': 5,
     'evaluate': 6,
     'train': 7, 'report': 7, 'measure': 7, 'deconvolve': 7, 'detection': 7,
-    'convert': 7,
+    'convert': 7, 'prior': 7,
 }
 # Within a level all are strangers, but for these.
 STANDS_ON = {('blur', 'ops')}

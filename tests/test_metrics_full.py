@@ -22,7 +22,8 @@ SIZES = {'psnr_shift': (56, 60), 'ssim_shift': (56, 60),
          'ms_ssim_luma': (163, 170), 'ms_ssim_rgb': (163, 170)}
 DEFAULT_SIZE = (72, 81)
 SMALLEST = {'ms_ssim_luma': 161, 'ms_ssim_rgb': 161, 'psnr_shift': 41,
-            'ssim_shift': 41, 'psnr_ecc': 16, 'ssim_ecc': 16}
+            'ssim_shift': 41, 'psnr_ecc': 16, 'ssim_ecc': 16,
+            'psnr_luma_shaved': 9}
 
 
 def _ecc(index):
@@ -37,6 +38,7 @@ REFERENCES = {
     'ms_ssim_luma': references.ms_ssim_luma,
     'ms_ssim_rgb': references.ms_ssim_rgb,
     'cw_ssim_pyssim': references.cw_ssim_pyssim,
+    'psnr_luma_shaved': references.psnr_luma_shaved,
     'psnr_shift': references.psnr_shift,
     'ssim_shift': references.ssim_shift,
     'psnr_ecc': _ecc(0),

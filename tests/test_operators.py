@@ -185,6 +185,31 @@ def test_lanczos_downsample(factor):
       atol=1e-6)
 
 
+# The first half of their taps along one axis; the other half mirrors it.
+LANCZOS = {
+    2: (-0.0088633321, -0.0419400340, 0.1165000943, 0.4343032717),
+    4: (-0.0010653827, -0.0097517015, -0.0203839875, -0.0148778908,
+        0.0245940645, 0.0986584995, 0.1831152829, 0.2397111157),
+}
+
+
+@pytest.mark.parametrize('factor', LANCZOS)
+def test_lanczos_taps_of_the_papers_code(factor):
+  """Where each lies too, and what the repeated edges add up."""
+  length = 6 * factor
+  # Channel j is one where column j is, so y holds all taps of each column.
+  points = jnp.broadcast_to(jnp.eye(length), (1, factor, length, length))
+  y = operators.lanczos_downsample(factor=factor).forward(points)
+  expected = np.zeros((6, length))
+  half = list(LANCZOS[factor])
+  for row in range(6):
+    for i, tap in enumerate(half + half[::-1]):
+      # 3/2 factor taps lie on either side of the pixels that it is made of.
+      place = factor * row - 3 * factor // 2 + i
+      expected[row, min(max(place, 0), length - 1)] += tap
+  np.testing.assert_allclose(y[0, 0], expected, atol=1e-7)
+
+
 def test_composition_and_norm():
   kernel = random_kernels(5, 5)
   image = (1, 12, 16, 3)

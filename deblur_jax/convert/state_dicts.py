@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import numpy as np
+from flax import traverse_util
 
 from deblur_jax import models, types
 from deblur_jax.convert import layouts
@@ -115,7 +116,7 @@ def to_ours(part: Part, pairs_: list[Pair]) -> types.Params:
             if not np.isfinite(flat[pair.ours]).all()]
   if broken:
     raise types.UserError(f'values that are not finite in {_some(broken)}.')
-  return _nest(flat)
+  return traverse_util.unflatten_dict(flat)
 
 
 def is_unused(part: Part, name: str) -> bool:
@@ -138,17 +139,6 @@ def flatten(params: types.Params) -> dict[tuple[str, ...], Any]:
   """Nested dicts as one, with paths as keys."""
   leaves, _ = jax.tree_util.tree_flatten_with_path(params)
   return {tuple(part.key for part in path): leaf for path, leaf in leaves}
-
-
-def _nest(flat):
-  params = {}
-  for path, value in flat.items():
-    *folders, name = path
-    leaf = params
-    for folder in folders:
-      leaf = leaf.setdefault(folder, {})
-    leaf[name] = value
-  return params
 
 
 def _shapes(net) -> types.Params:

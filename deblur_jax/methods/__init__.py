@@ -6,8 +6,11 @@ from typing import Any
 from deblur_jax import models, optim, types
 from deblur_jax.methods import (
     adversarial,
+    blind_prior,
     classical,
+    deep_prior,
     distill,
+    double_prior,
     int8,
     prune,
     supervised,
@@ -17,14 +20,17 @@ from deblur_jax.types import Method
 
 METHODS = {
     'adversarial': adversarial.make,
+    'blind_prior': blind_prior.make,
     'classical': classical.make,
+    'deep_prior': deep_prior.make,
     'distill': distill.make,
+    'double_prior': double_prior.make,
     'int8': int8.make,
     'prune': prune.make,
     'supervised': supervised.make,
 }
 
-# Options of methods that name a file or a run, to begin with its weights.
+# Options of methods that name a file or a run for its weights, as `path`.
 FROZEN = ('features', 'start', 'teacher')
 
 
@@ -36,7 +42,7 @@ def build(
     config: its leaves `nets.*` go to `models.build`, `optim.*` to
       `optim.build`, `method` to the row of METHODS that it names.
     from_checkpoint: its state will be a checkpoint's, which has the weights of
-      frozen networks too: their files are not looked for.
+      frozen networks too: their files are not looked for, nor is a start's.
 
   Raises:
     UserError: unknown names and keys, values out of range.
@@ -49,7 +55,7 @@ def build(
          for key, kwargs in config['optim'].items()}
   kwargs = dict(config['method'])
   for key in FROZEN:
-    if from_checkpoint and kwargs.get(key):
+    if from_checkpoint and isinstance(kwargs.get(key), Mapping):
       kwargs[key] = dict(kwargs[key], path=None)
   make = types.look_up(METHODS, kwargs.pop('name', None), what='method.name')
   return types.call(make, kwargs, args=(nets, txs), where='method')
@@ -57,8 +63,8 @@ def build(
 
 def _networks(config):
   """`config.nets`; a teacher that it lacks is that of the teacher's run."""
-  nets, teacher = config['nets'], config['method'].get('teacher') or {}
-  if teacher.get('path') and 'teacher' not in nets:
-    nets = nets | {'teacher': trained.network(
-        teacher['path'], role=teacher.get('role', ''))}
-  return nets
+  nets, teacher = config['nets'], config['method'].get('teacher')
+  if not teacher or 'teacher' in nets:
+    return nets
+  start = trained.read(teacher, where='method.teacher')
+  return nets | {'teacher': trained.network(start)} if start.path else nets

@@ -33,9 +33,7 @@ def make(
     nets: {'net': the student, 'teacher': the network of the teacher}; where
       the config does not have it, `methods.build` takes it from the run.
     txs: {'net': the student's optimizer}.
-    teacher: {'path': folder of its run, 'which': 'last' or 'best' checkpoint or
-      a step, 'role': which of its networks; '' the one that restores}. Without
-      a path it begins by chance: where a checkpoint follows, and for trials.
+    teacher: where its weights are, see `trained.Start`.
     loss, loss_weight: l and w, rows of `losses.PIXEL`: 'l1', 'l1 + 0.1*fft_l1'.
     output, output_weight: l_o and w_o.
     layers, layers_weight: pairs (layer of the student, layer of the teacher)
@@ -56,7 +54,8 @@ def make(
   to_pyramid = types.look_up(pyramids.PYRAMIDS, pyramid, what='method.pyramid')
   looks = [_looker(one, [pair[i] for pair in layers], who) for i, (one, who) in
            enumerate(((net, 'student'), (master, 'teacher')))]
-  known = types.call(_teacher, teacher, args=(master,), where='method.teacher')
+  known = trained.weights(
+      master, trained.read(teacher, where='method.teacher'))
 
   def init(key: Array, batch: Batch) -> TrainState:
     models.check_scales(net, batch['blur'].shape[1:3])
@@ -124,13 +123,6 @@ def _networks(nets):
         f'The student has {small:,} parameters, more than its teacher, which '
         f'has {large:,}: make nets.net smaller.')
   return net, master
-
-
-def _teacher(net, *, path: str | None, which: str = 'last', role: str = ''):
-  """The parameters of the teacher, or None."""
-  if path is None:
-    return None
-  return trained.weights(net, path, which=which, role=role)
 
 
 def _check_weights(loss_weight, output_weight, layers_weight, layers):

@@ -28,9 +28,7 @@ def make(
   Args:
     nets: {'net': the network of the run}.
     txs: {'net': its optimizer, where it learns}.
-    start: {'path': folder of the run, 'which': 'last' or 'best' checkpoint or a
-      step, 'role': which of its networks; '' the one that restores}. Without a
-      path it begins by chance: where a checkpoint follows, and for trials.
+    start: the run, see `trained.Start`.
     loss, over_scales, pyramid: as of `supervised.make`.
     learn: whether the weights move, or stay those of the run.
 
@@ -42,7 +40,10 @@ def make(
   tx = types.require(txs, 'net', where='optim')
   content = losses.content(loss, over_scales=over_scales)
   to_pyramid = types.look_up(pyramids.PYRAMIDS, pyramid, what='method.pyramid')
-  known = types.call(_start, start, args=(net,), where='method.start')
+  begin = trained.read(start, where='method.start')
+  if begin.path is not None:
+    trained.check_alike(net, begin)
+  known = trained.weights(net, begin)
 
   def init(key: Array, batch: Batch) -> TrainState:
     models.check_scales(net, batch['blur'].shape[1:3])
@@ -82,11 +83,3 @@ def make(
         net, state.params['net'], state.extra['ranges'], blur)[0]
 
   return Method(init, step, restore)
-
-
-def _start(net, *, path: str | None, which: str = 'last', role: str = ''):
-  """The run's parameters; None without a path."""
-  if path is None:
-    return None
-  trained.check_alike(net, path, role=role)
-  return trained.weights(net, path, which=which, role=role)

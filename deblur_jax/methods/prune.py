@@ -29,10 +29,7 @@ def make(
     nets: {'net': the network as it shall become: that of the run, or with less
       of its features, and of a NAFNet with less expansion}.
     txs: {'net': its optimizer}.
-    start: {'path': folder of the run to prune, 'which': 'last' or 'best'
-      checkpoint or a step, 'role': which of its networks; '' the one that
-      restores}. Without a path it begins by chance: where a checkpoint follows,
-      and for trials.
+    start: the run to prune, see `trained.Start`.
     loss, over_scales, pyramid, ema, accumulate: as of `supervised.make`.
     share: of the values of all kernels that are zero, at least 0, less than 1.
     per_layer: whether each kernel loses this share, or all together do.
@@ -47,7 +44,7 @@ def make(
   method = supervised.make(
       nets, txs, loss=loss, over_scales=over_scales, pyramid=pyramid, ema=ema,
       accumulate=accumulate)
-  known = types.call(_start, start, args=(nets['net'],), where='method.start')
+  known = _cut(nets['net'], trained.read(start, where='method.start'))
 
   def init(key: Array, batch: Batch) -> TrainState:
     state = method.init(key, batch)
@@ -75,13 +72,12 @@ def _masked(state: TrainState) -> TrainState:
   return state.replace(params=pruning.apply(state.params, masks), extra=extra)
 
 
-def _start(net, *, path: str | None, which: str = 'last', role: str = ''):
+def _cut(net, start: trained.Start):
   """The run's parameters, cut to the width of `net`; None without a path."""
-  if path is None:
+  if start.path is None:
     return None
-  wide = trained.check_alike(
-      net, path, role=role, but=(channels.width(net),))
-  params = trained.weights(wide, path, which=which, role=role)
+  wide = trained.check_alike(net, start, but=(channels.width(net),))
+  params = trained.weights(wide, start)
   if models.count_parameters(params) == models.count_parameters(
       models.shapes(net)):
     return params

@@ -7,19 +7,22 @@ A network of one scale is the case K = 1.
 """
 
 import functools
+from collections.abc import Mapping
+from typing import Any
 
 import jax.numpy as jnp
 import optax
 
 from deblur_jax import losses, models, optim, types
+from deblur_jax.methods import trained
 from deblur_jax.ops import pyramid as pyramids
 from deblur_jax.types import Array, Batch, Method, Metrics, TrainState
 
 
 def make(
     nets, txs, *, loss: str, over_scales: str = 'sum',
-    pyramid: str = 'deepdeblur_pytorch', ema: float = 0.0, accumulate: int = 1
-) -> Method:
+    pyramid: str = 'deepdeblur_pytorch', ema: float = 0.0, accumulate: int = 1,
+    start: Mapping[str, Any] | None = None) -> Method:
   """The method.
 
   Args:
@@ -31,6 +34,7 @@ def make(
       network, so that both live on one grid.
     ema: decay of the averaged weights that restore; 0 restores with the last.
     accumulate: parts into which the batch is split to save memory.
+    start: the weights to begin with, see `trained.Start`; random by default.
   """
   if accumulate < 1:
     raise types.UserError(
@@ -39,11 +43,13 @@ def make(
   models.check_kind(net, models.MODELS, where='nets.net.name')
   tx = types.require(txs, 'net', where='optim')
   content = losses.content(loss, over_scales=over_scales)
+  known = start and trained.weights(
+      net, trained.read(start, where='method.start'))
   to_pyramid = types.look_up(pyramids.PYRAMIDS, pyramid, what='method.pyramid')
 
   def init(key: Array, batch: Batch) -> TrainState:
     models.check_scales(net, batch['blur'].shape[1:3])
-    params = models.init(net, key)
+    params = known or models.init(net, key)
     return TrainState(
         step=jnp.zeros((), jnp.int32), params={'net': params},
         opt_state={'net': tx.init(params)},

@@ -79,6 +79,7 @@ FULL_REFERENCE = METRICS | {
     'ms_ssim_luma': ms_ssim.ms_ssim_luma,
     'ms_ssim_rgb': ms_ssim.ms_ssim_rgb,
     'cw_ssim_pyssim': cw_ssim.cw_ssim_pyssim,
+    'psnr_luma_shaved': psnr.psnr_luma_shaved,
     'psnr_shift': shift.psnr_shift,
     'ssim_shift': shift.ssim_shift,
     'psnr_ecc': ecc.psnr_ecc,

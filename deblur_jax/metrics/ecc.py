@@ -24,7 +24,8 @@ import jax
 import jax.numpy as jnp
 
 from deblur_jax import types
-from deblur_jax.metrics import levels, ssim
+from deblur_jax.metrics import levels
+from deblur_jax.ops import similarity
 
 STEPS = 100
 STILL = 1e-4      # pixels
@@ -280,7 +281,8 @@ def _psnr(x, z, mask):
 
 
 def _ssim(x, z, mask):
-  luminance, structure = ssim.terms(x[None] * 255, z[None] * 255)
-  mask = mask[ssim.RADIUS:-ssim.RADIUS, ssim.RADIUS:-ssim.RADIUS]
+  luminance, structure = similarity.terms(x[None] * 255, z[None] * 255)
+  inner = slice(similarity.RADIUS, -similarity.RADIUS)
+  mask = mask[inner, inner]
   channels = (luminance * structure)[0] * mask
   return _total(channels) / (3 * _total(mask))

@@ -20,7 +20,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from deblur_jax import types
-from deblur_jax.metrics import levels, ms_ssim, ssim
+from deblur_jax.metrics import levels, ms_ssim
+from deblur_jax.ops import similarity
 
 # The low-pass analysis filter of the biorthogonal 9/7 wavelet.
 HALF_BAND = (0.037828455507260, -0.023849465019560, -0.110624404418440,
@@ -114,13 +115,13 @@ def _ms_ssim(x, z):
   for scale, weight in enumerate(ms_ssim.WEIGHTS):
     if scale:
       x, z = _coarser(x), _coarser(z)
-    mx, mz, sxx, szz, sxz = ssim.moments(x, z)
+    mx, mz, sxx, szz, sxz = similarity.moments(x, z)
     contrast = jnp.sqrt(jnp.maximum(sxx, 0) * jnp.maximum(szz, 0))
-    factors = [(2 * contrast + ssim.C2) / (sxx + szz + ssim.C2),
-               (sxz + ssim.C2 / 2) / (contrast + ssim.C2 / 2)]
+    factors = [(2 * contrast + similarity.C2) / (sxx + szz + similarity.C2),
+               (sxz + similarity.C2 / 2) / (contrast + similarity.C2 / 2)]
     if scale == len(ms_ssim.WEIGHTS) - 1:
       factors.append(
-          (2 * mx * mz + ssim.C1) / (mx * mx + mz * mz + ssim.C1))
+          (2 * mx * mz + similarity.C1) / (mx * mx + mz * mz + similarity.C1))
     for factor in factors:
       mean = levels.mean(factor)
       value *= jnp.where(mean < 0, 0, mean) ** weight

@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 
 from deblur_jax import types
-from deblur_jax.metrics import levels, ssim
-from deblur_jax.ops import pyramid
+from deblur_jax.metrics import levels
+from deblur_jax.ops import pyramid, similarity
 
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 SIDE = 161   # halved four times, rounding up, that is 11
@@ -58,7 +58,7 @@ def _ms_ssim(x, y):
   xs, ys = jax.lax.optimization_barrier(pyramids)
   value = 1
   for scale, weight in enumerate(WEIGHTS):
-    luminance, structure = ssim.terms(xs[scale], ys[scale])
+    luminance, structure = similarity.terms(xs[scale], ys[scale])
     if scale == len(WEIGHTS) - 1:
       structure = luminance * structure
     mean = structure.mean(axis=2).mean(axis=1)  # [n, c]

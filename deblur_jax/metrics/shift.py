@@ -20,6 +20,7 @@ import numpy as np
 
 from deblur_jax import types
 from deblur_jax.metrics import levels, ssim
+from deblur_jax.ops import similarity
 
 BORDER = 15
 MAX_SHIFT = 5
@@ -84,7 +85,7 @@ def error_ratio(
 def _align(restored, sharp, *, max_shift):
   """Both without borders in 255 levels, the first shifted."""
   levels.check(restored, sharp)
-  levels.check_size(restored, side=2 * BORDER + 2 * ssim.RADIUS + 1,
+  levels.check_size(restored, side=2 * BORDER + 2 * similarity.RADIUS + 1,
                     what='The best shift')
   if not 1 <= max_shift <= BORDER:
     raise types.UserError(

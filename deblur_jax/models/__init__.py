@@ -1,10 +1,16 @@
-"""Networks: pure linen modules, generators and critics.
+"""Networks: pure linen modules, generators, critics and priors.
 
 A generator (`MODELS`) takes [n, h, w, 3] in [0, 1] and returns a list of
 images, finest first; those with dropout learn by `net.apply(variables, blur,
 train=True, rngs={'dropout': key})`, and the others take that too. A critic
 (`CRITICS`) takes the same images and returns a map of logits [n, h', w', 1],
 float32. `ATTENTION` is what the option attention of generators may be.
+
+A prior (`PRIORS`) has learnt nothing: it is fitted to one picture. It takes a
+code, noise that the caller keeps, of shape [n, *net.code(size)] for images of
+`size` = (h, w), and `net.apply(variables, z, size=size)` is [n, h, w, channels]
+in (0, 1), float32. `PRESETS` has those of the papers. A prior of kernels
+(`KERNELS`) takes [n, depth] to kernels [n, kh, kw].
 """
 
 import math
@@ -16,8 +22,10 @@ import jax.numpy as jnp
 from deblur_jax import types
 from deblur_jax.models import (
     attention,
+    deep_decoder,
     fpn,
     fusion,
+    kernel_net,
     multiscale,
     nafnet,
     nah_discriminator,
@@ -25,24 +33,28 @@ from deblur_jax.models import (
     resnet,
     restormer,
     single_scale,
+    skip,
     srn,
     unet,
+    unet_prior,
 )
+from deblur_jax.models.presets import PRESETS as PRESETS
 
 
 def build(*, name: str, **kwargs) -> nn.Module:
-  """A generator or critic from one leaf of the config, such as `nets.net`.
+  """A network of any table from one leaf of the config, such as `nets.net`.
 
   Raises:
     types.UserError: for an unknown name or option.
   """
-  network = types.look_up(MODELS | CRITICS, name, what='network')
+  network = types.look_up(
+      MODELS | CRITICS | PRIORS | KERNELS, name, what='network')
   return types.call(network, kwargs=kwargs, where='nets')
 
 
 def check_kind(net: nn.Module, table, *, where: str) -> None:
   """A UserError where a network is not of one of the tables below."""
-  if not isinstance(net, tuple(table.values())):
+  if type(net) not in table.values():
     raise types.UserError(
         f'{where} must be one of {", ".join(sorted(table))}, got a '
         f'{type(net).__name__}.')
@@ -80,13 +92,21 @@ def init(net: nn.Module, key: types.Array) -> types.Params:
   Runs eagerly on a small image, whose size parameters do not depend on: jit and
   `lazy_init` take a minute to compile the random numbers of 120 layers.
   """
+  return net.init(key, jnp.zeros((1, *_least_input(net))))['params']
+
+
+def _least_input(net):
+  if type(net) in PRIORS.values():
+    return net.code((32, 32))
+  if type(net) in KERNELS.values():
+    return (net.depth,)
   size = max(32, least_crop(net))
-  return net.init(key, jnp.zeros((1, size, size, 3)))['params']
+  return size, size, 3
 
 
 def least_crop(net: nn.Module) -> int:
   """Side of the smallest image that a network takes: 1 but for critics."""
-  return net.least_crop if isinstance(net, tuple(CRITICS.values())) else 1
+  return net.least_crop if type(net) in CRITICS.values() else 1
 
 
 MODELS = {
@@ -99,9 +119,16 @@ MODELS = {
     'srn': srn.SRN,
     'fusion': fusion.Fusion,
     'nafnet': nafnet.NAFNet,
+    'hourglass': skip.Hourglass,
 }
 CRITICS = {
     'patchgan': patchgan.PatchGAN,
     'nah_discriminator': nah_discriminator.NahDiscriminator,
 }
+PRIORS = {
+    'skip': skip.Skip,
+    'unet_prior': unet_prior.UNetPrior,
+    'deep_decoder': deep_decoder.DeepDecoder,
+}
+KERNELS = {'kernel_net': kernel_net.KernelNet}
 ATTENTION = attention.ATTENTION

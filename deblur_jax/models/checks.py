@@ -1,5 +1,6 @@
 """What all networks refuse, each in one line."""
 
+import flax.linen as nn
 import jax.numpy as jnp
 
 from deblur_jax import types
@@ -18,6 +19,13 @@ def images(blur: types.Array, *, least: int = 1) -> None:
         f'{blur.shape[1]} x {blur.shape[2]}: raise data.loader.crop.')
 
 
+def code(net: nn.Module, z: types.Array) -> None:
+  """Refuses codes that are not [n, h, w, depth] of a size the prior takes."""
+  if z.ndim != 4 or z.shape[-1] != net.depth:
+    raise types.UserError(
+        f'The network takes codes [n, h, w, {net.depth}], got {z.shape}.')
+
+
 def dtype(value) -> None:
   """Refuses a dtype to compute in that is none of `DTYPES`."""
   name = value if isinstance(value, str) else jnp.dtype(value).name
@@ -33,6 +41,14 @@ def at_least(least: int, **options) -> None:
     if value < least:
       raise types.UserError(
           f"The network's {name} must be at least {least}, got {value}.")
+
+
+def odd(**options) -> None:
+  """Refuses sides of kernels, in lists, that are not odd and positive."""
+  for name, values in options.items():
+    if any(value < 1 or value % 2 == 0 for value in values):
+      raise types.UserError(
+          f"The network's {name} must be odd, got {list(values)}.")
 
 
 def share(**options) -> None:

@@ -1,16 +1,18 @@
 """The layers that the networks share."""
 
+import itertools
 import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from deblur_jax import types
 from deblur_jax.ops import conv as conv_ops
 from deblur_jax.ops import depthwise as depthwise_ops
+from deblur_jax.ops import norm, pad
 
 
 class Conv(nn.Module):
@@ -47,7 +49,7 @@ class Conv(nn.Module):
     padding = self.kernel_size // 2 if self.padding is None else self.padding
     x = x.astype(self.dtype)
     if self.reflect:
-      x, padding = reflect(x, padding), 0
+      x, padding = pad.reflect(x, padding=padding), 0
     y = conv_ops.conv(x, kernel, stride=self.stride, padding=padding)
     return y if bias is None else y + bias
 
@@ -140,6 +142,75 @@ def _attended(block, y):
   return block.attend(dtype=block.dtype, name='attention')(y)
 
 
+class Norm(nn.Module):
+  """Each image by itself: `instance_norm`, times `scale`, plus `bias`.
+
+  Batch norm of a batch of one. Both are learnt, [c] and float32, from ones (or
+  zeros) and zeros.
+
+  Attributes:
+    zeros: whether `scale` starts from zeros.
+    slope: by which what comes out negative is multiplied.
+  """
+
+  zeros: bool = False
+  slope: float = 1.0
+
+  @nn.compact
+  def __call__(self, x: types.Array) -> types.Array:
+    shape = x.shape[-1:]
+    ones = nn.initializers.zeros if self.zeros else nn.initializers.ones
+    scale = self.param('scale', ones, shape)
+    bias = self.param('bias', nn.initializers.zeros, shape)
+    return norm.normalise(x, scale, bias, self.slope)
+
+
+class JoinNorm(nn.Module):
+  """`Norm` of several images [n, h, w, c_i] beside each other, on channels.
+
+  Normalised first, which is the same, and spares XLA a copy.
+  """
+
+  @nn.compact
+  def __call__(self, parts: Sequence[types.Array]) -> types.Array:
+    widths = [x.shape[-1] for x in parts]
+    scale = self.param('scale', nn.initializers.ones, (sum(widths),))
+    bias = self.param('bias', nn.initializers.zeros, (sum(widths),))
+    ends = list(itertools.accumulate(widths))
+    return jnp.concatenate([
+        norm.normalise(x, scale[end - width:end], bias[end - width:end])
+        for x, width, end in zip(parts, widths, ends, strict=True)], axis=-1)
+
+
+class ConvNorm(nn.Module):
+  """leaky_relu(norm(shrink(conv(x)))), of which the deep priors are made.
+
+  The papers' programs add a bias before the norm, which takes it away again.
+  It is a parameter here too, `bias`, but neither added nor ever changed; there
+  it wanders by rounding errors.
+
+  Attributes: as of `Conv`, which is named `conv`, and what makes images
+    smaller after it, if anything does; the norm is named `norm`.
+  """
+
+  features: int
+  kernel_size: int = 3
+  stride: int = 1
+  reflect: bool = True
+  shrink: Callable[[types.Array], types.Array] | None = None
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: types.Array) -> types.Array:
+    bound = 1 / math.sqrt(self.kernel_size**2 * x.shape[-1])
+    self.param('bias', uniform(bound), (self.features,))
+    x = Conv(self.features, self.kernel_size, self.stride, use_bias=False,
+             reflect=self.reflect, dtype=self.dtype, name='conv')(x)
+    if self.shrink is not None:
+      x = self.shrink(x)
+    return Norm(slope=0.2, name='norm')(x)
+
+
 @jax.custom_jvp
 def relu(x: types.Array) -> types.Array:
   """max(x, 0), whose gradient is told from the result, not from x.
@@ -181,12 +252,6 @@ def pixel_norm(name: str, *, epsilon: float = 1e-5) -> nn.Module:
       epsilon=epsilon, use_fast_variance=False, dtype=jnp.float32, name=name)
 
 
-def reflect(x: types.Array, padding: int) -> types.Array:
-  """Mirrors h and w without repeating the edge, as PyTorch does."""
-  around = (padding, padding)
-  return jnp.pad(x, ((0, 0), around, around, (0, 0)), mode='reflect')
-
-
 def add_tanh(blur: types.Array, y: types.Array) -> types.Array:
   """clamp(x + tanh(y), -1, 1) for x = 2 blur - 1, as an image in [0, 1]."""
   return jnp.clip(blur + jnp.tanh(y.astype(jnp.float32)) / 2, 0, 1)
@@ -198,19 +263,6 @@ def enlarge(x: types.Array, *, factor: int) -> types.Array:
   x = jnp.broadcast_to(
       x[:, :, None, :, None], (n, h, factor, w, factor, c))
   return x.reshape(n, h * factor, w * factor, c)
-
-
-def enlarge_smooth(x: types.Array) -> types.Array:
-  """[n, h, w, c] to [n, 2h, 2w, c]: linear between the centres of pixels."""
-  for axis in (1, 2):
-    size = x.shape[axis]
-    before, after = (
-        jnp.take(x, np.clip(np.arange(size) + shift, 0, size - 1), axis=axis)
-        for shift in (-1, 1))
-    pairs = jnp.stack(
-        [0.75 * x + 0.25 * before, 0.75 * x + 0.25 * after], axis=axis + 1)
-    x = pairs.reshape(*x.shape[:axis], 2 * size, *x.shape[axis + 1:])
-  return x
 
 
 def parameters(module: nn.Module, shape: tuple[int, ...]):

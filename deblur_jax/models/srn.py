@@ -17,7 +17,7 @@ import jax.numpy as jnp
 
 from deblur_jax import types
 from deblur_jax.models import attention, checks, layers
-from deblur_jax.ops import pad
+from deblur_jax.ops import pad, resize
 from deblur_jax.ops import pyramid as pyramids
 
 LEVELS = 3   # sizes inside of N: 1, 1/2 and 1/4
@@ -60,9 +60,7 @@ class SRN(nn.Module):
   def __post_init__(self):
     checks.at_least(1, scales=self.scales, features=self.features)
     checks.at_least(0, blocks=self.blocks)
-    if self.kernel_size % 2 == 0:
-      raise types.UserError(
-          f'nets.net.kernel_size must be odd, got {self.kernel_size}.')
+    checks.odd(kernel_size=[self.kernel_size])
     types.look_up(pyramids.PYRAMIDS, self.pyramid, what='pyramid')
     types.look_up(attention.ATTENTION, self.attention, what='attention')
     checks.dtype(self.dtype)
@@ -82,8 +80,8 @@ class SRN(nn.Module):
       coder = shared or self._coder(f'scale_{s}')
       latent, state = coder(jnp.concatenate([blurs[s], guess], -1), state)
       latents.insert(0, latent + blurs[s] if self.residual else latent)
-      guess = jax.lax.stop_gradient(layers.enlarge_smooth(latents[0]))
-      state = jax.tree.map(layers.enlarge_smooth, state)
+      guess = jax.lax.stop_gradient(resize.double_bilinear(latents[0]))
+      state = jax.tree.map(resize.double_bilinear, state)
     return [
         pad.crop(latent, size=(-(-height >> s), -(-width >> s)))
         for s, latent in enumerate(latents)]

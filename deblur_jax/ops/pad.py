@@ -1,6 +1,10 @@
-"""Padding to a multiple, and back."""
+"""Padding by mirroring, padding to a multiple, and back."""
 
+import functools
+
+import jax
 import jax.numpy as jnp
+from jax import lax
 
 from deblur_jax import types
 
@@ -30,3 +34,64 @@ def crop(image: types.Array, *, size: tuple[int, int]) -> types.Array:
   if height > image.shape[1] or width > image.shape[2]:
     raise ValueError(f'Cannot crop {size} from an image of {image.shape}.')
   return image[:, :height, :width]
+
+
+def crop_centre(image: types.Array, *, size: tuple[int, int]) -> types.Array:
+  """The middle of [n, h, w, c]; of an odd rest, the larger half is cut behind.
+
+  `size` = (height, width).
+  """
+  top, left = (
+      (have - want) // 2
+      for have, want in zip(image.shape[1:3], size, strict=True))
+  if top < 0 or left < 0:
+    raise ValueError(f'Cannot crop {size} from an image of {image.shape}.')
+  return crop(image[:, top:, left:], size=size)
+
+
+def reflect(image: types.Array, *, padding: int) -> types.Array:
+  """Mirrors h and w of [n, h, w, c] without repeating the edge, as PyTorch.
+
+  With a gradient of our own: XLA's CPU backend takes eight times longer for
+  that of `jnp.pad`. The price is forward-mode differentiation.
+  """
+  if not padding:
+    return image
+  if min(image.shape[1:3]) < 2 * padding + 2:
+    return _mirror(image, padding)
+  return _reflect(image, padding)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
+def _reflect(image, padding):
+  return _mirror(image, padding)
+
+
+def _mirror(image, padding):
+  around = (padding, padding)
+  return jnp.pad(image, ((0, 0), around, around, (0, 0)), mode='reflect')
+
+
+def _reflect_forward(image, padding):
+  return _reflect(image, padding), None
+
+
+def _reflect_backward(padding, _, dy):
+  dx = _fold(lax.optimization_barrier(dy), padding, axis=1)
+  return (_fold(lax.optimization_barrier(dx), padding, axis=2),)
+
+
+_reflect.defvjp(_reflect_forward, _reflect_backward)
+
+
+def _fold(dy, padding, *, axis):
+  """Adds both borders to what they mirror."""
+  last = dy.shape[axis] - padding - 1  # the edges are at `padding` and here
+  part = lambda start, stop: lax.slice_in_dim(dy, start, stop, axis=axis)
+  return jnp.concatenate([
+      part(padding, padding + 1),
+      part(padding + 1, 2 * padding + 1) + jnp.flip(part(0, padding), axis),
+      part(2 * padding + 1, last - padding),
+      part(last - padding, last) + jnp.flip(part(last + 1, None), axis),
+      part(last, last + 1),
+  ], axis)

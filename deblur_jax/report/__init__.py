@@ -28,6 +28,7 @@ CONVENTIONS = {
     'ms_ssim_luma': 'MS-SSIM (Wang et al. 2003) of 8-bit gray pictures',
     'ms_ssim_rgb': "MS-SSIM, mean over channels, as TensorFlow's",
     'cw_ssim_pyssim': "DeblurGAN's CW-SSIM (pyssim), unlike any other SSIM",
+    'psnr_luma_shaved': 'PSNR of luma, 4 pixels off the border (Set5, Set14)',
     'psnr_shift': "PSNR after the best shift, borders cut (Levin's protocol)",
     'ssim_shift': 'SSIM at that shift',
     'psnr_ecc': "PSNR after an ECC alignment (RealBlur's protocol)",

@@ -1,0 +1,50 @@
+"""A network that is a prior of blur kernels (Ren et al., CVPR 2020)."""
+
+import math
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from deblur_jax import types
+from deblur_jax.models import checks, layers
+
+
+class KernelNet(nn.Module):
+  """A code [n, depth] to kernels [n, kh, kw], not negative and of sum one.
+
+  SelfDeblur's G_k: a hidden layer with ReLU6, and a softmax over all pixels of
+  the kernel.
+
+  Attributes:
+    size: (kh, kw).
+    depth: values of the code.
+    hidden: values of the layer between.
+  """
+
+  size: Sequence[int]
+  depth: int = 200
+  hidden: int = 1000
+
+  def __post_init__(self):
+    if len(self.size) != 2:
+      raise types.UserError(
+          f'The size of a kernel is (height, width), got {self.size}.')
+    checks.at_least(1, size=min(self.size), depth=self.depth,
+                    hidden=self.hidden)
+    super().__post_init__()
+
+  @nn.compact
+  def __call__(self, z: types.Array) -> types.Array:
+    if z.ndim != 2 or z.shape[1] != self.depth:
+      raise types.UserError(
+          f'The network takes codes [n, {self.depth}], got {z.shape}.')
+    height, width = self.size
+    x = jnp.clip(self._dense(z, self.hidden, 'dense_0'), 0, 6)
+    x = nn.softmax(self._dense(x, height * width, 'dense_1'))
+    return x.reshape(-1, height, width)
+
+  def _dense(self, x, features, name):
+    initializer = layers.uniform(1 / math.sqrt(x.shape[1]))
+    return nn.Dense(features, kernel_init=initializer, bias_init=initializer,
+                    name=name)(x)

@@ -1,0 +1,260 @@
+"""Deep image priors: fits of single images, alone and many at once."""
+
+import functools
+
+import helpers
+import jax
+import numpy as np
+import pytest
+import scipy.ndimage
+
+from deblur_jax import loop, methods, parallel, restore, types
+from deblur_jax.blur import operators
+from deblur_jax.methods import double_prior, records
+
+
+def config_of(name='prior_denoise', **overrides):
+  config = helpers.get_config(name).to_dict()
+  for path, value in overrides.items():
+    *folders, key = path.split('.')
+    functools.reduce(dict.get, folders, config)[key] = value
+  return config
+
+
+def pictures(count=2, size=16, channels=3):
+  noise = np.random.default_rng(0).random((count, size, size, channels))
+  smooth = scipy.ndimage.gaussian_filter(noise, (0, 2, 2, 0))
+  low, high = smooth.min(), smooth.max()
+  return ((smooth - low) / (high - low)).astype(np.float32)
+
+
+def batch_for(name, count=2):
+  """What the method of a config takes, of small pictures."""
+  sharp = pictures(count, size=32)
+  batch = {'blur': sharp, 'sharp': sharp, 'seed': np.zeros(count, np.int32)}
+  if name == 'prior_sr':
+    batch['blur'] = sharp[:, ::4, ::4]
+  if name == 'prior_inpaint':
+    batch['mask'] = (pictures(count, 32, 1) > 0.4).astype(np.float32)
+  if name == 'prior_deblur':
+    batch['kernel'] = np.full((count, 3, 3), 1 / 9, np.float32)
+  if name == 'prior_blend':
+    batch['hint'] = pictures(count, 32, 1)
+  if name == 'prior_flash':
+    batch['guide'] = sharp
+  return batch
+
+
+@functools.cache
+def built(name, steps=2, devices=1):
+  """A config's method, and its chunk: compiled once for all tests."""
+  return make(config_of(name), steps, devices)
+
+
+def make(config, steps=2, devices=1, in_turn=None):
+  method = methods.build(config)
+  mesh = parallel.data_mesh(jax.devices()[:devices])
+  return method, mesh, loop.make_chunk(
+      method, steps=steps, mesh=mesh, in_turn=in_turn)
+
+
+def fit(one, batch, steps=4, *, chunk=2, **options):
+  method, mesh, run_chunk = one
+  return restore.fit_images(
+      method, batch, jax.random.key(0), steps, mesh, chunk=chunk,
+      run_chunk=run_chunk, **options)
+
+
+def last(fitted):
+  return np.asarray(fitted.state.extra['record']['kept']['last'])
+
+
+@pytest.mark.parametrize('name', helpers.PRIORS)
+def test_every_config_fits_its_kind_of_picture(name):
+  batch = batch_for(name)
+  fitted = fit(built(name), batch)
+  assert int(fitted.state.step) == 4
+  for value in fitted.curve.values():
+    assert value.shape == (4, 2) and not np.isnan(value).any()
+  kept = fitted.state.extra['record']['kept']
+  assert kept.keys() == records.KEPT.keys()
+  for row, image in kept.items():
+    assert image.shape == batch['sharp'].shape
+    assert np.isfinite(image).all() and image.max() > 0.1
+    method = methods.build(config_of(name, **{'method.result': row}))
+    np.testing.assert_array_equal(
+        method.restore(fitted.state, batch['blur']), image)
+
+
+def test_an_image_becomes_what_it_does_alone():
+  """Whatever is beside it, one after another, and on two devices."""
+  batch = batch_for('prior_denoise')
+  both = last(fit(built('prior_denoise'), batch))
+  others = batch | {'blur': batch['blur'][[1, 1]]}
+  beside = fit(built('prior_denoise'), others)
+  np.testing.assert_array_equal(last(beside)[1], both[1])
+  assert np.abs(last(beside)[0] - both[0]).max() > 1e-4
+  for other in (make(config_of(), in_turn=False),
+                built('prior_denoise', devices=2)):
+    fitted = fit(other, batch)
+    np.testing.assert_allclose(last(fitted), both, atol=1e-4)
+    assert int(fitted.state.step) == len(fitted.curve['loss']) == 4
+
+
+def test_seeds_are_fits_of_their_own():
+  batch = jax.tree.map(
+      lambda x: x[:1].repeat(2, axis=0), batch_for('prior_denoise'))
+  same = last(fit(built('prior_denoise'), batch))
+  np.testing.assert_array_equal(*same)
+  batch['seed'] = np.array([0, 3], np.int32)
+  first, second = last(fit(built('prior_denoise'), batch))
+  np.testing.assert_array_equal(first, same[0])
+  assert np.abs(first - second).max() > 1e-3
+
+
+def test_a_fit_finds_the_picture():
+  fitted = fit(built('prior_denoise'), batch_for('prior_denoise'), 80)
+  assert (fitted.curve['psnr'][-1] > fitted.curve['psnr'][0] + 2).all()
+  assert fitted.seconds > 0
+
+
+def test_it_ends_when_all_have_stopped():
+  config = config_of(**{
+      'method.stopping': dict(name='emv', warmup=1, patience=1),
+      'optim.net.lr': 1e-9, 'method.jitter': 0.5})
+  done = []
+  fitted = fit(make(config), batch_for('prior_denoise'), steps=100,
+               on_chunk=done.append)
+  assert fitted.curve['stopped'][-1].all()
+  assert len(fitted.curve['loss']) == done[-1] < 100
+
+
+def test_what_is_masked_and_what_is_held_out_is_not_fitted():
+  """Other values there change nothing."""
+  one = make(config_of('prior_inpaint', **{
+      'method.stopping': dict(name='held_out', share=0.3)}))
+  batch = batch_for('prior_inpaint')
+  first = fit(one, batch)
+  held = np.asarray(first.state.extra['held'])
+  assert 0.2 < held.mean() < 0.4
+  for unseen in (batch['mask'] == 0, held):
+    other = batch | {'blur': np.where(unseen, 9.0, batch['blur']).astype('f')}
+    np.testing.assert_array_equal(
+        first.curve['loss'], fit(one, other).curve['loss'])
+
+
+def test_a_known_kernel_reads_beyond_the_picture():
+  """f is larger than y, and the result is y's size, from its middle."""
+  batch = batch_for('prior_deblur')
+  batch['kernel'] = np.zeros((2, 3, 3), np.float32)
+  batch['kernel'][:, 1, 1] = 1     # does nothing
+  fitted = fit(built('prior_deblur'), batch)
+  assert fitted.state.extra['code'].shape[1:3] == (34, 34)
+  error = np.square(last(fitted) - batch['blur']).mean(axis=(1, 2, 3))
+  np.testing.assert_allclose(fitted.curve['fit'][-1], error, rtol=1e-4)
+
+
+def test_what_is_blind_is_seen_through_its_own_kernel():
+  batch = batch_for('prior_blind')
+  fitted = fit(built('prior_blind'), batch)
+  kernel = np.asarray(fitted.state.extra['found']['kernel'])
+  assert kernel.shape == (2, 5, 5) and kernel.min() >= 0
+  np.testing.assert_allclose(kernel.sum(axis=(1, 2)), 1, rtol=1e-5)
+  for i in range(2):
+    inside = operators.uniform(kernel[i], border='valid').forward(
+        last(fitted)[i:i + 1])
+    error = np.mean(np.square(inside - batch['blur'][i:i + 1, 2:-2, 2:-2]))
+    # All but the border, which is read from beyond the result.
+    np.testing.assert_allclose(error, fitted.curve['fit'][-1, i], rtol=0.3)
+
+
+def test_sure_is_the_error_that_nobody_knows():
+  """Stein's estimate of a code that is the noisy picture, over many probes."""
+  config = config_of(**{
+      'method.loss': 'sure', 'method.code': 'observed', 'method.sigma': 0.1,
+      'method.jitter': 0.0, 'method.stopping': dict(name='sure'),
+      'nets.net.depth': 3, 'optim.net.lr': 1e-9})
+  sharp = pictures(1, size=32)
+  noise = np.random.default_rng(1).normal(0, 0.1, sharp.shape)
+  batch = {'blur': (sharp + noise).astype(np.float32), 'sharp': sharp}
+  fitted = fit(make(config), batch, 60)
+  error = np.mean(np.square(last(fitted) - sharp))
+  np.testing.assert_allclose(fitted.curve['loss'].mean(), error, rtol=0.1)
+
+
+def test_layers_whose_edges_lie_apart_cost_nothing():
+  step = np.zeros((1, 16, 16, 3), np.float32)
+  step[:, :, 8:] = 1
+  apart = double_prior.excluded(step, np.swapaxes(step, 1, 2) * 0 + 0.5)
+  same = double_prior.excluded(step, 1 - step)
+  assert float(apart) < 1e-6 < 1e-3 < float(same)
+  assert np.isfinite(double_prior.excluded(step[:, :1, :1], step[:, :1, :1]))
+
+
+def test_a_broken_gradient_is_left_out():
+  """One pixel of a huge value overflows float32: the fit stays as it was."""
+  batch = batch_for('prior_denoise')
+  batch['blur'] = batch['blur'].copy()
+  batch['blur'][1] = 3e38
+  fitted = fit(built('prior_denoise'), batch)
+  whole = fit(built('prior_denoise'), batch_for('prior_denoise'))
+  np.testing.assert_array_equal(last(fitted)[0], last(whole)[0])
+  assert fitted.curve['back'][:, 1].all()
+  for leaf in jax.tree.leaves((fitted.state.params, fitted.state.opt_state)):
+    assert np.isfinite(leaf).all()
+
+
+def test_a_classical_start_pulls_the_kernel():
+  batch = batch_for('prior_blind', count=1)
+  guide = np.zeros((1, 5, 5), np.float32)
+  guide[0, 2, 1:4] = 1 / 3
+  config = config_of('prior_blind', **{
+      'method.guide': 10.0, 'optim.kernel.lr': 0.05})
+  one = make(config)
+  with pytest.raises(types.UserError, match="estimate, batch\\['guide'\\]"):
+    fit(one, batch)
+  batch |= {'guide': batch['blur'], 'guide_kernel': guide}
+  found = lambda steps: fit(one, batch, steps).state.extra['found']['kernel']
+  distance = [float(np.abs(found(steps) - guide).sum()) for steps in (2, 12)]
+  assert distance[1] < 0.85 * distance[0]
+
+
+@pytest.mark.parametrize('name, change, message', [
+    ('prior_denoise', {'method.loss': 'mess'}, "Unknown loss 'mess'"),
+    ('prior_denoise', {'method.code': 'nois'}, "Did you mean 'noise'"),
+    ('prior_denoise', {'method.result': 'bst'}, "Did you mean 'best'"),
+    ('prior_denoise', {'method.jiter': 0.1}, 'Unknown key method.jiter'),
+    ('prior_denoise', {'method.code': 'meshgrid'}, 'set nets.net.depth=2'),
+    ('prior_denoise', {'method.code': 'guide'}, "needs a picture 'guide'"),
+    ('prior_denoise', {'method.code': 'observed'}, 'set nets.net.depth'),
+    ('prior_denoise', {'method.loss': 'sure'}, 'code=observed, method.sigma'),
+    ('prior_denoise', {'method.stopping': dict(name='sure')},
+     "needs method.loss='sure', got 'mse'"),
+    ('prior_denoise', {'nets.net': dict(name='resnet')}, 'nets.net.name must'),
+    ('prior_blind', {'nets.kernel': dict(name='skip')}, 'kernel.name must'),
+    ('prior_blend', {'nets.mask.channels': 3}, 'channels must be 1, got 3'),
+    ('prior_blind', {'method.stopping': dict(name='held_out')}, 'deep_prior'),
+    ('prior_blind', {'nets.kernel.size': (33, 33)}, '33x33 is larger than'),
+    ('prior_denoise', {'nets.net.channels': 1}, 'channels = 1, and the pict'),
+    ('prior_blend', {'nets.first.channels': 1}, 'nets.first.channels = 1'),
+    ('prior_sr', {'method.factor': 0}, 'factor must be at least 1, got 0'),
+    ('prior_blind', {'nets.kernel.size': (4, 5)}, 'two odd numbers'),
+    ('prior_blind', {'method.losses_in_turn': ('mse',)}, 'must be two'),
+    ('prior_blind', {'nets': {'image': dict(name='skip')}},
+     'nets.kernel is missing'),
+])
+def test_mistakes_are_one_line(name, change, message):
+  with pytest.raises(types.UserError, match=message) as error:
+    method = methods.build(config_of(name, **change))
+    method.init(jax.random.key(0), batch_for(name))
+  assert '\n' not in str(error.value)
+
+
+def test_fits_and_trained_methods_are_not_mixed_up():
+  one = built('prior_denoise')
+  supervised = methods.build(helpers.tiny())
+  with pytest.raises(types.UserError, match='does not fit images one by one'):
+    restore.fit_images(supervised, {}, jax.random.key(0), 2,
+                       parallel.data_mesh())
+  with pytest.raises(types.UserError, match='3 steps are not a multiple'):
+    fit(one, batch_for('prior_denoise'), steps=3)

@@ -1,0 +1,422 @@
+"""Deep image priors on files: problems, folders of results, the program."""
+
+import csv
+import json
+import pathlib
+import subprocess
+import sys
+
+import helpers
+import jax
+import numpy as np
+import pytest
+import scipy.ndimage
+from PIL import Image
+
+from deblur_jax import methods, prior, types, workdir
+from deblur_jax.blur import operators
+from deblur_jax.data import images
+from deblur_jax.methods import records
+from deblur_jax.ops import arrays
+from deblur_jax.prior import baselines, problems
+from experiments import prior as program
+from experiments import prior_ablate
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+
+def picture(seed=0, height=24, width=32):
+  noise = np.random.default_rng(seed).random((height, width, 3))
+  smooth = scipy.ndimage.gaussian_filter(noise, (2, 2, 0))
+  return images.to_uint8((smooth - smooth.min()) / np.ptp(smooth))
+
+
+def save(path, pixels):
+  path.parent.mkdir(exist_ok=True, parents=True)
+  Image.fromarray(pixels).save(path)
+  return path
+
+
+@pytest.fixture
+def folder(tmp_path):
+  """Two sharp pictures, a mask and a kernel."""
+  for i, name in enumerate('ab'):
+    save(tmp_path / 'sharp' / f'{name}.png', picture(i))
+  mask = np.full((24, 32), 255, np.uint8)
+  mask[4:12, 4:12] = 0
+  save(tmp_path / 'mask.png', mask)
+  np.save(tmp_path / 'kernel.npy', np.full((3, 5), 1 / 15))
+  return tmp_path
+
+
+# What each task that is made from the truth is made with.
+OPTIONS = {
+    'blind': lambda folder: dict(kernel=folder / 'kernel.npy'),
+    'deblur': lambda folder: dict(kernel=folder / 'kernel.npy'),
+    'denoise': lambda folder: dict(sigma=25.0),
+    'inpaint': lambda folder: dict(mask=folder / 'mask.png'),
+    'jpeg': lambda folder: dict(quality=10),
+    'sr': lambda folder: dict(factor=4),
+}
+
+
+@pytest.mark.parametrize('gray', [False, True])
+@pytest.mark.parametrize('task', problems.MAKE)
+def test_problems_made_from_the_truth(task, gray, folder):
+  options = OPTIONS[task](folder)
+  found = problems.make(folder / 'sharp', task=task, gray=gray, **options)
+  assert [problem.name for problem in found] == ['a', 'b']
+  factor = options.get('factor', 1)
+  for problem in found:
+    batch = problem.batch
+    height, width, _ = batch['blur'].shape
+    assert batch['sharp'].shape == (
+        height * factor, width * factor, 1 if gray else 3)
+    for value in batch.values():
+      assert value.dtype == np.float32
+      assert value.min() >= 0 and value.max() <= 1
+    assert ('mask' in batch, 'kernel' in batch) == (
+        task == 'inpaint', task == 'deblur')
+    given, classical = baselines.BASELINES[task]
+    for baseline in (given, classical):
+      result = np.asarray(baseline(batch, factor, 5))
+      assert result.shape == batch['sharp'].shape
+      assert np.isfinite(result).all()
+
+
+def test_problems_are_what_they_say(folder):
+  make = lambda task, **options: problems.make(
+      folder / 'sharp' / 'a.png', task=task, **options)[0].batch
+  sharp = images.to_float(picture(0))
+  salted = make('denoise', sigma=0.0, impulse=0.3)['blur'] != sharp
+  assert 0.25 < salted.mean() < 0.35
+  noise = make('denoise', sigma=10.0)['blur'] - sharp
+  assert abs(noise[(sharp > 0.2) & (sharp < 0.8)].std() * 255 - 10) < 1
+  half = make('inpaint', missing=0.5)
+  assert 0.4 < half['mask'].mean() < 0.6
+  np.testing.assert_array_equal(half['blur'], sharp * half['mask'])
+  np.testing.assert_array_equal(
+      make('denoise', crop=8)['sharp'], sharp[8:16, 12:20])
+  blurred = make('deblur', kernel=folder / 'kernel.npy')
+  np.testing.assert_allclose(
+      blurred['blur'], scipy.ndimage.uniform_filter(
+          sharp, (3, 5, 1))[1:-1, 2:-2], atol=1e-5)
+  np.testing.assert_array_equal(blurred['sharp'], sharp[1:-1, 2:-2])
+
+
+def test_problems_read_from_files(folder):
+  found = problems.read(
+      folder / 'sharp', task='inpaint', mask=folder / 'mask.png',
+      truth=folder / 'sharp', gray=True)
+  assert [problem.name for problem in found] == ['a', 'b']
+  for problem in found:
+    assert problem.batch['blur'].shape == (24, 32, 1)
+    assert problem.batch['mask'].mean() == 1 - 64 / (24 * 32)
+    np.testing.assert_array_equal(
+        problem.batch['blur'], problem.batch['sharp'])
+
+
+@pytest.mark.parametrize('pixels', [
+    np.full((6, 5), 255, np.uint8), np.full((6, 5), 65535, np.uint16),
+    np.full((6, 5, 4), 255, np.uint8), np.ones((6, 5), bool)],
+    ids=['gray', '16 bits', 'alpha', '1 bit'])
+def test_kinds_of_pictures(pixels, tmp_path):
+  save(tmp_path / 'a.png', pixels)
+  (found,) = problems.read(tmp_path / 'a.png', task='denoise')
+  np.testing.assert_array_equal(found.batch['blur'], np.ones((6, 5, 3), 'f'))
+
+
+@pytest.mark.parametrize('options, message', [
+    (dict(task='denois'), "Unknown task 'denois'"),
+    (dict(task='inpaint'), 'Task inpaint needs --mask'),
+    (dict(task='denoise', mask='mask.png'), '--mask does not belong'),
+    (dict(task='deblur', kernel='none.npy'), 'none.npy'),
+    (dict(task='inpaint', mask='small.png'), 'mask is 8x8, the picture 32x24'),
+    (dict(task='inpaint', mask='black.png'), 'black everywhere'),
+    (dict(task='denoise', truth='small.png'), 'truth is 8x8, and the result'),
+    (dict(task='sr', factor=2, truth='sharp/a.png'), 'result will be 64x48'),
+    (dict(task='flash', guide='small.png'), 'flash picture is 8x8'),
+    (dict(task='deblur', kernel='large.npy'), '51'),
+])
+def test_mistakes_are_one_line(options, message, folder):
+  save(folder / 'small.png', picture(0, 8, 8))
+  save(folder / 'black.png', np.zeros((24, 32), np.uint8))
+  np.save(folder / 'large.npy', np.full((51, 51), 1 / 51**2))
+  paths = {key: folder / value for key, value in options.items()
+           if key in ('mask', 'truth', 'kernel', 'guide')}
+  with pytest.raises(types.UserError, match=message) as error:
+    problems.read(folder / 'sharp' / 'a.png', **options | paths)
+  assert '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize('options, message', [
+    (dict(task='flash'), "Unknown task that is made from the truth 'flash'"),
+    (dict(task='deblur'), 'give --kernel'),
+    (dict(task='denoise', crop=99), 'a is 32x24: no crop of 99 fits in'),
+    (dict(task='inpaint', missing=1.0), 'black everywhere'),
+    (dict(task='denoise', kernel='k.npy'), 'leave out --kernel'),
+    (dict(task='denoise', mask='m.png'), '--mask does not belong'),
+    (dict(task='sr', factor=25), 'a is 32x24, too small for a factor of 25'),
+])
+def test_mistakes_in_making_are_one_line(options, message, folder):
+  with pytest.raises(types.UserError, match=message) as error:
+    problems.make(folder / 'sharp' / 'a.png', **options)
+  assert '\n' not in str(error.value)
+
+
+def test_nearest_known_pixel():
+  blur = np.array([[[0.2], [0.0], [0.0], [0.9]]], np.float32)
+  mask = np.array([[[1.0], [0.0], [0.0], [1.0]]], np.float32)
+  filled = baselines.nearest_known({'blur': blur, 'mask': mask}, 1, 0)
+  np.testing.assert_array_equal(
+      filled.ravel(), np.array([0.2, 0.2, 0.9, 0.9], np.float32))
+
+
+def test_noise_level():
+  smooth = images.to_float(picture(0, 128, 128))
+  noise = np.random.default_rng(0).normal(0, 0.1, smooth.shape)
+  assert abs(baselines.noise_level(smooth + noise.astype('f')) - 0.1) < 5e-3
+  assert baselines.noise_level(smooth) < 0.02
+
+
+def test_bicubic_of_a_plane_is_the_plane():
+  row = np.linspace(0.2, 0.8, 8, dtype=np.float32)
+  small = np.broadcast_to(row[None, :, None], (6, 8, 3)).copy()
+  large = baselines.bicubic({'blur': small}, 2, 0)
+  down = operators.lanczos_downsample(factor=2).forward(large[None])[0]
+  np.testing.assert_allclose(down[2:-2, 2:-2], small[2:-2, 2:-2], atol=1e-3)
+
+
+def debug(name='prior_denoise'):
+  return helpers.get_config(name).to_dict()
+
+
+@pytest.fixture(scope='module')
+def folder_of_results(tmp_path_factory):
+  """Two pictures, fitted together; no contrast would be enough."""
+  root = tmp_path_factory.mktemp('prior')
+  for i, name in enumerate('ab'):
+    save(root / 'sharp' / f'{name}.png', picture(i, 16, 16))
+  seen = []
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(prior.results, 'DEAD', 99.0)
+    result = prior.run(
+        debug(), problems.make(root / 'sharp', task='denoise'), root / 'out',
+        task='denoise', seeds=2, at_once=2,
+        on_steps=lambda name, done: seen.append((name, done)))
+  return root, result, seen
+
+
+def test_run_writes_its_folder(folder_of_results):
+  root, result, seen = folder_of_results
+  assert workdir.read_json(root / 'out' / 'result.json') == json.loads(
+      json.dumps(result))
+  assert seen[:2] == [('a, b', 2), ('a, b', 4)]
+  for name, row in result['rows'].items():
+    assert row['psnr'].keys() == {'input', 'classical', *records.KEPT}
+    for kept in ('', '_input', *(f'_{kept}' for kept in records.KEPT)):
+      file = images.read(root / 'out' / f'{name}{kept}.png')
+      assert file.shape == (16, 16, 3)
+    with open(root / 'out' / f'{name}_curve.csv', newline='') as file:
+      curve = list(csv.DictReader(file))
+    assert [line['step'] for line in curve] == list('1234')
+    best = max(float(line['psnr']) for line in curve)
+    assert abs(row['oracle']['psnr']['psnr'] - best) < 1e-3
+    assert result['mean'].keys() == row['psnr'].keys()
+  head, *body = prior.results.table(result)
+  assert head[1:] == list(result['mean'])
+  assert [line[0] for line in body] == ['a', 'b', 'mean']
+
+
+def test_a_dead_fit_is_tried_again_with_other_seeds(folder_of_results):
+  _, result, seen = folder_of_results
+  for row in result['rows'].values():
+    assert row['dead'] and row['seed'] in (4, 5)
+  assert len(seen) == 2 * (1 + prior.AGAIN)
+
+
+def test_a_dead_blind_fit_goes_on_with_its_kernel(tmp_path):
+  """As a known one. A live one is where the next picture begins, if --warm."""
+  for i, name in enumerate('ab'):
+    save(tmp_path / f'{name}.png', picture(i, 16, 16))
+  tasks = problems.read(tmp_path, task='blind')
+  config = debug('prior_blind')
+  alive = list(prior.fit_all(config, tasks, warm=True))
+  assert not any(fit.rescued for fit in alive)
+  # The second began where the first ended.
+  alone, = prior.fit_all(config, tasks[1:])
+  assert alive[1].curve['loss'][0] != alone.curve['loss'][0]
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(prior.results, 'DEAD', 99.0)
+    patch.setattr(prior, 'AGAIN', 0)
+    fit, = prior.fit_all(config, tasks[1:], warm=True)
+  assert fit.rescued and fit.result.shape == (16, 16, 3)
+  assert len(fit.curve['loss']) == 4
+  np.testing.assert_array_equal(fit.found['kernel'], alone.found['kernel'])
+
+
+def test_a_classical_start_is_of_the_picture(folder):
+  (one,) = problems.make(folder / 'sharp' / 'a.png', task='blind',
+                         kernel=folder / 'kernel.npy')
+  one = problems.with_classical_start(one, size=5)
+  assert one.batch['guide'].shape == one.batch['blur'].shape
+  assert one.batch['guide_kernel'].shape == (5, 5)
+  np.testing.assert_allclose(one.batch['guide_kernel'].sum(), 1, rtol=1e-5)
+
+
+def test_the_best_seed_is_that_of_the_lowest_loss():
+  """At the best step; what is no number comes last."""
+  loss = np.array([[3.0, np.nan, 1.0], [1.0, np.nan, 2.0]])
+  at = lambda step: {'loss': loss, 'best_step': np.full((2, 3), step)}
+  order = lambda curve: sorted(
+      range(3), key=lambda j: prior._last_loss(curve, j))
+  assert order(at(1)) == [2, 0, 1] and order(at(0)) == [2, 0, 1]
+
+
+@pytest.mark.parametrize('change, message', [
+    ({'total_stps': 3}, "Did you mean 'total_steps'"),
+    ({'total_steps': 3}, '3 steps are not a multiple of the chunk of 2'),
+    ({'chunk': 0}, 'chunk must be at least 1, got 0'),
+    ({'data': {}}, 'experiments.train'),
+])
+def test_a_refused_config_leaves_no_folder(change, message, tmp_path):
+  save(tmp_path / 'a.png', picture())
+  tasks = problems.read(tmp_path / 'a.png', task='denoise')
+  with pytest.raises(types.UserError, match=message):
+    prior.run(debug() | change, tasks, tmp_path / 'out', task='denoise')
+  assert not (tmp_path / 'out').exists()
+
+
+def test_pixels_that_are_no_numbers_are_refused(tmp_path):
+  blur = np.full((8, 8, 3), 0.5, np.float32)
+  blur[2, 3] = np.nan
+  with pytest.raises(types.UserError, match='a: 3 values of its blur are not'):
+    prior.run(debug(), [problems.Problem('a', {'blur': blur})],
+              tmp_path / 'out', task='denoise')
+  assert not (tmp_path / 'out').exists()
+
+
+def test_luma_is_fitted_and_chroma_stays(folder, tmp_path):
+  (one,) = problems.read(folder / 'sharp' / 'a.png', task='denoise', luma=True)
+  assert one.batch['blur'].shape == (24, 32, 1)
+  kept = dict.fromkeys(records.KEPT, one.batch['blur'])
+  fit = prior.Fit(
+      one, kept, found={}, result=one.batch['blur'], params={},
+      curve={'loss': np.zeros(1)}, seed=0, seconds=0.0)
+  prior.results.write(tmp_path / 'out', fit)
+  np.testing.assert_allclose(
+      images.read(tmp_path / 'out' / 'a.png').astype(int), picture(0), atol=1)
+  with pytest.raises(types.UserError, match='--luma is for results of the'):
+    problems.read(folder / 'sharp', task='sr', factor=2, luma=True)
+
+
+def test_starts(tmp_path):
+  """Learned from pictures, kept in a file, quicker; others are refused."""
+  for i, name in enumerate('ab'):
+    save(tmp_path / 'sharp' / f'{name}.png', picture(i, 16, 16))
+  config = debug('prior_jpeg')
+  config['nets']['net'].update(depth=3, down=(4,), skip=2)
+  tasks = problems.make(tmp_path / 'sharp', task='jpeg')
+  seen = []
+  start = prior.starts.learn(
+      config, tasks, rounds=2, steps=2, at_once=2,
+      on_round=lambda done, loss: seen.append(loss))
+  assert len(seen) == 2 and seen[1] < seen[0]
+  arrays.save_tree(tmp_path / 'start.npz', start)
+  read = prior.starts.read(tmp_path / 'start.npz')
+  assert jax.tree.all(jax.tree.map(np.array_equal, start, read))
+  method = methods.build(config)
+  batch = {'blur': np.stack([task.batch['blur'] for task in tasks])}
+  state = prior.starts.begin(method, jax.random.key(0), batch, read)
+  jax.tree.map(
+      lambda own, one: np.testing.assert_array_equal(own, [one, one]),
+      state.params, read)
+  # A prior of the picture itself is a generator too, which learns from pairs.
+  supervised = methods.build(helpers.tiny(**{
+      'nets.net': config['nets']['net'] | dict(name='hourglass'),
+      'method.start': {'path': str(tmp_path / 'start.npz')}}))
+  begun = supervised.init(jax.random.key(0), {'blur': np.zeros((1, 16, 16, 3))})
+  jax.tree.map(np.testing.assert_array_equal, begun.params, read)
+  read['net'].pop('tail')
+  with pytest.raises(types.UserError, match='its net.tail.bias is missing'):
+    prior.starts.begin(method, jax.random.key(0), batch, read)
+  with pytest.raises(types.UserError, match='one size, got 2 sizes'):
+    save(tmp_path / 'sharp' / 'c.png', picture(2, 16, 24))
+    prior.starts.learn(config, problems.make(
+        tmp_path / 'sharp', task='jpeg'), rounds=1)
+
+
+def test_an_ablation_goes_on_where_it_was(tmp_path):
+  save(tmp_path / 'a.png', picture(0, 16, 16))
+  tasks = problems.make(tmp_path / 'a.png', task='denoise')
+  grid = {'nets.net.skip': (0, 2)}
+  compare = lambda config: prior_ablate.compare(
+      config, grid, tasks, tmp_path / 'out', task='denoise')
+  first = compare(debug())
+  head, none, two = first
+  assert head[:3] == ['', 'parameters', 'input'] and head[-2:] == [
+      'gap', 's/step']
+  assert (none[0], two[0]) == ('skip=0', 'skip=2')
+  assert int(none[1].replace(',', '')) < int(two[1].replace(',', ''))
+  (tmp_path / 'out' / '00' / 'a.png').unlink()
+  assert compare(debug()) == first
+  assert not (tmp_path / 'out' / '00' / 'a.png').exists()
+  for mistake, message in (
+      ({'nets.nt.skip': (1,)}, 'no key nets.nt.skip'),
+      ({'total_stps': (1,)}, 'no key total_stps')):
+    with pytest.raises(types.UserError, match=message):
+      prior_ablate.compare(
+          debug(), mistake, tasks, tmp_path / 'out', task='denoise')
+
+
+@pytest.mark.parametrize('name', prior_ablate.GRIDS)
+def test_grids_of_an_ablation_fit_the_config(name):
+  config = helpers.get_config('prior_denoise', None).to_dict()
+  for key, values in prior_ablate.GRIDS[name].items():
+    for value in values:
+      assert methods.build(prior_ablate.changed(
+          config, {key: value})).per_image
+
+
+def test_a_full_folder_is_not_written_into(folder_of_results):
+  root, _, _ = folder_of_results
+  tasks = problems.make(root / 'sharp', task='denoise')
+  with pytest.raises(types.UserError, match='is not empty; give another'):
+    prior.run(debug(), tasks, root / 'out', task='denoise')
+  with pytest.raises(types.UserError, match='There are no pictures'):
+    prior.run(debug(), [], root / 'none', task='denoise')
+  twice = [task._replace(name=name) for task, name in zip(
+      tasks, ('a', 'a_kernel'), strict=True)]
+  with pytest.raises(types.UserError, match='a_kernel.png would be written'):
+    prior.run(debug(), twice, root / 'none', task='denoise')
+  assert not (root / 'none').exists()
+
+
+@pytest.mark.parametrize('argv, config', [
+    (['--task=sr', '--config.chunk=2'], 'prior_sr.py'),
+    (['--task', 'jpeg'], 'prior_jpeg.py'), (['--tsk=sr'], None),
+    (['--task=sr', '--config=mine.py'], 'mine.py'), (['--task=none'], None),
+])
+def test_the_config_is_that_of_the_task(argv, config):
+  found = program.with_config(['program', *argv])
+  given = [word for word in found if word.startswith('--config=')]
+  assert [word.endswith(config) for word in given] == [True] * bool(config)
+  assert [word for word in found[1:] if word not in given] == [
+      word for word in argv if not word.startswith('--config=')]
+
+
+def test_program(folder):
+  """Inpainting of a folder, as a user calls it; and a mistake."""
+  command = [sys.executable, '-m', 'experiments.prior', '--task=inpaint',
+             '--config=configs/prior_inpaint.py:debug',
+             f'--truth={folder}/sharp', f'--output={folder}/out']
+  run = lambda *flags: subprocess.run(
+      [*command, *flags], cwd=ROOT, capture_output=True, text=True)
+  done = run(f'--mask={folder}/mask.png', '--crop=0', '--at_once=2')
+  assert done.returncode == 0, done.stderr
+  assert 'classical' in done.stdout and '2 pictures are in' in done.stdout
+  assert images.read(folder / 'out' / 'b.png').shape == (24, 32, 3)
+  done = run('--factor=3')
+  assert done.returncode == 2
+  assert done.stderr.strip().splitlines()[-1] == (
+      'error: --factor belongs to --task=sr.')
