@@ -1,5 +1,7 @@
 """What configs share: the argument after the colon, and small pictures."""
 
+import ml_collections
+
 
 def is_debug(arg: str | None, *others: str) -> bool:
   """Whether --config=FILE:debug was asked for: two steps, tiny networks.
@@ -19,3 +21,22 @@ def use_builtin(config) -> None:
   config.data.train = dict(name='builtin', split='train')
   config.data.test = dict(name='builtin', split='test')
   config.data.loader.loader = 'resident'
+
+
+def use_pairs(config) -> None:
+  """A folder of pairs side by side, the sharp half on the left; for CPUs.
+
+  The last tenth of the names is held back. Small crops first, large ones for
+  the second half of the steps.
+  """
+  root = ml_collections.FieldReference('data/pairs')
+  config.data.train = dict(name='side_by_side', root=root, sharp_side='left',
+                           part=(0.0, 0.9))
+  config.data.test = dict(name='side_by_side', root=root, sharp_side='left',
+                          part=(0.9, 1.0))
+  config.batch_size, config.total_steps = 4, 4_000
+  config.data.loader = dict(
+      loader='resident', crop=64, progressive=((2_000, 128, 2),))
+  config.optim.net = dict(name='adamw', lr=2e-3, schedule='cosine', b2=0.9,
+                          weight_decay=1e-3, clip_norm=1.0)
+  config.validate = dict(pictures=8, crop=256)

@@ -11,6 +11,10 @@ from its run, and its weights stay with the student's checkpoint; put the
 network into nets.teacher too if the student's run shall stand without that
 folder. Features: method.layers, pairs of layers such as
 (('encode_0_00','scale_0/block_18'),), and method.layers_weight.
+
+configs/distill.py:small is for CPUs: a student of a twelfth of the parameters
+of configs/fusion_attention.py:small, which is its teacher, on the same folder
+of pairs side by side (--config.data.train.root=DIR).
 """
 
 import ml_collections
@@ -44,7 +48,13 @@ def get_config(arg=None):
       loader=dict(loader='tf_data', crop=256, progressive=()))
   config.augment = dict(preset='flips')
   config.validate = dict(pictures=8, crop=512)
-  if common.is_debug(arg):
+  if arg == 'small':
+    common.use_pairs(config)
+    config.method.update(loss='psnr', output='psnr')
+    config.nets.net.update(
+        features=8, blocks=(1, 1, 2), middle=0, up_blocks=(1, 1, 2),
+        dtype='float32')
+  if common.is_debug(arg, 'small'):
     common.use_builtin(config)
     config.total_steps, config.batch_size = 2, 4
     config.data.loader.crop = 32

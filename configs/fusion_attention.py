@@ -7,6 +7,10 @@ The network and the recipe of MIMO-UNet (Cho et al., ICCV 2021), which reports
 31.73 dB on `blur` without attention (its number, not ours): L1 and a tenth of
 the L1 of Fourier coefficients at three scales, Adam with 1e-4, halved five
 times. Which attention: experiments.ablate --name=attention.
+
+configs/fusion_attention.py:small is for CPUs and a folder of pairs side by side
+(--config.data.train.root=DIR), whose last tenth is held back: 16 channels, no
+attention. It is the teacher of configs/distill.py:small.
 """
 
 import ml_collections
@@ -40,7 +44,12 @@ def get_config(arg=None):
       loader=dict(loader='tf_data', crop=256, progressive=()))
   config.augment = dict(preset='flips')
   config.validate = dict(pictures=8, crop=512)
-  if common.is_debug(arg):
+  if arg == 'small':
+    common.use_pairs(config)
+    config.method.loss = 'psnr'
+    config.nets.net.update(
+        features=16, blocks=3, attention='none', dtype='float32')
+  if common.is_debug(arg, 'small'):
     common.use_builtin(config)
     config.total_steps, config.batch_size = 2, 4
     config.data.loader.crop = 32

@@ -15,6 +15,10 @@ network, for devices that gain by it.
 configs/prune.py:int8 makes the convolutions int8 and learns on through the
 rounding; with --config.method.learn=False --config.total_steps=200 it only
 looks at 200 batches, to know the ranges.
+
+configs/prune.py:small is for CPUs: half of the channels of a run of
+configs/fusion_attention.py:small, on the same folder of pairs side by side;
+experiments.ablate --name=thinner_small makes the table from 0 to 75 %.
 """
 
 import ml_collections
@@ -57,7 +61,16 @@ def get_config(arg=None):
         name='int8', start=dict(path='runs/gopro', which='last', role=''),
         loss='l1', learn=True, over_scales='sum', pyramid=pyramid)
     config.optim.net.lr = 1e-5
-  if common.is_debug(arg, 'same', 'int8'):
+  if arg == 'small':
+    common.use_pairs(config)
+    config.method.loss = 'psnr'
+    config.nets.net = dict(
+        name='fusion', features=8, blocks=3, attention='none', pyramid=pyramid,
+        dtype='float32')
+    config.optim.net.lr = 1e-3
+    config.total_steps = 1_500
+    config.data.loader.progressive = ((750, 128, 2),)
+  if common.is_debug(arg, 'same', 'int8', 'small'):
     common.use_builtin(config)
     config.total_steps, config.batch_size = 2, 4
     config.data.loader.crop = 32

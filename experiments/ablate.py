@@ -309,7 +309,10 @@ GRIDS = {
         'configs/distill.py', {'method.loss_weight': (0.0, 1.0)}),
     'sparsity': Grid(
         'configs/prune.py:same', {'method.share': (0.0, 0.5, 0.8, 0.9)}),
-    'thinner': Grid('configs/prune.py', {'nets.net.features': (16, 32, 48)}),
+    'thinner': Grid(
+        'configs/prune.py', {'nets.net.features': (64, 48, 32, 16)}),
+    'thinner_small': Grid(
+        'configs/prune.py:small', {'nets.net.features': (16, 12, 8, 4)}),
     'crop': Grid(_GOPRO, {'data.loader.crop': (128, 256)}),
     # The penalty and five critic steps stay with every game, so that only the
     # game differs; the released code has neither for the others than WGAN.

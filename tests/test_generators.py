@@ -54,34 +54,36 @@ def _small(name, **options):
   return net, variables, jax.jit(net.apply)
 
 
-@pytest.mark.parametrize('name, options, count', [
-    ('resnet', {}, 11_378_179),
-    ('resnet', dict(blocks=6), 7_837_699),
-    ('unet', {}, 10_994_979),
-    ('fpn', {}, 2_039_939),
-    ('restormer', {}, 3_443_645),
-    ('srn', {}, 6_881_251),
-    ('srn', dict(recurrent=True), 8_061_411),
-    ('srn', dict(shared=False), 3 * 6_881_251),
-    ('fusion', {}, 6_807_171),
-    ('nafnet', {}, 17_111_907),
+@pytest.mark.parametrize('name, options, count, billions', [
+    ('resnet', {}, 11_378_179, 49.6),
+    ('resnet', dict(blocks=6), 7_837_699, None),
+    ('unet', {}, 10_994_979, None),
+    ('fpn', {}, 2_039_939, None),
+    ('restormer', {}, 3_443_645, None),
+    ('srn', {}, 6_881_251, 83.5),
+    ('srn', dict(recurrent=True), 8_061_411, None),
+    ('srn', dict(shared=False), 3 * 6_881_251, 83.5),
+    ('fusion', {}, 6_807_171, None),
+    # The depthwise products, which are sums here, make the paper's 16.0.
+    ('nafnet', {}, 17_111_907, 15.7),
 ])
-def test_number_of_parameters(name, options, count):
-  variables, _ = _shapes(models.build(name=name, **options))
-  assert models.count_parameters(variables) == count
+def test_numbers_of_the_papers(name, options, count, billions):
+  """Parameters, and multiplications at 256x256.
 
-
-@pytest.mark.parametrize('name, billions', [
-    ('resnet', 49.6), ('srn', 83.5), ('nafnet', 15.7)])
-def test_multiplications_of_the_paper(name, billions):
-  """At 256x256: no product with the zeros of a transposed convolution.
-
-  The depthwise ones, which are sums here, make NAFNet's 16.0.
+  None with the zeros of a transposed convolution.
   """
-  net = models.build(name=name)
+  net = models.build(name=name, **options)
+  counted = []
+
+  def begin(blur):
+    images, variables = net.init_with_output(jax.random.key(0), blur)
+    counted.append(models.count_parameters(variables))
+    return images
+
   blur = jax.ShapeDtypeStruct((1, 256, 256, 3), jnp.float32)
-  count = macs.macs(net.init_with_output, jax.random.key(0), blur)
-  assert round(count / 1e9, 1) == billions
+  products = macs.macs(begin, blur)
+  assert counted == [count]
+  assert billions is None or round(products / 1e9, 1) == billions
 
 
 def test_names_of_the_parameters():

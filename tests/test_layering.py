@@ -13,7 +13,7 @@ LEVELS = {
     'types': 0,
     'ops': 1, 'blur': 1,
     'losses': 2, 'metrics': 2, 'models': 2, 'data': 2, 'optim': 2,
-    'parallel': 2, 'checkpoint': 2, 'workdir': 2, 'prune': 2,
+    'parallel': 2, 'checkpoint': 2, 'workdir': 2,
     'methods': 3,
     'loop': 4,
     'restore': 5,

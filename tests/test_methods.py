@@ -10,7 +10,7 @@ from helpers import tiny
 from deblur_jax import loop, losses, methods, models, parallel, types
 from deblur_jax.ops import pyramid
 
-SMALL = dict(name='multiscale', scales=1, blocks=1, features=4)
+SMALL = dict(name='single_scale', blocks=0, features=2)
 CONFIGS = {
     'classical': tiny(
         nets={}, optim={}, method=dict(
@@ -23,9 +23,9 @@ CONFIGS = {
         method=dict(name='adversarial', content='l1',
                     critic=dict(gan='wgan', penalty=10.0))),
     'distill': tiny(
-        nets=dict(net=SMALL, teacher=SMALL | dict(blocks=2)), method=dict(
+        nets=dict(net=SMALL, teacher=SMALL | dict(features=3)), method=dict(
             name='distill', teacher=dict(path=None), layers_weight=1.0,
-            layers=[['scale_0/block_00', 'scale_0/block_01']])),
+            layers=[['head', 'head']])),
     'int8': tiny(
         nets=dict(net=SMALL), method=dict(
             name='int8', start=dict(path=None), learn=True)),

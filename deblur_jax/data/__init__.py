@@ -1,6 +1,7 @@
 """Pictures for training and testing: `open_source`, then `build`."""
 
 import inspect
+from collections.abc import Sequence
 
 from deblur_jax import types
 from deblur_jax.data import (
@@ -29,18 +30,22 @@ HINTS = {
 }
 
 
-def open_source(*, name: str, scale: float = 1.0, **kwargs) -> Source:
+def open_source(
+    *, name: str, scale: float = 1.0, part: Sequence[float] = (0.0, 1.0),
+    **kwargs) -> Source:
   """A source by its name in SOURCES and the keywords of its function.
 
   Args:
     name: a row of SOURCES.
     scale: 0.5 halves both sides of each picture, bicubic and antialiased, as
       DeblurGAN's authors prepare GoPro.
+    part: from which share of the names to which, in their order; where a set
+      has no test set of its own, (0, 0.9) to train and (0.9, 1) to test.
     **kwargs: of the row's function.
 
   Raises:
     UserError: unknown or missing keyword, missing or empty folder, a scale
-      beyond (0, 1].
+      beyond (0, 1], a part with nothing in it.
     BadPairs: some pairs are incomplete; the error carries the others.
   """
   fn = types.look_up(SOURCES, name, what='source')
@@ -53,7 +58,13 @@ def open_source(*, name: str, scale: float = 1.0, **kwargs) -> Source:
   options = {'name': name, **kwargs}
   if scale != 1:
     options['scale'] = scale
-  ready = lambda source: sources.scaled(source, scale)._replace(options=options)
+  if part != (0.0, 1.0):
+    options['part'] = part
+
+  def ready(source):
+    source = sources.scaled(sources.part(source, part), scale)
+    return source._replace(options=options)
+
   try:
     return ready(types.call(fn, kwargs, where='data'))
   except BadPairs as error:

@@ -30,7 +30,8 @@ def make(
     txs: {'net': its optimizer, where it learns}.
     start: the run, see `trained.Start`.
     loss, over_scales, pyramid: as of `supervised.make`.
-    learn: whether the weights move, or stay those of the run.
+    learn: whether the weights move, or stay those of the run: calibration
+      alone, a few hundred steps.
 
   Raises:
     UserError: no such run, or another network.
@@ -68,12 +69,14 @@ def make(
     ranges = jax.tree.map(
         jnp.maximum, state.extra['ranges'],
         int8.observe(net, params, batch['blur']))
-    (value, metrics), grads = jax.value_and_grad(objective, has_aux=True)(
-        params, ranges, batch, key)
     if learn:
+      (value, metrics), grads = jax.value_and_grad(objective, has_aux=True)(
+          params, ranges, batch, key)
       params, opt_state = optim.apply(tx, grads, opt_state, params)
-    metrics = {'loss': value, 'grad_norm': optax.tree.norm(grads),
-               'lr': tx.lr(state.step), **metrics}
+      metrics |= {'grad_norm': optax.tree.norm(grads), 'lr': tx.lr(state.step)}
+    else:
+      value, metrics = objective(params, ranges, batch, key)
+    metrics = {'loss': value, **metrics}
     return state.replace(
         step=state.step + 1, params={'net': params},
         opt_state={'net': opt_state}, extra={'ranges': ranges}), metrics

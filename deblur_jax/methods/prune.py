@@ -12,9 +12,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from deblur_jax import models, types
-from deblur_jax import prune as pruning
 from deblur_jax.methods import supervised, trained
-from deblur_jax.models import channels
+from deblur_jax.models import channels, pruning
 from deblur_jax.types import Array, Batch, Method, TrainState
 
 

@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-from deblur_jax import checkpoint, models, parallel, types, workdir
+from deblur_jax import models, parallel, types, workdir
 from deblur_jax.ops import arrays
 from deblur_jax.types import Params
 
@@ -112,8 +112,9 @@ def _config(start):
 
 def _restored(start) -> dict[str, Params]:
   """The parameters of a run with which it restores, by network."""
-  # Before orbax complains of the folder.
-  workdir.read_json(pathlib.Path(start.path) / workdir.CONFIG)
+  from deblur_jax import checkpoint  # orbax takes seconds
+
+  _config(start)   # first, what is missing where there is no run
   checkpoints = checkpoint.Checkpoints(
       pathlib.Path(start.path) / workdir.CHECKPOINTS, read_only=True)
   state = checkpoints.read(

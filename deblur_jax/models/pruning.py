@@ -6,17 +6,15 @@ whose kernels are cut out of the larger one's.
 """
 
 import math
-from collections.abc import Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from deblur_jax import types
+from deblur_jax.models import channels
 from deblur_jax.types import Array, Params
 
-FIXED = 'rgb'   # a group that is never cut, of three channels
 Kept = dict[str, np.ndarray]   # group -> its channels that stay, ascending
 
 
@@ -32,14 +30,7 @@ def magnitude(
 
   Returns:
     As `params`, bool; false is pruned.
-
-  Raises:
-    UserError: a share out of range.
   """
-  if not 0 <= share < 1:
-    raise types.UserError(
-        f'method.share must be in [0, 1), got {share}: a network without '
-        'weights restores nothing.')
   kernels = [leaf for path, leaf in jax.tree.leaves_with_path(params)
              if _is_kernel(path)]
   common = None if per_layer else _threshold(kernels, share)
@@ -58,14 +49,14 @@ def apply(params: Params, masks: Params) -> Params:
   return jax.tree.map(lambda leaf, mask: leaf * mask, params, masks)
 
 
-def choose(params: Params, wires: Mapping, like: Params) -> Kept:
+def choose(params: Params, wires: channels.Wires, like: Params) -> Kept:
   """The strongest channels of each group, as many as a thinner network has.
 
   A channel is as strong as the norm of all kernels that make it.
 
   Args:
     params: of the wide network.
-    wires: its `models.channels.wires`.
+    wires: its `channels.wires`.
     like: the parameters of the thin network, or their shapes.
 
   Raises:
@@ -92,7 +83,7 @@ def choose(params: Params, wires: Mapping, like: Params) -> Kept:
   return kept
 
 
-def cut(params: Params, wires: Mapping, kept: Kept) -> Params:
+def cut(params: Params, wires: channels.Wires, kept: Kept) -> Params:
   """The parameters of the thin network: kernels of the kept channels alone."""
   sizes = _sizes(params, wires)
 
@@ -107,7 +98,8 @@ def cut(params: Params, wires: Mapping, kept: Kept) -> Params:
       shorten, jax.tree.map(np.asarray, params))
 
 
-def channel_masks(params: Params, wires: Mapping, kept: Kept) -> Params:
+def channel_masks(
+    params: Params, wires: channels.Wires, kept: Kept) -> Params:
   """Masks by which the wide network computes just what the thin one does.
 
   As `params`, bool: false wherever a channel is made that does not stay.
@@ -152,7 +144,7 @@ def _layer(tree, path):
 
 def _sizes(params, wires) -> dict[str, int]:
   """Channels of each group, before any are cut."""
-  sizes: dict[str, Any] = {FIXED: 3}
+  sizes = {channels.RGB: 3}
   for path, wire in wires.items():
     for group in wire.makes or ():
       kernel = _layer(params, path)['kernel']
