@@ -106,7 +106,7 @@ def main(argv):
   for name, row in result['rows'].items():
     if 'gap' in row:
       print(f"{name}: the best average that there was is {row['gap']:.2f} dB "
-            'better than the one at the chosen step.')
+            'better than the one that the rule kept.')
     if 'not_measured' in row:
       print(f"{name}: not measured. {row['not_measured']}")
     if row['dead']:

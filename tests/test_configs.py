@@ -1,10 +1,12 @@
-"""Every config: two steps of its debug form, restored and evaluated."""
+"""Every config is traced; one of each method is trained, restored, judged."""
 
 import pathlib
 import subprocess
 import sys
 
 import helpers
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -21,7 +23,25 @@ from deblur_jax import (
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
+# What the configs of one method differ in shows when they are traced.
+TRAINED = {helpers.get_config(name).method.name: name
+           for name in reversed(helpers.CONFIGS)}
+
+
 @pytest.mark.parametrize('name', helpers.CONFIGS)
+def test_debug_form_is_traced(name):
+  config = helpers.get_config(name).to_dict()
+  parts = train.setup(config)
+  batch = next(parts.batches(0))
+  state, metrics = jax.eval_shape(parts.step, parts.like, batch, parts.key)
+  assert jax.tree.map(jnp.shape, state) == jax.tree.map(jnp.shape, parts.like)
+  assert all(metric.shape == () for metric in metrics.values())
+  blur = jax.ShapeDtypeStruct((1, 64, 65, 3), jnp.float32)
+  restored = jax.eval_shape(parts.method.restore, state, blur)
+  assert (restored.shape, restored.dtype) == (blur.shape, blur.dtype)
+
+
+@pytest.mark.parametrize('name', TRAINED.values(), ids=TRAINED)
 def test_debug_run(name, tmp_path):
   config = helpers.get_config(name).to_dict()
   assert train.run(config, tmp_path) == train.Result(2, True)

@@ -155,7 +155,6 @@ def test_mistakes_are_named(call, message):
 
 
 @functools.cache
-@functools.cache
 def levin(root):
   """[(blur, kernel, sharp, score)] of all 16; kernels turned as they blurred.
 
@@ -212,8 +211,9 @@ def test_levin(name, options, least, real_data):
   """Blind SelfDeblur has 33.25 dB there, the papers' oracle 35.29."""
   solve = jax.jit(deconvolve.with_kernel(name, **options))
   scores = []
-  for blur, kernel, sharp, given in levin(real_data / 'levin'):
+  # One of the two scenes of each kernel: the solver takes seconds a picture.
+  for blur, kernel, sharp, given in levin(real_data / 'levin')[::2]:
     assert given / 2 > 36     # blurring the sharp picture gives the blurred
     result = solve(jnp.asarray(blur)[None, :, :, None], jnp.asarray(kernel))
     scores.append(aligned_psnr(np.asarray(result)[0, :, :, 0], sharp))
-  assert np.mean(scores) > least
+  assert np.mean(scores) > least, scores

@@ -108,7 +108,7 @@ def follow(rule, images, fits=None, average=0.5):
 def test_a_record_keeps_the_best_and_stops_after_patience():
   rule = stopping.emv(rate=0.3, warmup=5, patience=6)
   images = walk(60)
-  history = follow(rule, images)
+  history = follow(rule, images, average=0.75)
   stop = next(i for i, one in enumerate(history) if one['stopped'])
   best = int(history[stop]['best_step'])
   assert stop - best == 6
@@ -116,8 +116,9 @@ def test_a_record_keeps_the_best_and_stops_after_patience():
   np.testing.assert_array_equal(kept['best'], images[best])
   np.testing.assert_array_equal(kept['last'], images[stop])
   mean = np.asarray(images[0])
-  for step, image in enumerate(np.asarray(images[1:best + 1]), 1):
-    decay = min(0.5, (1 + step) / (10 + step))
+  # About the best step: with a decay of 3/4 its outputs are 3 steps old.
+  for step, image in enumerate(np.asarray(images[1:best + 4]), 1):
+    decay = min(0.75, (1 + step) / (10 + step))
     mean = decay * mean + (1 - decay) * image
   np.testing.assert_allclose(kept['best_average'], mean, rtol=1e-5)
 
@@ -126,6 +127,11 @@ def test_without_a_stop_the_last_is_the_best():
   kept = follow(stopping.fixed(), walk(7))[-1]['kept']
   for one, other in (('best', 'last'), ('best_average', 'average')):
     np.testing.assert_allclose(kept[one], kept[other], rtol=1e-6)
+
+
+def test_an_average_of_nothing_new_is_refused():
+  with pytest.raises(types.UserError, match='average must be .* got 1.0'):
+    follow(stopping.fixed(), walk(2), average=1.0)
 
 
 def test_before_the_rule_can_tell_the_last_is_the_best():

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from deblur_jax import types
 from deblur_jax.methods import stopping
 from deblur_jax.types import Array, Metrics, Params
 
@@ -16,7 +17,7 @@ from deblur_jax.types import Array, Metrics, Params
 KEPT = {
     'average': 'their moving average',
     'best': 'that of the step with the lowest score',
-    'best_average': 'the average at that step',
+    'best_average': 'the average of the outputs about that step',
     'last': 'the last',
 }
 Record = dict[str, Any]
@@ -42,8 +43,16 @@ def add(
     record: as it was.
     seen: the step.
     average: a, of the moving average, which begins as the first output and
-      whose decay is min(a, (1 + t) / (10 + t)) at step t.
+      whose decay is min(a, (1 + t) / (10 + t)) at step t. The outputs in it
+      are a / (1 - a) steps old on average: so much later it is that about a
+      step.
+
+  Raises:
+    UserError: an average that is not in [0, 1).
   """
+  if not 0 <= average < 1:
+    raise types.UserError(
+        f'method.average must be 0 or more and less than 1, got {average}.')
   kept = record['kept']
   # Shorter at first: the authors' lags behind where a fit stops early.
   decay = jnp.minimum(average, (1 + seen.step) / (10 + seen.step))
@@ -54,6 +63,7 @@ def add(
   # As long as the rule cannot tell, the last is the best that there is.
   better = (score < record['best_score']) | jnp.isinf(record['best_score'])
   best_step = jnp.where(better, seen.step, record['best_step'])
+  about_best = seen.step - best_step <= average / (1 - average)
   stopped = jnp.array(False)
   if rule.patience is not None:
     told = jnp.isfinite(jnp.minimum(score, record['best_score']))
@@ -62,7 +72,7 @@ def add(
       'kept': {
           'average': mean, 'last': seen.image,
           'best': jnp.where(better, seen.image, kept['best']),
-          'best_average': jnp.where(better, mean, kept['best_average'])},
+          'best_average': jnp.where(about_best, mean, kept['best_average'])},
       'memory': memory, 'best_step': best_step, 'stopped': stopped,
       'best_score': jnp.minimum(score, record['best_score'])}
   # Neither a step after the stop nor one that is not finite counts.
