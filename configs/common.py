@@ -51,3 +51,22 @@ def use_photo_halves(config) -> None:
   config.data.blur = dict(
       kind='trajectory', size=21, gamma=1.0, fractions=(0.5, 1.0))
   config.data.loader.loader = 'threads'
+
+
+def use_pairs(config) -> None:
+  """A folder of pairs side by side, the sharp half on the left; for CPUs.
+
+  The last tenth of the names is held back. Small crops first, large ones for
+  the second half of the steps.
+  """
+  root = ml_collections.FieldReference('data/pairs')
+  config.data.train = dict(name='side_by_side', root=root, sharp_side='left',
+                           part=(0.0, 0.9))
+  config.data.test = dict(name='side_by_side', root=root, sharp_side='left',
+                          part=(0.9, 1.0))
+  config.batch_size, config.total_steps = 4, 4_000
+  config.data.loader = dict(
+      loader='resident', crop=64, progressive=((2_000, 128, 2),))
+  config.optim.net = dict(name='adamw', lr=2e-3, schedule='cosine', b2=0.9,
+                          weight_decay=1e-3, clip_norm=1.0)
+  config.validate = dict(pictures=8, crop=256)

@@ -9,6 +9,7 @@ import contextlib
 import logging
 import pathlib
 import shutil
+from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
@@ -66,6 +67,20 @@ class Checkpoints:
     """The complete checkpoint with the best metric, or None."""
     return self._manager.best_step()
 
+  def find(self, which: str) -> int | None:
+    """The step of 'last', 'best' or of a number; None where there is none.
+
+    Raises:
+      UserError: it is none of these.
+    """
+    named = {'last': self.latest_step, 'best': self.best_step}
+    if which in named:
+      return named[which]()
+    if not str(which).isdigit():
+      raise types.UserError(
+          f'which must be last, best or a step, got {which}.')
+    return int(which)
+
   def save(
       self, step: int, state: TrainState, metrics: dict[str, float] | None
   ) -> None:
@@ -99,15 +114,41 @@ class Checkpoints:
     Raises:
       UserError: there is none, or it is of another network.
     """
-    if step is None:
-      step = self.latest_step()
+    step = self._there(self.latest_step() if step is None else step)
+    abstract = jax.tree.map(ocp.tree.to_shape_dtype_struct, like)
+    return self._read(step, lambda: abstract, like)
+
+  def read(
+      self, step: int | None, sharding: jax.sharding.Sharding
+  ) -> dict[str, Any]:
+    """A checkpoint as it is, of whatever method: nested dicts of arrays.
+
+    Args:
+      step: which.
+      sharding: of all arrays.
+
+    Raises:
+      UserError: there is none, or it is damaged.
+    """
+    def abstract():
+      return jax.tree.map(
+          lambda leaf: jax.ShapeDtypeStruct(
+              leaf.shape, leaf.dtype, sharding=sharding), self._saved(step))
+
+    step = self._there(step)
+    return self._read(step, abstract)
+
+  def _there(self, step: int | None) -> int:
     if step is None or step not in self._manager.all_steps():
       asked = '' if step is None else f' of step {step}'
       raise types.UserError(f'No complete checkpoint{asked} in {self.folder}.')
-    abstract = jax.tree.map(ocp.tree.to_shape_dtype_struct, like)
-    args = ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
+    return step
+
+  def _read(self, step: int, abstract, like: TrainState | None = None):
     try:
-      self._check_shapes(like, step)
+      if like is not None:
+        self._check_shapes(like, step)
+      args = ocp.args.Composite(state=ocp.args.StandardRestore(abstract()))
       return self._manager.restore(step, args=args)['state']
     except types.UserError:
       raise
@@ -123,10 +164,7 @@ class Checkpoints:
       self._manager.close()
 
   def _check_shapes(self, like: TrainState, step: int) -> None:
-    saved = self._manager.item_metadata(step)['state']
-    if saved is None:
-      raise ValueError('no metadata')
-    there, here = _shapes(getattr(saved, 'tree', saved)), _shapes(like)
+    there, here = _shapes(self._saved(step)), _shapes(like)
     differing = [
         f'{name} {there.get(name, "absent")} in the checkpoint, '
         f'{here.get(name, "absent")} here'
@@ -138,6 +176,13 @@ class Checkpoints:
       raise types.UserError(
           f'Checkpoint {self.folder / str(step)} is of another {what}: '
           + '; '.join(differing[:3]) + more + '.')
+
+  def _saved(self, step: int):
+    """The tree of a checkpoint's arrays, their metadata in their places."""
+    saved = self._manager.item_metadata(step)['state']
+    if saved is None:
+      raise ValueError('no metadata')
+    return getattr(saved, 'tree', saved)
 
   def _check_room(self, state: TrainState) -> None:
     """Before anything is written: a full disk is seldom a surprise."""

@@ -34,7 +34,7 @@ from deblur_jax import metrics as metrics_lib
 from deblur_jax.data import images
 from deblur_jax.types import Method, TrainState
 
-CHECKPOINTS = 'checkpoints'
+CHECKPOINTS = workdir.CHECKPOINTS
 Fns = Mapping[str, Callable[[types.Array, types.Array], types.Array]]
 
 
@@ -107,8 +107,7 @@ def load(
     UserError: no such checkpoint, or one of another network.
   """
   checkpoints = checkpoint.Checkpoints(folder / CHECKPOINTS, read_only=True)
-  step = {'last': checkpoints.latest_step, 'best': checkpoints.best_step}.get(
-      which, lambda: _as_step(which))()
+  step = checkpoints.find(which)
   crop = config['data']['loader']['crop']
   state = checkpoints.restore(
       loop.like(method, crop, parallel.data_mesh()), step)
@@ -249,12 +248,6 @@ def _pair(source, index):
           f'{source.where}: {source.names[index]} has no {key} picture, and '
           'evaluation needs pairs; set config.data.test to a set of pairs.')
   return {key: pair[key] for key in ('blur', 'sharp')}
-
-
-def _as_step(which) -> int:
-  if not str(which).isdigit():
-    raise types.UserError(f'which must be last, best or a step, got {which}.')
-  return int(which)
 
 
 def _local(x) -> np.ndarray:

@@ -5,6 +5,7 @@
   metrics.jsonl     one line a logged step
   summary.json      written when training is finished
   eval.json         written by `deblur_jax.evaluate`
+  checkpoints       the folder of `deblur_jax.checkpoint`
 
 All but the growing metrics.jsonl are written to a temporary name and renamed.
 """
@@ -27,6 +28,7 @@ from deblur_jax import types
 
 CONFIG = 'config.json'
 METRICS = 'metrics.jsonl'
+CHECKPOINTS = 'checkpoints'
 # How often a run speaks or saves does not change what it computes.
 FREE_KEYS = ('log_every', 'save_every', 'tensorboard')
 

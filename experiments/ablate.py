@@ -301,6 +301,19 @@ GRIDS = {
     'pyramid': Grid(
         _GOPRO, {'nets.net.pyramid': ('deepdeblur_pytorch',
                                       'deepdeblur_torch7')}),
+    'sharing': Grid('configs/srn.py', {'nets.net.scales': (1, 2, 3),
+                                       'nets.net.shared': (True, False)}),
+    'attention': Grid(
+        'configs/fusion_attention.py',
+        {'nets.net.attention': ('none', 'se', 'cbam', 'window')}),
+    'distillation': Grid(
+        'configs/distill.py', {'method.loss_weight': (0.0, 1.0)}),
+    'sparsity': Grid(
+        'configs/prune.py:same', {'method.share': (0.0, 0.5, 0.8, 0.9)}),
+    'thinner': Grid(
+        'configs/prune.py', {'nets.net.features': (64, 48, 32, 16)}),
+    'thinner_small': Grid(
+        'configs/prune.py:small', {'nets.net.features': (16, 12, 8, 4)}),
     'crop': Grid(_GOPRO, {'data.loader.crop': (128, 256)}),
     # The penalty and five critic steps stay with every game, so that only the
     # game differs; the released code has neither for the others than WGAN.

@@ -1,8 +1,9 @@
-"""What `experiments.benchmark` does: compile, run, compare, describe."""
+"""What `experiments.benchmark` and `.compare` do: compile, run, describe."""
 
+import pathlib
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -10,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from deblur_jax import (
+    evaluate,
     loop,
     methods,
     models,
@@ -17,6 +19,7 @@ from deblur_jax import (
     prior,
     train,
     types,
+    workdir,
 )
 from deblur_jax.ops import macs
 from experiments import peers
@@ -129,6 +132,55 @@ def measure_fit(
   return result
 
 
+def compare(
+    folders: Sequence[pathlib.Path], size: tuple[int, int], *, repeats: int
+) -> list[dict[str, Any]]:
+  """Restoration by several runs, in turns on one device.
+
+  Args:
+    folders: of the runs, the first to compare the others with.
+    size: height and width of the image.
+    repeats: timed rounds.
+
+  Returns:
+    A row each: run, device, parameters, gmacs_256, psnr_uint8 (of eval.json, or
+    None), ms (the median), ratio (the median over rounds of ms over the ms of
+    the first run).
+
+  Raises:
+    UserError: no run there.
+  """
+  rows, runs = zip(*(_restoring(folder, size) for folder in folders),
+                   strict=True)
+  rounds = [[_seconds(run) for run in runs] for _ in range(2 + repeats)][2:]
+  return [
+      row | {'ms': 1e3 * statistics.median(seconds[i] for seconds in rounds),
+             'ratio': statistics.median(
+                 seconds[i] / seconds[0] for seconds in rounds)}
+      for i, row in enumerate(rows)]
+
+
+def _restoring(folder, size):
+  """What there is to say of a run, and how to restore an image with it."""
+  config = workdir.read_json(folder / workdir.CONFIG)
+  method = methods.build(config, from_checkpoint=True)
+  state = jax.tree.map(np.asarray, evaluate.load(config, method, folder))
+  mesh = parallel.data_mesh(jax.local_devices()[:1])
+  state = parallel.put(state, parallel.replicated(mesh))
+  blur = parallel.put(np.asarray(jax.random.uniform(
+      jax.random.key(0), (1, *size, 3))), parallel.replicated(mesh))
+  compiled, _ = _compile(loop.on_mesh(method.restore, mesh), state, blur)
+  picture = jax.ShapeDtypeStruct((1, 256, 256, 3), jnp.float32)
+  scores = folder / 'eval.json'
+  return {
+      'run': folder.name, 'device': jax.devices()[0].device_kind,
+      'parameters': macs.values_read(method.restore, state, picture),
+      'gmacs_256': macs.macs(method.restore, state, picture) / 1e9,
+      'psnr_uint8': workdir.read_json(scores)['mean']['psnr_uint8']
+                    if scores.exists() else None,
+  }, lambda: jax.block_until_ready(compiled(state, blur))
+
+
 def make_train(parts, state, *, config, size) -> Program:
   """The training step of `train.setup`; it takes the state away."""
   del size
@@ -216,13 +268,17 @@ def _compile(fn, *args):
   return compiled, time.perf_counter() - start
 
 
+def _seconds(run):
+  start = time.perf_counter()
+  run()
+  return time.perf_counter() - start
+
+
 def _times(program, name, repeats, peer, *, steps=1):
   """Seconds of a step of ours and of theirs, which alternate."""
   ours, theirs = [], []
   for _ in range(2 + repeats):
-    start = time.perf_counter()
-    program.run()
-    ours.append((time.perf_counter() - start) / steps)
+    ours.append(_seconds(program.run) / steps)
     if peer:
       theirs.append(statistics.mean(peer.run(name) for _ in range(steps)))
   return ours[2:], theirs[2:]

@@ -8,7 +8,15 @@ import numpy as np
 import skimage
 from scipy import ndimage
 
-from deblur_jax import evaluate, metrics, workdir
+from deblur_jax import (
+    checkpoint,
+    evaluate,
+    loop,
+    methods,
+    metrics,
+    parallel,
+    workdir,
+)
 
 STEPS = 40
 TEST = {'name': 'builtin', 'split': 'test'}
@@ -78,3 +86,16 @@ def finished(folder, *, strength=0.5, **options):
   settings = config(**options)
   train(folder, settings)
   return evaluated(folder, settings, strength=strength)
+
+
+def untrained(folder, settings):
+  """A run of one network with a checkpoint of step 0; its parameters."""
+  method = methods.build(settings)
+  crop = settings['data']['loader']['crop']
+  state = loop.init(method, jax.random.key(0), crop, parallel.data_mesh())
+  checkpoints = checkpoint.Checkpoints(folder / workdir.CHECKPOINTS)
+  checkpoints.save(0, state, None)
+  checkpoints.close()
+  workdir.write_json(folder / workdir.CONFIG, settings)
+  params, = state.params.values()
+  return jax.tree.map(np.asarray, params)

@@ -7,9 +7,10 @@ import sys
 import helpers
 import jax
 import pytest
+import run_folders
 from helpers import ROOT, tiny
 
-from deblur_jax import models, types
+from deblur_jax import models, types, workdir
 from experiments import peers, timing
 
 
@@ -64,6 +65,24 @@ def test_a_prior_is_timed_too():
           jax.random.key(0))))
   assert part['tflop_per_second'] == pytest.approx(
       part['flop_formula'] / part['seconds']['median'] / 1e12)
+
+
+def test_runs_side_by_side(tmp_path):
+  folders = [tmp_path / name for name in ('wide', 'thin')]
+  for folder, features in zip(folders, (4, 2), strict=True):
+    run_folders.untrained(folder, tiny(nets=dict(
+        net=dict(name='single_scale', blocks=0, features=features))))
+  workdir.write_json(
+      folders[1] / 'eval.json', {'mean': {'psnr_uint8': 30.0}})
+  wide, thin = timing.compare(folders, (24, 32), repeats=2)
+  assert [row['run'] for row in (wide, thin)] == ['wide', 'thin']
+  assert [row['psnr_uint8'] for row in (wide, thin)] == [None, 30]
+  assert wide['parameters'] == 4 * 2 * 25 * 3 + 4 + 3
+  assert wide['gmacs_256'] == pytest.approx(4 * 2 * 25 * 3 * 256**2 / 1e9)
+  assert wide['gmacs_256'] == 2 * thin['gmacs_256']
+  assert wide['ratio'] == 1 and thin['ratio'] > 0 and thin['ms'] > 0
+  with pytest.raises(types.UserError, match='No config.json in'):
+    timing.compare([tmp_path], (24, 32), repeats=1)
 
 
 def test_peaks():

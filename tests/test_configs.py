@@ -56,7 +56,8 @@ def test_debug_run(name, tmp_path):
 @pytest.mark.parametrize('name, arg', [
     *((name, None) for name in helpers.CONFIGS),
     ('deblurgan_gopro', 'small'), ('deblurgan_gopro', 'small_l1'),
-    ('multiscale_photos', 'small')])
+    ('distill', 'small'), ('fusion_attention', 'small'),
+    ('multiscale_photos', 'small'), ('prune', 'int8'), ('prune', 'small')])
 def test_full_form_builds(name, arg):
   config = helpers.get_config(name, arg).to_dict()
   train.check(config)

@@ -19,6 +19,9 @@ SMALL = {
     'unet': dict(levels=1, features=4, dropout=0.5),
     'fpn': dict(pyramid=4, features=2, repeats=[1] * 5, expansion=2),
     'restormer': dict(features=4, blocks=(1, 1), refinement=0),
+    'srn': dict(scales=2, features=2, blocks=0, residual=True),
+    'fusion': dict(features=4, blocks=0),
+    'nafnet': dict(features=2, blocks=(1,), up_blocks=(1,), middle=0),
     'hourglass': dict(down=(4,), skip=2),
 }
 NEW = sorted(set(models.MODELS) - {'multiscale'})  # it has a file of tests
@@ -51,24 +54,36 @@ def _small(name, **options):
   return net, variables, jax.jit(net.apply)
 
 
-@pytest.mark.parametrize('name, options, count', [
-    ('resnet', {}, 11_378_179),
-    ('resnet', dict(blocks=6), 7_837_699),
-    ('unet', {}, 10_994_979),
-    ('fpn', {}, 2_039_939),
-    ('restormer', {}, 3_443_645),
+@pytest.mark.parametrize('name, options, count, billions', [
+    ('resnet', {}, 11_378_179, 49.6),
+    ('resnet', dict(blocks=6), 7_837_699, None),
+    ('unet', {}, 10_994_979, None),
+    ('fpn', {}, 2_039_939, None),
+    ('restormer', {}, 3_443_645, None),
+    ('srn', {}, 6_881_251, 83.5),
+    ('srn', dict(recurrent=True), 8_061_411, None),
+    ('srn', dict(shared=False), 3 * 6_881_251, 83.5),
+    ('fusion', {}, 6_807_171, None),
+    # The depthwise products, which are sums here, make the paper's 16.0.
+    ('nafnet', {}, 17_111_907, 15.7),
 ])
-def test_number_of_parameters(name, options, count):
-  variables, _ = _shapes(models.build(name=name, **options))
-  assert models.count_parameters(variables) == count
+def test_numbers_of_the_papers(name, options, count, billions):
+  """Parameters, and multiplications at 256x256.
 
+  None with the zeros of a transposed convolution.
+  """
+  net = models.build(name=name, **options)
+  counted = []
 
-def test_multiplications_of_the_paper():
-  """49.6 G at 256x256: no product with the zeros of a transposed one."""
-  net = models.build(name='resnet')
+  def begin(blur):
+    images, variables = net.init_with_output(jax.random.key(0), blur)
+    counted.append(models.count_parameters(variables))
+    return images
+
   blur = jax.ShapeDtypeStruct((1, 256, 256, 3), jnp.float32)
-  count = macs.macs(net.init_with_output, jax.random.key(0), blur)
-  assert round(count / 1e9, 1) == 49.6
+  products = macs.macs(begin, blur)
+  assert counted == [count]
+  assert billions is None or round(products / 1e9, 1) == billions
 
 
 def test_names_of_the_parameters():
@@ -153,9 +168,10 @@ def test_bfloat16_is_near():
 def test_global_skip(name):
   """Without a last layer, the image comes out as it went in."""
   _, variables, apply = _small(name)
-  params = dict(variables['params'])
-  params['tail'] = jax.tree.map(jnp.zeros_like, params['tail'])
-  image, = apply({'params': params}, _image())
+  params = jax.tree_util.tree_map_with_path(
+      lambda path, leaf: 0 * leaf if 'tail' in jax.tree_util.keystr(path)
+      else leaf, variables['params'])
+  image, *_ = apply({'params': params}, _image())
   np.testing.assert_allclose(image, _image(), atol=1e-6)
 
 
@@ -240,6 +256,13 @@ def test_every_channel_can_know_of_every_pixel():
     (dict(name='fpn', features=1), "network's features must be at least 2"),
     (dict(name='restormer', blocks=()), 'levels must be at least 1, got 0'),
     (dict(name='restormer', heads=5), 'multiple of 2 heads = 10, got 24'),
+    (dict(name='srn', scales=0), "network's scales must be at least 1, got 0"),
+    (dict(name='srn', kernel_size=4), r'kernel_size must be odd, got \[4'),
+    (dict(name='fusion', features=3), 'features must be at least 4, got 3'),
+    (dict(name='fusion', attention='cban'), "Did you mean 'cbam'"),
+    (dict(name='nafnet', middle=-1), 'middle must be at least 0, got -1'),
+    (dict(name='nafnet', up_blocks=(1,)), r'as many .* got \[1\] and \[1, 1'),
+    (dict(name='nafnet', expansion=0.01), 'at least 0.0625, got 0.01'),
 ])
 def test_mistakes(options, message):
   with pytest.raises(types.UserError, match=message) as error:

@@ -20,6 +20,7 @@ from deblur_jax import (
 )
 from deblur_jax.ops import pyramid
 
+SMALL = dict(name='single_scale', blocks=0, features=2)
 CONFIGS = {
     'blur_type': helpers.get_config('blur_type').to_dict(),
     'classical': tiny(
@@ -34,7 +35,17 @@ CONFIGS = {
                     critic=dict(gan='wgan', penalty=10.0))),
     'cycle': helpers.get_config('cycle_unpaired').to_dict(),
     'cycle_physics': helpers.get_config('cycle_physics').to_dict(),
+    'distill': tiny(
+        nets=dict(net=SMALL, teacher=SMALL | dict(features=3)), method=dict(
+            name='distill', teacher=dict(path=None), layers_weight=1.0,
+            layers=[['head', 'head']])),
+    'int8': tiny(
+        nets=dict(net=SMALL), method=dict(
+            name='int8', start=dict(path=None), learn=True)),
     'kernel': helpers.get_config('kernel').to_dict(),
+    'prune': tiny(
+        nets=dict(net=SMALL), method=dict(
+            name='prune', start=dict(path=None), loss='l1', share=0.5)),
     'supervised': tiny(**{'nets.net.scales': 2})}
 
 
@@ -134,8 +145,8 @@ def test_one_device_does_what_two_do():
 
 def test_restore_keeps_the_size(parts):
   method, state, *_ = parts
-  assert method.restore(state, jnp.zeros((1, 18, 21, 3))).shape == (
-      1, 18, 21, 3)
+  blur = jax.ShapeDtypeStruct((1, 18, 21, 3), jnp.float32)
+  assert jax.eval_shape(method.restore, state, blur).shape == blur.shape
 
 
 def test_supervised_loss_is_equation_4():

@@ -72,6 +72,26 @@ def test_side_by_side(tmp_path, side):
       source.read(1)['blur'], pictures.smooth(1)['blur'])
 
 
+def test_part_of_the_names(tmp_path):
+  """What is held back is not trained on."""
+  names = [f'{side}/{i}.png' for side in ('blur', 'sharp') for i in range(5)]
+  fill(tmp_path, blur=names[:5], sharp=names[5:])
+  kwargs = dict(name='folder_pairs', blur=tmp_path / 'blur',
+                sharp=tmp_path / 'sharp')
+  train, test = (data.open_source(**kwargs, part=part)
+                 for part in ((0, 0.6), (0.6, 1)))
+  check(train, ['0', '1', '2'])
+  check(test, ['3', '4'])
+  np.testing.assert_array_equal(
+      test.read(0)['blur'], images.read(tmp_path / 'blur' / '3.png'))
+  assert test.options['part'] == (0.6, 1)
+  for part, message in (((0.5, 0.5), 'two shares'), ((0, 2), 'two shares'),
+                        (0.9, 'two shares'), ('ab', 'two shares'),
+                        ((0.01, 0.02), 'none of the 5 names')):
+    with pytest.raises(types.UserError, match=message):
+      data.open_source(**kwargs, part=part)
+
+
 def test_scaled(tmp_path):
   fill(tmp_path, blur=['blur/1.png'], sharp=['sharp/1.png'])
   kwargs = dict(name='folder_pairs', blur=tmp_path / 'blur',

@@ -96,6 +96,8 @@ def _deepdeblur_layers(net) -> Iterator[Layer]:
 
 def _deepdeblur_theirs(net) -> dict[str, Any]:
   _refuse(net.residual, 'residual=True', 'DeepDeblur-PyTorch')
+  _refuse(net.attention != 'none', f'attention={net.attention}',
+          'DeepDeblur-PyTorch')
   return dict(
       n_scales=net.scales, n_resblocks=multiscale.num_blocks(net),
       n_feats=net.features, kernel_size=net.kernel_size,
@@ -165,6 +167,7 @@ def _deblurgan_layers(net) -> Iterator[Layer]:
 def _deblurgan_theirs(net) -> dict[str, Any]:
   for option, wrong in {
       f'upsample={net.upsample}': net.upsample != 'transposed',
+      f'attention={net.attention}': net.attention != 'none',
       f'dropout={net.dropout}': net.dropout not in (0.0, 0.5)}.items():
     _refuse(wrong, option, 'DeblurGAN')
   return dict(

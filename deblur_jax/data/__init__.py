@@ -1,6 +1,7 @@
 """Pictures for training and testing: `open_source`, then `build`."""
 
 import inspect
+from collections.abc import Sequence
 
 from deblur_jax import types
 from deblur_jax.data import (
@@ -31,20 +32,23 @@ HINTS = {
 
 
 def open_source(
-    *, name: str, scale: float = 1.0, halves: bool = False, **kwargs) -> Source:
+    *, name: str, scale: float = 1.0, part: Sequence[float] = (0.0, 1.0),
+    halves: bool = False, **kwargs) -> Source:
   """A source by its name in SOURCES and the keywords of its function.
 
   Args:
     name: a row of SOURCES.
     scale: 0.5 halves both sides of each picture, bicubic and antialiased, as
       DeblurGAN's authors prepare GoPro.
+    part: from which share of the names to which, in their order; where a set
+      has no test set of its own, (0, 0.9) to train and (0.9, 1) to test.
     halves: gives up the pairs: blurred pictures of the first half of the names
       and sharp ones of the second, see `unpaired.halves`.
     **kwargs: of the row's function.
 
   Raises:
     UserError: unknown or missing keyword, missing or empty folder, a scale
-      beyond (0, 1].
+      beyond (0, 1], a part with nothing in it.
     BadPairs: some pairs are incomplete; the error carries the others.
   """
   fn = types.look_up(SOURCES, name, what='source')
@@ -57,11 +61,13 @@ def open_source(
   options = {'name': name, **kwargs}
   if scale != 1:
     options['scale'] = scale
+  if part != (0.0, 1.0):
+    options['part'] = part
   if halves:
     options['halves'] = halves
 
   def ready(source):
-    source = sources.scaled(source, scale)
+    source = sources.scaled(sources.part(source, part), scale)
     source = unpaired.halves(source) if halves else source
     return source._replace(options=options)
 

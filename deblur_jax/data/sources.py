@@ -2,7 +2,7 @@
 
 import json
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from deblur_jax import types
@@ -80,6 +80,33 @@ def scaled(source: source_lib.Source, scale: float) -> source_lib.Source:
       read=read, sizes=sizes if source.sizes else None,
       parts={key: scaled(part, scale) for key, part in source.parts.items()},
       where=f'{source.where}, scaled by {scale:g}')
+
+
+def part(
+    source: source_lib.Source, ends: Sequence[float]) -> source_lib.Source:
+  """Some of a source's names in a row; see `data.open_source`.
+
+  Neighbours are often of one scene, so nothing is mixed before.
+  """
+  try:
+    begin, end = map(float, ends)
+  except (TypeError, ValueError):
+    begin = end = 0.0
+  if not 0 <= begin < end <= 1:
+    raise types.UserError(
+        'data.part must be two shares of the names, such as (0, 0.9), got '
+        f'{ends}.')
+  count = len(source.names)
+  first, last = round(begin * count), round(end * count)
+  if (first, last) == (0, count):
+    return source
+  if first == last:
+    raise types.UserError(
+        f'data.part={ends}: none of the {count} names of {source.where}.')
+  return source._replace(
+      names=source.names[first:last], read=lambda i: source.read(first + i),
+      sizes=source.sizes and (lambda i: source.sizes(first + i)),
+      where=f'{source.where}, names {first} to {last - 1}')
 
 
 def check_equal(sizes: Mapping[str, tuple[int, int]], names: Mapping[str, Any]):

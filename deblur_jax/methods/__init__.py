@@ -12,9 +12,13 @@ from deblur_jax.methods import (
     cycle,
     cycle_physics,
     deep_prior,
+    distill,
     double_prior,
+    int8,
     kernel,
+    prune,
     supervised,
+    trained,
 )
 from deblur_jax.types import Method
 
@@ -26,10 +30,16 @@ METHODS = {
     'cycle': cycle.make,
     'cycle_physics': cycle_physics.make,
     'deep_prior': deep_prior.make,
+    'distill': distill.make,
     'double_prior': double_prior.make,
+    'int8': int8.make,
     'kernel': kernel.make,
+    'prune': prune.make,
     'supervised': supervised.make,
 }
+
+# Options of methods that name a file or a run for its weights, as `path`.
+FROZEN = ('features', 'start', 'teacher')
 
 
 def build(
@@ -46,15 +56,23 @@ def build(
     UserError: unknown names and keys, values out of range.
   """
   nets = {key: models.build(**kwargs)
-          for key, kwargs in config['nets'].items()}
+          for key, kwargs in _networks(config).items()}
   steps = config['total_steps']
   txs = {key: types.call(optim.build, dict(kwargs, total_steps=steps),
                          where=f'optim.{key}')
          for key, kwargs in config['optim'].items()}
   kwargs = dict(config['method'])
-  if from_checkpoint and kwargs.get('features'):
-    kwargs['features'] = dict(kwargs['features'], path=None)
-  if from_checkpoint and 'start' in kwargs:
-    kwargs['start'] = None
+  for key in FROZEN:
+    if from_checkpoint and isinstance(kwargs.get(key), Mapping):
+      kwargs[key] = dict(kwargs[key], path=None)
   make = types.look_up(METHODS, kwargs.pop('name', None), what='method.name')
   return types.call(make, kwargs, args=(nets, txs), where='method')
+
+
+def _networks(config):
+  """`config.nets`; a teacher that it lacks is that of the teacher's run."""
+  nets, teacher = config['nets'], config['method'].get('teacher')
+  if not teacher or 'teacher' in nets:
+    return nets
+  start = trained.read(teacher, where='method.teacher')
+  return nets | {'teacher': trained.network(start)} if start.path else nets

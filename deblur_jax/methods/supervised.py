@@ -7,12 +7,14 @@ A network of one scale is the case K = 1.
 """
 
 import functools
+from collections.abc import Mapping
+from typing import Any
 
 import jax.numpy as jnp
 import optax
 
 from deblur_jax import losses, models, optim, types
-from deblur_jax.ops import arrays
+from deblur_jax.methods import trained
 from deblur_jax.ops import pyramid as pyramids
 from deblur_jax.types import Array, Batch, Method, Metrics, TrainState
 
@@ -20,7 +22,7 @@ from deblur_jax.types import Array, Batch, Method, Metrics, TrainState
 def make(
     nets, txs, *, loss: str, over_scales: str = 'sum',
     pyramid: str = 'deepdeblur_pytorch', ema: float = 0.0, accumulate: int = 1,
-    start: str | None = None) -> Method:
+    start: Mapping[str, Any] | None = None) -> Method:
   """The method.
 
   Args:
@@ -32,8 +34,7 @@ def make(
       network, so that both live on one grid.
     ema: decay of the averaged weights that restore; 0 restores with the last.
     accumulate: parts into which the batch is split to save memory.
-    start: an .npz of parameters to begin with, as `experiments.prior --params`
-      and `experiments.prior_start` write it; by default random ones.
+    start: the weights to begin with, see `trained.Start`; random by default.
   """
   if accumulate < 1:
     raise types.UserError(
@@ -42,15 +43,13 @@ def make(
   models.check_kind(net, models.MODELS, where='nets.net.name')
   tx = types.require(txs, 'net', where='optim')
   content = losses.content(loss, over_scales=over_scales)
-  given = start and arrays.load_tree(start, what='parameters of nets.net')
+  known = start and trained.weights(
+      net, trained.read(start, where='method.start'))
   to_pyramid = types.look_up(pyramids.PYRAMIDS, pyramid, what='method.pyramid')
 
   def init(key: Array, batch: Batch) -> TrainState:
     models.check_scales(net, batch['blur'].shape[1:3])
-    params = models.init(net, key)
-    if given:
-      types.check_same_shapes(given, {'net': params}, what=str(start))
-      params = given['net']
+    params = known or models.init(net, key)
     return TrainState(
         step=jnp.zeros((), jnp.int32), params={'net': params},
         opt_state={'net': tx.init(params)},
@@ -71,7 +70,7 @@ def make(
     params, opt_state = optim.apply(tx, grads, state.opt_state['net'], params)
     extra = state.extra
     if ema:
-      extra = {'ema': {'net': optim.average(
+      extra = extra | {'ema': {'net': optim.average(
           params, extra['ema']['net'], decay=ema)}}
     metrics = {'loss': value, 'grad_norm': optax.tree.norm(grads),
                'lr': tx.lr(state.step), **metrics}

@@ -6,7 +6,8 @@ train=True, rngs={'dropout': key})`, and the others take that too. A critic
 (`CRITICS`) takes the same images and returns a map of logits [n, h', w', 1],
 float32. An estimator (`KERNEL_ESTIMATORS`) takes them to the kernels that
 blurred them, a `kernel_estimator.Estimate`; a classifier (`CLASSIFIERS`) to the
-logits of its types, [n, types].
+logits of its types, [n, types]. `ATTENTION` is what the option attention of
+generators may be.
 
 A prior (`PRIORS`) has learnt nothing: it is fitted to one picture. It takes a
 code, noise that the caller keeps, of shape [n, *net.code(size)] for images of
@@ -23,19 +24,23 @@ import jax.numpy as jnp
 
 from deblur_jax import types
 from deblur_jax.models import (
+    attention,
     blur_type,
     deep_decoder,
     fpn,
+    fusion,
     kernel_estimator,
     kernel_fourier,
     kernel_net,
     multiscale,
+    nafnet,
     nah_discriminator,
     patchgan,
     resnet,
     restormer,
     single_scale,
     skip,
+    srn,
     unet,
     unet_prior,
 )
@@ -90,6 +95,13 @@ def count_parameters(params: types.Params) -> int:
   return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
 
 
+def shapes(net: nn.Module) -> types.Params:
+  """The parameters of a network as `jax.ShapeDtypeStruct`s."""
+  size = max(32, least_crop(net))
+  image = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
+  return jax.eval_shape(net.init, jax.random.key(0), image)['params']
+
+
 def init(net: nn.Module, key: types.Array) -> types.Params:
   """Fresh parameters of a network.
 
@@ -120,6 +132,9 @@ MODELS = {
     'unet': unet.UNet,
     'fpn': fpn.FPN,
     'restormer': restormer.Restormer,
+    'srn': srn.SRN,
+    'fusion': fusion.Fusion,
+    'nafnet': nafnet.NAFNet,
     'hourglass': skip.Hourglass,
 }
 CRITICS = {
@@ -138,3 +153,4 @@ PRIORS = {
     'deep_decoder': deep_decoder.DeepDecoder,
 }
 KERNELS = {'kernel_net': kernel_net.KernelNet}
+ATTENTION = attention.ATTENTION

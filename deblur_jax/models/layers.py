@@ -55,47 +55,62 @@ class Conv(nn.Module):
 
 
 class ConvTranspose(nn.Module):
-  """3x3 transposed convolution to twice the size: [n, 2h, 2w, features].
+  """Transposed convolution to twice the size: [n, 2h, 2w, features].
 
-  PyTorch's with stride, padding and output_padding of 2, 1 and 1; `kernel` is
-  as `ops.conv.conv_transpose` wants it, all else as in `Conv`.
+  PyTorch's with a stride of 2, a padding of 1 for kernels of 3 and 4, and an
+  output_padding of 1 for odd ones; `kernel` is as `ops.conv.conv_transpose`
+  wants it, all else as in `Conv`.
   """
 
   features: int
+  kernel_size: int = 3
   std: float | None = None
   dtype: Any = jnp.float32
 
   @nn.compact
   def __call__(self, x: types.Array) -> types.Array:
-    kernel, bias = parameters(self, (3, 3, x.shape[-1], self.features))
-    return conv_ops.conv_transpose(x.astype(self.dtype), kernel) + bias
+    size = self.kernel_size
+    kernel, bias = parameters(self, (size, size, x.shape[-1], self.features))
+    return bias + conv_ops.conv_transpose(
+        x.astype(self.dtype), kernel, padding=(size - 1) // 2,
+        output_padding=size % 2)
 
 
 class Depthwise(nn.Module):
-  """3x3 convolution of each channel with a kernel of its own, no bias."""
+  """3x3 convolution of each channel with a kernel of its own."""
 
   stride: int = 1
+  use_bias: bool = False
   dtype: Any = jnp.float32
 
   @nn.compact
   def __call__(self, x: types.Array) -> types.Array:
     kernel = self.param('kernel', uniform(1 / 3), (3, 3, x.shape[-1]))
-    return depthwise_ops.depthwise(
+    y = depthwise_ops.depthwise(
         x.astype(self.dtype), kernel.astype(self.dtype), stride=self.stride)
+    if not self.use_bias:
+      return y
+    bias = self.param('bias', uniform(1 / 3), x.shape[-1:])
+    return y + bias.astype(self.dtype)[None, None, None, :]
 
 
 class ResBlock(nn.Module):
-  """x + conv(relu(conv(x))): no normalisation, nothing after the sum."""
+  """x + conv(relu(conv(x))): no normalisation, nothing after the sum.
+
+  `attend`, a row of `attention.ATTENTION`, sees what is added to x.
+  """
 
   kernel_size: int = 5
   dtype: Any = jnp.float32
+  attend: Any = None
 
   @nn.compact
   def __call__(self, x: types.Array) -> types.Array:
     options = dict(
         features=x.shape[-1], kernel_size=self.kernel_size, dtype=self.dtype)
     y = relu(Conv(**options, name='conv_0')(x))
-    return x + Conv(**options, name='conv_1')(y)
+    y = Conv(**options, name='conv_1')(y)
+    return x + _attended(self, y)
 
 
 class NormBlock(nn.Module):
@@ -103,11 +118,13 @@ class NormBlock(nn.Module):
 
   The block of Johnson et al. (2016) as DeblurGAN has it: instance norm, nothing
   after the sum. Dropout needs `rngs={'dropout': key}` while training.
+  `attend`, a row of `attention.ATTENTION`, sees what is added to x.
   """
 
   dropout: float = 0.0
   std: float | None = None
   dtype: Any = jnp.float32
+  attend: Any = None
 
   @nn.compact
   def __call__(self, x: types.Array, *, train: bool) -> types.Array:
@@ -115,7 +132,14 @@ class NormBlock(nn.Module):
                    std=self.std, dtype=self.dtype)
     y = relu(instance_norm(Conv(**options, name='conv_0')(x)))
     y = nn.Dropout(self.dropout, deterministic=not train)(y)
-    return x + instance_norm(Conv(**options, name='conv_1')(y))
+    y = instance_norm(Conv(**options, name='conv_1')(y))
+    return x + _attended(self, y)
+
+
+def _attended(block, y):
+  if block.attend is None:
+    return y
+  return block.attend(dtype=block.dtype, name='attention')(y)
 
 
 class Norm(nn.Module):
@@ -220,6 +244,12 @@ def instance_norm(x: types.Array) -> types.Array:
   y = y - y.mean(axis=(1, 2), keepdims=True)
   variance = (y**2).mean(axis=(1, 2), keepdims=True)
   return (y * jax.lax.rsqrt(variance + 1e-5)).astype(x.dtype)
+
+
+def pixel_norm(name: str, *, epsilon: float = 1e-5) -> nn.Module:
+  """Layer norm of each pixel's channels, in float32."""
+  return nn.LayerNorm(
+      epsilon=epsilon, use_fast_variance=False, dtype=jnp.float32, name=name)
 
 
 def add_tanh(blur: types.Array, y: types.Array) -> types.Array:

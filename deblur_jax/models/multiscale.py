@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from deblur_jax import types
-from deblur_jax.models import checks, layers
+from deblur_jax.models import attention, checks, layers
 from deblur_jax.ops import conv as conv_ops
 from deblur_jax.ops import pad
 from deblur_jax.ops import pyramid as pyramids
@@ -39,6 +39,7 @@ class MultiScale(nn.Module):
     value_range: white minus black as the convolutions see them, 255 in the
       authors' PyTorch code. It scales no more than the biases, and so how far
       one step of training moves them.
+    attention: a row of `attention.ATTENTION`, in every residual block.
     dtype: of the convolutions; parameters and results are float32.
     remat: whether blocks are computed again in the backward pass: less memory,
       about a third more time.
@@ -52,6 +53,7 @@ class MultiScale(nn.Module):
   pyramid: str = 'deepdeblur_pytorch'
   residual: bool = False
   value_range: float = 1.0
+  attention: str = 'none'
   dtype: Any = 'float32'
   remat: bool = False
 
@@ -92,7 +94,7 @@ class MultiScale(nn.Module):
     return Scale(
         blocks=num_blocks(self), features=self.features,
         kernel_size=self.kernel_size, dtype=self.dtype, block=block,
-        name=f'scale_{s}')
+        attend=attention.ATTENTION[self.attention], name=f'scale_{s}')
 
 
 class Scale(nn.Module):
@@ -103,13 +105,15 @@ class Scale(nn.Module):
   kernel_size: int
   dtype: Any
   block: Any = layers.ResBlock
+  attend: Any = None
 
   @nn.compact
   def __call__(self, x: types.Array) -> types.Array:
     options = dict(kernel_size=self.kernel_size, dtype=self.dtype)
     x = layers.Conv(self.features, **options, name='head')(x)
     for i in range(self.blocks):
-      x = self.block(**options, name=f'block_{i:02d}')(x)
+      x = self.block(
+          **options, attend=self.attend, name=f'block_{i:02d}')(x)
     return layers.Conv(3, **options, name='tail')(x)
 
 
@@ -141,4 +145,5 @@ def _check(net):
     raise types.UserError(
         f'nets.net.kernel_size must be odd, got {net.kernel_size}.')
   types.look_up(pyramids.PYRAMIDS, net.pyramid, what='pyramid')
+  types.look_up(attention.ATTENTION, net.attention, what='attention')
   checks.dtype(net.dtype)

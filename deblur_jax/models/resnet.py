@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from deblur_jax import types
-from deblur_jax.models import checks, layers
+from deblur_jax.models import attention, checks, layers
 from deblur_jax.ops import pad
 
 STD = 0.02  # of the first weights
@@ -31,6 +31,7 @@ class ResNet(nn.Module):
     upsample: a row of `UPSAMPLE`; 'resize' leaves no chessboard.
     residual: whether the difference to the blurry image is learnt, the paper's
       ResOut; without it the result is tanh alone.
+    attention: a row of `attention.ATTENTION`, in every residual block.
     dtype: of the convolutions; parameters, norms and results are float32.
   """
 
@@ -39,6 +40,7 @@ class ResNet(nn.Module):
   dropout: float = 0.5
   upsample: str = 'transposed'
   residual: bool = True
+  attention: str = 'none'
   dtype: Any = 'float32'
 
   def __post_init__(self):
@@ -46,6 +48,7 @@ class ResNet(nn.Module):
     checks.at_least(0, blocks=self.blocks)
     checks.share(dropout=self.dropout)
     types.look_up(UPSAMPLE, self.upsample, what='upsample')
+    types.look_up(attention.ATTENTION, self.attention, what='attention')
     checks.dtype(self.dtype)
     super().__post_init__()
 
@@ -55,6 +58,7 @@ class ResNet(nn.Module):
     checks.images(blur)
     padded, size = pad.to_multiple(blur, multiple=4)
     up = UPSAMPLE[self.upsample]
+    attend = attention.ATTENTION[self.attention]
     options = dict(std=STD, dtype=self.dtype)
     thick = dict(kernel_size=7, reflect=True, **options)
     x = layers.Conv(self.features, **thick, name='head')(2 * padded - 1)
@@ -65,7 +69,8 @@ class ResNet(nn.Module):
           name=f'down_{i}')(x))
     for i in range(self.blocks):
       x = layers.NormBlock(
-          self.dropout, **options, name=f'block_{i:02d}')(x, train=train)
+          self.dropout, **options, attend=attend, name=f'block_{i:02d}')(
+              x, train=train)
     for i in range(2):
       x = _activate(up(x, features=x.shape[-1] // 2, name=f'up_{i}', **options))
     x = layers.Conv(3, **thick, name='tail')(x)

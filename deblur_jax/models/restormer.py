@@ -111,8 +111,8 @@ class Block(nn.Module):
     options = dict(dtype=self.dtype)
     attention = Attention(self.heads, **options, name='attention')
     forward = FeedForward(self.expansion, **options, name='forward')
-    x = x + attention(_norm('norm_0')(x))
-    return x + forward(_norm('norm_1')(x))
+    x = x + attention(layers.pixel_norm('norm_0')(x))
+    return x + forward(layers.pixel_norm('norm_1')(x))
 
 
 class Attention(nn.Module):
@@ -154,12 +154,6 @@ class FeedForward(nn.Module):
     y = layers.Depthwise(dtype=self.dtype, name='depth')(y)
     y = nn.gelu(y[..., :hidden], approximate=False) * y[..., hidden:]
     return layers.Conv(channels, 1, **options, name='project')(y)
-
-
-def _norm(name):
-  """Of each pixel's channels, in float32."""
-  return nn.LayerNorm(
-      epsilon=1e-5, use_fast_variance=False, dtype=jnp.float32, name=name)
 
 
 def _unit(x):

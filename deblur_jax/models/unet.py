@@ -2,6 +2,7 @@
 
 DeblurGAN's code offers a U-Net without residual blocks beside its ResNet; this
 one has the ResNet's blocks, norms, borders and global skip at every size.
+With blocks=0 it is the classic one: a convolution down, one up, one to join.
 """
 
 from typing import Any
@@ -10,7 +11,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from deblur_jax import types
-from deblur_jax.models import checks, layers
+from deblur_jax.models import attention, checks, layers
 from deblur_jax.ops import pad
 
 STD = 0.02  # of the first weights
@@ -26,6 +27,7 @@ class UNet(nn.Module):
     levels: how often the size is halved.
     blocks: residual blocks at each size on the way up, the lowest included.
     dropout: share of values that are dropped in a block while training.
+    attention: a row of `attention.ATTENTION`, in every residual block.
     dtype: of the convolutions; parameters, norms and results are float32.
   """
 
@@ -33,12 +35,14 @@ class UNet(nn.Module):
   levels: int = 4
   blocks: int = 1
   dropout: float = 0.0
+  attention: str = 'none'
   dtype: Any = 'float32'
 
   def __post_init__(self):
     checks.at_least(1, features=self.features, levels=self.levels)
     checks.at_least(0, blocks=self.blocks)
     checks.share(dropout=self.dropout)
+    types.look_up(attention.ATTENTION, self.attention, what='attention')
     checks.dtype(self.dtype)
     super().__post_init__()
 
@@ -71,6 +75,7 @@ class UNet(nn.Module):
   def _blocks(self, x, train, *, name):
     for i in range(self.blocks):
       block = layers.NormBlock(
-          self.dropout, std=STD, dtype=self.dtype, name=f'{name}_{i}')
+          self.dropout, std=STD, dtype=self.dtype,
+          attend=attention.ATTENTION[self.attention], name=f'{name}_{i}')
       x = block(x, train=train)
     return x

@@ -1,0 +1,212 @@
+"""A small network learns from a large one: knowledge distillation.
+
+  w l(f(B), S) + w_o l_o(f(B), F(B)) + w_f mean_j |a_j(B) - A_j(B)|^2
+
+with the sharp S, the trained teacher F of any run, and f of any kind. The a_j
+are maps of attention (Zagoruyko and Komodakis, ICLR 2017): the mean square of
+a layer's channels in each pixel, each image's map made of length one. So both
+layers need the same size, but not as many channels.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from deblur_jax import losses, models, optim, types
+from deblur_jax.methods import trained
+from deblur_jax.ops import pyramid as pyramids
+from deblur_jax.types import Array, Batch, Method, Params, TrainState
+
+
+def make(
+    nets, txs, *, teacher: Mapping[str, Any], loss: str = 'l1',
+    loss_weight: float = 1.0, output: str = 'l1', output_weight: float = 1.0,
+    layers: Sequence[Sequence[str]] = (), layers_weight: float = 0.0,
+    over_scales: str = 'sum', pyramid: str = 'deepdeblur_pytorch',
+    ema: float = 0.0) -> Method:
+  """The method.
+
+  Args:
+    nets: {'net': the student, 'teacher': the network of the teacher}; where
+      the config does not have it, `methods.build` takes it from the run.
+    txs: {'net': the student's optimizer}.
+    teacher: where its weights are, see `trained.Start`.
+    loss, loss_weight: l and w, rows of `losses.PIXEL`: 'l1', 'l1 + 0.1*fft_l1'.
+    output, output_weight: l_o and w_o.
+    layers, layers_weight: pairs (layer of the student, layer of the teacher)
+      such as ('scale_0/block_01', 'scale_0/block_18'), and w_f.
+    over_scales: a row of `losses.OVER_SCALES`.
+    pyramid: a row of `pyramids.PYRAMIDS`; makes the targets of smaller scales,
+      of S and of the finest F(B).
+    ema: decay of the averaged weights that restore; 0 restores with the last.
+
+  Raises:
+    UserError: no such run, a student that is not smaller, unknown layers.
+  """
+  net, master = _networks(nets)
+  tx = types.require(txs, 'net', where='optim')
+  _check_weights(loss_weight, output_weight, layers_weight, layers)
+  by_truth, by_teacher = (losses.content(terms, over_scales=over_scales)
+                          for terms in (loss, output))
+  to_pyramid = types.look_up(pyramids.PYRAMIDS, pyramid, what='method.pyramid')
+  looks = [_looker(one, [pair[i] for pair in layers], who) for i, (one, who) in
+           enumerate(((net, 'student'), (master, 'teacher')))]
+  known = trained.weights(
+      master, trained.read(teacher, where='method.teacher'))
+
+  def init(key: Array, batch: Batch) -> TrainState:
+    models.check_scales(net, batch['blur'].shape[1:3])
+    key, key_teacher = jax.random.split(key)
+    params = models.init(net, key)
+    extra = {'teacher': known or models.init(master, key_teacher)}
+    if ema:
+      extra['ema'] = {'net': params}
+    return TrainState(
+        step=jnp.zeros((), jnp.int32), params={'net': params},
+        opt_state={'net': tx.init(params)}, extra=extra)
+
+  def objective(params: Params, batch: Batch, frozen: Params, key: Array):
+    blur = batch['blur']
+    restored, maps = looks[0](params, blur, train=True, rngs={'dropout': key})
+    model, guides = jax.lax.stop_gradient(looks[1](frozen, blur))
+    sharp, guide = (to_pyramid(image, levels=len(restored))
+                    for image in (batch['sharp'], model[0]))
+    terms = {'truth': by_truth(restored, sharp),
+             'output': by_teacher(restored, guide)}
+    total = loss_weight * terms['truth'] + output_weight * terms['output']
+    if layers:
+      terms['layers'] = _distance(maps, guides)
+      total += layers_weight * terms['layers']
+    terms |= {'psnr': -losses.psnr(restored[0], sharp[0]),
+              'psnr_teacher': -losses.psnr(guide[0], sharp[0])}
+    return total, terms
+
+  def step(state: TrainState, batch: Batch, key: Array):
+    params = state.params['net']
+    (value, metrics), grads = jax.value_and_grad(objective, has_aux=True)(
+        params, batch, state.extra['teacher'], key)
+    params, opt_state = optim.apply(tx, grads, state.opt_state['net'], params)
+    extra = state.extra
+    if ema:
+      averaged = optim.average(params, extra['ema']['net'], decay=ema)
+      extra = extra | {'ema': {'net': averaged}}
+    metrics = {'loss': value, 'grad_norm': optax.tree.norm(grads),
+               'lr': tx.lr(state.step), **metrics}
+    return state.replace(
+        step=state.step + 1, params={'net': params},
+        opt_state={'net': opt_state}, extra=extra), metrics
+
+  def restore(state: TrainState, blur: Array) -> Array:
+    params = state.extra['ema']['net'] if ema else state.params['net']
+    return net.apply({'params': params}, blur)[0]
+
+  return Method(init, step, restore)
+
+
+def layer_names(net) -> list[str]:
+  """The layers of a network that a pair may name: 'scale_0/block_00', ..."""
+  return ['/'.join(path) for path in _paths(_shapes_inside(net))]
+
+
+def _networks(nets):
+  net, master = (types.require(nets, name, where='nets')
+                 for name in ('net', 'teacher'))
+  for name, one in (('net', net), ('teacher', master)):
+    models.check_kind(one, models.MODELS, where=f'nets.{name}.name')
+  small, large = (models.count_parameters(models.shapes(one))
+                  for one in (net, master))
+  if small > large:
+    raise types.UserError(
+        f'The student has {small:,} parameters, more than its teacher, which '
+        f'has {large:,}: make nets.net smaller.')
+  return net, master
+
+
+def _check_weights(loss_weight, output_weight, layers_weight, layers):
+  for name, value in dict(loss_weight=loss_weight, output_weight=output_weight,
+                          layers_weight=layers_weight).items():
+    if value < 0:
+      raise types.UserError(f'method.{name} must be at least 0, got {value}.')
+  if not (output_weight or layers_weight):
+    raise types.UserError(
+        'The student learns nothing from its teacher: raise '
+        'method.output_weight or method.layers_weight.')
+  if bool(layers) != bool(layers_weight):
+    raise types.UserError(
+        'method.layers and method.layers_weight go together, got '
+        f'{list(layers)} and {layers_weight}.')
+  for pair in layers:
+    if len(pair) != 2 or isinstance(pair, str):
+      raise types.UserError(
+          'method.layers are pairs (layer of the student, layer of the '
+          f'teacher), got {pair!r}.')
+
+
+def _looker(net, names, who):
+  """(params, blur, **options) -> images, the outputs of the layers `names`."""
+  if names:
+    known = layer_names(net)
+    for name in names:
+      if name not in known:
+        raise types.UserError(
+            f'The {who} has no layer {name!r}; it has {len(known)} of them.'
+            f'{types.suggest(name, known)}')
+  paths = [tuple(name.split('/')) for name in names]
+
+  def look(params, blur, **options):
+    if not names:
+      return net.apply({'params': params}, blur, **options), []
+    images, seen = net.apply(
+        {'params': params}, blur, **options, mutable=['intermediates'],
+        capture_intermediates=lambda module, _: module.path in paths)
+    maps = []
+    for path in paths:
+      part = seen['intermediates']
+      for name in path:
+        part = part[name]
+      maps.append(part['__call__'][-1])   # the last call: the finest scale
+    return images, maps
+
+  return look
+
+
+def _distance(maps, guides):
+  """Mean over pairs and images of the squared distance of unit maps."""
+  total = 0.0
+  for mine, theirs in zip(maps, guides, strict=True):
+    if mine.shape[:3] != theirs.shape[:3]:
+      raise types.UserError(
+          f'method.layers pairs features of {mine.shape[1]} x {mine.shape[2]} '
+          f'with those of {theirs.shape[1]} x {theirs.shape[2]} pixels.')
+    total += jnp.square(_unit(mine) - _unit(theirs)).sum((1, 2)).mean()
+  return total / len(maps)
+
+
+def _unit(features):
+  """[n, h, w, c] to maps [n, h, w] of length one, float32."""
+  energy = jnp.square(features.astype(jnp.float32)).mean(-1)
+  square = jnp.square(energy).sum((1, 2), keepdims=True)
+  return energy * jax.lax.rsqrt(square + 1e-12)
+
+
+def _shapes_inside(net):
+  image = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
+  _, seen = jax.eval_shape(
+      lambda params, image: net.apply(
+          {'params': params}, image, capture_intermediates=True,
+          mutable=['intermediates']), models.shapes(net), image)
+  return seen['intermediates']
+
+
+def _paths(tree, path=()):
+  """Paths of the modules whose result is [n, h, w, c], once called."""
+  for name, part in tree.items():
+    if name == '__call__':
+      shape = getattr(part[-1], 'shape', ())
+      if path and len(shape) == 4:
+        yield path
+    else:
+      yield from _paths(part, (*path, name))

@@ -1,0 +1,85 @@
+"""Makes a trained network smaller, then lets it learn on: pruning.
+
+Two ways, alone or together. The network of the config is thinner than that of
+the run it begins with: the strongest channels stay, as many as it has, and with
+them come smaller kernels, fewer multiplications and less time (Li et al., ICLR
+2017). Or a share of the smallest weights is zero and stays zero (Han et al.,
+2015): a sparse network, which is no quicker on ordinary devices. What is left
+learns on pairs as in methods/supervised.py.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from deblur_jax import models, types
+from deblur_jax.methods import supervised, trained
+from deblur_jax.models import channels, pruning
+from deblur_jax.types import Array, Batch, Method, TrainState
+
+
+def make(
+    nets, txs, *, start: Mapping[str, Any], loss: str, share: float = 0.0,
+    per_layer: bool = False, over_scales: str = 'sum',
+    pyramid: str = 'deepdeblur_pytorch', ema: float = 0.0, accumulate: int = 1
+) -> Method:
+  """The method.
+
+  Args:
+    nets: {'net': the network as it shall become: that of the run, or with less
+      of its features, and of a NAFNet with less expansion}.
+    txs: {'net': its optimizer}.
+    start: the run to prune, see `trained.Start`.
+    loss, over_scales, pyramid, ema, accumulate: as of `supervised.make`.
+    share: of the values of all kernels that are zero, at least 0, less than 1.
+    per_layer: whether each kernel loses this share, or all together do.
+
+  Raises:
+    UserError: no such run, another network, a share out of range.
+  """
+  if not 0 <= share < 1:
+    raise types.UserError(
+        f'method.share must be in [0, 1), got {share}: a network without '
+        'weights restores nothing.')
+  method = supervised.make(
+      nets, txs, loss=loss, over_scales=over_scales, pyramid=pyramid, ema=ema,
+      accumulate=accumulate)
+  known = _cut(nets['net'], trained.read(start, where='method.start'))
+
+  def init(key: Array, batch: Batch) -> TrainState:
+    state = method.init(key, batch)
+    params = known or state.params['net']
+    masks = pruning.magnitude(params, share=share, per_layer=per_layer)
+    extra = {'masks': {'net': masks}}
+    if ema:
+      extra['ema'] = {'net': params}
+    return _masked(state.replace(params={'net': params}, extra=extra))
+
+  def step(state: TrainState, batch: Batch, key: Array):
+    state, metrics = method.step(state, batch, key)
+    state = _masked(state)
+    zeros = pruning.share_of_zeros(state.params['net'])
+    return state, metrics | {'zeros': zeros}
+
+  return method._replace(init=init, step=step)
+
+
+def _masked(state: TrainState) -> TrainState:
+  """Zeros where the masks say so, also in the averaged weights."""
+  masks, extra = state.extra['masks'], state.extra
+  if 'ema' in extra:
+    extra = extra | {'ema': pruning.apply(extra['ema'], masks)}
+  return state.replace(params=pruning.apply(state.params, masks), extra=extra)
+
+
+def _cut(net, start: trained.Start):
+  """The run's parameters, cut to the width of `net`; None without a path."""
+  if start.path is None:
+    return None
+  wide = trained.check_alike(net, start, but=(channels.width(net),))
+  params = trained.weights(wide, start)
+  if models.count_parameters(params) == models.count_parameters(
+      models.shapes(net)):
+    return params
+  wires = channels.wires(wide)
+  kept = pruning.choose(params, wires, models.shapes(net))
+  return pruning.cut(params, wires, kept)

@@ -1,0 +1,173 @@
+"""Attention as drop-in layers: images of features in, as many of them out.
+
+Each stands where a residual block hands on what it learnt, before that is added
+to what came in, and costs little: `se` weighs the channels, `cbam` the channels
+and then the pixels, and in `window` the pixels of a square look at each other.
+All take any size. A network names a row of `ATTENTION` in its option attention.
+"""
+
+import math
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+
+from deblur_jax import types
+from deblur_jax.models import layers
+
+
+class SE(nn.Module):
+  """Channels weighed by what all pixels say (Hu et al., CVPR 2018).
+
+    x * sigmoid(W_2 relu(W_1 mean(x)))
+
+  For c channels and h = max(c // reduction, 1): 2 c h + h + c parameters.
+
+  Attributes:
+    reduction: channels outside of the two layers over those between them.
+    dtype: of the product; the statistics and both layers are float32.
+  """
+
+  reduction: int = 16
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: types.Array) -> types.Array:
+    mean = x.astype(jnp.float32).mean(axis=(1, 2), keepdims=True)
+    weights = nn.sigmoid(Mlp(self.reduction, name='channels')(mean))
+    return x.astype(self.dtype) * weights.astype(self.dtype)
+
+
+class CBAM(nn.Module):
+  """Channels weighed, then pixels (Woo et al., ECCV 2018, eq. 1-3).
+
+    x' = x * sigmoid(M(mean x) + M(max x)),    over pixels, one M for both
+    x' * sigmoid(conv7([mean x', max x'])),    over channels
+
+  Their code has a batch norm after the 7x7 convolution; here a bias, which is
+  all of it that a convolution cannot do itself. 2 c h + h + c + 99 parameters.
+
+  Attributes:
+    reduction: as in SE.
+    dtype: as in SE; the convolution is float32 too.
+  """
+
+  reduction: int = 16
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: types.Array) -> types.Array:
+    x = x.astype(self.dtype)
+    full = x.astype(jnp.float32)
+    pooled = jnp.stack([full.mean(axis=(1, 2)), full.max(axis=(1, 2))])
+    pooled = Mlp(self.reduction, name='channels')(
+        pooled[:, :, None, :])  # [2, n, 1, c]
+    x = x * nn.sigmoid(pooled.sum(axis=0)[:, None]).astype(x.dtype)
+    full = x.astype(jnp.float32)
+    maps = jnp.stack([full.mean(axis=-1), full.max(axis=-1)], axis=-1)
+    maps = layers.Conv(1, kernel_size=7, name='pixels')(maps)
+    return x * nn.sigmoid(maps).astype(x.dtype)
+
+
+class Mlp(nn.Module):
+  """[..., 1, c] to as many, by way of fewer; float32."""
+
+  reduction: int
+
+  @nn.compact
+  def __call__(self, x: types.Array) -> types.Array:
+    channels = x.shape[-1]
+    hidden = max(channels // self.reduction, 1)
+    x = layers.relu(layers.Conv(hidden, kernel_size=1, name='shrink')(x))
+    return layers.Conv(channels, kernel_size=1, name='grow')(x)
+
+
+class Window(nn.Module):
+  """x + self-attention of the pixels in each square, after Swin (Liu 2021).
+
+    softmax(q k / sqrt(d) + B) v,   q, k, v from norm(x),   B by position
+
+  B holds a learnt value for each head and each difference of two places. The
+  squares do not shift: the convolutions around it carry from one to the next.
+  Where they reach beyond the image, what is not there is not looked at.
+  4 c^2 + 6 c + heads (2 size - 1)^2 parameters.
+
+  Attributes:
+    size: side of the squares.
+    heads: at most; so many of them as divide both this and the channels.
+    dtype: of the products; the norm and the softmax are float32.
+  """
+
+  size: int = 8
+  heads: int = 4
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: types.Array) -> types.Array:
+    channels = x.shape[-1]
+    heads = math.gcd(self.heads, channels)
+    options = dict(kernel_size=1, dtype=self.dtype)
+    y = layers.pixel_norm('norm')(x)
+    y = layers.Conv(3 * channels, **options, name='expand')(y)
+    squares = _to_squares(y, self.size)  # [n, windows, pixels, 3 c]
+    squares = squares.reshape(
+        *squares.shape[:3], 3, heads, channels // heads)
+    q, k, v = (squares[:, :, :, i] for i in range(3))
+    scores = jnp.einsum(
+        'nwqhc,nwkhc->nwhqk', q, k, preferred_element_type=jnp.float32)
+    scores = scores / math.sqrt(channels // heads)
+    scores = scores + self._bias(heads)[None, None]
+    there = _is_image(*x.shape[1:3], self.size)[None, :, None, None, :]
+    weights = nn.softmax(jnp.where(there, scores, -1e9))
+    y = jnp.einsum('nwhqk,nwkhc->nwqhc', weights.astype(v.dtype), v)
+    y = y.reshape(*y.shape[:3], channels)
+    y = _from_squares(y, self.size, x.shape)
+    return x + layers.Conv(channels, **options, name='project')(y)
+
+  def _bias(self, heads):
+    """[heads, pixels, pixels], by the difference of two places."""
+    reach = 2 * self.size - 1
+    table = self.param(
+        'bias', nn.initializers.truncated_normal(0.02), (reach**2, heads))
+    rows, columns = np.divmod(np.arange(self.size**2), self.size)
+    down, right = (place[:, None] - place[None, :] + self.size - 1
+                   for place in (rows, columns))
+    return table[down * reach + right].transpose(2, 0, 1)
+
+
+def _to_squares(x, size):
+  """[n, h, w, c] to [n, windows, size^2, c], zeros below and on the right."""
+  n, h, w, channels = x.shape
+  x = jnp.pad(x, ((0, 0), (0, -h % size), (0, -w % size), (0, 0)))
+  rows, columns = x.shape[1] // size, x.shape[2] // size
+  x = x.reshape(n, rows, size, columns, size, channels)
+  x = x.transpose(0, 1, 3, 2, 4, 5)
+  return x.reshape(n, rows * columns, size**2, channels)
+
+
+def _from_squares(x, size, shape):
+  """The inverse, cut to the height and width of `shape`."""
+  n, h, w, channels = shape
+  rows, columns = -(-h // size), -(-w // size)
+  x = x.reshape(n, rows, columns, size, size, channels)
+  x = x.transpose(0, 1, 3, 2, 4, 5)
+  x = x.reshape(n, rows * size, columns * size, channels)
+  return x[:, :h, :w]
+
+
+def _is_image(height, width, size):
+  """[windows, size^2]: which places of the squares are on the image."""
+  rows, columns = -(-height // size), -(-width // size)
+  there = ((np.arange(rows * size) < height)[:, None]
+           & (np.arange(columns * size) < width)[None, :])
+  there = there.reshape(rows, size, columns, size).transpose(0, 2, 1, 3)
+  return there.reshape(rows * columns, size**2)
+
+
+ATTENTION = {
+    'cbam': CBAM,
+    'none': None,
+    'se': SE,
+    'window': Window,
+}

@@ -1,0 +1,134 @@
+"""Several sizes in, several out, fused on the way (MIMO-UNet: Cho et al. 2021).
+
+The encoder meets the blurry image at each of its three sizes: a few thin
+convolutions look at the smaller images (SCM), and what they see is multiplied
+with, then added to, what comes from above (FAM). Every skip to the decoder is
+made of the features of all three sizes (AFF), and the decoder leaves a restored
+image at each.
+"""
+
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from deblur_jax import types
+from deblur_jax.models import attention, checks, layers
+from deblur_jax.ops import pad
+from deblur_jax.ops import pyramid as pyramids
+
+SCALES = 3
+
+
+class Fusion(nn.Module):
+  """Images [n, h, w, 3] of any size to a list of three, finest first.
+
+  The s-th has [n, ceil(h / 2^s), ceil(w / 2^s), 3], float32 and not clipped.
+  The input is padded at its lower and right edge to a multiple of 4. With the
+  defaults it has the 6,807,171 parameters of MIMO-UNet, which keeps every
+  second pixel where `pyramid` averages.
+
+  Attributes:
+    features: channels at full size; twice and four times as many below.
+    blocks: residual blocks at each size, in the encoder and in the decoder; 20
+      make MIMO-UNet+.
+    pyramid: a name in `ops.pyramid.PYRAMIDS`, for the smaller images.
+    attention: a row of `attention.ATTENTION`, in every residual block.
+    dtype: of the convolutions; parameters and results are float32.
+  """
+
+  features: int = 32
+  blocks: int = 8
+  pyramid: str = 'deepdeblur_pytorch'
+  attention: str = 'none'
+  dtype: Any = 'float32'
+
+  def __post_init__(self):
+    checks.at_least(4, features=self.features)
+    checks.at_least(0, blocks=self.blocks)
+    types.look_up(pyramids.PYRAMIDS, self.pyramid, what='pyramid')
+    types.look_up(attention.ATTENTION, self.attention, what='attention')
+    checks.dtype(self.dtype)
+    super().__post_init__()
+
+  @nn.compact
+  def __call__(
+      self, blur: types.Array, *, train: bool = False) -> list[types.Array]:
+    del train  # it has no dropout
+    checks.images(blur)
+    padded, (height, width) = pad.to_multiple(blur, multiple=2**(SCALES - 1))
+    blurs = pyramids.PYRAMIDS[self.pyramid](padded, levels=SCALES)
+    *encoded, x = self._encode(blurs)
+    skips = self._fuse([*encoded, x])
+    latents = []
+    for s in reversed(range(SCALES)):
+      if s < SCALES - 1:
+        up = layers.ConvTranspose(
+            self.features * 2**s, kernel_size=4, dtype=self.dtype,
+            name=f'up_{s}')
+        x = jnp.concatenate([layers.relu(up(x)), skips[s]], axis=-1)
+        x = layers.relu(self._conv(x, x.shape[-1] // 2, 1, name=f'join_{s}'))
+      x = self._blocks(x, name=f'decode_{s}')
+      latent = self._conv(x, 3, name=f'tail_{s}' if s else 'tail')
+      latents.insert(0, latent.astype(jnp.float32) + blurs[s])
+    return [
+        pad.crop(latent, size=(-(-height >> s), -(-width >> s)))
+        for s, latent in enumerate(latents)]
+
+  def _encode(self, blurs):
+    """Features of each size, finest first."""
+    x = layers.relu(self._conv(blurs[0], self.features, name='head'))
+    encoded = [self._blocks(x, name='encode_0')]
+    for s in range(1, SCALES):
+      x = layers.relu(self._conv(
+          encoded[-1], self.features * 2**s, stride=2, name=f'down_{s}'))
+      seen = Look(x.shape[-1], dtype=self.dtype, name=f'look_{s}')(blurs[s])
+      x = x + self._conv(x * seen, x.shape[-1], name=f'meet_{s}')
+      encoded.append(self._blocks(x, name=f'encode_{s}'))
+    return encoded
+
+  def _fuse(self, encoded):
+    """The skips of each size but the coarsest, of the features of all."""
+    skips = []
+    for s in range(SCALES - 1):
+      # By repeating, or keeping the first of, 2^|i-s| x 2^|i-s| pixels.
+      resized = [
+          layers.enlarge(x, factor=2**(i - s)) if i > s
+          else x[:, ::2**(s - i), ::2**(s - i)] for i, x in enumerate(encoded)]
+      features = encoded[s].shape[-1]
+      x = jnp.concatenate(resized, axis=-1)
+      x = layers.relu(self._conv(x, features, 1, name=f'fuse_{s}_0'))
+      skips.append(self._conv(x, features, name=f'fuse_{s}_1'))
+    return skips
+
+  def _conv(self, x, features, kernel_size=3, *, stride=1, name):
+    conv = layers.Conv(
+        features, kernel_size, stride, dtype=self.dtype, name=name)
+    return conv(x)
+
+  def _blocks(self, x, *, name):
+    for i in range(self.blocks):
+      x = layers.ResBlock(
+          3, self.dtype, attention.ATTENTION[self.attention],
+          name=f'{name}_{i}')(x)
+    return x
+
+
+class Look(nn.Module):
+  """What a few thin convolutions see in a smaller image (SCM)."""
+
+  features: int
+  dtype: Any
+
+  @nn.compact
+  def __call__(self, blur: types.Array) -> types.Array:
+    x = blur
+    for i, (features, size) in enumerate((
+        (self.features // 4, 3), (self.features // 2, 1),
+        (self.features // 2, 3), (self.features - 3, 1))):
+      x = layers.relu(self._conv(features, size, f'conv_{i}')(x))
+    x = jnp.concatenate([blur.astype(x.dtype), x], axis=-1)
+    return self._conv(self.features, 1, 'join')(x)
+
+  def _conv(self, features, size, name):
+    return layers.Conv(features, size, dtype=self.dtype, name=name)

@@ -1,0 +1,129 @@
+"""A U of blocks without activations (NAFNet: Chen et al., ECCV 2022).
+
+  x + beta * conv1(SCA(gate(depthwise3(conv1(norm(x))))))
+  x + gamma * conv1(gate(conv1(norm(x))))
+
+The gate multiplies one half of the channels by the other; SCA weighs each
+channel by a linear map of all means. Both beta and gamma begin at zero. Down by
+2x2 convolutions, up by pixel shuffles, skips are added. The best restoration
+for its multiplications that we know of.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from deblur_jax import types
+from deblur_jax.models import checks, layers
+from deblur_jax.ops import conv as conv_ops
+from deblur_jax.ops import pad
+
+
+class NAFNet(nn.Module):
+  """Images [n, h, w, 3] of any size to a list of one, not clipped.
+
+  The input is padded at its lower and right edge to a multiple of
+  2^len(blocks). With the defaults, NAFNet-32, it has 17,111,907 parameters;
+  with features=64, 67,888,835.
+
+  Attributes:
+    features: channels at full size; twice as many at each level below.
+    blocks: at each level of the encoder, the finest first.
+    middle: blocks at the lowest level.
+    up_blocks: at each level of the decoder, the finest first; as many numbers
+      as `blocks` has.
+    expansion: channels inside of a block, before its gates, over those outside.
+    dtype: of the convolutions; parameters, norms and results are float32.
+  """
+
+  features: int = 32
+  blocks: Sequence[int] = (1, 1, 1, 28)
+  middle: int = 1
+  up_blocks: Sequence[int] = (1, 1, 1, 1)
+  expansion: float = 2.0
+  dtype: Any = 'float32'
+
+  def __post_init__(self):
+    checks.at_least(1, features=self.features, levels=len(self.blocks))
+    checks.at_least(
+        0, middle=self.middle, blocks=min(self.blocks),
+        up_blocks=min(self.up_blocks, default=0))
+    if len(self.up_blocks) != len(self.blocks):
+      raise types.UserError(
+          "The network's up_blocks must be as many numbers as its blocks, got "
+          f'{list(self.up_blocks)} and {list(self.blocks)}.')
+    if self.features * self.expansion < 2:
+      raise types.UserError(
+          "The network's expansion must leave one channel behind the gate: at "
+          f'least {2 / self.features:g}, got {self.expansion}.')
+    checks.dtype(self.dtype)
+    super().__post_init__()
+
+  @nn.compact
+  def __call__(
+      self, blur: types.Array, *, train: bool = False) -> list[types.Array]:
+    del train  # it has no dropout
+    checks.images(blur)
+    levels = len(self.blocks)
+    padded, size = pad.to_multiple(blur, multiple=2**levels)
+    x = self._conv(self.features, 3, name='head')(padded)
+    skips = []
+    for i in range(levels):
+      x = self._blocks(x, self.blocks[i], f'encode_{i}')
+      skips.append(x)
+      x = self._conv(2 * x.shape[-1], 2, stride=2, padding=0,
+                     name=f'down_{i}')(x)
+    x = self._blocks(x, self.middle, 'middle')
+    for i in reversed(range(levels)):
+      x = self._conv(2 * x.shape[-1], 1, use_bias=False, name=f'up_{i}')(x)
+      x = skips[i] + conv_ops.pixel_shuffle(x, factor=2)
+      x = self._blocks(x, self.up_blocks[i], f'decode_{i}')
+    x = self._conv(3, 3, name='tail')(x).astype(jnp.float32)
+    return [pad.crop(padded + x, size=size)]
+
+  def _blocks(self, x, count, name):
+    for i in range(count):
+      x = Block(self.expansion, self.dtype, name=f'{name}_{i:02d}')(x)
+    return x
+
+  def _conv(self, features, kernel_size, **options):
+    return layers.Conv(features, kernel_size, dtype=self.dtype, **options)
+
+
+class Block(nn.Module):
+  """[n, h, w, c] to as many, see above."""
+
+  expansion: float
+  dtype: Any
+
+  @nn.compact
+  def __call__(self, x: types.Array) -> types.Array:
+    channels = x.shape[-1]
+    hidden = int(self.expansion * channels) // 2   # behind the gates
+    y = layers.pixel_norm('norm_0', epsilon=1e-6)(x)
+    y = self._conv(2 * hidden, 'expand_0')(y)
+    y = _gate(layers.Depthwise(
+        use_bias=True, dtype=self.dtype, name='depth')(y))
+    mean = y.astype(jnp.float32).mean(axis=(1, 2), keepdims=True)
+    y = y * self._conv(hidden, 'weigh')(mean)
+    y = self._conv(channels, 'project_0')(y)
+    x = x + y * self._scale('beta', channels)
+    y = layers.pixel_norm('norm_1', epsilon=1e-6)(x)
+    y = _gate(self._conv(2 * hidden, 'expand_1')(y))
+    y = self._conv(channels, 'project_1')(y)
+    return x + y * self._scale('gamma', channels)
+
+  def _conv(self, features, name):
+    return layers.Conv(features, kernel_size=1, dtype=self.dtype, name=name)
+
+  def _scale(self, name, channels):
+    scale = self.param(name, nn.initializers.zeros, (channels,))
+    return scale.astype(self.dtype)[None, None, None, :]
+
+
+def _gate(x):
+  """One half of the channels times the other."""
+  half = x.shape[-1] // 2
+  return x[..., :half] * x[..., half:]

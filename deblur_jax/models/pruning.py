@@ -1,0 +1,170 @@
+"""What of trained weights to keep: single values, or channels with all theirs.
+
+Pure functions on the parameters of one network. Zeros among the values make
+nothing smaller or quicker by themselves; fewer channels are a smaller network,
+whose kernels are cut out of the larger one's.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from deblur_jax import types
+from deblur_jax.models import channels
+from deblur_jax.types import Array, Params
+
+Kept = dict[str, np.ndarray]   # group -> its channels that stay, ascending
+
+
+def magnitude(
+    params: Params, *, share: float, per_layer: bool = False) -> Params:
+  """Masks that keep the largest values of all kernels.
+
+  Args:
+    params: of a network.
+    share: of the values of kernels that go, at least 0, less than 1; biases
+      and norms stay.
+    per_layer: whether each kernel loses this share, or all together do.
+
+  Returns:
+    As `params`, bool; false is pruned.
+  """
+  kernels = [leaf for path, leaf in jax.tree.leaves_with_path(params)
+             if _is_kernel(path)]
+  common = None if per_layer else _threshold(kernels, share)
+
+  def mask(path, leaf):
+    if not _is_kernel(path):
+      return jnp.ones(leaf.shape, bool)
+    least = _threshold([leaf], share) if per_layer else common
+    return jnp.abs(leaf) > least
+
+  return jax.tree_util.tree_map_with_path(mask, params)
+
+
+def apply(params: Params, masks: Params) -> Params:
+  """The parameters, zero where the masks are false."""
+  return jax.tree.map(lambda leaf, mask: leaf * mask, params, masks)
+
+
+def choose(params: Params, wires: channels.Wires, like: Params) -> Kept:
+  """The strongest channels of each group, as many as a thinner network has.
+
+  A channel is as strong as the norm of all kernels that make it.
+
+  Args:
+    params: of the wide network.
+    wires: its `channels.wires`.
+    like: the parameters of the thin network, or their shapes.
+
+  Raises:
+    UserError: the thin one is not thinner, or another network.
+  """
+  strength, wanted = {}, {}
+  for path, wire in wires.items():
+    wide, thin = (_layer(tree, path)['kernel'] for tree in (params, like))
+    groups = wire.makes or ()
+    power = np.square(np.asarray(wide, np.float32))
+    power = power.sum(axis=tuple(range(power.ndim - 1)))
+    for group, part in zip(groups, np.split(power, max(len(groups), 1)),
+                           strict=False):
+      strength[group] = strength.get(group, 0) + part
+      wanted[group] = thin.shape[-1] // len(groups)
+  kept = {}
+  for group, values in strength.items():
+    count = wanted[group]
+    if count > len(values):
+      raise types.UserError(
+          f'Pruning makes a network thinner: {group} has {len(values)} '
+          f'channels, and {count} in nets.net.')
+    kept[group] = np.sort(np.argsort(-values, kind='stable')[:count])
+  return kept
+
+
+def cut(params: Params, wires: channels.Wires, kept: Kept) -> Params:
+  """The parameters of the thin network: kernels of the kept channels alone."""
+  sizes = _sizes(params, wires)
+
+  def shorten(path, leaf):
+    reads, makes = _groups(path, leaf, wires)
+    for axis, groups in ((-2, reads), (-1, makes)):
+      if groups:
+        leaf = np.take(leaf, _places(groups, kept, sizes), axis=axis)
+    return leaf
+
+  return jax.tree_util.tree_map_with_path(
+      shorten, jax.tree.map(np.asarray, params))
+
+
+def channel_masks(
+    params: Params, wires: channels.Wires, kept: Kept) -> Params:
+  """Masks by which the wide network computes just what the thin one does.
+
+  As `params`, bool: false wherever a channel is made that does not stay.
+  """
+  sizes = _sizes(params, wires)
+
+  def mask(path, leaf):
+    _, makes = _groups(path, leaf, wires)
+    if not makes:
+      return np.ones(leaf.shape, bool)
+    stays = np.zeros(leaf.shape[-1], bool)
+    stays[_places(makes, kept, sizes)] = True
+    return np.broadcast_to(stays, leaf.shape)
+
+  return jax.tree_util.tree_map_with_path(mask, params)
+
+
+def share_of_zeros(params: Params) -> Array:
+  """The share of zeros among the values of all kernels."""
+  kernels = [leaf for path, leaf in jax.tree.leaves_with_path(params)
+             if _is_kernel(path)]
+  zeros = sum(jnp.sum(leaf == 0) for leaf in kernels)
+  return zeros / sum(leaf.size for leaf in kernels)
+
+
+def _threshold(kernels, share):
+  """The largest magnitude among the smallest `share` of values, or -1."""
+  values = jnp.sort(jnp.concatenate([jnp.abs(k).ravel() for k in kernels]))
+  count = math.floor(share * values.size)
+  return values[count - 1] if count else -1.0
+
+
+def _is_kernel(path) -> bool:
+  return path[-1].key == 'kernel'
+
+
+def _layer(tree, path):
+  for name in path:
+    tree = tree[name]
+  return tree
+
+
+def _sizes(params, wires) -> dict[str, int]:
+  """Channels of each group, before any are cut."""
+  sizes = {channels.RGB: 3}
+  for path, wire in wires.items():
+    for group in wire.makes or ():
+      kernel = _layer(params, path)['kernel']
+      sizes[group] = kernel.shape[-1] // len(wire.makes)
+  return sizes
+
+
+def _groups(path, leaf, wires):
+  """(groups along the axis before the last, along the last) of a leaf."""
+  wire = wires.get(tuple(part.key for part in path[:-1]))
+  if wire is None:
+    return None, None
+  # A kernel [3, 3, c] is depthwise.
+  return wire.reads if leaf.ndim == 4 else None, wire.makes
+
+
+def _places(groups, kept, sizes):
+  """The kept channels of groups that stand one after another."""
+  places, begin = [], 0
+  for group in groups:
+    places.append(begin + kept.get(group, np.arange(sizes[group])))
+    begin += sizes[group]
+  return np.concatenate(places)

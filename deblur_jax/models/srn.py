@@ -1,0 +1,161 @@
+"""One network for all scales, again and again (SRN: Tao et al., CVPR 2018).
+
+  L_s, h_s = N(B_s, up(L_{s+1}), up(h_{s+1})),   s = K-1 ... 0, the finest
+
+with B_s the blurry pyramid, B_{K-1} itself in the place of up(L_K), and N an
+encoder and decoder with residual blocks: the same weights at each scale, a
+third of what K = 3 networks have. No gradient goes back from a scale to the
+image of the coarser one, as in the authors' code; it does go through the
+recurrent state h.
+"""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from deblur_jax import types
+from deblur_jax.models import attention, checks, layers
+from deblur_jax.ops import pad, resize
+from deblur_jax.ops import pyramid as pyramids
+
+LEVELS = 3   # sizes inside of N: 1, 1/2 and 1/4
+
+
+class SRN(nn.Module):
+  """Images [n, h, w, 3] of any size to a list of K images, finest first.
+
+  The s-th has [n, ceil(h / 2^s), ceil(w / 2^s), 3], float32 and not clipped.
+  The input is padded at its lower and right edge to a multiple of 2^(K+1).
+  With the defaults it has 6,881,251 parameters, the recurrent one 8,061,411.
+
+  Attributes:
+    scales: K.
+    shared: whether all scales have the same weights, or each has its own.
+    recurrent: whether a convolutional LSTM stands between encoder and decoder,
+      whose state goes from scale to scale.
+    features: channels at full size; twice and four times as many below.
+    blocks: residual blocks at each size, in the encoder and in the decoder.
+    kernel_size: of the convolutions, but for 4x4 on the way up and 3x3 in the
+      LSTM.
+    pyramid: a name in `ops.pyramid.PYRAMIDS`.
+    residual: whether each scale learns the difference to its blurry image; the
+      paper's does not.
+    attention: a row of `attention.ATTENTION`, in every residual block.
+    dtype: of the convolutions; parameters, states and results are float32.
+  """
+
+  scales: int = 3
+  shared: bool = True
+  recurrent: bool = False
+  features: int = 32
+  blocks: int = 3
+  kernel_size: int = 5
+  pyramid: str = 'deepdeblur_pytorch'
+  residual: bool = False
+  attention: str = 'none'
+  dtype: Any = 'float32'
+
+  def __post_init__(self):
+    checks.at_least(1, scales=self.scales, features=self.features)
+    checks.at_least(0, blocks=self.blocks)
+    checks.odd(kernel_size=[self.kernel_size])
+    types.look_up(pyramids.PYRAMIDS, self.pyramid, what='pyramid')
+    types.look_up(attention.ATTENTION, self.attention, what='attention')
+    checks.dtype(self.dtype)
+    super().__post_init__()
+
+  @nn.compact
+  def __call__(
+      self, blur: types.Array, *, train: bool = False) -> list[types.Array]:
+    del train  # it has no dropout
+    checks.images(blur)
+    padded, (height, width) = pad.to_multiple(
+        blur, multiple=2**(self.scales - 1 + LEVELS - 1))
+    blurs = pyramids.PYRAMIDS[self.pyramid](padded, levels=self.scales)
+    latents, guess, state = [], blurs[-1], None
+    shared = self._coder('scale') if self.shared else None
+    for s in reversed(range(self.scales)):
+      coder = shared or self._coder(f'scale_{s}')
+      latent, state = coder(jnp.concatenate([blurs[s], guess], -1), state)
+      latents.insert(0, latent + blurs[s] if self.residual else latent)
+      guess = jax.lax.stop_gradient(resize.double_bilinear(latents[0]))
+      state = jax.tree.map(resize.double_bilinear, state)
+    return [
+        pad.crop(latent, size=(-(-height >> s), -(-width >> s)))
+        for s, latent in enumerate(latents)]
+
+  def _coder(self, name):
+    return Coder(
+        recurrent=self.recurrent, features=self.features, blocks=self.blocks,
+        kernel_size=self.kernel_size, dtype=self.dtype,
+        attend=attention.ATTENTION[self.attention], name=name)
+
+
+class Coder(nn.Module):
+  """N: ([n, h, w, 6], state) to ([n, h, w, 3], next state); None at first."""
+
+  recurrent: bool
+  features: int
+  blocks: int
+  kernel_size: int
+  dtype: Any
+  attend: Any
+
+  @nn.compact
+  def __call__(self, x: types.Array, state):
+    skips = []
+    for level in range(LEVELS):
+      x = self._conv(
+          self.features * 2**level, stride=2 if level else 1,
+          name=f'down_{level}' if level else 'head')(x)
+      x = self._blocks(layers.relu(x), f'encode_{level}')
+      skips.append(x)
+    if self.recurrent:
+      x, state = ConvLSTM(dtype=self.dtype, name='lstm')(x, state)
+    for level in reversed(range(LEVELS)):
+      x = self._blocks(x, f'decode_{level}')
+      if level:
+        up = layers.ConvTranspose(
+            x.shape[-1] // 2, kernel_size=4, dtype=self.dtype,
+            name=f'up_{level}')
+        x = layers.relu(up(x)) + skips[level - 1]
+    return self._conv(3, name='tail')(x).astype(jnp.float32), state
+
+  def _conv(self, features, *, stride=1, name):
+    return layers.Conv(
+        features, self.kernel_size, stride, dtype=self.dtype, name=name)
+
+  def _blocks(self, x, name):
+    for i in range(self.blocks):
+      x = layers.ResBlock(
+          self.kernel_size, self.dtype, self.attend, name=f'{name}_{i}')(x)
+    return x
+
+
+class ConvLSTM(nn.Module):
+  """(x, (memory, output) or None) to the next (output, state).
+
+  The cell of Shi et al. (2015) without peepholes; all [n, h, w, c] as x. As in
+  SRN's code the gate that forgets begins with a bias of one, and the kernel
+  with N(0, 0.001^2): at first it lets through next to nothing.
+  """
+
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: types.Array, state):
+    features = x.shape[-1]
+    if state is None:
+      state = (jnp.zeros(x.shape, jnp.float32),) * 2
+    memory, output = state
+    x = jnp.concatenate([x, output.astype(x.dtype)], axis=-1)
+    gates = layers.Conv(
+        4 * features, kernel_size=3, std=1e-3, dtype=self.dtype,
+        name='gates')(x).astype(jnp.float32)
+    enter, new, keep, leave = jnp.split(gates, 4, axis=-1)
+    memory = (memory * nn.sigmoid(keep + 1)
+              + nn.sigmoid(enter) * jnp.tanh(new))
+    output = jnp.tanh(memory) * nn.sigmoid(leave)
+    return output, (memory, output)
