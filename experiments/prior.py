@@ -17,8 +17,9 @@ or --mask, --quality, --kernel, and --crop takes a square from its middle.
 everything may be changed: --config.total_steps=800. Pictures of one size are
 fitted --at_once, over all devices; --warm begins each with what the one before
 came to, for the frames of a video; --start=FILE with what
-experiments.prior_start has learned. --luma fits luma only and keeps the
-colours.
+experiments.prior_start has learned; --start=RUN with what an `hourglass` has
+learned of pairs, with --config.method.code=observed. --luma fits luma only and
+keeps the colours.
 """
 
 import itertools
@@ -56,7 +57,8 @@ _CROP = flags.DEFINE_integer(
     'crop', 0, 'Side of the part that is taken.', lower_bound=0)
 _GRAY = flags.DEFINE_bool('gray', False, 'One channel of luma.')
 _LUMA = flags.DEFINE_bool('luma', False, 'Fit luma, keep the chroma.')
-_START = flags.DEFINE_string('start', None, 'Of experiments.prior_start.')
+_START = flags.DEFINE_string(
+    'start', None, 'A file of experiments.prior_start, or a run.')
 _WARM = flags.DEFINE_bool('warm', False, 'Begin with the picture before.')
 _PARAMS = flags.DEFINE_bool(
     'params', False, 'Write NAME_params.npz too, a start for others.')

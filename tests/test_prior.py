@@ -13,7 +13,7 @@ import pytest
 import scipy.ndimage
 from PIL import Image
 
-from deblur_jax import methods, prior, types, workdir
+from deblur_jax import checkpoint, methods, prior, types, workdir
 from deblur_jax.blur import operators
 from deblur_jax.data import images
 from deblur_jax.methods import records
@@ -329,11 +329,20 @@ def test_starts(tmp_path):
       lambda own, one: np.testing.assert_array_equal(own, [one, one]),
       state.params, read)
   # A prior of the picture itself is a generator too, which learns from pairs.
-  supervised = methods.build(helpers.tiny(**{
+  learned = helpers.tiny(**{
       'nets.net': config['nets']['net'] | dict(name='hourglass'),
-      'method.start': {'path': str(tmp_path / 'start.npz')}}))
+      'method.start': {'path': str(tmp_path / 'start.npz')}})
+  supervised = methods.build(learned)
   begun = supervised.init(jax.random.key(0), {'blur': np.zeros((1, 16, 16, 3))})
   jax.tree.map(np.testing.assert_array_equal, begun.params, read)
+  # And its run is a start again.
+  shelf = checkpoint.Checkpoints(tmp_path / 'run' / workdir.CHECKPOINTS)
+  shelf.save(1, begun, None)
+  shelf.wait()
+  shelf.close()
+  workdir.write_json(tmp_path / 'run' / workdir.CONFIG, learned)
+  again = prior.starts.read(tmp_path / 'run')
+  jax.tree.map(np.testing.assert_array_equal, again, read)
   read['net'].pop('tail')
   with pytest.raises(types.UserError, match='its net.tail.bias is missing'):
     prior.starts.begin(method, jax.random.key(0), batch, read)

@@ -41,7 +41,8 @@ def run(tmp_path_factory):
   method = methods.build(config)
   crop = jnp.zeros((1, 32, 32, 3))
   shelf = checkpoint.Checkpoints(folder / 'checkpoints')
-  shelf.save(0, method.init(jax.random.key(0), {'blur': crop}), None)
+  state = jax.jit(method.init)(jax.random.key(0), {'blur': crop})
+  shelf.save(0, state, None)
   shelf.wait()
   shelf.close()
   return config, folder

@@ -66,15 +66,15 @@ def weights(net: nn.Module, start: Start) -> Params | None:
   """
   if start.path is None:
     return None
-  if _is_file(start):
-    found = arrays.load_tree(
-        start.path, what='parameters by network, or the folder of a run')
-  else:
-    found = _restored(start)
-  role = _role(start, found)
+  role, found = _found(start)
   types.check_same_shapes(
-      {role: found[role]}, {role: models.shapes(net)}, what=str(start.path))
-  return found[role]
+      {role: found}, {role: models.shapes(net)}, what=str(start.path))
+  return found
+
+
+def any_weights(start: Start) -> Params:
+  """As `weights`, of whatever network there is at the path."""
+  return _found(start)[1]
 
 
 def check_alike(
@@ -101,6 +101,16 @@ def check_alike(
 
 def _is_file(start):
   return str(start.path).endswith('.npz')
+
+
+def _found(start) -> tuple[str, Params]:
+  if _is_file(start):
+    found = arrays.load_tree(
+        start.path, what='parameters by network, or the folder of a run')
+  else:
+    found = _restored(start)
+  role = _role(start, found)
+  return role, found[role]
 
 
 def _config(start):

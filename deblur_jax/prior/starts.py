@@ -7,6 +7,8 @@ Achiam and Schulman 2018, algorithm 1 in batches):
 
 theta_i being what a fit of some steps to the i-th problem makes of theta, and e
 falling to 0. Fits of the same seed and size have the same code, and gain most.
+Or the network was trained to restore, and goes on with the one picture that it
+is given (method.code='observed').
 """
 
 import os
@@ -18,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from deblur_jax import loop, methods, parallel, restore, types
+from deblur_jax.methods import trained
 from deblur_jax.ops import arrays
 from deblur_jax.prior.problems import Problem
 from deblur_jax.types import Array, Batch, Method, Params, TrainState
@@ -84,7 +87,13 @@ def learn(
 
 
 def read(path: str | os.PathLike) -> Params:
-  """Parameters by network, of experiments.prior_start or of a fit."""
+  """Parameters by network, of experiments.prior_start, of a fit, or of a run.
+
+  A run's network that restores, an `hourglass` trained on pairs, is where the
+  network 'net' of a prior begins.
+  """
+  if os.path.isdir(path):
+    return {'net': trained.any_weights(trained.Start(str(path)))}
   return arrays.load_tree(
       path, what='the start that experiments.prior_start wrote')
 
