@@ -12,6 +12,8 @@ would take.
 
   ...cycle_unpaired.py:gopro   blurry frames of one half of GoPro, sharp ones of
                                the other; --config.data.train.root=GOPRO_Large
+  ...cycle_unpaired.py:perceptual   the cycle is judged by VGG19's features too;
+                               --config.method.features.path=vgg19.safetensors
   ...cycle_unpaired.py:small   for CPUs: a folder of sharp photos, one half of
                                them blurred in the step; --config.data.train.
                                root=DIR --config.data.test.root=OUT, pairs of
@@ -55,6 +57,11 @@ def get_config(arg=None):
       loader=dict(loader='tf_data', crop=256, progressive=()))
   config.augment = dict(preset='deblurgan')
   config.validate = dict(pictures=6, crop=256)
+  if arg == 'perceptual':
+    config.method.cycle = '2*l1 + 0.1*perceptual'
+    config.method.features = dict(
+        path='data/vgg19.safetensors', sha256='', layer='conv3_3',
+        convention='deblurgan')
   if arg == 'gopro':
     common.use_gopro_halves(config)
   if arg == 'small':
@@ -65,7 +72,7 @@ def get_config(arg=None):
       config.nets[name].update(features=16, blocks=6)
     for name in ('is_sharp', 'is_blur'):
       config.nets[name].features = 16
-  if common.is_debug(arg, 'gopro', 'small'):
+  if common.is_debug(arg, 'gopro', 'perceptual', 'small'):
     common.use_builtin(config, halves=True)
     config.total_steps, config.batch_size = 2, 4
     config.data.loader.crop = 32

@@ -7,6 +7,7 @@ so a run that is killed while saving loses that checkpoint at most.
 
 import contextlib
 import logging
+import os
 import pathlib
 import shutil
 from typing import Any
@@ -18,6 +19,13 @@ from deblur_jax import types
 from deblur_jax.types import TrainState
 
 _managers = ocp.checkpoint_managers
+
+
+def exists(folder: str | os.PathLike) -> bool:
+  """Whether there is a complete checkpoint below a folder of them."""
+  folder = pathlib.Path(folder)
+  return folder.is_dir() and any(
+      path.name.isdigit() for path in folder.iterdir())
 
 
 class Checkpoints:

@@ -34,7 +34,6 @@ from deblur_jax import metrics as metrics_lib
 from deblur_jax.data import images
 from deblur_jax.types import Method, TrainState
 
-CHECKPOINTS = workdir.CHECKPOINTS
 Fns = Mapping[str, Callable[[types.Array, types.Array], types.Array]]
 
 
@@ -106,7 +105,8 @@ def load(
   Raises:
     UserError: no such checkpoint, or one of another network.
   """
-  checkpoints = checkpoint.Checkpoints(folder / CHECKPOINTS, read_only=True)
+  checkpoints = checkpoint.Checkpoints(
+      folder / workdir.CHECKPOINTS, read_only=True)
   step = checkpoints.find(which)
   crop = config['data']['loader']['crop']
   state = checkpoints.restore(

@@ -33,10 +33,19 @@ def like(method: Method, crop: int, mesh: Mesh) -> TrainState:
 
 
 def check_step(
-    method: Method, state: TrainState, crop: int, batch_size: int) -> None:
-  """Traces a step without running it; a UserError where it cannot be done."""
-  jax.eval_shape(method.step, state, _crops(crop, batch_size),
-                 jax.random.key(0))
+    method: Method, state: TrainState, crop: int, batch_size: int, *,
+    synthesise: Callable[[Array, Array], Batch] | None = None) -> None:
+  """Traces a step without running it; a UserError where it cannot be done.
+
+  Args:
+    method, state: whose step; shapes of its state.
+    crop, batch_size: of the batch.
+    synthesise: (key, sharp) -> the batch, if it is blurred in the step.
+  """
+  key, batch = jax.random.key(0), _crops(crop, batch_size)
+  if synthesise:
+    batch |= jax.eval_shape(synthesise, key, batch['sharp'])
+  jax.eval_shape(method.step, state, batch, key)
 
 
 def init(method: Method, key: Array, crop: int, mesh: Mesh) -> TrainState:

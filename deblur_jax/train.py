@@ -78,15 +78,21 @@ def check(config: Mapping[str, Any]) -> None:
         f'Unknown key data.{min(unknown)}; known: train, test, loader, blur.')
 
 
-def setup(config: Mapping[str, Any]) -> Setup:
+def setup(
+    config: Mapping[str, Any], *, from_checkpoint: bool = False) -> Setup:
   """Builds what `config` (plain dicts) describes, on all devices.
+
+  Args:
+    config: see configs/.
+    from_checkpoint: see `methods.build`.
 
   Raises:
     UserError: anything in the config or the data that cannot be trained on.
   """
   check(config)
   mesh = parallel.data_mesh()
-  method = methods.build(config)
+  method = methods.build(config, from_checkpoint=from_checkpoint)
+  synthesise = make_synthesis(config)
   crop = config['data']['loader']['crop']
   like = loop.like(method, crop, mesh)
   stages = data.stages(
@@ -98,9 +104,10 @@ def setup(config: Mapping[str, Any]) -> Setup:
       optim.check_parts(stage.batch_size, parts, what=what)
     if stage.begin:           # what would end the run when the stage begins
       loop.like(method, stage.crop, mesh)
-      loop.check_step(method, like, stage.crop, stage.batch_size)
+      loop.check_step(
+          method, like, stage.crop, stage.batch_size, synthesise=synthesise)
   source = data.open_source(**config['data']['train'])
-  check_pairing(source, config, unpaired=method.unpaired)
+  check_pairing(source, config, method)
   verify.quick(source, crop=max(stage.crop for stage in stages))
   loader = data.build(
       source, **config['data']['loader'], batch_size=config['batch_size'],
@@ -122,21 +129,21 @@ def setup(config: Mapping[str, Any]) -> Setup:
 
 
 def check_pairing(
-    source: data.Source, config: Mapping[str, Any], *, unpaired: bool) -> None:
+    source: data.Source, config: Mapping[str, Any], method: Method) -> None:
   """A UserError where source, `data.blur` and method do not go together.
 
   Args:
     source: what to train on.
     config: its `data.blur` and `method.name`.
-    unpaired: whether the method learns without pairs.
+    method: that.
   """
   name, makes_blur = config['method']['name'], config['data'].get('blur')
-  if unpaired and not source.parts:
+  if method.unpaired and not source.parts:
     raise types.UserError(
-        f'The method {name} learns without pairs, which {source.where} has: set'
-        ' data.train.halves=True, to take other pictures for blurry than for '
-        'sharp ones, or take the source unpaired.')
-  if source.parts and not unpaired:
+        f'The method {name} learns without pairs, which {source.where} has: '
+        "take config.data.train = dict(name='unpaired', blur=DIR, sharp=DIR), "
+        "or say halves=True there, as its config's forms :small and :gopro do.")
+  if source.parts and not method.unpaired:
     raise types.UserError(
         f'The method {name} needs pairs, and {source.where} has none: take '
         'method.name=cycle or cycle_physics, or a source of pairs.')
@@ -154,19 +161,13 @@ def make_prepare(
 ) -> Callable[[jax.Array, Batch], Batch]:
   """(key, batch of the loader) -> blurred and augmented float32 pairs."""
   change = augment.build(**config['augment'])
-  make_blur = config['data'].get('blur')
-  if make_blur and not (
-      isinstance(make_blur, Mapping) and 'kind' in make_blur):
-    raise types.UserError(
-        "data.blur must be a dict that names its kind, such as dict(kind="
-        f"'dynamic_scene'), got {make_blur}.")
-  synthesise = blur.build(**make_blur) if make_blur else None
+  synthesise = make_synthesis(config)
 
   def prepare(key: jax.Array, batch: Batch) -> Batch:
     key_blur, key_augment = jax.random.split(key)
     batch = unpack(batch)
     if synthesise and 'to_blur' in batch:
-      # Of other pictures than the sharp ones, whose truth is not handed on.
+      # Of other pictures than the sharp ones.
       made = synthesise(key_blur, batch['to_blur'])
       batch = made | {'sharp': batch['sharp']}
     elif synthesise:
@@ -174,6 +175,12 @@ def make_prepare(
     return change(key_augment, batch)
 
   return prepare
+
+
+def make_synthesis(config: Mapping[str, Any]):
+  """`blur.build` of `data.blur`; None where there is none."""
+  options = config['data'].get('blur')
+  return blur.from_config(options, where='data.blur') if options else None
 
 
 def run(
@@ -194,7 +201,9 @@ def run(
     UserError: bad config, data or folder; a loss or gradient that is not
       finite; a checkpoint that cannot be written.
   """
-  parts = setup(config)
+  config = methods.complete(config)
+  parts = setup(config, from_checkpoint=checkpoint.exists(
+      folder / workdir.CHECKPOINTS))
   folder = types.make_folder(folder)
   first = jax.process_index() == 0
   with workdir.locked(folder) if first else contextlib.nullcontext():
@@ -203,7 +212,7 @@ def run(
 
 def _run(config, folder, parts: Setup, allow_config_change) -> Result:
   # ---- the state: new, or where the last run stopped
-  checkpoints = checkpoint.Checkpoints(folder / evaluate.CHECKPOINTS)
+  checkpoints = checkpoint.Checkpoints(folder / workdir.CHECKPOINTS)
   if checkpoints.latest_step() is None:
     state = parts.init()
   else:

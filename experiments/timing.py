@@ -148,8 +148,10 @@ def compare(
     the first run).
 
   Raises:
-    UserError: no run there.
+    UserError: no run there, or no folder.
   """
+  if not folders:
+    raise types.UserError('Nothing to compare: --workdir=RUN,RUN,...')
   rows, runs = zip(*(_restoring(folder, size) for folder in folders),
                    strict=True)
   rounds = [[_seconds(run) for run in runs] for _ in range(2 + repeats)][2:]

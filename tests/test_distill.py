@@ -90,8 +90,9 @@ def test_the_last_of_several_calls_is_the_finest_scale():
 
 def test_without_the_folder_of_the_teacher(run):
   """Where the config has the network, a checkpoint needs nothing else."""
-  config = _config(run, teacher=dict(path='gone'))
-  config['nets']['teacher'] = TEACHER
+  config = methods.complete(_config(run))    # as it stands beside checkpoints
+  assert config['nets']['teacher'] == TEACHER
+  config['method']['teacher'] = dict(path='gone')
   method = methods.build(config, from_checkpoint=True)
   shapes = jax.eval_shape(method.init, jax.random.key(0), _batch())
   assert jax.tree.map(jnp.shape, shapes.extra['teacher']) == jax.tree.map(

@@ -56,6 +56,15 @@ def test_it_is_what_integers_would_give():
   np.testing.assert_allclose(y, sums * (step_x * step_k) + bias, atol=1e-5)
 
 
+def test_the_largest_passes_its_whole_gradient():
+  slope = jax.grad(lambda x: int8.fake(x, jnp.abs(x).max(keepdims=True)).sum())
+  x = jax.random.normal(jax.random.key(0), (50,))
+  np.testing.assert_array_equal(slope(x), jnp.ones(50))
+  beyond = jax.grad(lambda x: int8.fake(x, jnp.array(0.5)).sum())(
+      jnp.array([0.4, 0.5, 0.6]))
+  np.testing.assert_array_equal(beyond, [1, 1, 0])
+
+
 def test_ranges_are_those_of_every_convolution_and_every_call():
   net = models.build(name='srn', scales=2, features=1, blocks=0, kernel_size=1)
   shapes = models.shapes(net)

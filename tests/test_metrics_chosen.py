@@ -93,7 +93,7 @@ def evaluated(tmp_path_factory):
   method = methods.build(config)
   state = jax.tree.map(jnp.zeros_like, loop.init(
       method, jax.random.key(0), 16, parallel.data_mesh()))
-  checkpoints = checkpoint.Checkpoints(folder / evaluate.CHECKPOINTS)
+  checkpoints = checkpoint.Checkpoints(folder / workdir.CHECKPOINTS)
   checkpoints.save(0, state, {})
   checkpoints.close()
   return folder, evaluate.run(

@@ -15,6 +15,7 @@ from deblur_jax import (
     parallel,
     restore,
     types,
+    workdir,
 )
 
 METHODS = {'supervised': tiny()}
@@ -103,7 +104,7 @@ def test_which_must_exist(tmp_path):
   method = methods.build(config)
   with pytest.raises(types.UserError, match='No checkpoint in'):
     evaluate.load(config, method, tmp_path)
-  (tmp_path / evaluate.CHECKPOINTS).mkdir()
+  (tmp_path / workdir.CHECKPOINTS).mkdir()
   with pytest.raises(types.UserError, match='which must be last, best or'):
     evaluate.load(config, method, tmp_path, which='newest')
   with pytest.raises(types.UserError, match='No complete checkpoint of step 3'):

@@ -16,6 +16,7 @@ from deblur_jax import (
     methods,
     models,
     told,
+    train,
     types,
     workdir,
 )
@@ -145,6 +146,13 @@ def test_parts_of_a_mixture_with_unlike_kernels_have_none():
 
 
 # ---- mistakes
+
+
+@pytest.mark.parametrize('name', ['kernel', 'blur_type'])
+def test_crops_may_grow_where_labels_come_from_the_blur(name):
+  config = helpers.get_config(name).to_dict()
+  config['data']['loader']['progressive'] = ((1, 36, 2),)
+  assert train.setup(config).like.step.shape == ()
 
 
 def test_mistakes_are_one_line(run, tmp_path):

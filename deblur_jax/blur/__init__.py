@@ -15,7 +15,22 @@ from deblur_jax.blur import dynamic_scene, sensor, shake, uniform
 from deblur_jax.ops import keys
 
 
-def build(*, kind: str, camera: Mapping[str, Any] | None = None, **options):
+def from_config(options: Mapping[str, Any], *, where: str):
+  """`build` of a config's leaf; `where` is its place, such as 'data.blur'.
+
+  Raises:
+    UserError: no dict with a kind, or as `build`.
+  """
+  if not (isinstance(options, Mapping) and 'kind' in options):
+    raise types.UserError(
+        f'{where} must be a dict that names its kind, such as '
+        f"dict(kind='dynamic_scene'), got {options}.")
+  return build(**options, where=where)
+
+
+def build(
+    *, kind: str, camera: Mapping[str, Any] | None = None,
+    where: str = 'data.blur', **options):
   """A function (key, sharp [n, h, w, 3]) -> {'blur', 'sharp', ...}, [n, ...].
 
   Picture i of a batch is blurred by fold_in(key, i) alone: the same whatever
@@ -26,6 +41,7 @@ def build(*, kind: str, camera: Mapping[str, Any] | None = None, **options):
     kind: a name in `BLURS`.
     camera: keyword arguments of `sensor.build`: what the camera adds, noise and
       JPEG. Nothing by default.
+    where: the place of all this in the config, for messages.
     **options: keyword arguments of that function.
 
   Raises:
@@ -33,8 +49,8 @@ def build(*, kind: str, camera: Mapping[str, Any] | None = None, **options):
       refused at its first call.
   """
   blur = types.look_up(BLURS, kind, what='blur')
-  blur_one = types.bind(blur, options, where='data.blur')
-  taken = types.call(sensor.build, camera or {}, where='data.blur.camera')
+  blur_one = types.bind(blur, options, where=where)
+  taken = types.call(sensor.build, camera or {}, where=f'{where}.camera')
 
   def blur_batch(key, sharp):
     batch = jax.vmap(blur_one)(keys.each(key, len(sharp)), sharp)

@@ -102,8 +102,15 @@ def likeness(first, second) -> Array:
   """The greatest correlation of two kernels over all shifts, [...], up to 1.
 
   sum a(u) b(u + s) / (|a| |b|): blind methods find kernels up to a shift s,
-  which only moves the picture. For kernels [..., kh, kw].
+  which only moves the picture. For kernels [..., kh, kw] of one size.
+
+  Raises:
+    UserError: kernels of two sizes.
   """
+  if first.shape[-2:] != second.shape[-2:]:
+    raise types.UserError(
+        f'Kernels of one size are compared, got {first.shape[-2:]} and '
+        f'{second.shape[-2:]}.')
   room = [2 * side for side in first.shape[-2:]]
   product = jnp.conj(jnp.fft.rfft2(first, room)) * jnp.fft.rfft2(second, room)
   best = jnp.fft.irfft2(product, room).max(axis=(-2, -1))

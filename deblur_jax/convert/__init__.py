@@ -111,7 +111,7 @@ def to_run(
   crop = config['data']['loader']['crop']
   state = _replace(loop.init(method, key, crop, mesh), params)
   with _appearing(folder) as temporary:
-    checkpoints = checkpoint.Checkpoints(temporary / evaluate.CHECKPOINTS)
+    checkpoints = checkpoint.Checkpoints(temporary / workdir.CHECKPOINTS)
     checkpoints.save(0, parallel.put(state, parallel.replicated(mesh)), None)
     checkpoints.close()
     workdir.write_json(temporary / workdir.CONFIG, config)

@@ -24,7 +24,7 @@ def folders(*, blur: str, sharp: str) -> source_lib.Source:
   if one == other:
     raise types.UserError(
         f'data.train: blur and sharp are both {blur}; where it holds sharp '
-        'photos, take name=photos with halves=True, which blurs one half.')
+        "photos, take the config's form :small, which blurs one half of them.")
   if one.is_relative_to(other) or other.is_relative_to(one):
     raise types.UserError(
         f'data.train: of blur={blur} and sharp={sharp} one lies within the '

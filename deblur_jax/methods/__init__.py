@@ -69,6 +69,15 @@ def build(
   return types.call(make, kwargs, args=(nets, txs), where='method')
 
 
+def complete(config: Mapping[str, Any]) -> dict[str, Any]:
+  """`config` with all networks in it, to be kept beside checkpoints.
+
+  Raises:
+    UserError: no run where a teacher should be.
+  """
+  return dict(config, nets=_networks(config))
+
+
 def _networks(config):
   """`config.nets`; a teacher that it lacks is that of the teacher's run."""
   nets, teacher = config['nets'], config['method'].get('teacher')

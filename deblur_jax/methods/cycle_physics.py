@@ -104,25 +104,25 @@ def make(
       pool_size=pool_size) if weights.adversarial else None
   taught = blur_type.teacher(
       nets['blur_type'], txs['blur_type']) if weights.blur_type else None
-  synthesise = blurs.build(**blur)
+  synthesise = blurs.from_config(blur, where='method.blur')
   parts = _Parts(
       nets, weights, losses.content(cycle, over_scales=over_scales),
       types.look_up(pyramids.PYRAMIDS, pyramid, what='method.pyramid'), most,
       exposure.check_gamma(gamma), window)
 
   def init(key: Array, batch: Batch) -> TrainState:
-    keys = jax.random.split(key, 3)
+    keys = jax.random.split(key, 4)
     params = {name: models.init(nets[name], key)
-              for name, key in zip(LEARNERS, keys[1:], strict=True)}
+              for name, key in zip(LEARNERS, keys[1:3], strict=True)}
     crop, extra = batch['blur'].shape[1:3], {}
-    _check_crop(nets, weights, synthesise, crop)
+    _check_crop(nets, weights, window, synthesise, crop)
     opt_state = {name: txs[name].init(params[name]) for name in params}
     if rival:
       params['is_sharp'], extra['pool'] = rival.init(keys[0], crop=crop)
       opt_state['is_sharp'] = txs['critic'].init(params['is_sharp'])
     if taught:
       params['blur_type'], opt_state['blur_type'] = taught.init(
-          jax.random.fold_in(key, 1))
+          keys[3])
     if ema:
       extra['ema'] = {'to_sharp': params['to_sharp']}
     return TrainState(
@@ -275,7 +275,9 @@ def reblur(
   else:
     operator = operators.gather(
         told.kernels, told.weights, border='reflect')
-  light = jnp.clip(operator.forward(light), 0, 1)
+  light = operator.forward(light)
+  # The camera clips; the slope does not, or such pixels found no way back.
+  light += jax.lax.stop_gradient(jnp.clip(light, 0, 1) - light)
   again = exposure.to_stored(light, gamma=gamma)
   inner = (slice(None), *[
       slice(side // 2, length - side // 2) for side, length
@@ -328,15 +330,24 @@ def _check_options(nets, weights, critic, most, start_steps):
         f'method.start_steps must be 0 or more, got {start_steps}.')
 
 
-def _check_crop(nets, weights, synthesise, crop):
+def _check_crop(nets, weights, window, synthesise, crop):
   """What of the networks and the blur depends on the size of crops."""
   if weights.cycle:
     models.check_scales(nets['to_sharp'], crop)
   models.check_crop(nets['kernel'], crop, where='nets.kernel')
+  size = nets['kernel'].size
+  if min(crop) < 2 * size:
+    raise types.UserError(
+        f'nets.kernel.size={size} leaves next to nothing of crops of '
+        f'{crop[0]}x{crop[1]} to blur again: data.loader.crop must be at least '
+        f'{2 * size}.')
+  if weights.dark and not 1 <= window <= min(crop):
+    raise types.UserError(
+        f'method.window={window} must be 1 to {min(crop)}, the side of crops.')
   made = jax.eval_shape(
       synthesise, jax.random.key(0),
       jax.ShapeDtypeStruct((1, *crop, 3), jnp.float32))
   if weights.kernel:
-    kernel_method.check(made, nets['kernel'].size, where='method.blur')
+    kernel_method.check(made, size, where='method.blur')
   if weights.blur_type:
     blur_type.check(made, where='method.blur')

@@ -39,6 +39,9 @@ def make(
   net = types.require(nets, 'kernel', where='nets')
   tx = types.require(txs, 'kernel', where='optim')
   models.check_kind(net, models.KERNEL_ESTIMATORS, where='nets.kernel.name')
+  if 'name' not in deconvolution:
+    raise types.UserError(
+        'method.deconvolution must name one, such as dict(name=\'wiener\').')
   solve = deconvolve.with_kernel(**deconvolution)
 
   def init(key: Array, batch: Batch) -> TrainState:

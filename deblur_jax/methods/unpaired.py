@@ -50,6 +50,9 @@ def rival(
   Raises:
     UserError: what `critic.make` refuses, or a negative size.
   """
+  if options is None:
+    raise types.UserError(
+        "method.critic must be a dict, such as dict(gan='lsgan').")
   critic = types.call(
       critics.make, options, args=(net, tx), where='method.critic')
   prefix = f'{name}/'

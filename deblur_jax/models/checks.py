@@ -15,8 +15,8 @@ def images(blur: types.Array, *, least: int = 1) -> None:
         f'The network takes images [n, h, w, 3], got {blur.shape}.')
   if min(blur.shape[1:3]) < least:
     raise types.UserError(
-        f'The critic takes images of at least {least} x {least} pixels, got '
-        f'{blur.shape[1]} x {blur.shape[2]}: raise data.loader.crop.')
+        f'The network takes images of at least {least} x {least} pixels, got '
+        f'{blur.shape[1]} x {blur.shape[2]}: take larger crops.')
 
 
 def code(net: nn.Module, z: types.Array) -> None:

@@ -5,8 +5,7 @@
 
 The gate multiplies one half of the channels by the other; SCA weighs each
 channel by a linear map of all means. Both beta and gamma begin at zero. Down by
-2x2 convolutions, up by pixel shuffles, skips are added. The best restoration
-for its multiplications that we know of.
+2x2 convolutions, up by pixel shuffles, skips are added.
 """
 
 from collections.abc import Sequence
