@@ -107,7 +107,7 @@ def setup(
       loop.check_step(
           method, like, stage.crop, stage.batch_size, synthesise=synthesise)
   source = data.open_source(**config['data']['train'])
-  check_pairing(source, config, method)
+  check_pairing(source, config, unpaired=method.unpaired)
   verify.quick(source, crop=max(stage.crop for stage in stages))
   loader = data.build(
       source, **config['data']['loader'], batch_size=config['batch_size'],
@@ -129,21 +129,21 @@ def setup(
 
 
 def check_pairing(
-    source: data.Source, config: Mapping[str, Any], method: Method) -> None:
+    source: data.Source, config: Mapping[str, Any], *, unpaired: bool) -> None:
   """A UserError where source, `data.blur` and method do not go together.
 
   Args:
     source: what to train on.
     config: its `data.blur` and `method.name`.
-    method: that.
+    unpaired: whether the method learns without pairs.
   """
   name, makes_blur = config['method']['name'], config['data'].get('blur')
-  if method.unpaired and not source.parts:
+  if unpaired and not source.parts:
     raise types.UserError(
         f'The method {name} learns without pairs, which {source.where} has: '
         "take config.data.train = dict(name='unpaired', blur=DIR, sharp=DIR), "
         "or say halves=True there, as its config's forms :small and :gopro do.")
-  if source.parts and not method.unpaired:
+  if source.parts and not unpaired:
     raise types.UserError(
         f'The method {name} needs pairs, and {source.where} has none: take '
         'method.name=cycle or cycle_physics, or a source of pairs.')
@@ -201,6 +201,7 @@ def run(
     UserError: bad config, data or folder; a loss or gradient that is not
       finite; a checkpoint that cannot be written.
   """
+  check(config)
   config = methods.complete(config)
   parts = setup(config, from_checkpoint=checkpoint.exists(
       folder / workdir.CHECKPOINTS))

@@ -168,7 +168,8 @@ def test_one_networks_step_leaves_the_other_as_it_was():
   assert same(after.params['critic'], loud.params['critic'])
 
 
-@pytest.mark.parametrize('gan', losses.ADVERSARIAL)
+# One that compares the pictures with each other, and one that does not.
+@pytest.mark.parametrize('gan', ['ralsgan', 'wgan'])
 def test_at_once_is_in_turns_with_a_critic_that_stands_still(gan):
   net, still = models.build(**config_of()['nets']['critic']), optax.sgd(0.0)
   rival = critics.make(net, still, gan=gan, drift=0.1)
@@ -317,7 +318,7 @@ def test_a_critic_that_drifts_or_never_errs_is_told_of():
      'nets.gen.name must be one of fpn, .* got a PatchGAN'),
     ({'nets.gen.scales': 6}, r'crop = 16 is not divisible by 2\^\(K-1\) = 32'),
     ({'nets.critic.norm': 'batch'}, 'judge.*penalty'),
-    ({'nets.critic.depth': 3}, 'at least 70 x 70 .* data.loader.crop'),
+    ({'nets.critic.depth': 3}, 'at least 70 x 70 .* larger crops'),
 ])
 def test_mistakes_are_one_line(change, message):
   with pytest.raises(types.UserError, match=message) as error:

@@ -23,13 +23,12 @@ from deblur_jax import (
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
-# Pairs, none, several networks, frozen ones, and nothing to learn: what others
+# Nothing to learn, no pairs and several networks, a frozen one: what others
 # differ in shows when they are traced, and in the steps of tests/test_methods.
-TRAINED = ('multiscale_gopro', 'cycle_physics', 'deblurgan_gopro', 'distill',
-           'classical')
+TRAINED = ('classical', 'cycle_physics', 'distill')
 
 
-@pytest.mark.parametrize('name', helpers.CONFIGS)
+@pytest.mark.parametrize('name', sorted({*helpers.CONFIGS} - {*TRAINED}))
 def test_debug_form_is_traced(name):
   config = helpers.get_config(name).to_dict()
   parts = train.setup(config)
@@ -107,8 +106,6 @@ def program(name, *flags):
     (['--config=configs/nothing.py'], 'configs/nothing.py'),
     (['--config=configs/multiscale_gopro.py:debug',
       '--config.nets.net.scales=0'], 'scales must be at least 1, got 0'),
-    (['--config=configs/multiscale_gopro.py', '--config.data.train.root=none'],
-     'none'),
 ])
 def test_mistakes_are_one_line_and_exit_code_2(flags, message, tmp_path):
   done = program('train', f'--workdir={tmp_path}/run', *flags)

@@ -62,7 +62,7 @@ def test_values_and_gradients(case):
   _assert_close(_gradient(ours)(x, kernel), _gradient(reference)(x, kernel))
 
 
-@pytest.mark.parametrize('case', CASES, ids=str)
+@pytest.mark.parametrize('case', CASES[::2], ids=str)
 def test_gradients_of_gradients(case):
   x, kernel, ours, reference = _example(case)
   _assert_close(

@@ -107,7 +107,7 @@ def test_sources_that_cannot_be_without_pairs(two_folders, tmp_path):
       (dict(blur=blur, sharp=tmp_path / 'empty'), 'empty: no pictures there'),
       (dict(blur=tmp_path / 'empty', sharp=sharp), 'empty: no pictures there'),
       (dict(blur=blur, sharp=tmp_path / 'nowhere'), 'No folder .*nowhere'),
-      (dict(blur=sharp, sharp=f'{sharp}/../sharp'), 'are both .*halves=True'),
+      (dict(blur=sharp, sharp=f'{sharp}/../sharp'), 'are both .*form :small'),
       (dict(blur=blur, sharp=tmp_path), 'one lies within the other'),
       (two_folders | dict(halves=True), 'no sharp picture for each name'),
       (dict(name='photos', root=one.parent, halves=True), 'one picture only'),
@@ -122,7 +122,7 @@ def test_source_method_and_blur_must_fit(two_folders):
   photos = dict(name='photos', root=two_folders['sharp'])
   halves = photos | dict(halves=True)
   for options, unpaired, makes_blur, message in [
-      (photos, True, None, 'M learns without pairs, .* data.train.halves=True'),
+      (photos, True, None, 'M learns without pairs, .* say halves=True'),
       (two_folders, False, None, 'M needs pairs, and .*take method.name=cycle'),
       (two_folders, True, dict(kind='line'), 'of its own: leave data.blur out'),
       (halves, True, None, 'sharp pictures only: say in data.blur'),
