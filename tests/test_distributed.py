@@ -27,8 +27,8 @@ def start(folder, *flags, devices=1, **options):
       'JAX_DISABLE_MOST_OPTIMIZATIONS': '1'}
   keys = {
       'total_steps': STEPS, 'log_every': 1, 'save_every': STEPS,
-      'batch_size': 8, 'nets.net.dtype': 'float32', 'nets.net.scales': 2,
-      'nets.net.depth': 8, 'data.loader.loader': 'threads'}
+      'batch_size': 8, 'nets.net.dtype': 'float32', 'nets.net.scales': 1,
+      'nets.net.depth': 4, 'data.loader.loader': 'threads'}
   return subprocess.Popen(
       [sys.executable, '-m', 'experiments.train', f'--workdir={folder}',
        '--config=configs/multiscale_gopro.py:debug',
