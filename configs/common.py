@@ -49,7 +49,7 @@ def use_photo_halves(config) -> None:
   config.data.test = dict(
       name='gopro', root='data/held_back', subset='blur', split='test')
   config.data.blur = dict(
-      kind='trajectory', size=21, gamma=1.0, fractions=(0.5, 1.0))
+      kind='trajectory', size=11, gamma=1.0, fractions=(0.5, 1.0))
   config.data.loader.loader = 'threads'
 
 

@@ -10,7 +10,7 @@ mixture of 8), with which the restored ones, blurred again, must give them back;
 a critic compares them with the sharp ones. With method.weights.blur_type they
 should also be told to be without blur, by a network that learns from weak
 labels: see configs/blur_type.py. It is judged on pairs, by default
-the built-in ones. Not trained to the end by us yet.
+the built-in ones.
 
   ...cycle_physics.py:gopro   blurry frames of one half of GoPro, sharp ones of
                               the other; --config.data.train.root=GOPRO_Large
@@ -19,7 +19,7 @@ the built-in ones. Not trained to the end by us yet.
                                root=DIR --config.data.test.root=OUT, pairs of
                                other photos:
   python -m experiments.make_blur --photos=OTHERS --out=OUT --split=test \
-      --kind=trajectory --option=size=21 --option=gamma=1.0 \
+      --kind=trajectory --option=size=11 --option=gamma=1.0 \
       --option="fractions=(0.5, 1.0)"
 """
 
@@ -71,9 +71,10 @@ def get_config(arg=None):
     common.use_gopro_halves(config)
   if arg == 'small':
     common.use_photo_halves(config)
-    size.set(21)
-    config.total_steps, config.batch_size = 3_000, 4
-    config.data.loader.crop = 128
+    size.set(11)
+    config.total_steps, config.batch_size = 4_000, 4
+    config.data.loader.crop = 96
+    config.method.weights.adversarial = 0.2
     # Of another family than the blur that has to be undone.
     config.method.blur = dict(kind='gaussian_process', size=size, gamma=gamma)
     config.nets.to_sharp.update(depth=18, features=16, dtype='float32')

@@ -19,7 +19,7 @@ would take.
                                root=DIR --config.data.test.root=OUT, pairs of
                                other photos:
   python -m experiments.make_blur --photos=OTHERS --out=OUT --split=test \
-      --kind=trajectory --option=size=21 --option=gamma=1.0 \
+      --kind=trajectory --option=size=11 --option=gamma=1.0 \
       --option="fractions=(0.5, 1.0)"
 """
 
@@ -38,6 +38,7 @@ def get_config(arg=None):
   config.tensorboard = True
   config.method = dict(
       name='cycle', cycle='2*l1', identity='2*l1', pool_size=50, ema=0.0,
+      without='nothing',
       critic=dict(gan='lsgan', penalty=0.0, drift=0.0),
       weights=dict(adversarial=2.0, cycle_blur=10.0, cycle_sharp=10.0,
                    identity=0.5),
@@ -67,7 +68,7 @@ def get_config(arg=None):
   if arg == 'small':
     common.use_photo_halves(config)
     config.total_steps, config.batch_size = 4_000, 4
-    config.data.loader.crop = 128
+    config.data.loader.crop = 96
     for name in ('to_sharp', 'to_blur'):
       config.nets[name].update(features=16, blocks=6)
     for name in ('is_sharp', 'is_blur'):

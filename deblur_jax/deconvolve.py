@@ -48,9 +48,7 @@ def run(
       a file refuses.
   """
   solve = deconvolve.with_kernel(method, **options or {})
-  found = images.find(blur)
-  if not found:
-    raise types.UserError(f'{blur}: no pictures there.')
+  found = images.require(blur)
   sharps = images.partners(found, turn_by) if turn_by else {}
   by_name = kernel_files.read(
       kernels, names=list(found), correlation=correlation)

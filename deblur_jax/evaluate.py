@@ -250,6 +250,27 @@ def _pair(source, index):
   return {key: pair[key] for key in ('blur', 'sharp')}
 
 
+def load_on_one_device(
+    config: Mapping[str, Any], folder: pathlib.Path, *, which: str = 'last'):
+  """(method, state, mesh) of a run, for pictures one by one; see `load`."""
+  method = methods.build(config, from_checkpoint=True)
+  mesh = parallel.data_mesh(jax.local_devices()[:1])
+  state = jax.tree.map(
+      np.asarray, load(config, method, folder, which=which))
+  return method, parallel.put(state, parallel.replicated(mesh)), mesh
+
+
+def tells(
+    method: Method, state: TrainState, config: Mapping[str, Any]
+) -> dict[str, Any]:
+  """Shapes of what a run tells of a picture; {} where it tells nothing."""
+  if not method.tell:
+    return {}
+  crop = config['data']['loader']['crop']
+  return jax.eval_shape(method.tell, state, jax.ShapeDtypeStruct(
+      (1, crop, crop, 3), np.float32))
+
+
 def _local(x) -> np.ndarray:
   """A replicated array of many processes, as this one has it."""
   return np.asarray(x.addressable_data(0))

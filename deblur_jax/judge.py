@@ -2,12 +2,14 @@
 
 No single number can tell here: sharpness prefers ringing, naturalness prefers
 what was left blurry, and a picture that did not change explains itself. So
-three of them side by side, always with the untouched input, and the pictures.
+several of them side by side, always with the untouched input, and the pictures.
 
   reblur    mean |k * x - y|: does the result, blurred again, give the photo?
             k is told by the run, or else estimated classically from y
   natural   distance of x's gradients from those of natural photos
   niqe      the metric of that name; needs its file
+  objects   how many a detector finds with a confidence of at least 0.3, and
+            `confidence`, their mean one; needs the detector's file
 """
 
 import os
@@ -15,15 +17,12 @@ import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import jax
 import numpy as np
 
 from deblur_jax import (
     data,
     evaluate,
     loop,
-    methods,
-    parallel,
     restore,
     types,
     workdir,
@@ -31,16 +30,19 @@ from deblur_jax import (
 from deblur_jax import metrics as metrics_lib
 from deblur_jax.blur import estimate
 from deblur_jax.data import images
+from deblur_jax.detection import detector as detector_lib
 from deblur_jax.methods import cycle_physics
 from deblur_jax.metrics import natural
 from deblur_jax.models import blur_type, kernel_estimator
 
 Path = str | os.PathLike
+FOUND = 0.3   # the least confidence of an object
 
 
 def run(
     config: Mapping[str, Any], folder: pathlib.Path, *, photos: Path,
     niqe: Path | None = None, natural_photos: Path | None = None,
+    detector: Path | None = None,
     size: int = 31, gamma: float = 1.0, which: str = 'last',
     limit: int | None = None, name: str = 'judge',
     on_picture: Callable[[str, Mapping[str, np.ndarray]], None] = (
@@ -56,6 +58,7 @@ def run(
     niqe: file of that metric, see `metrics.niqe`; without it, it is left out.
     natural_photos: folder of sharp photos whose gradients are natural; by
       default those of the built-in test set, which are few.
+    detector: an ONNX file, see `detector.load`; without it, no objects.
     size: of the kernels where the run tells none; larger than the blur.
     gamma: of the camera: light is what kernels blur.
     which: 'last' or 'best' checkpoint, or a step.
@@ -71,16 +74,17 @@ def run(
     tells of it before and after, if it tells any; 'kernels', whose they are.
 
   Raises:
-    UserError: no photos, or what a file, a metric or the run refuses.
+    UserError: no photos, or what a file, a metric, the detector or the run
+      refuses.
   """
-  paths = _first(images.find(photos), limit, where=photos)
-  method = methods.build(config, from_checkpoint=True)
-  mesh = parallel.data_mesh(jax.local_devices()[:1])
-  state = parallel.put(
-      jax.tree.map(np.asarray, evaluate.load(
-          config, method, folder, which=which)), parallel.replicated(mesh))
+  if limit is not None and limit < 1:
+    raise types.UserError(f'limit must be at least 1, got {limit}.')
+  paths = dict(list(images.require(photos).items())[:limit])
+  method, state, mesh = evaluate.load_on_one_device(
+      config, folder, which=which)
   reference, spread = _reference(natural_photos)
   measure = loop.on_mesh(_measure(niqe, reference, gamma), mesh)
+  look_for = _objects(detector)
   look, own = _look(method, state, config, size)
   look = loop.on_mesh(look, mesh)
   pictures = types.make_folder(folder / f'{name}_pictures')
@@ -96,6 +100,7 @@ def run(
     for side, image in shown.items():
       found = measure(image[None], shown['blur'][None], told['blur']['kernel'])
       row[side] = {key: float(value) for key, value in found.items()}
+      row[side] |= look_for(image)
       if 'blur_type' in told['blur']:
         row[side]['blur_type'] = blur_type.NAMES[
             int(told[side]['blur_type'].argmax())]
@@ -125,11 +130,23 @@ def _measure(niqe, reference, gamma):
   return measure
 
 
+def _objects(detector):
+  """image -> {'objects', 'confidence'}; nothing without a detector."""
+  if detector is None:
+    return lambda image: {}
+  detect = detector_lib.load(detector, confidence=FOUND)
+
+  def look_for(image):
+    scores = detect(images.to_uint8(image)).scores
+    return {'objects': len(scores),
+            'confidence': float(scores.mean()) if len(scores) else 0.0}
+
+  return look_for
+
+
 def _look(method, state, config, size):
   """((state, blur) -> what is told of its blur, whether the run tells k)."""
-  crop = config['data']['loader']['crop']
-  shape = jax.ShapeDtypeStruct((1, crop, crop, 3), np.float32)
-  if method.tell and 'kernel' in jax.eval_shape(method.tell, state, shape):
+  if 'kernel' in evaluate.tells(method, state, config):
     return method.tell, True
 
   def look(state, blur):
@@ -146,20 +163,11 @@ def _reference(folder):
     source = data.open_source(name='builtin', split='test')
     photos = (source.read(i)['sharp'] for i in range(len(source.names)))
   else:
-    photos = map(images.read, _first(
-        images.find(folder), None, where=folder).values())
+    photos = map(images.read, images.require(folder).values())
   each = np.stack([np.asarray(natural.quantiles(
       images.to_float(photo)[None]))[0] for photo in photos])
   mean = each.mean(axis=0)
   return mean, float(np.abs(each - mean[None]).mean())
-
-
-def _first(found, limit, *, where):
-  if limit is not None and limit < 1:
-    raise types.UserError(f'limit must be at least 1, got {limit}.')
-  if not found:
-    raise types.UserError(f'{where}: no pictures there.')
-  return dict(list(found.items())[:limit])
 
 
 def _means(rows):

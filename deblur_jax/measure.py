@@ -66,9 +66,7 @@ def run(
       another size, or what a file or a metric refuses.
   """
   columns = _columns(sharp, blur, oracle, kernels, gamma, kohler, metrics)
-  found = images.find(restored)
-  if not found:
-    raise types.UserError(f'{restored}: no pictures there.')
+  found = images.require(restored)
   sides = {key: images.partners(found, folder) for key, folder in
            dict(sharp=sharp, blur=blur, oracle=oracle).items() if folder}
   by_name = kernels and kernel_files.read(

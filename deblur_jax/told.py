@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from deblur_jax import blur as blurs
-from deblur_jax import evaluate, loop, methods, parallel, types, workdir
+from deblur_jax import evaluate, loop, types, workdir
 from deblur_jax.blur import estimate, exposure, operators
 from deblur_jax.blur import kernels as kernels_lib
 from deblur_jax.data import images, kernel_files
@@ -58,7 +58,7 @@ def kernels(
     UserError: a run that tells no kernels, nothing to measure by, crops that
       are too small, or what a file refuses.
   """
-  method, state, shape = _run(config, folder, 'kernel', which)
+  method, state, mesh, shape = _run(config, folder, 'kernel', which)
   size = shape.kernels.shape[-1]
   named = kernel_files.read_all(kernels)
   fitting = {name: fitted for name, kernel in named.items()
@@ -67,12 +67,12 @@ def kernels(
     raise types.UserError(
         f'{kernels}: none of {len(named)} kernels fits into {size}x{size}.')
   chosen = _evenly(list(fitting), limit)
-  paths = _photos(photos)
+  paths = images.require(photos)
   order = np.random.default_rng(seed).permutation(len(paths))
   look = loop.on_mesh(
       lambda state, sharp, kernel: _compare(
           method, state, sharp, kernel, gamma, size if classical else None),
-      _one_device())
+      mesh)
   rows = []
   for number, name in enumerate(chosen):
     photo = list(paths)[order[number % len(paths)]]
@@ -116,12 +116,12 @@ def blur_types(
   Raises:
     UserError: a run that tells no types, a folder of no type, or as above.
   """
-  method, state, _ = _run(config, folder, 'blur_type', which)
-  paths = _photos(photos)
+  method, state, mesh, _ = _run(config, folder, 'blur_type', which)
+  paths = images.require(photos)
   truths = _labels(paths, photos) if labelled else None
   tell = loop.on_mesh(lambda state, pictures: method.tell(
-      state, pictures)['blur_type'].argmax(-1), _one_device())
-  draw = loop.on_mesh(drawing(config, blur), _one_device())
+      state, pictures)['blur_type'].argmax(-1), mesh)
+  draw = loop.on_mesh(drawing(config, blur), mesh)
   confusion = np.zeros((len(blur_type.NAMES),) * 2, int)
   for number, name in enumerate(_evenly(list(paths), limit)):
     sharp = middle(images.read(paths[name]), crop, where=paths[name])
@@ -156,32 +156,17 @@ def middle(picture: np.ndarray, crop: int, *, where: Path) -> np.ndarray:
 
 
 def _run(config, folder, wanted, which):
-  """(method, state on one device, shapes of what the run tells)."""
-  method = methods.build(config, from_checkpoint=True)
-  state = evaluate.load(config, method, folder, which=which)
-  state = parallel.put(
-      jax.tree.map(np.asarray, state), parallel.replicated(_one_device()))
-  shapes = tells(method, state, config)
+  """(method, state, mesh of one device, shapes of what the run tells)."""
+  method, state, mesh = evaluate.load_on_one_device(
+      config, folder, which=which)
+  shapes = evaluate.tells(method, state, config)
   if wanted not in shapes:
     takes = {'kernel': 'kernel or cycle_physics', 'blur_type':
              'blur_type, or cycle_physics with method.weights.blur_type'}
     raise types.UserError(
         f'The run of {folder} tells no {wanted}: its method is '
         f'{config["method"]["name"]}, wanted is {takes[wanted]}.')
-  return method, state, shapes[wanted]
-
-
-def tells(method, state, config) -> dict[str, Any]:
-  """The shapes of what a run tells of a picture; {} where it tells nothing."""
-  if not method.tell:
-    return {}
-  crop = config['data']['loader']['crop']
-  return jax.eval_shape(method.tell, state, jax.ShapeDtypeStruct(
-      (1, crop, crop, 3), np.float32))
-
-
-def _one_device():
-  return parallel.data_mesh(jax.local_devices()[:1])
+  return method, state, mesh, shapes[wanted]
 
 
 def _compare(method, state, sharp, kernel, gamma, classical_size):
@@ -212,13 +197,6 @@ def _evenly(names, limit):
     raise types.UserError(f'limit must be at least 1, got {limit}.')
   count = min(limit or len(names), len(names))
   return [names[i] for i in np.linspace(0, len(names) - 1, count).astype(int)]
-
-
-def _photos(folder):
-  found = images.find(folder)
-  if not found:
-    raise types.UserError(f'{folder}: no pictures there.')
-  return found
 
 
 def _labels(paths, folder):

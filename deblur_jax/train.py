@@ -21,10 +21,10 @@ import tqdm
 from PIL import Image
 
 from deblur_jax import (
-    blur,
     checkpoint,
     data,
     evaluate,
+    feed,
     loop,
     methods,
     optim,
@@ -32,9 +32,9 @@ from deblur_jax import (
     types,
     workdir,
 )
-from deblur_jax.data import augment, verify
+from deblur_jax.data import verify
 from deblur_jax.ops import macs
-from deblur_jax.types import Batch, Method, Metrics, TrainState
+from deblur_jax.types import Method, Metrics, TrainState
 
 KEYS = ('seed', 'total_steps', 'batch_size', 'log_every', 'save_every',
         'tensorboard', 'method', 'nets', 'optim', 'data', 'augment', 'validate')
@@ -92,7 +92,7 @@ def setup(
   check(config)
   mesh = parallel.data_mesh()
   method = methods.build(config, from_checkpoint=from_checkpoint)
-  synthesise = make_synthesis(config)
+  synthesise = feed.make_synthesis(config)
   crop = config['data']['loader']['crop']
   like = loop.like(method, crop, mesh)
   stages = data.stages(
@@ -107,7 +107,7 @@ def setup(
       loop.check_step(
           method, like, stage.crop, stage.batch_size, synthesise=synthesise)
   source = data.open_source(**config['data']['train'])
-  check_pairing(source, config, unpaired=method.unpaired)
+  feed.check_pairing(source, config, unpaired=method.unpaired)
   verify.quick(source, crop=max(stage.crop for stage in stages))
   loader = data.build(
       source, **config['data']['loader'], batch_size=config['batch_size'],
@@ -123,64 +123,10 @@ def setup(
       yield batch | constants
 
   return Setup(
-      method, loop.make_step(method, make_prepare(config, loader.unpack), mesh),
+      method,
+      loop.make_step(method, feed.make_prepare(config, loader.unpack), mesh),
       lambda: loop.init(method, key_init, crop, mesh), like, batches,
       parallel.put_key(key_steps, mesh), mesh)
-
-
-def check_pairing(
-    source: data.Source, config: Mapping[str, Any], *, unpaired: bool) -> None:
-  """A UserError where source, `data.blur` and method do not go together.
-
-  Args:
-    source: what to train on.
-    config: its `data.blur` and `method.name`.
-    unpaired: whether the method learns without pairs.
-  """
-  name, makes_blur = config['method']['name'], config['data'].get('blur')
-  if unpaired and not source.parts:
-    raise types.UserError(
-        f'The method {name} learns without pairs, which {source.where} has: '
-        "take config.data.train = dict(name='unpaired', blur=DIR, sharp=DIR), "
-        "or say halves=True there, as its config's forms :small and :gopro do.")
-  if source.parts and not unpaired:
-    raise types.UserError(
-        f'The method {name} needs pairs, and {source.where} has none: take '
-        'method.name=cycle or cycle_physics, or a source of pairs.')
-  if source.parts and 'blur' in source.keys and makes_blur:
-    raise types.UserError(
-        f'{source.where} has blurry pictures of its own: leave data.blur out.')
-  if 'blur' not in source.keys and not makes_blur:
-    raise types.UserError(
-        f'{source.where} has sharp pictures only: say in data.blur how they '
-        "are to be blurred, such as dict(kind='dynamic_scene').")
-
-
-def make_prepare(
-    config: Mapping[str, Any], unpack: Callable[[Batch], Batch]
-) -> Callable[[jax.Array, Batch], Batch]:
-  """(key, batch of the loader) -> blurred and augmented float32 pairs."""
-  change = augment.build(**config['augment'])
-  synthesise = make_synthesis(config)
-
-  def prepare(key: jax.Array, batch: Batch) -> Batch:
-    key_blur, key_augment = jax.random.split(key)
-    batch = unpack(batch)
-    if synthesise and 'to_blur' in batch:
-      # Of other pictures than the sharp ones.
-      made = synthesise(key_blur, batch['to_blur'])
-      batch = made | {'sharp': batch['sharp']}
-    elif synthesise:
-      batch = synthesise(key_blur, batch['sharp'])
-    return change(key_augment, batch)
-
-  return prepare
-
-
-def make_synthesis(config: Mapping[str, Any]):
-  """`blur.build` of `data.blur`; None where there is none."""
-  options = config['data'].get('blur')
-  return blur.from_config(options, where='data.blur') if options else None
 
 
 def run(

@@ -323,8 +323,12 @@ GRIDS = {
     'critic_steps': Grid(_DEBLURGAN, {'method.critic_steps': (1, 2, 5)}),
     'generator': Grid(
         'configs/deblurgan_l1.py:bare',
-        {'nets.gen.name': ('resnet', 'unet', 'fpn', 'restormer',
-                           'multiscale')}),
+        {'nets.gen.name': ('resnet', 'unet', 'fpn', 'restormer', 'multiscale',
+                           'srn', 'fusion', 'nafnet')}),
+    'cycle_terms': Grid(
+        'configs/cycle_unpaired.py:small',
+        {'method.without': ('nothing', 'adversarial', 'cycle_blur',
+                            'cycle_sharp', 'identity')}),
     'terms': Grid(
         _PHYSICS, {'method.without': ('nothing', 'reblur', 'guard',
                                       'adversarial', 'cycle', 'kernel')}),

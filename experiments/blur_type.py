@@ -3,9 +3,9 @@ r"""The confusion matrix of a run that tells types of blur.
   python -m experiments.blur_type --workdir=DIR --photos=DIR
 
 Each held-back photo is blurred four times, by a type drawn anew, and also left
-as it is. Rows are what
-it is, columns what was told. Writes DIR/blur_types.json. --labelled takes the
-pictures as they are, in folders named motion, defocus, gaussian, mixed, none.
+as it is. Rows are what it is, columns what was told. Writes
+DIR/blur_types.json. --labelled takes the pictures as they are, in folders named
+motion, defocus, gaussian, mixed, none.
 """
 
 import sys

@@ -1,14 +1,14 @@
 r"""A run on real blurry photos, of which nobody has the sharp ones.
 
   python -m experiments.judge --workdir=DIR --photos=DIR_OF_BLURRY_PHOTOS \
-      --niqe=niqe_pris_params.npz
+      --niqe=niqe_pris_params.npz --detector=yolox_nano.onnx
 
 Prints, for the untouched photos and for the restored ones: NIQE; the distance
-of their gradients from those of natural photos (of --natural=DIR); and what is
-left when the restored photo is blurred again, by the kernel that the run tells
-or, where it tells none, by one that was estimated classically. Writes
-DIR/judge.json, DIR/judge_pictures/ and a sheet for the eye, which decides.
-What a detector sees is the business of experiments.detect.
+of their gradients from those of natural photos (of --natural=DIR); how many
+objects a detector finds and how sure it is of them; and what is left when the
+restored photo is blurred again, by the kernel that the run tells or, where it
+tells none, by one that was estimated classically. Writes DIR/judge.json,
+DIR/judge_pictures/ and a sheet for the eye, which decides.
 """
 
 import sys
@@ -22,6 +22,8 @@ _PHOTOS = flags.DEFINE_string('photos', None, 'Folder.', required=True)
 _NIQE = flags.DEFINE_string('niqe', None, "File of NIQE's parameters.")
 _NATURAL = flags.DEFINE_string(
     'natural', None, 'Folder of sharp photos; by default few built-in ones.')
+_DETECTOR = flags.DEFINE_string(
+    'detector', None, 'ONNX file of the YOLO family.')
 _SIZE = flags.DEFINE_integer(
     'size', 31, 'Of kernels, where the run tells none.')
 _GAMMA = flags.DEFINE_float('gamma', 1.0, 'Of the camera.')
@@ -48,9 +50,9 @@ def main(argv):
 
     result = judge.run(
         config, folder, photos=_PHOTOS.value, niqe=_NIQE.value,
-        natural_photos=_NATURAL.value, size=_SIZE.value, gamma=_GAMMA.value,
-        limit=_LIMIT.value, which=_WHICH.value, name=_NAME.value,
-        on_picture=look)
+        natural_photos=_NATURAL.value, detector=_DETECTOR.value,
+        size=_SIZE.value, gamma=_GAMMA.value, limit=_LIMIT.value,
+        which=_WHICH.value, name=_NAME.value, on_picture=look)
   sheet = folder / f'{_NAME.value}.png'
   sheet.write_bytes(_sheet(pictures))
   _show(result)

@@ -43,6 +43,7 @@ CONFIGS = {
         nets=dict(net=SMALL), method=dict(
             name='int8', start=dict(path=None), learn=True)),
     'kernel': helpers.get_config('kernel').to_dict(),
+    'known_blur': helpers.get_config('known_blur').to_dict(),
     'prune': tiny(
         nets=dict(net=SMALL), method=dict(
             name='prune', start=dict(path=None), loss='l1', share=0.5)),

@@ -73,6 +73,27 @@ def test_rows_have_gains_and_costs(study):
   assert one['seconds'] == 0.5
 
 
+def test_what_was_judged_without_truth_is_on_the_page(tmp_path):
+  for strength, seed in ((1.0, 0), (1.4, 1)):
+    folder = tmp_path / f'run{seed}'
+    run_folders.finished(folder, strength=strength, seed=seed)
+    workdir.write_json(folder / 'judge.json', {
+        'photos': 'my/photos', 'kernels': 'run', 'rows': [{}] * 3,
+        'input': {'reblur': 0.01, 'objects': 2.0},
+        'mean': {'reblur': 0.02 + seed, 'objects': 3.0}})
+  (tmp_path / 'run0' / 'judge.png').write_bytes(b'')
+  report.write(tmp_path)
+  page = (tmp_path / 'report.md').read_text()
+  _, judged = page.split('## On photos')
+  lines = [line.split('|')[1:-1] for line in judged.splitlines()
+           if line.startswith('|')]
+  rows_ = [[cell.strip() for cell in line] for line in lines]
+  assert rows_[0] == ['setting', 'reblur', 'objects']
+  assert rows_[2] == ['input', '0.0100', '2.0000']
+  assert [row[1] for row in rows_[3:]] == ['0.0200', '1.0200']
+  assert '3 photos of my/photos' in judged and '](run0/judge.png)' in judged
+
+
 def test_csv_reads_back(study):
   folder, _, written = study
   with (folder / 'report.csv').open() as file:

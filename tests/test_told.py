@@ -6,12 +6,14 @@ import helpers
 import jax
 import jax.numpy as jnp
 import numpy as np
+import onnx_files
 import pytest
 import sample_pictures as pictures
 
 from deblur_jax import blur as blurs
 from deblur_jax import (
     checkpoint,
+    evaluate,
     judge,
     methods,
     models,
@@ -105,14 +107,23 @@ def test_confusion_has_a_row_for_each_truth(run, tmp_path):
 
 def test_a_run_is_judged_without_the_truth(run, tmp_path):
   config, folder = run
+  # One sure object, whatever it is shown: YOLOX's 21 places of 32x32.
+  sees = np.zeros((1, 21, 6))
+  sees[0, 0, 4:] = 0.9
+  detector = onnx_files.write(
+      tmp_path / 'sees.onnx', inputs=[1, 3, 32, 32], constant=sees,
+      colour=np.zeros((3, 6)))
   shown = {}
   result = judge.run(
       config, folder, photos=photos(tmp_path / 'photos', 'a'),
       natural_photos=photos(tmp_path / 'natural', 'b', 'c'),
-      on_picture=shown.__setitem__)
+      detector=detector, on_picture=shown.__setitem__)
   row, = result['rows']
   assert result['kernels'] == 'run' and shown.keys() == {'a'}
-  assert result['mean'].keys() == {'reblur', 'natural'}
+  assert result['mean'].keys() == {
+      'reblur', 'natural', 'objects', 'confidence'}
+  assert result['mean']['objects'] == 1
+  assert result['input']['confidence'] == pytest.approx(0.81)
   assert result['mean']['reblur'] == row['restored']['reblur'] > 0
   assert row['blur']['blur_type'] in blur_type.NAMES
   assert (folder / 'judge_pictures' / 'a.restored.png').exists()
@@ -205,4 +216,4 @@ def test_labels_must_be_known(name, change, message):
 def test_who_tells_nothing_is_not_asked(run, tmp_path):
   config = helpers.tiny()
   method = methods.build(config)
-  assert told.tells(method, None, config) == {}
+  assert evaluate.tells(method, None, config) == {}

@@ -8,7 +8,7 @@ import pytest
 import sample_pictures as pictures
 from helpers import get_config
 
-from deblur_jax import data, evaluate, train, types
+from deblur_jax import data, evaluate, feed, types
 from deblur_jax.data import prepared, verify
 
 BLURRY, SHARP = range(10, 14), range(100, 106)   # each picture has one value
@@ -88,7 +88,7 @@ def test_one_half_of_photos_is_blurred_in_the_step(two_folders):
   config['augment'] = dict(preset='none')
   config['data']['blur'] = dict(kind='gaussian', size=3, sigma=(0.4, 1.0))
   built = data.build(source, loader='threads', crop=16, batch_size=4, seed=0)
-  prepare = jax.jit(train.make_prepare(config, built.unpack))
+  prepare = jax.jit(feed.make_prepare(config, built.unpack))
   batch = prepare(jax.random.key(0), next(built.batches(0)))
   assert 'to_blur' not in batch and batch['kernel'].shape == (4, 3, 3)
   middle = len(SHARP) // 2
@@ -126,10 +126,14 @@ def test_source_method_and_blur_must_fit(two_folders):
       (two_folders, False, None, 'M needs pairs, and .*take method.name=cycle'),
       (two_folders, True, dict(kind='line'), 'of its own: leave data.blur out'),
       (halves, True, None, 'sharp pictures only: say in data.blur'),
+      (two_folders | dict(identity=0.1), True, None, 'augment.identity would'),
   ]:
-    config = dict(method=dict(name='M'), data=dict(blur=makes_blur))
+    options = dict(options)
+    augment = dict(identity=options.pop('identity', 0.0))
+    config = dict(method=dict(name='M'), data=dict(blur=makes_blur),
+                  augment=augment)
     with pytest.raises(types.UserError, match=message) as error:
-      train.check_pairing(
+      feed.check_pairing(
           data.open_source(**options), config, unpaired=unpaired)
     assert '\n' not in str(error.value)
 

@@ -12,7 +12,10 @@ import jax
 import jax.numpy as jnp
 
 from deblur_jax import types
+from deblur_jax.blur import uniform
 from deblur_jax.ops import colour, keys
+
+LABELS = ('kernel', 'blur_type')   # of the blur
 
 
 def build(*, preset: str | None = None, **overrides):
@@ -39,8 +42,9 @@ def make(
   """A function augment(key, batch) -> batch; changes happen in this order.
 
   A batch holds 'blur' and 'sharp', or one of them, float32 [n, h, w, 3] in
-  [0, 1]. A 'kernel' [n, size, size] turns with them; anything else in it passes
-  through untouched.
+  [0, 1]. A 'kernel' [n, size, size] turns with them, and 'kernel' and
+  'blur_type' [n] tell of none where a sharp picture stands in; anything else
+  in it passes through untouched.
 
   Args:
     identity: probability that the sharp picture stands in for the blurry one.
@@ -102,8 +106,7 @@ def _on_batches(changes, *, square):
   def augment(key, batch):
     images = {name: batch[name] for name in ('blur', 'sharp') if name in batch}
     _check_images(images, square=square)
-    if 'kernel' in batch:
-      images['kernel'] = batch['kernel']
+    images |= {name: batch[name] for name in LABELS if name in batch}
     own = keys.each(key, len(next(iter(images.values()))))
     return batch | jax.vmap(augment_one)(own, images)
 
@@ -119,6 +122,9 @@ def _identity(key, images, chance):
     middle = images['kernel'].shape[0] // 2
     point = jnp.zeros_like(images['kernel']).at[middle, middle].set(1)
     replaced['kernel'] = jnp.where(same, point, images['kernel'])
+  if 'blur_type' in images:
+    replaced['blur_type'] = jnp.where(
+        same, len(uniform.BLUR_TYPES), images['blur_type'])
   return images | replaced
 
 
@@ -181,11 +187,12 @@ def _noise(key, images, spread):
 
 
 def _each(images, change):
-  return {name: change(image) for name, image in images.items()}
+  return {name: image if name == 'blur_type' else change(image)
+          for name, image in images.items()}
 
 
 def _each_picture(images, change):
-  return {name: image if name == 'kernel' else change(image)
+  return {name: image if name in LABELS else change(image)
           for name, image in images.items()}
 
 

@@ -68,6 +68,14 @@ def find(folder: str | os.PathLike) -> dict[str, pathlib.Path]:
   return dict(sorted(found.items()))
 
 
+def require(folder: str | os.PathLike) -> dict[str, pathlib.Path]:
+  """As `find`; a UserError also where there are none."""
+  found = find(folder)
+  if not found:
+    raise types.UserError(f'{folder}: no pictures there.')
+  return found
+
+
 def _decode(file: BinaryIO, *, name) -> np.ndarray:
   try:
     with Image.open(file) as image:

@@ -71,9 +71,7 @@ def from_photos(
     raise types.UserError(
         f'kind is not among the options of the blur {kind}, it names it.')
   blur = blurs.build(kind=kind, **options)
-  found = images.find(root)
-  if not found:
-    raise types.UserError(f'{root}: no pictures there.')
+  found = images.require(root)
   _try_out(blur, min(map(images.size, found.values()), key=min), options)
   text = repr(dict(options))
   options = _defaults(blurs.BLURS[kind]) | options

@@ -126,9 +126,7 @@ def side_by_side(*, root: str, sharp_side: str) -> source_lib.Source:
   """Files that hold both pictures; sharp_side, 'left' or 'right', has no
   default because data sets differ in it."""
   types.look_up({'left': 0, 'right': 0}, sharp_side, what='data.sharp_side')
-  files = images.find(root)
-  if not files:
-    raise types.UserError(f'{root}: no pictures there.')
+  files = images.require(root)
   names, paths = list(files), list(files.values())
   order = ('sharp', 'blur') if sharp_side == 'left' else ('blur', 'sharp')
 

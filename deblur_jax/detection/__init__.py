@@ -146,10 +146,7 @@ def _above(found, confidence):
 def _pictures(side) -> Pictures:
   if isinstance(side, Mapping):
     return side
-  found = images.find(side)
-  if not found:
-    raise types.UserError(f'{side}: no pictures there.')
-  return found
+  return images.require(side)
 
 
 def _same_names(sharp, side, title):

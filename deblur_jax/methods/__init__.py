@@ -16,6 +16,7 @@ from deblur_jax.methods import (
     double_prior,
     int8,
     kernel,
+    known_blur,
     prune,
     supervised,
     trained,
@@ -34,12 +35,15 @@ METHODS = {
     'double_prior': double_prior.make,
     'int8': int8.make,
     'kernel': kernel.make,
+    'known_blur': known_blur.make,
     'prune': prune.make,
     'supervised': supervised.make,
 }
 
 # Options of methods that name a file or a run for its weights, as `path`.
-FROZEN = ('features', 'start', 'teacher')
+FROZEN = ('features', 'restorer', 'start', 'teacher')
+# Of these, networks that `nets` may leave to the run.
+OF_RUNS = ('restorer', 'teacher')
 
 
 def build(
@@ -73,15 +77,17 @@ def complete(config: Mapping[str, Any]) -> dict[str, Any]:
   """`config` with all networks in it, to be kept beside checkpoints.
 
   Raises:
-    UserError: no run where a teacher should be.
+    UserError: no run where a teacher or a restorer should be.
   """
   return dict(config, nets=_networks(config))
 
 
 def _networks(config):
-  """`config.nets`; a teacher that it lacks is that of the teacher's run."""
-  nets, teacher = config['nets'], config['method'].get('teacher')
-  if not teacher or 'teacher' in nets:
-    return nets
-  start = trained.read(teacher, where='method.teacher')
-  return nets | {'teacher': trained.network(start)} if start.path else nets
+  """`config.nets`, with those it lacks of OF_RUNS as their runs have them."""
+  nets = dict(config['nets'])
+  for name in OF_RUNS:
+    if name not in nets and (options := config['method'].get(name)):
+      start = trained.read(options, where=f'method.{name}')
+      if start.path:
+        nets[name] = trained.network(start)
+  return nets

@@ -48,7 +48,8 @@ class Weights(NamedTuple):
 def make(
     nets, txs, *, critic: Mapping[str, Any], weights: Mapping[str, float],
     cycle: str = '2*l1', identity: str = '2*l1', pool_size: int = 50,
-    features: Mapping[str, Any] | None = None, ema: float = 0.0) -> Method:
+    features: Mapping[str, Any] | None = None, ema: float = 0.0,
+    without: str = unpaired.NOTHING) -> Method:
   """The method.
 
   Args:
@@ -62,6 +63,7 @@ def make(
     pool_size: fakes that are kept for each critic.
     features: keyword arguments of `vgg.build`, where |.| has 'perceptual'.
     ema: decay of to_sharp's averaged weights, which restore; 0: the last.
+    without: a term that is left out whatever its weight, for ablations.
 
   Raises:
     UserError: what does not go together.
@@ -70,7 +72,8 @@ def make(
   gen_tx, critic_tx = (
       types.require(txs, name, where='optim') for name in ('gen', 'critic'))
   weights = unpaired.check_weights(
-      types.call(Weights, weights, where='method.weights'))
+      unpaired.leave_out(
+          without, types.call(Weights, weights, where='method.weights')))
   rivals = {name: unpaired.rival(nets[name], critic_tx, critic, name=name,
                                  pool_size=pool_size) for name in CRITICS}
   frozen = features and types.call(vgg.build, features, where='method.features')

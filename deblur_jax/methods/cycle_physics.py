@@ -41,7 +41,6 @@ from deblur_jax.types import Array, Batch, Method, Metrics, TrainState
 LEARNERS = ('to_sharp', 'kernel')
 OF_SHARP = ('adversarial', 'cycle', 'kernel', 'blur_type', 'identity')
 OF_MADE = ('cycle', 'kernel', 'blur_type')    # of pictures blurred by h
-NOTHING = 'nothing'
 POINT = 0.9     # of sum K^2: as good as the kernel of a point, which has 1
 
 
@@ -65,7 +64,7 @@ def make(
     over_scales: str = 'sum', pyramid: str = 'deepdeblur_pytorch',
     most: float = 0.25, gamma: float = 1.0, window: int = 35,
     start_steps: int = 0, pool_size: int = 50, ema: float = 0.0,
-    without: str = NOTHING) -> Method:
+    without: str = unpaired.NOTHING) -> Method:
   """The method.
 
   Args:
@@ -94,7 +93,8 @@ def make(
     UserError: what does not go together.
   """
   weights = unpaired.check_weights(
-      _without(without, types.call(Weights, weights, where='method.weights')))
+      unpaired.leave_out(
+          without, types.call(Weights, weights, where='method.weights')))
   _check_options(nets, weights, critic, most, start_steps)
   txs = {name: types.require(txs, name, where='optim')
          for name in (*LEARNERS, *['critic'] * bool(weights.adversarial),
@@ -302,11 +302,6 @@ def watch_kernels(lines: Sequence[Metrics]) -> str | None:
   return (f'The estimated kernels are points (sum K^2 above {min(seen):.2f} in '
           f'{unpaired.LINES} logged steps), which explain any picture by '
           'itself: raise method.weights.guard, or lower method.most.')
-
-
-def _without(term: str, weights: Weights) -> Weights:
-  zeros = {name: {name: 0.0} for name in Weights._fields} | {NOTHING: {}}
-  return weights._replace(**types.look_up(zeros, term, what='method.without'))
 
 
 def _check_options(nets, weights, critic, most, start_steps):

@@ -19,6 +19,7 @@ from deblur_jax.types import Array, Metrics, Params
 
 STRANGE = 0.2   # correlation, below which it is another picture; natural: 0.9
 LINES = critics.LINES
+NOTHING = 'nothing'
 
 
 class Rival(NamedTuple):
@@ -128,6 +129,12 @@ def first_told(*watches):
   def watch(lines):
     return next((told for each in watches if (told := each(lines))), None)
   return watch
+
+
+def leave_out(term: str, weights: NamedTuple) -> NamedTuple:
+  """The weights with 0 for a term; as they are for NOTHING."""
+  zeros = {name: {name: 0.0} for name in weights._fields} | {NOTHING: {}}
+  return weights._replace(**types.look_up(zeros, term, what='method.without'))
 
 
 def check_weights(weights: NamedTuple) -> NamedTuple:

@@ -236,10 +236,7 @@ def _find(path: Path) -> dict[str, pathlib.Path]:
     return {path.stem: path}
   if not path.exists():
     raise types.UserError(f'No file or folder {path}.')
-  found = images.find(path)
-  if not found:
-    raise types.UserError(f'{path}: no pictures there.')
-  return found
+  return images.require(path)
 
 
 def _partners(path: Path | None, found) -> dict[str, pathlib.Path]:

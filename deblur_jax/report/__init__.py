@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from deblur_jax import types
-from deblur_jax.report import figures, render, rows, runs
+from deblur_jax.report import figures, judged, render, rows, runs
 
 CONVENTIONS = {
     'psnr_uint8': 'PSNR of RGB frames, clipped and rounded to 8 bits',
@@ -109,6 +109,7 @@ def _page(study, markdown, paper, unfinished, contents) -> str:
         f'* `{run.folder.name}`: {runs.state(run)}' for run in unfinished))
   parts += [f'![{name}]({name})'
             for name in ('curves.png', 'sheet.png') if contents[name]]
+  parts.append(judged.section(study))
   return '\n\n'.join(part for part in parts if part) + '\n'
 
 

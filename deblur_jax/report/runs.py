@@ -29,6 +29,7 @@ class Run(NamedTuple):
   metrics: Sequence[dict[str, Any]] = ()
   summary: dict[str, Any] = {}
   eval: dict[str, Any] = {}
+  judge: dict[str, Any] = {}        # of `deblur_jax.judge`
   failure: str = ''
 
 
@@ -56,7 +57,8 @@ def read_run(
   return Run(
       folder, config=read(workdir.CONFIG), settings=dict(settings or {}),
       metrics=workdir.read_metrics(folder), summary=read('summary.json'),
-      eval=read('eval.json'), failure=read(FAILED).get('reason', ''))
+      eval=read('eval.json'), judge=read('judge.json'),
+      failure=read(FAILED).get('reason', ''))
 
 
 def is_finished(run: Run) -> bool:
