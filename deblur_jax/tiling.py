@@ -64,10 +64,11 @@ class Grid(NamedTuple):
 def build(
     method: Method, state: TrainState, mesh: Mesh, *, tile: int | None = None,
     overlap: int = 64, ensemble: bool = False, trust: float = TRUST,
-    exact: Method | None = None,
-    on_tile: Callable[[int, int], None] = lambda done, total: None
-) -> Callable[[np.ndarray], Large]:
+    exact: Method | None = None) -> Callable[..., Large]:
   """A function that restores a picture, float32 [h, w, 3] in [0, 1].
+
+  It takes the picture and, if you like, `on_tile`, which it calls with (tiles
+  done, all tiles of the picture).
 
   Args:
     method: one that does not fit each image anew.
@@ -81,7 +82,6 @@ def build(
     trust: greatest difference of the means over BOX x BOX pixels.
     exact: the method in float32, where `method` computes in less: for tiles
       that are not trusted.
-    on_tile: called with (tiles done, all tiles of the picture).
 
   Raises:
     UserError: a method that fits each image, sizes that cannot be.
@@ -96,17 +96,17 @@ def build(
         f'overlap of {overlap}, got {tile}.')
   run, redo = (
       one and _runner(one, state, mesh) for one in (method, exact))
-  way = _Way(run, redo, overlap, ensemble, trust, mesh.size, on_tile)
+  way = _Way(run, redo, overlap, ensemble, trust, mesh.size)
   known: list[Shape] = []
   longest = AUTO if tile is None else tile
 
-  def restore(image: np.ndarray) -> Large:
+  def restore(image: np.ndarray, on_tile=lambda done, total: None) -> Large:
     nonlocal longest
     _check(image)
     while True:
       shape = _choose(image.shape[:2], longest, overlap, known)
       try:
-        return _restore(way, image, shape)
+        return _restore(way, image, shape, on_tile)
       except jax.errors.JaxRuntimeError as error:
         if not _out_of_memory(error):
           raise
@@ -205,10 +205,10 @@ class _Way(NamedTuple):
   ensemble: bool
   trust: float
   batch: int     # tiles at a time
-  on_tile: Callable[[int, int], None]
 
 
-def _restore(way: _Way, image: np.ndarray, shape: Shape) -> Large:
+def _restore(
+    way: _Way, image: np.ndarray, shape: Shape, on_tile: Callable) -> Large:
   height, width = image.shape[:2]
   padded = np.pad(
       image, [(0, max(0, t - side)) for t, side in zip(
@@ -234,7 +234,7 @@ def _restore(way: _Way, image: np.ndarray, shape: Shape) -> Large:
                      in zip(corner, shape, strict=True))
       total[inside] += fade * np.clip(result, 0, 1)
       weight[inside] += fade
-    way.on_tile(first + len(part), len(corners))
+    on_tile(first + len(part), len(corners))
   whole = (total / weight)[:height, :width]
   return Large(whole, len(corners), again, kept, shape)
 

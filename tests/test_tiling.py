@@ -133,8 +133,8 @@ def test_ensemble_is_the_mean_of_all_ways():
 
 def test_progress_is_told():
   seen = []
-  tiled(smooth, tile=64, overlap=16, on_tile=lambda *told: seen.append(told))(
-      PHOTO)
+  tiled(smooth, tile=64, overlap=16)(
+      PHOTO, on_tile=lambda *told: seen.append(told))
   assert seen[-1] == (12, 12) and seen == sorted(seen)
 
 

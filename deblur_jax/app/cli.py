@@ -1,0 +1,218 @@
+"""`deblur`: the commands. Nothing heavy is imported before it is needed.
+
+Exit codes: 0 all done, 1 some files failed, 2 one line says what is wrong.
+"""
+
+import json
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from deblur_jax import errors
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={'help_option_names': ['-h', '--help']},
+    help='Makes blurred photos and videos sharp: deblur photo.jpg')
+
+Model = Annotated[str, typer.Option(
+    '--model', '-m', help='A name of `deblur models`, or the folder of a run.')]
+Out = Annotated[str | None, typer.Option(
+    '--out', '-o', help='File or folder; - is stdout. By default beside the '
+    'input.')]
+Json = Annotated[bool, typer.Option('--json', help='Tell it as JSON.')]
+
+
+def main(argv: list[str] | None = None) -> None:
+  """The program; `deblur photo.jpg` is `deblur restore photo.jpg`."""
+  argv = sys.argv[1:] if argv is None else argv
+  commands = {command.name or command.callback.__name__
+              for command in app.registered_commands}
+  if argv and argv[0] not in commands and (
+      not argv[0].startswith('-') or os.path.exists(argv[0])
+      or argv[0] == '-'):
+    argv = ['restore', *argv]
+  try:
+    app(argv)
+  except errors.UserError as error:
+    print(f'error: {" ".join(str(error).split())}', file=sys.stderr)
+    sys.exit(2)
+  except KeyboardInterrupt:
+    print('Stopped; what is finished stays.', file=sys.stderr)
+    sys.exit(130)
+
+
+@app.command()
+def restore(
+    inputs: Annotated[list[str], typer.Argument(
+        metavar='INPUT...', help='Photos, videos, folders; - is stdin.')],
+    out: Out = None,
+    model: Model = 'default',
+    tile: Annotated[str, typer.Option(
+        help='Side of tiles in pixels, auto, or 0 for the whole at once.'
+    )] = 'auto',
+    overlap: Annotated[int, typer.Option(help='Of tiles, in pixels.')] = 64,
+    ensemble: Annotated[bool, typer.Option(
+        '--ensemble', help='Mean of eight turns: a little better, eight times '
+        'the time.')] = False,
+    dtype: Annotated[str | None, typer.Option(
+        help='float32 or bfloat16.')] = None,
+    ext: Annotated[str | None, typer.Option(
+        help="Of results, such as png; by default the input's.")] = None,
+    suffix: Annotated[str, typer.Option(
+        help='Of the names of results.')] = '_deblurred',
+    quality: Annotated[int | None, typer.Option(
+        min=1, max=100, help='Of JPEG, WebP, AVIF and HEIC.')] = None,
+    skip_existing: Annotated[bool, typer.Option(
+        '--skip-existing', help='Pass over what has a result.')] = False,
+    overwrite: Annotated[bool, typer.Option(
+        '--overwrite', help='Replace files that are there.')] = False,
+    strip_gps: Annotated[bool, typer.Option(
+        '--strip-gps', help='Leave the place out of EXIF.')] = False,
+    allow_truncated: Annotated[bool, typer.Option(
+        '--allow-truncated', help='Take what there is of broken files.'
+    )] = False,
+    as_json: Json = False) -> None:
+  """Restores photos, videos and whole folders of them."""
+  from deblur_jax.app import restoring
+
+  if as_json and '-' in (out, *inputs):
+    raise errors.UserError('--json and - both want stdout: leave one out.')
+  network = restoring.Network(
+      model, _tile(tile), overlap, ensemble, _dtype(dtype))
+  written = restoring.Written(
+      suffix, ext, quality, strip_gps, overwrite, skip_existing,
+      allow_truncated)
+  with _progress('file') as on_part:
+    outcomes = restoring.run(
+        inputs, out=out, network=network, written=written, on_part=on_part)
+  _tell(outcomes, as_json)
+  failed = [one for one in outcomes if one.error]
+  raise typer.Exit(1 if failed else 0)
+
+
+@app.command()
+def compare(
+    before: Annotated[str, typer.Argument(help='Picture.')],
+    after: Annotated[str, typer.Argument(help='The same, restored.')],
+    out: Annotated[str, typer.Option('--out', '-o')] = 'sheet.png') -> None:
+  """Draws two pictures side by side, whole and enlarged where they differ."""
+  from deblur_jax.data import images
+  from deblur_jax.io import files
+  from deblur_jax.report import figures
+
+  panels = {os.path.basename(path): images.read(path)
+            for path in (before, after)}
+  first, second = (panel.shape[:2] for panel in panels.values())
+  if len(panels) < 2 or first != second:
+    raise errors.UserError(
+        f'{before} and {after} must have names of their own and one size, got '
+        f'{first[1]}x{first[0]} and {second[1]}x{second[0]}.'
+        if len(panels) == 2 else f'{before} and {after} have one name.')
+  files.write(out, figures.sheet([figures.Picture('', panels)]), overwrite=True)
+  print(out)
+
+
+@app.command()
+def models(
+    name: Annotated[str | None, typer.Argument(help='One of them.')] = None,
+    verify: Annotated[bool, typer.Option(
+        '--verify', help='Check the SHA-256 of the weights.')] = False,
+    as_json: Json = False) -> None:
+  """Lists the models that came along, or explains one."""
+  from deblur_jax import zoo
+
+  cards = {one: zoo.card(one) for one in ([name] if name else zoo.names())}
+  if verify:
+    for one in cards:
+      zoo.verify(one)
+  if as_json:
+    print(json.dumps(cards, indent=2))
+    return
+  for one, card in cards.items():
+    print(f'{one}: {card["summary"]} {card["parameters"]:,} parameters'
+          f'{", verified" if verify else ""}.')
+    if name:
+      _explain(card)
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+  """Tells versions, devices, what is missing, and tries one forward."""
+  from deblur_jax.app import doctor as examination
+
+  findings = examination.examine()
+  if as_json:
+    print(json.dumps([finding._asdict() for finding in findings], indent=2))
+  else:
+    width = max(len(finding.name) for finding in findings)
+    for finding in findings:
+      print(f'{"ok " if finding.fine else "BAD"} {finding.name:{width}} '
+            f'{finding.told}')
+  raise typer.Exit(0 if all(finding.fine for finding in findings) else 1)
+
+
+def _tile(word: str) -> int | None:
+  if word == 'auto':
+    return None
+  if not word.isdecimal():
+    raise errors.UserError(f'--tile={word}: write auto, 0, or pixels.')
+  return int(word)
+
+
+def _dtype(word: str | None) -> str | None:
+  """The dtype, also by its short name."""
+  names = {'bf16': 'bfloat16', 'bfloat16': 'bfloat16', 'fp32': 'float32',
+           'float32': 'float32'}
+  return word and errors.look_up(names, word, what='--dtype')
+
+
+def _progress(unit):
+  """on_part of `restoring.run`, as a bar with the time left on stderr."""
+  import contextlib
+
+  import tqdm
+
+  @contextlib.contextmanager
+  def shown():
+    with tqdm.tqdm(file=sys.stderr, unit=unit, disable=None,
+                   bar_format='{desc}{percentage:3.0f}% |{bar}| {elapsed} '
+                   'gone, {remaining} left') as bar:
+      def on_part(name, done, total):
+        bar.total = total
+        bar.set_description_str(os.path.basename(name)[:30], refresh=False)
+        bar.update(done - bar.n)
+
+      yield on_part
+
+  return shown()
+
+
+def _tell(outcomes, as_json) -> None:
+  """Results on stdout, what is to be known of them on stderr."""
+  if as_json:
+    print(json.dumps([one._asdict() for one in outcomes], indent=2))
+    return
+  for one in outcomes:
+    if one.target and one.target != '-':
+      print(one.target)
+    for note in one.notes:
+      print(f'{one.source}: {note}', file=sys.stderr)
+    if one.error:
+      print(f'error: {one.error}', file=sys.stderr)
+  failed = sum(bool(one.error) for one in outcomes)
+  if failed and len(outcomes) > 1:
+    print(f'{failed} of {len(outcomes)} files failed.', file=sys.stderr)
+
+
+def _explain(card) -> None:
+  for source in card['sources']:
+    print(f'  trained on {source["name"]} ({source["terms"]})')
+  for test, score in card.get('scores', {}).items():
+    for metric in ('psnr_uint8', 'ssim_matlab3d'):
+      print(f'  {test}, {score["pictures"]} pictures: {metric} '
+            f'{score["input"][metric]:.4g} -> {score["mean"][metric]:.4g}')
+  print(f'  SHA-256 {card["sha256"]}')

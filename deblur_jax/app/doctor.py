@@ -1,0 +1,102 @@
+"""What a machine has of what the package can use, and whether it computes."""
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import time
+from typing import NamedTuple
+
+from deblur_jax import types, zoo
+
+NEEDED = ('jax', 'jaxlib', 'flax', 'numpy', 'pillow')
+# extra -> the module that it brings, and what for.
+EXTRAS = {
+    'video': ('av', 'videos'), 'heif': ('pillow_heif', 'HEIC photos'),
+    'page': ('gradio', 'deblur page'), 'export': ('onnx', 'deblur export'),
+    'detect': ('onnxruntime', 'detection, and checks of exported files')}
+SIZE = 64          # pixels of the side of what is computed
+CLOSE = 1e-2       # greatest difference between a device and the CPU
+
+
+class Finding(NamedTuple):
+  """One line: what was looked at, what is there, whether that is fine."""
+
+  name: str
+  told: str
+  fine: bool = True
+
+
+def examine() -> list[Finding]:
+  """Looks at versions, extras, shipped models, devices, and one forward."""
+  findings = [Finding('python', platform.python_version())]
+  findings += [Finding(name, _version(name) or 'missing', bool(_version(name)))
+               for name in ('deblur-jax', *NEEDED)]
+  for extra, (module, what) in EXTRAS.items():
+    there = importlib.util.find_spec(module) is not None
+    findings.append(Finding(
+        f'extra {extra}', 'there' if there else
+        f"not there; for {what}: pip install 'deblur-jax[{extra}]'"))
+  findings += [_model(name) for name in zoo.names()]
+  return findings + _devices()
+
+
+def _version(name) -> str | None:
+  try:
+    return importlib.metadata.version(name)
+  except importlib.metadata.PackageNotFoundError:
+    return None
+
+
+def _model(name) -> Finding:
+  try:
+    zoo.verify(name)
+  except types.UserError as error:
+    return Finding(f'model {name}', str(error), False)
+  return Finding(f'model {name}', 'its weights are those of its card')
+
+
+def _devices() -> list[Finding]:
+  import jax
+
+  try:
+    devices = jax.devices()
+  except RuntimeError as error:
+    return [Finding('devices', str(error).splitlines()[0], False)]
+  kinds = ', '.join(sorted({device.device_kind for device in devices}))
+  return [
+      Finding('devices', f'{len(devices)} x {kinds} ({jax.default_backend()})'),
+      Finding('cores', str(os.cpu_count())),
+      _forward(devices[0])]
+
+
+def _forward(device) -> Finding:
+  """The first model, or else a small network, here and on the CPU."""
+  import jax
+  import numpy as np
+
+  from deblur_jax import loop, models, parallel
+
+  names = zoo.names()
+  net = models.build(**(zoo.card(names[0])['net'] if names else dict(
+      name='single_scale', features=8, blocks=1)))
+  blur = np.random.default_rng(0).random((1, SIZE, SIZE, 3), np.float32)
+  params = (zoo.load(names[0]).state.params['net'] if names
+            else models.init(net, jax.random.key(0)))
+
+  def run(where):
+    placed = jax.device_put((params, blur), where)
+    forward = loop.on_mesh(
+        lambda params, x: net.apply({'params': params}, x)[0],
+        parallel.data_mesh([where]))
+    jax.block_until_ready(forward(*placed))
+    start = time.perf_counter()
+    result = np.asarray(forward(*placed))
+    return result, time.perf_counter() - start
+
+  result, seconds = run(device)
+  there, _ = run(jax.devices('cpu')[0])
+  error = float(np.abs(result - there).max())
+  return Finding(
+      'one forward', f'{1e3 * seconds:.1f} ms at {SIZE}x{SIZE}; '
+      f'{error:.1e} from the CPU', bool(error <= CLOSE))
