@@ -62,8 +62,9 @@ def restore(
         help='float32 or bfloat16.')] = None,
     ext: Annotated[str | None, typer.Option(
         help="Of results, such as png; by default the input's.")] = None,
-    suffix: Annotated[str, typer.Option(
-        help='Of the names of results.')] = '_deblurred',
+    suffix: Annotated[str | None, typer.Option(
+        help='Of the names of results; _deblurred beside their inputs.'
+    )] = None,
     quality: Annotated[int | None, typer.Option(
         min=1, max=100, help='Of JPEG, WebP, AVIF and HEIC.')] = None,
     skip_existing: Annotated[bool, typer.Option(

@@ -17,8 +17,10 @@ import numpy as np
 from deblur_jax import errors, zoo
 from deblur_jax.io import files, pictures
 
-STREAM = '-'      # stdin, stdout
-VIDEOS = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.webm')
+STREAM = files.STREAM
+# Suffix of a video -> that of its result.
+VIDEOS = {'.avi': '.mp4', '.m4v': '.mp4', '.mkv': '.mkv', '.mov': '.mov',
+          '.mp4': '.mp4', '.webm': '.webm'}
 
 
 class Network(NamedTuple):
@@ -34,7 +36,7 @@ class Network(NamedTuple):
 class Written(NamedTuple):
   """How files are written; see `pictures.encode` and `files.plan`."""
 
-  suffix: str = '_deblurred'
+  suffix: str | None = None
   ext: str | None = None
   quality: int | None = None
   strip_gps: bool = False
@@ -46,7 +48,7 @@ class Written(NamedTuple):
 class Outcome(NamedTuple):
   """What became of a file.
 
-  target: what was written; None where nothing was.
+  target: what was written, or was there before; None where nothing is.
   notes: lines for the user: what is not as it was, what was not trusted.
   error: one line, where it failed.
   """
@@ -87,8 +89,11 @@ def run(
   Raises:
     UserError: what is wrong before any file is read.
   """
-  jobs = _jobs(inputs, out, written)
-  outcomes = []
+  jobs, skipped = files.plan(
+      inputs, out=out, suffix=written.suffix, ext=written.ext, others=VIDEOS,
+      skip_existing=written.skip_existing, overwrite=written.overwrite)
+  outcomes = [Outcome(os.fspath(job.source), os.fspath(job.target), 0.0,
+                      ('has a result, passed over',)) for job in skipped]
   for number, job in enumerate(jobs):
     name = os.fspath(job.source)
     on_share = lambda share, number=number, name=name: on_part(
@@ -106,27 +111,13 @@ def run(
   return outcomes
 
 
-def _jobs(inputs, out, written):
-  if STREAM in inputs:
-    if len(inputs) > 1:
-      raise errors.UserError('- is stdin, and goes with no other input.')
-    return [files.Job(STREAM, out or STREAM)]
-  if out == STREAM and (len(inputs) > 1 or os.path.isdir(inputs[0])):
-    raise errors.UserError('--out=- is stdout, for one picture.')
-  return files.plan(
-      inputs, out=out, suffix=written.suffix, ext=written.ext,
-      skip_existing=written.skip_existing, overwrite=written.overwrite)
-
-
 def _one(job, network, written, on_share) -> tuple[str, ...]:
   """Restores one file; the notes."""
   if os.path.splitext(job.source)[1].lower() in VIDEOS:
     return _video(job, network, written, on_share)
   source = sys.stdin.buffer.read() if job.source == STREAM else job.source
   picture = pictures.read(source, allow_truncated=written.allow_truncated)
-  form = (picture.form if STREAM in (job.target,) and not written.ext
-          else pictures.form_of(job.target if job.target != STREAM
-                                else f'x.{written.ext.lstrip(".")}'))
+  form = _form(job.target, written.ext, picture)
   large = opened(network)(
       picture.image, lambda done, total: on_share(done / total))
   data = pictures.encode(
@@ -138,6 +129,13 @@ def _one(job, network, written, on_share) -> tuple[str, ...]:
   else:
     files.write(job.target, data, overwrite=written.overwrite)
   return (*picture.notes, *pictures.lost(picture, form=form), *trust(large))
+
+
+def _form(target, ext, picture) -> str:
+  """Of stdout that of the input, unless `ext` names another."""
+  if target != STREAM:
+    return pictures.form_of(target)
+  return pictures.form_of(f'x.{ext.lstrip(".")}') if ext else picture.form
 
 
 def _video(job, network, written, on_share):
