@@ -42,7 +42,7 @@ def run(
     test: Mapping[str, Any] | None = None, name: str = 'eval',
     metrics: Sequence[str] | Mapping[str, Mapping[str, Any]] = (),
     which: str = 'last', batch_size: int | None = None,
-    limit: int | None = None, pictures: int = 4
+    limit: int | None = None, pictures: int = 4, local: int = 0
 ) -> dict[str, Any]:
   """Evaluates a run and writes its eval.json; all processes call it.
 
@@ -56,6 +56,7 @@ def run(
     batch_size: pictures at once, over the devices of this process.
     limit: look at the first so many pictures only.
     pictures: of how many, evenly spread, blur, restored and sharp are kept.
+    local: window of `inference.local`; 0 for means over whole pictures.
 
   Returns:
     What eval.json holds.
@@ -63,7 +64,8 @@ def run(
   if limit is not None and limit < 1:
     raise types.UserError(f'limit must be at least 1, got {limit}.')
   fns = metrics_lib.METRICS | metrics_lib.choose(metrics)
-  method = methods.build(config, from_checkpoint=True)
+  method = inference.local(
+      methods.build(config, from_checkpoint=True), local)
   test = dict(test or config['data']['test'])
   source = data.open_source(**test)
   state = load(config, method, folder, which=which)

@@ -10,6 +10,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from deblur_jax import loop, parallel, types
+from deblur_jax.ops import statistics
 from deblur_jax.types import Array, Batch, Method, TrainState
 
 
@@ -32,6 +33,22 @@ class Fitted(NamedTuple):
   state: TrainState
   curve: dict[str, np.ndarray]
   seconds: float
+
+
+def local(method: Method, window: int) -> Method:
+  """The method with means over `window` pixels around each, not all of them.
+
+  For networks that learnt on crops and take means over the image: see
+  `ops/statistics.py`. A window of 0 leaves the method as it is.
+  """
+  if not window:
+    return method
+
+  def restore(state: TrainState, blur: Array) -> Array:
+    with statistics.local(window, height=blur.shape[1]):
+      return method.restore(state, blur)
+
+  return method._replace(restore=restore)
 
 
 def restore_images(

@@ -24,6 +24,9 @@ _WHICH = flags.DEFINE_string('which', 'last', 'last, best, or a step.')
 _BATCH = flags.DEFINE_integer(
     'batch_size', None, 'Pictures at once; by default one a device.')
 _LIMIT = flags.DEFINE_integer('limit', None, 'Only the first so many pictures.')
+_LOCAL = flags.DEFINE_integer(
+    'local', 0, 'Means of layers over so many pixels around each (TLC); one and '
+    "a half of the crops' side.", lower_bound=0)
 _PICTURES = flags.DEFINE_integer('pictures', 4, 'How many are kept as PNG.')
 common.define_run_flags()
 
@@ -39,16 +42,17 @@ def main(argv):
   if _CONFIG.value is not None:
     workdir.check_config(folder, _CONFIG.value.to_dict())
   other = source_flags.options(root=_ROOT.value)
-  if (other or _LIMIT.value or _WHICH.value != 'last') and (
+  if (other or _LIMIT.value or _LOCAL.value or _WHICH.value != 'last') and (
       _NAME.value == 'eval'):
     raise types.UserError(
-        'Another test set, --limit and --which need another --name, such as '
-        '--name=eval_hide: eval.json is of the last checkpoint and of the '
+        'Another test set, --limit, --local and --which need another --name, '
+        'such as --name=eval_hide: eval.json is of the last checkpoint and of the '
         "whole of the run's own test set.")
   result = evaluate.run(
       config, folder, test=other or None, name=_NAME.value,
       metrics=metric_flags.chosen(), which=_WHICH.value,
-      batch_size=_BATCH.value, limit=_LIMIT.value, pictures=_PICTURES.value)
+      batch_size=_BATCH.value, limit=_LIMIT.value, pictures=_PICTURES.value,
+      local=_LOCAL.value)
   metric_flags.show(result)
 
 

@@ -60,6 +60,9 @@ def restore(
         'the time.')] = False,
     dtype: Annotated[str | None, typer.Option(
         help='float32 or bfloat16.')] = None,
+    local: Annotated[int, typer.Option(
+        min=0, help='Means of layers over so many pixels around each (TLC); '
+        'for networks that take means over the whole.')] = 0,
     ext: Annotated[str | None, typer.Option(
         help="Of results, such as png; by default the input's.")] = None,
     suffix: Annotated[str | None, typer.Option(
@@ -83,7 +86,7 @@ def restore(
   if as_json and '-' in (out, *inputs):
     raise errors.UserError('--json and - both want stdout: leave one out.')
   network = restoring.Network(
-      model, _tile(tile), overlap, ensemble, _dtype(dtype))
+      model, _tile(tile), overlap, ensemble, _dtype(dtype), local)
   written = restoring.Written(
       suffix, ext, quality, strip_gps, overwrite, skip_existing,
       allow_truncated)

@@ -31,6 +31,7 @@ class Network(NamedTuple):
   overlap: int = 64
   ensemble: bool = False
   dtype: str | None = None
+  local: int = 0       # see `inference.local`
 
 
 class Written(NamedTuple):
@@ -63,11 +64,13 @@ class Outcome(NamedTuple):
 @functools.lru_cache(maxsize=2)
 def opened(network: Network) -> Callable[..., Any]:
   """What `tiling.build` gives; kept for the next call."""
-  from deblur_jax import tiling
+  from deblur_jax import inference, tiling
 
   model = zoo.load(network.model, dtype=network.dtype)
+  method, exact = (one and inference.local(one, network.local)
+                   for one in (model.method, model.exact))
   return tiling.build(
-      model.method, model.state, model.mesh, exact=model.exact,
+      method, model.state, model.mesh, exact=exact,
       tile=network.tile, overlap=network.overlap, ensemble=network.ensemble)
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from deblur_jax import types
 from deblur_jax.models import layers
+from deblur_jax.ops import statistics
 
 
 class SE(nn.Module):
@@ -34,7 +35,7 @@ class SE(nn.Module):
 
   @nn.compact
   def __call__(self, x: types.Array) -> types.Array:
-    mean = x.astype(jnp.float32).mean(axis=(1, 2), keepdims=True)
+    mean = statistics.mean(x)
     weights = nn.sigmoid(Mlp(self.reduction, name='channels')(mean))
     return x.astype(self.dtype) * weights.astype(self.dtype)
 
@@ -60,10 +61,10 @@ class CBAM(nn.Module):
   def __call__(self, x: types.Array) -> types.Array:
     x = x.astype(self.dtype)
     full = x.astype(jnp.float32)
-    pooled = jnp.stack([full.mean(axis=(1, 2)), full.max(axis=(1, 2))])
-    pooled = Mlp(self.reduction, name='channels')(
-        pooled[:, :, None, :])  # [2, n, 1, c]
-    x = x * nn.sigmoid(pooled.sum(axis=0)[:, None]).astype(x.dtype)
+    look = Mlp(self.reduction, name='channels')
+    weights = look(statistics.mean(x)) + look(
+        full.max(axis=(1, 2), keepdims=True))
+    x = x * nn.sigmoid(weights).astype(x.dtype)
     full = x.astype(jnp.float32)
     maps = jnp.stack([full.mean(axis=-1), full.max(axis=-1)], axis=-1)
     maps = layers.Conv(1, kernel_size=7, name='pixels')(maps)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from deblur_jax import types
 from deblur_jax.ops import conv as conv_ops
 from deblur_jax.ops import depthwise as depthwise_ops
-from deblur_jax.ops import norm, pad
+from deblur_jax.ops import norm, pad, statistics
 
 
 class Conv(nn.Module):
@@ -241,8 +241,8 @@ def instance_norm(x: types.Array) -> types.Array:
   float32, returned in the dtype of x.
   """
   y = x.astype(jnp.float32)
-  y = y - y.mean(axis=(1, 2), keepdims=True)
-  variance = (y**2).mean(axis=(1, 2), keepdims=True)
+  y = y - statistics.mean(y)
+  variance = statistics.mean(y**2)
   return (y * jax.lax.rsqrt(variance + 1e-5)).astype(x.dtype)
 
 

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from deblur_jax import types
 from deblur_jax.models import checks, layers
 from deblur_jax.ops import conv as conv_ops
-from deblur_jax.ops import pad
+from deblur_jax.ops import pad, statistics
 
 
 class NAFNet(nn.Module):
@@ -105,7 +105,7 @@ class Block(nn.Module):
     y = self._conv(2 * hidden, 'expand_0')(y)
     y = _gate(layers.Depthwise(
         use_bias=True, dtype=self.dtype, name='depth')(y))
-    mean = y.astype(jnp.float32).mean(axis=(1, 2), keepdims=True)
+    mean = statistics.mean(y)
     y = y * self._conv(hidden, 'weigh')(mean)
     y = self._conv(channels, 'project_0')(y)
     x = x + y * self._scale('beta', channels)

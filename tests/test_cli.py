@@ -1,0 +1,152 @@
+"""`deblur` as people type it: files in, files out, one line about mistakes."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+
+import helpers
+import numpy as np
+import pytest
+import run_folders
+from PIL import Image
+
+import deblur_jax
+from deblur_jax import errors
+from deblur_jax.app import cli
+
+PHOTO = np.asarray(Image.fromarray(np.random.default_rng(0).integers(
+    0, 256, (9, 12, 3), np.uint8)).resize((72, 54), Image.BICUBIC))
+
+
+@pytest.fixture(scope='module')
+def run(tmp_path_factory):
+  """The folder of a run whose network changes pictures, but not much."""
+  folder = tmp_path_factory.mktemp('run')
+  config = helpers.tiny(**{'nets.net': dict(
+      name='single_scale', blocks=0, features=2)})
+  run_folders.untrained(folder, config)
+  return str(folder)
+
+
+@pytest.fixture
+def photo(tmp_path):
+  path = tmp_path / 'photo.png'
+  Image.fromarray(PHOTO).save(path)
+  return path
+
+
+def deblur(*argv):
+  """The exit code of a command."""
+  with pytest.raises(SystemExit) as end:
+    cli.main(list(map(str, argv)))
+  return end.value.code or 0
+
+
+def test_a_photo_by_its_name_alone(run, photo, capsys):
+  assert deblur(photo, '-m', run) == 0
+  told = capsys.readouterr()
+  target = photo.with_name('photo_deblurred.png')
+  assert told.out.split() == [str(target)]
+  restored = np.asarray(Image.open(target))
+  assert restored.shape == PHOTO.shape and not np.array_equal(restored, PHOTO)
+  # It is there now: not again unasked.
+  assert deblur('restore', photo, '-m', run) == 2
+  assert 'exists already' in capsys.readouterr().err
+  for flag in ('--overwrite', '--skip-existing'):
+    assert deblur('restore', photo, '-m', run, flag) == 0
+  assert 'passed over' in capsys.readouterr().err
+
+
+def test_a_folder_with_all_that_people_have(run, tmp_path, capsys):
+  folder = tmp_path / 'in'
+  (folder / 'sub').mkdir(parents=True)
+  image = Image.fromarray(PHOTO)
+  for name in ('good.jpg', '日本.png', '-rf.png', '$(x).png', 'sub/deep.png'):
+    image.save(folder / name)
+  good = (folder / 'good.jpg').read_bytes()
+  (folder / 'empty.jpg').write_bytes(b'')
+  (folder / 'text.png').write_text('no picture')
+  (folder / 'cut.jpg').write_bytes(good[:len(good) // 2])
+  (folder / 'sub' / 'loop').symlink_to(folder)
+  out = tmp_path / 'out'
+  assert deblur('restore', folder, '-o', out, '-m', run, '--json') == 1
+  told = capsys.readouterr()
+  rows = {os.path.relpath(row['source'], folder): row
+          for row in json.loads(told.out)}
+  assert {name for name, row in rows.items() if row['error']} == {
+      'empty.jpg', 'text.png', 'cut.jpg'}
+  for name, row in rows.items():
+    assert '\n' not in (row['error'] or '') and 'Traceback' not in told.err
+    assert (out / name).exists() == (not row['error'])
+  assert Image.open(out / 'sub' / 'deep.png').size == (72, 54)
+  assert len(list(out.rglob('*.*'))) == 5
+
+
+def test_stdin_to_stdout(run, photo):
+  done = subprocess.run(
+      [sys.executable, '-c', 'from deblur_jax.app import cli; cli.main()', '-',
+       '-m', run], input=photo.read_bytes(), capture_output=True, check=True,
+      cwd=helpers.ROOT)
+  found = np.asarray(Image.open(io.BytesIO(done.stdout)))
+  np.testing.assert_allclose(
+      found.astype(int), deblur_jax.restore(PHOTO, model=run), atol=1)
+
+
+def test_one_call_gives_back_what_it_was_given(run, photo):
+  restored = deblur_jax.restore(PHOTO, model=run)
+  assert restored.dtype == np.uint8 and restored.shape == PHOTO.shape
+  as_float = deblur_jax.restore(PHOTO / np.float32(255), model=run)
+  np.testing.assert_allclose(255 * as_float, restored, atol=0.51)
+  image = deblur_jax.restore(Image.fromarray(PHOTO), model=run)
+  np.testing.assert_array_equal(np.asarray(image), restored)
+  path = deblur_jax.restore(photo, model=run)
+  np.testing.assert_array_equal(np.asarray(Image.open(path)), restored)
+  with pytest.raises(errors.UserError, match='are for paths'):
+    deblur_jax.restore(PHOTO, model=run, out='x.png')
+
+
+def test_help_needs_nothing_heavy():
+  code = ('import sys\nfrom deblur_jax.app import cli\n'
+          'try: cli.main(["restore", "--help"])\nexcept SystemExit: pass\n'
+          'assert not {"jax", "numpy", "PIL"} & set(sys.modules)')
+  done = subprocess.run([sys.executable, '-c', code], check=True,
+                        cwd=helpers.ROOT, capture_output=True, text=True)
+  assert '--skip-existing' in done.stdout
+
+
+def test_compare(tmp_path, photo, capsys):
+  other = tmp_path / 'other.png'
+  Image.fromarray(PHOTO[::-1]).save(other)
+  assert deblur('compare', photo, other, '-o', tmp_path / 'sheet.png') == 0
+  assert Image.open(tmp_path / 'sheet.png').width > 2 * 72
+  Image.fromarray(PHOTO[1:]).save(other)
+  assert deblur('compare', photo, other) == 2
+  assert '72x54 and 72x53' in capsys.readouterr().err
+
+
+def test_doctor(capsys):
+  code = deblur('doctor', '--json')
+  findings = {row['name']: row for row in json.loads(capsys.readouterr().out)}
+  assert findings['one forward']['fine'] and findings['jax']['fine']
+  assert code == (0 if all(row['fine'] for row in findings.values()) else 1)
+
+
+@pytest.mark.parametrize('argv, message', [
+    (['nothing.jpg'], 'No file or folder nothing.jpg'),
+    (['restore', '.', '--tile=x'], '--tile=x: write auto, 0, or pixels'),
+    (['restore', '.', '--dtype=int4'], "Unknown --dtype 'int4'"),
+    (['restore', '-', '--json'], '--json and - both want stdout'),
+    (['models', 'nothing'], "No model 'nothing'"),
+    (['restore', str(helpers.ROOT / 'README.md')], 'cannot be written as .md'),
+])
+def test_mistakes_are_one_line_and_exit_code_2(argv, message, capsys):
+  assert deblur(*argv) == 2
+  told = capsys.readouterr().err
+  assert message in told and told.count('\n') == 1
+
+
+def test_a_model_that_is_not_there_fails_each_file_in_a_line(photo, capsys):
+  assert deblur(photo, '-m', 'runs/nothing') == 1
+  assert 'runs/nothing' in capsys.readouterr().err

@@ -1,0 +1,67 @@
+"""Means over images, and over what is around each pixel (TLC)."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.ndimage
+
+from deblur_jax import inference, models, types
+from deblur_jax.models import attention
+from deblur_jax.ops import statistics
+
+X = np.random.default_rng(0).random((2, 24, 30, 3), np.float32)
+
+
+def test_mean_of_all():
+  np.testing.assert_allclose(
+      statistics.mean(X), X.mean((1, 2), keepdims=True), rtol=1e-6)
+
+
+@pytest.mark.parametrize('height', [24, 48])    # features of half the size
+def test_mean_around_each_pixel(height):
+  with statistics.local(5 * height // 24, height=height):
+    found = np.asarray(statistics.mean(X))
+  around = scipy.ndimage.uniform_filter(X, (0, 5, 5, 0))
+  inner = (slice(None), slice(2, -2), slice(2, -2))
+  np.testing.assert_allclose(found[inner], around[inner], atol=1e-6)
+  # Near the border the last whole window counts.
+  np.testing.assert_allclose(found[:, 0, 2:-2], around[:, 2, 2:-2], atol=1e-6)
+
+
+def test_a_window_of_all_is_the_mean_and_afterwards_all_is_as_before():
+  with statistics.local(1000, height=24):
+    found = statistics.mean(X)
+  whole = np.broadcast_to(statistics.mean(X), X.shape)
+  np.testing.assert_allclose(found, whole, atol=1e-6)
+  with pytest.raises(types.UserError, match='at least 1, got 0'):
+    with statistics.local(0, height=24):
+      pass
+  assert statistics.mean(X).shape == (2, 1, 1, 3)
+
+
+def far_away(method, params, window):
+  """How much what is far to the right changes the left border."""
+  left = jnp.asarray(X[:1, :16, :1]) * jnp.ones((1, 16, 64, 1))
+  restore = jax.jit(inference.local(method, window).restore)
+  one, other = (restore(
+      params, jnp.concatenate([left, right], axis=2)) for right in (
+      jnp.zeros((1, 16, 64, 3)), jnp.ones((1, 16, 64, 3))))
+  return float(jnp.abs(one - other)[:, :, :2].max())
+
+
+@pytest.mark.parametrize('net', [
+    attention.SE(),
+    models.build(name='nafnet', features=2, blocks=(1,), up_blocks=(0,),
+                 middle=0),
+    models.build(name='resnet', features=2, blocks=0)],
+    ids=lambda net: type(net).__name__)
+def test_layers_that_take_means_become_local(net):
+  params = jax.jit(net.init)(jax.random.key(0), X[:1, :16, :16])
+  # Some weights begin with zero, and SE's few channels could all be dead.
+  params = jax.tree.map(lambda p: jnp.abs(p) + 0.1, params)
+  method = types.Method(
+      None, None, lambda state, x: jax.tree.leaves(
+          net.apply(state, x))[0])
+  assert far_away(method, params, 0) > 1e-3
+  assert far_away(method, params, 8) < 1e-5
