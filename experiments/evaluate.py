@@ -25,8 +25,8 @@ _BATCH = flags.DEFINE_integer(
     'batch_size', None, 'Pictures at once; by default one a device.')
 _LIMIT = flags.DEFINE_integer('limit', None, 'Only the first so many pictures.')
 _LOCAL = flags.DEFINE_integer(
-    'local', 0, 'Means of layers over so many pixels around each (TLC); one and '
-    "a half of the crops' side.", lower_bound=0)
+    'local', 0, 'Means of layers over so many pixels around each (TLC); one '
+    "and a half of the crops' side.", lower_bound=0)
 _PICTURES = flags.DEFINE_integer('pictures', 4, 'How many are kept as PNG.')
 common.define_run_flags()
 
@@ -46,8 +46,8 @@ def main(argv):
       _NAME.value == 'eval'):
     raise types.UserError(
         'Another test set, --limit, --local and --which need another --name, '
-        'such as --name=eval_hide: eval.json is of the last checkpoint and of the '
-        "whole of the run's own test set.")
+        'such as --name=eval_hide: eval.json is of the last checkpoint and of '
+        "the whole of the run's own test set.")
   result = evaluate.run(
       config, folder, test=other or None, name=_NAME.value,
       metrics=metric_flags.chosen(), which=_WHICH.value,
