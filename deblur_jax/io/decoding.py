@@ -26,7 +26,7 @@ from deblur_jax.io import sixteen
 BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError,
           TypeError, OverflowError, struct.error, zlib.error,
           Image.DecompressionBombError)  # what Pillow raises for broken files
-_READ = ('JPEG', 'PNG', 'AVIF', 'BMP', 'GIF', 'TIFF', 'WEBP', 'MPO')
+_READ = ('JPEG', 'PNG', 'AVIF', 'BMP', 'GIF', 'TIFF', 'WEBP')
 _WRITTEN_AS = {'GIF': 'PNG', 'MPO': 'JPEG'}
 _HEIF_BRANDS = (b'heic', b'heix', b'heim', b'heis', b'hevc', b'hevx', b'mif1')
 # Orientation -> whether rows become columns, then the steps along both axes.
@@ -70,9 +70,9 @@ def from_image(
   notes = list(_frames(image))
   coding = _coding(image)
   form = _WRITTEN_AS.get(image.format, image.format)
+  dpi = _dpi(image)
   samples, icc = _decoded(image, again, name, notes)
   exif, turn = _exif(image, notes)
-  dpi = _dpi(image)
   if turn != 1:
     transposed, *steps = _TURNS[turn]
     samples = samples.swapaxes(0, 1) if transposed else samples
@@ -273,4 +273,6 @@ def _dpi(image):
     x, y = (float(value) for value in image.info['dpi'])
   except (KeyError, TypeError, ValueError, ZeroDivisionError):
     return None
+  if (_tag(image, 274) or 1) >= 5:  # a TIFF, which Pillow turns by itself
+    x, y = y, x
   return (x, y) if 1 <= x <= 65535 and 1 <= y <= 65535 else None
