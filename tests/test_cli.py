@@ -25,7 +25,7 @@ def run(tmp_path_factory):
   """The folder of a run whose network changes pictures, but not much."""
   folder = tmp_path_factory.mktemp('run')
   config = helpers.tiny(**{'nets.net': dict(
-      name='single_scale', blocks=0, features=2)})
+      name='multiscale', scales=1, blocks=0, features=4, residual=True)})
   run_folders.untrained(folder, config)
   return str(folder)
 
@@ -139,12 +139,17 @@ def test_doctor(capsys):
     (['restore', '.', '--dtype=int4'], "Unknown --dtype 'int4'"),
     (['restore', '-', '--json'], '--json and - both want stdout'),
     (['models', 'nothing'], "No model 'nothing'"),
-    (['restore', str(helpers.ROOT / 'README.md')], 'cannot be written as .md'),
 ])
 def test_mistakes_are_one_line_and_exit_code_2(argv, message, capsys):
   assert deblur(*argv) == 2
   told = capsys.readouterr().err
   assert message in told and told.count('\n') == 1
+
+
+def test_what_is_no_picture_is_one_line_and_exit_code_1(run, capsys):
+  assert deblur(helpers.ROOT / 'README.md', '-m', run) == 1
+  told = capsys.readouterr().err
+  assert 'is no picture' in told and told.count('\n') == 1
 
 
 def test_a_model_that_is_not_there_fails_each_file_in_a_line(photo, capsys):

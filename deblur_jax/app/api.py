@@ -7,7 +7,7 @@ import numpy as np
 
 from deblur_jax import errors
 from deblur_jax.app import restoring
-from deblur_jax.io import arrays, pictures
+from deblur_jax.io import pictures
 
 
 def restore(
@@ -37,11 +37,11 @@ def restore(
     return _file(os.fspath(x), network, out, overwrite)
   if out is not None or overwrite:
     raise errors.UserError('out and overwrite are for paths; x is none.')
-  picture = (arrays.from_array(x) if isinstance(x, np.ndarray)
+  picture = (pictures.from_array(x) if isinstance(x, np.ndarray)
              else pictures.from_pil(x))
   image = restoring.opened(network)(picture.image).image
   if isinstance(x, np.ndarray):
-    return arrays.to_array(picture, image, like=x)
+    return pictures.to_array(picture, image, like=x)
   return pictures.to_pil(picture, image)
 
 

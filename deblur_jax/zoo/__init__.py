@@ -11,8 +11,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from deblur_jax import types
-from deblur_jax.ops import weight_files
+from deblur_jax import errors
 
 SHIPPED = pathlib.Path(__file__).parent / 'weights'
 DEFAULT = 'default'
@@ -25,17 +24,17 @@ class Model(NamedTuple):
   """What restores.
 
   name: as it was asked for.
-  method: its `restore`, in the dtype that was asked for.
+  method: a `types.Method`: its `restore`, in the dtype that was asked for.
   exact: the same in float32; None where `method` computes in that.
-  state: its weights, on `mesh`.
+  state: a `types.TrainState`: its weights, on `mesh`.
   mesh: the first device of this process.
   card: of a shipped model; {} for a run.
   """
 
   name: str
-  method: types.Method
-  exact: types.Method | None
-  state: types.TrainState
+  method: Any
+  exact: Any
+  state: Any
   mesh: Any
   card: Mapping[str, Any]
 
@@ -54,21 +53,24 @@ def card(name: str, *, folder: Path = SHIPPED) -> dict[str, Any]:
   """
   known = names(folder)
   if name not in known:
-    raise types.UserError(
+    raise errors.UserError(
         f'No model {name!r}: there is {", ".join(known) or "none"}, or the '
-        f'folder of a run with its config.json.{types.suggest(name, known)}')
+        f'folder of a run with its config.json.{errors.suggest(name, known)}')
   path = pathlib.Path(folder, f'{name}.json')
   try:
     found = json.loads(path.read_text())
   except (OSError, ValueError) as error:
-    raise types.UserError(f'Cannot read {path}: {error}.') from error
-  for key in CARD:
-    types.require(found, key, where=str(path))
+    raise errors.UserError(f'Cannot read {path}: {error}.') from error
+  missing = [key for key in CARD if key not in found]
+  if missing:
+    raise errors.UserError(f'{path} has no {missing[0]}.')
   return found
 
 
 def verify(name: str, *, folder: Path = SHIPPED) -> None:
   """Raises a UserError where the weights are not those of the card."""
+  from deblur_jax.ops import weight_files
+
   weight_files.check_sha256(
       _weights(name, folder), card(name, folder=folder)['sha256'])
 
@@ -120,17 +122,18 @@ def write(
 
   from deblur_jax import models, workdir
   from deblur_jax.methods import trained
+  from deblur_jax.ops import weight_files
 
   start = trained.Start(os.fspath(run), which)
   net = trained.network(start)
   params = trained.any_weights(start)
-  folder = types.make_folder(folder)
+  folder = errors.make_folder(folder)
   weights = _weights(name, folder)
   flat = traverse_util.flatten_dict(params, sep='.')
   try:
     weights.write_bytes(safetensors_numpy.save(flat))
   except OSError as error:
-    raise types.UserError(f'Cannot write {weights}: {error.strerror}.') from (
+    raise errors.UserError(f'Cannot write {weights}: {error.strerror}.') from (
         error)
   path = weights.with_suffix('.json')
   workdir.write_json(path, {
@@ -148,7 +151,8 @@ def _of_card(name, told, dtype, folder) -> Model:
   import jax.numpy as jnp
   from flax import traverse_util
 
-  from deblur_jax import models, parallel
+  from deblur_jax import models, parallel, types
+  from deblur_jax.ops import weight_files
 
   flat = weight_files.read(
       _weights(name, folder), what=f'the weights of the model {name}')
@@ -167,7 +171,9 @@ def _of_card(name, told, dtype, folder) -> Model:
       state, parallel.replicated(mesh)), mesh, told)
 
 
-def _method(net) -> types.Method:
+def _method(net):
+  from deblur_jax import types
+
   def restore(state, blur):
     return net.apply({'params': state.params[ROLE]}, blur)[0]
 
@@ -180,7 +186,7 @@ def _of_run(name, dtype, which) -> Model:
   folder = pathlib.Path(name)
   config = workdir.read_json(folder / workdir.CONFIG)
   if config['method'].get('name') in ('kernel', 'blur_type'):
-    raise types.UserError(
+    raise errors.UserError(
         f'{name} learned to tell of blur, not to restore: take another run.')
   made = {kind: _computing(config, kind) for kind in ('float32', dtype) if kind}
   own = made.get(dtype, config)

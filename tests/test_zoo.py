@@ -1,0 +1,79 @@
+"""Shipped models: written, told apart, verified, loaded."""
+
+import helpers
+import jax
+import numpy as np
+import pytest
+import run_folders
+
+from deblur_jax import errors, zoo
+
+ABOUT = {'summary': 'A test.', 'trained': {}, 'sources': [
+    {'name': 'nothing', 'terms': 'none'}]}
+BLUR = np.random.default_rng(0).random((1, 16, 20, 3), np.float32)
+
+
+@pytest.fixture(scope='module')
+def shipped(tmp_path_factory):
+  """(folder of models, the run that one was made of)."""
+  root = tmp_path_factory.mktemp('zoo')
+  config = helpers.tiny(**{'nets.net': dict(
+      name='multiscale', scales=1, blocks=0, features=4, dtype='bfloat16')})
+  run_folders.untrained(root / 'run', config)
+  for name in ('other', zoo.DEFAULT):
+    zoo.write(root / 'run', name, about=ABOUT, folder=root / 'models')
+  return root / 'models', root / 'run'
+
+
+def restored(model, method):
+  return np.asarray(jax.jit(method.restore)(model.state, BLUR))
+
+
+def test_a_model_is_the_network_of_its_run(shipped):
+  folder, run = shipped
+  assert zoo.names(folder) == [zoo.DEFAULT, 'other']
+  card = zoo.card('other', folder=folder)
+  assert card['parameters'] == 607 and card['net']['dtype'] == 'float32'
+  model, theirs = zoo.load('other', folder=folder), zoo.load(run)
+  assert model.exact is None and theirs.exact is not None
+  np.testing.assert_allclose(
+      restored(model, model.method), restored(theirs, theirs.exact), atol=1e-6)
+  half = zoo.load('other', dtype='bfloat16', folder=folder)
+  error = np.abs(restored(half, half.method) - restored(model, model.method))
+  assert 0 < error.max() < 0.05
+  np.testing.assert_array_equal(
+      restored(half, half.exact), restored(model, model.method))
+
+
+def test_damaged_weights_are_refused(shipped, tmp_path):
+  folder, _ = shipped
+  for path in folder.glob('other.*'):
+    (tmp_path / path.name).write_bytes(path.read_bytes())
+  zoo.verify('other', folder=tmp_path)
+  weights = tmp_path / 'other.safetensors'
+  weights.write_bytes(weights.read_bytes()[:-1] + b'x')
+  for fails in (zoo.verify, zoo.load):
+    with pytest.raises(errors.UserError, match='another file, or damaged'):
+      fails('other', folder=tmp_path)
+  (tmp_path / 'other.json').write_text('{}')
+  with pytest.raises(errors.UserError, match='has no summary'):
+    zoo.card('other', folder=tmp_path)
+
+
+@pytest.mark.parametrize('name, message', [
+    ('othr', "No model 'othr'.*Did you mean 'other'"),
+    ('../../x', 'No file .*config.json|No folder|config.json'),
+])
+def test_what_is_not_there(shipped, name, message):
+  with pytest.raises(errors.UserError, match=message) as error:
+    zoo.load(name, folder=shipped[0])
+  assert '\n' not in str(error.value)
+
+
+def test_the_shipped_ones_are_as_their_cards_say():
+  for name in zoo.names():
+    zoo.verify(name)
+    card = zoo.card(name)
+    assert card['parameters'] < 5_000_000 and card['sources']
+    for source in card['sources']:
+      assert source['name'] and source['terms']
