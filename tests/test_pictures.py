@@ -96,10 +96,17 @@ def test_eight_bits_come_back(mode, form, kept):
 
 @pytest.mark.parametrize('mode, form, note', [
     ('P', 'PNG', 'palette'), ('CMYK', 'JPEG', 'CMYK became RGB'),
-    ('RGB', 'PNG', None)])
+    ('1', 'TIFF', 'single bit became 8'), ('RGB', 'PNG', None)])
 def test_what_changes_is_told(mode, form, note):
   notes = pictures.read(encoded(smooth(mode), form)).notes
   assert notes == () if note is None else note in notes[0]
+
+
+def test_gamma_is_told():
+  gamma = odd_pictures.chunk(b'gAMA', struct.pack('>L', 100000))
+  picture = pictures.read(odd_pictures.png16(deep(3), gamma))
+  assert picture.notes == (
+      'its gamma of 1 is left out: it may look lighter or darker',)
 
 
 DEEP = {

@@ -67,7 +67,7 @@ def from_image(
     image: Image.Image, *, again: Callable[[], Image.Image] | None, name: str
 ) -> Stored:
   """The picture of a Pillow image; `again` opens its file anew, if any."""
-  notes = list(_frames(image))
+  notes = [*_frames(image), *_gamma(image)]
   coding = _coding(image)
   form = _WRITTEN_AS.get(image.format, image.format)
   dpi = _dpi(image)
@@ -151,7 +151,14 @@ def _frames(image):
     kind = ('animated' if image.format in ('AVIF', 'GIF', 'PNG', 'WEBP')
             else f'{count} pictures in one file')
     yield f'{kind}: only the first of {count} is taken'
-    image.seek(0)
+
+
+def _gamma(image):
+  """Told where a PNG is of another brightness than it says afterwards."""
+  gamma = image.info.get('gamma')
+  if gamma and abs(gamma - 1 / 2.2) > 0.02 and not (
+      'icc_profile' in image.info or 'srgb' in image.info):
+    yield f'its gamma of {gamma:g} is left out: it may look lighter or darker'
 
 
 def _coding(image):
@@ -186,8 +193,9 @@ def _decoded(image, again, name, notes):
   gray = image.mode in ('1', 'L', 'LA', 'La')
   if image.mode in ('P', 'PA'):
     notes.append('its palette became free colours')
+  if image.mode == '1':
+    notes.append('its single bit became 8')
   mode = ('L' if gray else 'RGB') + 'A' * image.has_transparency_data
-  mode = {'LA': 'LA', 'L': 'L', 'RGB': 'RGB', 'RGBA': 'RGBA'}[mode]
   samples = np.asarray(image.convert(mode))
   return samples.reshape(*samples.shape[:2], -1), icc
 

@@ -348,6 +348,8 @@ def _options(picture, form, quality):
             **(lossless_alpha if picture.alpha is not None else {})}
   if form == 'HEIF':
     return {'quality': quality or QUALITY}
+  if form == 'PNG':  # a third of the usual level's time, 3 % longer
+    return {'compress_level': 4}
   return {}
 
 

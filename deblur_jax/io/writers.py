@@ -13,7 +13,8 @@ from PIL import Image, TiffImagePlugin, TiffTags
 
 from deblur_jax.io import decoding
 
-_ROWS = 64  # that are compressed together
+_ROWS = 64   # that are compressed together
+_LEVEL = 3   # of zlib: half the time of its own, 2 % longer files
 
 
 def to_png16(
@@ -77,7 +78,7 @@ def to_tiff(
 
 def _png_rows(samples):
   height, _, channels = samples.shape
-  pack = zlib.compressobj(6, strategy=zlib.Z_FILTERED)
+  pack = zlib.compressobj(_LEVEL, strategy=zlib.Z_FILTERED)
   packed = []
   for start in range(0, height, _ROWS):
     rows = np.ascontiguousarray(
@@ -94,7 +95,8 @@ def _tiff_strips(samples):
   for start in range(0, len(samples), _ROWS):
     rows = samples[start:start + _ROWS]
     steps = np.diff(rows, axis=1, prepend=np.zeros_like(rows[:, :1]))
-    strips.append(zlib.compress(steps.astype(steps.dtype.newbyteorder('<')).tobytes()))
+    steps = steps.astype(steps.dtype.newbyteorder('<'))
+    strips.append(zlib.compress(steps.tobytes(), _LEVEL))
   return strips
 
 
