@@ -7,13 +7,14 @@ import subprocess
 import sys
 
 import helpers
+import jax
 import numpy as np
 import pytest
 import run_folders
 from PIL import Image
 
 import deblur_jax
-from deblur_jax import errors
+from deblur_jax import convert, errors, zoo
 from deblur_jax.app import cli
 
 PHOTO = np.asarray(Image.fromarray(np.random.default_rng(0).integers(
@@ -114,6 +115,21 @@ def test_help_needs_nothing_heavy():
   done = subprocess.run([sys.executable, '-c', code], check=True,
                         cwd=helpers.ROOT, capture_output=True, text=True)
   assert '--skip-existing' in done.stdout
+
+
+def test_weights_of_others_become_a_model(photo, tmp_path, capsys):
+  theirs, model = tmp_path / 'theirs.safetensors', tmp_path / 'model'
+  config = helpers.tiny(**{'nets.net.scales': 1})
+  params = run_folders.untrained(tmp_path / 'run', config)
+  convert.from_run(config, tmp_path / 'run', theirs)
+  assert deblur('convert', theirs, '-o', model) == 0
+  assert f'--model={model}/' in capsys.readouterr().out
+  jax.tree.map(np.testing.assert_array_equal,
+               zoo.load(model).state.params['net'], params)
+  assert deblur('convert', photo, '-o', tmp_path / 'other') == 2
+  told = capsys.readouterr().err
+  assert str(photo) in told and told.count('\n') == 1
+  assert not (tmp_path / 'other').exists()
 
 
 def test_compare(tmp_path, photo, capsys):

@@ -6,7 +6,7 @@ Exit codes: 0 all done, 1 some files failed, 2 one line says what is wrong.
 import json
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -144,6 +144,27 @@ def models(
 
 
 @app.command()
+def convert(
+    weights: Annotated[list[str], typer.Argument(
+        metavar='FILE...', help=".pth, .safetensors or .npz of the papers' own "
+        'programs.')],
+    out: Annotated[str, typer.Option(
+        '--out', '-o', help='Folder to make; then --model=FOLDER.')],
+    layout: Annotated[str | None, typer.Option(
+        help='Where their names do not tell: deepdeblur_pytorch, deblurgan, '
+        'hieubkset_single_noskip, ...')] = None,
+    option: Annotated[list[str] | None, typer.Option(
+        help='What they do not tell either: rgb_range=1.')] = None) -> None:
+  """Makes a model of weights that PyTorch wrote; runs no code in them."""
+  from deblur_jax.app import converting
+
+  options = dict(map(_key_and_value, option or ()))
+  print('\n'.join(converting.run(
+      weights, out, layout=layout, options=options)))
+  print(f'\ndeblur restore photo.jpg --model={os.path.join(out, "")}')
+
+
+@app.command()
 def doctor(as_json: Json = False) -> None:
   """Tells versions, devices, what is missing, and tries one forward."""
   from deblur_jax.app import doctor as examination
@@ -165,6 +186,16 @@ def _tile(word: str) -> int | None:
   if not word.isdecimal():
     raise errors.UserError(f'--tile={word}: write auto, 0, or pixels.')
   return int(word)
+
+
+def _key_and_value(word: str) -> tuple[str, Any]:
+  key, separator, value = word.partition('=')
+  if not separator:
+    raise errors.UserError(f'--option={word}: write --option=key=value.')
+  try:
+    return key, json.loads(value)
+  except ValueError:
+    return key, value
 
 
 def _dtype(word: str | None) -> str | None:

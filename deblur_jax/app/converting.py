@@ -1,0 +1,41 @@
+"""Weights of the papers' own programs as a folder that `--model` takes."""
+
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+# What a run needs beside its network, so that it may be evaluated, too.
+BARE = dict(
+    seed=0, total_steps=1, batch_size=1, log_every=1, save_every=1,
+    tensorboard=False,
+    method=dict(name='supervised', loss='l1', over_scales='sum',
+                pyramid='deepdeblur_pytorch'),
+    nets=dict(net=dict(name='multiscale')),
+    optim=dict(net=dict(name='adam', lr=1e-4)),
+    data=dict(train=dict(name='builtin', split='train'),
+              test=dict(name='builtin', split='test'),
+              loader=dict(loader='resident', crop=64)),
+    augment=dict(preset='none'), validate=dict(pictures=1, crop=64))
+
+
+def run(
+    weights: Sequence[str | os.PathLike], out: str | os.PathLike, *,
+    layout: str | None = None, options: dict[str, Any]) -> list[str]:
+  """Makes the folder `out`; lines that tell what went where.
+
+  Args:
+    weights: .pth, .pt, .safetensors or .npz; code in them is not run.
+    out: to make; may be there already if it is empty.
+    layout: a row of `convert.LAYOUTS`; by default what the names tell.
+    options: what neither names nor shapes tell, see `experiments.convert`.
+
+  Raises:
+    UserError: as `convert.to_run`; the folder is then as it was.
+  """
+  from deblur_jax import convert, train
+
+  train.check(BARE)
+  entries = convert.to_run(
+      BARE, pathlib.Path(out), weights, layout=layout, options=options)
+  return [line for entry in entries for line in convert.describe(entry)]
