@@ -2,8 +2,12 @@
 
 import os
 import pathlib
+import sys
 import tempfile
 
+# Every process that a test starts would compile the package anew: 3 seconds.
+os.environ.pop('PYTHONDONTWRITEBYTECODE', None)
+sys.dont_write_bytecode = False
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 # What was compiled is kept for later tests and the processes that they start;
 # it goes when this process does.
