@@ -165,6 +165,35 @@ def convert(
 
 
 @app.command()
+def export(
+    out: Annotated[str, typer.Option('--out', '-o', help='Folder.')],
+    model: Model = 'default',
+    kind: Annotated[list[str] | None, typer.Option(
+        help='onnx, stablehlo, saved_model, tflite or tflite_int8; may be '
+        'given again.', show_default='onnx')] = None,
+    size: Annotated[list[str] | None, typer.Option(
+        help='Width x height on which it is checked, such as 640x480, and timed '
+        'on the first; the only one that tflite takes.')] = None,
+    overwrite: Annotated[bool, typer.Option('--overwrite')] = False,
+    as_json: Json = False) -> None:
+  """Writes a model as files for other programs, each checked and timed."""
+  from deblur_jax import export as exporting
+  from deblur_jax import zoo
+
+  sizes = [_size(word) for word in size or ()] or exporting.SIZES
+  opened = zoo.load(model)
+  rows = exporting.run(
+      opened.exact or opened.method, opened.state, out=out,
+      kinds=kind or ['onnx'], sizes=sizes, overwrite=overwrite,
+      on_row=lambda row: None if as_json else print(_row(row), flush=True))
+  if as_json:
+    print(json.dumps([row._asdict() | {
+        'path': str(row.path), 'errors': {
+            f'{w}x{h}': error for (h, w), error in row.errors.items()}}
+        for row in rows], indent=2))
+
+
+@app.command()
 def doctor(as_json: Json = False) -> None:
   """Tells versions, devices, what is missing, and tries one forward."""
   from deblur_jax.app import doctor as examination
@@ -186,6 +215,23 @@ def _tile(word: str) -> int | None:
   if not word.isdecimal():
     raise errors.UserError(f'--tile={word}: write auto, 0, or pixels.')
   return int(word)
+
+
+def _size(word: str) -> tuple[int, int]:
+  """(height, width) of '640x480'."""
+  sides = word.lower().split('x')
+  if len(sides) != 2 or not all(side.isdecimal() for side in sides):
+    raise errors.UserError(f'--size={word}: write --size=640x480.')
+  return int(sides[1]), int(sides[0])
+
+
+def _row(row) -> str:
+  height, width = row.size
+  memory = ('' if row.memory_bytes is None
+            else f', {row.memory_bytes / 2**20:.0f} MiB of memory')
+  return (f'{row.path}: {row.bytes / 2**20:.2f} MiB, {row.ms:.1f} ms at '
+          f'{width}x{height} (here {row.network_ms:.1f} ms{memory}); at most '
+          f'{max(row.errors.values()):.1e} from the network, {row.psnr:.1f} dB')
 
 
 def _key_and_value(word: str) -> tuple[str, Any]:
