@@ -172,8 +172,8 @@ def export(
         help='onnx, stablehlo, saved_model, tflite or tflite_int8; may be '
         'given again.', show_default='onnx')] = None,
     size: Annotated[list[str] | None, typer.Option(
-        help='Width x height on which it is checked, such as 640x480, and timed '
-        'on the first; the only one that tflite takes.')] = None,
+        help='Width x height on which it is checked, such as 640x480, and '
+        'timed on the first; the only one that tflite takes.')] = None,
     overwrite: Annotated[bool, typer.Option('--overwrite')] = False,
     as_json: Json = False) -> None:
   """Writes a model as files for other programs, each checked and timed."""
