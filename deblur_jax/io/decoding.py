@@ -24,7 +24,7 @@ from deblur_jax.io import exif as exif_blocks
 from deblur_jax.io import sixteen
 
 BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError,
-          TypeError, OverflowError, struct.error, zlib.error,
+          TypeError, RuntimeError, OverflowError, struct.error, zlib.error,
           Image.DecompressionBombError)  # what Pillow raises for broken files
 _READ = ('JPEG', 'PNG', 'AVIF', 'BMP', 'GIF', 'TIFF', 'WEBP')
 _WRITTEN_AS = {'GIF': 'PNG', 'MPO': 'JPEG'}
@@ -149,7 +149,7 @@ def _frames(image):
   count = getattr(image, 'n_frames', 1)
   if count > 1:
     kind = ('animated' if image.format in ('AVIF', 'GIF', 'PNG', 'WEBP')
-            else f'{count} pictures in one file')
+            else 'several pictures in one file')
     yield f'{kind}: only the first of {count} is taken'
 
 
