@@ -10,16 +10,13 @@ import numpy as np
 import pytest
 
 from deblur_jax import types
-from deblur_jax.io import video_reading, video_writing, videos
+from deblur_jax.io import video_parts, video_reading, video_writing, videos
 
 av = pytest.importorskip(
     'av', reason='the optional extra "video" is not installed')
 
 STEADY = range(0, 12 * 512, 512)              # 25 frames a second of 1/12800 s
 UNSTEADY = (0, 512, 600, 1500, 1540, 3000, 6000, 6512, 6600, 6700, 9000, 9040)
-# In narrower films x264 looks at memory that nobody has written: of some hundred
-# runs one is different.
-REPEATABLE = (96, 64)
 
 
 def same(blur):
@@ -316,6 +313,13 @@ def test_a_damaged_middle(tmp_path):
   assert len(times(tmp_path / 'out.mp4')) == done.frames
 
 
+def are_alike(path, other):
+  """Whether two results differ only in what x264 does not repeat to the bit."""
+  assert times(path) == times(other)
+  assert packets(path, 'audio') == packets(other, 'audio')
+  return error_of(path, [x for _, x in decoded(other)]) < 0.5
+
+
 def interrupted_after(batches):
   """A function of frames that is interrupted, as by control-C."""
   left = [batches]
@@ -330,20 +334,29 @@ def interrupted_after(batches):
 
 
 def test_interrupted_work_goes_on(tmp_path):
-  source = film(tmp_path / 'in.mp4', UNSTEADY, sound='aac', size=REPEATABLE)
+  source = film(tmp_path / 'in.mp4', UNSTEADY, sound='aac')
   options = {'batch': 2, 'part': 4, 'window': 3}
-  middle = lambda blur: 1 - blur[..., 3:6]
+  seen = []
+
+  def middle(blur):
+    seen.append(blur)
+    return 1 - blur[..., 3:6]
+
   videos.restore(source, tmp_path / 'straight.mp4', middle, **options)
+  straight = seen[:]
+  seen.clear()
   stop = interrupted_after(5)
   target = tmp_path / 'out.mp4'
   with pytest.raises(KeyboardInterrupt):
     videos.restore(source, target, lambda x: stop(middle(x)), **options)
-  assert not target.exists()
-  assert (tmp_path / '.out.mp4.unfinished' / '000001.part').exists()
+  assert not target.exists() and len(seen) == 6
+  parts = tmp_path / '.out.mp4.unfinished'
+  assert video_parts.finished(parts) == [4, 4]
   done = videos.restore(source, target, middle, **options)
-  assert done.resumed == 8 and done.frames == 12
-  assert target.read_bytes() == (tmp_path / 'straight.mp4').read_bytes()
-  assert not (tmp_path / '.out.mp4.unfinished').exists()
+  assert done.resumed == 8 and done.frames == 12 and not parts.exists()
+  assert are_alike(target, tmp_path / 'straight.mp4')
+  # What was done is not done again; what follows sees what it would have seen.
+  np.testing.assert_array_equal(seen[:4] + seen[6:], straight)
 
 
 @pytest.mark.parametrize('change', ['source', 'made_by', 'resume', 'broken'])
@@ -374,7 +387,7 @@ def test_nothing_is_left_of_work_without_a_part(tmp_path):
 
 
 def test_killed_work_goes_on(tmp_path):
-  source = film(tmp_path / 'in.mp4', sound='aac', size=REPEATABLE)
+  source = film(tmp_path / 'in.mp4', sound='aac')
   target = tmp_path / 'out.mp4'
   code = '''
 import os, signal, sys
@@ -391,7 +404,7 @@ videos.restore(sys.argv[1], sys.argv[2], fn, batch=2, part=4)
   done = videos.restore(source, target, same, batch=2, part=4)
   assert done.resumed == 8
   videos.restore(source, tmp_path / 'straight.mp4', same, batch=2, part=4)
-  assert target.read_bytes() == (tmp_path / 'straight.mp4').read_bytes()
+  assert are_alike(target, tmp_path / 'straight.mp4')
 
 
 def test_memory_does_not_grow_with_the_length(tmp_path, monkeypatch):

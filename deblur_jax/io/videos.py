@@ -4,8 +4,8 @@ Whole means: every frame at its time, also where the rate is not constant; sound
 and subtitles packet by packet as they were; turned, tagged and as large as
 before. Frames are restored and encoded in parts of a second or two, which lie
 in a hidden folder beside the target until all are there: interrupted work goes
-on behind the last of them and gives the same file, byte for byte (x264 repeats
-itself for frames of 64 pixels and more).
+on behind the last of them, with the same frames for the function as without a
+break. (The file may differ by a few bytes: x264 does not always repeat itself.)
 """
 
 import collections
