@@ -87,7 +87,7 @@ def choose(
       rate=_pair(rate(stream)),
       aspect=_pair(stream.sample_aspect_ratio or 0),
       colour=_colour(frame), matrix=display_matrix(frame))
-  return settings, list(_changes(codec, frame, settings))
+  return settings, list(_changes(codec, frame, settings, container))
 
 
 def open_encoder(settings: Settings):
@@ -296,7 +296,7 @@ def _colour(frame):
           int(frame.color_primaries), int(frame.color_trc))
 
 
-def _changes(codec, frame, settings):
+def _changes(codec, frame, settings, container):
   name = settings.encoder
   if SAME.get(codec) != name:
     yield f'{codec} became {next(c for c, e in SAME.items() if e == name)}'
@@ -309,6 +309,9 @@ def _changes(codec, frame, settings):
     yield 'it is interlaced, and was restored with both fields as one picture'
   if settings.pixels.startswith('yuv444') and '444' not in frame.format.name:
     yield 'an odd size needs 4:4:4 pixels, which some players do not know'
+  a, b, _, c, d, *_ = settings.matrix or (1, 0, 0, 0, 1)
+  if a * d < b * c and container.name in ('matroska', 'webm'):
+    yield f'{container.name} cannot tell players that it is mirrored'
   kinds = frames.import_av().sidedata.sidedata.Type
   if {kinds.MASTERING_DISPLAY_METADATA, kinds.DOVI_METADATA} & set(
       frame.side_data.keys()):
