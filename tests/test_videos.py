@@ -219,6 +219,31 @@ def test_colours_and_their_tags(tmp_path, name):
   assert error_of(tmp_path / 'out.mp4', [x for _, x in decoded(source)]) < 3
 
 
+def test_what_hevc_tells_of_its_display(tmp_path):
+  source = film(
+      tmp_path / 'in.mp4', codec='libx265', size=(64, 64), pixels='yuv420p10le',
+      tags={'color_trc': 16, 'color_primaries': 9, 'colorspace': 9},
+      options={'x265-params': 'log-level=error:hdr10=1:master-display=G(13250,'
+               '34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,1)'})
+  done = videos.restore(source, tmp_path / 'out.mp4', same)
+  assert [note for note in done.notes if 'display that it was graded' in note]
+  with av.open(str(tmp_path / 'out.mp4')) as container:
+    context = container.streams.video[0].codec_context
+    assert context.codec_tag == 'hvc1' and context.color_trc == 16
+    assert context.pix_fmt == 'yuv420p10le'
+
+
+@pytest.mark.parametrize('pixels, note', [
+    ('gray', ''), ('rgb24', ''), ('rgba', 'transparency is lost'),
+    ('rgb48be', '16 bits a colour became 10')])
+def test_pixels_that_are_no_yuv(tmp_path, pixels, note):
+  source = film(tmp_path / 'in.mov', codec='png', pixels=pixels)
+  done = videos.restore(source, tmp_path / 'out.mp4', same)
+  assert done.notes[0] == 'png became h264'
+  assert list(done.notes[1:]) == ([note] if note else [])
+  assert error_of(tmp_path / 'out.mp4', [x for _, x in decoded(source)]) < 4
+
+
 def test_a_window_has_the_neighbours(tmp_path):
   source = film(tmp_path / 'in.mp4', range(0, 6 * 512, 512))
   seen = []
@@ -480,6 +505,20 @@ def test_a_folder_that_cannot_be_written(tmp_path):
   source = film(tmp_path / 'in.mp4', [0])
   with pytest.raises(types.UserError, match='Cannot make /proc/self/.out.mp4'):
     videos.restore(source, '/proc/self/out.mp4', same)
+
+
+def test_no_room(tmp_path):
+  resource = pytest.importorskip('resource')
+  source = film(tmp_path / 'in.mp4', sound='aac')
+  soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+  try:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (6000, hard))
+    with pytest.raises(types.UserError, match='Could not write .*File'):
+      videos.restore(source, tmp_path / 'out.mp4', same)
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+  assert not (tmp_path / 'out.mp4').exists()
+  assert videos.restore(source, tmp_path / 'out.mp4', same).resumed == 12
 
 
 def test_a_function_of_another_shape(tmp_path):

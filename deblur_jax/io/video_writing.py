@@ -5,6 +5,7 @@ also where their rate is not constant, and parts that were encoded one by one
 make one stream.
 """
 
+import collections
 import fractions
 import heapq
 import io
@@ -140,7 +141,7 @@ def copied_streams(
   Raises:
     UserError: it cannot hold the sound.
   """
-  kept, notes = [], []
+  kept, others = [], collections.Counter()
   av = frames.import_av()
   with av.open(io.BytesIO(), 'w', format=container.name) as trial:
     for stream in source.streams:
@@ -153,9 +154,8 @@ def copied_streams(
             f'{container.name} cannot hold the sound of it '
             f'({_codec_name(stream)}); write to .mkv, which can.')
       else:
-        notes.append(f'left out: stream {stream.index}, {stream.type} '
-                     f'({_codec_name(stream)})')
-  return kept, notes
+        others[f'{stream.type} ({_codec_name(stream)})'] += 1
+  return kept, [f'left out: {count} x {what}' for what, count in others.items()]
 
 
 def write(

@@ -226,7 +226,7 @@ def _applied(fn, group, batch):
   blur = np.stack([
       np.concatenate([shot.picture() for shot in window], axis=-1)
       for window in filled])                         # [batch, h, w, 3 * window]
-  sharp = np.asarray(fn(blur))
+  sharp = np.asarray(fn(blur), np.float32)
   if sharp.shape != (*blur.shape[:-1], 3):
     raise ValueError(
         f'Expected frames of shape {(*blur.shape[:-1], 3)}, got {sharp.shape}.')
