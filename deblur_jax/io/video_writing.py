@@ -138,7 +138,7 @@ def to_picture(frame) -> np.ndarray:
 def display_matrix(frame) -> tuple[int, ...]:
   """The nine numbers by which a player turns a frame; () where it need not."""
   side_data = frames.import_av().sidedata.sidedata.Type.DISPLAYMATRIX
-  if side_data not in frame.side_data.keys():
+  if side_data not in frame.side_data:
     return ()
   matrix = np.frombuffer(bytes(frame.side_data[side_data]), np.int32)
   return tuple(matrix.tolist())
@@ -326,8 +326,8 @@ def _changes(codec, frame, settings, container):
   if a * d < b * c and container.name in ('matroska', 'webm'):
     yield f'{container.name} cannot tell players that it is mirrored'
   kinds = frames.import_av().sidedata.sidedata.Type
-  if {kinds.MASTERING_DISPLAY_METADATA, kinds.DOVI_METADATA} & set(
-      frame.side_data.keys()):
+  if any(kind in frame.side_data for kind in (
+      kinds.MASTERING_DISPLAY_METADATA, kinds.DOVI_METADATA)):
     yield 'what the file told of the display that it was graded on is lost'
 
 
