@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 
+import films
 import helpers
 import jax
 import numpy as np
@@ -83,6 +84,19 @@ def test_a_folder_with_all_that_people_have(run, tmp_path, capsys):
     assert (out / name).exists() == (not row['error'])
   assert Image.open(out / 'sub' / 'deep.png').size == (72, 54)
   assert len(list(out.rglob('*.*'))) == 5
+
+
+def test_a_video_keeps_its_sound(run, tmp_path, capsys):
+  av = pytest.importorskip('av', reason='the extra "video" is missing')
+  films.film(tmp_path / 'film.mp4', sound='aac')
+  assert deblur(tmp_path / 'film.mp4', '-m', run) == 0
+  target = tmp_path / 'film_deblurred.mp4'
+  assert capsys.readouterr().out.split() == [str(target)]
+  sound = []
+  for path in (tmp_path / 'film.mp4', target):
+    with av.open(str(path)) as film:
+      sound.append([bytes(packet) for packet in film.demux(audio=0)])
+  assert sound[0] == sound[1] and len(sound[0]) > 2
 
 
 def test_stdin_to_stdout(run, photo):

@@ -70,6 +70,8 @@ def restore(
     )] = None,
     quality: Annotated[int | None, typer.Option(
         min=1, max=100, help='Of JPEG, WebP, AVIF and HEIC.')] = None,
+    crf: Annotated[int | None, typer.Option(
+        min=0, max=63, help='Of videos: lower is better, and larger.')] = None,
     skip_existing: Annotated[bool, typer.Option(
         '--skip-existing', help='Pass over what has a result.')] = False,
     overwrite: Annotated[bool, typer.Option(
@@ -88,7 +90,7 @@ def restore(
   network = restoring.Network(
       model, _tile(tile), overlap, ensemble, _dtype(dtype), local)
   written = restoring.Written(
-      suffix, ext, quality, strip_gps, overwrite, skip_existing,
+      suffix, ext, quality, crf, strip_gps, overwrite, skip_existing,
       allow_truncated)
   with _progress('file') as on_part:
     outcomes = restoring.run(

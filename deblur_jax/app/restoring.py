@@ -15,12 +15,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from deblur_jax import errors, zoo
-from deblur_jax.io import files, pictures
+from deblur_jax.io import files, pictures, videos
 
 STREAM = files.STREAM
 # Suffix of a video -> that of its result.
-VIDEOS = {'.avi': '.mp4', '.m4v': '.mp4', '.mkv': '.mkv', '.mov': '.mov',
-          '.mp4': '.mp4', '.webm': '.webm'}
+VIDEOS = {suffix: videos.target_suffix(f'film{suffix}')
+          for suffix in videos.SUFFIXES}
 
 
 class Network(NamedTuple):
@@ -35,11 +35,12 @@ class Network(NamedTuple):
 
 
 class Written(NamedTuple):
-  """How files are written; see `pictures.encode` and `files.plan`."""
+  """See `pictures.encode`, `videos.restore` and `files.plan`."""
 
   suffix: str | None = None
   ext: str | None = None
   quality: int | None = None
+  crf: int | None = None     # of videos
   strip_gps: bool = False
   overwrite: bool = False
   skip_existing: bool = False
@@ -142,14 +143,20 @@ def _form(target, ext, picture) -> str:
 
 
 def _video(job, network, written, on_share):
-  from deblur_jax.io import videos
-
   restore = opened(network)
   fn = lambda frames: np.stack([restore(frame).image for frame in frames])
   done = videos.restore(
       job.source, job.target, fn, overwrite=written.overwrite,
+      strip_gps=written.strip_gps, crf=written.crf, made_by=_made_by(network),
       on_frame=lambda done, total: on_share(done / total if total else 0.0))
   return done.notes
+
+
+def _made_by(network) -> str:
+  """Tells the frames of one model and its options from those of others."""
+  told = (zoo.card(network.model)['sha256'] if network.model in zoo.names()
+          else os.path.abspath(network.model))
+  return f'{network} {told}'
 
 
 def trust(large) -> tuple[str, ...]:

@@ -129,20 +129,24 @@ def _declared(stream) -> int:
   """How many frames the file says that it has, at least; 0 if it does not."""
   if stream.frames:
     return stream.frames
-  # Matroska gives a time. One frame in twenty may lack: rates are rounded.
+  # One frame in twenty may lack: rates are rounded.
+  return int(0.95 * stated_end(stream) * float(stream.average_rate or 0))
+
+
+def stated_end(stream) -> float:
+  """The second at which a stream of Matroska says that it ends; 0 elsewhere."""
   times = re.fullmatch(
       r'(\d+):(\d+):([\d.]+)', stream.metadata.get('DURATION', ''))
-  if not times or not stream.average_rate:
-    return 0
+  if not times:
+    return 0.0
   hours, minutes, seconds = map(float, times.groups())
-  span = 3600 * hours + 60 * minutes + seconds
-  return int(0.95 * span * float(stream.average_rate))
+  return 3600 * hours + 60 * minutes + seconds
 
 
 @contextlib.contextmanager
 def _opened(path):
   """(container, its first video stream); what goes wrong inside is one line."""
-  av = _import_av()
+  av = import_av()
   try:
     with av.open(os.fspath(path)) as container:
       if not container.streams.video:
@@ -156,7 +160,8 @@ def _opened(path):
     raise _breaks_off(path, error.strerror or str(error)) from None
 
 
-def _import_av():
+def import_av():
+  """The module of PyAV; a UserError where it is not installed."""
   try:
     import av
   except ImportError:

@@ -1,4 +1,1 @@
-"""The files of people: pictures read and written back, names of the results.
-
-Nothing here imports jax.
-"""
+"""The files of people: photos and videos read and written back whole."""
