@@ -147,13 +147,14 @@ def test_weights_of_others_become_a_model(photo, tmp_path, capsys):
 
 
 def test_compare(tmp_path, photo, capsys):
-  other = tmp_path / 'other.png'
+  other = tmp_path / 'restored' / 'photo.png'    # as `-o restored/` names it
+  other.parent.mkdir()
   Image.fromarray(PHOTO[::-1]).save(other)
   assert deblur('compare', photo, other, '-o', tmp_path / 'sheet.png') == 0
   assert Image.open(tmp_path / 'sheet.png').width > 2 * 72
   Image.fromarray(PHOTO[1:]).save(other)
   assert deblur('compare', photo, other) == 2
-  assert '72x54 and 72x53' in capsys.readouterr().err
+  assert 'is 72x54, and' in capsys.readouterr().err
 
 
 def test_doctor(capsys):

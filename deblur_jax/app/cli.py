@@ -110,15 +110,14 @@ def compare(
   from deblur_jax.io import files
   from deblur_jax.report import figures
 
-  panels = {os.path.basename(path): images.read(path)
-            for path in (before, after)}
+  panels = {'before': images.read(before), 'after': images.read(after)}
   first, second = (panel.shape[:2] for panel in panels.values())
-  if len(panels) < 2 or first != second:
+  if first != second:
     raise errors.UserError(
-        f'{before} and {after} must have names of their own and one size, got '
-        f'{first[1]}x{first[0]} and {second[1]}x{second[0]}.'
-        if len(panels) == 2 else f'{before} and {after} have one name.')
-  files.write(out, figures.sheet([figures.Picture('', panels)]), overwrite=True)
+        f'{before} is {first[1]}x{first[0]}, and {after} is {second[1]}x'
+        f'{second[0]}; compare pictures of one size.')
+  files.write(out, figures.sheet(
+      [figures.Picture(os.path.basename(before), panels)]), overwrite=True)
   print(out)
 
 
