@@ -1,0 +1,136 @@
+"""ONNX: the jaxpr of a function, primitive by primitive, as a file."""
+
+import os
+from collections.abc import Callable
+
+import jax
+import numpy as np
+
+from deblur_jax import types
+from deblur_jax.export import operations
+from deblur_jax.export.graph import Graph, Node, Value, known
+from deblur_jax.export.traced import Traced, with_native_layers
+
+OPSET, IR = 18, 8
+# Calls, of which only the inside counts.
+INSIDE = ('call_jaxpr', 'fun_jaxpr', 'jaxpr')
+CALLS = ('checkpoint', 'closed_call', 'core_call', 'custom_jvp_call',
+         'custom_vjp_call', 'custom_vjp_call_jaxpr', 'jit', 'pjit', 'remat2')
+
+
+def write(path: str | os.PathLike, traced: Traced) -> None:
+  """Writes the file; input `blur`, output `restored`, both [n, h, w, 3].
+
+  Raises:
+    UserError: no package onnx, or a primitive that has no row in
+      `operations.OPERATIONS`.
+  """
+  onnx = _import('onnx')
+  graph, restored = translate(traced)
+  graph.nodes.append(_named(graph.stored(
+      restored, range(len(restored.shape)))))
+  used = {name for node in graph.nodes for name in node.inputs}
+  picture = lambda name: onnx.helper.make_tensor_value_info(
+      name, onnx.TensorProto.FLOAT, [
+          side if isinstance(side, int) else str(side)
+          for side in traced.blur.shape])
+  made = onnx.helper.make_graph(
+      [onnx.helper.make_node(node.kind, node.inputs, node.outputs,
+                             **node.attributes)
+       for node in _needed(graph.nodes)],
+      'restore', [picture('blur')], [picture('restored')],
+      [onnx.numpy_helper.from_array(array, name)
+       for name, array in graph.constants.items() if name in used])
+  model = onnx.helper.make_model(
+      made, ir_version=IR,
+      opset_imports=[onnx.helper.make_opsetid('', OPSET)])
+  onnx.helper.set_model_props(model, {
+      'range': 'float32 RGB in [0, 1], not clipped',
+      'least_side': str(traced.least)})
+  onnx.checker.check_model(model)
+  onnx.save(model, path)
+
+
+def read(path: str | os.PathLike) -> Callable[[np.ndarray], np.ndarray]:
+  """The function of a file, by onnxruntime on the CPU."""
+  runtime = _import('onnxruntime')
+  options = runtime.SessionOptions()
+  options.log_severity_level = 3
+  session = runtime.InferenceSession(
+      path, options, providers=['CPUExecutionProvider'])
+  return lambda blur: session.run(None, {'blur': blur})[0]
+
+
+def translate(traced: Traced) -> tuple[Graph, Value]:
+  """The graph of a function, and its result."""
+  graph = Graph()
+  closed = jax.make_jaxpr(with_native_layers(traced.fn))(traced.blur)
+  blur = graph.input('blur', traced.blur.shape)
+  restored, = _inline(graph, closed.jaxpr, closed.consts, [blur])
+  return graph, graph.full(restored)
+
+
+def _inline(graph, jaxpr, constants, values):
+  """The results of a jaxpr."""
+  env = dict(zip(jaxpr.constvars, map(_constant, constants), strict=True))
+  env |= dict(zip(jaxpr.invars, values, strict=True))
+  read = lambda atom: (
+      _constant(atom.val) if hasattr(atom, 'val') else env[atom])
+  for equation in jaxpr.eqns:
+    results = _equation(graph, equation, [read(x) for x in equation.invars])
+    env |= dict(zip(equation.outvars, results, strict=True))
+  return [read(atom) for atom in jaxpr.outvars]
+
+
+def _equation(graph, equation, values):
+  primitive, params = equation.primitive, equation.params
+  if primitive.name in CALLS:
+    inside = next(params[key] for key in INSIDE if key in params)
+    return _inline(graph, getattr(inside, 'jaxpr', inside),
+                   getattr(inside, 'consts', []), values)
+  make = operations.OPERATIONS.get(primitive.name)
+  if make is None:
+    raise _no_row(equation, '')
+  result = operations.evaluate(equation, values)
+  if result is None:
+    try:
+      result = make(graph, values, params)
+    except NotImplementedError as error:
+      raise _no_row(equation, f' {error}') from error
+  return result if primitive.multiple_results else [result]
+
+
+def _constant(array) -> Value:
+  array = np.asarray(array)
+  return known(array.astype(np.float32) if array.dtype.name == 'bfloat16'
+               else array)
+
+
+def _named(name):
+  return Node('Identity', (name,), ('restored',), {})
+
+
+def _needed(nodes):
+  """Without what nothing reads."""
+  wanted, kept = {'restored'}, []
+  for node in reversed(nodes):
+    if wanted & set(node.outputs):
+      kept.append(node)
+      wanted.update(node.inputs)
+  return kept[::-1]
+
+
+def _no_row(equation, detail):
+  where = str(equation.source_info.name_stack) or 'the function itself'
+  return types.UserError(
+      f'No way to ONNX for {equation.primitive.name}{detail}, in {where}; add '
+      'a row to OPERATIONS in export/operations.py.')
+
+
+def _import(name):
+  try:
+    return __import__(name)
+  except ImportError:
+    raise types.UserError(
+        f'ONNX files need {name}: pip install {name} (or deblur-jax[onnx]).'
+    ) from None
