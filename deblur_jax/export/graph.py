@@ -52,11 +52,6 @@ def known(array, shape: Shape | None = None) -> Value:
                array.shape, tuple(range(array.ndim)))
 
 
-def moved(order: Sequence[int]) -> bool:
-  """Whether an order is another than the axes are meant in."""
-  return tuple(order) != tuple(range(len(order)))
-
-
 class Graph:
   """Nodes in their order, the constants, and the sizes computed so far."""
 
@@ -68,7 +63,7 @@ class Graph:
 
   def op(self, kind: str, *inputs: str, outputs: int = 1, **attributes):
     """Adds a node, or finds the same one; its name, or names if several."""
-    key = (kind, inputs, repr(sorted(attributes.items())), outputs)
+    key = _key(kind, inputs, attributes)
     if key not in self._made:
       names = tuple(f'{kind.lower()}_{len(self.nodes)}_{i}'
                     for i in range(outputs))
@@ -143,7 +138,25 @@ class Graph:
     if wide == [axis for axis in order if value.have[axis] != 1]:
       return self._move_ones(value, order)
     return self.op('Transpose', value.data,
-                   perm=[value.order.index(axis) for axis in order])
+                   perm=self._transposition(value, order)[1])
+
+  def best_order(self, values: Sequence[Value]) -> tuple[int, ...]:
+    """That in which most of several arrays of one rank lie already."""
+    computed = [value for value in values if not value.constant]
+    orders = {value.order for value in computed}
+    usual = tuple(range(len(computed[0].order)))
+    # Small ones cost nothing to move.
+    large = [value for value in computed if 1 not in value.have] or computed
+    cost = lambda order: sum(
+        order != value.order and self._transposition(value, order)[0]
+        not in self._made for value in large)
+    return min(sorted(orders | {usual}, key=lambda order: order != usual),
+               key=cost)
+
+  def _transposition(self, value, order):
+    """(the key of that node, its permutation)."""
+    perm = [value.order.index(axis) for axis in order]
+    return _key('Transpose', (value.data,), dict(perm=perm)), perm
 
   def _move_ones(self, value, order):
     """Only axes of size 1 change their places: no value has to."""
@@ -164,6 +177,10 @@ class Graph:
     name = self.op('Expand', self.stored(value), self.dims(
         [have[axis] for axis in value.order]))
     return Value(name, value.shape, have, value.order)
+
+
+def _key(kind, inputs, attributes):
+  return kind, inputs, repr(sorted(attributes.items()))
 
 
 _BINARY = {ast.Add: 'Add', ast.Sub: 'Sub', ast.Mult: 'Mul', ast.Pow: 'Pow'}

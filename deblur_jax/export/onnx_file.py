@@ -1,15 +1,21 @@
 """ONNX: the jaxpr of a function, primitive by primitive, as a file."""
 
+import importlib
 import os
 from collections.abc import Callable
 
+import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.extend import core
 
 from deblur_jax import types
 from deblur_jax.export import operations
+from deblur_jax.export import traced as traced_lib
 from deblur_jax.export.graph import Graph, Node, Value, known
-from deblur_jax.export.traced import Traced, with_native_layers
+from deblur_jax.export.traced import Traced
+from deblur_jax.models import layers
 
 OPSET, IR = 18, 8
 # Calls, of which only the inside counts.
@@ -25,7 +31,7 @@ def write(path: str | os.PathLike, traced: Traced) -> None:
     UserError: no package onnx, or a primitive that has no row in
       `operations.OPERATIONS`.
   """
-  onnx = _import('onnx')
+  onnx = package('onnx')
   graph, restored = translate(traced)
   graph.nodes.append(_named(graph.stored(
       restored, range(len(restored.shape)))))
@@ -53,9 +59,11 @@ def write(path: str | os.PathLike, traced: Traced) -> None:
 
 def read(path: str | os.PathLike) -> Callable[[np.ndarray], np.ndarray]:
   """The function of a file, by onnxruntime on the CPU."""
-  runtime = _import('onnxruntime')
+  runtime = package('onnxruntime')
   options = runtime.SessionOptions()
   options.log_severity_level = 3
+  # As many as JAX: by itself it takes one of each pair.
+  options.intra_op_num_threads = os.cpu_count()
   session = runtime.InferenceSession(
       path, options, providers=['CPUExecutionProvider'])
   return lambda blur: session.run(None, {'blur': blur})[0]
@@ -64,7 +72,8 @@ def read(path: str | os.PathLike) -> Callable[[np.ndarray], np.ndarray]:
 def translate(traced: Traced) -> tuple[Graph, Value]:
   """The graph of a function, and its result."""
   graph = Graph()
-  closed = jax.make_jaxpr(with_native_layers(traced.fn))(traced.blur)
+  closed = jax.make_jaxpr(traced_lib.with_layers(traced.fn, LAYERS))(
+      traced.blur)
   blur = graph.input('blur', traced.blur.shape)
   restored, = _inline(graph, closed.jaxpr, closed.consts, [blur])
   return graph, graph.full(restored)
@@ -127,10 +136,25 @@ def _no_row(equation, detail):
       'a row to OPERATIONS in export/operations.py.')
 
 
-def _import(name):
+def package(name: str):
+  """onnx or onnxruntime, or a UserError that says how to get it."""
   try:
-    return __import__(name)
+    return importlib.import_module(name)
   except ImportError:
     raise types.UserError(
         f'ONNX files need {name}: pip install {name} (or deblur-jax[onnx]).'
     ) from None
+
+
+# Nothing but a name for what ONNX has an operation of its own for.
+_layer_norm = core.Primitive('layer_norm')
+_layer_norm.def_abstract_eval(lambda x, scale, bias, *, epsilon: x)
+
+
+def _norm(module, x):
+  weights = module.variables['params']
+  return _layer_norm.bind(x.astype(jnp.float32), weights['scale'],
+                          weights['bias'], epsilon=module.epsilon)
+
+
+LAYERS = {layers.Depthwise: traced_lib.depthwise, nn.LayerNorm: _norm}

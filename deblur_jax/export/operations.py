@@ -28,11 +28,10 @@ def element(kind: str):
 def elementwise(graph: Graph, values, make) -> Value:
   """make(*names) on arrays brought into one order, or numbers."""
   rank = max(len(x.shape) for x in values)
-  values = [x if len(x.shape) == rank else known(np.reshape(x.data, (1,) * rank))
-            if x.constant else shapes.broadcast_in_dim(
-                graph, [x], dict(shape=(1,) * rank, broadcast_dimensions=()))
-            for x in values]
-  order = shapes.common_order(values)
+  as_wide = dict(shape=(1,) * rank, broadcast_dimensions=())
+  values = [x if len(x.shape) == rank else
+            shapes.broadcast_in_dim(graph, [x], as_wide) for x in values]
+  order = graph.best_order(values)
   sides = lambda axis, which: next(
       (getattr(x, which)[axis] for x in values if getattr(x, which)[axis] != 1),
       1)
@@ -155,6 +154,15 @@ def convolution(graph: Graph, values, params):
   return Value(name, result, result, tuple(out_axes))
 
 
+def layer_norm(graph: Graph, values, params):
+  """Of the last axis."""
+  x, scale, bias = values
+  usual = tuple(range(len(x.shape)))
+  return x._replace(order=usual, data=graph.op(
+      'LayerNormalization', graph.stored(graph.full(x), usual),
+      graph.stored(scale), graph.stored(bias), axis=-1, **params))
+
+
 def dot_general(graph: Graph, values, params):
   a, b = map(graph.full, values)
   (sum_a, sum_b), (batch_a, batch_b) = params['dimension_numbers']
@@ -258,6 +266,7 @@ OPERATIONS = ELEMENTS | shapes.SHAPES | {
     'copy_p': same,
     'dim_as_value': dim_as_value,
     'dot_general': dot_general,
+    'layer_norm': layer_norm,
     'optimization_barrier': same,
     'reduce_max': reduction('ReduceMax'),
     'reduce_min': reduction('ReduceMin'),

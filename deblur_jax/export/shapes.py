@@ -9,15 +9,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from deblur_jax.export.graph import Graph, Shape, Value, known, moved
+from deblur_jax.export.graph import Graph, Shape, Value, known
 
 LOWEST = np.iinfo(np.int64).min
-
-
-def common_order(values: Sequence[Value]) -> tuple[int, ...]:
-  """The order for several arrays of one rank: the first unusual one."""
-  computed = [value.order for value in values if not value.constant]
-  return next(filter(moved, computed), computed[0])
 
 
 def transpose(graph: Graph, values, params):
@@ -120,7 +114,7 @@ def _groups(old: Shape, new: Shape) -> list[tuple[list[int], list[int]]]:
 def concatenate(graph: Graph, values, params):
   axis = params['dimension']
   values = [graph.full(x) for x in values]
-  order = common_order(values)
+  order = graph.best_order(values)
   name = graph.op('Concat', *(graph.stored(x, order) for x in values),
                   axis=order.index(axis))
   shape = list(values[0].shape)

@@ -6,7 +6,7 @@ last row and column, as networks themselves do up to their multiples; a part of
 the same program cuts it off again.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -88,21 +88,31 @@ def _check(fn, blur):
         f'{jax.tree.map(jnp.shape, restored)}.')
 
 
-def with_native_layers(fn: Restore) -> Restore:
-  """The same with depthwise convolutions that other programs know as such."""
-  def native(blur):
-    with nn.intercept_methods(_native):
+def with_layers(
+    fn: Restore, rows: Mapping[type, Callable[..., types.Array]]) -> Restore:
+  """fn with other programs in the place of some layers.
+
+  Args:
+    fn: a function that applies modules.
+    rows: kind of module -> fn(module, x), its parameters in
+      `module.variables['params']`.
+  """
+  def intercept(call, args, kwargs, context):
+    row = rows.get(type(context.module))
+    if row is None or context.method_name != '__call__':
+      return call(*args, **kwargs)
+    return row(context.module, *args)
+
+  def changed(blur):
+    with nn.intercept_methods(intercept):
       return fn(blur)
 
-  return native
+  return changed
 
 
-def _native(call, args, kwargs, context):
-  module = context.module
-  if not isinstance(module, layers.Depthwise) or (
-      context.method_name != '__call__'):
-    return call(*args, **kwargs)
-  x, weights = args[0].astype(module.dtype), module.variables['params']
+def depthwise(module: layers.Depthwise, x: types.Array) -> types.Array:
+  """`layers.Depthwise` as one convolution, which other programs know."""
+  x, weights = x.astype(module.dtype), module.variables['params']
   y = lax.conv_general_dilated(
       x, weights['kernel'].astype(module.dtype)[:, :, None],
       (module.stride,) * 2, ((1, 1), (1, 1)),
