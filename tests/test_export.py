@@ -11,6 +11,7 @@ from jax import lax
 from deblur_jax import export, models, types
 from deblur_jax.export import graph as graph_lib
 from deblur_jax.export import onnx_file, shapes, traced
+from deblur_jax.ops import conv, pad
 
 RNG = np.random.default_rng(0)
 TINY = {
@@ -70,6 +71,16 @@ def test_onnx_is_the_network(name, tmp_path, need_onnx):
   for shape in ((1, 19, 26, 3), (2, 16, 17, 3))[:1 if name != 'unet' else 2]:
     blur = RNG.random(shape, dtype=np.float32)
     np.testing.assert_allclose(run(blur), jax.jit(restore)(blur), atol=1e-4)
+
+
+def test_bfloat16_goes_out_as_float32(tmp_path, need_onnx):
+  restore = restoring('single_scale', blocks=1, features=2, dtype='bfloat16')
+  path = tmp_path / 'net.onnx'
+  export.write(path, restore, kind='onnx')
+  blur = RNG.random((1, 9, 7, 3), dtype=np.float32)
+  got, expected = onnx_file.read(path)(blur), np.asarray(restore(blur))
+  scale = np.abs(expected).max()
+  assert 0 < np.abs(got - expected).max() < 0.02 * scale
 
 
 def test_convolutions_lie_together(tmp_path, need_onnx):
@@ -176,10 +187,18 @@ def test_small_pictures_are_enlarged_inside(tmp_path):
   assert traced.trace(lambda x: x).least == 1
 
 
-def test_tensorflow_files(nafnet, tmp_path):
+def halved_and_back(blur):
+  """Quick to compile, and yet its sizes change, and must be even."""
+  padded, size = pad.to_multiple(blur, multiple=2)
+  kernel = jnp.asarray(np.random.default_rng(1).normal(0, 0.3, (2, 2, 3, 12)))
+  x = conv.conv(padded, kernel.astype(jnp.float32), stride=2)
+  return pad.crop(conv.pixel_shuffle(x, factor=2), size=size)
+
+
+def test_tensorflow_files(tmp_path):
   pytest.importorskip('tensorflow', reason='SavedModel needs TensorFlow')
   rows = export.run(
-      method(nafnet), STATE, out=tmp_path,
+      method(halved_and_back), STATE, out=tmp_path,
       kinds=['saved_model', 'tflite', 'tflite_int8'],
       sizes=[(16, 24), (9, 14)], pictures=pictures((16, 24), (20, 30)),
       repeats=0)

@@ -79,40 +79,44 @@ def translate(traced: Traced) -> tuple[Graph, Value]:
   return graph, graph.full(restored)
 
 
-def _inline(graph, jaxpr, constants, values):
-  """The results of a jaxpr."""
-  env = dict(zip(jaxpr.constvars, map(_constant, constants), strict=True))
+def _inline(graph, jaxpr, constants, values, where=''):
+  """The results of a jaxpr that is called in the layer `where`."""
+  known_as = lambda variable, array: _constant(array, variable.aval.dtype)
+  env = dict(zip(jaxpr.constvars, map(
+      known_as, jaxpr.constvars, constants), strict=True))
   env |= dict(zip(jaxpr.invars, values, strict=True))
   read = lambda atom: (
-      _constant(atom.val) if hasattr(atom, 'val') else env[atom])
+      known_as(atom, atom.val) if hasattr(atom, 'val') else env[atom])
   for equation in jaxpr.eqns:
-    results = _equation(graph, equation, [read(x) for x in equation.invars])
+    inner = str(equation.source_info.name_stack)
+    layer = '/'.join(filter(None, (where, inner)))
+    results = _equation(
+        graph, equation, [read(x) for x in equation.invars], layer)
     env |= dict(zip(equation.outvars, results, strict=True))
   return [read(atom) for atom in jaxpr.outvars]
 
 
-def _equation(graph, equation, values):
+def _equation(graph, equation, values, where):
   primitive, params = equation.primitive, equation.params
   if primitive.name in CALLS:
     inside = next(params[key] for key in INSIDE if key in params)
     return _inline(graph, getattr(inside, 'jaxpr', inside),
-                   getattr(inside, 'consts', []), values)
+                   getattr(inside, 'consts', []), values, where)
   make = operations.OPERATIONS.get(primitive.name)
   if make is None:
-    raise _no_row(equation, '')
+    raise _no_row(primitive.name, where)
   result = operations.evaluate(equation, values)
   if result is None:
     try:
       result = make(graph, values, params)
     except NotImplementedError as error:
-      raise _no_row(equation, f' {error}') from error
+      raise _no_row(f'{primitive.name} {error}', where) from error
   return result if primitive.multiple_results else [result]
 
 
-def _constant(array) -> Value:
-  array = np.asarray(array)
-  return known(array.astype(np.float32) if array.dtype.name == 'bfloat16'
-               else array)
+def _constant(array, dtype) -> Value:
+  name = np.dtype(dtype).name
+  return known(np.asarray(array, 'float32' if name == 'bfloat16' else name))
 
 
 def _named(name):
@@ -129,10 +133,9 @@ def _needed(nodes):
   return kept[::-1]
 
 
-def _no_row(equation, detail):
-  where = str(equation.source_info.name_stack) or 'the function itself'
+def _no_row(what, where):
   return types.UserError(
-      f'No way to ONNX for {equation.primitive.name}{detail}, in {where}; add '
+      f'No way to ONNX for {what}, in {where or "the function itself"}; add '
       'a row to OPERATIONS in export/operations.py.')
 
 

@@ -191,7 +191,11 @@ def dot_general(graph: Graph, values, params):
 
 
 def same(graph: Graph, values, params):
-  return values[0] if len(values) == 1 else values
+  return values[0]
+
+
+def all_same(graph: Graph, values, params):
+  return values
 
 
 def evaluate(equation, values) -> Value | None:
@@ -215,8 +219,10 @@ def evaluate(equation, values) -> Value | None:
 def _run(equation, arrays):
   # In the precision of the CPU, whatever the machine has.
   with jax.default_device(jax.local_devices(backend='cpu')[0]):
-    return np.asarray(equation.primitive.bind(
+    result = np.asarray(equation.primitive.bind(
         *map(jnp.asarray, arrays), **equation.params))
+  return result.astype(np.float32) if result.dtype.name == 'bfloat16' else (
+      result)
 
 
 ELEMENTS = {
@@ -267,7 +273,7 @@ OPERATIONS = ELEMENTS | shapes.SHAPES | {
     'dim_as_value': dim_as_value,
     'dot_general': dot_general,
     'layer_norm': layer_norm,
-    'optimization_barrier': same,
+    'optimization_barrier': all_same,
     'reduce_max': reduction('ReduceMax'),
     'reduce_min': reduction('ReduceMin'),
     'reduce_sum': reduction('ReduceSum'),

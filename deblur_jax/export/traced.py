@@ -51,19 +51,28 @@ def trace(
     blur = jax.ShapeDtypeStruct((1, *size, 3), jnp.float32)
     _check(restore, blur)
     return Traced(restore, blur, 1)
-  for least in LEAST:
-    found = _free(restore, least)
-    try:
-      _check(found.fn, found.blur)
-      return found
-    except types.UserError:
-      raise
-    # What it is depends on where the sizes first meet.
-    except Exception as error:
-      reason = str(error).splitlines()[0]
-  raise types.UserError(
-      f'This network cannot be followed for pictures of every size ({reason}); '
-      'give one size.')
+  reason = _problem(found := _free(restore, LEAST[0]))
+  if reason:
+    # Where the largest does not help, none does.
+    reason = _problem(_free(restore, LEAST[-1]))
+    if reason:
+      raise types.UserError(
+          'This network cannot be followed for pictures of every size '
+          f'({reason}); give one size.')
+    found = next(one for least in LEAST[1:]
+                 if not _problem(one := _free(restore, least)))
+  return found
+
+
+def _problem(found: Traced) -> str | None:
+  """Why the sizes of a function cannot be followed; None where they can."""
+  try:
+    return _check(found.fn, found.blur)
+  except types.UserError:
+    raise
+  # What it is depends on where the sizes first meet.
+  except Exception as error:
+    return str(error).splitlines()[0]
 
 
 def _free(restore, least):
