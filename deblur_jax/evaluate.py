@@ -23,10 +23,10 @@ from PIL import Image
 from deblur_jax import (
     checkpoint,
     data,
+    inference,
     loop,
     methods,
     parallel,
-    restore,
     types,
     workdir,
 )
@@ -138,7 +138,7 @@ def evaluate_source(
       waiting.append((index, pair))
       yield pair['blur']
 
-  for restored in restore.restore_images(
+  for restored in inference.restore_images(
       method, state, blurs(), mesh, batch_size=batch_size):
     index, pair = waiting.popleft()
     row = jax.tree.map(float, measure(restored.image, pair['sharp']))

@@ -22,8 +22,8 @@ import numpy as np
 from deblur_jax import (
     data,
     evaluate,
+    inference,
     loop,
-    restore,
     types,
     workdir,
 )
@@ -90,7 +90,7 @@ def run(
   pictures = types.make_folder(folder / f'{name}_pictures')
   read = lambda path: images.to_float(images.read(path))
   rows = []
-  for (photo, path), restored in zip(paths.items(), restore.restore_images(
+  for (photo, path), restored in zip(paths.items(), inference.restore_images(
       method, state, map(read, paths.values()), mesh), strict=True):
     shown = {'blur': read(path), 'restored': restored.image}
     told = {'blur': look(state, shown['blur'][None])}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import scipy.ndimage
 
-from deblur_jax import loop, methods, parallel, restore, types
+from deblur_jax import inference, loop, methods, parallel, types
 from deblur_jax.blur import operators
 from deblur_jax.methods import double_prior, records
 
@@ -60,7 +60,7 @@ def make(config, steps=2, devices=1, in_turn=None):
 
 def fit(one, batch, steps=4, *, chunk=2, **options):
   method, mesh, run_chunk = one
-  return restore.fit_images(
+  return inference.fit_images(
       method, batch, jax.random.key(0), steps, mesh, chunk=chunk,
       run_chunk=run_chunk, **options)
 
@@ -254,7 +254,7 @@ def test_fits_and_trained_methods_are_not_mixed_up():
   one = built('prior_denoise')
   supervised = methods.build(helpers.tiny())
   with pytest.raises(types.UserError, match='does not fit images one by one'):
-    restore.fit_images(supervised, {}, jax.random.key(0), 2,
+    inference.fit_images(supervised, {}, jax.random.key(0), 2,
                        parallel.data_mesh())
   with pytest.raises(types.UserError, match='3 steps are not a multiple'):
     fit(one, batch_for('prior_denoise'), steps=3)

@@ -16,7 +16,7 @@ LEVELS = {
     'parallel': 2, 'checkpoint': 2, 'workdir': 2,
     'methods': 3,
     'loop': 4,
-    'restore': 5,
+    'inference': 5, 'tiling': 5,
     'evaluate': 6, 'feed': 6, 'detection': 6,
     'train': 7, 'report': 7, 'measure': 7, 'deconvolve': 7,
     'convert': 7, 'prior': 7, 'told': 7, 'judge': 7,

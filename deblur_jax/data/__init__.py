@@ -1,11 +1,13 @@
 """Pictures for training and testing: `open_source`, then `build`."""
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from deblur_jax import types
 from deblur_jax.data import (
     builtin,
+    joined,
     layouts,
     loaders,
     prepared,
@@ -27,6 +29,7 @@ HINTS = {
     'subset': "'blur' (linear averages) or 'blur_gamma' (gamma 2.2); every "
               'number depends on it',
     'root': 'the folder of the data set',
+    'sources': "dict(a=dict(name='gopro', ...), ...)",
     'sharp_side': "'left' or 'right'",
 }
 
@@ -77,12 +80,29 @@ def open_source(
     raise BadPairs(error.problems, ready(error.source)) from None
 
 
+def join(*, sources: Mapping[str, Mapping[str, Any]]) -> Source:
+  """Several sources of pairs as one.
+
+  Args:
+    sources: name -> the keywords of `open_source`, and `times`, how often its
+      pictures count in an epoch (1).
+
+  Raises:
+    UserError: as `open_source` and `joined.pairs`.
+  """
+  options = {name: dict(leaf) for name, leaf in sources.items()}
+  times = {name: leaf.pop('times', 1) for name, leaf in options.items()}
+  return joined.pairs(
+      {name: open_source(**leaf) for name, leaf in options.items()}, times)
+
+
 SOURCES = {
     'blurred_photos': sources.blurred_photos,
     'builtin': builtin.pictures,
     'folder_pairs': sources.folder_pairs,
     'gopro': layouts.gopro,
     'hide': layouts.hide,
+    'joined': join,
     'kohler': layouts.kohler,
     'photos': sources.photos,
     'prepared': prepared.pictures,

@@ -9,7 +9,7 @@ look at them.
 import pathlib
 
 from deblur_jax import types
-from deblur_jax.data import images, sources
+from deblur_jax.data import images, joined, sources
 from deblur_jax.data import source as source_lib
 
 
@@ -64,21 +64,8 @@ def halves(source: source_lib.Source) -> source_lib.Source:
 
 def join(parts, *, where: str) -> source_lib.Source:
   """One source of several, each with one key; {key: source of that key}."""
-  places = [(key, i) for key, part in parts.items()
-            for i in range(len(part.names))]
-
-  def read(number):
-    key, i = places[number]
-    return parts[key].read(i)
-
-  def sizes(number):
-    key, i = places[number]
-    return parts[key].sizes(i)
-
-  return source_lib.Source(
-      [f'{key}/{parts[key].names[i]}' for key, i in places], read, where,
-      tuple(parts), parts=dict(parts),
-      sizes=sizes if all(part.sizes for part in parts.values()) else None)
+  one = joined.concatenate(parts, keys=tuple(parts), where=where)
+  return one._replace(parts=dict(parts))
 
 
 def _side(source, numbers, *, key, name='sharp'):

@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from deblur_jax import loop, methods, parallel, restore, types, workdir
+from deblur_jax import inference, loop, methods, parallel, types, workdir
 from deblur_jax.prior import baselines as baselines
 from deblur_jax.prior import problems as problems
 from deblur_jax.prior import results, starts
@@ -175,7 +175,7 @@ def _fit(config, method: Method, run_chunk, group, seeds, *, start, on_steps):
   name = ', '.join(problem.name for problem in group)
   key = jax.random.key(config['seed'])
   state = starts.begin(method, key, batch, start)
-  fitted = restore.fit_images(
+  fitted = inference.fit_images(
       method, batch, key, config['total_steps'], mesh, chunk=config['chunk'],
       run_chunk=run_chunk, state=state,
       on_chunk=lambda done: on_steps(name, done))

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from deblur_jax import loop, methods, parallel, restore, types
+from deblur_jax import inference, loop, methods, parallel, types
 from deblur_jax.methods import trained
 from deblur_jax.ops import arrays
 from deblur_jax.prior.problems import Problem
@@ -75,7 +75,7 @@ def learn(
     state = begin(method, key, batch, theta)
     if theta is None:
       theta = jax.tree.map(lambda x: x[0], state.params)
-    fitted = restore.fit_images(
+    fitted = inference.fit_images(
         method, batch, key, steps, mesh, chunk=steps, run_chunk=run_chunk,
         state=state)
     move = rate * (1 - done / rounds)

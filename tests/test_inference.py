@@ -9,11 +9,11 @@ from helpers import tiny
 from deblur_jax import (
     data,
     evaluate,
+    inference,
     loop,
     methods,
     metrics,
     parallel,
-    restore,
     types,
     workdir,
 )
@@ -37,7 +37,7 @@ def trained(request):
 def test_keeps_order_and_sizes(trained):
   method, state, mesh = trained
   blurs = images((16, 24), (16, 24), (16, 24), (17, 23), (16, 24))
-  restored = list(restore.restore_images(method, state, blurs, mesh))
+  restored = list(inference.restore_images(method, state, blurs, mesh))
   for one, blur in zip(restored, blurs, strict=True):
     assert one.image.shape == blur.shape and one.image.dtype == np.float32
     assert 0 <= one.image.min() and one.image.max() <= 1
@@ -50,7 +50,7 @@ def test_batch_size_changes_nothing(trained):
   method, state, mesh = trained
   blurs = images(*[(16, 16)] * 5)
   two, four = (
-      [one.image for one in restore.restore_images(
+      [one.image for one in inference.restore_images(
           method, state, blurs, mesh, batch_size=size)] for size in (2, 4))
   np.testing.assert_allclose(two, four, atol=1e-6)
 
@@ -58,13 +58,13 @@ def test_batch_size_changes_nothing(trained):
 def test_batch_must_divide_over_the_devices(trained):
   method, state, mesh = trained
   with pytest.raises(types.UserError, match='not divisible by the 2 devices'):
-    list(restore.restore_images(
+    list(inference.restore_images(
         method, state, images((8, 8)), mesh, batch_size=3))
 
 
 def test_state_survives_restoring(trained):
   method, state, mesh = trained
-  list(restore.restore_images(method, state, images((8, 8)), mesh))
+  list(inference.restore_images(method, state, images((8, 8)), mesh))
   assert not any(leaf.is_deleted() for leaf in jax.tree.leaves(state))
 
 

@@ -1,0 +1,64 @@
+r"""The model that comes with the package: small, for photos of any blur.
+
+  python -m experiments.default_model --photos=DIR --frames=DIR_OR_VIDEO,... \
+      --gopro=GOPRO_Large --pairs=DIR --workdir=runs/default
+
+makes the pairs, trains this config on them, and writes the weights and their
+card (experiments/default_model.py). Trained alone, on what that has made:
+
+  python -m experiments.train --config=configs/default_model.py \
+      --config.data.train.sources.gopro.root=GOPRO_Large ... \
+      --workdir=runs/default/run
+
+Three sizes in and out (MIMO-UNet without attention, 736,003 parameters). Half
+of the crops are photos that a moving camera and a moving object blurred, a
+quarter photos blurred by one kernel, the rest frames of film, averaged; a tenth
+of all are sharp and shall stay as they are.
+"""
+
+import ml_collections
+
+from configs import common
+
+
+def get_config(arg=None):
+  config = ml_collections.ConfigDict()
+  config.seed = 0
+  config.total_steps = 16_000
+  config.batch_size = 4
+  config.log_every = 100
+  config.save_every = 500
+  config.tensorboard = False
+  pyramid = ml_collections.FieldReference('deepdeblur_pytorch')
+  config.method = dict(
+      name='supervised', loss='psnr', over_scales='sum', pyramid=pyramid,
+      ema=0.999, accumulate=1)
+  config.nets = dict(net=dict(
+      name='fusion', features=16, blocks=3, attention='none', pyramid=pyramid,
+      dtype='float32'))
+  config.optim = dict(net=dict(
+      name='adamw', lr=1e-3, schedule='cosine', warmup_steps=100, b2=0.9,
+      weight_decay=1e-3, clip_norm=1.0))
+  made = lambda name, times: dict(
+      name='gopro', root=f'data/{name}', subset='blur', split='train',
+      times=times)
+  # Of each as many as make the shares above: film has few frames, large ones.
+  sources = dict(
+      scene=made('scene', 1), kernel=made('kernel', 1), film=made('film', 5),
+      gopro=made('gopro', 40),
+      pairs=dict(name='side_by_side', root='data/pairs', sharp_side='left',
+                 part=(0.0, 0.9), times=1))
+  config.data = dict(
+      train=dict(name='joined', sources=sources),
+      test=dict(name='gopro', root='data/gopro', subset='blur', split='test'),
+      loader=dict(loader='threads', crop=96,
+                  progressive=((12_000, 160, 2),)))
+  config.augment = dict(preset='flips', rotate=1.0, identity=0.1, noise=2 / 255)
+  config.validate = dict(pictures=4, crop=512)
+  if common.is_debug(arg):
+    common.use_builtin(config)
+    config.total_steps, config.batch_size = 2, 4
+    config.data.loader.update(crop=32, progressive=())
+    config.nets.net.update(features=4, blocks=0)
+    config.validate = dict(pictures=2, crop=64)
+  return config

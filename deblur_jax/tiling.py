@@ -1,0 +1,287 @@
+"""Pictures of any size through a network: tiles, blended, and looked after.
+
+A large picture is cut into overlapping tiles that all have one shape. Where two
+of them meet, the outer quarter of the overlap, where a tile knows nothing of
+what lies beyond it, does not count, and over the middle half one fades into the
+other. So the result is that of the whole picture wherever a quarter of the
+overlap covers the radius of what the network sees.
+
+A program is compiled for each shape, so there are at most SHAPES of them,
+however many sizes a folder has. Memory that runs out halves the tiles. And a
+result must agree with its picture in the mean over BOX x BOX pixels, which no
+blur changes: a network that meets what it does not know may give mosaics or
+black instead (that is known of trained ones, see NAFNet's issues).
+"""
+
+import itertools
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from deblur_jax import loop, parallel, types
+from deblur_jax.types import Array, Method, TrainState
+
+SHAPES = 3       # of programs at most
+AUTO = 1024      # the longest side of a tile that nobody chose
+STEP = 32        # sides of tiles are multiples of it
+LEAST = 64       # side of a tile below which memory is not the reason
+DEAR = 1.3       # times as many pixels as fitting tiles have: a shape too large
+BOX = 32         # pixels, of the means that must agree
+TRUST = 0.1      # by how much they may differ
+
+Shape = tuple[int, int]
+
+
+class Large(NamedTuple):
+  """A restored picture, and what happened on the way.
+
+  image: float32 [h, w, 3] in [0, 1].
+  tiles: how many there were.
+  again: tiles that were done once more in float32.
+  kept: tiles of which the input was kept, for the result was not trusted.
+  tile: their shape, (height, width).
+  """
+
+  image: np.ndarray
+  tiles: int
+  again: int
+  kept: int
+  tile: Shape
+
+
+class Grid(NamedTuple):
+  """Tiles over a picture that has at least their size: their first pixels."""
+
+  tile: Shape
+  tops: list[int]
+  lefts: list[int]
+
+
+def build(
+    method: Method, state: TrainState, mesh: Mesh, *, tile: int | None = None,
+    overlap: int = 64, ensemble: bool = False, trust: float = TRUST,
+    exact: Method | None = None,
+    on_tile: Callable[[int, int], None] = lambda done, total: None
+) -> Callable[[np.ndarray], Large]:
+  """A function that restores a picture, float32 [h, w, 3] in [0, 1].
+
+  Args:
+    method: one that does not fit each image anew.
+    state: its trained state, on `mesh`.
+    mesh: devices of this process; each takes a tile at a time.
+    tile: longest side of a tile; None chooses, 0 takes pictures whole.
+    overlap: of neighbours, in pixels; twice the width of what the network sees
+      makes tiles exact.
+    ensemble: the mean over the eight turns and mirror images (self-ensemble:
+      Timofte et al., CVPR 2016), for eight times the time.
+    trust: greatest difference of the means over BOX x BOX pixels.
+    exact: the method in float32, where `method` computes in less: for tiles
+      that are not trusted.
+    on_tile: called with (tiles done, all tiles of the picture).
+
+  Raises:
+    UserError: a method that fits each image, sizes that cannot be.
+  """
+  if method.per_image:
+    raise types.UserError('This method fits each image anew: it has no tiles.')
+  if overlap < 0:
+    raise types.UserError(f'overlap must be at least 0, got {overlap}.')
+  if tile and tile < max(LEAST, 2 * overlap):
+    raise types.UserError(
+        f'tile must be 0, or at least {max(LEAST, 2 * overlap)} with an '
+        f'overlap of {overlap}, got {tile}.')
+  run, redo = (
+      one and _runner(one, state, mesh) for one in (method, exact))
+  way = _Way(run, redo, overlap, ensemble, trust, mesh.size, on_tile)
+  known: list[Shape] = []
+  longest = AUTO if tile is None else tile
+
+  def restore(image: np.ndarray) -> Large:
+    nonlocal longest
+    _check(image)
+    while True:
+      shape = _choose(image.shape[:2], longest, overlap, known)
+      try:
+        return _restore(way, image, shape)
+      except jax.errors.JaxRuntimeError as error:
+        if not _out_of_memory(error):
+          raise
+        longest = _less(shape)
+        known.clear()
+
+  return restore
+
+
+def _check(image):
+  if image.ndim != 3 or image.shape[-1] != 3 or not image.size:
+    raise types.UserError(
+        f'Expected a picture [h, w, 3], got {list(image.shape)}.')
+
+
+def _runner(method, state, mesh):
+  """tiles [n, h, w, 3], one a device, to their results, NumPy."""
+  compiled = loop.on_mesh(method.restore, mesh)
+  split = parallel.split_batch(mesh)
+  return lambda tiles: np.asarray(compiled(state, parallel.put(tiles, split)))
+
+
+def _out_of_memory(error) -> bool:
+  return 'RESOURCE_EXHAUSTED' in str(error) or 'Out of memory' in str(error)
+
+
+def _less(shape: Shape) -> int:
+  """The longest side of the next tiles to try."""
+  side = max(shape) // 2
+  if side < LEAST:
+    raise types.UserError(
+        f'The memory does not hold a tile of {shape[0]}x{shape[1]}: close '
+        'other programs, or take a smaller model.')
+  return side
+
+
+# ---- which tiles
+
+
+def _choose(size: Shape, longest: int, overlap: int, known: list) -> Shape:
+  """A shape for tiles of a picture; `known` grows by it if it is new."""
+  if longest:
+    longest = max(longest, 2 * overlap, LEAST)
+  own = tuple(_fitting(side, longest, overlap) for side in size)
+  cost = lambda shape: math.prod(
+      _count(side, t, overlap) * t
+      for side, t in zip(size, shape, strict=True))
+  near = min(known, key=cost, default=None)
+  if near and cost(near) <= DEAR * cost(own):
+    return near
+  if longest and len(known) == SHAPES - 1:
+    own = (longest, longest)    # it will have to do for all others
+  if longest and len(known) >= SHAPES:
+    return near
+  known.append(own)
+  return own
+
+
+def _fitting(side: int, longest: int, overlap: int) -> int:
+  """Side of the least tiles that cover `side` in as few as may be."""
+  if not longest or side <= longest:
+    return _round_up(side)
+  count = _count(side, longest, overlap)
+  return min(longest, _round_up(
+      math.ceil((side + (count - 1) * overlap) / count)))
+
+
+def _round_up(side: int) -> int:
+  return STEP * math.ceil(side / STEP)
+
+
+def _count(side: int, tile: int, overlap: int) -> int:
+  """How many tiles cover a side."""
+  return max(1, math.ceil((side - overlap) / max(tile - overlap, 1)))
+
+
+def grid(size: Shape, tile: Shape, overlap: int) -> Grid:
+  """The last tiles end where the picture does, so their overlap is larger."""
+  def firsts(side, t):
+    return [min(i * (t - overlap), side - t)
+            for i in range(_count(side, t, overlap))]
+
+  return Grid(tile, *(firsts(side, t)
+                      for side, t in zip(size, tile, strict=True)))
+
+
+# ---- through the network
+
+
+class _Way(NamedTuple):
+  """How tiles are restored."""
+
+  run: Callable[[np.ndarray], np.ndarray]
+  redo: Callable[[np.ndarray], np.ndarray] | None   # in float32
+  overlap: int
+  ensemble: bool
+  trust: float
+  batch: int     # tiles at a time
+  on_tile: Callable[[int, int], None]
+
+
+def _restore(way: _Way, image: np.ndarray, shape: Shape) -> Large:
+  height, width = image.shape[:2]
+  padded = np.pad(
+      image, [(0, max(0, t - side)) for t, side in zip(
+          shape, (height, width), strict=True)] + [(0, 0)], mode='symmetric')
+  places = grid(padded.shape[:2], shape, way.overlap)
+  corners = list(itertools.product(places.tops, places.lefts))
+  total = np.zeros(padded.shape, np.float32)
+  weight = np.zeros((*padded.shape[:2], 1), np.float32)
+  again = kept = 0
+  for first in range(0, len(corners), way.batch):
+    part = corners[first:first + way.batch]
+    tiles = np.stack([_cut(padded, corner, shape) for corner in part])
+    results = _all_ways(way.run, tiles, way)
+    for corner, tile, result in zip(part, tiles, results, strict=True):
+      if not agrees(result, tile, trust=way.trust) and way.redo:
+        again += 1
+        result = _all_ways(way.redo, tile[None], way)[0]
+      if not agrees(result, tile, trust=way.trust):
+        kept += 1
+        result = tile
+      fade = _fade(corner, shape, padded.shape[:2], way.overlap)
+      inside = tuple(slice(first, first + side) for first, side
+                     in zip(corner, shape, strict=True))
+      total[inside] += fade * np.clip(result, 0, 1)
+      weight[inside] += fade
+    way.on_tile(first + len(part), len(corners))
+  whole = (total / weight)[:height, :width]
+  return Large(whole, len(corners), again, kept, shape)
+
+
+def _cut(image, corner, shape):
+  (top, left), (height, width) = corner, shape
+  return image[top:top + height, left:left + width]
+
+
+def _all_ways(run, tiles, way):
+  """The results of tiles, or their means over the turns and mirror images."""
+  # The last batch is filled up with its first tile.
+  filled = np.concatenate([tiles] + [tiles[:1]] * (way.batch - len(tiles)))
+  if not way.ensemble:
+    return run(filled)[:len(tiles)]
+  total = 0.0
+  for turns, mirrored in itertools.product(range(4), (False, True)):
+    turned = np.rot90(filled, turns, (1, 2))
+    turned = turned[:, :, ::-1] if mirrored else turned
+    result = run(np.ascontiguousarray(turned))
+    result = result[:, :, ::-1] if mirrored else result
+    total = total + np.rot90(result, -turns, (1, 2)) / 8
+  return total[:len(tiles)]
+
+
+def agrees(result: Array, image: Array, *, trust: float = TRUST) -> bool:
+  """Whether two pictures [h, w, 3] have the same means over BOX x BOX."""
+  if not np.isfinite(result).all():
+    return False
+  difference = np.clip(result, 0, 1) - image
+  sums, areas = difference, 1
+  for axis, side in enumerate(image.shape[:2]):
+    edges = np.linspace(0, side, max(1, side // BOX) + 1).astype(int)
+    sums = np.add.reduceat(sums, edges[:-1], axis=axis)
+    areas = np.multiply.outer(areas, np.diff(edges))
+  return bool(np.abs(sums / areas[..., None]).max() <= trust)
+
+
+def _fade(corner, shape, size, overlap) -> np.ndarray:
+  """Weights of a tile's pixels, [h, w, 1]; 1 where it ends with the picture."""
+  ramps = []
+  for first, tile, side in zip(corner, shape, size, strict=True):
+    ramp = np.ones(tile, np.float32)
+    if overlap:
+      # From 0 to 1 over the middle half of the overlap; never all zero.
+      rise = np.clip(2 * (np.arange(tile) + 0.5) / overlap - 0.5, 1e-6, 1)
+      ramp = ramp if first == 0 else ramp * rise
+      ramp = ramp if first + tile == side else ramp * rise[::-1]
+    ramps.append(ramp.astype(np.float32))
+  return (ramps[0][:, None] * ramps[1][None, :])[..., None]

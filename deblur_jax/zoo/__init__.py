@@ -1,0 +1,205 @@
+"""Models by name, or by the folder of a run: whatever restores a picture.
+
+A shipped model is two files of `zoo/weights`: NAME.safetensors and its card,
+NAME.json, which says what it is, what it was trained on and under which terms,
+how it scores, and the SHA-256 of its weights. Nothing is downloaded.
+"""
+
+import json
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from deblur_jax import types
+from deblur_jax.ops import weight_files
+
+SHIPPED = pathlib.Path(__file__).parent / 'weights'
+DEFAULT = 'default'
+ROLE = 'net'
+CARD = ('summary', 'net', 'sha256', 'parameters', 'trained', 'sources')
+Path = str | os.PathLike
+
+
+class Model(NamedTuple):
+  """What restores.
+
+  name: as it was asked for.
+  method: its `restore`, in the dtype that was asked for.
+  exact: the same in float32; None where `method` computes in that.
+  state: its weights, on `mesh`.
+  mesh: the first device of this process.
+  card: of a shipped model; {} for a run.
+  """
+
+  name: str
+  method: types.Method
+  exact: types.Method | None
+  state: types.TrainState
+  mesh: Any
+  card: Mapping[str, Any]
+
+
+def names(folder: Path = SHIPPED) -> list[str]:
+  """The shipped models, the default one first."""
+  found = sorted(path.stem for path in pathlib.Path(folder).glob('*.json'))
+  return sorted(found, key=lambda name: name != DEFAULT)
+
+
+def card(name: str, *, folder: Path = SHIPPED) -> dict[str, Any]:
+  """What is known of a shipped model; keys CARD, and 'scores' where measured.
+
+  Raises:
+    UserError: no such model, or its card is damaged.
+  """
+  known = names(folder)
+  if name not in known:
+    raise types.UserError(
+        f'No model {name!r}: there is {", ".join(known) or "none"}, or the '
+        f'folder of a run with its config.json.{types.suggest(name, known)}')
+  path = pathlib.Path(folder, f'{name}.json')
+  try:
+    found = json.loads(path.read_text())
+  except (OSError, ValueError) as error:
+    raise types.UserError(f'Cannot read {path}: {error}.') from error
+  for key in CARD:
+    types.require(found, key, where=str(path))
+  return found
+
+
+def verify(name: str, *, folder: Path = SHIPPED) -> None:
+  """Raises a UserError where the weights are not those of the card."""
+  weight_files.check_sha256(
+      _weights(name, folder), card(name, folder=folder)['sha256'])
+
+
+def load(
+    where: Path, *, dtype: str | None = None, which: str = 'last',
+    folder: Path = SHIPPED) -> Model:
+  """A shipped model by its name, or the model of a run by its folder.
+
+  Args:
+    where: a name, or a path with a separator or a folder of that name. A folder
+      that `experiments.convert` has made of others' weights is a run too.
+    dtype: what the convolutions compute in, 'float32' or 'bfloat16'; by
+      default as the model was made.
+    which: of a run: 'last' or 'best' checkpoint, or a step.
+    folder: of the shipped models.
+
+  Raises:
+    UserError: no such model or run, damaged weights, a dtype that cannot be.
+  """
+  name = os.fspath(where)
+  if os.sep in name or pathlib.Path(name, 'config.json').exists():
+    return _of_run(name, dtype, which)
+  told = card(name, folder=folder)
+  verify(name, folder=folder)
+  return _of_card(name, told, dtype, folder)
+
+
+def write(
+    run: Path, name: str, *, about: Mapping[str, Any], which: str = 'last',
+    folder: Path = SHIPPED) -> pathlib.Path:
+  """Makes the restoring network of a run a shipped model.
+
+  Args:
+    run: the folder.
+    name: of the model.
+    about: 'summary', 'sources' and whatever else its card shall say.
+    which: checkpoint.
+    folder: of the shipped models.
+
+  Returns:
+    The card's path.
+
+  Raises:
+    UserError: no such run, or files that cannot be written.
+  """
+  from flax import traverse_util
+  from safetensors import numpy as safetensors_numpy
+
+  from deblur_jax import models, workdir
+  from deblur_jax.methods import trained
+
+  start = trained.Start(os.fspath(run), which)
+  net = trained.network(start)
+  params = trained.any_weights(start)
+  folder = types.make_folder(folder)
+  weights = _weights(name, folder)
+  flat = traverse_util.flatten_dict(params, sep='.')
+  try:
+    weights.write_bytes(safetensors_numpy.save(flat))
+  except OSError as error:
+    raise types.UserError(f'Cannot write {weights}: {error.strerror}.') from (
+        error)
+  path = weights.with_suffix('.json')
+  workdir.write_json(path, {
+      'net': net | {'dtype': 'float32'},
+      'sha256': weight_files.sha256(weights),
+      'parameters': models.count_parameters(params), **about})
+  return path
+
+
+def _weights(name, folder) -> pathlib.Path:
+  return pathlib.Path(folder, f'{name}.safetensors')
+
+
+def _of_card(name, told, dtype, folder) -> Model:
+  import jax.numpy as jnp
+  from flax import traverse_util
+
+  from deblur_jax import models, parallel
+
+  flat = weight_files.read(
+      _weights(name, folder), what=f'the weights of the model {name}')
+  params = traverse_util.unflatten_dict(flat, sep='.')
+  exact = models.build(**told['net'])
+  types.check_same_shapes(params, models.shapes(exact), what=name)
+  nets = [exact]
+  if dtype and dtype != 'float32':
+    nets.insert(0, models.build(**told['net'] | {'dtype': dtype}))
+  mesh = _mesh()
+  state = types.TrainState(
+      step=jnp.zeros((), jnp.int32), params={ROLE: params}, opt_state={},
+      extra={})
+  found = [_method(net) for net in nets] + [None]
+  return Model(name, found[0], found[1], parallel.put(
+      state, parallel.replicated(mesh)), mesh, told)
+
+
+def _method(net) -> types.Method:
+  def restore(state, blur):
+    return net.apply({'params': state.params[ROLE]}, blur)[0]
+
+  return types.Method(init=None, step=None, restore=restore)
+
+
+def _of_run(name, dtype, which) -> Model:
+  from deblur_jax import evaluate, methods, workdir
+
+  folder = pathlib.Path(name)
+  config = workdir.read_json(folder / workdir.CONFIG)
+  if config['method'].get('name') in ('kernel', 'blur_type'):
+    raise types.UserError(
+        f'{name} learned to tell of blur, not to restore: take another run.')
+  made = {kind: _computing(config, kind) for kind in ('float32', dtype) if kind}
+  own = made.get(dtype, config)
+  method, state, mesh = evaluate.load_on_one_device(own, folder, which=which)
+  exact = None if own == made['float32'] else methods.build(
+      made['float32'], from_checkpoint=True)
+  return Model(name, method, exact, state, mesh, {})
+
+
+def _computing(config, dtype):
+  """The config with all networks that have a choice computing in `dtype`."""
+  nets = {key: net | {'dtype': dtype} if 'dtype' in net else net
+          for key, net in config['nets'].items()}
+  return config | {'nets': nets}
+
+
+def _mesh():
+  import jax
+
+  from deblur_jax import parallel
+
+  return parallel.data_mesh(jax.local_devices()[:1])

@@ -1,0 +1,150 @@
+"""Tiles: as good as the whole picture, few programs, and what goes wrong."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from deblur_jax import parallel, tiling, types
+from deblur_jax.blur import kernels, operators
+from deblur_jax.types import Method, TrainState
+
+RADIUS = 4    # of what `smooth` sees
+PHOTO = np.random.default_rng(0).random((150, 205, 3)).astype(np.float32)
+
+
+def method(restore):
+  return Method(init=None, step=None, restore=restore)
+
+
+def smooth(state, blur):
+  return operators.uniform(kernels.disk(4.0, size=9)).forward(blur)
+
+
+def tiled(restore, **options):
+  mesh = parallel.data_mesh()
+  state = TrainState(step=jnp.zeros((), jnp.int32), params={}, opt_state={},
+                     extra={})
+  state = parallel.put(state, parallel.replicated(mesh))
+  return tiling.build(method(restore), state, mesh, **options)
+
+
+def check_grid(size, tile, overlap):
+  places = tiling.grid(size, tile, overlap)
+  for firsts, side, t in zip(places[1:], size, tile, strict=True):
+    assert firsts[0] == 0 and firsts[-1] == side - t
+    gaps = np.diff(firsts)
+    assert (gaps > 0).all() and (gaps <= t - overlap).all()
+
+
+@pytest.mark.parametrize('size', [(64, 64), (65, 200), (128, 1000)])
+def test_tiles_cover_the_picture(size):
+  for overlap in (0, 8, 32):
+    check_grid(size, (64, 64), overlap)
+
+
+def test_tiles_are_the_whole_picture():
+  whole = np.asarray(jax.jit(smooth)(None, PHOTO[None]))[0]
+  found = tiled(smooth, tile=64, overlap=4 * RADIUS)(PHOTO)
+  assert found.tiles == 12 and found.tile == (64, 64)
+  assert (found.again, found.kept) == (0, 0)
+  inside = (slice(RADIUS, -RADIUS), slice(RADIUS, -RADIUS))
+  np.testing.assert_allclose(found.image[inside], whole[inside], atol=1e-6)
+  # Half of it leaves a seam, but none that can be seen.
+  thin = tiled(smooth, tile=64, overlap=2 * RADIUS)(PHOTO)
+  assert 1e-6 < np.abs(thin.image - whole)[inside].max() < 10 / 255
+
+
+@pytest.mark.parametrize('size', [
+    (1, 1), (7, 5), (33, 17), (3, 700), (64, 64), (130, 40)])
+def test_any_size_comes_back(size):
+  photo = np.random.default_rng(1).random((*size, 3)).astype(np.float32)
+  restore = tiled(lambda state, blur: blur, tile=96, overlap=16)
+  for _ in range(2):
+    found = restore(photo)
+    np.testing.assert_allclose(found.image, photo, atol=1e-6)
+
+
+def test_many_sizes_need_few_programs():
+  shapes = []
+
+  def restore(state, blur):
+    shapes.append(blur.shape)     # once a program: when it is traced
+    return blur
+
+  run = tiled(restore, tile=96, overlap=16)
+  random = np.random.default_rng(0)
+  for size in random.integers(1, 300, (12, 2)):
+    photo = random.random((*size, 3)).astype(np.float32)
+    np.testing.assert_allclose(run(photo).image, photo, atol=1e-6)
+  assert len(shapes) <= tiling.SHAPES
+  assert max(max(shape[1:3]) for shape in shapes) <= 96
+
+
+def test_memory_that_runs_out_halves_the_tiles():
+  """Really: a tile above 64 pixels asks for a terabyte."""
+  def greedy(state, blur):
+    if max(blur.shape[1:3]) > 64:
+      side = 1 << 19
+      much = jnp.sort(jnp.broadcast_to(blur[0, 0, 0, 0], (side, side))
+                      * jnp.arange(float(side))[None, :], axis=0)
+      blur = blur + 0 * much[0, 0]
+    return blur
+
+  found = tiled(greedy, tile=130, overlap=16)(PHOTO)
+  assert max(found.tile) <= 64
+  np.testing.assert_allclose(found.image, PHOTO, atol=1e-6)
+
+
+def test_what_does_not_agree_is_done_again_and_then_left():
+  def wild(state, blur):
+    return jnp.where(blur.mean((1, 2, 3), keepdims=True) > 0.5, 1.0, blur)
+
+  dark = 0.5 * PHOTO[:64, :64]
+  photo = np.concatenate([dark, 0.4 + dark], axis=1)
+  for exact, counts in (
+      (None, (0, 1)), (method(wild), (1, 1)),
+      (method(lambda state, blur: blur), (1, 0))):
+    found = tiled(wild, tile=64, overlap=0, exact=exact)(photo)
+    assert (found.tiles, found.again, found.kept) == (2, *counts)
+    np.testing.assert_allclose(found.image, photo, atol=1e-6)
+  assert tiled(wild, tile=64, overlap=0, trust=1.0)(photo).kept == 0
+
+
+@pytest.mark.parametrize('spoil', [np.nan, np.inf, 40.0])
+def test_agreement(spoil):
+  assert tiling.agrees(PHOTO, PHOTO)
+  spoiled = PHOTO.copy()
+  spoiled[:40, -40:] = spoil
+  assert not tiling.agrees(spoiled, PHOTO)
+  # Sharpening leaves the means.
+  detail = PHOTO - np.asarray(smooth(None, PHOTO[None]))[0]
+  assert tiling.agrees(PHOTO + detail, PHOTO)
+
+
+def test_ensemble_is_the_mean_of_all_ways():
+  """Of a shift to the right: one to each side, twice."""
+  shift = lambda state, blur: jnp.roll(blur, 1, 2)
+  found = tiled(shift, tile=64, overlap=8, ensemble=True)(PHOTO[:64, :64])
+  around = [np.roll(PHOTO[:64, :64], step, axis)
+            for step in (1, -1) for axis in (0, 1)]
+  np.testing.assert_allclose(found.image, np.mean(around, 0), atol=1e-6)
+
+
+def test_progress_is_told():
+  seen = []
+  tiled(smooth, tile=64, overlap=16, on_tile=lambda *told: seen.append(told))(
+      PHOTO)
+  assert seen[-1] == (12, 12) and seen == sorted(seen)
+
+
+def test_mistakes_are_one_line():
+  for options, message in [
+      (dict(tile=32), 'tile must be 0, or at least 128'),
+      (dict(overlap=-1), 'overlap must be at least 0')]:
+    with pytest.raises(types.UserError, match=message):
+      tiled(smooth, **options)
+  with pytest.raises(types.UserError, match=r'picture \[h, w, 3\]'):
+    tiled(smooth)(np.zeros((4, 4)))
+  with pytest.raises(types.UserError, match='fits each image'):
+    tiling.build(method(smooth)._replace(per_image=True), None, None)
