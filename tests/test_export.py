@@ -262,3 +262,6 @@ def test_missing_packages_and_broken_files(tmp_path, monkeypatch):
   path.write_bytes(b'nothing')
   with pytest.raises(types.UserError, match='is no file of jax.export'):
     export.KINDS['stablehlo'].read(path)
+  pytest.importorskip('onnxruntime', reason='it reads ONNX files')
+  with pytest.raises(types.UserError, match='Cannot read .*broken'):
+    export.KINDS['onnx'].read(path)

@@ -58,14 +58,22 @@ def write(path: str | os.PathLike, traced: Traced) -> None:
 
 
 def read(path: str | os.PathLike) -> Callable[[np.ndarray], np.ndarray]:
-  """The function of a file, by onnxruntime on the CPU."""
+  """The function of a file, by onnxruntime on the CPU.
+
+  Raises:
+    UserError: no onnxruntime, or not such a file.
+  """
   runtime = package('onnxruntime')
   options = runtime.SessionOptions()
   options.log_severity_level = 3
   # As many as JAX: by itself it takes one of each pair.
   options.intra_op_num_threads = os.cpu_count()
-  session = runtime.InferenceSession(
-      path, options, providers=['CPUExecutionProvider'])
+  try:
+    session = runtime.InferenceSession(
+        path, options, providers=['CPUExecutionProvider'])
+  except Exception as error:   # its errors have no class of their own
+    raise types.UserError(
+        f'Cannot read {path}: {" ".join(str(error).split())}') from None
   return lambda blur: session.run(None, {'blur': blur})[0]
 
 

@@ -62,7 +62,14 @@ def write_tflite(
   if len(pictures):
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.representative_dataset = lambda: ([x[None]] for x in pictures)
-  pathlib.Path(path).write_bytes(converter.convert())
+  try:
+    pathlib.Path(path).write_bytes(converter.convert())
+  except OSError:
+    raise
+  except Exception as error:   # the converter's own have no common class
+    raise types.UserError(
+        'TFLite has no way to write this network: '
+        f'{str(error).strip().splitlines()[0]}') from error
 
 
 def read_tflite(

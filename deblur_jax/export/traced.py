@@ -12,7 +12,7 @@ from typing import NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax import lax
+from jax import export, lax
 
 from deblur_jax import types
 from deblur_jax.models import layers
@@ -67,7 +67,8 @@ def trace(
 def _problem(found: Traced) -> str | None:
   """Why the sizes of a function cannot be followed; None where they can."""
   try:
-    return _check(found.fn, found.blur)
+    _check(found.fn, found.blur)
+    return None
   except types.UserError:
     raise
   # What it is depends on where the sizes first meet.
@@ -76,7 +77,7 @@ def _problem(found: Traced) -> str | None:
 
 
 def _free(restore, least):
-  n, h, w, height, width = jax.export.symbolic_shape(
+  n, h, w, height, width = export.symbolic_shape(
       f'n, h, w, max(h, {least}), max(w, {least})')
 
   def fn(blur):
