@@ -177,6 +177,11 @@ def on_mesh(fn: Callable, mesh: Mesh) -> Callable:
   return jax.jit(fn, out_shardings=parallel.replicated(mesh))
 
 
+def anywhere(fn: Callable) -> Callable:
+  """fn jitted without saying where: as `jax.export` wants it."""
+  return jax.jit(fn)
+
+
 def fit(
     step_fn, state: TrainState, batches: Iterable[Batch], key: Array,
     num_steps: int, *, hooks: Iterable[Hook] = ()

@@ -13,7 +13,7 @@ NEEDED = ('jax', 'jaxlib', 'flax', 'numpy', 'pillow')
 # extra -> the module that it brings, and what for.
 EXTRAS = {
     'video': ('av', 'videos'), 'heif': ('pillow_heif', 'HEIC photos'),
-    'page': ('gradio', 'deblur page'), 'export': ('onnx', 'deblur export'),
+    'page': ('gradio', 'deblur page'), 'onnx': ('onnx', 'deblur export'),
     'detect': ('onnxruntime', 'detection, and checks of exported files')}
 SIZE = 64          # pixels of the side of what is computed
 CLOSE = 1e-2       # greatest difference between a device and the CPU

@@ -13,7 +13,7 @@ def images(blur: types.Array, *, least: int = 1) -> None:
   if blur.ndim != 4 or blur.shape[-1] != 3:
     raise types.UserError(
         f'The network takes images [n, h, w, 3], got {blur.shape}.')
-  if min(blur.shape[1:3]) < least:
+  if any(side < least for side in blur.shape[1:3]):
     raise types.UserError(
         f'The network takes images of at least {least} x {least} pixels, got '
         f'{blur.shape[1]} x {blur.shape[2]}: take larger crops.')

@@ -56,7 +56,7 @@ class Fusion(nn.Module):
       self, blur: types.Array, *, train: bool = False) -> list[types.Array]:
     del train  # it has no dropout
     checks.images(blur)
-    padded, (height, width) = pad.to_multiple(blur, multiple=2**(SCALES - 1))
+    padded, size = pad.to_multiple(blur, multiple=2**(SCALES - 1))
     blurs = pyramids.PYRAMIDS[self.pyramid](padded, levels=SCALES)
     *encoded, x = self._encode(blurs)
     skips = self._fuse([*encoded, x])
@@ -72,7 +72,7 @@ class Fusion(nn.Module):
       latent = self._conv(x, 3, name=f'tail_{s}' if s else 'tail')
       latents.insert(0, latent.astype(jnp.float32) + blurs[s])
     return [
-        pad.crop(latent, size=(-(-height >> s), -(-width >> s)))
+        pad.crop(latent, size=pyramids.size(size, level=s))
         for s, latent in enumerate(latents)]
 
   def _encode(self, blurs):
@@ -94,7 +94,8 @@ class Fusion(nn.Module):
       # By repeating, or keeping the first of, 2^|i-s| x 2^|i-s| pixels.
       resized = [
           layers.enlarge(x, factor=2**(i - s)) if i > s
-          else x[:, ::2**(s - i), ::2**(s - i)] for i, x in enumerate(encoded)]
+          else pyramids.every(x, step=2**(s - i))
+          for i, x in enumerate(encoded)]
       features = encoded[s].shape[-1]
       x = jnp.concatenate(resized, axis=-1)
       x = layers.relu(self._conv(x, features, 1, name=f'fuse_{s}_0'))

@@ -66,7 +66,7 @@ class MultiScale(nn.Module):
       self, blur: types.Array, *, train: bool = False) -> list[types.Array]:
     del train  # it has no dropout
     checks.images(blur)
-    padded, (height, width) = pad.to_multiple(
+    padded, size = pad.to_multiple(
         blur, multiple=2**(self.scales - 1))
     make_pyramid = pyramids.PYRAMIDS[self.pyramid]
     blurs = [(b - MEAN) * self.value_range
@@ -81,7 +81,7 @@ class MultiScale(nn.Module):
       latents.insert(0, latent + blurs[s] if self.residual else latent)
     return [
         pad.crop(latent / self.value_range + MEAN,
-                 size=(-(-height >> s), -(-width >> s)))
+                 size=pyramids.size(size, level=s))
         for s, latent in enumerate(latents)]
 
   def _up(self, coarse, *, name):

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 from deblur_jax import types
@@ -125,4 +126,5 @@ class Block(nn.Module):
 def _gate(x):
   """One half of the channels times the other."""
   half = x.shape[-1] // 2
-  return x[..., :half] * x[..., half:]
+  return (jax.lax.slice_in_dim(x, 0, half, axis=-1)
+          * jax.lax.slice_in_dim(x, half, None, axis=-1))

@@ -128,7 +128,8 @@ class Attention(nn.Module):
     x = layers.Conv(3 * channels, 1, **options, name='expand')(x)
     x = layers.Depthwise(dtype=self.dtype, name='depth')(x)
     x = x.reshape(n, h * w, 3, self.heads, channels // self.heads)
-    q, k, v = x[:, :, 0], x[:, :, 1], x[:, :, 2]  # [n, h w, heads, channels]
+    q, k, v = (jax.lax.index_in_dim(x, i, 2, keepdims=False)
+               for i in range(3))  # [n, h w, heads, channels]
     heat = self.param('temperature', nn.initializers.ones, (self.heads,))
     scores = jnp.einsum(
         'npac,npad->nacd', _unit(q), _unit(k),
@@ -152,7 +153,9 @@ class FeedForward(nn.Module):
     options = dict(use_bias=False, dtype=self.dtype)
     y = layers.Conv(2 * hidden, 1, **options, name='expand')(x)
     y = layers.Depthwise(dtype=self.dtype, name='depth')(y)
-    y = nn.gelu(y[..., :hidden], approximate=False) * y[..., hidden:]
+    gate = jax.lax.slice_in_dim(y, 0, hidden, axis=-1)
+    y = (nn.gelu(gate, approximate=False)
+         * jax.lax.slice_in_dim(y, hidden, None, axis=-1))
     return layers.Conv(channels, 1, **options, name='project')(y)
 
 

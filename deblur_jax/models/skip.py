@@ -163,7 +163,7 @@ class Hourglass(Skip):
     rows, columns, _ = self.code((height, width))
     z = jnp.pad(blur, ((0, 0), (0, rows - height), (0, columns - width),
                        (0, 0)), mode='edge')
-    return [super().__call__(z)[:, :height, :width]]
+    return [pad.crop(super().__call__(z), size=(height, width))]
 
 
 def crop_alike(images: Sequence[types.Array]) -> list[types.Array]:

@@ -71,7 +71,7 @@ class SRN(nn.Module):
       self, blur: types.Array, *, train: bool = False) -> list[types.Array]:
     del train  # it has no dropout
     checks.images(blur)
-    padded, (height, width) = pad.to_multiple(
+    padded, size = pad.to_multiple(
         blur, multiple=2**(self.scales - 1 + LEVELS - 1))
     blurs = pyramids.PYRAMIDS[self.pyramid](padded, levels=self.scales)
     latents, guess, state = [], blurs[-1], None
@@ -83,7 +83,7 @@ class SRN(nn.Module):
       guess = jax.lax.stop_gradient(resize.double_bilinear(latents[0]))
       state = jax.tree.map(resize.double_bilinear, state)
     return [
-        pad.crop(latent, size=(-(-height >> s), -(-width >> s)))
+        pad.crop(latent, size=pyramids.size(size, level=s))
         for s, latent in enumerate(latents)]
 
   def _coder(self, name):

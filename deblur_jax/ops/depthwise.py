@@ -46,7 +46,8 @@ def _depthwise(x, kernel, stride):
   for i in range(SIZE):
     for j in range(SIZE):
       tap = kernel[i, j][None, None, None, :]
-      y += tap * _shifted(padded[:, i:], j, stride, height, width)
+      y += tap * _shifted(
+          lax.slice_in_dim(padded, i, None, axis=1), j, stride, height, width)
   return y.astype(x.dtype)
 
 
@@ -55,8 +56,9 @@ def _pad(x):
 
 
 def _shifted(x, j, stride, height, width):
-  rows = x[:, :(height - 1) * stride + 1:stride]
-  return rows[:, :, j:j + (width - 1) * stride + 1:stride]
+  rows = lax.slice_in_dim(x, 0, (height - 1) * stride + 1, stride, axis=1)
+  return lax.slice_in_dim(
+      rows, j, j + (width - 1) * stride + 1, stride, axis=2)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))

@@ -22,7 +22,11 @@ def to_multiple(
     The padded image, and (h, w) for `crop`.
   """
   _, height, width, _ = image.shape
-  bottom, right = -height % multiple, -width % multiple
+  # Not -height % multiple: of sizes that are symbols the sum would not be seen
+  # to be a multiple.
+  bottom, right = (
+      (side + multiple - 1) // multiple * multiple - side
+      for side in (height, width))
   padded = jnp.pad(
       image, ((0, 0), (0, bottom), (0, right), (0, 0)), mode='edge')
   return padded, (height, width)
@@ -33,7 +37,9 @@ def crop(image: types.Array, *, size: tuple[int, int]) -> types.Array:
   height, width = size
   if height > image.shape[1] or width > image.shape[2]:
     raise ValueError(f'Cannot crop {size} from an image of {image.shape}.')
-  return image[:, :height, :width]
+  # Not image[:, :height, :width]: where sizes are symbols that is a gather.
+  n, _, _, channels = image.shape
+  return lax.slice(image, (0, 0, 0, 0), (n, height, width, channels))
 
 
 def crop_centre(image: types.Array, *, size: tuple[int, int]) -> types.Array:
@@ -46,7 +52,8 @@ def crop_centre(image: types.Array, *, size: tuple[int, int]) -> types.Array:
       for have, want in zip(image.shape[1:3], size, strict=True))
   if top < 0 or left < 0:
     raise ValueError(f'Cannot crop {size} from an image of {image.shape}.')
-  return crop(image[:, top:, left:], size=size)
+  image = lax.slice_in_dim(image, top, None, axis=1)
+  return crop(lax.slice_in_dim(image, left, None, axis=2), size=size)
 
 
 def reflect(image: types.Array, *, padding: int) -> types.Array:
@@ -57,7 +64,7 @@ def reflect(image: types.Array, *, padding: int) -> types.Array:
   """
   if not padding:
     return image
-  if min(image.shape[1:3]) < 2 * padding + 2:
+  if any(side < 2 * padding + 2 for side in image.shape[1:3]):
     return _mirror(image, padding)
   return _reflect(image, padding)
 

@@ -10,6 +10,7 @@ any float range to [n, ceil(h / 2^s), ceil(w / 2^s), c] for s < levels.
 
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from deblur_jax import types
 
@@ -51,6 +52,18 @@ def _repeat(reduce, image, *, levels):
   return images
 
 
+def size(full: tuple[int, int], *, level: int) -> tuple[int, int]:
+  """(h, w) of a level for images of (h, w) = `full`."""
+  height, width = ((side + 2**level - 1) // 2**level for side in full)
+  return height, width
+
+
+def every(image: types.Array, *, step: int) -> types.Array:
+  """The rows and columns 0, step, 2 step, ... of [n, h, w, c]."""
+  index = slice(0, None, step)
+  return _slice(_slice(image, 1, index), 2, index)
+
+
 def _reduce_centred(image):
   taps = _gaussian(2 / 3, radius=3)
   for axis in (1, 2):
@@ -62,7 +75,7 @@ def _reduce_corner(image):
   taps = _gaussian(0.75, radius=1)
   for axis in (1, 2):
     image = _filter(image, taps, axis=axis, mode='constant')
-  return image[:, ::2, ::2]
+  return every(image, step=2)
 
 
 def _reduce_mean(image):
@@ -106,7 +119,8 @@ def _halve(image, *, axis):
 
 
 def _slice(image, axis, index):
-  return image[(slice(None),) * axis + (index,)]
+  return lax.slice_in_dim(
+      image, index.start, index.stop, index.step or 1, axis)
 
 
 PYRAMIDS = {

@@ -1,0 +1,186 @@
+"""An ONNX graph in the making: arrays, their axes, sizes as numbers or symbols.
+
+Networks here have channels last, and ONNX's convolutions channels before the
+rows. So an array may lie in another order of its axes than it is meant in, and
+only what cares for the order has it put right: a network needs no more than one
+transposition at either end. What is the same along an axis lies there with size
+1 until something wants to see all of it.
+"""
+
+import ast
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+Dim = Any                # an int, or a symbol of `jax.export.symbolic_shape`
+Shape = tuple[Dim, ...]
+
+
+class Value(NamedTuple):
+  """An array of the graph.
+
+  data: a constant, axes as they are meant; or the name of what computes it.
+  shape: as it is meant.
+  have: as it is stored: `shape`, but 1 where it is the same along an axis.
+  order: the i-th axis as it is stored is the axis order[i].
+  """
+
+  data: np.ndarray | str
+  shape: Shape
+  have: Shape
+  order: tuple[int, ...]
+
+  @property
+  def constant(self) -> bool:
+    return isinstance(self.data, np.ndarray)
+
+
+class Node(NamedTuple):
+  """One operation of ONNX."""
+
+  kind: str
+  inputs: tuple[str, ...]
+  outputs: tuple[str, ...]
+  attributes: dict[str, Any]
+
+
+def known(array, shape: Shape | None = None) -> Value:
+  """A constant; `shape` where it is to be the same along axes of size 1."""
+  array = np.asarray(array)
+  return Value(array, array.shape if shape is None else tuple(shape),
+               array.shape, tuple(range(array.ndim)))
+
+
+class Graph:
+  """Nodes in their order, the constants, and the sizes computed so far."""
+
+  def __init__(self):
+    self.nodes: list[Node] = []
+    self.constants: dict[str, np.ndarray] = {}
+    self._made: dict[Any, str] = {}   # what there is already -> its name
+    self._sizes: dict[str, str] = {}  # a symbol -> what holds its value, [1]
+
+  def op(self, kind: str, *inputs: str, outputs: int = 1, **attributes):
+    """Adds a node, or finds the same one; its name, or names if several."""
+    key = _key(kind, inputs, attributes)
+    if key not in self._made:
+      names = tuple(f'{kind.lower()}_{len(self.nodes)}_{i}'
+                    for i in range(outputs))
+      self.nodes.append(Node(kind, inputs, names, attributes))
+      self._made[key] = names
+    names = self._made[key]
+    return names[0] if outputs == 1 else names
+
+  def constant(self, array: np.ndarray) -> str:
+    """The name of a constant, stored once."""
+    array = np.ascontiguousarray(array)
+    key = (array.dtype.str, array.shape, array.tobytes())
+    if key not in self._made:
+      self._made[key] = f'constant_{len(self.constants)}'
+      self.constants[self._made[key]] = array
+    return self._made[key]
+
+  def input(self, name: str, shape: Shape) -> Value:
+    """The input; its symbols are known from here on."""
+    sizes = self.op('Shape', name)
+    for axis, side in enumerate(shape):
+      if not isinstance(side, int):
+        self._sizes[str(side)] = self.op(
+            'Gather', sizes, self.ints([axis]), axis=0)
+    return Value(name, shape, shape, tuple(range(len(shape))))
+
+  def ints(self, values: Sequence[int]) -> str:
+    return self.constant(np.array(values, np.int64))
+
+  def dims(self, sizes: Sequence[Dim]) -> str:
+    """int64 [n] of sizes."""
+    parts = []   # runs of numbers are one constant
+    for side in sizes:
+      if not isinstance(side, int):
+        parts.append(self._dim(ast.parse(
+            str(side).replace('^', '**'), mode='eval').body))
+      elif parts and isinstance(parts[-1], list):
+        parts[-1].append(side)
+      else:
+        parts.append([side])
+    names = [part if isinstance(part, str) else self.ints(part)
+             for part in parts] or [self.ints([])]
+    return names[0] if len(names) == 1 else self.op('Concat', *names, axis=0)
+
+  def _dim(self, tree: ast.expr) -> str:
+    """int64 [1] of an expression, as `jax.export` writes them down."""
+    match tree:
+      case ast.Constant(value=value):
+        return self.ints([value])
+      case ast.Name(id=name):
+        return self._sizes[name]
+      case ast.UnaryOp(op=ast.USub(), operand=operand):
+        return self.op('Neg', self._dim(operand))
+      case ast.BinOp(left=left, op=op, right=right):
+        return self.op(_BINARY[type(op)], self._dim(left), self._dim(right))
+      case ast.Call(func=ast.Name(id='floordiv'), args=[a, b]):
+        # ONNX rounds towards zero; Mod has the sign of the divisor.
+        a, b = self._dim(a), self._dim(b)
+        return self.op('Div', self.op('Sub', a, self.op('Mod', a, b)), b)
+      case ast.Call(func=ast.Name(id=name), args=args):
+        return self.op(name.capitalize(), *map(self._dim, args))
+    raise NotImplementedError(ast.unparse(tree))
+
+  def stored(self, value: Value, order: Sequence[int] | None = None) -> str:
+    """The name of an array that lies in this order, by default as it does."""
+    order = value.order if order is None else tuple(order)
+    if value.constant:
+      return self.constant(value.data.transpose(order))
+    if order == value.order:
+      return value.data
+    wide = [axis for axis in value.order if value.have[axis] != 1]
+    if wide == [axis for axis in order if value.have[axis] != 1]:
+      return self._move_ones(value, order)
+    return self.op('Transpose', value.data,
+                   perm=self._transposition(value, order)[1])
+
+  def best_order(self, values: Sequence[Value]) -> tuple[int, ...]:
+    """That in which most of several arrays of one rank lie already."""
+    computed = [value for value in values if not value.constant]
+    orders = {value.order for value in computed}
+    usual = tuple(range(len(computed[0].order)))
+    # Small ones cost nothing to move.
+    large = [value for value in computed if 1 not in value.have] or computed
+    cost = lambda order: sum(
+        order != value.order and self._transposition(value, order)[0]
+        not in self._made for value in large)
+    return min(sorted(orders | {usual}, key=lambda order: order != usual),
+               key=cost)
+
+  def _transposition(self, value, order):
+    """(the key of that node, its permutation)."""
+    perm = [value.order.index(axis) for axis in order]
+    return _key('Transpose', (value.data,), dict(perm=perm)), perm
+
+  def _move_ones(self, value, order):
+    """Only axes of size 1 change their places: no value has to."""
+    places = lambda order: self.ints(
+        [i for i, axis in enumerate(order) if value.have[axis] == 1])
+    return self.op('Unsqueeze', self.op(
+        'Squeeze', value.data, places(value.order)), places(order))
+
+  def full(self, value: Value, axes: Sequence[int] | None = None) -> Value:
+    """The value with nothing left to repeat along `axes`, by default all."""
+    axes = range(len(value.shape)) if axes is None else axes
+    have = tuple(value.shape[axis] if axis in axes else side
+                 for axis, side in enumerate(value.have))
+    if have == value.have:
+      return value
+    if value.constant and all(isinstance(side, int) for side in have):
+      return known(np.broadcast_to(value.data, have), value.shape)
+    name = self.op('Expand', self.stored(value), self.dims(
+        [have[axis] for axis in value.order]))
+    return Value(name, value.shape, have, value.order)
+
+
+def _key(kind, inputs, attributes):
+  return kind, inputs, repr(sorted(attributes.items()))
+
+
+_BINARY = {ast.Add: 'Add', ast.Sub: 'Sub', ast.Mult: 'Mul', ast.Pow: 'Pow'}

@@ -1,0 +1,171 @@
+"""ONNX: the jaxpr of a function, primitive by primitive, as a file."""
+
+import importlib
+import os
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend import core
+
+from deblur_jax import types
+from deblur_jax.export import operations
+from deblur_jax.export import traced as traced_lib
+from deblur_jax.export.graph import Graph, Node, Value, known
+from deblur_jax.export.traced import Traced
+from deblur_jax.models import layers
+
+OPSET, IR = 18, 8
+# Calls, of which only the inside counts.
+INSIDE = ('call_jaxpr', 'fun_jaxpr', 'jaxpr')
+CALLS = ('checkpoint', 'closed_call', 'core_call', 'custom_jvp_call',
+         'custom_vjp_call', 'custom_vjp_call_jaxpr', 'jit', 'pjit', 'remat2')
+
+
+def write(path: str | os.PathLike, traced: Traced) -> None:
+  """Writes the file; input `blur`, output `restored`, both [n, h, w, 3].
+
+  Raises:
+    UserError: no package onnx, or a primitive that has no row in
+      `operations.OPERATIONS`.
+  """
+  onnx = package('onnx')
+  graph, restored = translate(traced)
+  graph.nodes.append(_named(graph.stored(
+      restored, range(len(restored.shape)))))
+  used = {name for node in graph.nodes for name in node.inputs}
+  picture = lambda name: onnx.helper.make_tensor_value_info(
+      name, onnx.TensorProto.FLOAT, [
+          side if isinstance(side, int) else str(side)
+          for side in traced.blur.shape])
+  made = onnx.helper.make_graph(
+      [onnx.helper.make_node(node.kind, node.inputs, node.outputs,
+                             **node.attributes)
+       for node in _needed(graph.nodes)],
+      'restore', [picture('blur')], [picture('restored')],
+      [onnx.numpy_helper.from_array(array, name)
+       for name, array in graph.constants.items() if name in used])
+  model = onnx.helper.make_model(
+      made, ir_version=IR,
+      opset_imports=[onnx.helper.make_opsetid('', OPSET)])
+  onnx.helper.set_model_props(model, {
+      'range': 'float32 RGB in [0, 1], not clipped',
+      'least_side': str(traced.least)})
+  onnx.checker.check_model(model)
+  onnx.save(model, path)
+
+
+def read(path: str | os.PathLike) -> Callable[[np.ndarray], np.ndarray]:
+  """The function of a file, by onnxruntime on the CPU.
+
+  Raises:
+    UserError: no onnxruntime, or not such a file.
+  """
+  runtime = package('onnxruntime')
+  options = runtime.SessionOptions()
+  options.log_severity_level = 3
+  # As many as JAX: by itself it takes one of each pair.
+  options.intra_op_num_threads = os.cpu_count()
+  try:
+    session = runtime.InferenceSession(
+        path, options, providers=['CPUExecutionProvider'])
+  except Exception as error:   # its errors have no class of their own
+    raise types.UserError(
+        f'Cannot read {path}: {" ".join(str(error).split())}') from None
+  return lambda blur: session.run(None, {'blur': blur})[0]
+
+
+def translate(traced: Traced) -> tuple[Graph, Value]:
+  """The graph of a function, and its result."""
+  graph = Graph()
+  closed = jax.make_jaxpr(traced_lib.with_layers(traced.fn, LAYERS))(
+      traced.blur)
+  blur = graph.input('blur', traced.blur.shape)
+  restored, = _inline(graph, closed.jaxpr, closed.consts, [blur])
+  return graph, graph.full(restored)
+
+
+def _inline(graph, jaxpr, constants, values, where=''):
+  """The results of a jaxpr that is called in the layer `where`."""
+  known_as = lambda variable, array: _constant(array, variable.aval.dtype)
+  env = dict(zip(jaxpr.constvars, map(
+      known_as, jaxpr.constvars, constants), strict=True))
+  env |= dict(zip(jaxpr.invars, values, strict=True))
+  read = lambda atom: (
+      known_as(atom, atom.val) if hasattr(atom, 'val') else env[atom])
+  for equation in jaxpr.eqns:
+    inner = str(equation.source_info.name_stack)
+    layer = '/'.join(filter(None, (where, inner)))
+    results = _equation(
+        graph, equation, [read(x) for x in equation.invars], layer)
+    env |= dict(zip(equation.outvars, results, strict=True))
+  return [read(atom) for atom in jaxpr.outvars]
+
+
+def _equation(graph, equation, values, where):
+  primitive, params = equation.primitive, equation.params
+  if primitive.name in CALLS:
+    inside = next(params[key] for key in INSIDE if key in params)
+    return _inline(graph, getattr(inside, 'jaxpr', inside),
+                   getattr(inside, 'consts', []), values, where)
+  make = operations.OPERATIONS.get(primitive.name)
+  if make is None:
+    raise _no_row(primitive.name, where)
+  result = operations.evaluate(equation, values)
+  if result is None:
+    try:
+      result = make(graph, values, params)
+    except NotImplementedError as error:
+      raise _no_row(f'{primitive.name} {error}', where) from error
+  return result if primitive.multiple_results else [result]
+
+
+def _constant(array, dtype) -> Value:
+  name = np.dtype(dtype).name
+  return known(np.asarray(array, 'float32' if name == 'bfloat16' else name))
+
+
+def _named(name):
+  return Node('Identity', (name,), ('restored',), {})
+
+
+def _needed(nodes):
+  """Without what nothing reads."""
+  wanted, kept = {'restored'}, []
+  for node in reversed(nodes):
+    if wanted & set(node.outputs):
+      kept.append(node)
+      wanted.update(node.inputs)
+  return kept[::-1]
+
+
+def _no_row(what, where):
+  return types.UserError(
+      f'No way to ONNX for {what}, in {where or "the function itself"}; add '
+      'a row to OPERATIONS in export/operations.py.')
+
+
+def package(name: str):
+  """onnx or onnxruntime, or a UserError that says how to get it."""
+  try:
+    return importlib.import_module(name)
+  except ImportError:
+    raise types.UserError(
+        f'ONNX files need {name}: pip install {name} (or deblur-jax[onnx]).'
+    ) from None
+
+
+# Nothing but a name for what ONNX has an operation of its own for.
+_layer_norm = core.Primitive('layer_norm')
+_layer_norm.def_abstract_eval(lambda x, scale, bias, *, epsilon: x)
+
+
+def _norm(module, x):
+  weights = module.variables['params']
+  return _layer_norm.bind(x.astype(jnp.float32), weights['scale'],
+                          weights['bias'], epsilon=module.epsilon)
+
+
+LAYERS = {layers.Depthwise: traced_lib.depthwise, nn.LayerNorm: _norm}

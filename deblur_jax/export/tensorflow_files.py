@@ -1,0 +1,142 @@
+"""SavedModel and TFLite (LiteRT), both by way of StableHLO.
+
+TensorFlow's converter reads StableHLO of older versions only, so the program is
+written down in one of those. For TFLite one size is the better choice: with
+free sizes half of the file's operations compute shapes.
+"""
+
+import os
+import pathlib
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from jaxlib.mlir import ir
+from jaxlib.mlir.dialects import stablehlo as dialect
+
+from deblur_jax import types
+from deblur_jax.export import stablehlo
+from deblur_jax.export import traced as traced_lib
+from deblur_jax.models import layers
+
+# TensorFlow 2.21 reads up to 1.16; jax 0.10 writes 1.17, jax 0.12 1.22.
+VERSION = '1.10.0'
+CALLING_CONVENTION = 9   # the newest that TensorFlow 2.21 knows
+SIGNATURE = 'serving_default'
+LAYERS = {layers.Depthwise: traced_lib.depthwise}
+
+
+def write_saved_model(
+    path: str | os.PathLike, traced: traced_lib.Traced) -> None:
+  """A folder; its signature takes `blur` and gives `restored`."""
+  tf = tensorflow()
+  module = _module(tf, traced)
+  tf.saved_model.save(
+      module, str(path), signatures={SIGNATURE: module.restore})
+
+
+def read_saved_model(
+    path: str | os.PathLike) -> Callable[[np.ndarray], np.ndarray]:
+  """The function of a folder."""
+  loaded = tensorflow().saved_model.load(str(path))
+  call = loaded.signatures[SIGNATURE]
+  # What was loaded goes when nobody holds it.
+  return lambda blur, _=loaded: call(blur=blur)['restored'].numpy()
+
+
+def write_tflite(
+    path: str | os.PathLike, traced: traced_lib.Traced, *,
+    pictures: Sequence[np.ndarray] = ()) -> None:
+  """A file; with pictures its convolutions are int8.
+
+  Args:
+    path: of the file.
+    traced: the function.
+    pictures: [h, w, 3] like those that will be restored, of the function's
+      size if it has one: they show the ranges of values. Input and result stay
+      float32.
+  """
+  tf = tensorflow()
+  module = _module(tf, traced)
+  converter = tf.lite.TFLiteConverter.from_concrete_functions(
+      [module.restore.get_concrete_function()], module)
+  if len(pictures):
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = lambda: ([x[None]] for x in pictures)
+  try:
+    pathlib.Path(path).write_bytes(converter.convert())
+  except OSError:
+    raise
+  except Exception as error:   # the converter's own have no common class
+    raise types.UserError(
+        'TFLite has no way to write this network: '
+        f'{str(error).strip().splitlines()[0]}') from error
+
+
+def read_tflite(
+    path: str | os.PathLike) -> Callable[[np.ndarray], np.ndarray]:
+  """The function of a file, by ai_edge_litert or else by TensorFlow."""
+  interpreter = interpreter_class()(
+      model_path=str(path), num_threads=os.cpu_count())
+  blur, = interpreter.get_input_details()
+  restored, = interpreter.get_output_details()
+  shape = None
+
+  def restore(image):
+    nonlocal shape
+    if image.shape != shape:
+      interpreter.resize_tensor_input(blur['index'], image.shape)
+      interpreter.allocate_tensors()
+      shape = image.shape
+    interpreter.set_tensor(blur['index'], image)
+    interpreter.invoke()
+    return interpreter.get_tensor(restored['index'])
+
+  return restore
+
+
+def _module(tf, traced):
+  """A tf.Module with the function `restore`."""
+  from tensorflow.compiler.tf2xla.python import xla
+  fn = traced_lib.with_layers(traced.fn, LAYERS)
+  exported = stablehlo.make(traced._replace(fn=fn), platforms=('cpu',))
+  program = _older(exported.mlir_module_serialized)
+  version = min(exported.calling_convention_version, CALLING_CONVENTION)
+  shape = [side if isinstance(side, int) else None
+           for side in traced.blur.shape]
+  module = tf.Module()
+
+  def restore(blur):
+    result, = xla.call_module(
+        [blur], version=version, module=program, Tout=[tf.float32],
+        Sout=[shape], platforms=['CPU'])
+    return {'restored': tf.ensure_shape(result, shape)}
+
+  module.restore = tf.function(restore, autograph=False, input_signature=[
+      tf.TensorSpec(shape, tf.float32, name='blur')])
+  return module
+
+
+def _older(program: bytes) -> bytes:
+  with ir.Context() as context:
+    return dialect.serialize_portable_artifact_str(
+        str(dialect.deserialize_portable_artifact(context, program)), VERSION)
+
+
+def tensorflow():
+  """The package, imported only where a file of its own is wanted."""
+  try:
+    import tensorflow as tf
+  except ImportError:
+    raise types.UserError(
+        'SavedModel and TFLite files need TensorFlow: pip install '
+        'tensorflow.') from None
+  return tf
+
+
+def interpreter_class():
+  """What runs TFLite files: that of ai_edge_litert, or TensorFlow's."""
+  try:
+    from ai_edge_litert.interpreter import Interpreter
+  except ImportError:
+    return tensorflow().lite.Interpreter
+  return Interpreter

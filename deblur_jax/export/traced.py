@@ -1,0 +1,133 @@
+"""A restoring function as a program for pictures of every size.
+
+JAX follows its sizes as symbols, n, h and w. What is smaller than a network can
+be followed for is made that large at its lower and right edge, by repeating the
+last row and column, as networks themselves do up to their multiples; a part of
+the same program cuts it off again.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import export, lax
+
+from deblur_jax import types
+from deblur_jax.models import layers
+from deblur_jax.ops import pad
+
+Restore = Callable[[types.Array], types.Array]
+
+LEAST = tuple(2**i for i in range(8))
+
+
+class Traced(NamedTuple):
+  """restore(blur) as it goes out.
+
+  fn: [n, h, w, 3] to the same; sizes may be symbols.
+  blur: shape and dtype of its input.
+  least: sides below this are enlarged inside.
+  """
+
+  fn: Restore
+  blur: jax.ShapeDtypeStruct
+  least: int
+
+
+def trace(
+    restore: Restore, *, size: tuple[int, int] | None = None) -> Traced:
+  """The function for pictures of every size, or of one.
+
+  Args:
+    restore: blur -> restored, both [n, h, w, 3]; weights inside.
+    size: (h, w) where only one picture of one size is to be taken.
+
+  Raises:
+    UserError: its sizes cannot be followed, or it gives another shape.
+  """
+  if size is not None:
+    blur = jax.ShapeDtypeStruct((1, *size, 3), jnp.float32)
+    _check(restore, blur)
+    return Traced(restore, blur, 1)
+  reason = _problem(found := _free(restore, LEAST[0]))
+  if reason:
+    # Where the largest does not help, none does.
+    reason = _problem(_free(restore, LEAST[-1]))
+    if reason:
+      raise types.UserError(
+          'This network cannot be followed for pictures of every size '
+          f'({reason}); give one size.')
+    found = next(one for least in LEAST[1:]
+                 if not _problem(one := _free(restore, least)))
+  return found
+
+
+def _problem(found: Traced) -> str | None:
+  """Why the sizes of a function cannot be followed; None where they can."""
+  try:
+    _check(found.fn, found.blur)
+    return None
+  except types.UserError:
+    raise
+  # What it is depends on where the sizes first meet.
+  except Exception as error:
+    return str(error).splitlines()[0]
+
+
+def _free(restore, least):
+  n, h, w, height, width = export.symbolic_shape(
+      f'n, h, w, max(h, {least}), max(w, {least})')
+
+  def fn(blur):
+    if least == 1:
+      return restore(blur)
+    blur = jnp.pad(
+        blur, ((0, 0), (0, height - h), (0, width - w), (0, 0)), mode='edge')
+    return pad.crop(restore(blur), size=(h, w))
+
+  return Traced(fn, jax.ShapeDtypeStruct((n, h, w, 3), jnp.float32), least)
+
+
+def _check(fn, blur):
+  restored = jax.eval_shape(fn, blur)
+  if getattr(restored, 'shape', None) != blur.shape:
+    raise types.UserError(
+        f'Only what restores pictures goes out: of {blur.shape} it makes '
+        f'{jax.tree.map(jnp.shape, restored)}.')
+
+
+def with_layers(
+    fn: Restore, rows: Mapping[type, Callable[..., types.Array]]) -> Restore:
+  """fn with other programs in the place of some layers.
+
+  Args:
+    fn: a function that applies modules.
+    rows: kind of module -> fn(module, x), its parameters in
+      `module.variables['params']`.
+  """
+  def intercept(call, args, kwargs, context):
+    row = rows.get(type(context.module))
+    if row is None or context.method_name != '__call__':
+      return call(*args, **kwargs)
+    return row(context.module, *args)
+
+  def changed(blur):
+    with nn.intercept_methods(intercept):
+      return fn(blur)
+
+  return changed
+
+
+def depthwise(module: layers.Depthwise, x: types.Array) -> types.Array:
+  """`layers.Depthwise` as one convolution, which other programs know."""
+  x, weights = x.astype(module.dtype), module.variables['params']
+  y = lax.conv_general_dilated(
+      x, weights['kernel'].astype(module.dtype)[:, :, None],
+      (module.stride,) * 2, ((1, 1), (1, 1)),
+      dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+      feature_group_count=x.shape[3])
+  if not module.use_bias:
+    return y
+  return y + weights['bias'].astype(module.dtype)[None, None, None, :]
