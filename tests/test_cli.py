@@ -146,6 +146,16 @@ def test_weights_of_others_become_a_model(photo, tmp_path, capsys):
   assert not (tmp_path / 'other').exists()
 
 
+def test_export(run, tmp_path, capsys):
+  assert deblur('export', '-m', run, '-o', tmp_path, '--kind=stablehlo',
+                '--size=24x16', '--json') == 0
+  row, = json.loads(capsys.readouterr().out)
+  assert row['errors'].keys() == {'24x16'} and row['errors']['24x16'] <= 1e-4
+  assert os.path.getsize(row['path']) == row['bytes']
+  assert deblur('export', '-m', run, '-o', tmp_path, '--size=24') == 2
+  assert 'write --size=640x480' in capsys.readouterr().err
+
+
 def test_compare(tmp_path, photo, capsys):
   other = tmp_path / 'restored' / 'photo.png'    # as `-o restored/` names it
   other.parent.mkdir()
