@@ -3,49 +3,26 @@
 Images are float32 [n, h, w, c] in [0, 1] at every border between modules.
 """
 
-import difflib
-import errno
 import functools
 import inspect
-import os
-import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import flax
 import jax
 
+from deblur_jax import errors
+
 Array = jax.Array
 Batch = dict[str, Any]      # 'blur', 'sharp', ... -> arrays
 Metrics = dict[str, Array]  # scalars of one step
 Params = Any                # the parameters of one network
 
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_NO_SPACE_WORDS = ('No space left', 'File too large', 'quota exceeded')
-
-
-class UserError(ValueError):
-  """A mistake of the user: one line that says what, where and how to mend it.
-
-  The programs in `experiments/` print it without a traceback and exit with 2.
-  """
-
-
-def is_disk_full(error: BaseException | None) -> bool:
-  """Whether a file could not be written for want of room, or of quota."""
-  return isinstance(error, Exception) and (
-      getattr(error, 'errno', None) in _NO_SPACE
-      or any(sign in str(error) for sign in _NO_SPACE_WORDS))
-
-
-def make_folder(path: str | os.PathLike) -> pathlib.Path:
-  """The folder, made with those above it; a UserError where it cannot be."""
-  path = pathlib.Path(path)
-  try:
-    path.mkdir(parents=True, exist_ok=True)
-  except OSError as error:
-    raise UserError(f'Cannot make {path}: {error.strerror}.') from error
-  return path
+UserError = errors.UserError
+is_disk_full = errors.is_disk_full
+make_folder = errors.make_folder
+suggest = errors.suggest
+look_up = errors.look_up
 
 
 @flax.struct.dataclass
@@ -83,21 +60,6 @@ class Method(NamedTuple):
   splits: Mapping[str, int] = {}
   unpaired: bool = False
   tell: Callable[[TrainState, Array], dict[str, Any]] | None = None
-
-
-def suggest(name: str, known) -> str:
-  """' Did you mean ...?', or '' where nothing known is near."""
-  near = difflib.get_close_matches(str(name), [str(k) for k in known], n=1)
-  return f' Did you mean {near[0]!r}?' if near else ''
-
-
-def look_up(table: Mapping[str, Any], name: str, *, what: str = 'name') -> Any:
-  """table[name], or a UserError that lists what there is."""
-  if name not in table:
-    raise UserError(
-        f'Unknown {what} {name!r}; known: {", ".join(sorted(map(str, table)))}.'
-        f'{suggest(name, table)}')
-  return table[name]
 
 
 def require(table: Mapping[str, Any], name: str, *, where: str) -> Any:

@@ -1,0 +1,4 @@
+"""The files of people: pictures read and written back, names of the results.
+
+Nothing here imports jax.
+"""

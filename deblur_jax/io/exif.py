@@ -1,0 +1,127 @@
+"""EXIF blocks, changed in place: all else stays byte for byte.
+
+A block is what a JPEG's APP1 holds: `Exif\\0\\0`, then a TIFF header and its
+directories (CIPA DC-008, 4.5). Camera makers' notes point to places within it,
+so that nothing may move. A broken block raises one of `BROKEN`.
+"""
+
+import struct
+from typing import NamedTuple
+
+PREFIX = b'Exif\0\0'
+BROKEN = (ValueError, struct.error)
+_ORIENTATION, _CAMERA, _GPS = 0x0112, 0x8769, 0x8825
+_WIDTH, _HEIGHT = 0xA002, 0xA003
+_SHORT, _LONG = 3, 4
+_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4,
+          12: 8, 13: 4}  # type of a value -> its size
+_MOST = 1000             # entries of a directory; cameras write below 100
+
+
+class _Entry(NamedTuple):
+  tag: int
+  type: int
+  count: int
+  place: int  # of its 12 bytes in the block
+
+
+def orientation(exif: bytes) -> int:
+  """1 to 8, how the stored picture is to be turned; 1 where it says nothing."""
+  block, order = _parsed(exif)
+  for entry in _directory(block, order, _first(block, order)):
+    if entry.tag == _ORIENTATION:
+      value = struct.unpack_from(order + 'H', block, entry.place + 8)[0]
+      return value if 1 <= value <= 8 else 1
+  return 1
+
+
+def upright(exif: bytes) -> bytes:
+  """Says that the picture is stored upright; cuts the thumbnail, which is not.
+
+  Every directory is walked: what comes back can be read.
+  """
+  block, order = _parsed(exif)
+  start = _first(block, order)
+  entries = _directory(block, order, start)
+  for entry in entries:
+    if entry.tag == _ORIENTATION:
+      _set(block, order, entry, _SHORT, 1)
+    elif entry.tag in (_CAMERA, _GPS):
+      _directory(block, order, _value(block, order, entry))
+  end = _end(start, entries)
+  block[end:end + 4] = bytes(len(block[end:end + 4]))  # no next directory
+  return PREFIX + bytes(block)
+
+
+def with_size(exif: bytes, *, height: int, width: int) -> bytes:
+  """With the pixel dimensions, where the block has them."""
+  block, order = _parsed(exif)
+  for entry in _directory(block, order, _first(block, order)):
+    if entry.tag == _CAMERA:
+      for inner in _directory(block, order, _value(block, order, entry)):
+        if inner.tag in (_WIDTH, _HEIGHT):
+          size = width if inner.tag == _WIDTH else height
+          _set(block, order, inner, _LONG, size)
+  return PREFIX + bytes(block)
+
+
+def without_gps(exif: bytes) -> bytes:
+  """Without the place: its directory is overwritten and no longer named."""
+  block, order = _parsed(exif)
+  start = _first(block, order)
+  entries = _directory(block, order, start)
+  places = [entry for entry in entries if entry.tag == _GPS]
+  end = _end(start, entries) + 4  # with the pointer to the next directory
+  for entry in reversed(places):
+    _erase(block, order, _value(block, order, entry))
+    block[entry.place:end] = block[entry.place + 12:end] + bytes(12)
+  struct.pack_into(order + 'H', block, start, len(entries) - len(places))
+  return PREFIX + bytes(block)
+
+
+def _parsed(exif):
+  block = bytearray(exif.removeprefix(PREFIX))
+  order = {b'II*\0': '<', b'MM\0*': '>'}.get(bytes(block[:4]))
+  if order is None:
+    raise ValueError('no TIFF header')
+  return block, order
+
+
+def _first(block, order):
+  return struct.unpack_from(order + 'L', block, 4)[0]
+
+
+def _directory(block, order, start):
+  count, = struct.unpack_from(order + 'H', block, start)
+  if count > _MOST:
+    raise ValueError('a directory without end')
+  places = range(start + 2, start + 2 + 12 * count, 12)
+  return [_Entry(*struct.unpack_from(order + 'HHL', block, place), place)
+          for place in places]
+
+
+def _end(start, entries):
+  return start + 2 + 12 * len(entries)
+
+
+def _value(block, order, entry):
+  return struct.unpack_from(order + 'L', block, entry.place + 8)[0]
+
+
+def _set(block, order, entry, kind, value):
+  code = {_SHORT: 'H2x', _LONG: 'L'}[kind]
+  struct.pack_into(
+      f'{order}HHL{code}', block, entry.place, entry.tag, kind, 1, value)
+
+
+def _erase(block, order, start):
+  entries = _directory(block, order, start)
+  for entry in entries:
+    size = _BYTES.get(entry.type, 0) * entry.count
+    if size > 4:
+      place = _value(block, order, entry)
+      if place + size > len(block):
+        raise ValueError('a value beyond its end')
+      block[place:place + size] = bytes(size)
+  end = _end(start, entries)
+  block[start:end] = bytes(end - start)
