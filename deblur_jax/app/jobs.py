@@ -43,8 +43,8 @@ class Restorers:
   picture at a time goes through a model.
 
   Args:
-    models: names or folders of runs, the first is the default; with none, the
-      models of the package.
+    models: names or folders of runs, before the models of the package; the
+      first is the default. A folder is shown without those above it.
     dtype: see `zoo.load`.
     tile: see `tiling.build`.
 
@@ -61,18 +61,22 @@ class Restorers:
     self._tile = tile
     self._made: dict[str, Any] = {}
     self._lock = threading.Lock()
-    self.names = list(dict.fromkeys([*map(os.fspath, models), *zoo.names()]))
+    given = list(dict.fromkeys(map(os.fspath, models)))
+    self._sources = {_label(one, given): one for one in given}
+    self._sources |= {one: one for one in zoo.names()
+                      if one not in self._sources}
+    self.names = list(self._sources)
     if not self.names:
       raise errors.UserError(
           'There is no model: give the folder of a run, such as runs/mine.')
-    for name in dict.fromkeys([self.names[0], *map(os.fspath, models)]):
+    for name in self.names[:max(1, len(given))]:
       self._load(name)
 
   def restore(
       self, name: str, image: np.ndarray, *,
       on_tile: Callable[[int, int], None] = lambda done, total: None):
     """A `tiling.Large` of a picture; UserErrors as of `tiling`."""
-    if name not in self.names:
+    if name not in self._sources:
       raise errors.UserError(f'There is no model {name!r} on this page.')
     with self._lock:
       restore = self._load(name)
@@ -83,7 +87,7 @@ class Restorers:
     if name not in self._made:
       from deblur_jax import tiling, zoo
 
-      model = zoo.load(name, **self._options)
+      model = zoo.load(self._sources[name], **self._options)
       self._made[name] = tiling.build(
           model.method, model.state, model.mesh, exact=model.exact,
           tile=self._tile,
@@ -143,7 +147,7 @@ def fitted(
   problem = fits.problem(picture, task, side=side, factor=factor, mask=known)
   before = fits.observed(problem, task, factor=factor)
   notes = list(picture.notes)
-  if before.shape[:2] < picture.image.shape[:2]:
+  if problem.batch['blur'].shape != picture.image.shape:
     notes.append('made smaller, to be fitted')
   last = None
   for seen in fits.run(config, problem):
@@ -242,6 +246,13 @@ def chart(losses: np.ndarray) -> str:
       'style="width:100%;height:6em" preserveAspectRatio="none"><polyline '
       'fill="none" stroke="currentColor" stroke-width="1" vector-effect='
       f'"non-scaling-stroke" points="{points}"/></svg>')
+
+
+def _label(model, models) -> str:
+  """The last part of a path where no other ends in it."""
+  last = pathlib.Path(model).name
+  return last if [pathlib.Path(one).name
+                  for one in models].count(last) == 1 else model
 
 
 def _name(upload, form) -> str:

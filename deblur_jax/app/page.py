@@ -35,8 +35,9 @@ QUIET = {
 
 
 def build(
-    restorers: jobs.Restorers, *, folder: str, runs: str | os.PathLike | None = None,
-    max_pixels: int = jobs.MAX_PIXELS, fit: Mapping[str, Any] | None = None):
+    restorers: jobs.Restorers, *, folder: str,
+    runs: str | os.PathLike | None = None, max_pixels: int = jobs.MAX_PIXELS,
+    fit: Mapping[str, Any] | None = None):
   """The page, a `gradio.Blocks`; see `serve`."""
   import gradio as gr
 
@@ -48,6 +49,7 @@ def build(
     if runs is not None:
       with gr.Tab('Runs'):
         _runs_tab(runs)
+    gr.Markdown('Pictures stay on this machine, for an hour.')
   blocks.queue(default_concurrency_limit=1, max_size=WAITING)
   return blocks
 
