@@ -24,9 +24,9 @@ from deblur_jax.io import exif as exif_blocks
 from deblur_jax.io import sixteen
 
 BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError,
-          TypeError, OverflowError, struct.error, zlib.error,
+          TypeError, RuntimeError, OverflowError, struct.error, zlib.error,
           Image.DecompressionBombError)  # what Pillow raises for broken files
-_READ = ('JPEG', 'PNG', 'AVIF', 'BMP', 'GIF', 'TIFF', 'WEBP', 'MPO')
+_READ = ('JPEG', 'PNG', 'AVIF', 'BMP', 'GIF', 'TIFF', 'WEBP')
 _WRITTEN_AS = {'GIF': 'PNG', 'MPO': 'JPEG'}
 _HEIF_BRANDS = (b'heic', b'heix', b'heim', b'heis', b'hevc', b'hevx', b'mif1')
 # Orientation -> whether rows become columns, then the steps along both axes.
@@ -67,12 +67,12 @@ def from_image(
     image: Image.Image, *, again: Callable[[], Image.Image] | None, name: str
 ) -> Stored:
   """The picture of a Pillow image; `again` opens its file anew, if any."""
-  notes = list(_frames(image))
+  notes = [*_frames(image), *_gamma(image)]
   coding = _coding(image)
   form = _WRITTEN_AS.get(image.format, image.format)
+  dpi = _dpi(image)
   samples, icc = _decoded(image, again, name, notes)
   exif, turn = _exif(image, notes)
-  dpi = _dpi(image)
   if turn != 1:
     transposed, *steps = _TURNS[turn]
     samples = samples.swapaxes(0, 1) if transposed else samples
@@ -149,9 +149,16 @@ def _frames(image):
   count = getattr(image, 'n_frames', 1)
   if count > 1:
     kind = ('animated' if image.format in ('AVIF', 'GIF', 'PNG', 'WEBP')
-            else f'{count} pictures in one file')
+            else 'several pictures in one file')
     yield f'{kind}: only the first of {count} is taken'
-    image.seek(0)
+
+
+def _gamma(image):
+  """Told where a PNG is of another brightness than it says afterwards."""
+  gamma = image.info.get('gamma')
+  if gamma and abs(gamma - 1 / 2.2) > 0.02 and not (
+      'icc_profile' in image.info or 'srgb' in image.info):
+    yield f'its gamma of {gamma:g} is left out: it may look lighter or darker'
 
 
 def _coding(image):
@@ -186,8 +193,9 @@ def _decoded(image, again, name, notes):
   gray = image.mode in ('1', 'L', 'LA', 'La')
   if image.mode in ('P', 'PA'):
     notes.append('its palette became free colours')
+  if image.mode == '1':
+    notes.append('its single bit became 8')
   mode = ('L' if gray else 'RGB') + 'A' * image.has_transparency_data
-  mode = {'LA': 'LA', 'L': 'L', 'RGB': 'RGB', 'RGBA': 'RGBA'}[mode]
   samples = np.asarray(image.convert(mode))
   return samples.reshape(*samples.shape[:2], -1), icc
 
@@ -273,4 +281,6 @@ def _dpi(image):
     x, y = (float(value) for value in image.info['dpi'])
   except (KeyError, TypeError, ValueError, ZeroDivisionError):
     return None
+  if (_tag(image, 274) or 1) >= 5:  # a TIFF, which Pillow turns by itself
+    x, y = y, x
   return (x, y) if 1 <= x <= 65535 and 1 <= y <= 65535 else None

@@ -1,4 +1,4 @@
-"""Where results go: names for every input, and files that are whole or not there.
+"""Where results go: a name for every input, and files that are whole or absent.
 
 A result stands beside its picture as `<stem>_deblurred.<ext>`, or under its own
 name in a folder of its own, which mirrors the folders that were given.
@@ -84,8 +84,9 @@ def plan(
     raise errors.UserError(
         f'{there[0].target}{more} exist{"" if more else "s"} already; take '
         '--overwrite, --skip-existing or another -o.')
-  skipped = tuple(there) if skip_existing else ()
-  return Plan(tuple(job for job in jobs if job not in skipped), skipped)
+  skipped = dict.fromkeys(there if skip_existing else ())
+  return Plan(
+      tuple(job for job in jobs if job not in skipped), tuple(skipped))
 
 
 @contextlib.contextmanager
@@ -163,7 +164,7 @@ def _sources(inputs):
   if STREAM in sources and len(sources) > 1:
     raise errors.UserError('- is stdin, and goes alone.')
   for source in sources:
-    if source != STREAM and not source.exists():
+    if source != STREAM and not os.path.exists(source):
       raise errors.UserError(f'No file or folder {source}.')
   return sources
 
@@ -192,7 +193,7 @@ def _single(out, sources, name):
   if out == STREAM:
     return STREAM
   out = pathlib.Path(out)
-  if out.suffix.lower() not in name.others.values():
+  if out.suffix.lower() not in {*name.others, *name.others.values()}:
     pictures.form_of(out)
   if name.ext and name.ext != out.suffix.lower():
     raise errors.UserError(
@@ -254,7 +255,7 @@ def _without_doubles(jobs):
     if first.source != job.source and not _is_same(first.source, job.source):
       raise errors.UserError(
           f'{first.source} and {job.source} would both become {job.target}; '
-          'leave --ext away, or restore them one after the other.')
+          'restore them into different folders.')
   return list(by_target.values())
 
 
