@@ -43,11 +43,8 @@ app.exec()
 class Tab:
   """A page in the browser; `requests` has what it has asked for."""
 
-  def __init__(self, socket_url):
-    from websockets.sync import client
-
-    self._socket = client.connect(
-        socket_url, max_size=None, compression=None, proxy=None)
+  def __init__(self, connection):
+    self._socket = connection
     self._count = 0
     self.requests = []
     for name in ('Page', 'DOM', 'Network', 'Runtime'):
@@ -59,7 +56,7 @@ class Tab:
     self._socket.send(json.dumps(
         {'id': self._count, 'method': method, 'params': params}))
     while True:
-      told = json.loads(self._socket.recv(timeout=60))
+      told = json.loads(self._socket.recv(timeout=150))
       if told.get('method') == 'Network.requestWillBeSent':
         self.requests.append(told['params']['request']['url'])
       if told.get('id') == self._count:
@@ -76,7 +73,7 @@ class Tab:
     assert 'exceptionDetails' not in told, told
     return told['result'].get('value')
 
-  def wait(self, expression, *, seconds=60):
+  def wait(self, expression, *, seconds=150):
     """The first value of the expression that is true."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -145,14 +142,17 @@ def tabs(count, folder):
   if program is None and not _has_qt():
     pytest.skip('no Chromium: set CHROMIUM to one, or pip install '
                 'PySide6_WebEngine')
-  pytest.importorskip('websockets')
+  client = pytest.importorskip('websockets.sync.client')
   port = _free_port()
   start = _chromium if program else _qt
   log = pathlib.Path(folder, 'browser.log')
   with open(log, 'wb') as file:
     process = start(program, port, count, folder, file)
   try:
-    yield [Tab(url) for url in _targets(process, port, count, log)]
+    with contextlib.ExitStack() as stack:
+      yield [Tab(stack.enter_context(client.connect(
+          url, max_size=None, compression=None, proxy=None)))
+             for url in _targets(process, port, count, log)]
   finally:
     with contextlib.suppress(ProcessLookupError):
       os.killpg(process.pid, signal.SIGKILL)

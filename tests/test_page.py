@@ -14,13 +14,14 @@ import time
 import urllib.parse
 
 import browser
+import jax
 import numpy as np
 import pytest
 import run_folders
 from helpers import tiny
 from PIL import Image
 
-from deblur_jax import errors, prior
+from deblur_jax import errors, inference, prior
 from deblur_jax.app import fits, jobs, page
 from deblur_jax.io import pictures
 
@@ -45,12 +46,12 @@ def photo(seed, size):
 
 @pytest.fixture(scope='module')
 def runs(tmp_path_factory):
-  """A folder with two runs: one of a network that changes little."""
+  """A run of a network that changes little, `mine`, and a folder `study`."""
   folder = tmp_path_factory.mktemp('runs')
   net = dict(name='multiscale', scales=1, depth=4, features=8, residual=True,
              dtype='float32')
   run_folders.untrained(folder / 'mine', tiny(nets=dict(net=net)), scale=0.5)
-  run_folders.train(folder / 'other', run_folders.config(), steps=20)
+  run_folders.train(folder / 'study' / 'other', run_folders.config(), steps=20)
   return folder
 
 
@@ -89,9 +90,10 @@ def address(runs, tmp_path_factory):
   root = pathlib.Path(page.__file__).parents[2]
   with open(folder / 'log', 'wb') as log:
     process = subprocess.Popen(
-        [sys.executable, '-c', SERVE, str(runs / 'mine'), str(runs),
+        [sys.executable, '-c', SERVE, str(runs / 'mine'), str(runs / 'study'),
          str(MAX_BYTES), str(MAX_PIXELS)], stderr=log, cwd=root,
-        env=os.environ | {'TMPDIR': str(folder), 'JAX_PLATFORMS': 'cpu'})
+        env=os.environ | {'TMPDIR': str(folder), 'JAX_PLATFORMS': 'cpu',
+                          'JAX_NUM_CPU_DEVICES': '2'})    # as here
   read = (folder / 'log').read_text
   while not (found := re.search(r'http://\S+', read())):
     assert process.poll() is None, read()
@@ -172,22 +174,25 @@ def test_models_are_known_by_the_last_of_their_folders(runs):
     jobs.Restorers([runs / 'none'])
 
 
-def test_a_fit_is_that_of_the_program(uploads, tmp_path):
+def test_a_fit_in_parts_is_a_fit(uploads, tmp_path):
   upload = str(uploads / 'two.png')
-  options = SMALL | {'steps': 8}
-  found = list(jobs.fitted(upload, 'denoise', folder=str(tmp_path), side=40,
-                           **options))
+  found = list(jobs.fitted(upload, 'denoise', folder=str(tmp_path), steps=19,
+                           **SMALL))
   assert [result.notes[0] for result, _ in found] == [
-      'step 5 of 10', 'step 10 of 10']
-  assert len(list(tmp_path.iterdir())) == 2    # what was shown before is gone
+      f'step {done} of 20' for done in (5, 10, 15, 20)]
+  assert len(list(tmp_path.iterdir())) == jobs.RECENT
   result, losses = found[-1]
-  assert losses.shape == (10,) and result.notes[1:] == (
-      'made smaller, to be fitted',)
-  one = fits.problem(pictures.read(upload), 'denoise', side=40)
-  (fit,) = prior.fit_all(fits.settings('denoise', **options), [one])
-  np.testing.assert_allclose(fit.curve['loss'], losses, rtol=1e-3)
-  whole = pictures.quantized(fit.result, bits=8).astype(int)
-  assert np.abs(pixels(result.file) - whole).max() <= 1
+  assert losses.shape == (20,) and len(result.notes) == 1
+  batch = fits.problem(pictures.read(upload), 'denoise').batch
+  config = fits.settings('denoise', steps=19, **SMALL)
+  method, run_chunk, mesh = fits.program(json.dumps(config))
+  whole = inference.fit_images(
+      method, {'blur': batch['blur'][None], 'seed': np.zeros(1, np.int32)},
+      jax.random.key(0), 20, mesh, chunk=5, run_chunk=run_chunk)
+  np.testing.assert_allclose(whole.curve['loss'][:, 0], losses, rtol=1e-5)
+  wanted = pictures.quantized(
+      method.restore(whole.state, None)[0], bits=8).astype(int)
+  assert np.abs(pixels(result.file) - wanted).max() <= 1
 
 
 @pytest.mark.parametrize('task', fits.TASKS)
@@ -232,7 +237,7 @@ def test_the_chart_falls_with_the_loss():
 
 def test_curves_of_runs_are_read_and_nothing_is_written(runs):
   before = sorted(runs.rglob('*'))
-  text, png = jobs.curves(runs)
+  text, png = jobs.curves(runs / 'study')
   assert '* other: unfinished, at step 20 of 40' in text
   assert Image.open(io.BytesIO(png)).format == 'PNG'
   assert sorted(runs.rglob('*')) == before
@@ -245,6 +250,8 @@ def test_old_files_go(tmp_path):
   for path in (tmp_path / 'old' / 'x', tmp_path / 'old'):
     os.utime(path, (1, 1))
   page.sweep(tmp_path, age=60)
+  assert not (tmp_path / 'old' / 'x').exists()
+  os.utime(tmp_path / 'old', (1, 1))
   page.sweep(tmp_path, age=60)
   assert [path.name for path in tmp_path.iterdir()] == ['new']
   assert (tmp_path / 'new' / 'x').exists()

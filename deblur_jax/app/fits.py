@@ -118,7 +118,7 @@ def run(config: Mapping[str, Any], one) -> Iterator[Seen]:
 
   prior.check(config)
   prior.check_problems(config, [one])
-  method, run_chunk, mesh = _program(json.dumps(config))
+  method, run_chunk, mesh = program(json.dumps(config))
   key = jax.random.key(config['seed'])
   batch = {name: value[None] for name, value in one.batch.items()}
   batch['seed'] = np.array([config['seed']], np.int32)
@@ -154,8 +154,11 @@ def resized(
 
 
 @functools.lru_cache(maxsize=4)
-def _program(config: str):
-  """(method, chunk of steps, mesh) of a config, compiled once for many fits."""
+def program(config: str):
+  """(method, chunk of steps, mesh) of a config as JSON.
+
+  They are kept, so that one size of picture is compiled once for many fits.
+  """
   import jax
 
   from deblur_jax import loop, methods, parallel

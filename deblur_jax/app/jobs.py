@@ -1,5 +1,6 @@
 """What the page does with uploads: models, fits and reports, without Gradio."""
 
+import collections
 import os
 import pathlib
 import secrets
@@ -20,6 +21,7 @@ from deblur_jax.io import files, pictures
 MAX_PIXELS = 25_000_000
 SHOWN = 4_000_000     # pixels of a picture on the page; downloads are whole
 SIDE = 256            # of a fit
+RECENT = 3            # results of a fit that a slow browser may still ask for
 
 
 class Result(NamedTuple):
@@ -149,18 +151,17 @@ def fitted(
   notes = list(picture.notes)
   if problem.batch['blur'].shape != picture.image.shape:
     notes.append('made smaller, to be fitted')
-  last = None
+  given = collections.deque()
   for seen in fits.run(config, problem):
     told = [f'step {seen.steps} of {seen.total}', *notes]
     if seen.steps == seen.total and fits.is_dead(seen.image, before):
       told.append('nothing came of it: try another seed')
     result = give(picture, before, seen.image, upload=upload, folder=folder,
                   notes=told)
+    given.append(os.path.dirname(result.file))
+    if len(given) > RECENT:
+      shutil.rmtree(given.popleft(), ignore_errors=True)
     yield result, seen.losses
-    # The page has the newer one by now.
-    if last:
-      shutil.rmtree(os.path.dirname(last.file), ignore_errors=True)
-    last = result
 
 
 def read(upload: str, *, max_pixels: int = MAX_PIXELS) -> pictures.Picture:

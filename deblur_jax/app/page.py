@@ -224,10 +224,10 @@ def serve(
   Raises:
     UserError: no Gradio, no model, no runs, a port that is taken.
   """
-  _need_gradio()
   if runs is not None and not os.path.isdir(runs):
     raise errors.UserError(f'No folder {runs} of runs.')
   with _listening(host, port) as listener, _folder() as folder:
+    _need_gradio()
     restorers = jobs.Restorers(models, dtype=dtype, tile=tile)
     blocks = build(restorers, folder=folder, runs=runs, max_pixels=max_pixels,
                    fit=fit)
