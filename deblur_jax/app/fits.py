@@ -117,12 +117,11 @@ def run(config: Mapping[str, Any], one) -> Iterator[Seen]:
   from deblur_jax import inference, prior
 
   prior.check(config)
-  prior.check_problems(config, [one])
-  method, run_chunk, mesh = program(json.dumps(config))
+  method, begin, run_chunk, mesh = program(json.dumps(config))
   key = jax.random.key(config['seed'])
   batch = {name: value[None] for name, value in one.batch.items()}
   batch['seed'] = np.array([config['seed']], np.int32)
-  state, losses, chunk = None, [], config['chunk']
+  state, losses, chunk = begin(key, batch), [], config['chunk']
   for done in range(chunk, config['total_steps'] + 1, chunk):
     fitted = inference.fit_images(
         method, batch, key, chunk, mesh, chunk=chunk, run_chunk=run_chunk,
@@ -155,7 +154,7 @@ def resized(
 
 @functools.lru_cache(maxsize=4)
 def program(config: str):
-  """(method, chunk of steps, mesh) of a config as JSON.
+  """(method, its init, chunk of steps, mesh) of a config as JSON.
 
   They are kept, so that one size of picture is compiled once for many fits.
   """
@@ -166,7 +165,10 @@ def program(config: str):
   config = json.loads(config)
   method = methods.build(config)
   mesh = parallel.data_mesh(jax.local_devices()[:1])
-  return method, loop.make_chunk(
+  init = loop.on_mesh(method.init, mesh)
+  # By way of numpy, so that no buffer stands twice in what is donated.
+  begin = lambda key, batch: jax.tree.map(np.asarray, init(key, batch))
+  return method, begin, loop.make_chunk(
       method, steps=config['chunk'], mesh=mesh), mesh
 
 
