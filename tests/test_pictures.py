@@ -274,6 +274,15 @@ def test_tiff_keeps_what_describes_it():
       assert read.get_ifd(0x8825)[29] == 'SECRET PLACE'
 
 
+def test_exif_does_not_say_how_a_tiff_is_stored():
+  block = Image.Exif()
+  block[256], block[259], block[317], block[270] = 5000, 5, 3, 'A photo'
+  picture = pictures.from_array(deep(3))._replace(exif=block.tobytes())
+  again = pictures.read(pictures.encode(picture, picture.image, form='TIFF'))
+  np.testing.assert_array_equal(again.image, picture.image)
+  assert b'A photo' in again.exif
+
+
 def test_broken_exif_is_a_note():
   for block in (b'Exif\0\0rubbish', odd_pictures.exif()[:60], b'Exif\0\0',
                 b'Exif\0\0II*\0\xff\xff\xff\xff'):

@@ -23,9 +23,10 @@ from deblur_jax import errors
 from deblur_jax.io import exif as exif_blocks
 from deblur_jax.io import sixteen
 
+# What Pillow raises for broken files.
 BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError,
-          TypeError, RuntimeError, OverflowError, struct.error, zlib.error,
-          Image.DecompressionBombError)  # what Pillow raises for broken files
+          AttributeError, TypeError, RuntimeError, OverflowError, struct.error,
+          zlib.error, Image.DecompressionBombError)
 _READ = ('JPEG', 'PNG', 'AVIF', 'BMP', 'GIF', 'TIFF', 'WEBP')
 _WRITTEN_AS = {'GIF': 'PNG', 'MPO': 'JPEG'}
 _HEIF_BRANDS = (b'heic', b'heix', b'heim', b'heis', b'hevc', b'hevx', b'mif1')
@@ -266,10 +267,10 @@ def _tiff_block(image):
   """What a TIFF's first directory says besides of how it is stored."""
   stored = image.getexif()
   block = Image.Exif()
-  for tag in (270, 271, 272, 274, 305, 306, 315, 316, 33432):
+  for tag in exif_blocks.DESCRIPTIVE:
     if tag in stored:
       block[tag] = stored[tag]
-  for tag in (0x8769, 0x8825):  # of the camera, of the place
+  for tag in exif_blocks.DIRECTORIES:
     if inner := stored.get_ifd(tag):
       block.get_ifd(tag).update(inner)
   data = block.tobytes()

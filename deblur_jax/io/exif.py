@@ -10,6 +10,12 @@ from typing import NamedTuple
 
 PREFIX = b'Exif\0\0'
 BROKEN = (ValueError, struct.error)
+# Tags of the first directory that say what a picture is, not how it is stored:
+# description, make, model, orientation, program, date, artist, computer,
+# copyright, and the five of Windows.
+DESCRIPTIVE = (270, 271, 272, 274, 305, 306, 315, 316, 33432,
+               40091, 40092, 40093, 40094, 40095)
+DIRECTORIES = (0x8769, 0x8825)  # of the camera, of the place
 _ORIENTATION, _CAMERA, _GPS = 0x0112, 0x8769, 0x8825
 _WIDTH, _HEIGHT = 0xA002, 0xA003
 _SHORT, _LONG = 3, 4

@@ -230,6 +230,9 @@ def encode(
     Image.fromarray(_squeezed(picture, image)).save(
         file, form, **about, **_options(picture, form, quality))
   except decoding.BROKEN as error:
+    if 'exif' in about:  # which Pillow writes anew for AVIF, if it can
+      return encode(picture._replace(exif=None), image, form=form,
+                    quality=quality)
     raise errors.UserError(
         f'Cannot write the picture as {form}: {decoding.text(error)}; take '
         'another form, such as .png.') from None

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image, TiffImagePlugin, TiffTags
 
 from deblur_jax.io import decoding
+from deblur_jax.io import exif as exif_blocks
 
 _ROWS = 64   # that are compressed together
 _LEVEL = 3   # of zlib: half the time of its own, 2 % longer files
@@ -106,11 +107,13 @@ def _exif_tags(exif):
   try:
     block = Image.Exif()
     block.load(exif)
-    for tag, value in block.items():
-      if tag in (0x8769, 0x8825):  # directories of their own
+    for tag in exif_blocks.DESCRIPTIVE:
+      if tag in block:
+        tags[tag] = block[tag]
+    for tag in exif_blocks.DIRECTORIES:
+      if tag in block:
         tags.tagtype[tag] = TiffTags.LONG
-        value = block.get_ifd(tag)
-      tags[tag] = value
+        tags[tag] = block.get_ifd(tag)
     tags.tobytes()
   except decoding.BROKEN:
     return TiffImagePlugin.ImageFileDirectory_v2(b'II*\0\0\0\0\0')
