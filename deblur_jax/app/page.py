@@ -312,7 +312,7 @@ def _listening(host, port):
   try:
     listener = socket.create_server((host, port), family=family)
   except (OSError, OverflowError) as error:
-    reason = getattr(error, 'strerror', None) or error
+    reason = getattr(error, 'strerror', None) or str(error).rstrip('.')
     raise errors.UserError(
         f'Cannot listen at {host}:{port}: {reason}; take another --port.'
     ) from None
