@@ -1,0 +1,339 @@
+"""The page: a blurred picture goes up, a slider shows before and after.
+
+  serve(['runs/mine'])    the models, and a run among them, on this machine only
+
+Gradio draws it. Uploads and results lie in a folder of their own, which goes
+with the server; the names of results cannot be guessed, and nothing that a
+request knows is known to another. Nothing is asked of any other machine.
+"""
+
+import contextlib
+import functools
+import os
+import signal
+import socket
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from deblur_jax import errors
+from deblur_jax.app import fits, guard, jobs
+from deblur_jax.io import pictures
+
+PORT = 7860
+MAX_BYTES = 50_000_000
+KEPT = 3600.0         # seconds that files stay
+STEPS = 1000
+WAITING = 16          # requests that may stand in line
+# What Gradio and its libraries read when they are imported.
+QUIET = {
+    'GRADIO_ANALYTICS_ENABLED': 'False', 'GRADIO_RUN_HISTORY': 'False',
+    'HF_HUB_DISABLE_TELEMETRY': '1', 'HF_HUB_OFFLINE': '1'}
+
+
+def build(
+    restorers: jobs.Restorers, *, folder: str,
+    runs: str | os.PathLike | None = None, max_pixels: int = jobs.MAX_PIXELS,
+    fit: Mapping[str, Any] | None = None):
+  """The page, a `gradio.Blocks`; see `serve`."""
+  import gradio as gr
+
+  with gr.Blocks(title='deblur', analytics_enabled=False) as blocks:
+    with gr.Tab('Restore'):
+      _restore_tab(restorers, folder, max_pixels)
+    with gr.Tab('Fit a prior'):
+      _fit_tab(folder, max_pixels, fit or {})
+    if runs is not None:
+      with gr.Tab('Runs'):
+        _runs_tab(runs)
+    gr.Markdown('Pictures stay on this machine, for an hour.')
+  blocks.queue(default_concurrency_limit=1, max_size=WAITING)
+  return blocks
+
+
+def _restore_tab(restorers, folder, max_pixels) -> None:
+  import gradio as gr
+
+  with gr.Row():
+    with gr.Column(scale=1):
+      upload = _upload('Picture', 'upload')
+      model = gr.Dropdown(
+          restorers.names, value=restorers.names[0], label='Model',
+          elem_id='model')
+      button = gr.Button('Restore', variant='primary', elem_id='restore')
+    with gr.Column(scale=3):
+      slider, download, notes = _outcome('')
+
+  def on_restore(path, model, progress=gr.Progress()):  # noqa: B008
+    if path is None:
+      return None, _no_file(), 'Choose a picture first.'
+    try:
+      result = jobs.restore(
+          path, model, restorers, folder=folder, max_pixels=max_pixels,
+          on_tile=lambda done, total: progress((done, total), unit='tiles'))
+    except Exception as error:
+      return None, _no_file(), jobs.line(error)
+    return _told(result)
+
+  gr.on([upload.upload, button.click], on_restore, [upload, model],
+        [slider, download, notes], concurrency_id='network',
+        api_visibility='private')
+
+
+def _fit_tab(folder, max_pixels, options) -> None:
+  import gradio as gr
+
+  with gr.Row():
+    with gr.Column(scale=1):
+      upload = _upload('Picture', 'fit_upload')
+      task = gr.Dropdown(
+          [(text, name) for name, text in fits.TASKS.items()],
+          value='denoise', label='Task', elem_id='task')
+      mask = _upload('Mask, white where the picture is good', 'mask',
+                     visible=False)
+      factor = gr.Slider(2, 4, value=2, step=1, label='Times larger',
+                         visible=False)
+      kernel = gr.Slider(3, 31, value=15, step=2, visible=False,
+                         label='Kernel, pixels: rather too large')
+      side = gr.Slider(64, 512, value=jobs.SIDE, step=32,
+                       label='Longest side of the result')
+      steps = gr.Slider(100, 5000, value=STEPS, step=100, label='Steps')
+      seed = gr.Number(0, label='Seed', precision=0)
+      start = gr.Button('Fit', variant='primary', elem_id='fit')
+      stop = gr.Button('Stop', variant='stop', elem_id='stop')
+    with gr.Column(scale=3):
+      slider, download, notes = _outcome('fit_')
+      curve = gr.HTML(elem_id='fit_curve')
+
+  def on_fit(path, task, mask, factor, kernel, side, steps, seed):
+    shown = None, _no_file()
+    if path is None:
+      yield *shown, 'Choose a picture first.', ''
+      return
+    yield *shown, 'The first steps take longer.', ''
+    try:
+      ask = {'steps': int(steps), 'seed': int(seed), 'factor': int(factor),
+             'kernel_size': int(kernel)} | dict(options)
+      for result, losses in jobs.fitted(
+          path, task, folder=folder, mask=mask, side=int(side),
+          max_pixels=max_pixels, **ask):
+        yield *_told(result), jobs.chart(losses)
+    except Exception as error:
+      yield *shown, jobs.line(error), ''
+
+  task.change(
+      lambda task: [gr.update(visible=task == name)
+                    for name in ('inpaint', 'sr', 'blind')],
+      task, [mask, factor, kernel], queue=False, api_visibility='private')
+  running = start.click(
+      on_fit, [upload, task, mask, factor, kernel, side, steps, seed],
+      [slider, download, notes, curve], concurrency_id='fit',
+      show_progress='minimal', api_visibility='private')
+  stop.click(None, cancels=[running], api_visibility='private')
+
+
+def _runs_tab(folder) -> None:
+  import gradio as gr
+
+  table = gr.Markdown(elem_id='runs')
+  picture = gr.HTML(elem_id='curves')
+  again = gr.Button('Look again')
+
+  def on_look():
+    import base64
+
+    try:
+      text, png = jobs.curves(folder)
+    except Exception as error:
+      return jobs.line(error), ''
+    data = base64.b64encode(png).decode() if png else ''
+    return text, data and (
+        f'<img alt="curves" src="data:image/png;base64,{data}">')
+
+  gr.on([again.click], on_look, None, [table, picture],
+        concurrency_id='report', api_visibility='private')
+  gr.context.Context.root_block.load(
+      on_look, None, [table, picture], concurrency_id='report',
+      api_visibility='private')
+
+
+def _upload(label, name, **options):
+  import gradio as gr
+
+  return gr.File(
+      label=label, elem_id=name, type='filepath', height=140,
+      file_types=[*pictures.SUFFIXES, *pictures.READ_ONLY], **options)
+
+
+def _outcome(prefix):
+  """(slider, download, notes)."""
+  import gradio as gr
+
+  slider = gr.ImageSlider(
+      label='Before and after', elem_id=f'{prefix}slider', format='png',
+      interactive=False, buttons=['fullscreen'], max_height=700)
+  notes = gr.Textbox(label='Notes', elem_id=f'{prefix}notes', max_lines=8,
+                     interactive=False)
+  download = gr.DownloadButton(
+      'Download', elem_id=f'{prefix}download', interactive=False)
+  return slider, download, notes
+
+
+def _no_file():
+  import gradio as gr
+
+  return gr.DownloadButton('Download', value=None, interactive=False)
+
+
+def _told(result):
+  """A `jobs.Result` for (slider, download, notes)."""
+  import gradio as gr
+
+  name = os.path.basename(result.file)
+  return (result.shown,
+          gr.DownloadButton(f'Download {name}', value=result.file,
+                            interactive=True),
+          '\n'.join(result.notes))
+
+
+# ---- the server
+
+
+def serve(
+    models: Sequence[str | os.PathLike] = (), *, host: str = '127.0.0.1',
+    port: int = PORT, runs: str | os.PathLike | None = None,
+    max_bytes: int = MAX_BYTES, max_pixels: int = jobs.MAX_PIXELS,
+    dtype: str | None = None, tile: int | None = None,
+    fit: Mapping[str, Any] | None = None) -> None:
+  """Serves the page until Ctrl-C; tells its address on stderr.
+
+  Args:
+    models: names, or folders of runs, beside the models of the package; the
+      first is chosen at first.
+    host: to listen at; with another than this machine, everybody who reaches
+      it may use the page.
+    port: 0 takes any.
+    runs: a folder of runs whose curves a third tab shows.
+    max_bytes, max_pixels: of an upload.
+    dtype, tile: see `jobs.Restorers`.
+    fit: of `fits.settings`, what the page does not ask.
+
+  Raises:
+    UserError: no Gradio, no model, no runs, a port that is taken.
+  """
+  if runs is not None and not os.path.isdir(runs):
+    raise errors.UserError(f'No folder {runs} of runs.')
+  with _listening(host, port) as listener, _folder() as folder:
+    _need_gradio()
+    restorers = jobs.Restorers(models, dtype=dtype, tile=tile)
+    blocks = build(restorers, folder=folder, runs=runs, max_pixels=max_pixels,
+                   fit=fit)
+    app = application(blocks, folder=folder, max_bytes=max_bytes,
+                      hosts=guard.HOME if host in guard.HOME else None)
+    shown = f'[{host}]' if ':' in host else host
+    print(f'The page is at http://{shown}:{listener.getsockname()[1]}/ '
+          '(Ctrl-C ends it).', file=sys.stderr, flush=True)
+    if host not in guard.HOME:
+      print('Everybody who reaches this address may use it.', file=sys.stderr,
+            flush=True)
+    _run(app, listener)
+
+
+def application(blocks, *, folder: str, max_bytes: int, hosts=guard.HOME):
+  """The page of `build` as an ASGI application behind its guard."""
+  import fastapi
+  import gradio as gr
+
+  app = gr.mount_gradio_app(
+      fastapi.FastAPI(openapi_url=None), blocks, path='/', allowed_paths=[],
+      max_file_size=max_bytes, footer_links=[], show_error=False,
+      ssr_mode=False, mcp_server=False, enable_monitoring=False, pwa=False,
+      theme=gr.themes.Default(
+          font=['system-ui', 'sans-serif'],
+          font_mono=['ui-monospace', 'monospace']))
+  # Without these a mounted page does not ask whether a file was uploaded.
+  blocks.has_launched = blocks.is_running = True
+  return guard.Guard(app, folder=folder, max_bytes=max_bytes, hosts=hosts)
+
+
+def sweep(folder: str | os.PathLike, *, age: float = KEPT) -> None:
+  """Removes files that nobody has touched for so many seconds."""
+  before = time.time() - age
+  for parent, folders, names in os.walk(folder, topdown=False):
+    for name in names:
+      path = os.path.join(parent, name)
+      with contextlib.suppress(OSError):
+        if os.stat(path).st_mtime < before:
+          os.unlink(path)
+    for name in folders:
+      path = os.path.join(parent, name)
+      with contextlib.suppress(OSError):
+        if os.stat(path).st_mtime < before:
+          os.rmdir(path)  # stays where it is not empty
+
+
+def _need_gradio() -> None:
+  os.environ.update(QUIET)
+  try:
+    import gradio  # noqa: F401
+  except ImportError:
+    raise errors.UserError(
+        "The page needs Gradio: pip install 'deblur-jax[page]'.") from None
+
+
+@contextlib.contextmanager
+def _folder():
+  """A folder for all files of the page, swept now and then, gone in the end."""
+  with tempfile.TemporaryDirectory(
+      prefix='deblur-page-', ignore_cleanup_errors=True) as folder:
+    folder = os.path.realpath(folder)
+    os.environ['GRADIO_TEMP_DIR'] = folder
+    over = threading.Event()
+    sweeper = threading.Thread(
+        target=functools.partial(_sweep_often, folder, over), daemon=True)
+    sweeper.start()
+    try:
+      yield folder
+    finally:
+      over.set()
+
+
+def _sweep_often(folder, over) -> None:
+  while not over.wait(60):
+    sweep(folder)
+
+
+@contextlib.contextmanager
+def _listening(host, port):
+  family = socket.AF_INET6 if ':' in host else socket.AF_INET
+  try:
+    listener = socket.create_server((host, port), family=family)
+  except (OSError, OverflowError) as error:
+    reason = getattr(error, 'strerror', None) or str(error).rstrip('.')
+    raise errors.UserError(
+        f'Cannot listen at {host}:{port}: {reason}; take another --port.'
+    ) from None
+  with listener:
+    yield listener
+
+
+def _run(app, listener) -> None:
+  """Until Ctrl-C or SIGTERM, which leave nothing behind."""
+  import uvicorn
+
+  def end(*_):
+    raise SystemExit(128 + signal.SIGTERM)
+
+  # The server hands signals on when it has ended.
+  before = signal.signal(signal.SIGTERM, end)
+  try:
+    uvicorn.Server(uvicorn.Config(
+        app, log_level='warning', timeout_graceful_shutdown=2,
+        lifespan='on')).run(sockets=[listener])
+  except KeyboardInterrupt:
+    print(file=sys.stderr)
+  finally:
+    signal.signal(signal.SIGTERM, before)
