@@ -101,6 +101,50 @@ def restore(
 
 
 @app.command()
+def prior(
+    photo: Annotated[str, typer.Argument(metavar='INPUT', help='A photo.')],
+    task: Annotated[str, typer.Option(
+        help='denoise, sr (larger), inpaint or blind (deblur).')],
+    out: Out = None,
+    mask: Annotated[str | None, typer.Option(
+        help='For inpaint: a picture, white where the photo is good.')] = None,
+    steps: Annotated[int, typer.Option(min=1, help='At most.')] = 1000,
+    factor: Annotated[int, typer.Option(min=2, help='For sr.')] = 2,
+    kernel_size: Annotated[int, typer.Option(
+        help='For blind: odd, larger than the blur.')] = 15,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    side: Annotated[int | None, typer.Option(
+        min=16, help='Make larger photos smaller first.')] = None,
+    overwrite: Annotated[bool, typer.Option('--overwrite')] = False,
+    as_json: Json = False) -> None:
+  """Fits a network to one photo, without a model: minutes, not seconds."""
+  from deblur_jax.app import fitting
+
+  with _progress('step') as on_part:
+    outcome = fitting.run(
+        photo, task=task, out=out, overwrite=overwrite, mask=mask, side=side,
+        settings=dict(steps=steps, factor=factor, kernel_size=kernel_size,
+                      seed=seed),
+        on_steps=lambda done, total: on_part(photo, done, total))
+  _tell([outcome], as_json)
+
+
+@app.command()
+def page(
+    model: Annotated[list[str] | None, typer.Option(
+        '--model', '-m', help='A run, beside the models that came along; may '
+        'be given again.')] = None,
+    runs: Annotated[str | None, typer.Option(
+        help='Folder of runs whose curves are shown.')] = None,
+    host: Annotated[str, typer.Option()] = '127.0.0.1',
+    port: Annotated[int, typer.Option(min=0, max=65535)] = 7860) -> None:
+  """Serves a page with a before/after slider, on this machine only."""
+  from deblur_jax.app import page as served
+
+  served.serve(model or (), host=host, port=port, runs=runs)
+
+
+@app.command()
 def compare(
     before: Annotated[str, typer.Argument(help='Picture.')],
     after: Annotated[str, typer.Argument(help='The same, restored.')],
