@@ -28,7 +28,7 @@ NAMES = ('chromium', 'chromium-browser', 'google-chrome', 'chrome',
 FLAGS = ('--no-sandbox', '--disable-gpu', '--disable-background-networking',
          '--no-first-run')
 QT = '''
-import sys
+import os, sys
 from PySide6 import QtCore, QtWidgets, QtWebEngineWidgets
 app = QtWidgets.QApplication(sys.argv)
 views = [QtWebEngineWidgets.QWebEngineView() for _ in range(int(sys.argv[1]))]
@@ -36,6 +36,9 @@ for view in views:
   view.resize(1200, 900)
   view.setUrl(QtCore.QUrl('about:blank'))
   view.show()
+parent, timer = os.getppid(), QtCore.QTimer()    # a test that is killed
+timer.timeout.connect(lambda: os.getppid() == parent or app.quit())
+timer.start(1000)
 app.exec()
 '''
 

@@ -101,6 +101,10 @@ def address(runs, tmp_path_factory):
     assert process.poll() is None, read()
     time.sleep(0.1)
   yield found[0]
+  parts = urllib.parse.urlsplit(found[0])    # somebody still looks at it
+  connection = http.client.HTTPConnection(parts.hostname, parts.port)
+  connection.request('GET', '/gradio_api/heartbeat/x')
+  assert connection.getresponse().status == 200
   process.send_signal(signal.SIGTERM)
   process.wait(timeout=120)
   assert 'Traceback' not in read()

@@ -327,11 +327,13 @@ def _run(app, listener) -> None:
   def end(*_):
     raise SystemExit(128 + signal.SIGTERM)
 
-  # The server hands signals on when it has ended.
+  # The server hands signals on when it has ended. It would log a traceback for
+  # each page that is still open then; what goes wrong in the page's functions
+  # is told by `jobs.line`.
   before = signal.signal(signal.SIGTERM, end)
   try:
     uvicorn.Server(uvicorn.Config(
-        app, log_level='warning', timeout_graceful_shutdown=2,
+        app, log_level='critical', timeout_graceful_shutdown=2,
         lifespan='on')).run(sockets=[listener])
   except KeyboardInterrupt:
     print(file=sys.stderr)
