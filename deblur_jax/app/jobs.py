@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from deblur_jax import errors
-from deblur_jax.app import fits
+from deblur_jax.app import fits, restoring
 from deblur_jax.io import files, pictures
 
 MAX_PIXELS = 25_000_000
@@ -59,8 +59,7 @@ class Restorers:
       dtype: str | None = None, tile: int | None = None):
     from deblur_jax import zoo
 
-    self._options = {'dtype': dtype}
-    self._tile = tile
+    self._dtype, self._tile = dtype, tile
     self._made: dict[str, Any] = {}
     self._lock = threading.Lock()
     given = list(dict.fromkeys(map(os.fspath, models)))
@@ -81,19 +80,12 @@ class Restorers:
     if name not in self._sources:
       raise errors.UserError(f'There is no model {name!r} on this page.')
     with self._lock:
-      restore = self._load(name)
-      self._on_tile = on_tile
-      return restore(image)
+      return self._load(name)(image, on_tile)
 
   def _load(self, name):
     if name not in self._made:
-      from deblur_jax import tiling, zoo
-
-      model = zoo.load(self._sources[name], **self._options)
-      self._made[name] = tiling.build(
-          model.method, model.state, model.mesh, exact=model.exact,
-          tile=self._tile,
-          on_tile=lambda done, total: self._on_tile(done, total))
+      self._made[name] = restoring.opened(restoring.Network(
+          self._sources[name], tile=self._tile, dtype=self._dtype))
     return self._made[name]
 
 
@@ -116,10 +108,7 @@ def restore(
   """
   picture = read(upload, max_pixels=max_pixels)
   large = restorers.restore(model, picture.image, on_tile=on_tile)
-  notes = list(picture.notes)
-  if large.kept:
-    notes.append(f'{large.kept} of {large.tiles} tiles are as they were: the '
-                 'model does not know what they show')
+  notes = [*picture.notes, *restoring.trust(large)]
   return give(picture, picture.image, large.image, upload=upload,
               folder=folder, notes=notes)
 
