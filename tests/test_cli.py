@@ -16,7 +16,7 @@ from PIL import Image
 
 import deblur_jax
 from deblur_jax import convert, errors, zoo
-from deblur_jax.app import cli, fitting
+from deblur_jax.app import cli
 
 PHOTO = np.asarray(Image.fromarray(np.random.default_rng(0).integers(
     0, 256, (9, 12, 3), np.uint8)).resize((72, 54), Image.BICUBIC))
@@ -144,20 +144,6 @@ def test_weights_of_others_become_a_model(photo, tmp_path, capsys):
   told = capsys.readouterr().err
   assert str(photo) in told and told.count('\n') == 1
   assert not (tmp_path / 'other').exists()
-
-
-def test_a_prior_is_fitted_to_a_photo(photo):
-  Image.fromarray(PHOTO).save(photo, dpi=(72, 72))
-  seen = []
-  outcome = fitting.run(
-      str(photo), task='denoise', on_steps=lambda *told: seen.append(told),
-      settings=dict(steps=4, chunk=2, channels=4, levels=1))
-  assert seen == [(2, 4), (4, 4)] and outcome.target.endswith('_deblurred.png')
-  with Image.open(outcome.target) as image:
-    assert image.size == (72, 54) and image.info['dpi'] == pytest.approx(
-        (72, 72), abs=0.1)
-  with pytest.raises(errors.UserError, match='exists already'):
-    fitting.run(str(photo), task='denoise', settings={})
 
 
 def test_export(run, tmp_path, capsys):

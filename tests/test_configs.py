@@ -23,9 +23,9 @@ from deblur_jax import (
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
-# Nothing to learn, no pairs and several networks, a frozen one: what others
-# differ in shows when they are traced, and in the steps of tests/test_methods.
-TRAINED = ('classical', 'cycle_physics', 'distill')
+# Nothing to learn, and a frozen network: what others differ in shows when they
+# are traced, and in the steps of tests/test_methods.
+TRAINED = ('classical', 'distill')
 
 
 @pytest.mark.parametrize('name', sorted({*helpers.CONFIGS} - {*TRAINED}))

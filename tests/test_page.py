@@ -23,7 +23,7 @@ from helpers import tiny
 from PIL import Image
 
 from deblur_jax import errors, inference, prior
-from deblur_jax.app import fits, jobs, page
+from deblur_jax.app import fits, fitting, jobs, page
 from deblur_jax.io import pictures
 
 MAX_BYTES = 200_000
@@ -201,6 +201,22 @@ def test_a_fit_in_parts_is_a_fit(uploads, tmp_path):
   wanted = pictures.quantized(
       method.restore(whole.state, None)[0], bits=8).astype(int)
   assert np.abs(pixels(result.file) - wanted).max() <= 1
+
+
+def test_the_command_fits_what_the_page_fits(uploads, tmp_path):
+  told, out = [], tmp_path / 'fitted.png'
+  outcome = fitting.run(
+      str(uploads / 'two.png'), task='denoise', out=str(out),
+      on_steps=lambda *steps: told.append(steps),
+      settings=dict(steps=19, **SMALL))
+  assert told[-1] == (20, 20) and outcome.target == str(out)
+  *_, (result, _) = jobs.fitted(
+      str(uploads / 'two.png'), 'denoise', folder=str(tmp_path), steps=19,
+      **SMALL)
+  np.testing.assert_array_equal(pixels(out), pixels(result.file))
+  with pytest.raises(errors.UserError, match='exists already'):
+    fitting.run(str(uploads / 'two.png'), task='denoise', out=str(out),
+                settings={})
 
 
 @pytest.mark.parametrize('task', fits.TASKS)
