@@ -74,9 +74,12 @@ def get_config(arg=None):
     size.set(11)
     config.total_steps, config.batch_size = 4_000, 4
     config.data.loader.crop = 96
-    config.method.weights.adversarial = 0.2
-    # Of another family than the blur that has to be undone.
-    config.method.blur = dict(kind='gaussian_process', size=size, gamma=gamma)
+    # Not 'psnr', whose slope is steepest where the error is least: at the
+    # coarse scales.
+    config.method.cycle = 'l1'
+    config.method.weights.update(cycle=30.0, adversarial=0.2)
+    config.method.blur = dict(
+        kind='trajectory', size=size, gamma=gamma, fractions=(0.5, 1.0))
     config.nets.to_sharp.update(depth=18, features=16, dtype='float32')
     config.nets.kernel = dict(name='kernel_cnn', size=size, features=16,
                               blocks=2, heads=4, dtype='float32')

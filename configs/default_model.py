@@ -31,7 +31,7 @@ def get_config(arg=None):
   config.tensorboard = False
   pyramid = ml_collections.FieldReference('deepdeblur_pytorch')
   config.method = dict(
-      name='supervised', loss='psnr', over_scales='sum', pyramid=pyramid,
+      name='supervised', loss='l1', over_scales='sum', pyramid=pyramid,
       ema=0.999, accumulate=1)
   config.nets = dict(net=dict(
       name='fusion', features=16, blocks=3, attention='none', pyramid=pyramid,
