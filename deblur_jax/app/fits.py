@@ -20,7 +20,6 @@ TASKS = {
     'sr': 'make it larger',
     'inpaint': 'fill what a mask has black',
     'blind': 'sharpen, whatever blurred it'}
-DEAD = 0.1    # share of the contrast below which nothing has come of a fit
 
 
 class Seen(NamedTuple):
@@ -136,9 +135,10 @@ def run(config: Mapping[str, Any], one) -> Iterator[Seen]:
 
 
 def is_dead(image: np.ndarray, seen: np.ndarray) -> bool:
-  """Whether a result has no contrast where what was observed has some."""
-  contrast = float(np.std(seen))
-  return contrast > 1 / 255 and not float(np.std(image)) > DEAD * contrast
+  """Whether nothing came of a fit: see `prior.results.is_flat`."""
+  from deblur_jax.prior import results
+
+  return results.is_flat(image, seen)
 
 
 def resized(

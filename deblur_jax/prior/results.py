@@ -64,8 +64,12 @@ def is_dead(fit: Fit) -> bool:
 
   Not where what was observed is of one colour itself.
   """
-  observed = float(np.std(fit.problem.batch['blur']))
-  contrast = float(np.std(fit.kept['last']))
+  return is_flat(fit.kept['last'], fit.problem.batch['blur'])
+
+
+def is_flat(image: np.ndarray, seen: np.ndarray) -> bool:
+  """Whether an image has no contrast where what was observed has some."""
+  observed, contrast = float(np.std(seen)), float(np.std(image))
   return not (contrast > DEAD * observed or observed < 1 / 255
               and np.isfinite(contrast))
 

@@ -130,9 +130,12 @@ def write(
   folder = errors.make_folder(folder)
   weights = _weights(name, folder)
   flat = traverse_util.flatten_dict(params, sep='.')
+  temporary = weights.with_name(f'{weights.name}.{os.getpid()}.tmp')
   try:
-    weights.write_bytes(safetensors_numpy.save(flat))
+    temporary.write_bytes(safetensors_numpy.save(flat))
+    os.replace(temporary, weights)
   except OSError as error:
+    temporary.unlink(missing_ok=True)
     raise errors.UserError(f'Cannot write {weights}: {error.strerror}.') from (
         error)
   path = weights.with_suffix('.json')
