@@ -1,5 +1,6 @@
 """A user's mistakes as one line; needs nothing, so that help stays quick."""
 
+import ast
 import difflib
 import errno
 import os
@@ -48,3 +49,14 @@ def look_up(table: Mapping[str, Any], name: str, *, what: str = 'name') -> Any:
         f'Unknown {what} {name!r}; known: {", ".join(sorted(map(str, table)))}.'
         f'{suggest(name, table)}')
   return table[name]
+
+
+def key_and_value(word: str) -> tuple[str, Any]:
+  """('key', 3) of --option=key=3; what is no Python value is a string."""
+  key, separator, value = word.partition('=')
+  if not separator:
+    raise UserError(f'--option={word}: write --option=key=value.')
+  try:
+    return key, ast.literal_eval(value)
+  except (SyntaxError, ValueError):
+    return key, {'true': True, 'false': False}.get(value.lower(), value)

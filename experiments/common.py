@@ -10,7 +10,7 @@ from typing import Any
 
 from absl import app, flags, logging
 
-from deblur_jax import types
+from deblur_jax import errors, types
 
 
 def run(main) -> None:
@@ -73,15 +73,7 @@ def workdir() -> pathlib.Path:
   return pathlib.Path(flags.FLAGS.workdir).expanduser()
 
 
-def key_and_value(word: str) -> tuple[str, Any]:
-  """('key', 3) of --option=key=3; what is no Python value is a string."""
-  key, separator, value = word.partition('=')
-  if not separator:
-    raise types.UserError(f'--option={word}: write --option=key=value.')
-  try:
-    return key, ast.literal_eval(value)
-  except (SyntaxError, ValueError):
-    return key, {'true': True, 'false': False}.get(value.lower(), value)
+key_and_value = errors.key_and_value
 
 
 def key_and_values(text: str) -> tuple[str, list[Any]]:

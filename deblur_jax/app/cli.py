@@ -6,7 +6,7 @@ Exit codes: 0 all done, 1 some files failed, 2 one line says what is wrong.
 import json
 import os
 import sys
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -203,7 +203,7 @@ def convert(
   """Makes a model of weights that PyTorch wrote; runs no code in them."""
   from deblur_jax.app import converting
 
-  options = dict(map(_key_and_value, option or ()))
+  options = dict(map(errors.key_and_value, option or ()))
   print('\n'.join(converting.run(
       weights, out, layout=layout, options=options)))
   print(f'\ndeblur restore photo.jpg --model={os.path.join(out, "")}')
@@ -277,16 +277,6 @@ def _row(row) -> str:
   return (f'{row.path}: {row.bytes / 2**20:.2f} MiB, {row.ms:.1f} ms at '
           f'{width}x{height} (here {row.network_ms:.1f} ms{memory}); at most '
           f'{max(row.errors.values()):.1e} from the network, {row.psnr:.1f} dB')
-
-
-def _key_and_value(word: str) -> tuple[str, Any]:
-  key, separator, value = word.partition('=')
-  if not separator:
-    raise errors.UserError(f'--option={word}: write --option=key=value.')
-  try:
-    return key, json.loads(value)
-  except ValueError:
-    return key, value
 
 
 def _dtype(word: str | None) -> str | None:
