@@ -24,7 +24,7 @@ from configs import common
 def get_config(arg=None):
   config = ml_collections.ConfigDict()
   config.seed = 0
-  config.total_steps = 16_000
+  config.total_steps = 8_000
   config.batch_size = 4
   config.log_every = 100
   config.save_every = 500
@@ -52,7 +52,7 @@ def get_config(arg=None):
       train=dict(name='joined', sources=sources),
       test=dict(name='gopro', root='data/gopro', subset='blur', split='test'),
       loader=dict(loader='threads', crop=96,
-                  progressive=((12_000, 160, 2),)))
+                  progressive=((6_000, 160, 2),)))
   config.augment = dict(preset='flips', rotate=1.0, identity=0.1, noise=2 / 255)
   config.validate = dict(pictures=4, crop=512)
   if common.is_debug(arg):
