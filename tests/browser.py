@@ -103,8 +103,16 @@ class Tab:
               nodeId=node['nodeId'])
 
   def click(self, selector):
-    """With the mouse, as it is covered or not."""
-    self._drag([self.middle(selector)])
+    """With the mouse, until the element has it: the page may still move."""
+    self.js('window.clicked = false; document.querySelector('
+            f'{json.dumps(selector)}).addEventListener('
+            '"click", () => {window.clicked = true}, true)')
+    for _ in range(50):
+      self._drag([self.middle(selector)])
+      if self.js('window.clicked'):
+        return
+      time.sleep(0.1)
+    pytest.fail(f'Nothing takes a click at {selector}.')
 
   def drag(self, selector, by):
     """Pulls an element to the right by so many pixels."""

@@ -34,8 +34,8 @@ SERVE = '''
 import sys
 from deblur_jax.app import page
 page.serve([sys.argv[1]], port=0, runs=sys.argv[2], max_bytes=int(sys.argv[3]),
-           max_pixels=int(sys.argv[4]), fit={'channels': 4, 'levels': 1,
-                                             'chunk': 5})
+           max_pixels=int(sys.argv[4]), fit={
+               'channels': 4, 'levels': 1, 'chunk': 5, 'steps': 100_000})
 '''
 
 
@@ -432,8 +432,7 @@ def check_fit(tab, uploads):
   choose(tab, 'fit_upload', uploads / 'two.png')
   tab.wait('document.querySelector("#fit_upload").innerText.includes("two")')
   tab.click('#fit')
-  # Any step: between two looks there may be many.
-  notes(tab, 'fit_notes', ' of 1000')
+  notes(tab, 'fit_notes', ' of 100000')
   (before, after), _ = shown(tab, 'fit_slider')
   assert before.shape == after.shape == (60, 90, 3)
   tab.see('#fit_curve polyline')
@@ -442,4 +441,5 @@ def check_fit(tab, uploads):
   tab.wait(f'(async () => {{const before = {told}; '
            'await new Promise(x => setTimeout(x, 1500)); '
            f'return before === {told}}})()')
-  assert 'of 1000' in tab.js(told) and '1000 of' not in tab.js(told)
+  assert 'of 100000' in tab.js(told)
+  assert not tab.js(told).startswith('step 100000')
