@@ -21,6 +21,7 @@ import math
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.interpreters import partial_eval
 
 from deblur_jax import types
 from deblur_jax.models import (
@@ -105,10 +106,18 @@ def shapes(net: nn.Module) -> types.Params:
 def init(net: nn.Module, key: types.Array) -> types.Params:
   """Fresh parameters of a network.
 
-  Runs eagerly on a small image, whose size parameters do not depend on: jit and
-  `lazy_init` take a minute to compile the random numbers of 120 layers.
+  Of a small image, whose size parameters do not depend on, and eagerly: jit and
+  `lazy_init` take a minute to compile the random numbers of 120 layers. What
+  the network makes of the image is traced, but not computed.
   """
-  return net.init(key, jnp.zeros((1, *_least_input(net))))['params']
+  image = jnp.zeros((1, *_least_input(net)))
+  traced, like = jax.make_jaxpr(
+      lambda key: net.init(key, image)['params'], return_shape=True)(key)
+  leaves, tree = jax.tree.flatten(like)
+  needed, _ = partial_eval.dce_jaxpr(
+      traced.jaxpr, [True] * len(leaves), instantiate=True)
+  return jax.tree.unflatten(
+      tree, jax.core.eval_jaxpr(needed, traced.consts, key))
 
 
 def _least_input(net):
