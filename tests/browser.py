@@ -162,7 +162,8 @@ def tabs(count, folder):
   try:
     with contextlib.ExitStack() as stack:
       yield [Tab(stack.enter_context(client.connect(
-          url, max_size=None, compression=None, proxy=None)))
+          url, max_size=None, compression=None, proxy=None,
+          ping_interval=None)))    # a browser may be busy for long
              for url in _targets(process, port, count, log)]
   finally:
     with contextlib.suppress(ProcessLookupError):
