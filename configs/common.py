@@ -28,7 +28,7 @@ def use_builtin(config, *, halves: bool = False) -> None:
   if halves:
     config.data.train.halves = True
   config.data.test = dict(name='builtin', split='test')
-  if window > 1:     # else runs told their data by other words
+  if window > 1:
     config.data.train.window = config.data.test.window = window
   config.data.loader.loader = 'resident'
 

@@ -158,11 +158,19 @@ def test_tiles_of_frames():
     (dict(window=2), 'must be odd and at least 1, got 2'),
     (dict(window='3'), "must be odd and at least 1, got '3'"),
     (dict(window=3, halves=True), 'no blurred frames with a sharp one'),
-    (dict(window=3, part=(0.8, 1.0)), "sequence, .* first is 'b/50'")])
+    (dict(window=3, part=(0.8, 1.0)), "sequence, .* first is 'b/50'"),
+    (dict(name='joined', sources=dict(a=dict(window=3))), 'put it beside')])
 def test_sources_that_have_none(film, options, message):
   with pytest.raises(types.UserError, match=message) as error:
-    data.open_source(**film, **options)
+    data.open_source(**options if 'name' in options else film | options)
   assert '\n' not in str(error.value)
+
+
+def test_window_is_one_value_of_the_config():
+  config = helpers.get_config('video', None)
+  with config.unlocked():
+    config.nets.net.window = 1
+  assert config.data.train.window == config.data.test.window == 1
 
 
 def test_network_source_and_method_must_fit(film):

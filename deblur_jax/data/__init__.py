@@ -95,10 +95,14 @@ def join(*, sources: Mapping[str, Mapping[str, Any]]) -> Source:
       pictures count in an epoch (1).
 
   Raises:
-    UserError: as `open_source` and `joined.pairs`.
+    UserError: as `open_source` and `joined.pairs`; a window of one of them.
   """
   options = {name: dict(leaf) for name, leaf in sources.items()}
   times = {name: leaf.pop('times', 1) for name, leaf in options.items()}
+  if any('window' in leaf for leaf in options.values()):
+    raise types.UserError(
+        'data.sources: window is of all of them together: put it beside '
+        'sources.')
   return joined.pairs(
       {name: open_source(**leaf) for name, leaf in options.items()}, times)
 
