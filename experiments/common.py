@@ -113,8 +113,8 @@ def _parse(args):
   """absl's parser; its mistakes, and those in config files, are one line."""
   try:
     return flags.FLAGS(args)
-  except (flags.Error, AttributeError, KeyError, OSError, SyntaxError,
-          TypeError, ValueError) as error:
+  except (flags.Error, AttributeError, KeyError, NameError, OSError,
+          SyntaxError, TypeError, ValueError) as error:
     # ml_collections quotes the traceback of a config file: its end says it.
     *_, last = str(error).strip().splitlines() or [type(error).__name__]
     bare = re.fullmatch(r'["\']*(\w+)["\']*', last)  # of a key, that is all

@@ -52,6 +52,7 @@ class Tab:
     self.requests = []
     for name in ('Page', 'DOM', 'Network', 'Runtime'):
       self.call(f'{name}.enable')
+    self.call('Emulation.setFocusEmulationEnabled', enabled=True)
 
   def call(self, method, **params):
     """The result of a command; notes the requests that it sees on the way."""
@@ -114,6 +115,16 @@ class Tab:
       time.sleep(0.1)
     pytest.fail(f'Nothing takes a click at {selector}.')
 
+  def pick(self, name, text):
+    """Takes an option of the list in an element of this id."""
+    box = f'document.querySelector("#{name} input")'
+    self.js(f'{box}.focus(); {box}.click()')
+    self.wait(
+        '(() => {const one = [...document.querySelectorAll("[role=option]")]'
+        f'.find(x => x.innerText.includes({json.dumps(text)})); '
+        'one?.dispatchEvent(new MouseEvent("mousedown", {bubbles: true})); '
+        'return !!one})()')
+
   def drag(self, selector, by):
     """Pulls an element to the right by so many pixels."""
     x, y = self.middle(selector)
@@ -162,7 +173,8 @@ def tabs(count, folder):
   try:
     with contextlib.ExitStack() as stack:
       yield [Tab(stack.enter_context(client.connect(
-          url, max_size=None, compression=None, proxy=None)))
+          url, max_size=None, compression=None, proxy=None,
+          ping_interval=None)))    # a browser may be busy for long
              for url in _targets(process, port, count, log)]
   finally:
     with contextlib.suppress(ProcessLookupError):

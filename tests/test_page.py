@@ -429,6 +429,11 @@ def check_mistakes(tab, uploads):
 
 def check_fit(tab, uploads):
   tab.js('document.querySelectorAll("[role=tab]")[1].click()')
+  for task, name in (('inpaint', 'mask'), ('sr', 'factor'),
+                     ('blind', 'kernel'), ('denoise', '')):
+    tab.pick('task', fits.TASKS[task])
+    tab.wait('["mask", "factor", "kernel"].filter(x => document.querySelector('
+             f'`#${{x}}`)?.getClientRects().length).join() === "{name}"')
   choose(tab, 'fit_upload', uploads / 'two.png')
   tab.wait('document.querySelector("#fit_upload").innerText.includes("two")')
   tab.click('#fit')

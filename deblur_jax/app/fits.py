@@ -38,7 +38,7 @@ class Seen(NamedTuple):
 
 
 def settings(
-    task: str, *, steps: int = 1000, chunk: int = 25, seed: int = 0,
+    task: str, *, steps: int = 1000, chunk: int = 10, seed: int = 0,
     factor: int = 2, kernel_size: int = 15, channels: int = 64, levels: int = 5
 ) -> dict[str, Any]:
   """A config of `prior.run`.

@@ -95,9 +95,10 @@ def _fit_tab(folder, max_pixels, options) -> None:
       mask = _upload('Mask, white where the picture is good', 'mask',
                      visible=False)
       factor = gr.Slider(2, 4, value=2, step=1, label='Times larger',
-                         visible=False)
+                         visible=False, elem_id='factor')
       kernel = gr.Slider(3, 31, value=15, step=2, visible=False,
-                         label='Kernel, pixels: rather too large')
+                         label='Kernel, pixels: rather too large',
+                         elem_id='kernel')
       side = gr.Slider(64, 512, value=jobs.SIDE, step=32,
                        label='Longest side of the result')
       steps = gr.Slider(100, 5000, value=STEPS, step=100, label='Steps')
@@ -127,7 +128,8 @@ def _fit_tab(folder, max_pixels, options) -> None:
   task.change(
       lambda task: [gr.update(visible=task == name)
                     for name in ('inpaint', 'sr', 'blind')],
-      task, [mask, factor, kernel], queue=False, api_visibility='private')
+      task, [mask, factor, kernel], concurrency_id='form',
+      show_progress='hidden', api_visibility='private')
   running = start.click(
       on_fit, [upload, task, mask, factor, kernel, side, steps, seed],
       [slider, download, notes, curve], concurrency_id='fit',
