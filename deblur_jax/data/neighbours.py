@@ -37,7 +37,7 @@ def around(source: source_lib.Source, window: int) -> source_lib.Source:
         f'data.window must be odd and at least 1, got {window!r}.')
   if window == 1:
     return source
-  if source.parts or not {'blur', 'sharp'} <= {*source.keys}:
+  if source.parts or {*source.keys} != {'blur', 'sharp'}:
     raise types.UserError(
         f'data.window: {source.where} has no blurred frames with a sharp one '
         'each; make some of film with experiments.make_blur --frames.')
