@@ -176,9 +176,11 @@ def _restoring(folder, size):
   mesh = parallel.data_mesh(jax.local_devices()[:1])
   state = parallel.put(state, parallel.replicated(mesh))
   blur = parallel.put(np.asarray(jax.random.uniform(
-      jax.random.key(0), (1, *size, 3))), parallel.replicated(mesh))
+      jax.random.key(0), (1, *size, 3 * method.window))),
+      parallel.replicated(mesh))
   compiled, _ = _compile(loop.on_mesh(method.restore, mesh), state, blur)
-  picture = jax.ShapeDtypeStruct((1, 256, 256, 3), jnp.float32)
+  picture = jax.ShapeDtypeStruct(
+      (1, 256, 256, 3 * method.window), jnp.float32)
   scores = folder / 'eval.json'
   return {
       'run': folder.name, 'device': jax.devices()[0].device_kind,
@@ -209,7 +211,7 @@ def make_train(parts, state, *, config, size) -> Program:
 def make_restore(parts, state, *, config, size) -> Program:
   """Restoration of one random image a device."""
   del config
-  shape = (parts.mesh.size, *size, 3)
+  shape = (parts.mesh.size, *size, 3 * parts.method.window)
   blur = jax.device_put(
       jax.random.uniform(jax.random.key(0), shape),
       parallel.split_batch(parts.mesh))

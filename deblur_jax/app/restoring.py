@@ -67,12 +67,17 @@ def opened(network: Network) -> Callable[..., Any]:
   """What `tiling.build` gives; kept for the next call."""
   from deblur_jax import inference, tiling
 
-  model = zoo.load(network.model, dtype=network.dtype)
+  model = _loaded(network.model, network.dtype)
   method, exact = (one and inference.local(one, network.local)
                    for one in (model.method, model.exact))
   return tiling.build(
       method, model.state, model.mesh, exact=exact,
       tile=network.tile, overlap=network.overlap, ensemble=network.ensemble)
+
+
+@functools.lru_cache(maxsize=2)
+def _loaded(model: str, dtype: str | None) -> zoo.Model:
+  return zoo.load(model, dtype=dtype)
 
 
 def run(
@@ -144,9 +149,10 @@ def _form(target, ext, picture) -> str:
 
 def _video(job, network, written, on_share):
   restore = opened(network)
+  window = _loaded(network.model, network.dtype).method.window
   fn = lambda frames: np.stack([restore(frame).image for frame in frames])
   done = videos.restore(
-      job.source, job.target, fn, overwrite=written.overwrite,
+      job.source, job.target, fn, window=window, overwrite=written.overwrite,
       strip_gps=written.strip_gps, crf=written.crf, made_by=_made_by(network),
       on_frame=lambda done, total: on_share(done / total if total else 0.0))
   return done.notes
