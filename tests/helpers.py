@@ -1,5 +1,6 @@
 """A config small enough to be trained in a test, through the real parts."""
 
+import functools
 import importlib.util
 import pathlib
 
@@ -28,11 +29,16 @@ def tiny(**overrides):
   config.nets.net.scales, config.nets.net.depth = 2, 8
   config.data.loader.crop = 16
   config.validate = dict(pictures=1, crop=32)
-  config = config.to_dict()
+  return _override(config.to_dict(), overrides)
+
+
+def changed(name, **overrides):
+  """NAME:debug as plain dicts; overrides as 'a.b.c': value."""
+  return _override(get_config(name).to_dict(), overrides)
+
+
+def _override(config, overrides):
   for path, value in overrides.items():
     *folders, key = path.split('.')
-    leaf = config
-    for folder in folders:
-      leaf = leaf[folder]
-    leaf[key] = value
+    functools.reduce(dict.get, folders, config)[key] = value
   return config

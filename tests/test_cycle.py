@@ -7,25 +7,16 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from helpers import get_config
+from helpers import changed, get_config
+from steps import START, batch_of, parts_of
 
-from deblur_jax import methods, models, optim, types
+from deblur_jax import methods, models, optim, parallel, types
 from deblur_jax.blur import kernels, operators
 from deblur_jax.methods import cycle_physics, unpaired
 from deblur_jax.methods import kernel as kernel_method
 from deblur_jax.models.kernel_estimator import Estimate
 
-CONFIGS = ('cycle_unpaired', 'cycle_physics')
-START = 5     # of what is learnt from sharp pictures
-
-
-def config_of(name, **changes):
-  """NAME:debug as plain dicts; changes as 'a.b.c': value."""
-  config = get_config(name).to_dict()
-  for path, value in changes.items():
-    *folders, key = path.split('.')
-    functools.reduce(dict.get, folders, config)[key] = value
-  return config
+CONFIGS = ('cycle', 'cycle_physics')
 
 
 def images(count=2, size=16):
@@ -34,59 +25,60 @@ def images(count=2, size=16):
           for key in ('blur', 'sharp')}
 
 
-@functools.cache
-def started(name):
-  """(rates, a state, step by gradient descent at rates by optimizer's name)."""
-  config = config_of(name, **{'method.ema': 0.5})
-  if name == 'cycle_physics':
-    config['method']['start_steps'] = START
-  nets = {key: models.build(**net) for key, net in config['nets'].items()}
-  options = config['method']
-  make = methods.METHODS[options.pop('name')]
+def started(name, *, still=()):
+  """(a state after START, one step), where the `still` stand still.
 
-  def build(rates):
-    descent = {key: optax.sgd(rate) for key, rate in rates.items()}
-    return make(nets, {
-        key: optim.Optimizer(tx.init, tx.update, lambda step: step)
-        for key, tx in descent.items()}, **options)
+  These are names of networks whose rate has fallen to its end, 0.
+  """
+  _, state, step, batch, key, mesh = parts_of(name)
+  everywhere = parallel.replicated(mesh)
 
-  rates = dict.fromkeys(config['optim'], 0.1)
-  state = build(rates).init(jax.random.key(0), images())
-  step = jax.jit(lambda rates, state, batch: build(rates).step(
-      state, batch, jax.random.key(1)))
-  run = lambda rates, state, batch=None: step(rates, state, batch or images())
-  return rates, state.replace(step=jnp.asarray(START)), run
+  def ended(path, leaf):
+    over = path[-1] == jax.tree_util.GetAttrKey('count')
+    return np.full_like(leaf, 10) if over else np.asarray(leaf)
+
+  state = state.replace(
+      step=np.int32(START), opt_state=dict(state.opt_state) | {
+          net: jax.tree.map_with_path(ended, state.opt_state[net])
+          for net in still})
+  state = parallel.put(jax.tree.map(np.asarray, state), everywhere)
+
+  def run(state, batch=batch):
+    # A copy is donated.
+    mine = parallel.put(jax.tree.map(np.array, state), everywhere)
+    return step(mine, batch, key)
+
+  return state, run
 
 
 def same(a, b):
   return all(jax.tree.leaves(jax.tree.map(np.array_equal, a, b)))
 
 
-# Whose parameters an optimizer moves.
-MOVES = {'cycle_unpaired': {'gen': ('to_sharp', 'to_blur'),
-                            'critic': ('is_sharp', 'is_blur')},
-         'cycle_physics': {
-             key: ('is_sharp',) if key == 'critic' else (key,)
-             for key in ('to_sharp', 'kernel', 'critic', 'blur_type')}}
+# Networks that move by one optimizer.
+TOGETHER = {
+    'cycle': [('to_sharp', 'to_blur'), ('is_sharp', 'is_blur')],
+    'cycle_physics': [
+        ('to_sharp',), ('kernel',), ('is_sharp',), ('blur_type',)]}
 
 
 @pytest.mark.parametrize('name', CONFIGS)
 def test_one_networks_step_leaves_the_others_as_they_were(name):
-  rates, before, step = started(name)
-  together, _ = step(rates, before)
-  for key, moved in MOVES[name].items():
-    alone, _ = step({k: rates[k] * (k == key) for k in rates}, before)
+  before, step = started(name)
+  together, _ = step(before)
+  for moved in TOGETHER[name]:
+    alone, _ = step(started(name, still=set(before.params) - {*moved})[0])
     for net in before.params:
       # All move against each other as they were before the step.
       expected = together if net in moved else before
-      assert same(alone.params[net], expected.params[net]), (key, net)
+      assert same(alone.params[net], expected.params[net]), (moved, net)
       assert same(before.params[net], alone.params[net]) == (net not in moved)
 
 
 @pytest.mark.parametrize('name', CONFIGS)
 def test_what_a_step_remembers(name):
-  rates, before, step = started(name)
-  after, metrics = step(rates, before)
+  before, step = started(name)
+  after, metrics = step(before)
   middle = jax.tree.map(lambda a, b: (a + b) / 2, before.params['to_sharp'],
                         after.params['to_sharp'])
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6),
@@ -99,9 +91,9 @@ def test_what_a_step_remembers(name):
 
 
 def test_the_loss_of_cyclegan_is_that_of_its_paper():
-  rates, state, step = started('cycle_unpaired')
+  state, step = started('cycle')
   nets = {key: models.build(**net)
-          for key, net in config_of('cycle_unpaired')['nets'].items()}
+          for key, net in changed('cycle_unpaired')['nets'].items()}
   run = lambda name, x: nets[name].apply({'params': state.params[name]}, x)
 
   def expected(blur, sharp):
@@ -116,9 +108,11 @@ def test_the_loss_of_cyclegan_is_that_of_its_paper():
             + 10 * 0.5 * l1(to_sharp(sharp), sharp)
             + 10 * 0.5 * l1(to_blur(blur), blur))
 
-  _, metrics = step(rates, state)
+  _, metrics = step(state)
+  batch = batch_of()
   np.testing.assert_allclose(
-      metrics['loss'], jax.jit(expected)(**images()), rtol=1e-5)
+      metrics['loss'], jax.jit(expected)(batch['blur'], batch['sharp']),
+      rtol=1e-5)
 
 
 def test_full_form_is_cyclegans():
@@ -138,7 +132,7 @@ def test_full_form_is_cyclegans():
 
 
 def test_a_critic_persuades_by_its_whole_slope():
-  config = config_of('cycle_unpaired')
+  config = changed('cycle_unpaired')
   net = models.build(**config['nets']['is_sharp'])
   rival = unpaired.rival(net, optax.sgd(0.0), dict(gan='lsgan'), name='x',
                          pool_size=0)
@@ -228,12 +222,13 @@ def test_divergence_is_0_for_the_truth():
 
 
 def test_sharp_pictures_wait_until_the_start_is_over():
-  rates, state, step = started('cycle_physics')
-  quiet = rates | {'critic': 0.0, 'blur_type': 0.0}
-  other = images() | {'sharp': 1 - images()['sharp']}
+  state, step = started('cycle_physics', still=('is_sharp', 'blur_type'))
+  batch = batch_of()
+  other = batch | {'sharp': 1 - batch['sharp']}
+  split = parallel.split_batch(parallel.data_mesh())
   for begun in (False, True):
-    state = state.replace(step=jnp.asarray(START * begun))
-    one, two = (step(quiet, state, batch)[0] for batch in (images(), other))
+    state = state.replace(step=np.int32(START * begun))
+    one, two = (step(state, parallel.put(x, split))[0] for x in (batch, other))
     assert same(one.params, two.params) == (not begun)
 
 
@@ -279,7 +274,7 @@ def test_alarms(watch, values, message):
 
 
 def test_a_critic_that_is_never_wrong_is_named():
-  method = methods.build(config_of('cycle_unpaired'))
+  method = methods.build(changed('cycle_unpaired'))
   sharp, blurry = ({f'{name}/{key}': value for key, value in line.items()}
                    for name, line in (('is_sharp', lines(0)[0]),
                                       ('is_blur', lines(1, critic_loss=0)[-1])))
@@ -325,7 +320,7 @@ def test_mistakes_are_one_line(name, change, message):
   batch = jax.tree.map(
       lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), images())
   with pytest.raises(types.UserError, match=message) as error:
-    config = config_of(name, **change)
+    config = changed(name, **change)
     jax.eval_shape(methods.build(config).init, jax.random.key(0), batch)
   assert '\n' not in str(error.value)
 
@@ -336,7 +331,7 @@ def test_perceptual_is_a_term_of_the_cycle(tmp_path):
            block1_conv1__kernel=random.normal(
                size=(3, 3, 3, 64)).astype(np.float32))
   features = dict(path=str(tmp_path / 'vgg.npz'), layer='relu1_1')
-  config = config_of('cycle_unpaired', **{
+  config = changed('cycle_unpaired', **{
       'method.cycle': '2*l1 + perceptual', 'method.features': features})
   method = methods.build(config)
   state, (_, metrics) = jax.eval_shape(lambda: (
@@ -347,7 +342,7 @@ def test_perceptual_is_a_term_of_the_cycle(tmp_path):
 
 
 def test_a_step_takes_crops_of_one_size_with_a_pool():
-  method = methods.build(config_of('cycle_unpaired'))
+  method = methods.build(changed('cycle_unpaired'))
   state = jax.eval_shape(method.init, jax.random.key(0), images())
   with pytest.raises(types.UserError, match='16x16, got 32x32.*pool_size=0'):
     jax.eval_shape(method.step, state, images(2, 32), jax.random.key(0))
