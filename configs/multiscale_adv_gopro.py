@@ -50,7 +50,7 @@ def get_config(arg=None):
     common.use_builtin(config)
     config.total_steps, config.batch_size = 2, 4
     config.data.loader.crop = 32
-    config.nets.gen.depth, config.nets.gen.features = 12, 4
+    config.nets.gen.update(scales=2, depth=8, features=4)
     # Nah's takes no crops below 193.
     config.nets.critic = dict(name='patchgan', features=4, depth=1)
     config.validate = dict(pictures=2, crop=64)

@@ -60,7 +60,7 @@ def get_config(arg=None):
     common.use_builtin(config)
     config.total_steps, config.batch_size = 2, 4
     config.data.loader.crop = 32
-    config.nets.net.depth, config.nets.net.features = 12, 4
+    config.nets.net.update(scales=2, depth=8, features=4)
     config.validate = dict(pictures=2, crop=64)
     config.tensorboard = False
   return config

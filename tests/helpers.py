@@ -26,7 +26,7 @@ def tiny(**overrides):
   """multiscale_gopro:debug as plain dicts; overrides as 'a.b.c': value."""
   config = get_config('multiscale_gopro')
   config.nets.net.dtype = 'float32'
-  config.nets.net.scales, config.nets.net.depth = 2, 8
+  config.nets.net.scales, config.nets.net.blocks = 2, 0
   config.data.loader.crop = 16
   config.validate = dict(pictures=1, crop=32)
   return _override(config.to_dict(), overrides)

@@ -23,8 +23,8 @@ CONFIGS = {
             name='classical', size=5, sparse=8e-3,
             deconvolution=dict(name='wiener'))),
     'adversarial': tiny(
-        nets=dict(gen=dict(name='multiscale', scales=2, blocks=1, features=4),
-                  critic=dict(name='patchgan', depth=1, features=4)),
+        nets=dict(gen=SMALL, critic=dict(
+            name='patchgan', depth=1, features=4)),
         optim=dict(gen=dict(lr=1e-3), critic=dict(lr=1e-3)),
         method=dict(name='adversarial', content='l1',
                     critic=dict(gan='wgan', penalty=10.0))),
@@ -43,7 +43,7 @@ CONFIGS = {
     'prune': tiny(
         nets=dict(net=SMALL), method=dict(
             name='prune', start=dict(path=None), loss='l1', share=0.5)),
-    'supervised': tiny(**{'nets.net.scales': 2})}
+    'supervised': tiny()}
 
 
 def batch_of(size=16, count=4):

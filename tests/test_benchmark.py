@@ -28,10 +28,10 @@ def test_is_json_and_counts(result):
 
 
 def test_network_by_hand(result):
-  """Two scales of two convolutions and one block; 4 channels; one upconv."""
-  fine, coarse = 25 * (6 * 4 + 2 * 4 * 4 + 4 * 3), 25 * (3 * 4 + 2 * 16 + 12)
+  """Two scales of two convolutions; 4 channels; one upconv."""
+  fine, coarse = 25 * (6 * 4 + 4 * 3), 25 * (3 * 4 + 4 * 3)
   up = 25 * 3 * 12
-  assert result['parameters'] == fine + coarse + up + 2 * (4 * 3 + 3) + 12
+  assert result['parameters'] == fine + coarse + up + 2 * (4 + 3) + 12
   forward = 2 * (fine + (coarse + up) / 4)   # FLOP of a pixel of the result
   assert result['restore']['flop_formula'] == forward * 2 * 24 * 32
   # Both gradients of a convolution cost as much as it, and a little more where

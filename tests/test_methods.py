@@ -98,8 +98,7 @@ def test_restore_keeps_the_size(parts):
 
 
 def test_supervised_loss_is_equation_4():
-  config = tiny(**{'method.loss': 'mse', 'method.over_scales': 'half_mean',
-                   'nets.net.scales': 2})
+  config = tiny(**{'method.loss': 'mse', 'method.over_scales': 'half_mean'})
   method, net = methods.build(config), models.build(**config['nets']['net'])
   state = loop.init(method, jax.random.key(0), 16, parallel.data_mesh())
   batch = jax.tree.map(jnp.asarray, batch_of())
