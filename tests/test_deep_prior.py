@@ -89,18 +89,19 @@ def test_every_config_fits_its_kind_of_picture(name):
 
 
 def test_an_image_becomes_what_it_does_alone():
-  """Whatever is beside it, one after another, and on two devices."""
+  """Whatever is beside it, one after another or at once, on two devices."""
   batch = batch_for('prior_denoise')
   both = last(fit(built('prior_denoise'), batch))
   others = batch | {'blur': batch['blur'][[1, 1]]}
   beside = fit(built('prior_denoise'), others)
   np.testing.assert_array_equal(last(beside)[1], both[1])
   assert np.abs(last(beside)[0] - both[0]).max() > 1e-4
-  for other in (make(config_of(), in_turn=False),
-                built('prior_denoise', devices=2)):
-    fitted = fit(other, batch)
-    np.testing.assert_allclose(last(fitted), both, atol=1e-4)
-    assert int(fitted.state.step) == len(fitted.curve['loss']) == 4
+  # Two on each of two devices, and these two at once.
+  twice = lambda x: np.concatenate([x, x[::-1]])
+  spread = fit(make(config_of(), devices=2, in_turn=False),
+               jax.tree.map(twice, batch))
+  np.testing.assert_allclose(last(spread), twice(both), atol=1e-4)
+  assert int(spread.state.step) == len(spread.curve['loss']) == 4
 
 
 def test_seeds_are_fits_of_their_own():

@@ -77,7 +77,8 @@ def test_batches_hold_them_along_the_last_axis(film, loader):
   source = data.open_source(**film, window=3)
   verify.quick(source, crop=16)
   made = data.build(source, loader=loader, crop=16, batch_size=6)
-  prepare = feed.make_prepare(dict(augment={}, data={}), made.unpack)
+  prepare = jax.jit(feed.make_prepare(
+      dict(augment={}, data={}), made.unpack))
   batch = prepare(jax.random.key(0), next(made.batches(0)) | made.constants)
   assert batch.keys() == {'blur', 'sharp'}
   assert batch['blur'].shape == (6, 16, 16, 9)
