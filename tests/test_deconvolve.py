@@ -207,14 +207,14 @@ def aligned_psnr(image, sharp, crop=15, reach=6):
 
 
 @pytest.mark.parametrize('name, options, least', [
-    ('wiener', {}, 31.9), ('richardson_lucy', dict(steps=100), 33.4),
-    ('hyper_laplacian', {}, 34.2)])
+    ('wiener', {}, 33.3), ('richardson_lucy', dict(steps=100), 34.2),
+    ('hyper_laplacian', {}, 34.7)])
 def test_levin(name, options, least, real_data):
   """Blind SelfDeblur has 33.25 dB there, the papers' oracle 35.29."""
   solve = jax.jit(deconvolve.with_kernel(name, **options))
   scores = []
   for blur, kernel, sharp, given in levin(real_data / 'levin'):
-    assert given > 36         # blurring the sharp picture gives the blurred
+    assert given > 40         # blurring the sharp picture gives the blurred
     result = solve(jnp.asarray(blur)[None, :, :, None], jnp.asarray(kernel))
     scores.append(aligned_psnr(np.asarray(result)[0, :, :, 0], sharp))
   assert np.mean(scores) > least, scores
