@@ -81,6 +81,16 @@ def test_many_sizes_need_few_programs():
   assert max(max(shape[1:3]) for shape in shapes) <= 96
 
 
+@pytest.mark.parametrize('tile, overlap', [(None, 64), (0, 0)])
+def test_tiles_of_a_small_picture_do_not_cover_a_larger_one(tile, overlap):
+  run = tiled(lambda state, blur: blur, tile=tile, overlap=overlap)
+  for size in ((1, 1), (40, 40), (3, 600), (64, 64), (64, 512)):
+    photo = np.full((*size, 3), 0.5, np.float32)
+    found = run(photo)
+    np.testing.assert_array_equal(found.image, photo)
+    assert tile is None or found.tiles == 1
+
+
 def test_memory_that_runs_out_halves_the_tiles():
   """Really: a tile above 64 pixels asks for a terabyte."""
   def greedy(state, blur):
