@@ -20,7 +20,7 @@ from PIL import Image
 
 import deblur_jax
 from deblur_jax import convert, errors, tiling, zoo
-from deblur_jax.app import cli, fitting, restoring
+from deblur_jax.app import cli, restoring
 from deblur_jax.io import exif, pictures
 
 PHOTO = np.asarray(Image.fromarray(np.random.default_rng(0).integers(
@@ -335,7 +335,7 @@ def test_options_reach_the_picture(run, tmp_path, monkeypatch):
 
 
 def test_pictures_that_tell_little(run, tmp_path):
-  """Restored, or left as they were: their means stay, and their sizes."""
+  """Restored, or left as they were: their sizes stay, and their means."""
   images = {
       'thin': PHOTO.reshape(3, -1, 3)[:, [0] * 4096],
       'one': PHOTO[:1, :1],
@@ -343,12 +343,14 @@ def test_pictures_that_tell_little(run, tmp_path):
          in {'brown': (33, 25, 23), 'black': 0, 'white': 255}.items()}}
   for name, image in images.items():
     Image.fromarray(np.ascontiguousarray(image)).save(tmp_path / f'{name}.png')
-  assert deblur('restore', tmp_path, '-m', run) == 0
+  assert deblur('restore', tmp_path, '-m', run, '--tile=128',
+                '--overlap=16') == 0
   for name, image in images.items():
     restored = np.asarray(Image.open(tmp_path / f'{name}_deblurred.png'))
     assert restored.shape == image.shape
-    assert tiling.agrees(restored / np.float32(255), image / np.float32(255),
-                         trust=tiling.TRUST + 1 / 255)
+    assert min(image.shape[:2]) < tiling.BOX or tiling.agrees(
+        restored / np.float32(255), image / np.float32(255),
+        trust=tiling.TRUST + 1 / 255)
 
 
 def test_too_many_pixels(run, photo, capsys):
@@ -450,7 +452,7 @@ def test_models(shipped, tmp_path, capsys, monkeypatch):
   assert deblur('models') == 0
   told = capsys.readouterr()
   assert not told.out and told.err.startswith('No model came along; give -m')
-  assert deblur(tmp_path / 'photo.png', '-m', 'x') == 2
+  assert deblur(tmp_path / 'photo.png', '-m', 'x', '--overwrite') == 2
   assert 'none came along, so give -m' in capsys.readouterr().err
 
 
@@ -469,14 +471,3 @@ def test_a_prior_checks_first(photo, tmp_path, capsys):
     assert deblur('prior', *argv) == 2
     told = capsys.readouterr().err
     assert message in told and told.count('\n') == 1
-
-
-def test_a_prior_of_stdin(photo, capfdbinary, monkeypatch):
-  monkeypatch.setattr(sys, 'stdin', io.TextIOWrapper(photo.open('rb')))
-  small = dict(steps=1, chunk=1, channels=4, levels=1)
-  outcome = fitting.run('-', task='denoise', settings=small)
-  assert outcome.target == '-'
-  image = Image.open(io.BytesIO(capfdbinary.readouterr().out))
-  assert image.format == 'PNG' and image.size == (72, 54)
-  outcome = fitting.run(str(photo), task='denoise', settings=small)
-  assert outcome.target == str(photo.with_name('photo_denoised.png'))

@@ -210,11 +210,9 @@ def _of_run(name, dtype, which) -> Model:
   if config['method'].get('name') in ('kernel', 'blur_type'):
     raise errors.UserError(
         f'{name} learned to tell of blur, not to restore: take another run.')
-  made = {kind: _computing(config, kind) for kind in ('float32', dtype) if kind}
-  own = made.get(dtype, config)
+  own, exact = (_computing(config, kind) for kind in (dtype, 'float32'))
   method, state, mesh = evaluate.load_on_one_device(own, folder, which=which)
-  exact = None if own == made['float32'] else methods.build(
-      made['float32'], from_checkpoint=True)
+  exact = None if own == exact else methods.build(exact, from_checkpoint=True)
   return Model(name, method, exact, state, mesh, {})
 
 
@@ -232,9 +230,16 @@ def _check_config(config, path):
 
 
 def _computing(config, dtype):
-  """The config with all networks that have a choice computing in `dtype`."""
-  nets = {key: net | {'dtype': dtype} if 'dtype' in net else net
-          for key, net in config['nets'].items()}
+  """The config with all networks that have a choice computing in `dtype`.
+
+  Without one, with what they compute in written out.
+  """
+  from deblur_jax import models
+
+  nets = {}
+  for key, net in config['nets'].items():
+    own = getattr(models.build(**net), 'dtype', None)
+    nets[key] = net | {'dtype': dtype or own} if own else net
   return config | {'nets': nets}
 
 
