@@ -23,10 +23,13 @@ def use_builtin(config, *, halves: bool = False) -> None:
     config: to be changed.
     halves: whether training is without pairs.
   """
+  window = config.data.train.get('window', 1)
   config.data.train = dict(name='builtin', split='train')
   if halves:
     config.data.train.halves = True
   config.data.test = dict(name='builtin', split='test')
+  if window > 1:
+    config.data.train.window = config.data.test.window = window
   config.data.loader.loader = 'resident'
 
 

@@ -34,5 +34,5 @@ def get_config(arg=None):
   if common.is_debug(arg):
     config.total_steps, config.chunk = 4, 2
     for net in config.nets.values():
-      net.update(down=(4,), skip=(2,))
+      net.update(down=(4,), skip=(0,))
   return config

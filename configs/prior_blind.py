@@ -36,6 +36,6 @@ def get_config(arg=None):
   if common.is_debug(arg):
     config.total_steps, config.chunk = 4, 2
     config.method.turn = 2
-    config.nets.image.update(down=(4,), skip=2, attention=(), depth=4)
+    config.nets.image.update(down=(4,), skip=0, attention=(), depth=4)
     config.nets.kernel.update(size=(5, 5), hidden=8)
   return config

@@ -28,5 +28,5 @@ def get_config(arg=None):
       factor=0.5))
   if common.is_debug(arg):
     config.total_steps, config.chunk = 4, 2
-    config.nets.net.update(down=(4,), skip=2, attention=(), depth=4)
+    config.nets.net.update(down=(4,), skip=0, attention=(), depth=4)
   return config

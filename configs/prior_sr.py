@@ -29,6 +29,6 @@ def get_config(arg=None):
   config.optim = dict(net=dict(name='adam', lr=1e-2))
   if common.is_debug(arg):
     config.total_steps, config.chunk = 4, 2
-    config.nets.net.down, config.nets.net.skip = (4,), 2
+    config.nets.net.down, config.nets.net.skip = (4,), 0
     config.nets.net.depth = 4
   return config

@@ -4,7 +4,8 @@ eval.json holds `input` (means of the untouched blurry pictures), `mean` (of the
 restored ones) and `rows` (each picture); where metrics without reference were
 chosen, also `sharp` (what those give for the sharp pictures: the value to come
 near to, for beyond it lie ringing and noise). Pictures are whole, restored in
-one pass, and every metric's name says its convention.
+one pass, and every metric's name says its convention. Of several frames of a
+video, `input` is the middle one.
 """
 
 import collections
@@ -31,7 +32,8 @@ from deblur_jax import (
     workdir,
 )
 from deblur_jax import metrics as metrics_lib
-from deblur_jax.data import images
+from deblur_jax.data import images, neighbours
+from deblur_jax.ops import frames
 from deblur_jax.types import Method, TrainState
 
 Fns = Mapping[str, Callable[[types.Array, types.Array], types.Array]]
@@ -68,6 +70,7 @@ def run(
       methods.build(config, from_checkpoint=True), local)
   test = dict(test or config['data']['test'])
   source = data.open_source(**test)
+  neighbours.check(source, method.window, where='data.test')
   state = load(config, method, folder, which=which)
   mesh = parallel.data_mesh(jax.local_devices())
   step = int(state.step)
@@ -143,6 +146,7 @@ def evaluate_source(
   for restored in inference.restore_images(
       method, state, blurs(), mesh, batch_size=batch_size):
     index, pair = waiting.popleft()
+    pair |= {'blur': frames.middle(pair['blur'])}
     row = jax.tree.map(float, measure(restored.image, pair['sharp']))
     row['seconds'] = restored.seconds
     row['input'] = jax.tree.map(float, measure(pair['blur'], pair['sharp']))
@@ -183,7 +187,9 @@ def make_validate(
   draw() is a sheet, uint8: blur, restored and sharp a row. It looks at centre
   crops of a few pictures, spread evenly over the set `test`.
   """
-  blurs, sharps = _centre_crops(test, pictures=pictures, crop=crop)
+  source = data.open_source(**test)
+  blurs, sharps = _centre_crops(source, pictures=pictures, crop=crop)
+  neighbours.check(source, method.window, where='data.test')
   put = lambda x: parallel.put(x, parallel.replicated(mesh))
   blurs_there, sharps_there = put(blurs), put(sharps)
 
@@ -199,7 +205,8 @@ def make_validate(
 
     def draw():
       rows = [np.concatenate(row, axis=1)
-              for row in zip(blurs, np.asarray(restored), sharps, strict=True)]
+              for row in zip(frames.middle(blurs), np.asarray(restored), sharps,
+                             strict=True)]
       return images.to_uint8(np.concatenate(rows[:8]))
 
     return {name: float(value) for name, value in scores.items()}, draw
@@ -207,8 +214,7 @@ def make_validate(
   return validate
 
 
-def _centre_crops(test, *, pictures: int, crop: int):
-  source = data.open_source(**test)
+def _centre_crops(source, *, pictures: int, crop: int):
   count = len(source.names)
   chosen = np.linspace(0, count - 1, min(pictures, count)).astype(int)
   pairs = [_pair(source, int(index)) for index in chosen]
@@ -249,7 +255,8 @@ def _pair(source, index):
       raise types.UserError(
           f'{source.where}: {source.names[index]} has no {key} picture, and '
           'evaluation needs pairs; set config.data.test to a set of pairs.')
-  return {key: pair[key] for key in ('blur', 'sharp')}
+  blur = np.concatenate(neighbours.frames(pair), axis=-1)
+  return {'blur': blur, 'sharp': pair['sharp']}
 
 
 def load_on_one_device(

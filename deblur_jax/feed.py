@@ -7,20 +7,23 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from deblur_jax import blur, data, types
-from deblur_jax.data import augment
+from deblur_jax.data import augment, neighbours
 from deblur_jax.types import Batch
 
 
 def check_pairing(
-    source: data.Source, config: Mapping[str, Any], *, unpaired: bool) -> None:
+    source: data.Source, config: Mapping[str, Any], *, unpaired: bool,
+    window: int = 1) -> None:
   """A UserError where source, `data.blur` and method do not go together.
 
   Args:
     source: what to train on.
     config: its `augment`, `data.blur` and `method.name`.
     unpaired: whether the method learns without pairs.
+    window: of how many frames it learns.
   """
   name, makes_blur = config['method']['name'], config['data'].get('blur')
   if unpaired and not source.parts:
@@ -43,6 +46,10 @@ def check_pairing(
     raise types.UserError(
         f'{source.where} has sharp pictures only: say in data.blur how they '
         "are to be blurred, such as dict(kind='dynamic_scene').")
+  neighbours.check(source, window, where='data.train')
+  if window > 1 and makes_blur:
+    raise types.UserError(
+        'data.blur blurs single pictures, not frames of film: leave it out.')
 
 
 def make_prepare(
@@ -54,7 +61,7 @@ def make_prepare(
 
   def prepare(key: jax.Array, batch: Batch) -> Batch:
     key_blur, key_augment = jax.random.split(key)
-    batch = unpack(batch)
+    batch = _joined(unpack(batch))
     if synthesise and 'to_blur' in batch:
       # Of other pictures than the sharp ones.
       made = synthesise(key_blur, batch['to_blur'])
@@ -64,6 +71,14 @@ def make_prepare(
     return change(key_augment, batch)
 
   return prepare
+
+
+def _joined(batch: Batch) -> Batch:
+  """'blur' with the frames around it along its last axis, if there are any."""
+  if neighbours.window_of(batch) == 1:
+    return batch
+  blur = jnp.concatenate(neighbours.frames(batch), axis=-1)
+  return {'blur': blur, 'sharp': batch['sharp']}
 
 
 def make_synthesis(config: Mapping[str, Any]):

@@ -10,7 +10,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from deblur_jax import loop, parallel, types
-from deblur_jax.ops import statistics
+from deblur_jax.ops import frames, statistics
 from deblur_jax.types import Array, Batch, Method, TrainState
 
 
@@ -63,7 +63,8 @@ def restore_images(
   Args:
     method: a method that does not fit each image anew.
     state: its trained state, on `mesh`.
-    images: float32 [h, w, 3] in [0, 1].
+    images: float32 [h, w, 3] in [0, 1]; for a method of several frames these,
+      [h, w, 3 * window], or a picture that stands for all of them.
     mesh: devices of this process.
     batch_size: a multiple of the devices; by default one image a device.
 
@@ -77,7 +78,8 @@ def restore_images(
   restore = loop.on_mesh(method.restore, mesh)
   split = parallel.split_batch(mesh)
   known = set()
-  for shape, group in itertools.groupby(images, key=np.shape):
+  blurs = (frames.still(image, window=method.window) for image in images)
+  for shape, group in itertools.groupby(blurs, key=np.shape):
     while batch := list(itertools.islice(group, batch_size)):
       # The last batch of a size is filled up with its first image.
       filled = [*batch] + [batch[0]] * (batch_size - len(batch))
@@ -165,7 +167,8 @@ def reach(
   left = longest // 2
   picture = np.zeros((1, 2 * block, longest, 3), np.float32)
   picture[:, :, left:left + block] = np.nan
-  result = loop.on_mesh(method.restore, mesh)(state, picture)
+  blur = frames.still(picture, window=method.window)
+  result = loop.on_mesh(method.restore, mesh)(state, blur)
   touched = np.flatnonzero(np.isnan(np.asarray(result)).any((0, 1, 3)))
   if touched[0] == 0 and touched[-1] == longest - 1:
     return None

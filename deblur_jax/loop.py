@@ -25,7 +25,8 @@ def like(method: Method, crop: int, mesh: Mesh) -> TrainState:
   Raises:
     UserError: the method's networks cannot take such crops.
   """
-  shapes = jax.eval_shape(method.init, jax.random.key(0), _crops(crop))
+  shapes = jax.eval_shape(
+      method.init, jax.random.key(0), _crops(method, crop))
   everywhere = parallel.replicated(mesh)
   return jax.tree.map(
       lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere),
@@ -42,7 +43,7 @@ def check_step(
     crop, batch_size: of the batch.
     synthesise: (key, sharp) -> the batch, if it is blurred in the step.
   """
-  key, batch = jax.random.key(0), _crops(crop, batch_size)
+  key, batch = jax.random.key(0), _crops(method, crop, batch_size)
   if synthesise:
     batch |= jax.eval_shape(synthesise, key, batch['sharp'])
   jax.eval_shape(method.step, state, batch, key)
@@ -52,7 +53,7 @@ def init(method: Method, key: Array, crop: int, mesh: Mesh) -> TrainState:
   """The first state, on all devices of the mesh."""
   # Not jitted: XLA would spend minutes on the random numbers of 120 layers.
   # By way of numpy, so that no buffer stands twice in a state to be donated.
-  state = jax.tree.map(np.asarray, method.init(key, _crops(crop)))
+  state = jax.tree.map(np.asarray, method.init(key, _crops(method, crop)))
   return parallel.put(state, parallel.replicated(mesh))
 
 
@@ -200,6 +201,7 @@ def fit(
   return state
 
 
-def _crops(crop: int, batch_size: int = 1) -> Batch:
-  shape = jax.ShapeDtypeStruct((batch_size, crop, crop, 3), jnp.float32)
-  return {'blur': shape, 'sharp': shape}
+def _crops(method: Method, crop: int, batch_size: int = 1) -> Batch:
+  of = lambda frames: jax.ShapeDtypeStruct(
+      (batch_size, crop, crop, 3 * frames), jnp.float32)
+  return {'blur': of(method.window), 'sharp': of(1)}

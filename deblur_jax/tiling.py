@@ -24,6 +24,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from deblur_jax import loop, parallel, types
+from deblur_jax.ops import frames
 from deblur_jax.types import Array, Method, TrainState
 
 SHAPES = 3       # of programs at most
@@ -69,7 +70,8 @@ def build(
   """A function that restores a picture, float32 [h, w, 3] in [0, 1].
 
   It takes the picture and, if you like, `on_tile`, which it calls with (tiles
-  done, all tiles of the picture).
+  done, all tiles of the picture). For a method of several frames it takes
+  these, [h, w, 3 * window], or a picture, which then stands for all of them.
 
   Args:
     method: one that does not fit each image anew.
@@ -103,7 +105,7 @@ def build(
 
   def restore(image: np.ndarray, on_tile=lambda done, total: None) -> Large:
     nonlocal longest
-    _check(image)
+    image = _checked(image, method.window)
     while True:
       shape = _choose(image.shape[:2], longest, overlap, known)
       try:
@@ -117,14 +119,16 @@ def build(
   return restore
 
 
-def _check(image):
-  if image.ndim != 3 or image.shape[-1] != 3 or not image.size:
+def _checked(image, window):
+  """The picture, or the frames, that go through the network."""
+  if image.ndim != 3 or image.shape[-1] % 3 or not image.size:
     raise types.UserError(
         f'Expected a picture [h, w, 3], got {list(image.shape)}.')
+  return frames.still(image, window=window)
 
 
 def _runner(method, state, mesh):
-  """tiles [n, h, w, 3], one a device, to their results, NumPy."""
+  """tiles [n, h, w, 3 * window], one a device, to their results, NumPy."""
   compiled = loop.on_mesh(method.restore, mesh)
   split = parallel.split_batch(mesh)
   return lambda tiles: np.asarray(compiled(state, parallel.put(tiles, split)))
@@ -220,7 +224,7 @@ def _restore(
           shape, (height, width), strict=True)] + [(0, 0)], mode='symmetric')
   places = grid(padded.shape[:2], shape, way.overlap)
   corners = list(itertools.product(places.tops, places.lefts))
-  total = np.zeros(padded.shape, np.float32)
+  total = np.zeros((*padded.shape[:2], 3), np.float32)
   weight = np.zeros((*padded.shape[:2], 1), np.float32)
   again = kept = 0
   for first in range(0, len(corners), way.batch):
@@ -228,12 +232,13 @@ def _restore(
     tiles = np.stack([_cut(padded, corner, shape) for corner in part])
     results = _all_ways(way.run, tiles, way)
     for corner, tile, result in zip(part, tiles, results, strict=True):
-      if not agrees(result, tile, trust=way.trust) and way.redo:
+      blur = frames.middle(tile)
+      if not agrees(result, blur, trust=way.trust) and way.redo:
         again += 1
         result = _all_ways(way.redo, tile[None], way)[0]
-      if not agrees(result, tile, trust=way.trust):
+      if not agrees(result, blur, trust=way.trust):
         kept += 1
-        result = tile
+        result = blur
       fade = _fade(corner, shape, padded.shape[:2], way.overlap)
       inside = tuple(slice(first, first + side) for first, side
                      in zip(corner, shape, strict=True))

@@ -107,7 +107,8 @@ def setup(
       loop.check_step(
           method, like, stage.crop, stage.batch_size, synthesise=synthesise)
   source = data.open_source(**config['data']['train'])
-  feed.check_pairing(source, config, unpaired=method.unpaired)
+  feed.check_pairing(
+      source, config, unpaired=method.unpaired, window=method.window)
   verify.quick(source, crop=max(stage.crop for stage in stages))
   loader = data.build(
       source, **config['data']['loader'], batch_size=config['batch_size'],
@@ -306,7 +307,8 @@ class Recorder:
 
 
 def _summary(config, parts, hook, path) -> dict[str, Any]:
-  picture = jax.ShapeDtypeStruct((1, 256, 256, 3), jnp.float32)
+  picture = jax.ShapeDtypeStruct(
+      (1, 256, 256, 3 * parts.method.window), jnp.float32)
   lines = workdir.read_metrics(path.parent)
   seconds = [line['seconds_per_step'] for line in lines
              if 'seconds_per_step' in line]

@@ -40,10 +40,12 @@ class Method(NamedTuple):
 
   init: (key, batch) -> TrainState; reads only the shapes of the batch.
   step: (state, batch, key) -> (state, metrics) for the global batch.
-  restore: (state, blur) -> sharp, both [n, h, w, 3].
+  restore: (state, blur) -> sharp, [n, h, w, 3 * window] -> [n, h, w, 3].
   per_image: whether `restore` needs a fit of its own for each image.
   watch: logged metrics of steps, the newest last -> what looks wrong with the
     training, in one line, or None; None where there is nothing to watch.
+  window: how many frames of a video 'blur' of batches is, in the order of time
+    along the last axis; 'sharp' is that of the middle one.
   splits: option of the config -> into how many parts it splits a batch.
   unpaired: whether the blurry and the sharp pictures of a batch are to be
     different ones, of which it compares no two.
@@ -57,6 +59,7 @@ class Method(NamedTuple):
   restore: Callable[[TrainState, Array], Array]
   per_image: bool = False
   watch: Callable[[Sequence[Mapping[str, float]]], str | None] | None = None
+  window: int = 1
   splits: Mapping[str, int] = {}
   unpaired: bool = False
   tell: Callable[[TrainState, Array], dict[str, Any]] | None = None

@@ -15,8 +15,10 @@ With --peer=DIR, a checkout of github.com/SeungjunNah/DeepDeblur-PyTorch or, for
 configs/deblurgan_gopro.py, of github.com/KupynOrest/DeblurGAN at 39e8a4b, for
 configs/prior_denoise.py of github.com/DmitryUlyanov/deep-image-prior, and
 --peer_python=PATH, a Python that has torch, the same shapes are also timed for
-the official code on the same CPU threads, the two taking turns; `ratio` is our
-time over theirs (theirs without augmentation and pyramids).
+the official code on the same CPU threads, all taking turns; `peer_ratio` is our
+time over theirs (theirs without augmentation and pyramids). In bfloat16 theirs
+restores under autocast. --onnx does the same with our own network as a file in
+ONNX Runtime, in float32.
 """
 
 import json
@@ -41,6 +43,7 @@ _PEER = flags.DEFINE_string('peer', None, 'Checkout of the PyTorch code.')
 _PYTHON = flags.DEFINE_string('peer_python', 'python', 'A Python with torch.')
 _CHANNELS_LAST = flags.DEFINE_bool(
     'peer_channels_last', False, 'NHWC for the PyTorch network.')
+_ONNX = flags.DEFINE_bool('onnx', False, 'Restore in ONNX Runtime as well.')
 flags.mark_flag_as_required('config')
 
 
@@ -59,6 +62,7 @@ def main(argv):
   if _PEER.value:
     peer = peers.start(
         config, size, _PEER.value, _PYTHON.value,
+        what=('train',) if fit else _WHAT.value,
         channels_last=_CHANNELS_LAST.value)
   if fit:
     result = timing.measure_fit(
@@ -66,7 +70,8 @@ def main(argv):
         repeats=_REPEATS.value, peer=peer)
   else:
     result = timing.measure(
-        config, _WHAT.value, size, repeats=_REPEATS.value, peer=peer)
+        config, _WHAT.value, size, repeats=_REPEATS.value, peer=peer,
+        onnx=_ONNX.value)
   print(json.dumps(result))
 
 

@@ -5,7 +5,7 @@ import json
 import os
 import pathlib
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -63,7 +63,7 @@ class Peer:
 
 def start(
     config: Mapping[str, Any], size: tuple[int, int], folder: str, python: str,
-    *, channels_last: bool) -> Peer:
+    *, what: Sequence[str], channels_last: bool) -> Peer:
   """The official code for the method of a config, with the same shapes.
 
   Raises:
@@ -78,7 +78,12 @@ def start(
     raise types.UserError(f'--peer={folder} has no {official.file}.')
   if jax.default_backend() != 'cpu' or jax.device_count() > 1:
     raise types.UserError('--peer compares on one CPU device only.')
-  options = official.options(config) | {
+  options = official.options(config)
+  if options['dtype'] != 'float32' and list(what) != ['restore']:
+    raise types.UserError(
+        f'--peer trains in float32 only, not in {options["dtype"]}: set '
+        'dtype=float32, or --what=restore.')
+  options |= {
       'size': size, 'threads': len(os.sched_getaffinity(0)),
       'channels_last': channels_last}
   if 'data' in config:
@@ -89,11 +94,10 @@ def start(
 
 def _multiscale(config):
   net = models.build(**config['nets']['net'])
-  if not isinstance(net, multiscale.MultiScale) or net.dtype != 'float32':
-    raise types.UserError(
-        '--peer compares nets.net.name=multiscale in dtype=float32 only.')
-  return {'scales': net.scales, 'blocks': multiscale.num_blocks(net),
-          'features': net.features, 'kernel_size': net.kernel_size}
+  if not isinstance(net, multiscale.MultiScale):
+    raise types.UserError('--peer compares nets.net.name=multiscale only.')
+  return {'dtype': net.dtype, 'scales': net.scales, 'features': net.features,
+          'blocks': multiscale.num_blocks(net), 'kernel_size': net.kernel_size}
 
 
 def _deblurgan(config):
@@ -102,15 +106,14 @@ def _deblurgan(config):
   method = config['method']
   if not (isinstance(gen, resnet.ResNet) and gen.upsample == 'transposed'
           and isinstance(critic, patchgan.PatchGAN) and critic.padding == 2
-          and gen.dtype == critic.dtype == 'float32'
           and method['critic']['gan'] == 'wgan'
           and method['critic']['penalty'] and not method['fresh']
           and method['content'] in ('l1', 'perceptual')):
     raise types.UserError(
         '--peer compares what configs/deblurgan_gopro.py describes only: '
-        'resnet and patchgan in dtype=float32, WGAN with a penalty, the same '
-        'crops for all critic steps, content l1 or perceptual.')
-  return {'features': gen.features, 'blocks': gen.blocks,
+        'resnet and patchgan, WGAN with a penalty, the same crops for all '
+        'critic steps, content l1 or perceptual.')
+  return {'dtype': gen.dtype, 'features': gen.features, 'blocks': gen.blocks,
           'dropout': gen.dropout > 0, 'residual': gen.residual,
           'critic_features': critic.features, 'critic_depth': critic.depth,
           'critic_steps': method['critic_steps'],
@@ -119,13 +122,13 @@ def _deblurgan(config):
 
 def _prior(config):
   net, method = models.build(**config['nets']['net']), config['method']
-  if not (isinstance(net, skip.Skip) and net.dtype == 'float32'
-          and not net.attention and method['code'] == 'noise'
-          and method['loss'] == 'mse' and method.get('factor', 1) == 1):
+  if not (isinstance(net, skip.Skip) and not net.attention
+          and method['code'] == 'noise' and method['loss'] == 'mse'
+          and method.get('factor', 1) == 1):
     raise types.UserError(
-        '--peer compares nets.net.name=skip without attention in '
-        'dtype=float32, with code=noise, loss=mse and no factor only.')
-  return {'depth': net.depth, 'channels': net.channels,
+        '--peer compares nets.net.name=skip without attention, with '
+        'code=noise, loss=mse and no factor only.')
+  return {'dtype': net.dtype, 'depth': net.depth, 'channels': net.channels,
           'mix': net.mix, 'border': net.border, 'jitter': method['jitter'],
           **{name: net.at_levels(name) for name in (
               'down', 'up', 'skip', 'down_size', 'up_size', 'upsample',

@@ -2,6 +2,7 @@
 
 import pathlib
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -48,7 +49,7 @@ class Program(NamedTuple):
 
 def measure(
     config: dict[str, Any], what: list[str], size: tuple[int, int], *,
-    repeats: int, peer: peers.Peer | None = None
+    repeats: int, peer: peers.Peer | None = None, onnx: bool = False
 ) -> dict[str, Any]:
   """Everything that the line of JSON says.
 
@@ -58,9 +59,11 @@ def measure(
     size: height and width for 'restore'.
     repeats: timed runs of each.
     peer: the network to compare with.
+    onnx: whether restoration is compared with its own file in ONNX Runtime.
 
   Raises:
-    UserError: for an unknown name in `what`, and all that `train.setup` raises.
+    UserError: for an unknown name in `what`, and all that `train.setup` and
+      `export.write` raise.
   """
   for name in what:
     types.look_up(PROGRAMS, name, what='--what')
@@ -73,9 +76,12 @@ def measure(
       'parameters': models.count_parameters(state.params)}
   for name, make in PROGRAMS.items():
     if name in what:
+      others = _peer_of(peer, name)
+      if onnx and name == 'restore':
+        others['onnx'] = _onnx(parts, state, size)
       program = make(parts, state, config=config, size=size)
-      times = _times(program, name, repeats, peer)
-      result[name] = describe(program, *times, dtype=dtype)
+      result[name] = describe(
+          program, _times(program, repeats, others), dtype=dtype)
   result['peak_memory_bytes'] = train.peak_memory()
   if peer:
     result['peer_peak_memory_bytes'] = peer.close()
@@ -121,11 +127,11 @@ def measure_fit(
 
   parameters = models.count_parameters(state.params) // images
   program = Program(compiled, run, seconds, shape, flop)
-  ours, theirs = _times(program, 'train', repeats, peer, steps=STEPS)
+  times = _times(program, repeats, _peer_of(peer, 'train'), steps=STEPS)
   result = {
       'device': jax.devices()[0].device_kind, 'devices': jax.device_count(),
       'jax': jax.__version__, 'dtype': net.dtype, 'parameters': parameters,
-      'fit': describe(program, ours, theirs, dtype=net.dtype),
+      'fit': describe(program, times, dtype=net.dtype),
       'peak_memory_bytes': train.peak_memory()}
   if peer:
     result['peer_peak_memory_bytes'] = peer.close()
@@ -170,9 +176,11 @@ def _restoring(folder, size):
   mesh = parallel.data_mesh(jax.local_devices()[:1])
   state = parallel.put(state, parallel.replicated(mesh))
   blur = parallel.put(np.asarray(jax.random.uniform(
-      jax.random.key(0), (1, *size, 3))), parallel.replicated(mesh))
+      jax.random.key(0), (1, *size, 3 * method.window))),
+      parallel.replicated(mesh))
   compiled, _ = _compile(loop.on_mesh(method.restore, mesh), state, blur)
-  picture = jax.ShapeDtypeStruct((1, 256, 256, 3), jnp.float32)
+  picture = jax.ShapeDtypeStruct(
+      (1, 256, 256, 3 * method.window), jnp.float32)
   scores = folder / 'eval.json'
   return {
       'run': folder.name, 'device': jax.devices()[0].device_kind,
@@ -203,7 +211,7 @@ def make_train(parts, state, *, config, size) -> Program:
 def make_restore(parts, state, *, config, size) -> Program:
   """Restoration of one random image a device."""
   del config
-  shape = (parts.mesh.size, *size, 3)
+  shape = (parts.mesh.size, *size, 3 * parts.method.window)
   blur = jax.device_put(
       jax.random.uniform(jax.random.key(0), shape),
       parallel.split_batch(parts.mesh))
@@ -216,8 +224,11 @@ def make_restore(parts, state, *, config, size) -> Program:
       shape, 2 * forward)
 
 
-def describe(program: Program, ours, theirs, *, dtype: str) -> dict[str, Any]:
-  """One program's part of the result."""
+def describe(
+    program: Program, times: dict[str, list[float]], *, dtype: str
+) -> dict[str, Any]:
+  """One program's part of the result; `times` as of `_times`."""
+  ours = times['ours']
   median = statistics.median(ours)
   rate = program.flop / median / 1e12
   peak = peak_tflops(jax.devices()[0].device_kind, dtype)
@@ -236,9 +247,9 @@ def describe(program: Program, ours, theirs, *, dtype: str) -> dict[str, Any]:
       'share_of_peak': peak and rate / peak / jax.device_count(),
       'temporary_bytes': memory and memory.temp_size_in_bytes,
       'cudnn_fused': _count_fused(program.compiled)}
-  if theirs:
-    result['peer_seconds'] = _spread(theirs)
-    result['ratio'] = median / statistics.median(theirs)
+  for name in times.keys() - {'ours'}:
+    result[f'{name}_seconds'] = _spread(times[name])
+    result[f'{name}_ratio'] = median / statistics.median(times[name])
   return result
 
 
@@ -276,14 +287,40 @@ def _seconds(run):
   return time.perf_counter() - start
 
 
-def _times(program, name, repeats, peer, *, steps=1):
-  """Seconds of a step of ours and of theirs, which alternate."""
-  ours, theirs = [], []
-  for _ in range(2 + repeats):
-    ours.append(_seconds(program.run) / steps)
-    if peer:
-      theirs.append(statistics.mean(peer.run(name) for _ in range(steps)))
-  return ours[2:], theirs[2:]
+def _times(program, repeats, others, *, steps=1):
+  """{'ours': seconds of a step} and those of the others, all in turns.
+
+  Args:
+    program: ours, of `steps` steps.
+    repeats: rounds after two others.
+    others: name -> what runs one step and gives its seconds.
+    steps: in a round.
+  """
+  runs = {'ours': lambda: _seconds(program.run) / steps} | {
+      name: lambda run=run: statistics.mean(run() for _ in range(steps))
+      for name, run in others.items()}
+  rounds = [{name: run() for name, run in runs.items()}
+            for _ in range(2 + repeats)][2:]
+  return {name: [one[name] for one in rounds] for name in runs}
+
+
+def _peer_of(peer, name):
+  return {'peer': lambda: peer.run(name)} if peer else {}
+
+
+def _onnx(parts, state, size):
+  """What restores as `make_restore` does, by an ONNX file of the network."""
+  from deblur_jax import export
+
+  state = jax.tree.map(np.asarray, state)
+  with tempfile.TemporaryDirectory() as folder:
+    path = pathlib.Path(folder, 'network.onnx')
+    export.write(
+        path, lambda blur: parts.method.restore(state, blur), kind='onnx')
+    run = export.KINDS['onnx'].read(path)
+  blur = np.asarray(jax.random.uniform(
+      jax.random.key(0), (parts.mesh.size, *size, 3)))
+  return lambda: _seconds(lambda: run(blur))
 
 
 def _spread(seconds):

@@ -80,7 +80,7 @@ def make_restore(gen, options):
   blur = torch.rand(1, 3, *options['size'])
 
   def restore():
-    with torch.no_grad():
+    with torch_peer.restoring(options):
       gen(blur)
   return restore
 

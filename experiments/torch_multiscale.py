@@ -53,7 +53,7 @@ def make_restore(net, options):
   blurs = make_pyramid(options | {'batch': 1}, height=height, width=width)
 
   def restore():
-    with torch.no_grad():
+    with torch_peer.restoring(options):
       net(list(blurs))
   return restore
 

@@ -5,12 +5,23 @@ They run under a Python of their own that has torch, and answer each line
 two programs can take turns.
 """
 
+import contextlib
 import json
 import resource
 import sys
 import time
 
 import torch
+
+
+def restoring(options):
+  """The context in which a network restores: no gradients, its dtype."""
+  stack = contextlib.ExitStack()
+  stack.enter_context(torch.no_grad())
+  if options['dtype'] != 'float32':
+    stack.enter_context(
+        torch.autocast('cpu', getattr(torch, options['dtype'])))
+  return stack
 
 
 def serve(make_programs):

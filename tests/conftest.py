@@ -9,14 +9,17 @@ import tempfile
 os.environ.pop('PYTHONDONTWRITEBYTECODE', None)
 sys.dont_write_bytecode = False
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
-# What was compiled is kept for later tests and the processes that they start;
-# it goes when this process does.
-_PROGRAMS = tempfile.TemporaryDirectory(prefix='deblur_jax_')
-os.environ.update(
-    JAX_DISABLE_MOST_OPTIMIZATIONS='1',
-    JAX_COMPILATION_CACHE_DIR=_PROGRAMS.name,
-    JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS='0',
-    JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES='-1')
+# What was compiled is kept for later tests, for the other workers of xdist and
+# for the processes that tests start; it goes when the first process does. What
+# jax cannot read or write there it compiles, and says so.
+if 'PYTEST_XDIST_WORKER' not in os.environ:
+  _PROGRAMS = tempfile.TemporaryDirectory(
+      prefix='deblur_jax_', ignore_cleanup_errors=True)
+  os.environ.update(
+      JAX_DISABLE_MOST_OPTIMIZATIONS='1',
+      JAX_COMPILATION_CACHE_DIR=_PROGRAMS.name,
+      JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS='0',
+      JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES='-1')
 
 import jax
 import numpy as np

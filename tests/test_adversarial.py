@@ -203,18 +203,18 @@ def test_every_game_pulls_the_generator_towards_higher_values():
 
 
 def test_fresh_crops_are_shared_out():
-  fresh = ('method.fresh', True)
+  fresh = ('method.fresh', True), ('method.critic.penalty', 0.0)
   batch = images(10)
-  _, one, _ = step(fresh, batch=batch)
+  _, one, _ = step(*fresh, batch=batch)
   # Row j, j + 5 are of critic step j; the generator learns from 4 and 9 alone.
   other = jax.tree.map(lambda x: x.at[jnp.array([0, 5])].set(x[1]), batch)
-  _, two, _ = step(fresh, batch=other)
+  _, two, _ = step(*fresh, batch=other)
   assert not same(one.params['critic'], two.params['critic'])
-  quiet = fresh, ('method.adversarial_weight', 0.0)
+  quiet = *fresh, ('method.adversarial_weight', 0.0)
   _, one, _ = step(*quiet, batch=batch)
   _, two, _ = step(*quiet, batch=other)
   assert same(one.params['gen'], two.params['gen'])
-  assert started(fresh)[0].splits == {'method.critic_steps': 5}
+  assert started(*fresh)[0].splits == {'method.critic_steps': 5}
 
 
 def test_three_hundred_steps_of_bfloat16_stay_finite():

@@ -17,7 +17,7 @@ from experiments import peers, timing
 @pytest.fixture(scope='module')
 def result():
   return timing.measure(
-      tiny(), ['train', 'restore'], (24, 32), repeats=3)
+      tiny(), ['train', 'restore'], (24, 32), repeats=3, onnx=True)
 
 
 def test_is_json_and_counts(result):
@@ -52,7 +52,15 @@ def test_numbers_hang_together(result, name):
   assert part['compile_seconds'] > 0 and part['temporary_bytes'] > 0
   # Unknown for a CPU, and no cuDNN there.
   assert part['share_of_peak'] is None and part['cudnn_fused'] is None
-  assert 'ratio' not in part
+  assert 'peer_ratio' not in part
+
+
+def test_beside_onnx_runtime(result):
+  part = result['restore']
+  assert part['onnx_seconds']['median'] > 0
+  assert part['onnx_ratio'] == pytest.approx(
+      part['seconds']['median'] / part['onnx_seconds']['median'])
+  assert 'onnx_ratio' not in result['train']
 
 
 def test_a_prior_is_timed_too():
@@ -105,7 +113,8 @@ def test_unknown_program():
 
 def test_peer_needs_a_checkout():
   with pytest.raises(types.UserError, match='has no src/model/MSResNet.py'):
-    peers.start(tiny(), (8, 8), 'nowhere', 'python', channels_last=False)
+    peers.start(tiny(), (8, 8), 'nowhere', 'python', what=['restore'],
+                channels_last=False)
 
 
 def test_peer_that_does_not_run(tmp_path):

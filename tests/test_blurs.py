@@ -103,7 +103,7 @@ def test_a_mixture_draws_one_of_its_parts_for_each_picture():
   make = blur.build(kind='mixture', parts=[level, upright], chances=[3, 1])
   mixed = jax.jit(make)(jax.random.key(3), sharp)
   assert mixed.keys() == {'blur', 'sharp', 'kernel', 'blur_type'}
-  alone = [blur.build(**part)(jax.random.key(0), sharp[:1])['blur']
+  alone = [jax.jit(blur.build(**part))(jax.random.key(0), sharp[:1])['blur']
            for part in (level, upright)]
   is_one = [np.abs(mixed['blur'] - one).max(axis=(1, 2, 3)) < 1e-5
             for one in alone]
@@ -120,7 +120,8 @@ def test_kernels_turn_with_their_pictures():
       identity=0.3, horizontal_flip=0.5, vertical_flip=0.5, transpose=0.5,
       rotate=1.0)
   sharp = pictures(8, 24, 24)
-  batch = change(jax.random.key(3), make(jax.random.key(4), sharp))
+  batch = jax.jit(lambda sharp: change(
+      jax.random.key(3), make(jax.random.key(4), sharp)))(sharp)
   again = operators.uniform(
       batch['kernel'], border='circular').forward(batch['sharp'])
   np.testing.assert_allclose(again, batch['blur'], atol=1e-5)
@@ -132,8 +133,8 @@ def test_kernels_turn_with_their_pictures():
     dict(quality=(20, 20)), dict(bits=3)])
 def test_what_the_camera_adds(options):
   plain = blurred('line')
-  taken = blur.build(kind='line', camera=options, **SMALL['line'])(
-      jax.random.key(1), pictures())
+  make = blur.build(kind='line', camera=options, **SMALL['line'])
+  taken = jax.jit(make)(jax.random.key(1), pictures())
   np.testing.assert_array_equal(taken['kernel'], plain['kernel'])
   assert np.abs(taken['blur'] - plain['blur']).max() > 0.01
   same = np.abs(taken['sharp'] - plain['sharp']).max() < 1e-6

@@ -24,7 +24,7 @@ def moments(kernel):
 
 
 @functools.cache
-def draws(name, count=16, size=SIZE):
+def draws(name, count=64, size=SIZE):
   """Kernels of one family, drawn as a batch from one key, and their types."""
   family = uniform.KERNELS[name]
   draw = functools.partial(family.draw, size=size)
@@ -38,17 +38,17 @@ def draws(name, count=16, size=SIZE):
 @pytest.mark.parametrize('name', uniform.KERNELS)
 def test_all_families(name):
   drawn, blur_types = draws(name)
-  assert drawn.shape == (16, SIZE, SIZE) and drawn.dtype == np.float32
+  assert drawn.shape == (64, SIZE, SIZE) and drawn.dtype == np.float32
   assert drawn.min() >= 0
   np.testing.assert_allclose(drawn.sum((1, 2)), 1, atol=1e-5)
   for kernel in drawn:
     assert np.abs(moments(kernel)[0]).max() < 0.35
-  assert len({kernel.tobytes() for kernel in drawn}) == 16
+  assert len({kernel.tobytes() for kernel in drawn}) == 64
   assert blur_types.min() >= 0 and blur_types.max() < len(uniform.BLUR_TYPES)
 
 
 def test_any_draws_all_types():
-  _, blur_types = draws('any', count=64)
+  _, blur_types = draws('any')
   assert set(blur_types.tolist()) == set(range(4))
 
 
@@ -110,7 +110,7 @@ def test_gradients_of_the_parameters_are_finite():
     kernel = kernels.mix(kernel, kernels.gaussian(sigma, 1.0, 0.2, size=11))
     return (kernel ** 2).sum()
 
-  gradient = jax.grad(spread)(jnp.array([4.0, 0.5, 1.2, 0.8]))
+  gradient = jax.jit(jax.grad(spread))(jnp.array([4.0, 0.5, 1.2, 0.8]))
   assert np.isfinite(gradient).all()
   # A longer line and a wider disk spread the light.
   assert gradient[0] < 0 and gradient[2] < 0
@@ -120,7 +120,7 @@ def path(key, **options):
   options = dict(
       steps=400, length=60.0, impulse=(0.005,), pull=0.7, throw=0.2,
       shake=10.0, fractions=(1.0,)) | options
-  return trajectory.random_path(key, **options)
+  return jax.jit(lambda key: trajectory.random_path(key, **options))(key)
 
 
 def test_a_path_moves_at_one_speed_and_as_far_as_said():
@@ -144,7 +144,8 @@ def test_the_shutter_closes_within_a_step():
 
 @pytest.mark.parametrize('size', [3, 5, 7])
 def test_any_kernel_may_be_small(size):
-  kernel, _ = uniform.random_any(jax.random.key(0), size=size)
+  draw = jax.jit(functools.partial(uniform.random_any, size=size))
+  kernel, _ = draw(jax.random.key(0))
   assert kernel.shape == (size, size) and abs(float(kernel.sum()) - 1) < 1e-5
 
 
@@ -153,7 +154,7 @@ def test_a_shorter_exposure_blurs_less():
   for fraction in (0.1, 1.0):
     draw = lambda key, fraction=fraction: trajectory.random_trajectory(
         key, size=SIZE, fractions=(fraction,))
-    drawn = jax.vmap(draw)(jax.random.split(jax.random.key(4), 8))
+    drawn = jax.jit(jax.vmap(draw))(jax.random.split(jax.random.key(4), 8))
     spread[fraction] = np.mean([moments(kernel)[1].trace() for kernel in drawn])
   assert spread[0.1] < spread[1.0] / 5
 
@@ -166,8 +167,8 @@ def test_a_gaussian_process_has_its_spread():
   covariance = factor @ factor.T
   assert covariance[0, 1] > 0.98 and covariance[0, -1] < 0.1
   # Of the centred path as much is left as its moments differ.
-  draw = jax.vmap(lambda key: trajectory.random_gaussian_process(
-      key, size=SIZE, points=50, spread=0.2))
+  draw = jax.jit(jax.vmap(lambda key: trajectory.random_gaussian_process(
+      key, size=SIZE, points=50, spread=0.2)))
   drawn = draw(jax.random.split(jax.random.key(5), 200))
   variance = np.mean([moments(kernel)[1].trace() for kernel in drawn])
   expected = 2 * (0.2 * SIZE / 2) ** 2 * (1 - covariance.mean())

@@ -121,6 +121,7 @@ def test_priors_of_one_image():
       losses.dark_channel(image, window=5), windows.min((-2, -1)).mean(),
       rtol=1e-6)
   for prior in (losses.tv, lambda x: losses.dark_channel(x, window=5)):
-    assert np.isfinite(jax.grad(prior)(jnp.ones((1, 9, 9, 3)))).all()
+    assert np.isfinite(
+        jax.jit(jax.grad(prior))(jnp.ones((1, 9, 9, 3)))).all()
   with pytest.raises(types.UserError, match='windows of 1 to 9 pixels .* 12'):
     losses.dark_channel(image, window=12)

@@ -66,10 +66,11 @@ def relative_gap(operator, image):
 @pytest.mark.parametrize('border', operators.BORDERS)
 def test_adjoints_of_all_borders(border, method):
   image = (2, 12, 18, 3)
-  for size in SIZES:
-    for kernel in (random_kernels(*size), random_kernels(2, *size)):
-      operator = operators.uniform(kernel, border=border, method=method)
-      assert relative_gap(operator, image) < 1e-5, size
+  # In turn one kernel for all pictures, and one for each.
+  for count, size in zip(3 * [(), (2,)], SIZES, strict=True):
+    operator = operators.uniform(
+        random_kernels(*count, *size), border=border, method=method)
+    assert relative_gap(operator, image) < 1e-5, size
 
 
 @pytest.mark.parametrize('name', operators.OPERATORS)

@@ -181,6 +181,7 @@ def write(
 
 def _video(job, network, written, on_share):
   restore = opened(network)
+  window = _loaded(network.model, network.dtype).method.window
   seen = []
 
   def fn(frames):
@@ -190,7 +191,8 @@ def _video(job, network, written, on_share):
 
   # One at a time: batches are filled up, and those frames must not count.
   done = videos.restore(
-      job.source, job.target, fn, batch=1, overwrite=written.overwrite,
+      job.source, job.target, fn, batch=1, window=window,
+      overwrite=written.overwrite,
       strip_gps=written.strip_gps, crf=written.crf, made_by=_made_by(network),
       on_frame=lambda done, total: on_share(done / total if total else 0.0))
   return (*done.notes, *trust(*seen))

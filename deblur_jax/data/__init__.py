@@ -10,6 +10,7 @@ from deblur_jax.data import (
     joined,
     layouts,
     loaders,
+    neighbours,
     prepared,
     sampler,
     sources,
@@ -36,7 +37,7 @@ HINTS = {
 
 def open_source(
     *, name: str, scale: float = 1.0, part: Sequence[float] = (0.0, 1.0),
-    halves: bool = False, **kwargs) -> Source:
+    window: int = 1, halves: bool = False, **kwargs) -> Source:
   """A source by its name in SOURCES and the keywords of its function.
 
   Args:
@@ -45,6 +46,8 @@ def open_source(
       DeblurGAN's authors prepare GoPro.
     part: from which share of the names to which, in their order; where a set
       has no test set of its own, (0, 0.9) to train and (0.9, 1) to test.
+    window: of film: so many blurred frames, the pair's in the middle, under
+      keys of their own, see `neighbours.around`; for networks of videos.
     halves: gives up the pairs: blurred pictures of the first half of the names
       and sharp ones of the second, see `unpaired.halves`.
     **kwargs: of the row's function.
@@ -66,12 +69,16 @@ def open_source(
     options['scale'] = scale
   if part != (0.0, 1.0):
     options['part'] = part
+  if window != 1:
+    options['window'] = window
   if halves:
     options['halves'] = halves
 
   def ready(source):
     source = sources.scaled(sources.part(source, part), scale)
     source = unpaired.halves(source) if halves else source
+    # Last, so that what is held back is not seen from the other side.
+    source = neighbours.around(source, window)
     return source._replace(options=options)
 
   try:
@@ -88,10 +95,14 @@ def join(*, sources: Mapping[str, Mapping[str, Any]]) -> Source:
       pictures count in an epoch (1).
 
   Raises:
-    UserError: as `open_source` and `joined.pairs`.
+    UserError: as `open_source` and `joined.pairs`; a window of one of them.
   """
   options = {name: dict(leaf) for name, leaf in sources.items()}
   times = {name: leaf.pop('times', 1) for name, leaf in options.items()}
+  if any('window' in leaf for leaf in options.values()):
+    raise types.UserError(
+        'data.sources: window is of all of them together: put it beside '
+        'sources.')
   return joined.pairs(
       {name: open_source(**leaf) for name, leaf in options.items()}, times)
 

@@ -42,9 +42,10 @@ def make(
   """A function augment(key, batch) -> batch; changes happen in this order.
 
   A batch holds 'blur' and 'sharp', or one of them, float32 [n, h, w, 3] in
-  [0, 1]. A 'kernel' [n, size, size] turns with them, and 'kernel' and
-  'blur_type' [n] tell of none where a sharp picture stands in; anything else
-  in it passes through untouched.
+  [0, 1]. Of 'blur' there may be several frames along the last axis, which are
+  changed alike, each with noise of its own. A 'kernel' [n, size, size] turns
+  with them, and 'kernel' and 'blur_type' [n] tell of none where a sharp picture
+  stands in; anything else in it passes through untouched.
 
   Args:
     identity: probability that the sharp picture stands in for the blurry one.
@@ -62,7 +63,8 @@ def make(
 
   Raises:
     UserError: a probability outside [0, 1], a range or noise below 0; and, when
-      called, pictures that are not square where they must be.
+      called, pictures that are not square where they must be, or a sharp one to
+      stand in for several frames.
   """
   for name, span in (
       ('saturation', saturation), ('brightness', brightness)):
@@ -116,6 +118,10 @@ def _on_batches(changes, *, square):
 def _identity(key, images, chance):
   if 'blur' not in images or 'sharp' not in images:
     return images
+  if images['blur'].shape != images['sharp'].shape:
+    raise types.UserError(
+        'augment.identity needs the sharp picture of each frame, and there is '
+        "only the middle one's: leave it at 0.")
   same = jax.random.bernoulli(key, chance)
   replaced = {'blur': jnp.where(same, images['sharp'], images['blur'])}
   if 'kernel' in images:
@@ -192,7 +198,11 @@ def _each(images, change):
 
 
 def _each_picture(images, change):
-  return {name: image if name in LABELS else change(image)
+  """change of each RGB picture, or of all frames of one."""
+  def of_frames(x):
+    return change(x.reshape(*x.shape[:-1], -1, 3)).reshape(x.shape)
+
+  return {name: image if name in LABELS else of_frames(image)
           for name, image in images.items()}
 
 
@@ -202,9 +212,9 @@ def _check_images(images, *, square):
     raise types.UserError(
         "A batch to augment needs 'blur' or 'sharp', and has neither.")
   shape, *others = shapes.values()
-  if any(other != shape for other in others):
+  if any(other[:-1] != shape[:-1] for other in others):
     raise types.UserError(f'blur and sharp must have one shape, got {shapes}.')
-  if len(shape) != 4 or shape[-1] != 3:
+  if len(shape) != 4 or shapes.get('sharp', shape)[-1] != 3 or shape[-1] % 3:
     raise types.UserError(f'Expected pictures [n, h, w, 3], got {shapes}.')
   if square and shape[1] != shape[2]:
     raise types.UserError(

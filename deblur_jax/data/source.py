@@ -18,7 +18,8 @@ class Source(NamedTuple):
     file that cannot be read is a UserError that names it.
   where: the set in words, for messages: 'GoPro train (blur) in DIR'.
   keys: ('blur', 'sharp'); ('sharp',) for pictures that are blurred while
-    training, ('blur',) for really blurred ones without a truth.
+    training, ('blur',) for really blurred ones without a truth. Of film there
+    may be the frames around the blurred one too, see `neighbours`.
   sizes: i -> {key: (height, width)} from the files' headers; None where only
     reading can tell.
   options: what `open_source` was called with, for messages and records.

@@ -122,6 +122,8 @@ def _look(source, i, crop) -> Look:
   if not problems and source.sizes is None:
     sizes = {key: p.shape[:2] for key, p in pictures.items()}
     problems = _check_sizes(source.names[i], sizes, crop)
+  pictures = {key: pictures[key] for key in ('blur', 'sharp')
+              if key in pictures}
   if problems or len(pictures) < 2:
     return Look(problems, None, nothing, nothing)
   psnr = _psnr(pictures)

@@ -115,6 +115,10 @@ def run(
   if method.per_image:
     raise types.UserError(
         'This method fits each picture anew: there is no network to go out.')
+  if method.window > 1:
+    raise types.UserError(
+        f'This network takes {method.window} frames of a video; only those of '
+        'single pictures are written as files.')
   for kind in kinds:
     types.look_up(KINDS, kind, what='kind of file')
   if not sizes or min(min(size) for size in sizes) < 1:

@@ -6,6 +6,10 @@ before. Frames are restored and encoded in parts of a second or two, which lie
 in a hidden folder beside the target until all are there: interrupted work goes
 on behind the last of them, with the same frames for the function as without a
 break. (The file may differ by a few bytes: x264 does not always repeat itself.)
+
+From frame to frame nothing begins anew: batches have one shape, so that a
+network is compiled once for a video, and they come in the order of time, so
+that a function may start from what it knows of the frames before.
 """
 
 import collections

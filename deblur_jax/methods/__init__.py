@@ -70,7 +70,13 @@ def build(
     if from_checkpoint and isinstance(kwargs.get(key), Mapping):
       kwargs[key] = dict(kwargs[key], path=None)
   make = types.look_up(METHODS, kwargs.pop('name', None), what='method.name')
-  return types.call(make, kwargs, args=(nets, txs), where='method')
+  method = types.call(make, kwargs, args=(nets, txs), where='method')
+  for key, net in nets.items():
+    if models.window(net) not in (1, method.window):
+      raise types.UserError(
+          f'The method {config["method"]["name"]} learns of single pictures: '
+          f'set nets.{key}.window=1, or take method.name=supervised.')
+  return method
 
 
 def complete(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -82,5 +82,5 @@ def make(
     params = state.extra['ema']['net'] if ema else state.params['net']
     return net.apply({'params': params}, blur)[0]
 
-  return Method(init, step, restore,
+  return Method(init, step, restore, window=models.window(net),
                 splits={'method.accumulate': accumulate})

@@ -1,8 +1,10 @@
 """Networks: pure linen modules, generators, critics, estimators and priors.
 
 A generator (`MODELS`) takes [n, h, w, 3] in [0, 1] and returns a list of
-images, finest first; those with dropout learn by `net.apply(variables, blur,
-train=True, rngs={'dropout': key})`, and the others take that too. A critic
+images, finest first; one with an option `window` takes so many frames of a
+video, [n, h, w, 3 * window], and restores the middle one. Those with dropout
+learn by `net.apply(variables, blur, train=True, rngs={'dropout': key})`, and
+the others take that too. A critic
 (`CRITICS`) takes the same images and returns a map of logits [n, h', w', 1],
 float32. An estimator (`KERNEL_ESTIMATORS`) takes them to the kernels that
 blurred them, a `kernel_estimator.Estimate`; a classifier (`CLASSIFIERS`) to the
@@ -21,6 +23,7 @@ import math
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.interpreters import partial_eval
 
 from deblur_jax import types
 from deblur_jax.models import (
@@ -74,7 +77,7 @@ def check_scales(net: nn.Module, crop: tuple[int, int]) -> None:
   """
   scales = len(jax.eval_shape(
       lambda x: net.init_with_output(jax.random.key(0), x)[0],
-      jax.ShapeDtypeStruct((1, *crop, 3), jnp.float32)))
+      jax.ShapeDtypeStruct((1, *crop, 3 * window(net)), jnp.float32)))
   if any(side % 2**(scales - 1) for side in crop):
     raise types.UserError(
         f'data.loader.crop = {crop[0]} is not divisible by 2^(K-1) = '
@@ -98,17 +101,25 @@ def count_parameters(params: types.Params) -> int:
 def shapes(net: nn.Module) -> types.Params:
   """The parameters of a network as `jax.ShapeDtypeStruct`s."""
   size = max(32, least_crop(net))
-  image = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
+  image = jax.ShapeDtypeStruct((1, size, size, 3 * window(net)), jnp.float32)
   return jax.eval_shape(net.init, jax.random.key(0), image)['params']
 
 
 def init(net: nn.Module, key: types.Array) -> types.Params:
   """Fresh parameters of a network.
 
-  Runs eagerly on a small image, whose size parameters do not depend on: jit and
-  `lazy_init` take a minute to compile the random numbers of 120 layers.
+  Of a small image, whose size parameters do not depend on, and eagerly: jit and
+  `lazy_init` take a minute to compile the random numbers of 120 layers. What
+  the network makes of the image is traced, but not computed.
   """
-  return net.init(key, jnp.zeros((1, *_least_input(net))))['params']
+  image = jnp.zeros((1, *_least_input(net)))
+  traced, like = jax.make_jaxpr(
+      lambda key: net.init(key, image)['params'], return_shape=True)(key)
+  leaves, tree = jax.tree.flatten(like)
+  needed, _ = partial_eval.dce_jaxpr(
+      traced.jaxpr, [True] * len(leaves), instantiate=True)
+  return jax.tree.unflatten(
+      tree, jax.core.eval_jaxpr(needed, traced.consts, key))
 
 
 def _least_input(net):
@@ -117,12 +128,17 @@ def _least_input(net):
   if type(net) in KERNELS.values():
     return (net.depth,)
   size = max(32, least_crop(net))
-  return size, size, 3
+  return size, size, 3 * window(net)
 
 
 def least_crop(net: nn.Module) -> int:
   """Side of the smallest image that a network takes: 1 for most."""
   return getattr(net, 'least_crop', 1)
+
+
+def window(net: nn.Module) -> int:
+  """How many frames of a video a network takes: 1 for most."""
+  return getattr(net, 'window', 1)
 
 
 MODELS = {

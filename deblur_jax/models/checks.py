@@ -8,11 +8,11 @@ from deblur_jax import types
 DTYPES = ('float32', 'bfloat16', 'float16')
 
 
-def images(blur: types.Array, *, least: int = 1) -> None:
-  """Refuses what is not [n, h, w, 3], or less than `least` high or wide."""
-  if blur.ndim != 4 or blur.shape[-1] != 3:
+def images(blur: types.Array, *, least: int = 1, window: int = 1) -> None:
+  """Refuses what is not [n, h, w, 3 * window], or below `least` on a side."""
+  if blur.ndim != 4 or blur.shape[-1] != 3 * window:
     raise types.UserError(
-        f'The network takes images [n, h, w, 3], got {blur.shape}.')
+        f'The network takes images [n, h, w, {3 * window}], got {blur.shape}.')
   if any(side < least for side in blur.shape[1:3]):
     raise types.UserError(
         f'The network takes images of at least {least} x {least} pixels, got '

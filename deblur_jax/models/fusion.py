@@ -5,6 +5,10 @@ convolutions look at the smaller images (SCM), and what they see is multiplied
 with, then added to, what comes from above (FAM). Every skip to the decoder is
 made of the features of all three sizes (AFF), and the decoder leaves a restored
 image at each.
+
+Of a video it may take several frames at once, one after another in the first
+convolution at each size: early fusion, as in DBN (Su et al., CVPR 2017), which
+takes five. What it learns is the difference to the frame in the middle.
 """
 
 from typing import Any
@@ -14,14 +18,14 @@ import jax.numpy as jnp
 
 from deblur_jax import types
 from deblur_jax.models import attention, checks, layers
-from deblur_jax.ops import pad
+from deblur_jax.ops import frames, pad
 from deblur_jax.ops import pyramid as pyramids
 
 SCALES = 3
 
 
 class Fusion(nn.Module):
-  """Images [n, h, w, 3] of any size to a list of three, finest first.
+  """Images [n, h, w, 3 * window] of any size to a list of three, finest first.
 
   The s-th has [n, ceil(h / 2^s), ceil(w / 2^s), 3], float32 and not clipped.
   The input is padded at its lower and right edge to a multiple of 4. With the
@@ -33,6 +37,7 @@ class Fusion(nn.Module):
     blocks: residual blocks at each size, in the encoder and in the decoder; 20
       make MIMO-UNet+.
     pyramid: a name in `ops.pyramid.PYRAMIDS`, for the smaller images.
+    window: odd, the frames of a video that it takes; 1 for single pictures.
     attention: a row of `attention.ATTENTION`, in every residual block.
     dtype: of the convolutions; parameters and results are float32.
   """
@@ -40,6 +45,7 @@ class Fusion(nn.Module):
   features: int = 32
   blocks: int = 8
   pyramid: str = 'deepdeblur_pytorch'
+  window: int = 1
   attention: str = 'none'
   dtype: Any = 'float32'
 
@@ -47,6 +53,7 @@ class Fusion(nn.Module):
     checks.at_least(4, features=self.features)
     checks.at_least(0, blocks=self.blocks)
     types.look_up(pyramids.PYRAMIDS, self.pyramid, what='pyramid')
+    checks.odd(window=[self.window])
     types.look_up(attention.ATTENTION, self.attention, what='attention')
     checks.dtype(self.dtype)
     super().__post_init__()
@@ -55,7 +62,7 @@ class Fusion(nn.Module):
   def __call__(
       self, blur: types.Array, *, train: bool = False) -> list[types.Array]:
     del train  # it has no dropout
-    checks.images(blur)
+    checks.images(blur, window=self.window)
     padded, size = pad.to_multiple(blur, multiple=2**(SCALES - 1))
     blurs = pyramids.PYRAMIDS[self.pyramid](padded, levels=SCALES)
     *encoded, x = self._encode(blurs)
@@ -70,7 +77,8 @@ class Fusion(nn.Module):
         x = layers.relu(self._conv(x, x.shape[-1] // 2, 1, name=f'join_{s}'))
       x = self._blocks(x, name=f'decode_{s}')
       latent = self._conv(x, 3, name=f'tail_{s}' if s else 'tail')
-      latents.insert(0, latent.astype(jnp.float32) + blurs[s])
+      latents.insert(
+          0, latent.astype(jnp.float32) + frames.middle(blurs[s]))
     return [
         pad.crop(latent, size=pyramids.size(size, level=s))
         for s, latent in enumerate(latents)]

@@ -193,12 +193,13 @@ def _state(params):
 
 
 def _method(net):
-  from deblur_jax import types
+  from deblur_jax import models, types
 
   def restore(state, blur):
     return net.apply({'params': state.params[ROLE]}, blur)[0]
 
-  return types.Method(init=None, step=None, restore=restore)
+  return types.Method(init=None, step=None, restore=restore,
+                      window=models.window(net))
 
 
 def _of_run(name, dtype, which) -> Model:
