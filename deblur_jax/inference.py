@@ -144,3 +144,32 @@ def fit_images(
   curve = jax.tree.map(lambda *parts: np.concatenate(parts), *curves)
   later = np.mean(seconds[1:]) if seconds[1:] else np.nan
   return Fitted(state, curve, float(later))
+
+
+def reach(
+    method: Method, state: TrainState, mesh: Mesh, *, block: int = 32,
+    longest: int = 2048) -> int | None:
+  """How many pixels away from a pixel the result still depends on it.
+
+  What is not a number goes wherever a pixel goes: one column of the picture is
+  that, `block` pixels wide, so that steps of the network do not count.
+
+  Args:
+    method: a method that does not fit each image anew.
+    state: its trained state.
+    mesh: one device.
+    block: a multiple of the steps.
+    longest: width of a picture.
+
+  Returns:
+    None where it is all of the picture.
+  """
+  left = longest // 2
+  picture = np.zeros((1, 2 * block, longest, 3), np.float32)
+  picture[:, :, left:left + block] = np.nan
+  blur = frames.still(picture, window=method.window)
+  result = loop.on_mesh(method.restore, mesh)(state, blur)
+  touched = np.flatnonzero(np.isnan(np.asarray(result)).any((0, 1, 3)))
+  if touched[0] == 0 and touched[-1] == longest - 1:
+    return None
+  return int(max(left - touched[0], touched[-1] - left - block + 1))

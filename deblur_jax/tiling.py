@@ -7,10 +7,11 @@ other. So the result is that of the whole picture wherever a quarter of the
 overlap covers the radius of what the network sees.
 
 A program is compiled for each shape, so there are at most SHAPES of them,
-however many sizes a folder has. Memory that runs out halves the tiles. And a
-result must agree with its picture in the mean over BOX x BOX pixels, which no
-blur changes: a network that meets what it does not know may give mosaics or
-black instead (that is known of trained ones, see NAFNet's issues).
+however many sizes a folder has; pictures that are taken whole (a tile of 0)
+have one for each size, in steps of STEP. Memory that runs out halves the tiles.
+And a result must agree with its picture in the mean over BOX x BOX pixels,
+which no blur changes: a network that meets what it does not know may give
+mosaics or black instead (that is known of trained ones, see NAFNet's issues).
 """
 
 import itertools
@@ -158,7 +159,11 @@ def _choose(size: Shape, longest: int, overlap: int, known: list) -> Shape:
   cost = lambda shape: math.prod(
       _count(side, t, overlap) * t
       for side, t in zip(size, shape, strict=True))
-  near = min(known, key=cost, default=None)
+  near = min(
+      (shape for shape in known if all(
+          t >= side or (longest and t > overlap)
+          for side, t in zip(size, shape, strict=True))),
+      key=cost, default=None)
   if near and cost(near) <= DEAR * cost(own):
     return near
   if longest and len(known) == SHAPES - 1:

@@ -51,6 +51,9 @@ def read_json(path: pathlib.Path) -> Any:
     return json.loads(path.read_text())
   except FileNotFoundError as error:
     raise types.UserError(f'No {path.name} in {path.parent}.') from error
+  except OSError as error:
+    raise types.UserError(
+        f'Cannot read {path}: {error.strerror}.') from error
   except ValueError as error:
     raise types.UserError(f'{path} is not JSON: {error}.') from error
 

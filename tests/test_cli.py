@@ -3,32 +3,47 @@
 import io
 import json
 import os
+import runpy
+import shutil
 import subprocess
 import sys
 
 import films
 import helpers
 import jax
+import jax.numpy as jnp
 import numpy as np
+import odd_pictures
 import pytest
 import run_folders
 from PIL import Image
 
 import deblur_jax
-from deblur_jax import convert, errors, zoo
-from deblur_jax.app import cli
+from deblur_jax import convert, errors, tiling, zoo
+from deblur_jax.app import cli, restoring
+from deblur_jax.io import exif, pictures
 
 PHOTO = np.asarray(Image.fromarray(np.random.default_rng(0).integers(
     0, 256, (9, 12, 3), np.uint8)).resize((72, 54), Image.BICUBIC))
+
+
+CONFIG = helpers.tiny(**{'nets.net': dict(
+    name='multiscale', scales=1, blocks=0, features=4, residual=True)})
 
 
 @pytest.fixture(scope='module')
 def run(tmp_path_factory):
   """The folder of a run whose network changes pictures, but not much."""
   folder = tmp_path_factory.mktemp('run')
-  config = helpers.tiny(**{'nets.net': dict(
-      name='multiscale', scales=1, blocks=0, features=4, residual=True)})
-  run_folders.untrained(folder, config)
+  run_folders.untrained(folder, CONFIG)
+  return str(folder)
+
+
+@pytest.fixture(scope='module')
+def wild(tmp_path_factory):
+  """The folder of a run whose results are other pictures."""
+  folder = tmp_path_factory.mktemp('wild')
+  run_folders.untrained(folder, CONFIG, scale=30.0)
   return str(folder)
 
 
@@ -156,6 +171,37 @@ def test_export(run, tmp_path, capsys):
   assert 'write --size=640x480' in capsys.readouterr().err
 
 
+@pytest.mark.parametrize('name, form', [
+    ('sheet.png', 'PNG'), ('sheet.jpg', 'JPEG'), ('sheet.webp', 'WEBP')])
+def test_a_sheet_is_what_its_name_says(name, form, photo, tmp_path):
+  Image.fromarray(np.dstack([PHOTO, 0 * PHOTO[..., 0]])).save(
+      tmp_path / 'clear.png')
+  assert deblur('compare', photo, tmp_path / 'clear.png', '-o',
+                tmp_path / name) == 0
+  sheet = Image.open(tmp_path / name)
+  assert sheet.format == form
+  # What is wholly transparent is white.
+  assert np.asarray(sheet)[60:200, 400:600].min() >= 250
+
+
+def test_a_sheet_replaces_nothing_unasked(photo, tmp_path, capsys):
+  other, there = tmp_path / 'other.png', tmp_path / 'there.png'
+  shutil.copy(photo, other)
+  there.write_bytes(b'mine')
+  before = photo.read_bytes()
+  for options, message in (
+      (('-o', photo, '--overwrite'), 'photo.png is an input itself'),
+      (('-o', there), 'exists already; take --overwrite'),
+      (('-o', tmp_path / 'h.foo'), 'cannot be written as .foo'),
+      (('-o', tmp_path / 'x.png', '--max-pixels=9'), '9 are refused')):
+    assert deblur('compare', photo, other, *options) == 2
+    told = capsys.readouterr().err
+    assert message in told and told.count('\n') == 1
+  assert photo.read_bytes() == before and there.read_bytes() == b'mine'
+  assert deblur('compare', photo, other, '-o', there, '--overwrite') == 0
+  assert Image.open(there).format == 'PNG'
+
+
 def test_compare(tmp_path, photo, capsys):
   other = tmp_path / 'restored' / 'photo.png'    # as `-o restored/` names it
   other.parent.mkdir()
@@ -171,11 +217,14 @@ def test_doctor(capsys):
   code = deblur('doctor', '--json')
   findings = {row['name']: row for row in json.loads(capsys.readouterr().out)}
   assert findings['one forward']['fine'] and findings['jax']['fine']
+  assert findings['model default']['fine'] == (zoo.DEFAULT in zoo.names())
   assert code == (0 if all(row['fine'] for row in findings.values()) else 1)
 
 
 @pytest.mark.parametrize('argv, message', [
     (['nothing.jpg'], 'No file or folder nothing.jpg'),
+    (['rstore', 'x.jpg'],
+     "No command and no file 'rstore'. Did you mean 'restore'?"),
     (['restore', '.', '--tile=x'], '--tile=x: write auto, 0, or pixels'),
     (['restore', '.', '--dtype=int4'], "Unknown --dtype 'int4'"),
     (['restore', '-', '--json'], '--json and - both want stdout'),
@@ -191,12 +240,234 @@ def test_mistakes_are_one_line_and_exit_code_2(argv, message, capsys):
   assert message in told and told.count('\n') == 1
 
 
+def test_python_m(monkeypatch, capsys):
+  monkeypatch.setattr(sys, 'argv', ['deblur_jax', 'nothing.jpg'])
+  with pytest.raises(SystemExit) as end:
+    runpy.run_module('deblur_jax', run_name='__main__')
+  assert end.value.code == 2
+  assert 'No file or folder nothing.jpg' in capsys.readouterr().err
+
+
 def test_what_is_no_picture_is_one_line_and_exit_code_1(run, capsys):
   assert deblur(helpers.ROOT / 'README.md', '-m', run) == 1
   told = capsys.readouterr().err
   assert 'is no picture' in told and told.count('\n') == 1
 
 
-def test_a_model_that_is_not_there_fails_each_file_in_a_line(photo, capsys):
-  assert deblur(photo, '-m', 'runs/nothing') == 1
-  assert 'runs/nothing' in capsys.readouterr().err
+@pytest.mark.parametrize('made, message', [
+    (None, 'No config.json in'),
+    ('weights.pth', 'is a file, and a model is a folder: `deblur convert`'),
+    ({}, 'config.json is not of a run: it has no method.name'),
+    ([], 'config.json is not of a run: it has no method.name'),
+    (CONFIG | {'nets': {'net': {}}}, 'it has no nets.net.name'),
+    (CONFIG, 'No checkpoint in')])
+def test_what_is_no_model_is_told_before_any_file(
+    made, message, tmp_path, capsys):
+  model, broken = tmp_path / 'model', tmp_path / 'broken.png'
+  broken.write_bytes(b'never looked at')
+  if made == 'weights.pth':
+    model.write_bytes(b'x')
+  elif made is not None:
+    model.mkdir()
+    (model / 'config.json').write_text(json.dumps(made))
+  assert deblur(broken, '-m', model) == 2
+  told = capsys.readouterr()
+  assert message in told.err and told.err.count('\n') == 1 and not told.out
+
+
+@pytest.mark.parametrize('options, message', [
+    (('--tile=32',), 'tile must be 0, or at least 128'),
+    (('--overlap=-1',), 'overlap must be at least 0'),
+    (('-o', '/dev/null'), '/dev/null is there and is no folder'),
+    (('-o', '/proc/nothing/'), 'Cannot write /proc/nothing: ')])
+def test_options_that_cannot_be_are_told_before_any_file(
+    run, options, message, tmp_path, capsys):
+  (tmp_path / 'broken.png').write_bytes(b'never looked at')
+  model = run if options[0] != '-o' else 'runs/never_looked_at'
+  assert deblur(tmp_path, '-m', model, *options) == 2
+  told = capsys.readouterr().err
+  assert message in told and told.count('\n') == 1
+
+
+def test_stopped_work_tells_what_is_finished(
+    run, photo, tmp_path, capsys, monkeypatch):
+  shutil.copy(photo, tmp_path / 'second.png')
+  read = pictures.read
+
+  def interrupted(source, **options):
+    if 'second' in str(source):
+      raise KeyboardInterrupt    # as Ctrl-C does
+    return read(source, **options)
+
+  monkeypatch.setattr(pictures, 'read', interrupted)
+  for number, flags in enumerate(((), ('--json',))):
+    out = tmp_path / f'out{number}'
+    assert deblur('restore', tmp_path, '-o', out, '-m', run, *flags) == 130
+    told = capsys.readouterr()
+    assert told.err == 'Stopped; what is finished stays.\n'
+    if flags:
+      row, = json.loads(told.out)
+      assert row['target'] == str(out / 'photo.png')
+    else:
+      assert told.out.split() == [str(out / 'photo.png')]
+    assert (out / 'photo.png').exists()
+
+
+def test_options_reach_the_picture(run, tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  Image.fromarray(PHOTO).save(
+      '-rf.jpg', exif=odd_pictures.exif(orientation=1), quality=95)
+  found = {}
+  for name, options in {
+      'plain': (), 'ensemble': ('--ensemble',), 'half': ('--dtype=bf16',),
+      'local': ('--local=32',)}.items():
+    assert deblur('-rf.jpg', '-m', run, '--ext=png', f'--suffix=_{name}',
+                  '--tile=64', '--overlap=16', '--strip-gps', *options) == 0
+    image = Image.open(f'-rf_{name}.png')
+    assert b'SECRET' not in image.info['exif']
+    assert exif.orientation(image.info['exif']) == 1
+    found[name] = np.asarray(image).astype(int)
+  for name in ('ensemble', 'half'):
+    difference = np.abs(found[name] - found['plain'])
+    assert difference.max() > 0 and difference.mean() < 8
+  # A network without means.
+  np.testing.assert_array_equal(found['local'], found['plain'])
+
+
+def test_pictures_that_tell_little(run, tmp_path):
+  """Restored, or left as they were: their sizes stay, and their means."""
+  images = {
+      'thin': PHOTO.reshape(3, -1, 3)[:, [0] * 4096],
+      'one': PHOTO[:1, :1],
+      **{name: np.broadcast_to(np.uint8(colour), (40, 40, 3)) for name, colour
+         in {'brown': (33, 25, 23), 'black': 0, 'white': 255}.items()}}
+  for name, image in images.items():
+    Image.fromarray(np.ascontiguousarray(image)).save(tmp_path / f'{name}.png')
+  assert deblur('restore', tmp_path, '-m', run, '--tile=128',
+                '--overlap=16') == 0
+  for name, image in images.items():
+    restored = np.asarray(Image.open(tmp_path / f'{name}_deblurred.png'))
+    assert restored.shape == image.shape
+    assert min(image.shape[:2]) < tiling.BOX or tiling.agrees(
+        restored / np.float32(255), image / np.float32(255),
+        trust=tiling.TRUST + 1 / 255)
+
+
+def test_too_many_pixels(run, photo, capsys):
+  assert deblur(photo, '-m', run, f'--max-pixels={72 * 54 - 1}') == 1
+  assert '`deblur restore --max-pixels` take more' in capsys.readouterr().err
+  assert deblur(photo, '-m', run, f'--max-pixels={72 * 54}') == 0
+
+
+def test_what_was_not_trusted_is_told(wild, photo, tmp_path, capsys):
+  assert deblur(photo, '-m', wild) == 0
+  words = '1 of 1 tiles are left as they were'
+  assert f'{photo}: {words}' in capsys.readouterr().err
+  for x in (PHOTO, Image.fromarray(PHOTO), str(photo)):
+    with pytest.warns(UserWarning, match=words) as told:
+      deblur_jax.restore(x, model=wild, **(
+          {'out': tmp_path / 'new.png'} if isinstance(x, str) else {}))
+    assert told[0].filename == __file__
+
+
+def test_what_was_not_trusted_of_a_video_is_told(wild, tmp_path, capsys):
+  pytest.importorskip('av', reason='the extra "video" is missing')
+  films.film(tmp_path / 'film.mkv')
+  sizes = []
+  for crf in (5, 50):
+    target = tmp_path / f'{crf}.mkv'
+    assert deblur(tmp_path / 'film.mkv', '-m', wild, '-o', target,
+                  f'--crf={crf}') == 0
+    assert '12 of 12 tiles are left as they were' in capsys.readouterr().err
+    sizes.append(target.stat().st_size)
+  assert sizes[0] > 1.2 * sizes[1]
+
+
+def test_frames_of_a_run_that_went_on_are_of_another_model(
+    run, wild, tmp_path):
+  told = []
+  for source in (run, wild, wild):
+    shutil.rmtree(tmp_path / 'run', ignore_errors=True)
+    shutil.copytree(source, tmp_path / 'run')
+    restoring._loaded.cache_clear()
+    told.append(restoring._made_by(restoring.Network(str(tmp_path / 'run'))))
+  assert told[0] != told[1] == told[2]
+
+
+def test_arrays_of_jax(run):
+  found = deblur_jax.restore(jnp.asarray(PHOTO), model=run)
+  assert isinstance(found, jax.Array) and found.dtype == jnp.uint8
+  np.testing.assert_array_equal(found, deblur_jax.restore(PHOTO, model=run))
+
+
+@pytest.mark.parametrize('x, message', [
+    (b'x', 'x is a bytes; restore takes a path, a Pillow image, or an array'),
+    ([[1]], 'x is a list'), (None, 'x is a NoneType')])
+def test_what_is_not_restored(x, message, tmp_path):
+  with pytest.raises(errors.UserError, match=message):
+    deblur_jax.restore(x)
+  with pytest.raises(errors.UserError, match='is a folder: `deblur restore`'):
+    deblur_jax.restore(tmp_path)
+
+
+@pytest.fixture(scope='module')
+def shipped(run, tmp_path_factory):
+  """A folder of models."""
+  folder = tmp_path_factory.mktemp('models')
+  zoo.write(run, zoo.DEFAULT, folder=folder, about={
+      'summary': 'A test.', 'trained': {},
+      'sources': [{'name': 'nothing', 'terms': 'none'}],
+      'scores': {'some': {
+          'pictures': 2, 'input': {'psnr_uint8': 20.0, 'ssim_matlab3d': 0.5},
+          'mean': {'psnr_uint8': 21.5, 'ssim_matlab3d': 0.75}}}})
+  return folder
+
+
+def test_models(shipped, tmp_path, capsys, monkeypatch):
+  def ship(folder):
+    monkeypatch.setattr(zoo.names, '__defaults__', (folder,))
+    for fn in (zoo.card, zoo.verify, zoo.load):
+      monkeypatch.setitem(fn.__kwdefaults__, 'folder', folder)
+
+  ship(shipped)
+  assert deblur('models') == 0
+  assert capsys.readouterr().out == 'default: A test. 607 parameters.\n'
+  assert deblur('models', 'default', '--verify') == 0
+  told = capsys.readouterr().out
+  for words in ('607 parameters, verified.', 'trained on nothing (none)',
+                'some, 2 pictures: psnr_uint8 20 -> 21.5',
+                'a pixel counts for 4 around it', '--overlap=16', 'SHA-256'):
+    assert words in told
+  assert deblur('models', '--json') == 0
+  assert json.loads(capsys.readouterr().out)['default']['reach'] == 4
+  Image.fromarray(PHOTO).save(tmp_path / 'photo.png')
+  assert deblur(tmp_path / 'photo.png') == 0
+  assert (tmp_path / 'photo_deblurred.png').exists()
+  damaged = shutil.copytree(shipped, tmp_path / 'models')
+  (damaged / 'default.safetensors').write_bytes(b'x')
+  ship(damaged)
+  assert deblur('models', '--verify') == 2
+  assert 'another file, or damaged' in capsys.readouterr().err
+  ship(tmp_path / 'none')
+  assert deblur('models') == 0
+  told = capsys.readouterr()
+  assert not told.out and told.err.startswith('No model came along; give -m')
+  assert deblur(tmp_path / 'photo.png', '-m', 'x', '--overwrite') == 2
+  assert 'none came along, so give -m' in capsys.readouterr().err
+
+
+def test_a_prior_checks_first(photo, tmp_path, capsys):
+  alpha = tmp_path / 'alpha.png'
+  Image.fromarray(np.dstack([PHOTO, PHOTO[..., 0]])).save(alpha)
+  (tmp_path / 'photo_larger.png').write_bytes(b'mine')
+  for argv, message in (
+      ((tmp_path, '--task=sr'), 'is a folder; a prior is fitted to one photo'),
+      ((photo, '--task=sr'), 'photo_larger.png exists already'),
+      ((photo, '--task=sr', '-o', '/proc/nothing/'), 'Cannot write /proc'),
+      ((photo, '--task=sr', '-o', tmp_path / 'x.foo'), 'cannot be written as'),
+      ((alpha, '--task=sr', '-o', tmp_path / 'x.jpg'), 'partly transparent'),
+      ((photo, '--task=denoise', '--max-pixels=9'), '--max-pixels` take more'),
+      (('-', '--task=sr', '--json'), '--json and - both want stdout')):
+    assert deblur('prior', *argv) == 2
+    told = capsys.readouterr().err
+    assert message in told and told.count('\n') == 1

@@ -203,7 +203,8 @@ def test_a_fit_in_parts_is_a_fit(uploads, tmp_path):
   assert np.abs(pixels(result.file) - wanted).max() <= 1
 
 
-def test_the_command_fits_what_the_page_fits(uploads, tmp_path):
+def test_the_command_fits_what_the_page_fits(
+    uploads, tmp_path, monkeypatch, capfdbinary):
   told, out = [], tmp_path / 'fitted.png'
   outcome = fitting.run(
       str(uploads / 'two.png'), task='denoise', out=str(out),
@@ -214,6 +215,12 @@ def test_the_command_fits_what_the_page_fits(uploads, tmp_path):
       str(uploads / 'two.png'), 'denoise', folder=str(tmp_path), steps=19,
       **SMALL)
   np.testing.assert_array_equal(pixels(out), pixels(result.file))
+  assert os.path.basename(result.file) == 'two_denoised.png'
+  with open(uploads / 'two.png') as stdin:
+    monkeypatch.setattr(sys, 'stdin', stdin)
+    outcome = fitting.run('-', task='denoise', settings=dict(steps=19, **SMALL))
+  assert outcome.target == '-'
+  assert capfdbinary.readouterr().out == out.read_bytes()
   with pytest.raises(errors.UserError, match='exists already'):
     fitting.run(str(uploads / 'two.png'), task='denoise', out=str(out),
                 settings={})

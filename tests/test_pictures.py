@@ -2,6 +2,8 @@
 
 import io
 import os
+import pathlib
+import re
 import struct
 import subprocess
 import sys
@@ -356,6 +358,55 @@ def test_the_first_of_many_pictures(form):
   np.testing.assert_allclose(picture.image[0, 0] * 255, (0, 90, 30), atol=2)
 
 
+@pytest.mark.parametrize('bits', [8, 10])
+def test_more_than_8_bits_of_heic_are_told(bits):
+  heif = pytest.importorskip('pillow_heif')
+  heif.options.SAVE_HDR_TO_12_BIT = False
+  file = io.BytesIO()
+  mode, samples = ('RGB', smooth('RGB')) if bits == 8 else (
+      'RGB;16', deep(3, 32, 32))
+  heif.encode(mode, samples.size if bits == 8 else (32, 32),
+              np.asarray(samples).tobytes(), file, quality=90)
+  notes = pictures.read(file.getvalue()).notes
+  assert notes == (('its 10 bits became 8',) if bits == 10 else ())
+
+
+def test_16_bits_of_cmyk_are_told():
+  notes = pictures.read(tiff(deep(4), photometric='separated')).notes
+  assert 'its 16 bits became 8' in notes
+
+
+@pytest.mark.parametrize('lossless', [True, False])
+@pytest.mark.parametrize('with_more', [True, False])
+def test_webp_without_loss_stays_so(lossless, with_more):
+  more = dict(icc_profile=SRGB, exif=odd_pictures.exif()) if with_more else {}
+  image = Image.fromarray(RNG.integers(0, 256, (20, 30, 3), np.uint8))
+  picture = pictures.read(encoded(image, 'WEBP', lossless=lossless, **more))
+  for quality in (None, 80):
+    again = pictures.read(pictures.encode(
+        picture, picture.image, quality=quality)).image
+    assert np.array_equal(again, picture.image) == (
+        lossless and quality is None)
+  pictures.encode(picture, picture.image, form='JPEG')
+
+
+def test_a_bomb_in_a_process_of_its_own(tmp_path):
+  status = pathlib.Path('/proc/self/status')
+  if not status.exists():
+    pytest.skip('tells the most memory of a process on Linux alone')
+  (tmp_path / 'bomb.png').write_bytes(bomb(tmp_path))
+  code = ('import sys\nfrom deblur_jax.io import pictures\n'
+          'try: pictures.read(sys.argv[1])\n'
+          'except ValueError as error: print(error)\n'
+          'print(open("/proc/self/status").read())')
+  told = subprocess.run(
+      [sys.executable, '-c', code, str(tmp_path / 'bomb.png')], check=True,
+      capture_output=True, text=True).stdout
+  assert '30000x30000 pixels' in told
+  most = int(re.search(r'VmHWM:\s*(\d+) kB', told)[1])
+  assert most < 500e3
+
+
 def bomb(tmp_path):
   return odd_pictures.png(
       (30000, 30000, 1, 0, 0), odd_pictures.chunk(b'IDAT', zlib.compress(b'')))
@@ -388,7 +439,7 @@ def test_more_pixels_than_pillow_allows_are_ours_to_allow(monkeypatch):
   data = encoded(smooth('RGB'), 'PNG')
   assert pictures.read(data).image.shape == (21, 34, 3)
   assert Image.MAX_IMAGE_PIXELS == 10
-  with pytest.raises(types.UserError, match='34x21.*raise max_pixels'):
+  with pytest.raises(types.UserError, match='34x21.*restore --max-pixels'):
     pictures.read(data, max_pixels=713)
 
 
@@ -407,7 +458,8 @@ def test_a_file_that_ends_too_early_is_read_where_it_is_allowed():
   part = pictures.read(data[:len(data) // 2], allow_truncated=True)
   whole = pictures.read(data)
   np.testing.assert_array_equal(part.image[:14], whole.image[:14])
-  with pytest.raises(types.UserError, match='truncated'):
+  with pytest.raises(
+      types.UserError, match='truncated.*; `deblur restore --allow-truncated`'):
     pictures.read(data[:len(data) // 2])
 
 
@@ -451,6 +503,8 @@ def test_samples_that_are_not_read():
   floats = RNG.random((5, 6), np.float32)
   with pytest.raises(types.UserError, match='32 bits.*with 8 or 16'):
     pictures.read(encoded(Image.fromarray(floats), 'TIFF'))
+  with pytest.raises(types.UserError, match='has 32 bits a sample; save it'):
+    pictures.read(tiff(RNG.random((5, 6, 3), np.float32), photometric='rgb'))
   signed = RNG.integers(-9, 9, (5, 6, 1)).astype(np.int16)
   with pytest.raises(types.UserError, match='not read; save it with 8 or 16'):
     pictures.read(tiff(signed))

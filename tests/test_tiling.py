@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from deblur_jax import parallel, tiling, types
+from deblur_jax import inference, parallel, tiling, types
 from deblur_jax.blur import kernels, operators
 from deblur_jax.types import Method, TrainState
 
@@ -79,6 +79,29 @@ def test_many_sizes_need_few_programs():
     np.testing.assert_allclose(run(photo).image, photo, atol=1e-6)
   assert len(shapes) <= tiling.SHAPES
   assert max(max(shape[1:3]) for shape in shapes) <= 96
+
+
+def test_how_far_a_pixel_counts():
+  def mean(state, blur):
+    return blur.mean((1, 2), keepdims=True) + 0 * blur
+
+  def halved(state, blur):
+    small = jnp.maximum(blur[:, ::2, ::2], blur[:, 1::2, 1::2])
+    return jnp.repeat(jnp.repeat(jnp.roll(small, 3, 2), 2, 1), 2, 2)
+
+  mesh = parallel.data_mesh(jax.local_devices()[:1])
+  assert [inference.reach(method(restore), None, mesh, longest=256) for
+          restore in (smooth, halved, mean)] == [RADIUS, 6, None]
+
+
+@pytest.mark.parametrize('tile, overlap', [(None, 64), (0, 0)])
+def test_tiles_of_a_small_picture_do_not_cover_a_larger_one(tile, overlap):
+  run = tiled(lambda state, blur: blur, tile=tile, overlap=overlap)
+  for size in ((1, 1), (40, 40), (3, 600), (64, 64), (64, 512)):
+    photo = np.full((*size, 3), 0.5, np.float32)
+    found = run(photo)
+    np.testing.assert_array_equal(found.image, photo)
+    assert tile is None or found.tiles == 1
 
 
 def test_memory_that_runs_out_halves_the_tiles():

@@ -71,6 +71,8 @@ def test_what_is_not_there(shipped, name, message):
 
 
 def test_the_shipped_ones_are_as_their_cards_say():
+  assert zoo.DEFAULT in zoo.names()
+  assert sum(path.stat().st_size for path in zoo.SHIPPED.iterdir()) <= 10e6
   for name in zoo.names():
     zoo.verify(name)
     card = zoo.card(name)

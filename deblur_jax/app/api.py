@@ -1,9 +1,12 @@
 """One call: `deblur_jax.restore(x)`."""
 
 import os
+import warnings
 from typing import Any
 
+import jax
 import numpy as np
+from PIL import Image
 
 from deblur_jax import errors
 from deblur_jax.app import restoring
@@ -20,14 +23,16 @@ def restore(
 
   Args:
     x: a path, whose result is written beside it (its path comes back); a Pillow
-      image; or an array [h, w], [h, w, 1], [h, w, 3] or [h, w, 4], of uint8 or
-      uint16, or of floats in [0, 1].
+      image; or an array of NumPy or JAX, [h, w], [h, w, 1], [h, w, 3] or
+      [h, w, 4], of uint8 or uint16, or of floats in [0, 1].
     model: a name that `deblur models` lists, or the folder of a run.
     tile, overlap, ensemble: see `tiling.build`.
     dtype: what the network computes in, 'float32' or 'bfloat16'.
     local: window of `inference.local`, for networks that take means.
     out: for a path: where the result goes.
     overwrite: for a path: whether it may replace a file.
+
+  Warns of what is not as it was, or was not trusted.
 
   Raises:
     UserError: no such file or model, or no picture.
@@ -37,18 +42,38 @@ def restore(
     return _file(os.fspath(x), network, out, overwrite)
   if out is not None or overwrite:
     raise errors.UserError('out and overwrite are for paths; x is none.')
-  picture = (pictures.from_array(x) if isinstance(x, np.ndarray)
-             else pictures.from_pil(x))
-  image = restoring.opened(network)(picture.image).image
-  if isinstance(x, np.ndarray):
-    return pictures.to_array(picture, image, like=x)
-  return pictures.to_pil(picture, image)
+  if isinstance(x, Image.Image):
+    picture = pictures.from_pil(x)
+    return pictures.to_pil(picture, _image(picture, network))
+  if not isinstance(x, np.ndarray | jax.Array):
+    raise errors.UserError(
+        f'x is a {type(x).__name__}; restore takes a path, a Pillow image, or '
+        'an array.')
+  array = np.asarray(x)
+  picture = pictures.from_array(array)
+  restored = pictures.to_array(picture, _image(picture, network), like=array)
+  return restored if x is array else jax.device_put(restored, x.sharding)
+
+
+def _image(picture, network):
+  large = restoring.opened(network)(picture.image)
+  _warn((*picture.notes, *restoring.trust(large)))
+  return large.image
 
 
 def _file(path, network, out, overwrite):
+  if os.path.isdir(path):
+    raise errors.UserError(
+        f'{path} is a folder: `deblur restore` takes them, restore one file.')
   outcome, = restoring.run(
       [path], out=out and os.fspath(out), network=network,
       written=restoring.Written(overwrite=overwrite))
   if outcome.error:
     raise errors.UserError(outcome.error)
+  _warn(outcome.notes)
   return outcome.target
+
+
+def _warn(notes):
+  for note in notes:
+    warnings.warn(note, stacklevel=4)

@@ -1,6 +1,7 @@
 """`deblur`: the commands. Nothing heavy is imported before it is needed.
 
-Exit codes: 0 all done, 1 some files failed, 2 one line says what is wrong.
+Exit codes: 0 all done, 1 some files failed, 2 one line says what is wrong, 130
+interrupted.
 """
 
 import json
@@ -9,12 +10,25 @@ import sys
 from typing import Annotated
 
 import typer
+import typer.core
 
 from deblur_jax import errors
 
+
+class Commands(typer.core.TyperGroup):
+  """All of them; typer alone says nothing of Ctrl-C."""
+
+  def invoke(self, ctx):
+    try:
+      return super().invoke(ctx)
+    except KeyboardInterrupt:
+      print('Stopped; what is finished stays.', file=sys.stderr)
+      raise typer.Exit(130) from None
+
+
 app = typer.Typer(
-    no_args_is_help=True, add_completion=False, rich_markup_mode=None,
-    pretty_exceptions_enable=False,
+    cls=Commands, no_args_is_help=True, add_completion=False,
+    rich_markup_mode=None, pretty_exceptions_enable=False,
     context_settings={'help_option_names': ['-h', '--help']},
     help='Makes blurred photos and videos sharp: deblur photo.jpg')
 
@@ -23,26 +37,38 @@ Model = Annotated[str, typer.Option(
 Out = Annotated[str | None, typer.Option(
     '--out', '-o', help='File or folder; - is stdout. By default beside the '
     'input.')]
+MaxPixels = Annotated[int | None, typer.Option(
+    '--max-pixels', min=1, help='Larger pictures are refused; 200 million '
+    'where not given.')]
+Overwrite = Annotated[bool, typer.Option(
+    '--overwrite', help='Replace files that are there.')]
 Json = Annotated[bool, typer.Option('--json', help='Tell it as JSON.')]
 
 
 def main(argv: list[str] | None = None) -> None:
   """The program; `deblur photo.jpg` is `deblur restore photo.jpg`."""
   argv = sys.argv[1:] if argv is None else argv
-  commands = {command.name or command.callback.__name__
-              for command in app.registered_commands}
-  if argv and argv[0] not in commands and (
-      not argv[0].startswith('-') or os.path.exists(argv[0])
-      or argv[0] == '-'):
-    argv = ['restore', *argv]
   try:
-    app(argv)
+    app(_with_command(argv))
   except errors.UserError as error:
     print(f'error: {" ".join(str(error).split())}', file=sys.stderr)
     sys.exit(2)
-  except KeyboardInterrupt:
-    print('Stopped; what is finished stays.', file=sys.stderr)
-    sys.exit(130)
+
+
+def _with_command(argv):
+  commands = {command.name or command.callback.__name__
+              for command in app.registered_commands}
+  if not argv or argv[0] in {*commands, '-h', '--help'}:
+    return argv
+  first, *others = argv
+  is_there, is_name = os.path.exists(first), first == '-' or first[:1] != '-'
+  near = errors.suggest(first, commands)
+  if near and not is_there and first.isidentifier():
+    raise errors.UserError(f'No command and no file {first!r}.{near}')
+  if is_name:
+    return ['restore', *argv]
+  # A name that begins as options do.
+  return ['restore', os.path.join('.', first), *others] if is_there else argv
 
 
 @app.command()
@@ -74,35 +100,47 @@ def restore(
         min=0, max=63, help='Of videos: lower is better, and larger.')] = None,
     skip_existing: Annotated[bool, typer.Option(
         '--skip-existing', help='Pass over what has a result.')] = False,
-    overwrite: Annotated[bool, typer.Option(
-        '--overwrite', help='Replace files that are there.')] = False,
+    overwrite: Overwrite = False,
     strip_gps: Annotated[bool, typer.Option(
         '--strip-gps', help='Leave the place out of EXIF.')] = False,
     allow_truncated: Annotated[bool, typer.Option(
         '--allow-truncated', help='Take what there is of broken files.'
     )] = False,
+    max_pixels: MaxPixels = None,
     as_json: Json = False) -> None:
   """Restores photos, videos and whole folders of them."""
   from deblur_jax.app import restoring
 
-  if as_json and '-' in (out, *inputs):
-    raise errors.UserError('--json and - both want stdout: leave one out.')
+  _check_json(as_json, out, *inputs)
   network = restoring.Network(
       model, _tile(tile), overlap, ensemble, _dtype(dtype), local)
   written = restoring.Written(
       suffix, ext, quality, crf, strip_gps, overwrite, skip_existing,
-      allow_truncated)
-  with _progress('file') as on_part:
-    outcomes = restoring.run(
-        inputs, out=out, network=network, written=written, on_part=on_part)
-  _tell(outcomes, as_json)
-  failed = [one for one in outcomes if one.error]
+      allow_truncated, **_given(max_pixels=max_pixels))
+  outcomes = []
+
+  def on_outcome(one):
+    outcomes.append(one)
+    _tell(one, as_json)
+
+  try:
+    with _progress('file') as on_part:
+      restoring.run(
+          inputs, out=out, network=network, written=written, on_part=on_part,
+          on_outcome=on_outcome)
+  finally:    # also of work that was stopped
+    if as_json and outcomes:
+      print(json.dumps([one._asdict() for one in outcomes], indent=2))
+  failed = sum(bool(one.error) for one in outcomes)
+  if failed and len(outcomes) > 1 and not as_json:
+    print(f'{failed} of {len(outcomes)} files failed.', file=sys.stderr)
   raise typer.Exit(1 if failed else 0)
 
 
 @app.command()
 def prior(
-    photo: Annotated[str, typer.Argument(metavar='INPUT', help='A photo.')],
+    photo: Annotated[str, typer.Argument(
+        metavar='INPUT', help='A photo; - is stdin.')],
     task: Annotated[str, typer.Option(
         help='denoise, sr (larger), inpaint or blind (deblur).')],
     out: Out = None,
@@ -115,18 +153,23 @@ def prior(
     seed: Annotated[int, typer.Option(min=0)] = 0,
     side: Annotated[int | None, typer.Option(
         min=16, help='Make larger photos smaller first.')] = None,
-    overwrite: Annotated[bool, typer.Option('--overwrite')] = False,
+    overwrite: Overwrite = False,
+    max_pixels: MaxPixels = None,
     as_json: Json = False) -> None:
   """Fits a network to one photo, without a model: minutes, not seconds."""
   from deblur_jax.app import fitting
 
+  _check_json(as_json, out, photo)
   with _progress('step') as on_part:
     outcome = fitting.run(
         photo, task=task, out=out, overwrite=overwrite, mask=mask, side=side,
         settings=dict(steps=steps, factor=factor, kernel_size=kernel_size,
                       seed=seed),
-        on_steps=lambda done, total: on_part(photo, done, total))
-  _tell([outcome], as_json)
+        on_steps=lambda done, total: on_part(photo, done, total),
+        **_given(max_pixels=max_pixels))
+  _tell(outcome, as_json)
+  if as_json:
+    print(json.dumps([outcome._asdict()], indent=2))
 
 
 @app.command()
@@ -148,20 +191,13 @@ def page(
 def compare(
     before: Annotated[str, typer.Argument(help='Picture.')],
     after: Annotated[str, typer.Argument(help='The same, restored.')],
-    out: Annotated[str, typer.Option('--out', '-o')] = 'sheet.png') -> None:
+    out: Annotated[str, typer.Option('--out', '-o')] = 'sheet.png',
+    overwrite: Overwrite = False, max_pixels: MaxPixels = None) -> None:
   """Draws two pictures side by side, whole and enlarged where they differ."""
-  from deblur_jax.data import images
-  from deblur_jax.io import files
-  from deblur_jax.report import figures
+  from deblur_jax.app import comparing
 
-  panels = {'before': images.read(before), 'after': images.read(after)}
-  first, second = (panel.shape[:2] for panel in panels.values())
-  if first != second:
-    raise errors.UserError(
-        f'{before} is {first[1]}x{first[0]}, and {after} is {second[1]}x'
-        f'{second[0]}; compare pictures of one size.')
-  files.write(out, figures.sheet(
-      [figures.Picture(os.path.basename(before), panels)]), overwrite=True)
+  comparing.run(before, after, out, overwrite=overwrite,
+                **_given(max_pixels=max_pixels))
   print(out)
 
 
@@ -181,6 +217,8 @@ def models(
   if as_json:
     print(json.dumps(cards, indent=2))
     return
+  if not cards:
+    print('No model came along; give -m the folder of a run.', file=sys.stderr)
   for one, card in cards.items():
     print(f'{one}: {card["summary"]} {card["parameters"]:,} parameters'
           f'{", verified" if verify else ""}.')
@@ -219,8 +257,7 @@ def export(
     size: Annotated[list[str] | None, typer.Option(
         help='Width x height on which it is checked, such as 640x480, and '
         'timed on the first; the only one that tflite takes.')] = None,
-    overwrite: Annotated[bool, typer.Option('--overwrite')] = False,
-    as_json: Json = False) -> None:
+    overwrite: Overwrite = False, as_json: Json = False) -> None:
   """Writes a model as files for other programs, each checked and timed."""
   from deblur_jax import export as exporting
   from deblur_jax import zoo
@@ -252,6 +289,16 @@ def doctor(as_json: Json = False) -> None:
       print(f'{"ok " if finding.fine else "BAD"} {finding.name:{width}} '
             f'{finding.told}')
   raise typer.Exit(0 if all(finding.fine for finding in findings) else 1)
+
+
+def _given(**options):
+  """Those that were given: what the others are, their functions know."""
+  return {name: value for name, value in options.items() if value is not None}
+
+
+def _check_json(as_json, *paths):
+  if as_json and '-' in paths:
+    raise errors.UserError('--json and - both want stdout: leave one out.')
 
 
 def _tile(word: str) -> int | None:
@@ -307,21 +354,19 @@ def _progress(unit):
   return shown()
 
 
-def _tell(outcomes, as_json) -> None:
-  """Results on stdout, what is to be known of them on stderr."""
+def _tell(one, as_json) -> None:
+  """A result on stdout, what is to be known of it on stderr."""
+  import tqdm
+
   if as_json:
-    print(json.dumps([one._asdict() for one in outcomes], indent=2))
     return
-  for one in outcomes:
-    if one.target and one.target != '-':
-      print(one.target)
-    for note in one.notes:
-      print(f'{one.source}: {note}', file=sys.stderr)
-    if one.error:
-      print(f'error: {one.error}', file=sys.stderr)
-  failed = sum(bool(one.error) for one in outcomes)
-  if failed and len(outcomes) > 1:
-    print(f'{failed} of {len(outcomes)} files failed.', file=sys.stderr)
+  write = tqdm.tqdm.write    # not through the bar
+  if one.target and one.target != '-':
+    write(one.target, file=sys.stdout)
+  for note in one.notes:
+    write(f'{one.source}: {note}', file=sys.stderr)
+  if one.error:
+    write(f'error: {one.error}', file=sys.stderr)
 
 
 def _explain(card) -> None:
@@ -331,4 +376,7 @@ def _explain(card) -> None:
     for metric in ('psnr_uint8', 'ssim_matlab3d'):
       print(f'  {test}, {score["pictures"]} pictures: {metric} '
             f'{score["input"][metric]:.4g} -> {score["mean"][metric]:.4g}')
+  if reach := card.get('reach'):
+    print(f'  a pixel counts for {reach} around it: tiles are exact with '
+          f'--overlap={4 * reach}')
   print(f'  SHA-256 {card["sha256"]}')

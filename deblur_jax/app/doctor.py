@@ -37,7 +37,8 @@ def examine() -> list[Finding]:
     findings.append(Finding(
         f'extra {extra}', 'there' if there else
         f"not there; for {what}: pip install 'deblur-jax[{extra}]'"))
-  findings += [_model(name) for name in zoo.names()]
+  findings += [_model(name)
+               for name in dict.fromkeys([zoo.DEFAULT, *zoo.names()])]
   return findings + _devices()
 
 

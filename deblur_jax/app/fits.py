@@ -13,13 +13,16 @@ import numpy as np
 from PIL import Image
 
 from deblur_jax import errors
-from deblur_jax.io import pictures
+from deblur_jax.io import files, pictures
 
 TASKS = {
     'denoise': 'take noise away',
     'sr': 'make it larger',
     'inpaint': 'fill what a mask has black',
     'blind': 'sharpen, whatever blurred it'}
+SUFFIXES = {  # of the names of results beside their photos
+    'denoise': '_denoised', 'sr': '_larger', 'inpaint': '_filled',
+    'blind': files.SUFFIX}
 
 
 class Seen(NamedTuple):

@@ -146,7 +146,7 @@ def fitted(
     if seen.steps == seen.total and fits.is_dead(seen.image, before):
       told.append('nothing came of it: try another seed')
     result = give(picture, before, seen.image, upload=upload, folder=folder,
-                  notes=told)
+                  notes=told, suffix=fits.SUFFIXES[task])
     given.append(os.path.dirname(result.file))
     if len(given) > RECENT:
       shutil.rmtree(given.popleft(), ignore_errors=True)
@@ -164,7 +164,8 @@ def read(upload: str, *, max_pixels: int = MAX_PIXELS) -> pictures.Picture:
 
 def give(
     picture: pictures.Picture, before: np.ndarray, after: np.ndarray, *,
-    upload: str, folder: str, notes: Sequence[str] = ()) -> Result:
+    upload: str, folder: str, notes: Sequence[str] = (),
+    suffix: str = files.SUFFIX) -> Result:
   """Writes what is shown and what is downloaded.
 
   Args:
@@ -173,10 +174,11 @@ def give(
     upload: its file, whose name the download gets.
     folder: in which a new one is made.
     notes: what is to be told besides.
+    suffix: of the download's name.
   """
   new = pathlib.Path(folder, secrets.token_hex(16))
   new.mkdir()
-  path = new / _name(upload, picture.form)
+  path = new / _name(upload, suffix, picture.form)
   path.write_bytes(pictures.encode(picture, after))
   notes = list(notes)
   share = min(1.0, (SHOWN / (before.shape[0] * before.shape[1])) ** 0.5)
@@ -245,11 +247,10 @@ def _label(model, models) -> str:
                   for one in models].count(last) == 1 else model
 
 
-def _name(upload, form) -> str:
+def _name(upload, suffix, form) -> str:
   """The name of the result of an upload."""
   path = pathlib.Path(upload)
-  suffix = path.suffix
-  if pictures.SUFFIXES.get(suffix.lower()) != form:
-    suffix = next(known for known, of in pictures.SUFFIXES.items()
-                  if of == form)
-  return f'{path.stem}{files.SUFFIX}{suffix}'
+  ext = path.suffix
+  if pictures.SUFFIXES.get(ext.lower()) != form:
+    ext = next(known for known, of in pictures.SUFFIXES.items() if of == form)
+  return f'{path.stem}{suffix}{ext}'

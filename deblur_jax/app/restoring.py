@@ -1,11 +1,11 @@
 """Files in, restored files out: what `deblur restore` does.
 
 One file that fails does not stop the others: what was wrong is told at the end.
-The network is made ready when the first file was read, so that a mistake in a
-name costs no time.
+Names, numbers, the model and the folders of results are checked before any.
 """
 
 import functools
+import hashlib
 import os
 import sys
 import time
@@ -35,7 +35,7 @@ class Network(NamedTuple):
 
 
 class Written(NamedTuple):
-  """See `pictures.encode`, `videos.restore` and `files.plan`."""
+  """See `pictures`, `videos.restore` and `files.plan`."""
 
   suffix: str | None = None
   ext: str | None = None
@@ -45,6 +45,7 @@ class Written(NamedTuple):
   overwrite: bool = False
   skip_existing: bool = False
   allow_truncated: bool = False
+  max_pixels: int = pictures.MAX_PIXELS
 
 
 class Outcome(NamedTuple):
@@ -83,7 +84,8 @@ def _loaded(model: str, dtype: str | None) -> zoo.Model:
 def run(
     inputs: Sequence[str], *, network: Network, written: Written,
     out: str | None = None,
-    on_part: Callable[[str, float, int], None] = lambda name, done, of: None
+    on_part: Callable[[str, float, int], None] = lambda name, done, of: None,
+    on_outcome: Callable[[Outcome], None] = lambda outcome: None
 ) -> list[Outcome]:
   """Restores files, folders and videos.
 
@@ -94,6 +96,7 @@ def run(
       default each result lies beside its source.
     on_part: called with (name, files done, with the share of the present one,
       all files).
+    on_outcome: called with each as it comes.
 
   Raises:
     UserError: what is wrong before any file is read.
@@ -101,8 +104,13 @@ def run(
   jobs, skipped = files.plan(
       inputs, out=out, suffix=written.suffix, ext=written.ext, others=VIDEOS,
       skip_existing=written.skip_existing, overwrite=written.overwrite)
+  files.check_folders([job.target for job in jobs])
+  if jobs:
+    opened(network)
   outcomes = [Outcome(os.fspath(job.source), os.fspath(job.target), 0.0,
                       ('has a result, passed over',)) for job in skipped]
+  for outcome in outcomes:
+    on_outcome(outcome)
   for number, job in enumerate(jobs):
     name = os.fspath(job.source)
     on_share = lambda share, number=number, name=name: on_part(
@@ -116,6 +124,7 @@ def run(
       notes, target, error = (), None, str(wrong)
     outcomes.append(Outcome(
         name, target, time.perf_counter() - start, notes, error))
+    on_outcome(outcomes[-1])
     on_share(1.0)
   return outcomes
 
@@ -124,54 +133,96 @@ def _one(job, network, written, on_share) -> tuple[str, ...]:
   """Restores one file; the notes."""
   if os.path.splitext(job.source)[1].lower() in VIDEOS:
     return _video(job, network, written, on_share)
-  source = sys.stdin.buffer.read() if job.source == STREAM else job.source
-  picture = pictures.read(source, allow_truncated=written.allow_truncated)
-  form = _form(job.target, written.ext, picture)
+  picture = read(job.source, allow_truncated=written.allow_truncated,
+                 max_pixels=written.max_pixels)
+  form = form_of(job.target, picture, ext=written.ext)
   large = opened(network)(
       picture.image, lambda done, total: on_share(done / total))
   data = pictures.encode(
       picture, large.image, form=form, quality=written.quality,
       strip_gps=written.strip_gps)
-  if job.target == STREAM:
-    sys.stdout.buffer.write(data)
-    sys.stdout.buffer.flush()
-  else:
-    files.write(job.target, data, overwrite=written.overwrite)
+  write(job.target, data, overwrite=written.overwrite)
   return (*picture.notes, *pictures.lost(picture, form=form), *trust(large))
 
 
-def _form(target, ext, picture) -> str:
-  """Of stdout that of the input, unless `ext` names another."""
+def read(source: str | os.PathLike, **options) -> pictures.Picture:
+  """`pictures.read`, also of STREAM."""
+  return pictures.read(
+      sys.stdin.buffer.read() if source == STREAM else source, **options)
+
+
+def form_of(
+    target: str | os.PathLike, picture: pictures.Picture, *,
+    ext: str | None = None) -> str:
+  """Of stdout that of the input, unless `ext` names another.
+
+  Raises:
+    UserError: it cannot hold the picture.
+  """
+  if target == STREAM and not ext:
+    form = picture.form
+  else:
+    form = pictures.form_of(
+        f'x.{ext.lstrip(".")}' if target == STREAM else target)
+  pictures.check_form(picture, form)
+  return form
+
+
+def write(
+    target: str | os.PathLike, data: bytes, *, overwrite: bool = False
+) -> None:
+  """`files.write`, also to STREAM."""
   if target != STREAM:
-    return pictures.form_of(target)
-  return pictures.form_of(f'x.{ext.lstrip(".")}') if ext else picture.form
+    files.write(target, data, overwrite=overwrite)
+    return
+  sys.stdout.buffer.write(data)
+  sys.stdout.buffer.flush()
 
 
 def _video(job, network, written, on_share):
   restore = opened(network)
   window = _loaded(network.model, network.dtype).method.window
-  fn = lambda frames: np.stack([restore(frame).image for frame in frames])
+  seen = []
+
+  def fn(frames):
+    done = [restore(frame) for frame in frames]
+    seen.extend(one._replace(image=None) for one in done)
+    return np.stack([one.image for one in done])
+
+  # One at a time: batches are filled up, and those frames must not count.
   done = videos.restore(
-      job.source, job.target, fn, window=window, overwrite=written.overwrite,
+      job.source, job.target, fn, batch=1, window=window,
+      overwrite=written.overwrite,
       strip_gps=written.strip_gps, crf=written.crf, made_by=_made_by(network),
       on_frame=lambda done, total: on_share(done / total if total else 0.0))
-  return done.notes
+  return (*done.notes, *trust(*seen))
 
 
 def _made_by(network) -> str:
   """Tells the frames of one model and its options from those of others."""
-  told = (zoo.card(network.model)['sha256'] if network.model in zoo.names()
-          else os.path.abspath(network.model))
-  return f'{network} {told}'
+  import jax
+
+  # Not a path or a step: a run may be trained on, or made anew.
+  digest = hashlib.sha256()
+  for leaf in jax.tree.leaves(
+      _loaded(network.model, network.dtype).state.params):
+    digest.update(np.asarray(leaf))
+  return f'{network} {digest.hexdigest()}'
 
 
-def trust(large) -> tuple[str, ...]:
-  """What a user should know of tiles that were not as they should be."""
+def trust(*large) -> tuple[str, ...]:
+  """What a user should know of tiles that were not as they should be.
+
+  Args:
+    *large: a `tiling.Large` of each picture, or frame.
+  """
+  tiles, again, kept = (
+      sum(getattr(one, name) for one in large)
+      for name in ('tiles', 'again', 'kept'))
   notes = []
-  if large.again:
-    notes.append(f'{large.again} of {large.tiles} tiles were done again in '
-                 'float32')
-  if large.kept:
-    notes.append(f'{large.kept} of {large.tiles} tiles are left as they were: '
-                 'what the model made of them was not the same picture')
+  if again:
+    notes.append(f'{again} of {tiles} tiles were done again in float32')
+  if kept:
+    notes.append(f'{kept} of {tiles} tiles are left as they were: what the '
+                 'model made of them was not the same picture')
   return tuple(notes)

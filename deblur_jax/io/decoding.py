@@ -17,7 +17,13 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageCms, ImageFile, JpegImagePlugin
+from PIL import (
+    Image,
+    ImageCms,
+    ImageFile,
+    JpegImagePlugin,
+    TiffImagePlugin,
+)
 
 from deblur_jax import errors
 from deblur_jax.io import exif as exif_blocks
@@ -34,6 +40,8 @@ _HEIF_BRANDS = (b'heic', b'heix', b'heim', b'heis', b'hevc', b'hevx', b'mif1')
 _TURNS = {2: (0, 1, -1), 3: (0, -1, -1), 4: (0, -1, 1), 5: (1, 1, 1),
           6: (1, 1, -1), 7: (1, -1, -1), 8: (1, -1, 1)}
 _HEAD = 64  # bytes, in which the brands of HEIC and AVIF stand
+_PROPERTIES = 1 << 16  # bytes, in which their depths stand
+_BITS = 258            # tag of a TIFF: bits of each sample
 _pillow_settings = threading.Lock()
 
 
@@ -61,7 +69,12 @@ def from_file(
   again = functools.partial(_open, source, name, max_pixels)
   with _lenient() if allow_truncated else contextlib.nullcontext():
     with again() as image:
-      return from_image(image, again=again, name=name)
+      stored = from_image(image, again=again, name=name)
+  if stored.form in ('AVIF', 'HEIF') and (bits := _heif_bits(source)) > 8:
+    return stored._replace(notes=(*stored.notes, f'its {bits} bits became 8'))
+  if stored.form == 'WEBP' and _is_lossless_webp(source):
+    return stored._replace(coding={'lossless': True})
+  return stored
 
 
 def from_image(
@@ -113,6 +126,7 @@ def _open(source, name, max_pixels):
     try:
       image = Image.open(file, formats=formats)
     except Image.UnidentifiedImageError:
+      _check_tiff_bits(source, name)
       raise errors.UserError(
           f'{name} is {"no picture, or a broken one" if head else "empty"}; '
           'JPEG, PNG, TIFF, WebP, BMP, GIF, AVIF and HEIC are read.') from None
@@ -123,7 +137,8 @@ def _open(source, name, max_pixels):
     image.close()
     raise errors.UserError(
         f'{name} has {width}x{height} pixels, and more than {max_pixels:,} '
-        'are refused; make it smaller, or raise max_pixels.')
+        'are refused; make it smaller, or let `deblur restore --max-pixels` '
+        'take more.')
   return image
 
 
@@ -135,6 +150,46 @@ def _head(source, name):
       return file.read(_HEAD)
   except FileNotFoundError:
     raise errors.UserError(f'No file {name}.') from None
+
+
+def _bytes_of(source):
+  return io.BytesIO(source) if isinstance(source, bytes) else open(source, 'rb')
+
+
+def _check_tiff_bits(source, name):
+  """Of TIFF files that Pillow does not know, which are often of floats."""
+  bits = 0
+  with _bytes_of(source) as file, contextlib.suppress(*BROKEN):
+    directory = TiffImagePlugin.ImageFileDirectory_v2(file.read(8))
+    file.seek(directory.next)
+    directory.load(file)
+    bits = max(directory[_BITS])
+  if bits > 16:
+    raise errors.UserError(
+        f'{name} has {bits} bits a sample; save it with 8 or 16.')
+
+
+def _heif_bits(source):
+  """Bits of a sample of HEIC or AVIF: Pillow gives 8, whatever they are."""
+  with _bytes_of(source) as file:
+    head = file.read(_PROPERTIES)
+  # pixi (ISO/IEC 23008-12, 6.5.6): version and flags, channels, bits of each.
+  return max([8, *(bits for found in re.finditer(
+      rb'pixi\0\0\0\0([\1-\4])', head)
+      for bits in head[found.end():found.end() + found[1][0]])])
+
+
+def _is_lossless_webp(source):
+  """Whether the first picture of a WebP is coded without loss."""
+  with _bytes_of(source) as file:
+    file.seek(12)
+    while len(head := file.read(8)) == 8:
+      name, size = head[:4], int.from_bytes(head[4:], 'little')
+      if name in (b'VP8 ', b'VP8L'):
+        return name == b'VP8L'
+      # A frame of an animation holds its own, behind 16 bytes.
+      file.seek(16 if name == b'ANMF' else size + size % 2, os.SEEK_CUR)
+  return False
 
 
 @contextlib.contextmanager
@@ -188,6 +243,8 @@ def _decoded(image, again, name, notes):
     raise errors.UserError(
         f'{name} has 32 bits a sample; save it with 8 or 16.')
   if image.mode == 'CMYK':
+    if max(_tag(image, _BITS) or (8,)) > 8:
+      notes.append('its 16 bits became 8')
     return np.asarray(_from_cmyk(image, icc, notes)), None
   if image.mode == 'LAB':
     raise errors.UserError(f'{name} is in Lab colours; save it as RGB.')
@@ -202,7 +259,7 @@ def _decoded(image, again, name, notes):
 
 
 def _check_tiff(image, name):
-  bits = _tag(image, 258) or (8,)
+  bits = _tag(image, _BITS) or (8,)
   formats = _tag(image, 339) or (1,)
   if max(bits) > 16:
     raise errors.UserError(

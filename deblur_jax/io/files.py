@@ -89,6 +89,37 @@ def plan(
       tuple(job for job in jobs if job not in skipped), tuple(skipped))
 
 
+def check_target(
+    target: str | os.PathLike, *, inputs: Sequence[str | os.PathLike],
+    overwrite: bool = False) -> None:
+  """Raises a UserError where `write` would, or would change an input."""
+  target = pathlib.Path(target)
+  _check_inputs_stay([Job(pathlib.Path(one), target) for one in inputs
+                      if os.path.exists(one)])
+  _check_free(target, overwrite)
+  check_folders([target])
+
+
+def check_folders(targets: Sequence[str | os.PathLike]) -> None:
+  """Raises a UserError for the first target whose folder takes no new file.
+
+  Folders that are to be made are not; nothing is left in those that are there.
+  """
+  for folder in dict.fromkeys(
+      pathlib.Path(os.path.realpath(target)).parent
+      for target in targets if target != STREAM):
+    near = next(one for one in (folder, *folder.parents)
+                if os.path.exists(one))
+    if not near.is_dir():
+      raise errors.UserError(f'{near} is no folder; take another -o.')
+    new = near / f'.{secrets.token_hex(8)}'
+    try:
+      new.touch(exist_ok=False)
+      new.unlink()
+    except OSError as error:
+      raise _cannot_write(folder, error) from None
+
+
 @contextlib.contextmanager
 def replacing(
     target: str | os.PathLike, *, overwrite: bool = False
@@ -185,7 +216,11 @@ def _is_folder(out, sources):
     return False
   name = os.fspath(out)
   named = os.path.isdir(name) or name.endswith(('/', os.sep))
-  return many or named or not pathlib.Path(name).suffix
+  is_folder = many or named or not pathlib.Path(name).suffix
+  if is_folder and os.path.exists(name) and not os.path.isdir(name):
+    raise errors.UserError(f'{name} is there and is no folder; take another '
+                           '-o.')
+  return is_folder
 
 
 def _single(out, sources, name):

@@ -93,14 +93,13 @@ def read(
   except errors.UserError:
     raise
   except decoding.BROKEN as error:
-    raise errors.UserError(
-        f'Cannot read {name}: {decoding.text(error)}.') from None
+    told = decoding.text(error)
+    mend = ('; `deblur restore --allow-truncated` takes what there is'
+            if 'truncated' in told and not allow_truncated else '')
+    raise errors.UserError(f'Cannot read {name}: {told}{mend}.') from None
   picture = _from_stored(stored)
-  named = SUFFIXES.get(pathlib.Path(name).suffix.lower(), picture.form)
-  if named != picture.form:
-    picture = picture._replace(notes=(
-        f'it is a {picture.form}, whatever its name says', *picture.notes))
-  return picture
+  return picture._replace(
+      notes=(*_misnamed(name, picture.form), *picture.notes))
 
 
 def from_pil(image: Image.Image) -> Picture:
@@ -189,6 +188,18 @@ def lost(picture: Picture, *, form: str) -> tuple[str, ...]:
   return tuple(lines)
 
 
+def check_form(picture: Picture, form: str) -> None:
+  """Raises a UserError where a form cannot hold a picture of this kind."""
+  if form not in FORMS:
+    errors.look_up(dict.fromkeys(FORMS), form, what='form of a picture')
+  if form not in _WITH_ALPHA and _is_transparent(picture):
+    raise errors.UserError(
+        f'The picture is partly transparent, which {form} cannot keep; write '
+        f'.png, .webp or .tiff.')
+  if form == 'HEIF':
+    decoding.need_heif('HEIF')
+
+
 def encode(
     picture: Picture, image: np.ndarray, *, form: str | None = None,
     quality: int | None = None, strip_gps: bool = False) -> bytes:
@@ -199,19 +210,15 @@ def encode(
     image: float32 [h, w, 3] in [0, 1]; of another size, alpha is resized.
     form: one of FORMS; None is the picture's own.
     quality: 1 to 100 of JPEG, WebP, AVIF and HEIF; None is QUALITY, or that of
-      the JPEG that was read where it is higher.
+      the JPEG that was read where it is higher, or no loss where a WebP had
+      none.
     strip_gps: leaves the place out of EXIF, and that only.
 
   Raises:
     UserError: alpha in a form that has none, or more than the form can hold.
   """
   form = form or picture.form
-  if form not in FORMS:
-    errors.look_up(dict.fromkeys(FORMS), form, what='form of a picture')
-  if form not in _WITH_ALPHA and _is_transparent(picture):
-    raise errors.UserError(
-        f'The picture is partly transparent, which {form} cannot keep; write '
-        f'.png, .webp or .tiff.')
+  check_form(picture, form)
   about = _about(picture, size=image.shape[:2], strip_gps=strip_gps)
   bits = picture.bits if form in _WITH_16_BITS else 8
   if form == 'TIFF' or bits == 16:
@@ -219,8 +226,6 @@ def encode(
     return to_file(
         _samples(picture, image, bits), exif=about.get('exif'),
         icc=about.get('icc_profile'), dpi=about.get('dpi'))
-  if form == 'HEIF':
-    decoding.need_heif('HEIF')
   if form == 'JPEG' and len(about.get('exif', b'')) > _EXIF_ROOM:
     del about['exif']
   if form not in _WITH_ALPHA:
@@ -339,11 +344,13 @@ def _options(picture, form, quality):
   """How Pillow is to code a form."""
   if form == 'JPEG':
     coding = picture.coding
-    if quality is None and coding:
+    if quality is None and 'fineness' in coding:
       quality = _quality_of(coding['fineness'])
     return {'quality': quality or QUALITY,
             'subsampling': coding.get('subsampling', 0)}
   if form == 'WEBP':  # exact: colours stay where alpha is 0
+    if quality is None and picture.coding.get('lossless'):
+      return {'lossless': True, 'exact': True}
     return {'quality': quality or QUALITY, 'exact': True}
   if form == 'AVIF':
     lossless_alpha = {'codec': 'aom', 'advanced': {'alpha:lossless': '1'}}

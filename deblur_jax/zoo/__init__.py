@@ -46,16 +46,21 @@ def names(folder: Path = SHIPPED) -> list[str]:
 
 
 def card(name: str, *, folder: Path = SHIPPED) -> dict[str, Any]:
-  """What is known of a shipped model; keys CARD, and 'scores' where measured.
+  """What is known of a shipped model.
+
+  Keys CARD; 'scores' where measured; 'reach', see `inference.reach`.
 
   Raises:
     UserError: no such model, or its card is damaged.
   """
   known = names(folder)
+  if not known:
+    raise errors.UserError(
+        f'No model {name!r}: none came along, so give -m the folder of a run.')
   if name not in known:
     raise errors.UserError(
-        f'No model {name!r}: there is {", ".join(known) or "none"}, or the '
-        f'folder of a run with its config.json.{errors.suggest(name, known)}')
+        f'No model {name!r}: there is {", ".join(known)}, or the folder of a '
+        f'run with its config.json.{errors.suggest(name, known)}')
   path = pathlib.Path(folder, f'{name}.json')
   try:
     found = json.loads(path.read_text())
@@ -92,6 +97,10 @@ def load(
     UserError: no such model or run, damaged weights, a dtype that cannot be.
   """
   name = os.fspath(where)
+  if name not in names(folder) and os.path.isfile(name):
+    raise errors.UserError(
+        f'{name} is a file, and a model is a folder: `deblur convert` makes a '
+        'folder of weights.')
   if os.sep in name or pathlib.Path(name, 'config.json').exists():
     return _of_run(name, dtype, which)
   told = card(name, folder=folder)
@@ -120,13 +129,15 @@ def write(
   from flax import traverse_util
   from safetensors import numpy as safetensors_numpy
 
-  from deblur_jax import models, workdir
+  from deblur_jax import inference, models, workdir
   from deblur_jax.methods import trained
   from deblur_jax.ops import weight_files
 
   start = trained.Start(os.fspath(run), which)
-  net = trained.network(start)
+  net = trained.network(start) | {'dtype': 'float32'}
   params = trained.any_weights(start)
+  reach = inference.reach(
+      _method(models.build(**net)), _state(params), _mesh())
   folder = errors.make_folder(folder)
   weights = _weights(name, folder)
   flat = traverse_util.flatten_dict(params, sep='.')
@@ -140,9 +151,10 @@ def write(
         error)
   path = weights.with_suffix('.json')
   workdir.write_json(path, {
-      'net': net | {'dtype': 'float32'},
+      'net': net,
       'sha256': weight_files.sha256(weights),
-      'parameters': models.count_parameters(params), **about})
+      'parameters': models.count_parameters(params),
+      'reach': reach, **about})
   return path
 
 
@@ -151,7 +163,6 @@ def _weights(name, folder) -> pathlib.Path:
 
 
 def _of_card(name, told, dtype, folder) -> Model:
-  import jax.numpy as jnp
   from flax import traverse_util
 
   from deblur_jax import models, parallel, types
@@ -166,12 +177,19 @@ def _of_card(name, told, dtype, folder) -> Model:
   if dtype and dtype != 'float32':
     nets.insert(0, models.build(**told['net'] | {'dtype': dtype}))
   mesh = _mesh()
-  state = types.TrainState(
-      step=jnp.zeros((), jnp.int32), params={ROLE: params}, opt_state={},
-      extra={})
   found = [_method(net) for net in nets] + [None]
   return Model(name, found[0], found[1], parallel.put(
-      state, parallel.replicated(mesh)), mesh, told)
+      _state(params), parallel.replicated(mesh)), mesh, told)
+
+
+def _state(params):
+  import jax.numpy as jnp
+
+  from deblur_jax import types
+
+  return types.TrainState(
+      step=jnp.zeros((), jnp.int32), params={ROLE: params}, opt_state={},
+      extra={})
 
 
 def _method(net):
@@ -189,21 +207,40 @@ def _of_run(name, dtype, which) -> Model:
 
   folder = pathlib.Path(name)
   config = workdir.read_json(folder / workdir.CONFIG)
+  _check_config(config, folder / workdir.CONFIG)
   if config['method'].get('name') in ('kernel', 'blur_type'):
     raise errors.UserError(
         f'{name} learned to tell of blur, not to restore: take another run.')
-  made = {kind: _computing(config, kind) for kind in ('float32', dtype) if kind}
-  own = made.get(dtype, config)
+  own, exact = (_computing(config, kind) for kind in (dtype, 'float32'))
   method, state, mesh = evaluate.load_on_one_device(own, folder, which=which)
-  exact = None if own == made['float32'] else methods.build(
-      made['float32'], from_checkpoint=True)
+  exact = None if own == exact else methods.build(exact, from_checkpoint=True)
   return Model(name, method, exact, state, mesh, {})
 
 
+def _check_config(config, path):
+  """Raises a UserError where a config is not of a run."""
+  from deblur_jax import workdir
+
+  config = config if isinstance(config, dict) else {}
+  wanted = ['method.name', 'total_steps', 'data.loader.crop',
+            *(f'nets.{key}.name' for key in config.get('nets', ['net']))]
+  known = {*config, *workdir.flatten(config)}
+  lacking = [key for key in (*wanted, 'optim') if key not in known]
+  if lacking:
+    raise errors.UserError(f'{path} is not of a run: it has no {lacking[0]}.')
+
+
 def _computing(config, dtype):
-  """The config with all networks that have a choice computing in `dtype`."""
-  nets = {key: net | {'dtype': dtype} if 'dtype' in net else net
-          for key, net in config['nets'].items()}
+  """The config with all networks that have a choice computing in `dtype`.
+
+  Without one, with what they compute in written out.
+  """
+  from deblur_jax import models
+
+  nets = {}
+  for key, net in config['nets'].items():
+    own = getattr(models.build(**net), 'dtype', None)
+    nets[key] = net | {'dtype': dtype or own} if own else net
   return config | {'nets': nets}
 
 
