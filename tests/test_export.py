@@ -23,7 +23,7 @@ TINY = {
                 expansion=2),
     'restormer': dict(blocks=(1, 1), refinement=0, features=4),
     'srn': dict(scales=2, blocks=0, features=2, recurrent=True),
-    'fusion': dict(blocks=0, features=4, attention='cbam'),
+    'fusion': dict(blocks=0, features=4, attention='cbam', unshuffle=2),
     'nafnet': dict(blocks=(1,), up_blocks=(1,), middle=0, features=2),
     'hourglass': dict(down=(2,), skip=1),
 }

@@ -94,6 +94,7 @@ def test_the_thin_network_is_the_wide_one_with_channels_of_zero(name):
 
 @pytest.mark.parametrize('name, options', [
     ('fusion', dict(blocks=2)), ('fusion', dict(window=3)),
+    ('fusion', dict(unshuffle=2)),
     ('multiscale', dict(scales=2, blocks=2)),
     ('srn', dict(blocks=1, scales=2)),
     ('srn', dict(recurrent=False, shared=False, scales=2)),

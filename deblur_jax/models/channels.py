@@ -162,7 +162,7 @@ def _fusion(net) -> Wires:
     if s:
       found |= _chain(((f'down_{s}',), f'encode_{s - 1}', group),
                       ((f'meet_{s}',), group, group)) | _look(
-                          s, group, net.window)
+                          s, group, net.window * net.unshuffle**2)
   below = f'encode_{scales[-1]}'
   for s in reversed(scales):
     if s < scales[-1]:
@@ -177,12 +177,12 @@ def _fusion(net) -> Wires:
   return found
 
 
-def _look(s: int, group: str, window: int) -> Wires:
+def _look(s: int, group: str, images: int) -> Wires:
   name = f'look_{s}'
   inside = [None, *(f'{name}/{i}' for i in range(4))]
   found = _chain(*(((name, f'conv_{i}'), inside[i], inside[i + 1])
                    for i in range(4)))
-  found[name, 'join'] = Wire((*[RGB] * window, inside[-1]), (group,))
+  found[name, 'join'] = Wire((*[RGB] * images, inside[-1]), (group,))
   return found
 
 

@@ -9,6 +9,9 @@ image at each.
 Of a video it may take several frames at once, one after another in the first
 convolution at each size: early fusion, as in DBN (Su et al., CVPR 2017), which
 takes five. What it learns is the difference to the frame in the middle.
+
+Where time matters it works on images whose 2 x 2 pixels are channels of one
+(FFDNet: Zhang et al., TIP 2018), and gives them back: a quarter of the work.
 """
 
 from typing import Any
@@ -18,6 +21,7 @@ import jax.numpy as jnp
 
 from deblur_jax import types
 from deblur_jax.models import attention, checks, layers
+from deblur_jax.ops import conv as conv_ops
 from deblur_jax.ops import frames, pad
 from deblur_jax.ops import pyramid as pyramids
 
@@ -28,7 +32,8 @@ class Fusion(nn.Module):
   """Images [n, h, w, 3 * window] of any size to a list of three, finest first.
 
   The s-th has [n, ceil(h / 2^s), ceil(w / 2^s), 3], float32 and not clipped.
-  The input is padded at its lower and right edge to a multiple of 4. With the
+  The input is padded at its lower and right edge to a multiple of 4, or of 4
+  times `unshuffle`. With the
   defaults it has the 6,807,171 parameters of MIMO-UNet, which keeps every
   second pixel where `pyramid` averages.
 
@@ -38,6 +43,7 @@ class Fusion(nn.Module):
       make MIMO-UNet+.
     pyramid: a name in `ops.pyramid.PYRAMIDS`, for the smaller images.
     window: odd, the frames of a video that it takes; 1 for single pictures.
+    unshuffle: how many pixels high and wide become channels of one.
     attention: a row of `attention.ATTENTION`, in every residual block.
     dtype: of the convolutions; parameters and results are float32.
   """
@@ -46,12 +52,14 @@ class Fusion(nn.Module):
   blocks: int = 8
   pyramid: str = 'deepdeblur_pytorch'
   window: int = 1
+  unshuffle: int = 1
   attention: str = 'none'
   dtype: Any = 'float32'
 
   def __post_init__(self):
     checks.at_least(4, features=self.features)
     checks.at_least(0, blocks=self.blocks)
+    checks.at_least(1, unshuffle=self.unshuffle)
     types.look_up(pyramids.PYRAMIDS, self.pyramid, what='pyramid')
     checks.odd(window=[self.window])
     types.look_up(attention.ATTENTION, self.attention, what='attention')
@@ -63,9 +71,11 @@ class Fusion(nn.Module):
       self, blur: types.Array, *, train: bool = False) -> list[types.Array]:
     del train  # it has no dropout
     checks.images(blur, window=self.window)
-    padded, size = pad.to_multiple(blur, multiple=2**(SCALES - 1))
+    padded, size = pad.to_multiple(
+        blur, multiple=2**(SCALES - 1) * self.unshuffle)
     blurs = pyramids.PYRAMIDS[self.pyramid](padded, levels=SCALES)
-    *encoded, x = self._encode(blurs)
+    *encoded, x = self._encode([
+        conv_ops.pixel_unshuffle(x, factor=self.unshuffle) for x in blurs])
     skips = self._fuse([*encoded, x])
     latents = []
     for s in reversed(range(SCALES)):
@@ -76,7 +86,9 @@ class Fusion(nn.Module):
         x = jnp.concatenate([layers.relu(up(x)), skips[s]], axis=-1)
         x = layers.relu(self._conv(x, x.shape[-1] // 2, 1, name=f'join_{s}'))
       x = self._blocks(x, name=f'decode_{s}')
-      latent = self._conv(x, 3, name=f'tail_{s}' if s else 'tail')
+      latent = conv_ops.pixel_shuffle(self._conv(
+          x, 3 * self.unshuffle**2, name=f'tail_{s}' if s else 'tail'),
+          factor=self.unshuffle)
       latents.insert(
           0, latent.astype(jnp.float32) + frames.middle(blurs[s]))
     return [
