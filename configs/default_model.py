@@ -1,7 +1,7 @@
 r"""The model that comes with the package: small, for photos of any blur.
 
   python -m experiments.default_model --photos=DIR --frames=DIR_OR_VIDEO,... \
-      --gopro=GOPRO_Large --pairs=DIR --about=about.json --workdir=runs/default
+      --gopro=GOPRO_Large --pairs=DIR --about=FILE.json --workdir=runs/default
 
 makes the pairs, trains this config on them, and writes the weights and their
 card (experiments/default_model.py). Trained alone, on what that has made:

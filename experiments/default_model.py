@@ -1,7 +1,7 @@
 r"""Trains the model that comes with the package, from photos to its card.
 
   python -m experiments.default_model --photos=DIR --frames=DIR_OR_VIDEO,... \
-      --gopro=GOPRO_Large --pairs=DIR --about=about.json --workdir=runs/default
+      --gopro=GOPRO_Large --pairs=DIR --about=FILE.json --workdir=runs/default
 
 Makes pairs of the photos (WORKDIR/scene, WORKDIR/kernel) and of the film
 (WORKDIR/film_0, ...), trains configs/default_model.py in WORKDIR/run, evaluates
@@ -9,7 +9,8 @@ it on the pictures held back, and writes the weights and their card to --out.
 What was not given is left out. It may be stopped: the same command goes on.
 
 --about is a JSON file with 'summary' and 'sources', a list of {'name', 'terms'}
-of all that was trained on: no model is shipped without.
+of all that was trained on: no model is shipped without. That of the shipped
+model is experiments/default_model.json.
 """
 
 import pathlib
