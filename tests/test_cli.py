@@ -471,3 +471,27 @@ def test_a_prior_checks_first(photo, tmp_path, capsys):
     assert deblur('prior', *argv) == 2
     told = capsys.readouterr().err
     assert message in told and told.count('\n') == 1
+
+
+def test_half_precision_asks_for_onednn_once(monkeypatch):
+  monkeypatch.setattr(cli.sys, 'platform', 'linux')
+  monkeypatch.setattr(cli.platform, 'machine', lambda: 'x86_64')
+  environ = {'XLA_FLAGS': '--xla_dump_to=x'}
+  cli._ask_for_onednn(environ)
+  cli._ask_for_onednn(environ)
+  assert environ == {'XLA_FLAGS': f'--xla_dump_to=x {cli.ONEDNN}'}
+  monkeypatch.setattr(cli.platform, 'machine', lambda: 'arm64')
+  environ = {}
+  cli._ask_for_onednn(environ)
+  assert not environ
+
+
+def test_half_precision_in_a_process_of_its_own(tmp_path):
+  """XLA ends a process whose flags it does not know."""
+  photo = tmp_path / 'photo.png'
+  Image.new('RGB', (16, 16), (90, 60, 30)).save(photo)
+  done = subprocess.run(
+      [sys.executable, '-m', 'deblur_jax', str(photo), '--dtype=bf16'],
+      cwd=helpers.ROOT, capture_output=True, text=True)
+  assert (done.returncode, done.stderr) == (0, '')
+  assert (tmp_path / 'photo_deblurred.png').exists()
