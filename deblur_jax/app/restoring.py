@@ -1,6 +1,6 @@
 """Files in, restored files out: what `deblur restore` does.
 
-One file that fails does not stop the others: what was wrong is told at the end.
+One file that fails does not stop the others: each outcome is told as it comes.
 Names, numbers, the model and the folders of results are checked before any.
 """
 
@@ -182,7 +182,7 @@ def write(
 def _video(job, network, written, on_share):
   restore = opened(network)
   window = _loaded(network.model, network.dtype).method.window
-  seen = []
+  seen = []    # of each frame the counts, without its picture
 
   def fn(frames):
     done = [restore(frame) for frame in frames]
