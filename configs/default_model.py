@@ -39,15 +39,13 @@ def get_config(arg=None):
   config.optim = dict(net=dict(
       name='adamw', lr=1e-3, schedule='cosine', warmup_steps=100, b2=0.9,
       weight_decay=1e-3, clip_norm=1.0))
-  made = lambda name, times: dict(
-      name='gopro', root=f'data/{name}', subset='blur', split='train',
-      times=times)
+  pixels = lambda name, times: dict(
+      name='prepared', root=f'runs/default/pixels/{name}', times=times)
   # Of each as many as make the shares above: film has few frames, large ones.
   sources = dict(
-      scene=made('scene', 1), kernel=made('kernel', 1), film=made('film', 5),
-      gopro=made('gopro', 40),
-      pairs=dict(name='side_by_side', root='data/pairs', sharp_side='left',
-                 part=(0.0, 0.9), times=1))
+      scene=pixels('scene', 1), kernel=pixels('kernel', 1),
+      film=pixels('film', 5), gopro=pixels('gopro', 80),
+      pairs=pixels('pairs', 1))
   config.data = dict(
       train=dict(name='joined', sources=sources),
       test=dict(name='gopro', root='data/gopro', subset='blur', split='test'),

@@ -4,9 +4,10 @@ r"""Trains the model that comes with the package, from photos to its card.
       --gopro=GOPRO_Large --pairs=DIR --about=FILE.json --workdir=runs/default
 
 Makes pairs of the photos (WORKDIR/scene, WORKDIR/kernel) and of the film
-(WORKDIR/film_0, ...), trains configs/default_model.py in WORKDIR/run, evaluates
-it on the pictures held back, and writes the weights and their card to --out.
-What was not given is left out. It may be stopped: the same command goes on.
+(WORKDIR/film_0, ...), decodes all once (WORKDIR/pixels), trains
+configs/default_model.py in WORKDIR/run, evaluates it on the pictures held back,
+and writes the weights and their card to --out. What was not given is left out.
+It may be stopped: the same command goes on.
 
 --about is a JSON file with 'summary' and 'sources', a list of {'name', 'terms'}
 of all that was trained on: no model is shipped without. That of the shipped
@@ -35,8 +36,7 @@ common.define_run_flags()
 # What two kinds of blur are made of: kind, pairs of each photo, options.
 SCENE = ('dynamic_scene', 3, dict(
     gamma=1.0, shift=16.0, object_shift=16.0, frames=25))
-KERNEL = ('any', 2, dict(gamma=1.0, camera=dict(
-    gamma=1.0, read=(0.0, 0.01), quality=(60, 100), bits=8)))
+KERNEL = ('any', 2, dict(gamma=1.0))
 WINDOW = (5, 13)    # frames of film that are averaged
 
 
@@ -49,7 +49,11 @@ def main(argv):
   for key in ('summary', 'sources'):
     types.require(about, key, where=_ABOUT.value)
   folder = common.workdir()
-  config = _config(_made(folder))
+  sources = _made(folder) | _given()
+  if not sources:
+    raise types.UserError(
+        'Nothing to train on: give --photos, --frames, --gopro or --pairs.')
+  config = _config(_decoded(sources, folder / 'pixels'))
   if not train.run(config, folder / 'run').finished:
     return 143
   scores = _scores(config, folder / 'run')
@@ -63,7 +67,7 @@ def main(argv):
 
 
 def _made(folder):
-  """Makes the pairs; the sources of them all, as configs have them."""
+  """Makes the pairs; name -> the source."""
   from deblur_jax.data import make_blur
 
   plans = {}
@@ -77,34 +81,63 @@ def _made(folder):
         frames, window=WINDOW, gamma=1.0)
   for name, plan in plans.items():
     _write(name, plan, folder / name)
-  return {name: folder / name for name in plans}
+  return {name: _gopro(folder / name) for name in plans}
 
 
 def _write(name, plan, folder):
   from deblur_jax.data import pair_folder
 
-  with tqdm.tqdm(total=len(plan.sources), desc=name, file=sys.stderr,
-                 unit='pair', disable=None) as bar:
+  with _bar(name, len(plan.sources)) as bar:
     pair_folder.write(
         plan, folder, on_pair=lambda done: bar.update(done - bar.n))
 
 
-def _config(made):
+def _given():
+  """The pairs that others made; name -> the source."""
+  given = {}
+  if _GOPRO.value:
+    given['gopro'] = _gopro(_GOPRO.value)
+  if _PAIRS.value:
+    given['pairs'] = _pairs(part=(0.0, 0.9))
+  return given
+
+
+def _gopro(root):
+  return dict(name='gopro', root=str(root), subset='blur', split='train')
+
+
+def _pairs(part):
+  return dict(name='side_by_side', root=_PAIRS.value, sharp_side='left',
+              part=part)
+
+
+def _decoded(sources, folder):
+  """Each source decoded once: name -> its folder."""
+  from deblur_jax import data
+  from deblur_jax.data import prepared
+
+  for name, leaf in sources.items():
+    source = data.open_source(**leaf)
+    with _bar(f'{name}, decoded', len(source.names)) as bar:
+      prepared.write(source, folder / name,
+                     on_pair=lambda done, bar=bar: bar.update(done - bar.n))
+  return {name: folder / name for name in sources}
+
+
+def _bar(what, total):
+  return tqdm.tqdm(
+      total=total, desc=what, file=sys.stderr, unit='pair', disable=None)
+
+
+def _config(roots):
   """The config, plain dicts, with the sources that there are."""
   from configs import default_model
-  from deblur_jax import types
 
   config = default_model.get_config().to_dict()
   known = config['data']['train']['sources']
-  sources = {name: known[name.partition('_')[0]] | {'root': str(root)}
-             for name, root in made.items()}
-  for name, root in (('gopro', _GOPRO.value), ('pairs', _PAIRS.value)):
-    if root:
-      sources[name] = known[name] | {'root': root}
-  if not sources:
-    raise types.UserError(
-        'Nothing to train on: give --photos, --frames, --gopro or --pairs.')
-  config['data']['train']['sources'] = sources
+  config['data']['train']['sources'] = {
+      name: known[name.partition('_')[0]] | {'root': str(root)}
+      for name, root in roots.items()}
   if _GOPRO.value:
     config['data']['test']['root'] = _GOPRO.value
   else:
@@ -122,8 +155,7 @@ def _scores(config, run):
   tests = {'test': config['data']['test'],
            'builtin': dict(name='builtin', split='test')}
   if _PAIRS.value:
-    tests['pairs'] = dict(name='side_by_side', root=_PAIRS.value,
-                          sharp_side='left', part=(0.9, 1.0))
+    tests['pairs'] = _pairs(part=(0.9, 1.0))
   scores = {}
   for name, test in tests.items():
     result = evaluate.run(config, run, test=test, name=f'eval_{name}')

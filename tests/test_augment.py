@@ -9,7 +9,7 @@ import pytest
 import skimage.color
 
 from deblur_jax import types
-from deblur_jax.blur import uniform
+from deblur_jax.blur import jpeg, uniform
 from deblur_jax.data import augment
 from deblur_jax.ops import colour
 
@@ -133,6 +133,44 @@ def test_noise_is_on_blur_only_and_half_normal_in_size():
   assert white.max() <= 1 and white.min() < 1
 
 
+def test_jpeg_is_on_blur_only_its_blocks_beginning_anywhere():
+  # A slope of 16 pixels' width: JPEG's steps stand where its blocks meet.
+  picture = np.random.default_rng(4).random((40, 48, 3), dtype=np.float32)
+  batch = {name: jnp.broadcast_to(picture, (60, 40, 48, 3))
+           for name in ('blur', 'sharp')}
+  out = apply(batch, jpeg=0.5, quality=(50, 50))
+  np.testing.assert_array_equal(out['sharp'], batch['sharp'])
+  lossy = np.asarray(out['blur'] != batch['blur']).any((1, 2, 3))
+  assert 0.3 < lossy.mean() < 0.7
+  places = {jpeg_of(picture, top, left).tobytes()
+            for top in range(16) for left in range(16)}
+  found = {np.round(255 * np.asarray(one)).astype(np.uint8).tobytes()
+           for one in out['blur'][lossy]}
+  assert len(found) > 15 and found <= places
+
+
+def jpeg_of(picture, top, left):
+  """The loss of JPEG where a block begins at (-top, -left), as 8 bits."""
+  above, before = 16 - top, 16 - left
+  framed = np.pad(picture, ((above, top), (before, left), (0, 0)), mode='edge')
+  lossy = np.asarray(COMPRESS(framed))
+  lossy = lossy[above:above + 40, before:before + 48]
+  return np.round(255 * lossy).astype(np.uint8)
+
+
+COMPRESS = jax.jit(lambda x: jpeg.compress(x, quality=50.0))
+
+
+def test_jpeg_of_frames_is_each_frame_s():
+  frames = np.random.default_rng(5).random((2, 16, 16, 9), dtype=np.float32)
+  batch = {'blur': jnp.asarray(frames), 'sharp': jnp.asarray(frames[..., 3:6])}
+  out = apply(batch, jpeg=1.0)['blur']
+  for first in (0, 3, 6):
+    frame = slice(first, first + 3)
+    alone = apply(batch | {'blur': batch['blur'][..., frame]}, jpeg=1.0)
+    np.testing.assert_allclose(out[..., frame], alone['blur'], atol=1e-6)
+
+
 def test_identity_pairs(batch):
   out = apply(batch, identity=0.25)
   np.testing.assert_array_equal(out['sharp'], batch['sharp'])
@@ -175,6 +213,7 @@ GOLDEN = [
     (dict(horizontal_flips=0.5), 'augment.horizontal_flips.*mean'),
     (dict(rotate=2.0), 'augment.rotate is a probability, got 2.0'),
     (dict(noise=-1.0), 'noise=-1.0 must not be negative'),
+    (dict(jpeg=0.5, quality=(0, 90)), r'augment.quality=\(0, 90\) must be'),
     (dict(saturation=(1.5, 0.5)), r'saturation=\(1.5, 0.5\) must rise'),
     (dict(brightness=(0.8,)), r'\(0.8,\) must rise, .*: two numbers'),
     (dict(brightness=(-1, 0.5)), r'brightness=\(-1, 0.5\) must rise'),

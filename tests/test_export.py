@@ -83,6 +83,21 @@ def test_bfloat16_goes_out_as_float32(tmp_path, need_onnx):
   assert 0 < np.abs(got - expected).max() < 0.02 * scale
 
 
+def test_networks_of_videos_take_their_frames(tmp_path, need_onnx):
+  restore = restoring('fusion', blocks=0, features=4, window=3)
+  rows = export.run(
+      method(restore, window=3), STATE, out=tmp_path,
+      kinds=['stablehlo', 'onnx'], sizes=[(16, 24), (9, 14)],
+      pictures=pictures((16, 24)), repeats=0)
+  assert all(row.agrees() for row in rows)
+  blur = RNG.random((2, 12, 17, 9), dtype=np.float32)
+  expected = jax.jit(restore)(blur)
+  assert expected.shape == (2, 12, 17, 3)
+  for row in rows:
+    got = export.KINDS[row.kind].read(row.path)(blur)
+    np.testing.assert_allclose(got, expected, atol=1e-4)
+
+
 def test_convolutions_lie_together(tmp_path, need_onnx):
   import onnx
   path = tmp_path / 'net.onnx'

@@ -12,10 +12,12 @@ import jax
 import jax.numpy as jnp
 
 from deblur_jax import types
-from deblur_jax.blur import uniform
+from deblur_jax.blur import jpeg as jpeg_lib
+from deblur_jax.blur import kernels, uniform
 from deblur_jax.ops import colour, keys
 
 LABELS = ('kernel', 'blur_type')   # of the blur
+_BLOCK = 16   # pixels of JPEG's blocks of colour
 
 
 def build(*, preset: str | None = None, **overrides):
@@ -38,7 +40,8 @@ def make(
     vertical_flip: float = 0.0, transpose: float = 0.0, rotate: float = 0.0,
     permute_channels: float = 0.0, saturate: float = 0.0,
     saturation: tuple[float, float] = (0.5, 1.5), noise: float = 0.0,
-    brighten: float = 0.0, brightness: tuple[float, float] = (0.8, 1.2)):
+    brighten: float = 0.0, brightness: tuple[float, float] = (0.8, 1.2),
+    jpeg: float = 0.0, quality: tuple[float, float] = (60, 100)):
   """A function augment(key, batch) -> batch; changes happen in this order.
 
   A batch holds 'blur' and 'sharp', or one of them, float32 [n, h, w, 3] in
@@ -60,9 +63,13 @@ def make(
       deviation as |N(0, noise^2)|. The result is clipped to [0, 1].
     brighten: probability that both pictures are multiplied and clipped.
     brightness: the range from which that factor is drawn uniformly.
+    jpeg: probability that the blurry picture alone loses what JPEG loses; where
+      its blocks begin is drawn too.
+    quality: the range from which JPEG's quality is drawn uniformly.
 
   Raises:
-    UserError: a probability outside [0, 1], a range or noise below 0; and, when
+    UserError: a probability outside [0, 1], a range or noise below 0, a quality
+      beyond 1 to 100; and, when
       called, pictures that are not square where they must be, or a sharp one to
       stand in for several frames.
   """
@@ -72,6 +79,7 @@ def make(
       raise types.UserError(
           f'augment: {name}={tuple(span)} must rise, from 0 or '
           'more: two numbers.')
+  kernels.check_range('augment.quality', quality, above=1, most=100)
   if noise < 0:
     raise types.UserError(f'augment: noise={noise} must not be negative.')
   changes = {
@@ -85,13 +93,14 @@ def make(
           functools.partial(_multiply, colour.saturate, saturation), saturate),
       'brighten': (
           functools.partial(_multiply, _brighten, brightness), brighten),
+      'jpeg': (functools.partial(_jpeg, quality), jpeg),
   }
   for name, (_, chance) in changes.items():
     if not 0 <= chance <= 1:
       raise types.UserError(
           f'augment.{name} is a probability, got {chance}; use 0 to 1.')
-  *others, brightening = changes.values()
-  return _on_batches([*others, (_noise, noise), brightening],
+  *others, brightening, compression = changes.values()
+  return _on_batches([*others, (_noise, noise), brightening, compression],
                      square=bool(transpose or rotate))
 
 
@@ -190,6 +199,30 @@ def _noise(key, images, spread):
   sigma = spread * jnp.abs(jax.random.normal(key_sigma))
   noisy = blur + sigma * jax.random.normal(key_noise, blur.shape)
   return images | {'blur': jnp.clip(noisy, 0, 1)}
+
+
+def _jpeg(qualities, key, images, chance):
+  if 'blur' not in images:
+    return images
+  key_happens, key_quality, key_corner = jax.random.split(key, 3)
+  quality = jax.random.uniform(
+      key_quality, minval=qualities[0], maxval=qualities[1])
+  # Blocks of colour are 16 pixels wide; the first ones begin beyond the border.
+  top, left = jax.random.randint(key_corner, (2,), 0, _BLOCK)
+
+  def compress(x):
+    height, width, channels = x.shape
+    wide = jnp.pad(x, ((_BLOCK, _BLOCK), (_BLOCK, _BLOCK), (0, 0)), mode='edge')
+    framed = jax.lax.dynamic_slice(
+        wide, (top, left, 0), (height + _BLOCK, width + _BLOCK, channels))
+    return jax.lax.dynamic_slice(
+        jpeg_lib.compress(framed, quality=quality),
+        (_BLOCK - top, _BLOCK - left, 0), x.shape)
+
+  happens = jax.random.bernoulli(key_happens, chance)
+  of_frames = jax.vmap(compress, in_axes=2, out_axes=2)
+  lossy = _each_picture({'blur': images['blur']}, of_frames)['blur']
+  return images | {'blur': jnp.where(happens, lossy, images['blur'])}
 
 
 def _each(images, change):

@@ -9,7 +9,8 @@
 
 Every file takes `blur`, float32 [n, h, w, 3] RGB in [0, 1], and gives
 `restored`, the same and not clipped. All sizes are taken as they are: what a
-network wants multiples of is padded and cropped inside.
+network wants multiples of is padded and cropped inside. The file of a network
+of videos takes its frames one after another along the last axis.
 """
 
 import os
@@ -35,7 +36,7 @@ from deblur_jax.export import traced as traced_lib
 from deblur_jax.types import Method, TrainState
 
 Size = tuple[int, int]   # height, width
-Run = Callable[[np.ndarray], np.ndarray]   # [n, h, w, 3] to the same
+Run = Callable[[np.ndarray], np.ndarray]   # [n, h, w, c] to [n, h, w, 3]
 
 SIZES = ((256, 256), (255, 321), (97, 64))
 TOLERANCE = 1e-4   # of floats, between a file and its network
@@ -115,10 +116,6 @@ def run(
   if method.per_image:
     raise types.UserError(
         'This method fits each picture anew: there is no network to go out.')
-  if method.window > 1:
-    raise types.UserError(
-        f'This network takes {method.window} frames of a video; only those of '
-        'single pictures are written as files.')
   for kind in kinds:
     types.look_up(KINDS, kind, what='kind of file')
   if not sizes or min(min(size) for size in sizes) < 1:
@@ -135,10 +132,10 @@ def run(
     these = sizes[:1] if KINDS[kind].one_size else sizes
     least = write(
         path, restore, kind=kind, pictures=pictures, overwrite=overwrite,
-        size=these[0] if KINDS[kind].one_size else None)
+        size=these[0] if KINDS[kind].one_size else None, window=method.window)
     rows.append(measure(
         path, restore, kind=kind, sizes=these, least=least, repeats=repeats,
-        pictures=pictures))
+        pictures=pictures, window=method.window))
     on_row(rows[-1])
   return rows
 
@@ -146,16 +143,18 @@ def run(
 def write(
     path: str | os.PathLike, restore: traced_lib.Restore, *, kind: str,
     size: Size | None = None, pictures: Sequence[np.ndarray] = (),
-    overwrite: bool = False) -> int:
+    overwrite: bool = False, window: int = 1) -> int:
   """Writes a function as a file, all of it or nothing.
 
   Args:
     path: of the file, or of the folder of a SavedModel.
-    restore: blur -> restored, both [n, h, w, 3] in [0, 1]; weights inside.
+    restore: blur [n, h, w, 3 * window] -> restored [n, h, w, 3], in [0, 1];
+      weights inside.
     kind: a row of KINDS.
     size: the only one that it will take; None for all.
     pictures: blurry ones, for the ranges of int8; by default the built-in set.
     overwrite: whether what is there is replaced.
+    window: the frames of a video that it takes.
 
   Returns:
     The least side that it takes as it is; smaller pictures are enlarged inside.
@@ -166,11 +165,11 @@ def write(
   row = types.look_up(KINDS, kind, what='kind of file')
   path = pathlib.Path(path)
   _check_free(path, overwrite)
-  traced = traced_lib.trace(restore, size=size)
+  traced = traced_lib.trace(restore, size=size, window=window)
   options = {}
   if row.int8:
     pictures = pictures if len(pictures) else _builtin('train')
-    options = dict(pictures=[_fit(x, size) for x in pictures])
+    options = dict(pictures=[_fit(x, size, window) for x in pictures])
   temporary = path.with_name(f'{path.name}.{os.getpid()}.tmp')
   try:
     row.write(temporary, traced, **options)
@@ -186,12 +185,13 @@ def write(
 
 def check(
     run_file: Run, network: Run, sizes: Sequence[Size], *,
-    pictures: Sequence[np.ndarray] = ()) -> tuple[dict[Size, float], float]:
+    pictures: Sequence[np.ndarray] = (), window: int = 1
+) -> tuple[dict[Size, float], float]:
   """How far a file is from its network: (size -> max |error|, lowest PSNR)."""
   pictures = pictures if len(pictures) else _builtin('test')
   errors, mean_squares = {}, []
   for i, size in enumerate(sizes):
-    blur = _fit(pictures[i % len(pictures)], size)[None]
+    blur = _fit(pictures[i % len(pictures)], size, window)[None]
     expected, got = network(blur), run_file(blur)
     if got.shape != expected.shape:
       raise types.UserError(
@@ -206,7 +206,7 @@ def check(
 def measure(
     path: str | os.PathLike, restore: traced_lib.Restore, *, kind: str,
     sizes: Sequence[Size] = SIZES, least: int = 1, repeats: int = 7,
-    pictures: Sequence[np.ndarray] = ()) -> Row:
+    pictures: Sequence[np.ndarray] = (), window: int = 1) -> Row:
   """Reads a file, checks it against its network, and times both in turns.
 
   Args: as of `run` and `write`; `least` is what `write` returned.
@@ -216,8 +216,10 @@ def measure(
   compiled = loop.anywhere(restore)
   network = lambda blur: np.asarray(jax.block_until_ready(compiled(blur)))
   run_file = row.read(path)
-  errors, psnr = check(run_file, network, sizes, pictures=pictures)
-  blur = np.full((1, *sizes[0], 3), 0.5, np.float32)
+  errors, psnr = check(
+      run_file, network, sizes, pictures=pictures, window=window)
+  shape = (*sizes[0], 3 * window)
+  blur = np.full((1, *shape), 0.5, np.float32)
   rounds = [(_seconds(network, blur), _seconds(run_file, blur))
             for _ in range(repeats + 1 if repeats else 0)][1:]
   median = lambda values: statistics.median(values) if rounds else float('nan')
@@ -227,7 +229,7 @@ def measure(
       errors, psnr, least, sizes[0], ms=1e3 * median(b for _, b in rounds),
       network_ms=1e3 * median(a for a, _ in rounds),
       ratio=median(a / b for a, b in rounds),
-      memory_bytes=memory.peak(kind, path, sizes[0]) if repeats else None)
+      memory_bytes=memory.peak(kind, path, shape) if repeats else None)
 
 
 def _seconds(fn, blur):
@@ -242,8 +244,13 @@ def _builtin(split):
   return [images.to_float(source.read(i)['blur']) for i in chosen]
 
 
-def _fit(picture, size):
-  """The top left corner of a picture, mirrored on where it is too small."""
+def _fit(picture, size, window):
+  """The top left corner of a picture, mirrored on where it is too small.
+
+  For a network of videos as frames across which it moves, a pixel each.
+  """
+  picture = np.concatenate(
+      [np.roll(picture, i, axis=1) for i in range(window)], axis=-1)
   if size is None:
     return np.asarray(picture, np.float32)
   around = [(0, max(0, want - have)) for want, have in zip(

@@ -12,23 +12,24 @@ import sys
 import numpy as np
 
 
-def peak(kind: str, path, size: tuple[int, int]) -> int | None:
+def peak(kind: str, path, shape: tuple[int, int, int]) -> int | None:
   """Bytes that a process grows by, at most, to read a file and run it once.
 
-  Beyond what it has after its imports. None where it failed.
+  On a picture [h, w, c]; beyond what it has after its imports. None where it
+  failed.
   """
   done = subprocess.run(
       [sys.executable, '-m', 'deblur_jax.export.memory', kind, str(path),
-       *map(str, size)], capture_output=True, text=True)
+       *map(str, shape)], capture_output=True, text=True)
   words = done.stdout.split()
   return int(words[-1]) if done.returncode == 0 and words else None
 
 
-def _grown(kind, path, size):
+def _grown(kind, path, shape):
   from deblur_jax import export
   export.KINDS[kind].imports()
   before = _forget()
-  export.KINDS[kind].read(path)(np.full((1, *size, 3), 0.5, np.float32))
+  export.KINDS[kind].read(path)(np.full((1, *shape), 0.5, np.float32))
   return _most() - before
 
 
@@ -52,5 +53,5 @@ def _most():
 
 
 if __name__ == '__main__':
-  kind, path, *size = sys.argv[1:]
-  sys.stdout.write(f'{_grown(kind, path, tuple(map(int, size)))}\n')
+  kind, path, *shape = sys.argv[1:]
+  sys.stdout.write(f'{_grown(kind, path, tuple(map(int, shape)))}\n')

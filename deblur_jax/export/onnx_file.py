@@ -25,7 +25,7 @@ CALLS = ('checkpoint', 'closed_call', 'core_call', 'custom_jvp_call',
 
 
 def write(path: str | os.PathLike, traced: Traced) -> None:
-  """Writes the file; input `blur`, output `restored`, both [n, h, w, 3].
+  """Writes the file; input `blur`, output `restored`, shaped as in `traced`.
 
   Raises:
     UserError: no package onnx, or a primitive that has no row in
@@ -36,15 +36,15 @@ def write(path: str | os.PathLike, traced: Traced) -> None:
   graph.nodes.append(_named(graph.stored(
       restored, range(len(restored.shape)))))
   used = {name for node in graph.nodes for name in node.inputs}
-  picture = lambda name: onnx.helper.make_tensor_value_info(
+  picture = lambda name, shape: onnx.helper.make_tensor_value_info(
       name, onnx.TensorProto.FLOAT, [
-          side if isinstance(side, int) else str(side)
-          for side in traced.blur.shape])
+          side if isinstance(side, int) else str(side) for side in shape])
   made = onnx.helper.make_graph(
       [onnx.helper.make_node(node.kind, node.inputs, node.outputs,
                              **node.attributes)
        for node in _needed(graph.nodes)],
-      'restore', [picture('blur')], [picture('restored')],
+      'restore', [picture('blur', traced.blur.shape)],
+      [picture('restored', traced.restored)],
       [onnx.numpy_helper.from_array(array, name)
        for name, array in graph.constants.items() if name in used])
   model = onnx.helper.make_model(

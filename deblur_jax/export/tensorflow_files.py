@@ -51,9 +51,9 @@ def write_tflite(
   Args:
     path: of the file.
     traced: the function.
-    pictures: [h, w, 3] like those that will be restored, of the function's
-      size if it has one: they show the ranges of values. Input and result stay
-      float32.
+    pictures: like those that will be restored, of the function's channels,
+      and size if it has one: they show the ranges of values. Input and result
+      stay float32.
   """
   tf = tensorflow()
   module = _module(tf, traced)
@@ -101,18 +101,18 @@ def _module(tf, traced):
   exported = stablehlo.make(traced._replace(fn=fn), platforms=('cpu',))
   program = _older(exported.mlir_module_serialized)
   version = min(exported.calling_convention_version, CALLING_CONVENTION)
-  shape = [side if isinstance(side, int) else None
-           for side in traced.blur.shape]
+  taken, given = ([side if isinstance(side, int) else None for side in shape]
+                  for shape in (traced.blur.shape, traced.restored))
   module = tf.Module()
 
   def restore(blur):
     result, = xla.call_module(
         [blur], version=version, module=program, Tout=[tf.float32],
-        Sout=[shape], platforms=['CPU'])
-    return {'restored': tf.ensure_shape(result, shape)}
+        Sout=[given], platforms=['CPU'])
+    return {'restored': tf.ensure_shape(result, given)}
 
   module.restore = tf.function(restore, autograph=False, input_signature=[
-      tf.TensorSpec(shape, tf.float32, name='blur')])
+      tf.TensorSpec(taken, tf.float32, name='blur')])
   return module
 
 

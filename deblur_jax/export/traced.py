@@ -26,7 +26,7 @@ LEAST = tuple(2**i for i in range(8))
 class Traced(NamedTuple):
   """restore(blur) as it goes out.
 
-  fn: [n, h, w, 3] to the same; sizes may be symbols.
+  fn: [n, h, w, 3 * window] to [n, h, w, 3]; sizes may be symbols.
   blur: shape and dtype of its input.
   least: sides below this are enlarged inside.
   """
@@ -35,39 +35,47 @@ class Traced(NamedTuple):
   blur: jax.ShapeDtypeStruct
   least: int
 
+  @property
+  def restored(self) -> tuple:
+    """Shape of its result."""
+    return *self.blur.shape[:3], 3
+
 
 def trace(
-    restore: Restore, *, size: tuple[int, int] | None = None) -> Traced:
+    restore: Restore, *, size: tuple[int, int] | None = None,
+    window: int = 1) -> Traced:
   """The function for pictures of every size, or of one.
 
   Args:
-    restore: blur -> restored, both [n, h, w, 3]; weights inside.
+    restore: blur [n, h, w, 3 * window] -> [n, h, w, 3]; weights inside.
     size: (h, w) where only one picture of one size is to be taken.
+    window: the frames of a video that it takes.
 
   Raises:
     UserError: its sizes cannot be followed, or it gives another shape.
   """
   if size is not None:
-    blur = jax.ShapeDtypeStruct((1, *size, 3), jnp.float32)
-    _check(restore, blur)
-    return Traced(restore, blur, 1)
-  reason = _problem(found := _free(restore, LEAST[0]))
+    blur = jax.ShapeDtypeStruct((1, *size, 3 * window), jnp.float32)
+    found = Traced(restore, blur, 1)
+    _check(found)
+    return found
+  reason = _problem(found := _free(restore, LEAST[0], window))
   if reason:
     # Where the largest does not help, none does.
-    reason = _problem(_free(restore, LEAST[-1]))
+    reason = _problem(_free(restore, LEAST[-1], window))
     if reason:
       raise types.UserError(
           'This network cannot be followed for pictures of every size '
           f'({reason}); give one size.')
     found = next(one for least in LEAST[1:]
-                 if not _problem(one := _free(restore, least)))
+                 if not _problem(one := _free(restore, least, window)))
   return found
 
 
 def _problem(found: Traced) -> str | None:
   """Why the sizes of a function cannot be followed; None where they can."""
   try:
-    _check(found.fn, found.blur)
+    _check(found)
     return None
   except types.UserError:
     raise
@@ -76,7 +84,7 @@ def _problem(found: Traced) -> str | None:
     return str(error).splitlines()[0]
 
 
-def _free(restore, least):
+def _free(restore, least, window):
   n, h, w, height, width = export.symbolic_shape(
       f'n, h, w, max(h, {least}), max(w, {least})')
 
@@ -87,14 +95,15 @@ def _free(restore, least):
         blur, ((0, 0), (0, height - h), (0, width - w), (0, 0)), mode='edge')
     return pad.crop(restore(blur), size=(h, w))
 
-  return Traced(fn, jax.ShapeDtypeStruct((n, h, w, 3), jnp.float32), least)
+  blur = jax.ShapeDtypeStruct((n, h, w, 3 * window), jnp.float32)
+  return Traced(fn, blur, least)
 
 
-def _check(fn, blur):
-  restored = jax.eval_shape(fn, blur)
-  if getattr(restored, 'shape', None) != blur.shape:
+def _check(found: Traced):
+  restored = jax.eval_shape(found.fn, found.blur)
+  if getattr(restored, 'shape', None) != found.restored:
     raise types.UserError(
-        f'Only what restores pictures goes out: of {blur.shape} it makes '
+        f'Only what restores pictures goes out: of {found.blur.shape} it makes '
         f'{jax.tree.map(jnp.shape, restored)}.')
 
 

@@ -3,12 +3,18 @@
 The frame to restore is the one in the middle. NumPy or JAX.
 """
 
+import jax
+from jax import lax
+
 from deblur_jax import types
 
 
 def middle(blur):
   """The frame in the middle, [..., 3]; of a single picture, the picture."""
   first = (blur.shape[-1] - 3) // 2
+  if isinstance(blur, jax.Array):
+    # An index gathers where height and width are symbols.
+    return lax.slice_in_dim(blur, first, first + 3, axis=-1)
   return blur[..., first:first + 3]
 
 
