@@ -7,13 +7,16 @@ makes the pairs, trains this config on them, and writes the weights and their
 card (experiments/default_model.py). Trained alone, on what that has made:
 
   python -m experiments.train --config=configs/default_model.py \
-      --config.data.train.sources.gopro.root=GOPRO_Large ... \
+      --config.data.train.sources.gopro.root=runs/default/pixels/gopro ... \
       --workdir=runs/default/run
 
-Three sizes in and out (MIMO-UNet without attention, 736,003 parameters). Half
-of the crops are photos that a moving camera and a moving object blurred, a
-quarter photos blurred by one kernel, the rest frames of film, averaged; a tenth
-of all are sharp and shall stay as they are.
+Three sizes in and out (MIMO-UNet without attention, on unshuffled pixels:
+1,671,282 parameters). A third of the crops are GoPro's, the others photos that
+a moving camera and a moving object blurred, photos blurred by one kernel,
+others' pairs, and frames of film, averaged. Of all, 15 % are sharp and shall
+stay as they are, and 30 % lost what JPEG loses. CPUs with half precision are
+half as quick again with
+XLA_FLAGS='--xla_cpu_use_onednn=true --xla_cpu_experimental_onednn_custom_call=true'
 """
 
 import ml_collections
@@ -24,18 +27,18 @@ from configs import common
 def get_config(arg=None):
   config = ml_collections.ConfigDict()
   config.seed = 0
-  config.total_steps = 8_000
+  config.total_steps = 24_000
   config.batch_size = 4
   config.log_every = 100
-  config.save_every = 500
+  config.save_every = 1_000
   config.tensorboard = False
   pyramid = ml_collections.FieldReference('deepdeblur_pytorch')
   config.method = dict(
-      name='supervised', loss='l1', over_scales='sum', pyramid=pyramid,
+      name='supervised', loss='l1 + 0.05*fft_l1', over_scales='sum', pyramid=pyramid,
       ema=0.999, accumulate=1)
   config.nets = dict(net=dict(
-      name='fusion', features=16, blocks=3, attention='none', pyramid=pyramid,
-      dtype='float32'))
+      name='fusion', features=24, blocks=3, unshuffle=2, attention='none',
+      pyramid=pyramid, dtype='bfloat16'))
   config.optim = dict(net=dict(
       name='adamw', lr=1e-3, schedule='cosine', warmup_steps=100, b2=0.9,
       weight_decay=1e-3, clip_norm=1.0))
@@ -44,19 +47,20 @@ def get_config(arg=None):
   # Of each as many as make the shares above: film has few frames, large ones.
   sources = dict(
       scene=pixels('scene', 1), kernel=pixels('kernel', 1),
-      film=pixels('film', 5), gopro=pixels('gopro', 80),
+      film=pixels('film', 5), gopro=pixels('gopro', 120),
       pairs=pixels('pairs', 1))
   config.data = dict(
       train=dict(name='joined', sources=sources),
       test=dict(name='gopro', root='data/gopro', subset='blur', split='test'),
       loader=dict(loader='threads', crop=96,
-                  progressive=((6_000, 160, 2),)))
-  config.augment = dict(preset='flips', rotate=1.0, identity=0.1, noise=2 / 255)
+                  progressive=((18_000, 160, 2),)))
+  config.augment = dict(preset='flips', rotate=1.0, identity=0.15,
+                        noise=2 / 255, jpeg=0.3, quality=(60, 100))
   config.validate = dict(pictures=4, crop=512)
   if common.is_debug(arg):
     common.use_builtin(config)
     config.total_steps, config.batch_size = 2, 4
     config.data.loader.update(crop=32, progressive=())
-    config.nets.net.update(features=4, blocks=0)
+    config.nets.net.update(features=4, blocks=0, dtype='float32')
     config.validate = dict(pictures=2, crop=64)
   return config
