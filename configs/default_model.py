@@ -15,8 +15,10 @@ Three sizes in and out (MIMO-UNet without attention, on unshuffled pixels:
 a moving camera and a moving object blurred, photos blurred by one kernel,
 others' pairs, and frames of film, averaged. Of all, 15 % are sharp and shall
 stay as they are, and 30 % lost what JPEG loses. CPUs with half precision are
-half as quick again with
-XLA_FLAGS='--xla_cpu_use_onednn=true --xla_cpu_experimental_onednn_custom_call=true'
+half as quick again by oneDNN:
+
+  export XLA_FLAGS="--xla_cpu_use_onednn=true
+      --xla_cpu_experimental_onednn_custom_call=true"
 """
 
 import ml_collections
@@ -34,8 +36,8 @@ def get_config(arg=None):
   config.tensorboard = False
   pyramid = ml_collections.FieldReference('deepdeblur_pytorch')
   config.method = dict(
-      name='supervised', loss='l1 + 0.05*fft_l1', over_scales='sum', pyramid=pyramid,
-      ema=0.999, accumulate=1)
+      name='supervised', loss='l1 + 0.05*fft_l1', over_scales='sum',
+      pyramid=pyramid, ema=0.999, accumulate=1)
   config.nets = dict(net=dict(
       name='fusion', features=24, blocks=3, unshuffle=2, attention='none',
       pyramid=pyramid, dtype='bfloat16'))
