@@ -29,7 +29,7 @@ from configs import common
 def get_config(arg=None):
   config = ml_collections.ConfigDict()
   config.seed = 0
-  config.total_steps = 24_000
+  config.total_steps = 20_000
   config.batch_size = 4
   config.log_every = 100
   config.save_every = 1_000
@@ -55,7 +55,7 @@ def get_config(arg=None):
       train=dict(name='joined', sources=sources),
       test=dict(name='gopro', root='data/gopro', subset='blur', split='test'),
       loader=dict(loader='threads', crop=96,
-                  progressive=((18_000, 160, 2),)))
+                  progressive=((15_000, 160, 2),)))
   config.augment = dict(preset='flips', rotate=1.0, identity=0.15,
                         noise=2 / 255, jpeg=0.3, quality=(60, 100))
   config.validate = dict(pictures=4, crop=512)
