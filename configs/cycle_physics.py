@@ -40,10 +40,12 @@ def get_config(arg=None):
   gamma = ml_collections.FieldReference(1.0)
   pyramid = ml_collections.FieldReference('deepdeblur_pytorch')
   config.method = dict(
-      name='cycle_physics', cycle='psnr', over_scales='sum', pyramid=pyramid,
+      # Not 'psnr', whose slope is steepest where the error is least: at the
+      # coarse scales.
+      name='cycle_physics', cycle='l1', over_scales='sum', pyramid=pyramid,
       blur=dict(
           kind='any', size=size, gamma=gamma, chances=(0.7, 0.1, 0.1, 0.1)),
-      weights=dict(reblur=10.0, guard=10.0, adversarial=1.0, cycle=1.0,
+      weights=dict(reblur=10.0, guard=10.0, adversarial=1.0, cycle=30.0,
                    kernel=1.0, blur_type=0.0, identity=0.0, tv=0.0, dark=0.0),
       critic=dict(gan='lsgan', penalty=0.0, drift=0.0), most=0.25, gamma=gamma,
       window=35, start_steps=0, pool_size=50, ema=0.0, without='nothing')
@@ -74,10 +76,8 @@ def get_config(arg=None):
     size.set(11)
     config.total_steps, config.batch_size = 4_000, 4
     config.data.loader.crop = 96
-    # Not 'psnr', whose slope is steepest where the error is least: at the
-    # coarse scales.
-    config.method.cycle = 'l1'
-    config.method.weights.update(cycle=30.0, adversarial=0.2)
+    config.method.weights.adversarial = 0.2
+    # h of the same family as the blur that has to be undone: the best case.
     config.method.blur = dict(
         kind='trajectory', size=size, gamma=gamma, fractions=(0.5, 1.0))
     config.nets.to_sharp.update(depth=18, features=16, dtype='float32')

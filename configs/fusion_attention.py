@@ -54,7 +54,7 @@ def get_config(arg=None):
     config.total_steps, config.batch_size = 2, 4
     config.data.loader.crop = 32
     config.method.loss = 'l1'
-    config.nets.net.update(features=4, blocks=0, dtype='float32')
+    config.nets.net.update(features=4, blocks=1, dtype='float32')
     config.validate = dict(pictures=2, crop=64)
     config.tensorboard = False
   return config

@@ -45,7 +45,8 @@ def get_config(arg=None):
     config.total_steps, config.batch_size = 2, 4
     config.data.loader.crop = 32
     config.nets.net.update(
-        scales=1, features=2, blocks=0, kernel_size=3, dtype='float32')
+        scales=2, recurrent=True, features=2, blocks=0, kernel_size=3,
+        dtype='float32')
     config.validate = dict(pictures=2, crop=64)
     config.tensorboard = False
   return config

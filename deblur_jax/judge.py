@@ -14,6 +14,7 @@ several of them side by side, always with the untouched input, and the pictures.
 
 import os
 import pathlib
+import shutil
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -22,8 +23,8 @@ import numpy as np
 from deblur_jax import (
     data,
     evaluate,
-    inference,
     loop,
+    tiling,
     types,
     workdir,
 )
@@ -87,15 +88,16 @@ def run(
   look_for = _objects(detector)
   look, own = _look(method, state, config, size)
   look = loop.on_mesh(look, mesh)
+  restore = tiling.build(method, state, mesh)     # as `deblur` restores
+  shutil.rmtree(folder / f'{name}_pictures', ignore_errors=True)
   pictures = types.make_folder(folder / f'{name}_pictures')
-  read = lambda path: images.to_float(images.read(path))
   rows = []
-  for (photo, path), restored in zip(paths.items(), inference.restore_images(
-      method, state, map(read, paths.values()), mesh), strict=True):
-    shown = {'blur': read(path), 'restored': restored.image}
+  for photo, path in paths.items():
+    blur = images.to_float(images.read(path))
+    shown = {'blur': blur, 'restored': restore(blur).image}
     told = {'blur': look(state, shown['blur'][None])}
     if 'blur_type' in told['blur']:
-      told['restored'] = look(state, restored.image[None])
+      told['restored'] = look(state, shown['restored'][None])
     row = {'name': photo}
     for side, image in shown.items():
       found = measure(image[None], shown['blur'][None], told['blur']['kernel'])
@@ -105,7 +107,7 @@ def run(
         row[side]['blur_type'] = blur_type.NAMES[
             int(told[side]['blur_type'].argmax())]
     rows.append(row)
-    evaluate.save_pictures(pictures, photo, {'restored': restored.image})
+    evaluate.save_pictures(pictures, photo, {'restored': shown['restored']})
     on_picture(photo, shown)
   result = {
       'input': _means([row['blur'] for row in rows]),

@@ -204,7 +204,8 @@ class Recorder:
     self._pending = None     # (step, metrics) not looked at yet
     self._clock = time.perf_counter()
     self.intervals = []      # seconds of each step
-    self._logged = []        # the newest lines, until a warning was given
+    self._logged = []        # the newest lines
+    self._watches = [*parts.method.watches]   # that have not warned
     self._validate = evaluate.make_validate(
         parts.method, config['data']['test'], parts.mesh, **config['validate'])
     self._log = self._board = self._bar = None
@@ -288,22 +289,21 @@ class Recorder:
     return {f'val_{name}': value for name, value in scores.items()}
 
   def _write(self, step, values) -> None:
-    self._warn_once(step, values)
     if self._log:
+      self._warn(step, values)
       self._log.write(step, values)
       self._bar.set_postfix(loss=f'{values["loss"]:.4g}', refresh=False)
     if self._board:
       self._board.write_scalars(step, values)
       self._board.flush()
 
-
-  def _warn_once(self, step, values) -> None:
-    watch = self._parts.method.watch
-    if watch and self._log and self._logged is not None:
-      self._logged = [*self._logged, values][-16:]
+  def _warn(self, step, values) -> None:
+    """What looks wrong, once of each kind."""
+    self._logged = [*self._logged, values][-16:]
+    for watch in [*self._watches]:
       if text := watch(self._logged):
         logging.warning('Step %d: %s', step, text)
-        self._logged = None
+        self._watches.remove(watch)
 
 
 def _summary(config, parts, hook, path) -> dict[str, Any]:

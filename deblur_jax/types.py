@@ -42,8 +42,8 @@ class Method(NamedTuple):
   step: (state, batch, key) -> (state, metrics) for the global batch.
   restore: (state, blur) -> sharp, [n, h, w, 3 * window] -> [n, h, w, 3].
   per_image: whether `restore` needs a fit of its own for each image.
-  watch: logged metrics of steps, the newest last -> what looks wrong with the
-    training, in one line, or None; None where there is nothing to watch.
+  watches: each: logged metrics of steps, the newest last -> what looks wrong
+    with the training, in one line, or None.
   window: how many frames of a video 'blur' of batches is, in the order of time
     along the last axis; 'sharp' is that of the middle one.
   splits: option of the config -> into how many parts it splits a batch.
@@ -58,7 +58,8 @@ class Method(NamedTuple):
   step: Callable[[TrainState, Batch, Array], tuple[TrainState, Metrics]]
   restore: Callable[[TrainState, Array], Array]
   per_image: bool = False
-  watch: Callable[[Sequence[Mapping[str, float]]], str | None] | None = None
+  watches: Sequence[
+      Callable[[Sequence[Mapping[str, float]]], str | None]] = ()
   window: int = 1
   splits: Mapping[str, int] = {}
   unpaired: bool = False

@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 from absl import flags
 from ml_collections import config_flags
 
-from deblur_jax import report, types, workdir
+from deblur_jax import methods, report, types, workdir
 from deblur_jax.report import runs as runs_lib
 from experiments import common, paper_numbers
 
@@ -164,7 +164,7 @@ def is_finished(job: Job) -> bool:
   """Whether just this config was trained to the end and evaluated there."""
   run = runs_lib.read_run(job.folder)
   return runs_lib.is_finished(run) and not workdir.differences(
-      run.config, job.config)
+      run.config, methods.completed_by(job.config, run.config))
 
 
 def execute(
@@ -303,6 +303,7 @@ GRIDS = {
                                       'deepdeblur_torch7')}),
     'sharing': Grid('configs/srn.py', {'nets.net.scales': (1, 2, 3),
                                        'nets.net.shared': (True, False)}),
+    'recurrent': Grid('configs/srn.py', {'nets.net.recurrent': (False, True)}),
     'attention': Grid(
         'configs/fusion_attention.py',
         {'nets.net.attention': ('none', 'se', 'cbam', 'window')}),
@@ -332,6 +333,18 @@ GRIDS = {
     'terms': Grid(
         _PHYSICS, {'method.without': ('nothing', 'reblur', 'guard',
                                       'adversarial', 'cycle', 'kernel')}),
+    # Those that are off elsewhere.
+    'priors': Grid(
+        _PHYSICS, {'method.weights.tv': (0.0, 0.01),
+                   'method.weights.dark': (0.0, 0.01)}),
+    'start_alone': Grid(_PHYSICS, {'method.start_steps': (0, 500)}),
+    # The blurry pictures alone: what forbids the trivial answer then.
+    'guard': Grid(
+        _PHYSICS, {'method.weights.cycle': (0.0,),
+                   'method.weights.kernel': (0.0,),
+                   'method.weights.adversarial': (0.0,),
+                   'data.loader.crop': (64,), 'total_steps': (500,),
+                   'method.without': ('nothing', 'guard')}),
 }
 
 

@@ -5,8 +5,8 @@ r"""Runs beside each other: parameters, multiplications, PSNR and time.
 Every run restores one image of --size on one device, warm and to the end, and
 they take turns, so that what else the machine does is the same for all: `ratio`
 is the median over the rounds of a run's time over the first run's. The PSNR is
-that of eval.json. Runs of method int8 compute in float32 what int8 would give;
-their time says nothing.
+that of eval.json, on one test set for all, beside that of the input. Runs of
+method int8 compute in float32 what int8 would give; their time says nothing.
 """
 
 import pathlib
@@ -33,7 +33,11 @@ def main(argv):
       timing.parse_size(_SIZE.value), repeats=_REPEATS.value)
   head = ['run', 'parameters', 'GMACs at 256²', 'psnr_uint8',
           f'{rows[0]["device"]}, ms', 'ratio']
-  body = [[row['run'], f'{row["parameters"]:,}',
+  untouched = next((row['input_psnr_uint8'] for row in rows
+                    if row['input_psnr_uint8'] is not None), None)
+  nothing = [render.NOTHING] * 2
+  body = [['input', *nothing, render.number(untouched, 2), *nothing]]
+  body += [[row['run'], f'{row["parameters"]:,}',
            render.number(row['gmacs_256'], 3),
            render.number(row['psnr_uint8'], 2), render.number(row['ms'], 1),
            render.number(row['ratio'], 3)] for row in rows]

@@ -34,13 +34,14 @@ common.define_run_flags()
 def main(argv):
   del argv
   common.join_processes()
-  from deblur_jax import evaluate, train, types, workdir
+  from deblur_jax import evaluate, methods, train, types, workdir
 
   folder = common.workdir()
   config = workdir.read_json(folder / workdir.CONFIG)
   train.check(config)
   if _CONFIG.value is not None:
-    workdir.check_config(folder, _CONFIG.value.to_dict())
+    workdir.check_config(
+        folder, methods.completed_by(_CONFIG.value.to_dict(), config))
   other = source_flags.options(root=_ROOT.value)
   if (other or _LIMIT.value or _LOCAL.value or _WHICH.value != 'last') and (
       _NAME.value == 'eval'):

@@ -33,6 +33,7 @@ PEAKS = {
         'bfloat16': 989.4, 'float16': 989.4, 'float32': 494.7},
     'NVIDIA H200': {'bfloat16': 989.4, 'float16': 989.4, 'float32': 494.7},
 }
+EVAL = 'eval.json'
 STEPS = 5     # iterations of a prior in one program
 FUSED = '__cudnn$convBiasActivationForward'
 
@@ -149,15 +150,16 @@ def compare(
     repeats: timed rounds.
 
   Returns:
-    A row each: run, device, parameters, gmacs_256, psnr_uint8 (of eval.json, or
-    None), ms (the median), ratio (the median over rounds of ms over the ms of
-    the first run).
+    A row each: run, device, parameters, gmacs_256, psnr_uint8 and
+    input_psnr_uint8 (of eval.json, or None), ms (the median), ratio (the median
+    over rounds of ms over the ms of the first run).
 
   Raises:
-    UserError: no run there, or no folder.
+    UserError: no run there, no folder, or runs judged on unlike test sets.
   """
   if not folders:
     raise types.UserError('Nothing to compare: --workdir=RUN,RUN,...')
+  _check_same_tests(folders)
   rows, runs = zip(*(_restoring(folder, size) for folder in folders),
                    strict=True)
   rounds = [[_seconds(run) for run in runs] for _ in range(2 + repeats)][2:]
@@ -166,6 +168,19 @@ def compare(
              'ratio': statistics.median(
                  seconds[i] / seconds[0] for seconds in rounds)}
       for i, row in enumerate(rows)]
+
+
+def _check_same_tests(folders):
+  """A UserError where the PSNRs of two runs are of other pictures."""
+  judged = {folder: workdir.read_json(folder / EVAL) for folder in folders
+            if (folder / EVAL).exists()}
+  inputs = {folder: found['input']['psnr_uint8']
+            for folder, found in judged.items()}
+  if len({round(psnr, 3) for psnr in inputs.values()}) > 1:
+    told = ', '.join(f'{folder} {psnr:.3f}' for folder, psnr in inputs.items())
+    raise types.UserError(
+        f'These runs were judged on unlike pictures (PSNR of the input: {told} '
+        'dB): evaluate them on one test set, by config.data.test.')
 
 
 def _restoring(folder, size):
@@ -181,13 +196,14 @@ def _restoring(folder, size):
   compiled, _ = _compile(loop.on_mesh(method.restore, mesh), state, blur)
   picture = jax.ShapeDtypeStruct(
       (1, 256, 256, 3 * method.window), jnp.float32)
-  scores = folder / 'eval.json'
+  scores = folder / EVAL
+  found = workdir.read_json(scores) if scores.exists() else {}
+  psnr = lambda side: found.get(side, {}).get('psnr_uint8')
   return {
       'run': folder.name, 'device': jax.devices()[0].device_kind,
       'parameters': macs.values_read(method.restore, state, picture),
       'gmacs_256': macs.macs(method.restore, state, picture) / 1e9,
-      'psnr_uint8': workdir.read_json(scores)['mean']['psnr_uint8']
-                    if scores.exists() else None,
+      'psnr_uint8': psnr('mean'), 'input_psnr_uint8': psnr('input'),
   }, lambda: jax.block_until_ready(compiled(state, blur))
 
 

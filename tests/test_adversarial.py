@@ -291,12 +291,12 @@ def lines(count, **values):
 
 
 def test_a_critic_that_drifts_or_never_errs_is_told_of():
-  watch = started(('method.critic.gan', 'bce'))[0].watch
+  watch = started(('method.critic.gan', 'bce'))[0].watches[0]
   assert watch(lines(0)) is None
   assert '-2e+04' in watch(lines(1, critic_fake=-20000.0))
   assert watch(lines(4, critic_loss=1e-4)) is None
   assert 'below 0.0001 in 5' in watch(lines(5, critic_loss=1e-4))
-  watch = started()[0].watch                              # of wgan
+  watch = started()[0].watches[0]                              # of wgan
   assert watch(lines(9, critic_loss=1e-4, penalty=0.5)) is None
   flat = dict(critic_real=0.3, critic_fake=0.3, critic_loss=0.0)
   assert watch(lines(4, penalty=10.0, **flat)) is None

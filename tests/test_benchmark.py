@@ -80,17 +80,22 @@ def test_runs_side_by_side(tmp_path):
   for folder, features in zip(folders, (4, 2), strict=True):
     run_folders.untrained(folder, tiny(nets=dict(
         net=dict(name='single_scale', blocks=0, features=features))))
-  workdir.write_json(
-      folders[1] / 'eval.json', {'mean': {'psnr_uint8': 30.0}})
+  score = lambda folder, psnr: workdir.write_json(folder / 'eval.json', {
+      'mean': {'psnr_uint8': 30.0}, 'input': {'psnr_uint8': psnr}})
+  score(folders[1], 25.0)
   wide, thin = timing.compare(folders, (24, 32), repeats=2)
   assert [row['run'] for row in (wide, thin)] == ['wide', 'thin']
   assert [row['psnr_uint8'] for row in (wide, thin)] == [None, 30]
+  assert [row['input_psnr_uint8'] for row in (wide, thin)] == [None, 25]
   assert wide['parameters'] == 4 * 2 * 25 * 3 + 4 + 3
   assert wide['gmacs_256'] == pytest.approx(4 * 2 * 25 * 3 * 256**2 / 1e9)
   assert wide['gmacs_256'] == 2 * thin['gmacs_256']
   assert wide['ratio'] == 1 and thin['ratio'] > 0 and thin['ms'] > 0
   with pytest.raises(types.UserError, match='No config.json in'):
     timing.compare([tmp_path], (24, 32), repeats=1)
+  score(folders[0], 24.0)
+  with pytest.raises(types.UserError, match='wide 24.000, .*thin 25.000 dB'):
+    timing.compare(folders, (24, 32), repeats=1)
 
 
 def test_peaks():

@@ -115,6 +115,21 @@ def test_the_loss_of_cyclegan_is_that_of_its_paper():
       rtol=1e-5)
 
 
+def test_a_term_that_is_left_out_changes_no_other():
+  config = changed('cycle_unpaired')
+  config['method'] |= dict(ema=0.5, without='cycle_sharp')
+  state, step = started('cycle')
+  _, whole = step(state)
+  batch = jax.tree.map(jnp.asarray, batch_of())
+  _, less = jax.jit(methods.build(config).step)(
+      state, batch, jax.random.key(1))
+  for term in ('identity', 'adversarial', 'cycle_blur', 'cycle_sharp'):
+    np.testing.assert_allclose(less[term], whole[term], rtol=1e-4)
+  weight = config['method']['weights']['cycle_sharp']
+  np.testing.assert_allclose(
+      whole['loss'] - less['loss'], weight * whole['cycle_sharp'], rtol=1e-3)
+
+
 def test_full_form_is_cyclegans():
   config = get_config('cycle_unpaired', None)
   shape = jax.ShapeDtypeStruct((1, 128, 128, 3), jnp.float32)
@@ -182,6 +197,9 @@ def test_reblur_knows_the_truth_and_the_trivial_answer(gamma):
   bright = jnp.full((2, 24, 24, 3), 1.2)
   slope = jax.grad(residual)(bright, bright - 0.3, Estimate(both))
   assert slope[:, 4:-4, 4:-4].min() > 0
+  slope = jax.grad(residual)(
+      jnp.full_like(sharp, -0.05), jnp.full_like(sharp, 0.2), Estimate(both))
+  assert slope[:, 4:-4, 4:-4].max() < 0
   # Any picture explains itself, if the kernel may be a point.
   assert residual(blurry, blurry, Estimate(point)) < 1e-6
   assert spread(*point).min() > 0.9 and spread(*both).max() < 0.25
@@ -279,7 +297,9 @@ def test_a_critic_that_is_never_wrong_is_named():
                    for name, line in (('is_sharp', lines(0)[0]),
                                       ('is_blur', lines(1, critic_loss=0)[-1])))
   line = sharp | blurry | {'correlation': 0.9}
-  assert method.watch([line] * 5).startswith('is_blur: The critic is never')
+  told = [watch([line] * 5) for watch in method.watches]
+  assert told[:2] == [None, None]
+  assert told[2].startswith('is_blur: The critic is never')
 
 
 @pytest.mark.parametrize('name, change, message', [

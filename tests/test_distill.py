@@ -7,7 +7,7 @@ import pytest
 from helpers import get_config, tiny
 from run_folders import untrained
 
-from deblur_jax import losses, methods, models, types
+from deblur_jax import losses, methods, models, types, workdir
 from deblur_jax.methods import distill
 from deblur_jax.ops import pyramid
 
@@ -99,6 +99,17 @@ def test_without_the_folder_of_the_teacher(run):
       np.shape, run[1])
 
 
+def test_a_config_is_that_of_its_run():
+  """Which has the teacher's network, where the config leaves it to the run."""
+  config = tiny(nets=dict(net=STUDENT))
+  stored = dict(config, nets=dict(net=STUDENT, teacher=TEACHER))
+  same = lambda config: not workdir.differences(
+      stored, methods.completed_by(config, stored))
+  assert same(config) and same(stored)
+  assert not same(dict(config, nets=dict(net=TEACHER)))
+  assert not same(dict(config, nets=dict(net=STUDENT, teacher=STUDENT)))
+
+
 def test_the_small_student_is_a_tenth_of_its_teacher_at_most():
   small, large = (
       models.count_parameters(models.shapes(models.build(
@@ -137,5 +148,10 @@ def test_mistakes(run, change, message):
 def test_another_network_than_the_runs(run):
   config = _config(run)
   config['nets']['teacher'] = TEACHER | dict(features=6)
-  with pytest.raises(types.UserError, match='another network: its net.'):
+  with pytest.raises(
+      types.UserError, match='nets.teacher.features is 6, but 5 in '):
+    methods.build(config)
+  # An option without weights makes another network too.
+  config['nets']['teacher'] = TEACHER | dict(residual=True)
+  with pytest.raises(types.UserError, match='nets.teacher.residual is True'):
     methods.build(config)

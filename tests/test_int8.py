@@ -32,10 +32,11 @@ def test_each_channel_has_a_step_of_its_own():
       rounded['kernel'][0, 0, 1], [42 / 127, 4200 / 127], rtol=1e-6)
 
 
-def test_it_is_what_integers_would_give():
+@pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
+def test_it_is_what_integers_would_give(dtype):
   """One convolution with int8 inputs and kernel, summed in int32."""
   rng = np.random.default_rng(0)
-  conv = layers.Conv(3, kernel_size=1)
+  conv = layers.Conv(3, kernel_size=1, dtype=dtype)
   x = rng.normal(size=(1, 4, 5, 2)).astype(np.float32)
   kernel = rng.normal(size=(1, 1, 2, 3)).astype(np.float32)
   bias = rng.normal(size=3).astype(np.float32)

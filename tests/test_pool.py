@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from deblur_jax import types
+from deblur_jax import checkpoint, parallel, types
 from deblur_jax.methods import pool as pools
 
 SIZE = 4
@@ -79,6 +79,18 @@ def test_no_gradient_and_no_pool_of_size_0():
     assert not np.any(jax.grad(total)(fakes(10, 3), these))
   assert values(pools.exchange(jax.random.key(0), empty, fakes(7, 3))[1]) == [
       7, 8, 9]
+
+
+def test_no_pool_of_size_0_is_kept_by_a_checkpoint(tmp_path):
+  shelf = checkpoint.Checkpoints(tmp_path)
+  pool = pools.init(0, (2, 2, 3))
+  shelf.save(1, types.TrainState(
+      step=jnp.ones((), jnp.int32), params={}, opt_state={},
+      extra={'pool': pool}), None)
+  shelf.wait()
+  kept = shelf.read(1, parallel.replicated(parallel.data_mesh()))
+  assert kept['extra']['pool'].keys() == pool.keys() == {'count'}
+  shelf.close()
 
 
 def test_mistakes_are_one_line():

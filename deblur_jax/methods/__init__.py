@@ -88,6 +88,17 @@ def complete(config: Mapping[str, Any]) -> dict[str, Any]:
   return dict(config, nets=_networks(config))
 
 
+def completed_by(
+    config: Mapping[str, Any], stored: Mapping[str, Any]) -> dict[str, Any]:
+  """`config` with the networks that it leaves to runs as `stored` has them.
+
+  So that a config can be compared with one that was completed.
+  """
+  theirs = {name: stored['nets'][name] for name in OF_RUNS
+            if name in stored['nets'] and name not in config['nets']}
+  return dict(config, nets={**config['nets'], **theirs})
+
+
 def _networks(config):
   """`config.nets`, with those it lacks of OF_RUNS as their runs have them."""
   nets = dict(config['nets'])

@@ -145,7 +145,7 @@ def make(
     params = state.extra['ema']['gen'] if ema else state.params['gen']
     return gen_net.apply({'params': params}, blur)[0]
 
-  return Method(init, step, restore, watch=rival.watch,
+  return Method(init, step, restore, watches=(rival.watch,),
                 splits={'method.critic_steps': critic_steps if fresh else 1})
 
 

@@ -107,7 +107,7 @@ def teacher(net, tx) -> Teacher:
     loss = optax.softmax_cross_entropy_with_integer_labels(told, labels)
     right = (jnp.argmax(told, axis=-1) == labels).astype(jnp.float32)
     blurred, sharp = jnp.split(loss, 2)
-    # As if each type came as often as the others.
+    # Sharp ones as often as one type of several equally frequent ones.
     share = 1 / len(blur_type.NAMES)
     value = (1 - share) * jnp.mean(blurred) + share * jnp.mean(sharp)
     return value, {'accuracy': jnp.mean(right)}

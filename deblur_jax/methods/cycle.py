@@ -71,9 +71,8 @@ def make(
   _check_networks(nets)
   gen_tx, critic_tx = (
       types.require(txs, name, where='optim') for name in ('gen', 'critic'))
-  weights = unpaired.check_weights(
-      unpaired.leave_out(
-          without, types.call(Weights, weights, where='method.weights')))
+  whole = types.call(Weights, weights, where='method.weights')
+  weights = unpaired.check_weights(unpaired.leave_out(without, whole))
   rivals = {name: unpaired.rival(nets[name], critic_tx, critic, name=name,
                                  pool_size=pool_size) for name in CRITICS}
   frozen = features and types.call(vgg.build, features, where='method.features')
@@ -126,9 +125,10 @@ def make(
             for name in CRITICS),
         'cycle_blur': distance(cycle_loss, again_blur, blur),
         'cycle_sharp': distance(cycle_loss, again_sharp, sharp),
+        # Whichever other term is left out, this one stays as it is.
         'identity': (
-            weights.cycle_sharp * distance(identity_loss, same_sharp, sharp)
-            + weights.cycle_blur * distance(identity_loss, same_blur, blur))}
+            whole.cycle_sharp * distance(identity_loss, same_sharp, sharp)
+            + whole.cycle_blur * distance(identity_loss, same_blur, blur))}
     total = sum(weight * terms[name]
                 for name, weight in weights._asdict().items())
     terms |= unpaired.likeness(fake_sharp, blur)
@@ -164,9 +164,9 @@ def make(
     params = (state.extra['ema'] if ema else state.params)['to_sharp']
     return nets['to_sharp'].apply({'params': params}, blur)[0]
 
-  watch = unpaired.first_told(
-      unpaired.watch_pictures, *(rivals[name].watch for name in CRITICS))
-  return Method(init, step, restore, watch=watch, unpaired=True)
+  return Method(
+      init, step, restore, unpaired=True, watches=(
+          unpaired.watch_pictures, *(rivals[name].watch for name in CRITICS)))
 
 
 def _check_networks(nets):

@@ -84,7 +84,8 @@ def make(
       pixels. Of each pixel's mixture where K gives mixtures.
     gamma: of the camera that blurred y: light is what K blurs.
     window: of the dark channel, in pixels.
-    start_steps: steps at the start that learn from the blurry pictures alone.
+    start_steps: steps at the start in which G and K learn from the blurry
+      pictures alone.
     pool_size: restored pictures that are kept for the critic.
     ema: decay of to_sharp's averaged weights, which restore; 0: the last.
     without: a term that is left out whatever its weight, for ablations.
@@ -172,10 +173,10 @@ def make(
     params = (state.extra['ema'] if ema else state.params)['to_sharp']
     return nets['to_sharp'].apply({'params': params}, blur)[0]
 
-  watches = [unpaired.watch_pictures, watch_kernels]
+  watches = unpaired.watch_pictures, watch_kernels
   return Method(
       init, step, restore, unpaired=True, tell=_teller(nets, taught),
-      watch=unpaired.first_told(*watches, *([rival.watch] if rival else [])))
+      watches=(*watches, *([rival.watch] if rival else [])))
 
 
 def _judged(rival, taught, params, batch: Batch, restored: Array) -> Metrics:
@@ -270,13 +271,16 @@ def reblur(
     gamma: of the camera, where light was blurred and not stored values.
   """
   light = exposure.to_light(restored, gamma=gamma)
+  if gamma != 1:
+    # Below black the curve is flat, and such pixels found no way back.
+    light += jnp.minimum(restored, 0)
   if told.weights is None:
     operator = operators.uniform(told.kernels, border='reflect')
   else:
     operator = operators.gather(
         told.kernels, told.weights, border='reflect')
   light = operator.forward(light)
-  # The camera clips; the slope does not, or such pixels found no way back.
+  # The camera clips; the slope does not, for the same reason.
   light += jax.lax.stop_gradient(jnp.clip(light, 0, 1) - light)
   again = exposure.to_stored(light, gamma=gamma)
   inner = (slice(None), *[

@@ -55,7 +55,8 @@ def make(
   looks = [_looker(one, [pair[i] for pair in layers], who) for i, (one, who) in
            enumerate(((net, 'student'), (master, 'teacher')))]
   known = trained.weights(
-      master, trained.read(teacher, where='method.teacher'))
+      master, trained.read(teacher, where='method.teacher'),
+      where='nets.teacher')
 
   def init(key: Array, batch: Batch) -> TrainState:
     models.check_scales(net, batch['blur'].shape[1:3])

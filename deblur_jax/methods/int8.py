@@ -27,7 +27,7 @@ def make(
 
   Args:
     nets: {'net': the network of the run}.
-    txs: {'net': its optimizer, where it learns}.
+    txs: {'net': its optimizer}.
     start: the run, see `trained.Start`.
     loss, over_scales, pyramid: as of `supervised.make`.
     learn: whether the weights move, or stay those of the run: calibration
@@ -41,10 +41,7 @@ def make(
   tx = types.require(txs, 'net', where='optim')
   content = losses.content(loss, over_scales=over_scales)
   to_pyramid = types.look_up(pyramids.PYRAMIDS, pyramid, what='method.pyramid')
-  begin = trained.read(start, where='method.start')
-  if begin.path is not None:
-    trained.check_alike(net, begin)
-  known = trained.weights(net, begin)
+  known = trained.weights(net, trained.read(start, where='method.start'))
 
   def init(key: Array, batch: Batch) -> TrainState:
     models.check_scales(net, batch['blur'].shape[1:3])

@@ -71,7 +71,8 @@ def make(
   compare = losses.content(distance)
   to_pyramid = types.look_up(pyramids.PYRAMIDS, pyramid, what='method.pyramid')
   known = trained.weights(
-      nets['restorer'], trained.read(restorer, where='method.restorer'))
+      nets['restorer'], trained.read(restorer, where='method.restorer'),
+      where='nets.restorer')
 
   def init(key: Array, batch: Batch) -> TrainState:
     keys = jax.random.split(key, 3)
@@ -127,7 +128,7 @@ def make(
 
   return Method(
       init, step, restore, unpaired=True,
-      watch=unpaired.first_told(unpaired.watch_pictures, rival.watch))
+      watches=(unpaired.watch_pictures, rival.watch))
 
 
 def _check_networks(nets):

@@ -15,7 +15,8 @@ from deblur_jax import types
 from deblur_jax.ops import keys
 from deblur_jax.types import Array
 
-Pool = dict[str, Any]   # 'images' [size, h, w, c]; 'count' int32, of them there
+# 'images' [size, h, w, c], none for a size of 0; 'count' int32, of them there
+Pool = dict[str, Any]
 
 
 def init(size: int, shape: tuple[int, int, int]) -> Pool:
@@ -26,8 +27,9 @@ def init(size: int, shape: tuple[int, int, int]) -> Pool:
   """
   if size < 0:
     raise types.UserError(f'method.pool_size must be 0 or more, got {size}.')
-  return {'images': jnp.zeros((size, *shape)),
-          'count': jnp.zeros((), jnp.int32)}
+  # What has no values no checkpoint keeps.
+  images = {'images': jnp.zeros((size, *shape))} if size else {}
+  return images | {'count': jnp.zeros((), jnp.int32)}
 
 
 def exchange(key: Array, pool: Pool, fakes: Array) -> tuple[Pool, Array]:
@@ -44,10 +46,10 @@ def exchange(key: Array, pool: Pool, fakes: Array) -> tuple[Pool, Array]:
   Raises:
     UserError: fakes of another shape than those of the pool.
   """
-  size, *shape = pool['images'].shape
   fakes = jax.lax.stop_gradient(fakes)
-  if not size:
+  if 'images' not in pool:
     return pool, fakes
+  shape = list(pool['images'].shape[1:])
   if list(fakes.shape[1:]) != shape:
     raise types.UserError(
         f'The pool holds images of {shape[0]}x{shape[1]}, got '

@@ -54,18 +54,22 @@ def network(start: Start) -> dict[str, Any]:
   return dict(nets[_role(start, nets)])
 
 
-def weights(net: nn.Module, start: Start) -> Params | None:
+def weights(
+    net: nn.Module, start: Start, *, where: str = 'nets.net') -> Params | None:
   """The parameters, NumPy; averaged where a run averages. None without a path.
 
   Args:
     net: the network as it is built here.
     start: where they are.
+    where: the place of `net` in the config.
 
   Raises:
     UserError: no checkpoint or file, or `net` is not that network.
   """
   if start.path is None:
     return None
+  if not _is_file(start):     # which knows no options
+    check_alike(net, start, where=where)
   role, found = _found(start)
   types.check_same_shapes(
       {role: found}, {role: models.shapes(net)}, what=str(start.path))
@@ -78,7 +82,8 @@ def any_weights(start: Start) -> Params:
 
 
 def check_alike(
-    net: nn.Module, start: Start, *, but: tuple[str, ...] = ()) -> nn.Module:
+    net: nn.Module, start: Start, *, but: tuple[str, ...] = (),
+    where: str = 'nets.net') -> nn.Module:
   """The network of a run, which may differ from `net` in the options `but`.
 
   Raises:
@@ -87,7 +92,7 @@ def check_alike(
   theirs = models.build(**network(start))
   if type(net) is not type(theirs):
     raise types.UserError(
-        f'nets.net is a {type(net).__name__}, but {start.path} has a '
+        f'{where} is a {type(net).__name__}, but {start.path} has a '
         f'{type(theirs).__name__}.')
   # How it computes does not matter.
   but = (*but, 'parent', 'name', 'dtype', 'remat', 'dropout')
@@ -95,7 +100,7 @@ def check_alike(
     here, there = (_plain(getattr(one, option)) for one in (net, theirs))
     if option not in but and here != there:
       raise types.UserError(
-          f'nets.net.{option} is {here}, but {there} in {start.path}.')
+          f'{where}.{option} is {here}, but {there} in {start.path}.')
   return theirs
 
 

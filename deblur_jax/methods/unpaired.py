@@ -124,13 +124,6 @@ def watch_pictures(lines: Sequence[Metrics]) -> str | None:
           'method.weights.adversarial.')
 
 
-def first_told(*watches):
-  """One `watch` of several: what the first of them has to tell."""
-  def watch(lines):
-    return next((told for each in watches if (told := each(lines))), None)
-  return watch
-
-
 def leave_out(term: str, weights: NamedTuple) -> NamedTuple:
   """The weights with 0 for a term; as they are for NOTHING."""
   zeros = {name: {name: 0.0} for name in weights._fields} | {NOTHING: {}}

@@ -71,13 +71,13 @@ def apply(
   """net.apply with int8 kernels and inputs of convolutions.
 
   Args:
-    net: a generator.
+    net: a generator; whatever its dtype, it computes in float32.
     params: its parameters, float32.
     ranges: of `observe`, on images like those that will be restored.
     blur: images as the network takes them.
     **options: further ones of net.apply.
   """
-  quantise = lambda name, x: fake(x, ranges[name].astype(x.dtype))
+  quantise = lambda name, x: fake(x, ranges[name])
   with nn.intercept_methods(_before_convolutions(quantise)):
     return _plain(net).apply({'params': kernels(params)}, blur, **options)
 
@@ -94,5 +94,6 @@ def _before_convolutions(fn):
 
 
 def _plain(net):
-  """Without remat, whose inside no interceptor may look at."""
-  return net.clone(remat=False) if getattr(net, 'remat', False) else net
+  """In float32, and without remat, whose inside no interceptor may look at."""
+  remat = {'remat': False} if getattr(net, 'remat', False) else {}
+  return net.clone(dtype='float32', **remat)
