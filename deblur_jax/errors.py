@@ -60,3 +60,9 @@ def key_and_value(word: str) -> tuple[str, Any]:
     return key, ast.literal_eval(value)
   except (SyntaxError, ValueError):
     return key, {'true': True, 'false': False}.get(value.lower(), value)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+  """Whether a device, or this process, had no room for an array."""
+  return isinstance(error, MemoryError) or any(
+      words in str(error) for words in ('RESOURCE_EXHAUSTED', 'Out of memory'))

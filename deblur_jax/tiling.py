@@ -4,7 +4,8 @@ A large picture is cut into overlapping tiles that all have one shape. Where two
 of them meet, the outer quarter of the overlap, where a tile knows nothing of
 what lies beyond it, does not count, and over the middle half one fades into the
 other. So the result is that of the whole picture wherever a quarter of the
-overlap covers the radius of what the network sees.
+overlap covers the radius of what the network sees. All tiles begin at multiples
+of STEP, for a network that halves pictures sees other pixels one further on.
 
 A program is compiled for each shape, so there are at most SHAPES of them,
 however many sizes a folder has; pictures that are taken whole (a tile of 0)
@@ -23,13 +24,13 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from deblur_jax import loop, parallel, types
+from deblur_jax import errors, loop, parallel, types
 from deblur_jax.ops import frames
 from deblur_jax.types import Array, Method, TrainState
 
 SHAPES = 3       # of programs at most
 AUTO = 1024      # the longest side of a tile that nobody chose
-STEP = 32        # sides of tiles are multiples of it
+STEP = 32        # sides, overlaps and places of tiles are multiples of it
 LEAST = 64       # side of a tile below which memory is not the reason
 DEAR = 1.3       # times as many pixels as fitting tiles have: a shape too large
 BOX = 32         # pixels, of the means that must agree
@@ -77,9 +78,10 @@ def build(
     method: one that does not fit each image anew.
     state: its trained state, on `mesh`.
     mesh: devices of this process; each takes a tile at a time.
-    tile: longest side of a tile; None chooses, 0 takes pictures whole.
-    overlap: of neighbours, in pixels; twice the width of what the network sees
-      makes tiles exact.
+    tile: longest side of a tile, made a multiple of STEP; None chooses, 0 takes
+      pictures whole.
+    overlap: of neighbours, in pixels, made a multiple of STEP; twice the width
+      of what the network sees makes tiles exact.
     ensemble: the mean over the eight turns and mirror images (self-ensemble:
       Timofte et al., CVPR 2016), for eight times the time.
     trust: greatest difference of the means over BOX x BOX pixels.
@@ -93,15 +95,16 @@ def build(
     raise types.UserError('This method fits each image anew: it has no tiles.')
   if overlap < 0:
     raise types.UserError(f'overlap must be at least 0, got {overlap}.')
-  if tile and tile < max(LEAST, 2 * overlap):
+  overlap = _round_up(overlap)
+  if tile and tile < _least(overlap):
     raise types.UserError(
-        f'tile must be 0, or at least {max(LEAST, 2 * overlap)} with an '
+        f'tile must be 0, or at least {_least(overlap)} with an '
         f'overlap of {overlap}, got {tile}.')
   run, redo = (
       one and _runner(one, state, mesh) for one in (method, exact))
   way = _Way(run, redo, overlap, ensemble, trust, mesh.size)
   known: list[Shape] = []
-  longest = AUTO if tile is None else tile
+  longest = AUTO if tile is None else _round_down(tile)
 
   def restore(image: np.ndarray, on_tile=lambda done, total: None) -> Large:
     nonlocal longest
@@ -111,9 +114,9 @@ def build(
       try:
         return _restore(way, image, shape, on_tile)
       except jax.errors.JaxRuntimeError as error:
-        if not _out_of_memory(error):
+        if not errors.is_out_of_memory(error):
           raise
-        longest = _less(shape)
+        longest = _less(shape, overlap)
         known.clear()
 
   return restore
@@ -134,17 +137,14 @@ def _runner(method, state, mesh):
   return lambda tiles: np.asarray(compiled(state, parallel.put(tiles, split)))
 
 
-def _out_of_memory(error) -> bool:
-  return 'RESOURCE_EXHAUSTED' in str(error) or 'Out of memory' in str(error)
-
-
-def _less(shape: Shape) -> int:
+def _less(shape: Shape, overlap: int) -> int:
   """The longest side of the next tiles to try."""
-  side = max(shape) // 2
-  if side < LEAST:
+  side = _round_down(max(shape) // 2)
+  if side < _least(overlap):
     raise types.UserError(
         f'The memory does not hold a tile of {shape[0]}x{shape[1]}: close '
-        'other programs, or take a smaller model.')
+        'other programs, or take a smaller model, or a smaller overlap than '
+        f'{overlap}.')
   return side
 
 
@@ -153,8 +153,9 @@ def _less(shape: Shape) -> int:
 
 def _choose(size: Shape, longest: int, overlap: int, known: list) -> Shape:
   """A shape for tiles of a picture; `known` grows by it if it is new."""
+  size = tuple(map(_round_up, size))
   if longest:
-    longest = max(longest, 2 * overlap, LEAST)
+    longest = max(longest, _least(overlap))
   own = tuple(_fitting(side, longest, overlap) for side in size)
   cost = lambda shape: math.prod(
       _count(side, t, overlap) * t
@@ -183,8 +184,17 @@ def _fitting(side: int, longest: int, overlap: int) -> int:
       math.ceil((side + (count - 1) * overlap) / count)))
 
 
+def _least(overlap: int) -> int:
+  """Side of the least tiles."""
+  return max(LEAST, 2 * overlap)
+
+
 def _round_up(side: int) -> int:
   return STEP * math.ceil(side / STEP)
+
+
+def _round_down(side: int) -> int:
+  return STEP * (side // STEP)
 
 
 def _count(side: int, tile: int, overlap: int) -> int:
@@ -219,9 +229,11 @@ class _Way(NamedTuple):
 def _restore(
     way: _Way, image: np.ndarray, shape: Shape, on_tile: Callable) -> Large:
   height, width = image.shape[:2]
+  missing = [max(t, _round_up(side)) - side
+             for t, side in zip(shape, (height, width), strict=True)]
   padded = np.pad(
-      image, [(0, max(0, t - side)) for t, side in zip(
-          shape, (height, width), strict=True)] + [(0, 0)], mode='symmetric')
+      image, [(0, missing[0]), (0, missing[1]), (0, 0)], mode='symmetric'
+  ) if any(missing) else image
   places = grid(padded.shape[:2], shape, way.overlap)
   corners = list(itertools.product(places.tops, places.lefts))
   total = np.zeros((*padded.shape[:2], 3), np.float32)
@@ -245,8 +257,8 @@ def _restore(
       total[inside] += fade * np.clip(result, 0, 1)
       weight[inside] += fade
     on_tile(first + len(part), len(corners))
-  whole = (total / weight)[:height, :width]
-  return Large(whole, len(corners), again, kept, shape)
+  total /= weight
+  return Large(total[:height, :width], len(corners), again, kept, shape)
 
 
 def _cut(image, corner, shape):

@@ -137,6 +137,8 @@ def test_inputs_are_never_results(out, overwrite, here):
     (['a.jpg'], {'out': 'b.pgn'}, "Did you mean '.png'"),
     (['a.jpg'], {'out': 'b.png', 'ext': 'jpg'}, 'does not end in .jpg'),
     (['a.jpg'], {'ext': 'doc'}, 'cannot be written as .doc'),
+    (['a.jpg'], {'out': 'b.mp4', 'others': {'.mp4': '.mp4'}},
+     'a.jpg cannot become b.mp4'),
     (['a.jpg'], {'suffix': '/../x'}, 'no part of a file'),
     (['a.jpg', 'a.png'], {'ext': 'webp'},
      'a.jpg and a.png would both become a_deblurred.webp'),

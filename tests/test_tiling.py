@@ -45,14 +45,28 @@ def test_tiles_cover_the_picture(size):
 
 def test_tiles_are_the_whole_picture():
   whole = np.asarray(jax.jit(smooth)(None, PHOTO[None]))[0]
-  found = tiled(smooth, tile=64, overlap=4 * RADIUS)(PHOTO)
-  assert found.tiles == 12 and found.tile == (64, 64)
+  found = tiled(smooth, tile=70, overlap=4 * RADIUS)(PHOTO)
+  assert found.tiles == 24 and found.tile == (64, 64)    # multiples of STEP
   assert (found.again, found.kept) == (0, 0)
   inside = (slice(RADIUS, -RADIUS), slice(RADIUS, -RADIUS))
   np.testing.assert_allclose(found.image[inside], whole[inside], atol=1e-6)
-  # Half of it leaves a seam, but none that can be seen.
-  thin = tiled(smooth, tile=64, overlap=2 * RADIUS)(PHOTO)
-  assert 1e-6 < np.abs(thin.image - whole)[inside].max() < 10 / 255
+  # Without any there is a seam.
+  bare = tiled(smooth, tile=64, overlap=0)(PHOTO)
+  assert np.abs(bare.image - whole)[inside].max() > 10 / 255
+
+
+def test_tiles_are_the_whole_picture_of_networks_that_halve_it():
+  """Which are other functions of a picture that moves by a pixel."""
+  def restore(state, blur):
+    del state
+    small = blur.reshape(*blur.shape[:1], blur.shape[1] // 8, 8,
+                         blur.shape[2] // 8, 8, 3).max((2, 4))
+    return jnp.repeat(jnp.repeat(small, 8, 1), 8, 2)
+
+  whole = tiled(restore, tile=0)(PHOTO)
+  found = tiled(restore, tile=64, overlap=20)(PHOTO)
+  assert found.tiles > 10 and whole.tiles == 1
+  np.testing.assert_allclose(found.image, whole.image, atol=1e-6)
 
 
 @pytest.mark.parametrize('size', [
@@ -117,6 +131,9 @@ def test_memory_that_runs_out_halves_the_tiles():
   found = tiled(greedy, tile=130, overlap=16)(PHOTO)
   assert max(found.tile) <= 64
   np.testing.assert_allclose(found.image, PHOTO, atol=1e-6)
+  # Tiles of twice the overlap are the least.
+  with pytest.raises(types.UserError, match='memory does not hold .*128x128'):
+    tiled(greedy, tile=130, overlap=64)(PHOTO)
 
 
 def test_what_does_not_agree_is_done_again_and_then_left():
@@ -158,7 +175,7 @@ def test_progress_is_told():
   seen = []
   tiled(smooth, tile=64, overlap=16)(
       PHOTO, on_tile=lambda *told: seen.append(told))
-  assert seen[-1] == (12, 12) and seen == sorted(seen)
+  assert seen[-1] == (24, 24) and seen == sorted(seen)
 
 
 def test_mistakes_are_one_line():

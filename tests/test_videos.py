@@ -467,15 +467,31 @@ def test_messages(tmp_path):
   refuses('batch=4, window=2', window=2)
   refuses('crf=70 is not within 0 and 51', crf=70)
   refuses('From 2 s to 1 s there is nothing', start=2, end=1)
-  videos.restore(source, tmp_path / 'there.mp4', same, overwrite=True)
+  refuses('32x18 pixels; more than 9 are not taken', max_pixels=9)
+  # What a link points to is written.
+  (tmp_path / 'other.mp4').symlink_to(tmp_path / 'there.mp4')
+  videos.restore(source, tmp_path / 'other.mp4', same, overwrite=True)
+  assert (tmp_path / 'other.mp4').is_symlink()
   assert len(times(tmp_path / 'there.mp4')) == 2
+
+
+def test_what_comes_up_meanwhile_is_not_written_over(tmp_path):
+  source, target = film(tmp_path / 'in.mp4', [0, 512]), tmp_path / 'new.mp4'
+
+  def slow(batch):
+    target.write_text('mine')
+    return batch
+
+  with pytest.raises(types.UserError, match='new.mp4 is there already'):
+    videos.restore(source, target, slow)
+  assert target.read_text() == 'mine'
 
 
 def test_a_folder_that_cannot_be_written(tmp_path):
   if not pathlib.Path('/proc/self').is_dir():
     pytest.skip('no folder that even root may not write to')
   source = film(tmp_path / 'in.mp4', [0])
-  with pytest.raises(types.UserError, match='Cannot make /proc/self/.out.mp4'):
+  with pytest.raises(types.UserError, match=r'Cannot make /proc/\d+/.out.mp4'):
     videos.restore(source, '/proc/self/out.mp4', same)
 
 

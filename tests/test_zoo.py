@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import run_folders
 
-from deblur_jax import errors, zoo
+from deblur_jax import data, errors, tiling, zoo
+from deblur_jax.data import images
 
 ABOUT = {'summary': 'A test.', 'trained': {}, 'sources': [
     {'name': 'nothing', 'terms': 'none'}]}
@@ -68,6 +69,30 @@ def test_what_is_not_there(shipped, name, message):
   with pytest.raises(errors.UserError, match=message) as error:
     zoo.load(name, folder=shipped[0])
   assert '\n' not in str(error.value)
+
+
+def test_the_shipped_one_helps_and_does_no_harm():
+  model = zoo.load(zoo.DEFAULT)
+  restore = tiling.build(model.method, model.state, model.mesh, tile=128,
+                         overlap=32)
+  source = data.open_source(name='builtin', split='test')
+  psnr = lambda image, sharp: -10 * np.log10(np.mean((image - sharp)**2))
+  gains = []
+  for number in (0, 4):      # of a face, of a cup
+    pair = {key: images.to_float(picture[:120, :128])
+            for key, picture in source.read(number).items()}
+    found = restore(pair['blur'])
+    assert found.kept == 0
+    gains.append(psnr(found.image, pair['sharp'])
+                 - psnr(pair['blur'], pair['sharp']))
+    assert psnr(restore(pair['sharp']).image, pair['sharp']) > 35
+  assert np.mean(gains) > 0
+  random = np.random.default_rng(0)
+  for strange in (np.full((120, 128, 3), np.array([33, 25, 23]) / 255),
+                  np.zeros((120, 128, 3)), np.ones((120, 128, 3)),
+                  random.random((120, 128, 3))):
+    strange = strange.astype(np.float32)
+    assert tiling.agrees(restore(strange).image, strange)
 
 
 def test_the_shipped_ones_are_as_their_cards_say():

@@ -4,6 +4,7 @@ Exit codes: 0 all done, 1 some files failed, 2 one line says what is wrong, 130
 interrupted.
 """
 
+import io
 import json
 import os
 import platform
@@ -51,6 +52,10 @@ Json = Annotated[bool, typer.Option('--json', help='Tell it as JSON.')]
 def main(argv: list[str] | None = None) -> None:
   """The program; `deblur photo.jpg` is `deblur restore photo.jpg`."""
   argv = sys.argv[1:] if argv is None else argv
+  for stream in (sys.stdout, sys.stderr):
+    # Names of files may be any bytes, and pipes get just these.
+    if isinstance(stream, io.TextIOWrapper):
+      stream.reconfigure(errors='surrogateescape')
   try:
     app(_with_command(argv))
   except errors.UserError as error:
@@ -68,10 +73,16 @@ def _with_command(argv):
   near = errors.suggest(first, commands)
   if near and not is_there and first.isidentifier():
     raise errors.UserError(f'No command and no file {first!r}.{near}')
-  if is_name:
+  if is_name or first.split('=')[0] in _options(restore):
     return ['restore', *argv]
   # A name that begins as options do.
   return ['restore', os.path.join('.', first), *others] if is_there else argv
+
+
+def _options(command):
+  """Those of a command that begin with a dash."""
+  found = typer.main.get_command(app).commands[command.__name__]
+  return {word for option in found.params for word in option.opts}
 
 
 @app.command()
@@ -112,11 +123,12 @@ def restore(
     max_pixels: MaxPixels = None,
     as_json: Json = False) -> None:
   """Restores photos, videos and whole folders of them."""
+  dtype = _dtype(dtype)    # before anything imports jax
   from deblur_jax.app import restoring
 
   _check_json(as_json, out, *inputs)
   network = restoring.Network(
-      model, _tile(tile), overlap, ensemble, _dtype(dtype), local)
+      model, _tile(tile), overlap, ensemble, dtype, local)
   written = restoring.Written(
       suffix, ext, quality, crf, strip_gps, overwrite, skip_existing,
       allow_truncated, **_given(max_pixels=max_pixels))
@@ -153,9 +165,10 @@ def prior(
     factor: Annotated[int, typer.Option(min=2, help='For sr.')] = 2,
     kernel_size: Annotated[int, typer.Option(
         help='For blind: odd, larger than the blur.')] = 15,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
-    side: Annotated[int | None, typer.Option(
-        min=16, help='Make larger photos smaller first.')] = None,
+    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1)] = 0,
+    side: Annotated[int, typer.Option(
+        min=16, help='Longest side of the result: larger photos are made '
+        'smaller first. Memory and time grow with its square.')] = 512,
     overwrite: Overwrite = False,
     max_pixels: MaxPixels = None,
     as_json: Json = False) -> None:
@@ -276,6 +289,12 @@ def export(
         'path': str(row.path), 'errors': {
             f'{w}x{h}': error for (h, w), error in row.errors.items()}}
         for row in rows], indent=2))
+  strange = [row for row in rows
+             if not (exporting.KINDS[row.kind].int8 or row.agrees())]
+  for row in strange:
+    print(f'error: {row.path} is not the network: more than '
+          f'{exporting.TOLERANCE:g} from it.', file=sys.stderr)
+  raise typer.Exit(1 if strange else 0)
 
 
 @app.command()
@@ -326,7 +345,9 @@ def _row(row) -> str:
             else f', {row.memory_bytes / 2**20:.0f} MiB of memory')
   return (f'{row.path}: {row.bytes / 2**20:.2f} MiB, {row.ms:.1f} ms at '
           f'{width}x{height} (here {row.network_ms:.1f} ms{memory}); at most '
-          f'{max(row.errors.values()):.1e} from the network, {row.psnr:.1f} dB')
+          f'{max(row.errors.values()):.1e} from the network, {row.psnr:.1f} dB'
+          + (f'; pictures with sides below {row.least} are enlarged inside'
+             if row.least > 1 else ''))
 
 
 def _dtype(word: str | None) -> str | None:

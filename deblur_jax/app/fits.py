@@ -61,6 +61,8 @@ def settings(
   make = errors.look_up(_SETTINGS, task, what='task')
   if steps < 1 or chunk < 1:
     raise errors.UserError('A fit takes at least 1 step.')
+  if not 0 <= seed < 2**31:
+    raise errors.UserError(f'The seed must be 0 to {2**31 - 1}, got {seed}.')
   if task == 'blind' and (kernel_size < 3 or kernel_size % 2 == 0):
     raise errors.UserError(
         f'The kernel\'s size must be odd and at least 3, got {kernel_size}.')
@@ -98,6 +100,14 @@ def problem(
     batch['mask'] = known[..., :1].astype(np.float32)
     batch['blur'] = batch['blur'] * batch['mask']
   return problems.Problem('picture', batch)
+
+
+def smaller(picture: pictures.Picture, one) -> tuple[str, ...]:
+  """A note, where a problem has less pixels than its picture."""
+  if one.batch['blur'].shape == picture.image.shape:
+    return ()
+  height, width = one.batch['blur'].shape[:2]
+  return (f'made smaller, to be fitted: {width}x{height}',)
 
 
 def observed(one, task: str, *, factor: int = 2) -> np.ndarray:

@@ -12,7 +12,7 @@ from deblur_jax.io import files, pictures
 
 def run(
     source: str, *, task: str, out: str | None = None,
-    overwrite: bool = False, mask: str | None = None, side: int | None = None,
+    overwrite: bool = False, mask: str | None = None, side: int = 512,
     max_pixels: int = pictures.MAX_PIXELS, settings: Mapping[str, Any],
     on_steps: Callable[[int, int], None] = lambda done, total: None
 ) -> restoring.Outcome:
@@ -23,7 +23,7 @@ def run(
     task: a row of `fits.TASKS`.
     out, overwrite: see `files.plan`.
     mask: for inpaint, a picture: white where the photo is good.
-    side: of larger photos: they are made smaller first.
+    side: longest of the result: larger photos are made smaller first.
     max_pixels: of the photo and of the mask.
     settings: further ones of `fits.settings`.
     on_steps: called with (steps done, steps at most).
@@ -44,12 +44,18 @@ def run(
   factor = settings.get('factor', 2)
   picture = restoring.read(job.source, max_pixels=max_pixels)
   form = restoring.form_of(job.target, picture)
-  longest = max(picture.image.shape[:2]) * (factor if task == 'sr' else 1)
   one = fits.problem(
-      picture, task, side=side or longest, factor=factor,
+      picture, task, side=side, factor=factor,
       mask=mask and pictures.read(mask, max_pixels=max_pixels))
-  for seen in fits.run(config, one):
-    on_steps(seen.steps, seen.total)
+  try:
+    for seen in fits.run(config, one):
+      on_steps(seen.steps, seen.total)
+  except (MemoryError, RuntimeError) as error:
+    if not errors.is_out_of_memory(error):
+      raise
+    raise errors.UserError(
+        f'{source}: the memory does not hold a fit of {side} pixels; give a '
+        'smaller --side.') from error
   if fits.is_dead(seen.image, one.batch['blur']):
     raise errors.UserError(
         f'{source}: nothing came of the fit; try --seed={config["seed"] + 1}.')
@@ -58,4 +64,5 @@ def run(
       overwrite=overwrite)
   return restoring.Outcome(
       source, os.fspath(job.target), time.perf_counter() - start,
-      (*picture.notes, *pictures.lost(picture, form=form)))
+      (*picture.notes, *fits.smaller(picture, one),
+       *pictures.lost(picture, form=form)))

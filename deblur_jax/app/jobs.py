@@ -137,9 +137,7 @@ def fitted(
   factor = options.get('factor', 2)
   problem = fits.problem(picture, task, side=side, factor=factor, mask=known)
   before = fits.observed(problem, task, factor=factor)
-  notes = list(picture.notes)
-  if problem.batch['blur'].shape != picture.image.shape:
-    notes.append('made smaller, to be fitted')
+  notes = [*picture.notes, *fits.smaller(picture, problem)]
   given = collections.deque()
   for seen in fits.run(config, problem):
     told = [f'step {seen.steps} of {seen.total}', *notes]

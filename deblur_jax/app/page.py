@@ -116,7 +116,8 @@ def _fit_tab(folder, max_pixels, options) -> None:
       return
     yield *shown, 'The first steps take longer.', ''
     try:
-      ask = {'steps': int(steps), 'seed': int(seed), 'factor': int(factor),
+      # An emptied field is None.
+      ask = {'steps': int(steps), 'seed': int(seed or 0), 'factor': int(factor),
              'kernel_size': int(kernel)} | dict(options)
       for result, losses in jobs.fitted(
           path, task, folder=folder, mask=mask, side=int(side),

@@ -122,6 +122,8 @@ def run(
       target, error = os.fspath(job.target), None
     except errors.UserError as wrong:
       notes, target, error = (), None, str(wrong)
+    except MemoryError:
+      notes, target, error = (), None, f'{name} is too large for the memory.'
     outcomes.append(Outcome(
         name, target, time.perf_counter() - start, notes, error))
     on_outcome(outcomes[-1])
@@ -194,6 +196,7 @@ def _video(job, network, written, on_share):
       job.source, job.target, fn, batch=1, window=window,
       overwrite=written.overwrite,
       strip_gps=written.strip_gps, crf=written.crf, made_by=_made_by(network),
+      max_pixels=written.max_pixels,
       on_frame=lambda done, total: on_share(done / total if total else 0.0))
   return (*done.notes, *trust(*seen))
 

@@ -85,8 +85,9 @@ class Row(NamedTuple):
   memory_bytes: int | None
 
   def agrees(self) -> bool:
-    """Whether it is the network, to TOLERANCE, on all sizes."""
-    return max(self.errors.values()) <= TOLERANCE
+    """Whether it is the network, to TOLERANCE, on all sizes from `least` on."""
+    return all(error <= TOLERANCE for size, error in self.errors.items()
+               if min(size) >= self.least)
 
 
 def run(
@@ -173,7 +174,8 @@ def write(
   temporary = path.with_name(f'{path.name}.{os.getpid()}.tmp')
   try:
     row.write(temporary, traced, **options)
-    _remove(path)
+    if path.is_dir():      # which nothing replaces in one go
+      _remove(path)
     os.replace(temporary, path)
   except OSError as error:
     raise types.UserError(

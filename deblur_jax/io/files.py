@@ -228,8 +228,14 @@ def _single(out, sources, name):
   if out == STREAM:
     return STREAM
   out = pathlib.Path(out)
-  if out.suffix.lower() not in {*name.others, *name.others.values()}:
+  is_other = out.suffix.lower() in {*name.others, *name.others.values()}
+  if not is_other:
     pictures.form_of(out)
+  source, = sources
+  if is_other != (os.path.splitext(source)[1].lower() in name.others):
+    raise errors.UserError(
+        f'{source} cannot become {out}: a video is written as a video, a '
+        'picture as a picture.')
   if name.ext and name.ext != out.suffix.lower():
     raise errors.UserError(
         f'{out} does not end in {name.ext}; leave --ext away.')

@@ -1,7 +1,6 @@
 """Unfinished work on a video: encoded parts in a hidden folder beside it."""
 
 import contextlib
-import fcntl
 import itertools
 import json
 import os
@@ -31,6 +30,8 @@ def workplace(
   Raises:
     UserError: no room, no right to write there, or another process does.
   """
+  import fcntl  # there is none on Windows, where photos are restored
+
   types.make_folder(target.parent)
   folder = types.make_folder(target.with_name(f'.{target.name}.unfinished'))
   with writing(target):

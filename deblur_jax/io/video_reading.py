@@ -55,7 +55,9 @@ class Shot:
 
 
 @contextlib.contextmanager
-def opened(path: pathlib.Path) -> Iterator[tuple[Any, Any]]:
+def opened(
+    path: pathlib.Path, *, max_pixels: int = MAX_PIXELS
+) -> Iterator[tuple[Any, Any]]:
   """(container, its first stream of moving pictures); a UserError without."""
   av = frames.import_av()
   try:
@@ -72,10 +74,10 @@ def opened(path: pathlib.Path) -> Iterator[tuple[Any, Any]]:
     if not streams:
       raise types.UserError(f'{path} holds no video that can be decoded.')
     context = streams[0].codec_context
-    if context.width * context.height > MAX_PIXELS:
+    if context.width * context.height > max_pixels:
       raise types.UserError(
           f'The frames of {path} have {context.width}x{context.height} pixels; '
-          f'more than {MAX_PIXELS} are not taken.')
+          f'more than {max_pixels} are not taken.')
     streams[0].thread_type = 'AUTO'
     yield container, streams[0]
 
@@ -111,8 +113,8 @@ def shots(container, stream, part: Cut, notes: list[str]) -> Iterator[Shot]:
     elif (frame.width, frame.height) != size:
       raise types.UserError(
           f'{container.name} turns from {size[0]}x{size[1]} to {frame.width}x'
-          f'{frame.height} at {float(last * time_base):.1f} s; restore it in '
-          'two goes, by a start and an end.')
+          f'{frame.height} at {float(last * time_base):.1f} s; cut it in two '
+          'there first.')
     pts, late = _next_time(frame, last, usual)
     last, moved = pts, moved + late
     if pts * time_base >= part.last:

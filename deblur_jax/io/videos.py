@@ -63,6 +63,7 @@ def restore(
     start: float | None = None, end: float | None = None,
     crf: int | None = None, overwrite: bool = False, resume: bool = True,
     strip_gps: bool = False, made_by: str = '', part: int = 48,
+    max_pixels: int = video_reading.MAX_PIXELS,
     on_frame: Callable[[int, int | None], None] = lambda done, total: None,
 ) -> Done:
   """Writes the video `target`: the frames of `source` as `fn` makes them.
@@ -91,6 +92,7 @@ def restore(
     made_by: what fn is, such as its weights' hash and options; unfinished work
       that another has begun is thrown away.
     part: frames after which work is kept, rounded up to whole batches.
+    max_pixels: larger frames are refused.
     on_frame: called with the number of frames done, and of all if it is known.
 
   Raises:
@@ -105,7 +107,8 @@ def restore(
   container = video_writing.CONTAINERS[target.suffix.lower()]
   part = batch * math.ceil(part / batch)
   notes = []
-  with video_reading.opened(source) as (opened, stream):
+  with video_reading.opened(
+      source, max_pixels=max_pixels) as (opened, stream):
     cut = video_reading.cut(opened, start, end)
     shots = video_reading.shots(opened, stream, cut, notes)
     first, shots = _peek(shots, source)
@@ -124,6 +127,7 @@ def restore(
         whole = folder / f'whole{target.suffix}'
         _assemble(whole, source, container, settings, folder, cut, copied,
                   strip_gps, notes)
+        _check_free(target, overwrite)      # hours later
         os.replace(whole, target)
   return Done(count, resumed, (*changes, *left_out, *dict.fromkeys(notes)))
 
@@ -131,7 +135,9 @@ def restore(
 def _checked(source, target, overwrite):
   """Absolute paths: no name looks like an option or a protocol to FFmpeg."""
   frames.import_av()
-  source, target = (pathlib.Path(os.path.abspath(p)) for p in (source, target))
+  # Of a link what it points to is written.
+  source = pathlib.Path(os.path.abspath(source))
+  target = pathlib.Path(os.path.realpath(target))
   if not source.is_file():
     raise types.UserError(f'No file {source}.')
   if target.suffix.lower() not in video_writing.CONTAINERS:
@@ -143,10 +149,14 @@ def _checked(source, target, overwrite):
         f'{target} is the video itself; write to another file.')
   if target.is_dir():
     raise types.UserError(f'{target} is a folder; name a file in it.')
+  _check_free(target, overwrite)
+  return source, target
+
+
+def _check_free(target, overwrite):
   if target.exists() and not overwrite:
     raise types.UserError(
         f'{target} is there already; choose another name, or overwrite it.')
-  return source, target
 
 
 def _peek(shots, source):
