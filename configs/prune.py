@@ -19,6 +19,7 @@ looks at 200 batches, to know the ranges.
 configs/prune.py:small is for CPUs: half of the channels of a run of
 configs/fusion_attention.py:small, on the same folder of pairs side by side;
 experiments.ablate --name=thinner_small makes the table from 0 to 75 %.
+configs/prune.py:int8_small makes that run int8 and learns on.
 """
 
 import ml_collections
@@ -55,22 +56,23 @@ def get_config(arg=None):
   if arg == 'same':
     config.nets.net.features = 64
     config.method.share = 0.5
-  if arg == 'int8':
+  if arg in ('int8', 'int8_small'):
     config.nets.net.update(features=64, dtype='float32')
     config.method = dict(
         name='int8', start=dict(path='runs/gopro', which='last', role=''),
         loss='l1', learn=True, over_scales='sum', pyramid=pyramid)
     config.optim.net.lr = 1e-5
-  if arg == 'small':
+  if arg in ('small', 'int8_small'):
     common.use_pairs(config)
     config.method.loss = 'psnr'
     config.nets.net = dict(
-        name='fusion', features=8, blocks=3, attention='none', pyramid=pyramid,
-        dtype='float32')
-    config.optim.net.lr = 1e-3
-    config.total_steps = 1_500
-    config.data.loader.progressive = ((750, 128, 2),)
-  if common.is_debug(arg, 'same', 'int8', 'small'):
+        name='fusion', features=8 if arg == 'small' else 16, blocks=3,
+        attention='none', pyramid=pyramid, dtype='float32')
+    config.optim.net.lr = 1e-3 if arg == 'small' else 1e-4
+    config.total_steps = 1_500 if arg == 'small' else 300
+    config.data.loader.progressive = (
+        ((750, 128, 2),) if arg == 'small' else ())
+  if common.is_debug(arg, 'same', 'int8', 'small', 'int8_small'):
     common.use_builtin(config)
     config.total_steps, config.batch_size = 2, 4
     config.data.loader.crop = 32
