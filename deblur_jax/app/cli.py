@@ -124,7 +124,7 @@ def restore(
     as_json: Json = False) -> None:
   """Restores photos, videos and whole folders of them."""
   dtype = _dtype(dtype)    # before anything imports jax
-  from deblur_jax.app import restoring
+  from deblur_jax.app import restoring, shown
 
   _check_json(as_json, out, *inputs)
   network = restoring.Network(
@@ -136,10 +136,11 @@ def restore(
 
   def on_outcome(one):
     outcomes.append(one)
-    _tell(one, as_json)
+    if not as_json:
+      shown.outcome(one)
 
   try:
-    with _progress('file') as on_part:
+    with shown.progress('file') as on_part:
       restoring.run(
           inputs, out=out, network=network, written=written, on_part=on_part,
           on_outcome=on_outcome)
@@ -173,19 +174,20 @@ def prior(
     max_pixels: MaxPixels = None,
     as_json: Json = False) -> None:
   """Fits a network to one photo, without a model: minutes, not seconds."""
-  from deblur_jax.app import fitting
+  from deblur_jax.app import fitting, shown
 
   _check_json(as_json, out, photo)
-  with _progress('step') as on_part:
+  with shown.progress('step') as on_part:
     outcome = fitting.run(
         photo, task=task, out=out, overwrite=overwrite, mask=mask, side=side,
         settings=dict(steps=steps, factor=factor, kernel_size=kernel_size,
                       seed=seed),
         on_steps=lambda done, total: on_part(photo, done, total),
         **_given(max_pixels=max_pixels))
-  _tell(outcome, as_json)
   if as_json:
     print(json.dumps([outcome._asdict()], indent=2))
+  else:
+    shown.outcome(outcome)
 
 
 @app.command()
@@ -225,6 +227,7 @@ def models(
     as_json: Json = False) -> None:
   """Lists the models that came along, or explains one."""
   from deblur_jax import zoo
+  from deblur_jax.app import shown
 
   cards = {one: zoo.card(one) for one in ([name] if name else zoo.names())}
   if verify:
@@ -239,7 +242,7 @@ def models(
     print(f'{one}: {card["summary"]} {card["parameters"]:,} parameters'
           f'{", verified" if verify else ""}.')
     if name:
-      _explain(card)
+      shown.card(card)
 
 
 @app.command()
@@ -277,13 +280,14 @@ def export(
   """Writes a model as files for other programs, each checked and timed."""
   from deblur_jax import export as exporting
   from deblur_jax import zoo
+  from deblur_jax.app import shown
 
   sizes = [_size(word) for word in size or ()] or exporting.SIZES
   opened = zoo.load(model)
   rows = exporting.run(
       opened.exact or opened.method, opened.state, out=out,
       kinds=kind or ['onnx'], sizes=sizes, overwrite=overwrite,
-      on_row=lambda row: None if as_json else print(_row(row), flush=True))
+      on_row=lambda row: None if as_json else print(shown.row(row), flush=True))
   if as_json:
     print(json.dumps([row._asdict() | {
         'path': str(row.path), 'errors': {
@@ -339,17 +343,6 @@ def _size(word: str) -> tuple[int, int]:
   return int(sides[1]), int(sides[0])
 
 
-def _row(row) -> str:
-  height, width = row.size
-  memory = ('' if row.memory_bytes is None
-            else f', {row.memory_bytes / 2**20:.0f} MiB of memory')
-  return (f'{row.path}: {row.bytes / 2**20:.2f} MiB, {row.ms:.1f} ms at '
-          f'{width}x{height} (here {row.network_ms:.1f} ms{memory}); at most '
-          f'{max(row.errors.values()):.1e} from the network, {row.psnr:.1f} dB'
-          + (f'; pictures with sides below {row.least} are enlarged inside'
-             if row.least > 1 else ''))
-
-
 def _dtype(word: str | None) -> str | None:
   """The dtype, also by its short name."""
   names = {'bf16': 'bfloat16', 'bfloat16': 'bfloat16', 'fp32': 'float32',
@@ -369,52 +362,3 @@ def _ask_for_onednn(environ) -> None:
   if (sys.platform, platform.machine()) == ('linux', 'x86_64') and (
       'onednn' not in told):
     environ['XLA_FLAGS'] = f'{told} {ONEDNN}'.strip()
-
-
-def _progress(unit):
-  """on_part of `restoring.run`, as a bar with the time left on stderr."""
-  import contextlib
-
-  import tqdm
-
-  @contextlib.contextmanager
-  def shown():
-    with tqdm.tqdm(file=sys.stderr, unit=unit, disable=None,
-                   bar_format='{desc}{percentage:3.0f}% |{bar}| {elapsed} '
-                   'gone, {remaining} left') as bar:
-      def on_part(name, done, total):
-        bar.total = total
-        bar.set_description_str(os.path.basename(name)[:30], refresh=False)
-        bar.update(done - bar.n)
-
-      yield on_part
-
-  return shown()
-
-
-def _tell(one, as_json) -> None:
-  """A result on stdout, what is to be known of it on stderr."""
-  import tqdm
-
-  if as_json:
-    return
-  write = tqdm.tqdm.write    # not through the bar
-  if one.target and one.target != '-':
-    write(one.target, file=sys.stdout)
-  for note in one.notes:
-    write(f'{one.source}: {note}', file=sys.stderr)
-  if one.error:
-    write(f'error: {one.error}', file=sys.stderr)
-
-
-def _explain(card) -> None:
-  for source in card['sources']:
-    print(f'  trained on {source["name"]} ({source["terms"]})')
-  for test, score in card.get('scores', {}).items():
-    for metric in ('psnr_uint8', 'ssim_matlab3d'):
-      print(f'  {test}, {score["pictures"]} pictures: {metric} '
-            f'{score["input"][metric]:.4g} -> {score["mean"][metric]:.4g}')
-  if reach := card.get('reach'):
-    print(f'  a pixel counts for {reach} around it: tiles are exact with '
-          f'--overlap={4 * reach}')
-  print(f'  SHA-256 {card["sha256"]}')

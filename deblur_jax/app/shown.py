@@ -1,0 +1,58 @@
+"""What the commands say: progress, results, and what is to be known of them."""
+
+import contextlib
+import os
+import sys
+
+import tqdm
+
+
+@contextlib.contextmanager
+def progress(unit: str):
+  """on_part of `restoring.run`, as a bar with the time left on stderr."""
+  with tqdm.tqdm(file=sys.stderr, unit=unit, disable=None,
+                 bar_format='{desc}{percentage:3.0f}% |{bar}| {elapsed} '
+                 'gone, {remaining} left') as bar:
+    def on_part(name, done, total):
+      bar.total = total
+      bar.set_description_str(os.path.basename(name)[:30], refresh=False)
+      bar.update(done - bar.n)
+
+    yield on_part
+
+
+def outcome(one) -> None:
+  """A `restoring.Outcome`: its file on stdout, its notes on stderr."""
+  write = tqdm.tqdm.write    # not through the bar
+  if one.target and one.target != '-':
+    write(one.target, file=sys.stdout)
+  for note in one.notes:
+    write(f'{one.source}: {note}', file=sys.stderr)
+  if one.error:
+    write(f'error: {one.error}', file=sys.stderr)
+
+
+def row(row) -> str:
+  """A row of `export.run` as a line."""
+  height, width = row.size
+  memory = ('' if row.memory_bytes is None
+            else f', {row.memory_bytes / 2**20:.0f} MiB of memory')
+  return (f'{row.path}: {row.bytes / 2**20:.2f} MiB, {row.ms:.1f} ms at '
+          f'{width}x{height} (here {row.network_ms:.1f} ms{memory}); at most '
+          f'{max(row.errors.values()):.1e} from the network, {row.psnr:.1f} dB'
+          + (f'; pictures with sides below {row.least} are enlarged inside'
+             if row.least > 1 else ''))
+
+
+def card(card) -> None:
+  """A model's card: what it learned from, and how it scores."""
+  for source in card['sources']:
+    print(f'  trained on {source["name"]} ({source["terms"]})')
+  for test, score in card.get('scores', {}).items():
+    for metric in ('psnr_uint8', 'ssim_matlab3d'):
+      print(f'  {test}, {score["pictures"]} pictures: {metric} '
+            f'{score["input"][metric]:.4g} -> {score["mean"][metric]:.4g}')
+  if reach := card.get('reach'):
+    print(f'  a pixel counts for {reach} around it: tiles are exact with '
+          f'--overlap={4 * reach}')
+  print(f'  SHA-256 {card["sha256"]}')
