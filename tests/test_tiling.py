@@ -69,6 +69,23 @@ def test_tiles_are_the_whole_picture_of_networks_that_halve_it():
   np.testing.assert_allclose(found.image, whole.image, atol=1e-6)
 
 
+def test_several_tiles_at_once_are_each_their_own():
+  shapes = []
+
+  def restore(state, blur):
+    shapes.append(blur.shape[0])
+    return blur / (1 + blur.mean((1, 2, 3), keepdims=True))
+
+  alone, together = (
+      tiled(restore, tile=64, overlap=32, trust=1.0, at_once=count)
+      for count in (1, 5))
+  for photo in (PHOTO, PHOTO[:40, :50]):
+    np.testing.assert_allclose(
+        together(photo).image, alone(photo).image, atol=1e-6)
+  devices = parallel.data_mesh().size     # a small picture: no large batch
+  assert shapes == [5 * devices, devices]
+
+
 @pytest.mark.parametrize('size', [
     (1, 1), (7, 5), (33, 17), (3, 700), (64, 64), (130, 40)])
 def test_any_size_comes_back(size):
