@@ -11,7 +11,7 @@ from jax import lax
 from deblur_jax import export, models, types
 from deblur_jax.export import graph as graph_lib
 from deblur_jax.export import onnx_file, shapes, traced
-from deblur_jax.ops import conv, pad
+from deblur_jax.ops import conv, frames, pad
 
 RNG = np.random.default_rng(0)
 TINY = {
@@ -84,10 +84,13 @@ def test_bfloat16_goes_out_as_float32(tmp_path, need_onnx):
 
 
 def test_networks_of_videos_take_their_frames(tmp_path, need_onnx):
-  restore = restoring('fusion', blocks=0, features=4, window=3)
+  pytest.importorskip('tensorflow', reason='SavedModel needs TensorFlow')
+  kernel = jnp.asarray(RNG.normal(0, 0.3, (3, 3, 9, 3)), jnp.float32)
+  restore = lambda blur: (
+      frames.middle(blur) + conv.conv(blur, kernel, padding=1))
   rows = export.run(
       method(restore, window=3), STATE, out=tmp_path,
-      kinds=['stablehlo', 'onnx'], sizes=[(16, 24), (9, 14)],
+      kinds=['stablehlo', 'onnx', 'saved_model'], sizes=[(16, 24), (9, 14)],
       pictures=pictures((16, 24)), repeats=0)
   assert all(row.agrees() for row in rows)
   blur = RNG.random((2, 12, 17, 9), dtype=np.float32)
