@@ -68,6 +68,8 @@ def read(path: str | os.PathLike) -> Callable[[np.ndarray], np.ndarray]:
   options.log_severity_level = 3
   # As many as JAX: by itself it takes one of each pair.
   options.intra_op_num_threads = os.cpu_count()
+  # Else its idle threads hold the processors while the network has its turn.
+  options.add_session_config_entry('session.intra_op.allow_spinning', '0')
   try:
     session = runtime.InferenceSession(
         path, options, providers=['CPUExecutionProvider'])
