@@ -20,7 +20,7 @@ from PIL import Image
 
 import deblur_jax
 from deblur_jax import convert, errors, tiling, zoo
-from deblur_jax.app import cli, restoring
+from deblur_jax.app import cli, fits, restoring
 from deblur_jax.io import exif, pictures
 
 PHOTO = np.asarray(Image.fromarray(np.random.default_rng(0).integers(
@@ -473,6 +473,17 @@ def test_a_prior_checks_first(photo, tmp_path, capsys):
     assert deblur('prior', *argv) == 2
     told = capsys.readouterr().err
     assert message in told and told.count('\n') == 1
+
+
+def test_a_prior_without_memory_says_what_to_do(photo, monkeypatch, capsys):
+  def run(config, one):
+    raise MemoryError
+    yield
+
+  monkeypatch.setattr(fits, 'run', run)
+  assert deblur('prior', photo, '--task=sr', '--side=64') == 2
+  told = capsys.readouterr().err
+  assert 'does not hold a fit of 64 pixels; give a smaller --side' in told
 
 
 def test_half_precision_asks_for_onednn_once(monkeypatch):

@@ -243,6 +243,7 @@ def test_the_settings_of_all_tasks_are_taken(task):
     (lambda: fits.settings('sharpen'), 'Unknown task'),
     (lambda: fits.settings('blind', kernel_size=4), 'must be odd'),
     (lambda: fits.settings('sr', steps=0), 'at least 1 step'),
+    (lambda: fits.settings('sr', seed=2**31), 'seed must be 0 to 2147483647'),
     (lambda: fill(None), 'needs a mask'),
     (lambda: fill(np.ones((8, 9, 3))), 'mask is 9x8, the picture 8x8'),
     (lambda: fill(np.ones((8, 8, 3))), 'of one colour'),
