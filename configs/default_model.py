@@ -11,11 +11,11 @@ card (experiments/default_model.py). Trained alone, on what that has made:
       --workdir=runs/default/run
 
 Three sizes in and out (MIMO-UNet without attention, on unshuffled pixels:
-1,671,282 parameters). A third of the crops are GoPro's, the others photos that
-a moving camera and a moving object blurred, photos blurred by one kernel,
-others' pairs, and frames of film, averaged. Of all, 15 % are sharp and shall
-stay as they are, and 30 % lost what JPEG loses. CPUs with half precision are
-half as quick again by oneDNN:
+1,671,282 parameters). Three tenths of the crops are GoPro's, as many photos
+that a moving camera and a moving object blurred, a fifth photos blurred by one
+kernel, the rest others' pairs, and frames of film, averaged. Of all, 15 % are
+sharp and shall stay as they are, and 30 % lost what JPEG loses. CPUs with half
+precision are half as quick again by oneDNN:
 
   export XLA_FLAGS="--xla_cpu_use_onednn=true
       --xla_cpu_experimental_onednn_custom_call=true"

@@ -1,6 +1,6 @@
 r"""Runs beside each other: parameters, multiplications, PSNR and time.
 
-  python -m experiments.compare --workdir=runs/teacher,runs/student,runs/thin
+  python -m experiments.compare --workdir=runs/teacher --workdir=runs/student
 
 Every run restores one image of --size on one device, warm and to the end, and
 they take turns, so that what else the machine does is the same for all: `ratio`
@@ -15,8 +15,9 @@ from absl import flags
 
 from experiments import common
 
-_WORKDIR = flags.DEFINE_list(
-    'workdir', None, 'Folders of runs, the first to compare with.',
+# Not a list: the folders of an ablation have commas in their names.
+_WORKDIR = flags.DEFINE_multi_string(
+    'workdir', None, 'Folder of a run; the first is the one to compare with.',
     required=True)
 _SIZE = flags.DEFINE_string('size', '256x256', 'Of the image, HxW.')
 _REPEATS = flags.DEFINE_integer(

@@ -158,7 +158,7 @@ def compare(
     UserError: no run there, no folder, or runs judged on unlike test sets.
   """
   if not folders:
-    raise types.UserError('Nothing to compare: --workdir=RUN,RUN,...')
+    raise types.UserError('Nothing to compare: --workdir=RUN --workdir=RUN')
   _check_same_tests(folders)
   rows, runs = zip(*(_restoring(folder, size) for folder in folders),
                    strict=True)
