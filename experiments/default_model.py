@@ -5,9 +5,11 @@ r"""Trains the model that comes with the package, from photos to its card.
 
 Makes pairs of the photos (WORKDIR/scene, WORKDIR/kernel) and of the film
 (WORKDIR/film_0, ...), decodes all once (WORKDIR/pixels), trains
-configs/default_model.py in WORKDIR/run, evaluates it on the pictures held back,
+configs/default_model.py in WORKDIR/run, goes on from there with that config's
+:careful in WORKDIR/careful, evaluates what comes out on the pictures held back,
 and writes the weights and their card to --out. What was not given is left out.
-It may be stopped: the same command goes on.
+It may be stopped: the same command goes on. --start leaves the first training
+out, and goes on from a model that was shipped.
 
 --about is a JSON file with 'summary' and 'sources', a list of {'name', 'terms'}
 of all that was trained on: no model is shipped without. That of the shipped
@@ -30,7 +32,10 @@ _PAIRS = flags.DEFINE_string(
 _ABOUT = flags.DEFINE_string('about', None, 'See above.', required=True)
 _NAME = flags.DEFINE_string('name', 'default', 'Of the model.')
 _OUT = flags.DEFINE_string('out', None, 'Folder; by default the package.')
-_STEPS = flags.DEFINE_integer('steps', None, "By default the config's.")
+_STEPS = flags.DEFINE_integer(
+    'steps', None, "Of each training; by default the config's.")
+_START = flags.DEFINE_string(
+    'start', None, 'NAME.safetensors, beside its card: goes on from there.')
 common.define_run_flags()
 
 # What two kinds of blur are made of: kind, pairs of each photo, options.
@@ -53,15 +58,24 @@ def main(argv):
   if not sources:
     raise types.UserError(
         'Nothing to train on: give --photos, --frames, --gopro or --pairs.')
-  config = _config(_decoded(sources, folder / 'pixels'))
-  if not train.run(config, folder / 'run').finished:
+  pixels = _decoded(sources, folder / 'pixels')
+  trained, start = {}, folder / 'run'
+  if _START.value:
+    start = pathlib.Path(_START.value)
+    trained = dict(workdir.read_json(start.with_suffix('.json'))['trained'])
+  else:
+    config = _config(pixels)
+    if not train.run(config, start).finished:
+      return 143
+    trained['configs/default_model.py'] = config['total_steps']
+  config = _config(pixels, 'careful')
+  config['method']['start'] = {'path': str(start)}
+  if not train.run(config, folder / 'careful').finished:
     return 143
-  scores = _scores(config, folder)
+  trained['configs/default_model.py:careful'] = config['total_steps']
   path = zoo.write(
-      folder / 'run', _NAME.value, folder=_OUT.value or zoo.SHIPPED,
-      about=about | {'scores': scores, 'trained': {
-          'config': 'configs/default_model.py',
-          'steps': config['total_steps']}})
+      folder / 'careful', _NAME.value, folder=_OUT.value or zoo.SHIPPED,
+      about=about | {'scores': _scores(config, folder), 'trained': trained})
   print(f'Written: {path}')
   return 0
 
@@ -129,11 +143,11 @@ def _bar(what, total):
       total=total, desc=what, file=sys.stderr, unit='pair', disable=None)
 
 
-def _config(roots):
+def _config(roots, arg=None):
   """The config, plain dicts, with the sources that there are."""
   from configs import default_model
 
-  config = default_model.get_config().to_dict()
+  config = default_model.get_config(arg).to_dict()
   known = config['data']['train']['sources']
   config['data']['train']['sources'] = {
       name: known[name.partition('_')[0]] | {'root': str(root)}
@@ -152,7 +166,7 @@ def _scores(config, folder):
   """Of each test set the means, with those of the untouched input."""
   from deblur_jax import evaluate
 
-  run = folder / 'run'
+  run = folder / 'careful'
   tests = {'test': config['data']['test'],
            'builtin': dict(name='builtin', split='test'),
            'sharp, JPEG 90': _sharp(folder / 'sharp')}

@@ -1,4 +1,4 @@
-"""Weights to begin with: of a run's network, or of a file of parameters."""
+"""Weights to begin with: of a run's network, a shipped model's, or a file's."""
 
 import pathlib
 from collections.abc import Mapping
@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import numpy as np
+from flax import traverse_util
 
 from deblur_jax import models, parallel, types, workdir
-from deblur_jax.ops import arrays
+from deblur_jax.ops import arrays, weight_files
 from deblur_jax.types import Params
 
 # The network that restores, as the methods call it.
@@ -19,7 +20,8 @@ ROLES = ('net', 'gen', 'to_sharp')
 class Start(NamedTuple):
   """Where weights lie: what `start` and `teacher` of methods are made of.
 
-  path: a run's folder, or an .npz of parameters by network, as
+  path: a run's folder; or NAME.safetensors of a shipped model, beside its card
+    NAME.json; or an .npz of parameters by network, as
     `experiments.prior --params` and `experiments.prior_start` write it. None
     for weights by chance: where a checkpoint follows, and for trials.
   which: of a run, the 'last' or 'best' checkpoint, or a step.
@@ -45,12 +47,12 @@ def read(options: Mapping[str, Any], *, where: str) -> Start:
 
 
 def network(start: Start) -> dict[str, Any]:
-  """The keywords of `models.build` for the network of a run.
+  """The keywords of `models.build` for the network of a run or shipped model.
 
   Raises:
-    UserError: no run there, or no such network in it.
+    UserError: no run or card there, or no such network in it.
   """
-  nets = _config(start)['nets']
+  nets = _networks(start)
   return dict(nets[_role(start, nets)])
 
 
@@ -84,7 +86,7 @@ def any_weights(start: Start) -> Params:
 def check_alike(
     net: nn.Module, start: Start, *, but: tuple[str, ...] = (),
     where: str = 'nets.net') -> nn.Module:
-  """The network of a run, which may differ from `net` in the options `but`.
+  """The network at the path, which may differ from `net` in the options `but`.
 
   Raises:
     UserError: it differs in others.
@@ -108,28 +110,46 @@ def _is_file(start):
   return str(start.path).endswith('.npz')
 
 
+def _is_shipped(start):
+  return str(start.path).endswith('.safetensors')
+
+
 def _found(start) -> tuple[str, Params]:
   if _is_file(start):
     found = arrays.load_tree(
         start.path, what='parameters by network, or the folder of a run')
+  elif _is_shipped(start):
+    found = {ROLES[0]: traverse_util.unflatten_dict(
+        weight_files.read(start.path, what='the weights of a shipped model'),
+        sep='.')}
   else:
     found = _restored(start)
   role = _role(start, found)
   return role, found[role]
 
 
-def _config(start):
+def _networks(start) -> dict[str, Any]:
+  """Of each network the keywords of `models.build`, by role."""
   if _is_file(start):
     raise types.UserError(
         f'{start.path} does not tell its network: give the folder of a run.')
-  return workdir.read_json(pathlib.Path(start.path) / workdir.CONFIG)
+  if _is_shipped(start):
+    card = pathlib.Path(start.path).with_suffix('.json')
+    if not card.exists():
+      raise types.UserError(
+          f'{start.path} does not tell its network: there is no card beside '
+          f'it, {card.name}.')
+    told = workdir.read_json(card)
+    types.require(told, 'net', where=str(card))
+    return {ROLES[0]: told['net']}
+  return workdir.read_json(pathlib.Path(start.path) / workdir.CONFIG)['nets']
 
 
 def _restored(start) -> dict[str, Params]:
   """The parameters of a run with which it restores, by network."""
   from deblur_jax import checkpoint  # orbax takes seconds
 
-  _config(start)   # first, what is missing where there is no run
+  _networks(start)   # first, what is missing where there is no run
   checkpoints = checkpoint.Checkpoints(
       pathlib.Path(start.path) / workdir.CHECKPOINTS, read_only=True)
   state = checkpoints.read(
