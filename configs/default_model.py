@@ -66,10 +66,10 @@ def get_config(arg=None):
                         noise=2 / 255, jpeg=0.3, quality=(60, 100))
   config.validate = dict(pictures=4, crop=512)
   if arg == 'careful':
-    config.total_steps = 16_000
+    config.total_steps = 30_000
     config.method.start = dict(path='runs/default/run')
     config.optim.net.lr = 5e-4
-    config.data.loader.progressive = ((12_000, 160, 2),)
+    config.data.loader.progressive = ((22_500, 160, 2),)
     config.augment.update(identity=0.3, jpeg=0.5)
   if common.is_debug(arg, 'careful'):
     common.use_builtin(config)
