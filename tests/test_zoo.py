@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import run_folders
 
-from deblur_jax import data, errors, tiling, zoo
+from deblur_jax import data, errors, methods, tiling, types, zoo
 from deblur_jax.data import images
 
 ABOUT = {'summary': 'A test.', 'trained': {}, 'sources': [
@@ -44,6 +44,31 @@ def test_a_model_is_the_network_of_its_run(shipped):
   assert 0 < error.max() < 0.05
   np.testing.assert_array_equal(
       restored(half, half.exact), restored(model, model.method))
+
+
+def test_a_run_may_begin_where_a_model_ended(shipped, tmp_path):
+  folder, _ = shipped
+  path = folder / 'other.safetensors'
+  net = zoo.card('other', folder=folder)['net']
+  begin = lambda **changes: methods.build(helpers.tiny(**{
+      'nets.net': net, 'method.start': {'path': str(path)}} | changes)).init(
+          jax.random.key(0), {'blur': BLUR})
+  params = zoo.load('other', folder=folder).state.params
+  jax.tree.map(np.testing.assert_array_equal, begin().params, params)
+  with pytest.raises(types.UserError, match='nets.net.features is 8, but 4 in'):
+    begin(**{'nets.net.features': 8})
+  with pytest.raises(types.UserError, match='other.*gen is missing'):
+    begin(**{'method.start.role': 'gen'})
+  (tmp_path / 'lone.safetensors').write_bytes(path.read_bytes())
+  with pytest.raises(types.UserError, match='no card beside it, lone.json'):
+    begin(**{'method.start.path': str(tmp_path / 'lone.safetensors')})
+  # A student learns of it, whose network is not told a second time.
+  student = methods.build(helpers.tiny(**{
+      'nets.net': net | dict(features=2),
+      'method': dict(name='distill', teacher=dict(path=str(path)))}))
+  state = student.init(jax.random.key(0), {'blur': BLUR})
+  jax.tree.map(np.testing.assert_array_equal, state.extra['teacher'],
+               params['net'])
 
 
 def test_damaged_weights_are_refused(shipped, tmp_path):
