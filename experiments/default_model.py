@@ -12,7 +12,8 @@ It may be stopped: the same command goes on. --start leaves the first training
 out, and goes on from a model that was shipped.
 
 --about is a JSON file with 'summary' and 'sources', a list of {'name', 'terms'}
-of all that was trained on: no model is shipped without. That of the shipped
+of all that was trained on: no model is shipped without. It may have more, such
+as 'least_change', see `app.restoring`. That of the shipped
 model is experiments/default_model.json.
 """
 
@@ -54,16 +55,16 @@ def main(argv):
   for key in ('summary', 'sources'):
     types.require(about, key, where=_ABOUT.value)
   folder = common.workdir()
+  trained, start = {}, folder / 'run'
+  if _START.value:
+    start = pathlib.Path(_START.value)
+    trained = dict(workdir.read_json(start.with_suffix('.json'))['trained'])
   sources = _made(folder) | _given()
   if not sources:
     raise types.UserError(
         'Nothing to train on: give --photos, --frames, --gopro or --pairs.')
   pixels = _decoded(sources, folder / 'pixels')
-  trained, start = {}, folder / 'run'
-  if _START.value:
-    start = pathlib.Path(_START.value)
-    trained = dict(workdir.read_json(start.with_suffix('.json'))['trained'])
-  else:
+  if not _START.value:
     config = _config(pixels)
     if not train.run(config, start).finished:
       return 143
@@ -72,7 +73,8 @@ def main(argv):
   config['method']['start'] = {'path': str(start)}
   if not train.run(config, folder / 'careful').finished:
     return 143
-  trained['configs/default_model.py:careful'] = config['total_steps']
+  name = 'configs/default_model.py:careful'
+  trained[name] = trained.get(name, 0) + config['total_steps']
   path = zoo.write(
       folder / 'careful', _NAME.value, folder=_OUT.value or zoo.SHIPPED,
       about=about | {'scores': _scores(config, folder), 'trained': trained})

@@ -372,6 +372,22 @@ def test_what_was_not_trusted_is_told(wild, photo, tmp_path, capsys):
     assert told[0].filename == __file__
 
 
+def test_what_would_hardly_change_is_left_as_it_is(run, photo, capsys):
+  x = PHOTO / np.float32(255)
+  changed = np.abs(deblur_jax.restore(x, model=run) - x) * 255
+  # All but 2 % change by less than the first, all but 0.5 % than the second.
+  enough, too_much = np.quantile(changed, (0.98, 0.995))
+  found = deblur_jax.restore(x, model=run, least_change=enough)
+  np.testing.assert_allclose(np.abs(found - x) * 255, changed)
+  with pytest.warns(UserWarning, match='left as it was: 99 % of it would'):
+    found = deblur_jax.restore(x, model=run, least_change=too_much)
+  np.testing.assert_array_equal(found, x)
+  assert deblur(photo, '-m', run, f'--least-change={too_much}') == 0
+  assert f'{photo}: left as it was' in capsys.readouterr().err
+  np.testing.assert_array_equal(
+      np.asarray(Image.open(photo.with_name('photo_deblurred.png'))), PHOTO)
+
+
 def test_what_was_not_trusted_of_a_video_is_told(wild, tmp_path, capsys):
   pytest.importorskip('av', reason='the extra "video" is missing')
   films.film(tmp_path / 'film.mkv')
@@ -417,8 +433,8 @@ def shipped(run, tmp_path_factory):
   """A folder of models."""
   folder = tmp_path_factory.mktemp('models')
   zoo.write(run, zoo.DEFAULT, folder=folder, about={
-      'summary': 'A test.', 'trained': {},
-      'sources': [{'name': 'nothing', 'terms': 'none'}],
+      'summary': 'A test.', 'trained': {'configs/x.py': 2000},
+      'least_change': 200, 'sources': [{'name': 'nothing', 'terms': 'none'}],
       'scores': {'some': {
           'pictures': 2, 'input': {'psnr_uint8': 20.0, 'ssim_matlab3d': 0.5},
           'mean': {'psnr_uint8': 21.5, 'ssim_matlab3d': 0.75}}}})
@@ -438,13 +454,18 @@ def test_models(shipped, tmp_path, capsys, monkeypatch):
   told = capsys.readouterr().out
   for words in ('607 parameters, verified.', 'trained on nothing (none)',
                 'some, 2 pictures: psnr_uint8 20 -> 21.5',
-                'a pixel counts for 4 around it', '--overlap=16', 'SHA-256'):
+                'a pixel counts for 4 around it', '--overlap=16', 'SHA-256',
+                'by less than 200 of 255 levels are left as they are',
+                'trained by configs/x.py, 2,000 steps'):
     assert words in told
   assert deblur('models', '--json') == 0
   assert json.loads(capsys.readouterr().out)['default']['reach'] == 4
   Image.fromarray(PHOTO).save(tmp_path / 'photo.png')
-  assert deblur(tmp_path / 'photo.png') == 0
-  assert (tmp_path / 'photo_deblurred.png').exists()
+  for flag, leaves in (('--overwrite', True), ('--least-change=0', False)):
+    assert deblur(tmp_path / 'photo.png', '--overwrite', flag) == 0
+    result = np.asarray(Image.open(tmp_path / 'photo_deblurred.png'))
+    assert np.array_equal(result, PHOTO) == leaves
+  capsys.readouterr()
   damaged = shutil.copytree(shipped, tmp_path / 'models')
   (damaged / 'default.safetensors').write_bytes(b'x')
   ship(damaged)

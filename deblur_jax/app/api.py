@@ -17,6 +17,7 @@ def restore(
     x: Any, *, model: str = restoring.Network().model, tile: int | None = None,
     overlap: int = restoring.Network().overlap, ensemble: bool = False,
     dtype: str | None = None, local: int = 0,
+    least_change: float | None = None,
     out: str | os.PathLike | None = None,
     overwrite: bool = False) -> Any:
   """Restores a picture, and gives back what it was given.
@@ -29,6 +30,8 @@ def restore(
     tile, overlap, ensemble: see `tiling.build`.
     dtype: what the network computes in, 'float32' or 'bfloat16'.
     local: window of `inference.local`, for networks that take means.
+    least_change: levels of 255 below which a picture is left as it is, see
+      `restoring.Network`; by default as the model's card says.
     out: for a path: where the result goes.
     overwrite: for a path: whether it may replace a file.
 
@@ -37,7 +40,8 @@ def restore(
   Raises:
     UserError: no such file or model, or no picture.
   """
-  network = restoring.Network(model, tile, overlap, ensemble, dtype, local)
+  network = restoring.Network(
+      model, tile, overlap, ensemble, dtype, local, least_change)
   if isinstance(x, str | os.PathLike):
     return _file(os.fspath(x), network, out, overwrite)
   if out is not None or overwrite:
@@ -56,9 +60,9 @@ def restore(
 
 
 def _image(picture, network):
-  large = restoring.opened(network)(picture.image)
-  _warn((*picture.notes, *restoring.trust(large)))
-  return large.image
+  image, notes = restoring.restored(picture.image, network)
+  _warn((*picture.notes, *notes))
+  return image
 
 
 def _file(path, network, out, overwrite):

@@ -21,17 +21,26 @@ STREAM = files.STREAM
 # Suffix of a video -> that of its result.
 VIDEOS = {suffix: videos.target_suffix(f'film{suffix}')
           for suffix in videos.SUFFIXES}
+CHANGED = 1    # per cent of a picture; see `Network`
 
 
 class Network(NamedTuple):
-  """Which model, and how pictures go through it; see `tiling.build`."""
+  """Which model, and how pictures go through it; see `tiling.build`.
+
+  local: see `inference.local`.
+  least_change: levels of 255; a picture of which all but 1 % of the values
+    would change by less is left as it is. None is what the model's card says,
+    and 0, which always changes, where it says nothing. Not for videos, whose
+    frames would flicker.
+  """
 
   model: str = zoo.DEFAULT
   tile: int | None = None
   overlap: int = 64
   ensemble: bool = False
   dtype: str | None = None
-  local: int = 0       # see `inference.local`
+  local: int = 0
+  least_change: float | None = None
 
 
 class Written(NamedTuple):
@@ -138,13 +147,37 @@ def _one(job, network, written, on_share) -> tuple[str, ...]:
   picture = read(job.source, allow_truncated=written.allow_truncated,
                  max_pixels=written.max_pixels)
   form = form_of(job.target, picture, ext=written.ext)
-  large = opened(network)(
-      picture.image, lambda done, total: on_share(done / total))
+  image, notes = restored(
+      picture.image, network, lambda done, total: on_share(done / total))
   data = pictures.encode(
-      picture, large.image, form=form, quality=written.quality,
+      picture, image, form=form, quality=written.quality,
       strip_gps=written.strip_gps)
   write(job.target, data, overwrite=written.overwrite)
-  return (*picture.notes, *pictures.lost(picture, form=form), *trust(large))
+  return (*picture.notes, *pictures.lost(picture, form=form), *notes)
+
+
+def restored(
+    image: np.ndarray, network: Network,
+    on_tile: Callable[[int, int], None] = lambda done, total: None
+) -> tuple[np.ndarray, tuple[str, ...]]:
+  """(the picture restored, or as it was; notes for the user)."""
+  large = opened(network)(image, on_tile)
+  notes = trust(large)
+  least = network.least_change
+  if least is None:
+    least = _loaded(network.model, network.dtype).card.get('least_change', 0)
+  if large.kept or _changes(large.image, image, least=least):
+    return large.image, notes
+  return image, (
+      f'left as it was: {100 - CHANGED:g} % of it would change by less than '
+      f'{least:g} of 255 levels, so it is sharp, or beyond this model; '
+      '--least-change=0 changes it all the same', *notes)
+
+
+def _changes(after, before, *, least):
+  """Whether more than CHANGED % of the values differ by `least` levels."""
+  many = np.count_nonzero(np.abs(after - before) >= least / 255)
+  return many > CHANGED / 100 * before.size
 
 
 def read(source: str | os.PathLike, **options) -> pictures.Picture:

@@ -55,4 +55,9 @@ def card(card) -> None:
   if reach := card.get('reach'):
     print(f'  a pixel counts for {reach} around it: tiles are exact with '
           f'--overlap={4 * reach}')
+  if least := card.get('least_change'):
+    print(f'  photos that would change by less than {least} of 255 levels are '
+          'left as they are: --least-change')
+  for config, steps in card['trained'].items():
+    print(f'  trained by {config}, {steps:,} steps')
   print(f'  SHA-256 {card["sha256"]}')

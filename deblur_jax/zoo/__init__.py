@@ -48,7 +48,8 @@ def names(folder: Path = SHIPPED) -> list[str]:
 def card(name: str, *, folder: Path = SHIPPED) -> dict[str, Any]:
   """What is known of a shipped model.
 
-  Keys CARD; 'scores' where measured; 'reach', see `inference.reach`.
+  Keys CARD; 'scores' where measured; 'reach', see `inference.reach`;
+  'least_change' in levels of 255, see `app.restoring`.
 
   Raises:
     UserError: no such model, or its card is damaged.
