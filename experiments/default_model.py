@@ -18,6 +18,7 @@ model is experiments/default_model.json.
 """
 
 import pathlib
+import shutil
 import sys
 
 import tqdm
@@ -57,7 +58,7 @@ def main(argv):
   folder = common.workdir()
   trained, start = {}, folder / 'run'
   if _START.value:
-    start = pathlib.Path(_START.value)
+    start = _kept(pathlib.Path(_START.value), folder)
     trained = dict(workdir.read_json(start.with_suffix('.json'))['trained'])
   sources = _made(folder) | _given()
   if not sources:
@@ -80,6 +81,22 @@ def main(argv):
       about=about | {'scores': _scores(config, folder), 'trained': trained})
   print(f'Written: {path}')
   return 0
+
+
+def _kept(start, folder):
+  """The start in the folder of the run: --out may replace the one given."""
+  from deblur_jax import errors
+
+  for path in (start, start.with_suffix('.json')):
+    if not path.is_file():
+      raise errors.UserError(
+          f'No file {path}: --start takes NAME.safetensors beside its card, '
+          'NAME.json.')
+  kept = errors.make_folder(folder) / 'start.safetensors'
+  for suffix in ('.json', '.safetensors'):
+    if not kept.with_suffix(suffix).exists():
+      shutil.copyfile(start.with_suffix(suffix), kept.with_suffix(suffix))
+  return kept
 
 
 def _made(folder):

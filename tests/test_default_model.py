@@ -67,6 +67,6 @@ def test_mistakes(make, tmp_path):
   lone.write_text('{"summary": "A test."}')
   with pytest.raises(types.UserError, match='lone.json.sources is missing'):
     make(about=lone)
-  with pytest.raises(types.UserError, match='No nothing.json in'):
+  with pytest.raises(types.UserError, match='No file .*nothing.safetensors'):
     make(start=tmp_path / 'nothing.safetensors')
   assert not (tmp_path / 'run').exists()     # found before hours of work
