@@ -35,7 +35,7 @@ _ABOUT = flags.DEFINE_string('about', None, 'See above.', required=True)
 _NAME = flags.DEFINE_string('name', 'default', 'Of the model.')
 _OUT = flags.DEFINE_string('out', None, 'Folder; by default the package.')
 _STEPS = flags.DEFINE_integer(
-    'steps', None, "Of each training; by default the config's.")
+    'steps', None, "Of each training; by default the config's.", lower_bound=1)
 _START = flags.DEFINE_string(
     'start', None, 'NAME.safetensors, beside its card: goes on from there.')
 common.define_run_flags()
@@ -59,7 +59,9 @@ def main(argv):
   trained, start = {}, folder / 'run'
   if _START.value:
     start = _kept(pathlib.Path(_START.value), folder)
-    trained = dict(workdir.read_json(start.with_suffix('.json'))['trained'])
+    card = start.with_suffix('.json')
+    trained = dict(types.require(
+        workdir.read_json(card), 'trained', where=str(card)))
   sources = _made(folder) | _given()
   if not sources:
     raise types.UserError(

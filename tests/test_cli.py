@@ -166,9 +166,18 @@ def test_weights_of_others_become_a_model(photo, tmp_path, capsys):
 def test_export(run, tmp_path, capsys):
   assert deblur('export', '-m', run, '-o', tmp_path, '--kind=stablehlo',
                 '--size=24x16', '--json') == 0
-  row, = json.loads(capsys.readouterr().out)
+  constants = []
+  row, = json.loads(capsys.readouterr().out, parse_constant=constants.append)
+  assert not constants and (row['psnr'] is None or row['psnr'] > 80)
   assert row['errors'].keys() == {'24x16'} and row['errors']['24x16'] <= 1e-4
   assert os.path.getsize(row['path']) == row['bytes']
+  mine = tmp_path / 'mine' / 'deblur.stablehlo' / 'notes.txt'
+  mine.parent.mkdir(parents=True)
+  mine.write_text('mine')
+  assert deblur('export', '-m', run, '-o', tmp_path / 'mine', '--overwrite',
+                '--kind=stablehlo', '--size=24x16') == 2
+  assert 'is a folder, but not one of a model' in capsys.readouterr().err
+  assert mine.read_text() == 'mine'
   assert deblur('export', '-m', run, '-o', tmp_path, '--size=24') == 2
   assert 'write --size=640x480' in capsys.readouterr().err
 
@@ -210,6 +219,10 @@ def test_compare(tmp_path, photo, capsys):
   Image.fromarray(PHOTO[::-1]).save(other)
   assert deblur('compare', photo, other, '-o', tmp_path / 'sheet.png') == 0
   assert Image.open(tmp_path / 'sheet.png').width > 2 * 72
+  for shape in ((1, 1), (3, 4096), (4096, 3)):
+    Image.fromarray(np.resize(PHOTO, (*shape, 3))).save(tmp_path / 'thin.png')
+    assert deblur('compare', tmp_path / 'thin.png', tmp_path / 'thin.png',
+                  '-o', tmp_path / 'sheet.png', '--overwrite') == 0
   Image.fromarray(PHOTO[1:]).save(other)
   assert deblur('compare', photo, other) == 2
   assert 'is 72x54, and' in capsys.readouterr().err
@@ -225,6 +238,8 @@ def test_doctor(capsys):
 
 @pytest.mark.parametrize('argv, message', [
     (['nothing.jpg'], 'No file or folder nothing.jpg'),
+    (['restore', ''], 'An input is empty'),
+    (['restore', 'README.md', '-o', ''], '-o is empty'),
     (['rstore', 'x.jpg'],
      "No command and no file 'rstore'. Did you mean 'restore'?"),
     (['restore', '.', '--tile=x'], '--tile=x: write auto, 0, or pixels'),
@@ -532,7 +547,8 @@ def test_half_precision_in_a_process_of_its_own(tmp_path):
       'except SystemExit as end:\n  assert not end.code\n'
       'assert cli.ONEDNN in os.environ.get("XLA_FLAGS", ""), "not asked for"')
   done = subprocess.run(
-      [sys.executable, '-c', code, photo, '--dtype=bf16'], cwd=helpers.ROOT,
+      [sys.executable, '-c', code, photo, '--dtype=bf16', '--least-change=0'],
+      cwd=helpers.ROOT,
       capture_output=True,
       env=os.environ | {
           'PYTHONIOENCODING': 'utf-8:strict',

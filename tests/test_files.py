@@ -89,6 +89,13 @@ def test_folders_are_mirrored(here):
   assert list(planned('in', out='out', recursive=False)) == ['in/a.jpg']
 
 
+def test_a_name_that_ends_in_the_suffix_is_no_result_yet(here):
+  make('in/a1.jpg', 'in/a2.jpg', 'in/b.jpg', 'in/b2.png')
+  assert planned('in', suffix='2', out='out') == {
+      'in/a1.jpg': 'out/a12.jpg', 'in/a2.jpg': 'out/a22.jpg',
+      'in/b.jpg': 'out/b2.jpg'}
+
+
 def test_many_inputs(here):
   make('one/a.jpg', 'two/a.jpg', 'b.png')
   assert planned('one', 'two', 'b.png', out='out') == {

@@ -6,6 +6,7 @@ interrupted.
 
 import io
 import json
+import math
 import os
 import platform
 import sys
@@ -295,8 +296,10 @@ def export(
   if as_json:
     print(json.dumps([row._asdict() | {
         'path': str(row.path), 'errors': {
-            f'{w}x{h}': error for (h, w), error in row.errors.items()}}
-        for row in rows], indent=2))
+            f'{w}x{h}': error for (h, w), error in row.errors.items()},
+        # JSON has no infinity, of which a file that is exact has one.
+        'psnr': row.psnr if math.isfinite(row.psnr) else None}
+        for row in rows], indent=2, allow_nan=False))
   strange = [row for row in rows
              if not (exporting.KINDS[row.kind].int8 or row.agrees())]
   for row in strange:

@@ -238,10 +238,10 @@ def _made_by(network) -> str:
   """Tells the frames of one model and its options from those of others."""
   import jax
 
-  # Not a path or a step: a run may be trained on, or made anew.
+  # Not its path alone: a run may be trained on, or made anew.
   digest = hashlib.sha256()
-  for leaf in jax.tree.leaves(
-      _loaded(network.model, network.dtype).state.params):
+  state = _loaded(network.model, network.dtype).state
+  for leaf in jax.tree.leaves((state.params, state.extra)):
     digest.update(np.asarray(leaf))
   return f'{network} {digest.hexdigest()}'
 

@@ -283,7 +283,7 @@ def _choose(config, layout) -> str:
 def _check_free(folder: pathlib.Path) -> None:
   if folder.is_file() or folder.is_dir() and any(folder.iterdir()):
     raise types.UserError(
-        f'{folder} is there already; choose another --workdir.')
+        f'{folder} is there already; choose another folder.')
 
 
 def _check_options(layouts, given) -> None:

@@ -265,6 +265,10 @@ def _check_free(path, overwrite):
   if path.exists() and not overwrite:
     raise types.UserError(
         f'{path} is there already; give another folder or name, or overwrite.')
+  if path.is_dir() and not (path / 'saved_model.pb').exists():
+    raise types.UserError(
+        f'{path} is a folder, but not one of a model, and is kept; give '
+        'another folder or name.')
 
 
 def _remove(path):

@@ -42,8 +42,9 @@ def plan(
   """Names for the results of files, folders and `-`; touches nothing.
 
   Of folders the files with a known suffix are taken, in sorted order: hidden
-  ones, earlier results (whose stem ends in the suffix) and what lies in `out`
-  are passed over, links to folders are not followed.
+  ones, earlier results (whose stem is that of a file beside them and the
+  suffix) and what lies in `out` are passed over, links to folders are not
+  followed.
 
   Args:
     inputs: files, folders, `-` (stdin).
@@ -190,6 +191,8 @@ class _Names(NamedTuple):
 
 
 def _sources(inputs):
+  if '' in map(os.fspath, inputs):
+    raise errors.UserError("An input is empty: ''; write . for this folder.")
   sources = [STREAM if name == STREAM else pathlib.Path(name)
              for name in inputs]
   if STREAM in sources and len(sources) > 1:
@@ -215,6 +218,8 @@ def _is_folder(out, sources):
       raise errors.UserError('- is stdout, and takes the result of one file.')
     return False
   name = os.fspath(out)
+  if not name:
+    raise errors.UserError('-o is empty; write . for this folder.')
   named = os.path.isdir(name) or name.endswith(('/', os.sep))
   is_folder = many or named or not pathlib.Path(name).suffix
   if is_folder and os.path.exists(name) and not os.path.isdir(name):
@@ -277,10 +282,11 @@ def _found(folder, name, results, out, recursive):
         one for one in folders if recursive and one[0] != '.'
         and one != '__MACOSX'
         and not (out and _is_same(os.path.join(parent, one), out)))
-    paths = (pathlib.Path(parent, one) for one in sorted(files))
+    paths = [pathlib.Path(parent, one) for one in sorted(files)]
+    made = {path.stem + suffix for path in paths for suffix in results}
     found += [path for path in paths if path.name[0] != '.'
               and name.known(path) and path.is_file()
-              and not path.stem.endswith(tuple(results))]
+              and path.stem not in made]
   if not found:
     raise errors.UserError(f'{folder}: no pictures there.')
   return found

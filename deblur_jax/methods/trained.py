@@ -140,7 +140,8 @@ def _networks(start) -> dict[str, Any]:
           f'{start.path} does not tell its network: there is no card beside '
           f'it, {card.name}.')
     told = workdir.read_json(card)
-    types.require(told, 'net', where=str(card))
+    types.require(types.require(told, 'net', where=str(card)), 'name',
+                  where=f'{card}.net')
     return {ROLES[0]: told['net']}
   return workdir.read_json(pathlib.Path(start.path) / workdir.CONFIG)['nets']
 

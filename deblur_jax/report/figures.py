@@ -84,6 +84,8 @@ def telling_part(
   That is where the gradient of their difference has most energy: brightness
   that merely moved, as in a flat sky, does not count.
   """
+  if min(blur.shape[:2]) < 2:
+    return 0, 0      # too thin for a gradient
   difference = sharp.mean(axis=2) - blur.mean(axis=2)
   dy, dx = np.gradient(difference)
   energy = ndimage.uniform_filter(
@@ -111,7 +113,8 @@ def _draw(axes, name, runs, label, colour):
 
 def _block(picture):
   images = list(picture.panels.values())
-  whole = WIDTH / images[0].shape[1]
+  # A strip of a picture would become one of a hundred thousand lines.
+  whole = min(WIDTH / images[0].shape[1], 4 * WIDTH / images[0].shape[0])
   zoom = 2 if images[0].shape[1] > 3 * WIDTH else 4
   height, width = (
       min(side, WIDTH * short // (4 * zoom)) for side, short in
@@ -132,17 +135,23 @@ def _block(picture):
 
 def _column(image, caption, box, *, whole, zoom):
   small = image.resize(
-      (WIDTH, round(image.height * whole)), Image.Resampling.LANCZOS)
+      [max(1, round(side * whole)) for side in image.size],
+      Image.Resampling.LANCZOS)
   corners = [round(side * whole) for side in box]
   ImageDraw.Draw(small).rectangle(corners, outline=FRAME, width=2)
   part = image.crop(box)
   part = part.resize(
       (part.width * zoom, part.height * zoom), Image.Resampling.NEAREST)
-  part = np.asarray(part)
-  part = np.pad(part, ((0, 0), (0, WIDTH - part.shape[1]), (0, 0)),
-                constant_values=255)
   gap = np.full((GAP, WIDTH, 3), 255, np.uint8)
-  return np.concatenate([_text(caption, WIDTH), np.asarray(small), gap, part])
+  return np.concatenate(
+      [_text(caption, WIDTH), _widened(small), gap, _widened(part)])
+
+
+def _widened(image):
+  """uint8 [h, WIDTH, 3], with white to the right."""
+  image = np.asarray(image)
+  return np.pad(image, ((0, 0), (0, WIDTH - image.shape[1]), (0, 0)),
+                constant_values=255)
 
 
 def _text(text, width):
