@@ -87,6 +87,12 @@ def run(
   measure = loop.on_mesh(_measure(niqe, reference, gamma), mesh)
   look_for = _objects(detector)
   look, own = _look(method, state, config, size)
+  small = [path for path in paths.values()
+           if not own and min(images.size(path)) < size]
+  if small:
+    raise types.UserError(
+        f'{small[0]} is smaller than kernels of {size}x{size}: give a smaller '
+        'size, or leave it out.')
   look = loop.on_mesh(look, mesh)
   restore = tiling.build(method, state, mesh)     # as `deblur` restores
   shutil.rmtree(folder / f'{name}_pictures', ignore_errors=True)

@@ -39,7 +39,8 @@ def build(
     name: a row of OPTIMIZERS.
     schedule: a row of SCHEDULES.
     warmup_steps: first go linearly from 0 to lr in so many steps.
-    boundaries: for 'step': fractions of total_steps; at each, lr *= factor.
+    boundaries: for 'step': fractions of the steps after the warm-up; at each,
+      lr *= factor.
       For 'linear': the one fraction up to which lr stays constant.
     factor: see boundaries.
     end_lr: where 'cosine' and 'linear' end.

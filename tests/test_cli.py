@@ -239,6 +239,10 @@ def test_doctor(capsys):
 @pytest.mark.parametrize('argv, message', [
     (['nothing.jpg'], 'No file or folder nothing.jpg'),
     (['restore', ''], 'An input is empty'),
+    (['/dev/null'], 'is a pipe or a device: pipe it to -'),
+    (['-', '-o', 'x.mp4'], 'of stdin a picture is taken, and a video by the'),
+    (['--', '-x.jpg'], 'No file or folder -x.jpg'),
+    (['README.md', '-o', 'x.png', '--suffix=y'], 'leave --suffix away'),
     (['restore', 'README.md', '-o', ''], '-o is empty'),
     (['rstore', 'x.jpg'],
      "No command and no file 'rstore'. Did you mean 'restore'?"),
@@ -501,6 +505,8 @@ def test_a_prior_checks_first(photo, tmp_path, capsys):
   for argv, message in (
       ((tmp_path, '--task=sr'), 'is a folder; a prior is fitted to one photo'),
       ((photo, '--task=sr'), 'photo_larger.png exists already'),
+      ((photo, '--task=sr', '--factor=99', '-o', tmp_path / 'x.png'),
+       'take a smaller factor than 99, or a larger side'),
       ((photo, '--task=sr', '-o', '/proc/nothing/'), 'Cannot write /proc'),
       ((photo, '--task=sr', '-o', tmp_path / 'x.foo'), 'cannot be written as'),
       ((alpha, '--task=sr', '-o', tmp_path / 'x.jpg'), 'partly transparent'),

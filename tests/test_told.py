@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import onnx_files
 import pytest
+import run_folders
 import sample_pictures as pictures
 
 from deblur_jax import blur as blurs
@@ -173,6 +174,10 @@ def test_mistakes_are_one_line(run, tmp_path):
   np.savez(tmp_path / 'large.npz', k=np.ones((9, 9)))
   np.savez(tmp_path / 'small.npz', k=np.ones((3, 3)))
   np.savez(tmp_path / 'dark.npz', k=np.zeros((3, 3)))
+  small = photos(tmp_path / 'small', 'a', size=(64, 64))
+  photos(tmp_path / 'small', 'b', size=(20, 24))
+  plain = helpers.tiny()
+  run_folders.untrained(tmp_path / 'plain', plain)
   (tmp_path / 'empty').mkdir()
   kernels_of = functools.partial(told.kernels, config, folder, crop=32)
   for fails, message in [
@@ -190,6 +195,8 @@ def test_mistakes_are_one_line(run, tmp_path):
        'x: 8x9 is below the crop of 9'),
       (lambda: judge.run(config, folder, photos=tmp_path / 'empty'),
        'no pictures there'),
+      (lambda: judge.run(plain, tmp_path / 'plain', photos=small, size=31),
+       'b.png is smaller than kernels of 31x31: give a smaller size'),
       (lambda: natural.distance(jnp.zeros((1, 4, 4, 3)), jnp.zeros(3)),
        'Expected 256 quantiles'),
       (lambda: models.build(name='kernel_fourier', size=8), 'must be odd'),

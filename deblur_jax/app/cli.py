@@ -69,6 +69,8 @@ def _with_command(argv):
               for command in app.registered_commands}
   if not argv or argv[0] in {*commands, '-h', '--help'}:
     return argv
+  if argv[0] == '--':
+    return ['restore', *argv]
   first, *others = argv
   is_there, is_name = os.path.exists(first), first == '-' or first[:1] != '-'
   near = errors.suggest(first, commands)
@@ -89,7 +91,8 @@ def _options(command):
 @app.command()
 def restore(
     inputs: Annotated[list[str], typer.Argument(
-        metavar='INPUT...', help='Photos, videos, folders; - is stdin.')],
+        metavar='INPUT...', help='Photos, videos, folders; - is a photo on '
+        'stdin.')],
     out: Out = None,
     model: Model = 'default',
     tile: Annotated[str, typer.Option(
@@ -167,7 +170,8 @@ def prior(
     out: Out = None,
     mask: Annotated[str | None, typer.Option(
         help='For inpaint: a picture, white where the photo is good.')] = None,
-    steps: Annotated[int, typer.Option(min=1, help='At most.')] = 1000,
+    steps: Annotated[int, typer.Option(
+        min=1, help='At most, in tens.')] = 1000,
     factor: Annotated[int, typer.Option(min=2, help='For sr.')] = 2,
     kernel_size: Annotated[int, typer.Option(
         help='For blind: odd, larger than the blur.')] = 15,

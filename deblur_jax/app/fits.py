@@ -20,6 +20,7 @@ TASKS = {
     'sr': 'make it larger',
     'inpaint': 'fill what a mask has black',
     'blind': 'sharpen, whatever blurred it'}
+LEAST = 8      # pixels of the longest side that a fit sees
 SUFFIXES = {  # of the names of results beside their photos
     'denoise': '_denoised', 'sr': '_larger', 'inpaint': '_filled',
     'blind': files.SUFFIX}
@@ -86,11 +87,16 @@ def problem(
     mask: for inpaint: white where the picture is known.
 
   Raises:
-    UserError: a mask that lacks, or is of another size, or of one colour.
+    UserError: a mask that lacks, or is of another size, or of one colour; a
+      factor that leaves fewer than LEAST pixels of the longest side.
   """
   from deblur_jax.prior import problems
 
   image = picture.image
+  if task == 'sr' and side // factor < LEAST:
+    raise errors.UserError(
+        f'{side} pixels would be made of {side // factor}: take a smaller '
+        f'factor than {factor}, or a larger side.')
   size = _size(image.shape[:2], side // factor if task == 'sr' else side)
   batch = {'blur': resized(image, size)}
   if task == 'inpaint':

@@ -200,6 +200,9 @@ def _sources(inputs):
   for source in sources:
     if source != STREAM and not os.path.exists(source):
       raise errors.UserError(f'No file or folder {source}.')
+    if source != STREAM and not (source.is_file() or source.is_dir()):
+      raise errors.UserError(
+          f'{source} is a pipe or a device: pipe it to -, which is stdin.')
   return sources
 
 
@@ -237,10 +240,16 @@ def _single(out, sources, name):
   if not is_other:
     pictures.form_of(out)
   source, = sources
+  if source == STREAM and is_other:
+    raise errors.UserError(
+        f'- cannot become {out}: of stdin a picture is taken, and a video by '
+        'the name of its file.')
   if is_other != (os.path.splitext(source)[1].lower() in name.others):
     raise errors.UserError(
         f'{source} cannot become {out}: a video is written as a video, a '
         'picture as a picture.')
+  if name.suffix:
+    raise errors.UserError(f'{out} is the whole name; leave --suffix away.')
   if name.ext and name.ext != out.suffix.lower():
     raise errors.UserError(
         f'{out} does not end in {name.ext}; leave --ext away.')
