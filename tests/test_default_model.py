@@ -5,7 +5,10 @@ import subprocess
 import sys
 
 import helpers
+import numpy as np
 import pytest
+import run_folders
+import sample_pictures
 
 from deblur_jax import workdir, zoo
 
@@ -43,25 +46,37 @@ def make(tmp_path, picture_folder):
   return run
 
 
-def test_from_photos_to_a_model(make, tmp_path):
-  done = make()
+def test_goes_on_from_a_model(make, tmp_path):
+  """The second of its two trainings, of pairs that others made."""
+  config = helpers.tiny(**{'nets.net': dict(
+      helpers.get_config('default_model').to_dict()['nets']['net'])})
+  run_folders.untrained(tmp_path / 'untrained', config)
+  start = zoo.write(
+      tmp_path / 'untrained', 'first', folder=tmp_path / 'models',
+      about=ABOUT | {'trained': {'configs/default_model.py': 20}})
+  random = np.random.default_rng(0)
+  for number in range(10):
+    sample_pictures.save(tmp_path / 'pairs' / f'{number}.png',
+                         random.integers(0, 256, (48, 96, 3), np.uint8))
+  done = make(photos='', pairs=tmp_path / 'pairs',
+              start=start.with_suffix('.safetensors'))
   assert done.returncode == 0, done.stderr
   folder = tmp_path / 'models'
   card = zoo.card('default', folder=folder)
-  assert card['trained'] == {'configs/default_model.py': 1,
+  assert card['trained'] == {'configs/default_model.py': 20,
                              'configs/default_model.py:careful': 1}
-  assert {*card['scores']} == {'test', 'builtin', 'sharp, JPEG 90'}
-  assert card['scores']['builtin']['pictures'] == 9
+  pictures = {name: scores['pictures']
+              for name, scores in card['scores'].items()}
+  assert pictures == {'test': 9, 'builtin': 9, 'sharp, JPEG 90': 9, 'pairs': 1}
   assert card['sources'] == ABOUT['sources']
   zoo.verify('default', folder=folder)
-  # The second training began where the first had ended, with its own options.
-  first, second = (
-      workdir.read_json(tmp_path / 'run' / name / workdir.CONFIG)
-      for name in ('run', 'careful'))
-  assert second['method']['start'] == {'path': str(tmp_path / 'run' / 'run')}
-  assert second['augment']['identity'] == 2 * first['augment']['identity'] > 0
+  config = workdir.read_json(tmp_path / 'run' / 'careful' / workdir.CONFIG)
+  # From its own copy: --out may replace what was given.
+  assert config['method']['start'] == {
+      'path': str(tmp_path / 'run' / 'start.safetensors')}
+  assert not (tmp_path / 'run' / 'run').exists()
   # Its sources are only those that were given.
-  assert {*second['data']['train']['sources']} == {'scene', 'kernel'}
+  assert {*config['data']['train']['sources']} == {'pairs'}
 
 
 @pytest.mark.parametrize('name, content, message', [
