@@ -40,8 +40,7 @@ def build(
     schedule: a row of SCHEDULES.
     warmup_steps: first go linearly from 0 to lr in so many steps.
     boundaries: for 'step': fractions of the steps after the warm-up; at each,
-      lr *= factor.
-      For 'linear': the one fraction up to which lr stays constant.
+      lr *= factor. For 'linear': the one up to which lr stays constant.
     factor: see boundaries.
     end_lr: where 'cosine' and 'linear' end.
     clip_norm: clip gradients to this global norm; 0 leaves them alone.

@@ -51,7 +51,8 @@ def test_a_run_may_begin_where_a_model_ended(shipped, tmp_path):
   path = folder / 'other.safetensors'
   net = zoo.card('other', folder=folder)['net']
   begin = lambda **changes: methods.build(helpers.tiny(**{
-      'nets.net': net, 'method.start': {'path': str(path)}} | changes)).init(
+      'nets.net': dict(net), 'method.start': {'path': str(path)}}
+                                          | changes)).init(
           jax.random.key(0), {'blur': BLUR})
   params = zoo.load('other', folder=folder).state.params
   jax.tree.map(np.testing.assert_array_equal, begin().params, params)
@@ -59,6 +60,13 @@ def test_a_run_may_begin_where_a_model_ended(shipped, tmp_path):
     begin(**{'nets.net.features': 8})
   with pytest.raises(types.UserError, match='other.*gen is missing'):
     begin(**{'method.start.role': 'gen'})
+  (tmp_path / 'bad.json').write_bytes(path.with_suffix('.json').read_bytes())
+  (tmp_path / 'bad.safetensors').write_bytes(path.read_bytes()[:-1] + b'x')
+  with pytest.raises(types.UserError, match='another file, or damaged'):
+    begin(**{'method.start.path': str(tmp_path / 'bad.safetensors')})
+  (tmp_path / 'bad.json').write_text('{"sha256": "", "net": {}}')
+  with pytest.raises(types.UserError, match='bad.json.net.name is missing'):
+    begin(**{'method.start.path': str(tmp_path / 'bad.safetensors')})
   (tmp_path / 'lone.safetensors').write_bytes(path.read_bytes())
   with pytest.raises(types.UserError, match='no card beside it, lone.json'):
     begin(**{'method.start.path': str(tmp_path / 'lone.safetensors')})

@@ -161,7 +161,8 @@ def restored(
     on_tile: Callable[[int, int], None] = lambda done, total: None
 ) -> tuple[np.ndarray, tuple[str, ...]]:
   """(the picture restored, or as it was; notes for the user)."""
-  large = opened(network)(image, on_tile)
+  # What is compiled does not depend on the least change.
+  large = opened(network._replace(least_change=None))(image, on_tile)
   notes = trust(large)
   least = network.least_change
   if least is None:

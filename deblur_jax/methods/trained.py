@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import numpy as np
-from flax import traverse_util
 
 from deblur_jax import models, parallel, types, workdir
 from deblur_jax.ops import arrays, weight_files
@@ -119,9 +118,9 @@ def _found(start) -> tuple[str, Params]:
     found = arrays.load_tree(
         start.path, what='parameters by network, or the folder of a run')
   elif _is_shipped(start):
-    found = {ROLES[0]: traverse_util.unflatten_dict(
-        weight_files.read(start.path, what='the weights of a shipped model'),
-        sep='.')}
+    weight_files.check_sha256(start.path, _card(start)['sha256'])
+    found = {ROLES[0]: weight_files.read_tree(
+        start.path, what='the weights of a shipped model')}
   else:
     found = _restored(start)
   role = _role(start, found)
@@ -134,16 +133,22 @@ def _networks(start) -> dict[str, Any]:
     raise types.UserError(
         f'{start.path} does not tell its network: give the folder of a run.')
   if _is_shipped(start):
-    card = pathlib.Path(start.path).with_suffix('.json')
-    if not card.exists():
-      raise types.UserError(
-          f'{start.path} does not tell its network: there is no card beside '
-          f'it, {card.name}.')
-    told = workdir.read_json(card)
-    types.require(types.require(told, 'net', where=str(card)), 'name',
-                  where=f'{card}.net')
-    return {ROLES[0]: told['net']}
+    return {ROLES[0]: _card(start)['net']}
   return workdir.read_json(pathlib.Path(start.path) / workdir.CONFIG)['nets']
+
+
+def _card(start) -> dict[str, Any]:
+  """Of a shipped model, with its net and its sha256."""
+  path = pathlib.Path(start.path).with_suffix('.json')
+  if not path.exists():
+    raise types.UserError(
+        f'{start.path} does not tell its network: there is no card beside '
+        f'it, {path.name}.')
+  card = workdir.read_json(path)
+  types.require(card, 'sha256', where=str(path))
+  types.require(types.require(card, 'net', where=str(path)), 'name',
+                where=f'{path}.net')
+  return card
 
 
 def _restored(start) -> dict[str, Params]:

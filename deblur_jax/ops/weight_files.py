@@ -13,10 +13,11 @@ import pathlib
 import pickle
 import zipfile
 import zlib
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import ml_dtypes
 import numpy as np
+from flax import traverse_util
 
 from deblur_jax import types
 from deblur_jax.ops import arrays
@@ -67,6 +68,11 @@ def read_all(
     reason = ' '.join(str(error).split()) or type(error).__name__
     raise types.UserError(
         f'Cannot read {path} ({reason}): it should be {what}.') from error
+
+
+def read_tree(path: str | pathlib.Path, *, what: str) -> dict[str, Any]:
+  """As `read`, names with points as dicts within dicts: those of Flax."""
+  return traverse_util.unflatten_dict(read(path, what=what), sep='.')
 
 
 def sha256(path: str | pathlib.Path) -> str:

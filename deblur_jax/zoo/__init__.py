@@ -164,14 +164,11 @@ def _weights(name, folder) -> pathlib.Path:
 
 
 def _of_card(name, told, dtype, folder) -> Model:
-  from flax import traverse_util
-
   from deblur_jax import models, parallel, types
   from deblur_jax.ops import weight_files
 
-  flat = weight_files.read(
+  params = weight_files.read_tree(
       _weights(name, folder), what=f'the weights of the model {name}')
-  params = traverse_util.unflatten_dict(flat, sep='.')
   exact = models.build(**told['net'])
   types.check_same_shapes(params, models.shapes(exact), what=name)
   nets = [exact]
