@@ -35,6 +35,7 @@ from deblur_jax.models import (
     kernel_estimator,
     kernel_fourier,
     kernel_net,
+    maxim,
     multiscale,
     nafnet,
     nah_discriminator,
@@ -152,6 +153,7 @@ MODELS = {
     'fusion': fusion.Fusion,
     'nafnet': nafnet.NAFNet,
     'hourglass': skip.Hourglass,
+    'maxim': maxim.MAXIM,
 }
 CRITICS = {
     'patchgan': patchgan.PatchGAN,

@@ -43,6 +43,15 @@ def at_least(least: int, **options) -> None:
           f"The network's {name} must be at least {least}, got {value}.")
 
 
+def between(least: int, most: int, **options) -> None:
+  """Refuses options of a network that are not in [least, most]."""
+  for name, value in options.items():
+    if not least <= value <= most:
+      raise types.UserError(
+          f"The network's {name} must be between {least} and {most}, got "
+          f'{value}.')
+
+
 def odd(**options) -> None:
   """Refuses sides of kernels, in lists, that are not odd and positive."""
   for name, values in options.items():

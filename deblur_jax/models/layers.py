@@ -246,10 +246,13 @@ def instance_norm(x: types.Array) -> types.Array:
   return (y * jax.lax.rsqrt(variance + 1e-5)).astype(x.dtype)
 
 
-def pixel_norm(name: str, *, epsilon: float = 1e-5) -> nn.Module:
-  """Layer norm of each pixel's channels, in float32."""
+def pixel_norm(
+    name: str, *, epsilon: float = 1e-5, dtype: Any = jnp.float32
+) -> nn.Module:
+  """Layer norm of each pixel's channels: float32 inside, the result of `dtype`.
+  """
   return nn.LayerNorm(
-      epsilon=epsilon, use_fast_variance=False, dtype=jnp.float32, name=name)
+      epsilon=epsilon, use_fast_variance=False, dtype=dtype, name=name)
 
 
 def add_tanh(blur: types.Array, y: types.Array) -> types.Array:

@@ -32,6 +32,48 @@ def to_multiple(
   return padded, (height, width)
 
 
+def reflect_to_multiple(
+    image: types.Array, *, multiple: int
+) -> tuple[types.Array, tuple[int, int]]:
+  """Mirrors all four sides until both sizes are multiples.
+
+  Half of what is missing comes before, and the larger half behind. Images of
+  any size, from one pixel: the mirror repeats as often as it must.
+
+  Args:
+    image: [n, h, w, c].
+    multiple: at least 1.
+
+  Returns:
+    The padded image, and the (row, column) in it of the first pixel.
+  """
+  corner = []
+  for axis in (1, 2):
+    side = image.shape[axis]
+    full = (side + multiple - 1) // multiple * multiple
+    first = (full - side) // 2
+    corner.append(first)
+    if isinstance(side, int) and full == side:
+      continue
+    # A mirror without its edge repeats after 2 side - 2 pixels.
+    period = lax.max(2 * side - 2, 1) if not isinstance(side, int) else max(
+        2 * side - 2, 1)
+    place = jnp.abs(jnp.arange(full) - first) % period
+    image = jnp.take(image, jnp.minimum(place, period - place), axis=axis,
+                     mode='clip')
+  return image, tuple(corner)
+
+
+def crop_at(
+    image: types.Array, *, corner: tuple[int, int], size: tuple[int, int]
+) -> types.Array:
+  """`size` = (height, width) of [n, h, w, c] from the pixel `corner` on."""
+  (top, left), (height, width) = corner, size
+  n, _, _, channels = image.shape
+  return lax.slice(image, (0, top, left, 0),
+                   (n, top + height, left + width, channels))
+
+
 def crop(image: types.Array, *, size: tuple[int, int]) -> types.Array:
   """The top left corner of [n, h, w, c], `size` = (height, width)."""
   height, width = size

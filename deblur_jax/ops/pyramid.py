@@ -43,6 +43,23 @@ def average(image: types.Array, *, levels: int) -> list[types.Array]:
   return _repeat(_reduce_mean, image, levels=levels)
 
 
+def nearest(image: types.Array, *, levels: int) -> list[types.Array]:
+  """The pixels nearest below the centres: MAXIM's pictures of smaller size.
+
+  Level s keeps the rows and columns 2^(s-1) + 2^s i. Sizes that 2^s does not
+  divide count their last row and column as often as is missing.
+  """
+  images = [image]
+  for s in range(1, levels):
+    step = 2**s
+    height, width = (-side % step for side in image.shape[1:3])
+    padded = jnp.pad(
+        image, ((0, 0), (0, height), (0, width), (0, 0)), mode='edge')
+    index = slice(step // 2, None, step)
+    images.append(_slice(_slice(padded, 1, index), 2, index))
+  return images
+
+
 def _repeat(reduce, image, *, levels):
   if levels < 1:
     raise ValueError(f'A pyramid has at least 1 level, got {levels}.')
@@ -127,4 +144,5 @@ PYRAMIDS = {
     'average': average,
     'deepdeblur_pytorch': deepdeblur_pytorch,
     'deepdeblur_torch7': deepdeblur_torch7,
+    'nearest': nearest,
 }

@@ -1,11 +1,14 @@
-"""Images of twice the size, with a gradient of our own.
+"""Images of another size, bilinear.
 
-XLA's CPU backend takes thirty times longer for the gradient that follows from
-the shifts and sums. The price is forward-mode differentiation.
+`double_bilinear` has a gradient of our own: XLA's CPU backend takes thirty
+times longer for the one that follows from the shifts and sums. The price is
+forward-mode differentiation.
 """
+
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from deblur_jax import types
@@ -62,3 +65,67 @@ def _neighbours(x, y, axis, *, ends=None):
   return (
       jnp.concatenate([part(low, 0, 1), part(x, 0, size - 1)], axis),
       jnp.concatenate([part(y, 1, size), part(high, size - 1, size)], axis))
+
+
+def shrink(x: types.Array, *, factor: int) -> types.Array:
+  """[n, h, w, c] to [n, h / factor, w / factor, c], bilinear and antialiased.
+
+  Each result is a triangle of 2 factor pixels, normalised where it reaches over
+  the border: `jax.image.resize(..., 'bilinear')`, without its matrices.
+
+  Args:
+    x: [n, h, w, c], h and w multiples of `factor`.
+    factor: even, or 1.
+  """
+  if factor == 1:
+    return x
+  return _shrink(_shrink(x, factor, axis=1), factor, axis=2)
+
+
+def enlarge(x: types.Array, *, factor: int) -> types.Array:
+  """[n, h, w, c] to [n, factor h, factor w, c], bilinear, edges repeat.
+
+  Pixel centres lie at halves: `jax.image.resize(..., 'bilinear')`.
+
+  Args:
+    x: [n, h, w, c].
+    factor: even, or 1.
+  """
+  if factor == 1:
+    return x
+  return _enlarge(_enlarge(x, factor, axis=1), factor, axis=2)
+
+
+def _shrink(x, factor, *, axis):
+  size = x.shape[axis] // factor
+  blocks = x.reshape(*x.shape[:axis], size, factor, *x.shape[axis + 1:])
+  # The tap at pixel a of the block in the middle, and of its two neighbours.
+  distance = abs(np.arange(-factor, 2 * factor) - (factor - 1) / 2) / factor
+  before, here, after = np.maximum(1 - distance, 0).reshape(3, factor) / factor
+  weigh = lambda taps: sum(
+      float(tap) * lax.index_in_dim(blocks, a, axis + 1, keepdims=False)
+      for a, tap in enumerate(taps) if tap)
+  part = lambda y, start, stop: lax.slice_in_dim(y, start, stop, axis=axis)
+  low, high = weigh(before), weigh(after)
+  zeros = jnp.zeros_like(part(low, 0, 1))
+  total = (weigh(here)
+           + jnp.concatenate([zeros, part(low, 0, size - 1)], axis)
+           + jnp.concatenate([part(high, 1, size), zeros], axis))
+  place = lax.broadcasted_iota(jnp.int32, (size,), 0)
+  lost = (jnp.where(place == 0, before.sum(), 0.0)
+          + jnp.where(place == size - 1, after.sum(), 0.0))
+  shape = [1] * total.ndim
+  shape[axis] = size
+  return total * (1 / (1 - lost)).reshape(shape).astype(x.dtype)
+
+
+def _enlarge(x, factor, *, axis):
+  before, after = _neighbours(x, x, axis)
+  phases = []
+  for a in range(factor):
+    offset = (a + 0.5) / factor - 0.5    # from the centre of the pixel
+    neighbour = before if offset < 0 else after
+    phases.append((1 - abs(offset)) * x + abs(offset) * neighbour)
+  shape = list(x.shape)
+  shape[axis] *= factor
+  return jnp.stack(phases, axis=axis + 1).reshape(shape)
