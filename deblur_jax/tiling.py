@@ -5,14 +5,16 @@ of them meet, the outer quarter of the overlap, where a tile knows nothing of
 what lies beyond it, does not count, and over the middle half one fades into the
 other. So the result is that of the whole picture wherever a quarter of the
 overlap covers the radius of what the network sees. All tiles begin at multiples
-of STEP, for a network that halves pictures sees other pixels one further on.
+of ALIGNMENT, for a network that halves pictures sees other pixels one further
+on.
 
-A program is compiled for each shape, so there are at most SHAPES of them,
-however many sizes a folder has; pictures that are taken whole (a tile of 0)
-have one for each size, in steps of STEP. Memory that runs out halves the tiles.
-And a result must agree with its picture in the mean over BOX x BOX pixels,
-which no blur changes: a network that meets what it does not know may give
-mosaics or black instead (that is known of trained ones, see NAFNet's issues).
+The shape of the tiles follows from the size of the picture alone, so a result
+does not depend on the pictures before it. A program is compiled for each shape:
+sides are rounded up to one of eight in each octave, so a folder of many sizes
+needs few. Memory that runs out halves the tiles. And a result must agree with
+its picture in the mean over MEAN_WINDOW x MEAN_WINDOW pixels, which no blur
+changes: a network that meets what it does not know may give mosaics or black
+instead (that is known of trained ones, see NAFNet's issues).
 """
 
 import itertools
@@ -28,14 +30,12 @@ from deblur_jax import errors, loop, parallel, types
 from deblur_jax.ops import frames
 from deblur_jax.types import Array, Method, TrainState
 
-SHAPES = 3       # of programs at most
-AUTO = 1024      # the longest side of a tile that nobody chose
-STEP = 32        # sides, overlaps and places of tiles are multiples of it
-LEAST = 64       # side of a tile below which memory is not the reason
-DEAR = 1.3       # times as many pixels as fitting tiles have: a shape too large
-BOX = 32         # pixels, of the means that must agree
-TRUST = 0.1      # by how much they may differ
-MANY = 4         # tiles that fill an accelerator
+LONGEST = 1024        # side of a tile that nobody chose
+ALIGNMENT = 32        # sides, overlaps and places of tiles are multiples of it
+MIN_TILE = 64         # side of a tile below which memory is not the reason
+MEAN_WINDOW = 32      # pixels, of the means that must agree
+MAX_MEAN_SHIFT = 0.1  # by how much they may differ
+TILES_PER_DEVICE = 4  # that fill an accelerator
 
 Shape = tuple[int, int]
 
@@ -67,7 +67,8 @@ class Grid(NamedTuple):
 
 def build(
     method: Method, state: TrainState, mesh: Mesh, *, tile: int | None = None,
-    overlap: int = 64, ensemble: bool = False, trust: float = TRUST,
+    longest: int = LONGEST, multiple: int = ALIGNMENT, overlap: int = 64,
+    ensemble: bool = False, trust: float = MAX_MEAN_SHIFT,
     exact: Method | None = None, at_once: int | None = None
 ) -> Callable[..., Large]:
   """A function that restores a picture, float32 [h, w, 3] in [0, 1].
@@ -80,17 +81,19 @@ def build(
     method: one that does not fit each image anew.
     state: its trained state, on `mesh`.
     mesh: devices of this process.
-    tile: longest side of a tile, made a multiple of STEP; None chooses, 0 takes
-      pictures whole.
-    overlap: of neighbours, in pixels, made a multiple of STEP; twice the width
-      of what the network sees makes tiles exact.
+    tile: longest side of a tile; None is `longest`, 0 takes pictures whole.
+    longest: side of a tile that suits the network.
+    multiple: of which sides and places of tiles are multiples, ALIGNMENT or
+      more: networks pad to such sizes themselves, and what they pad costs time.
+    overlap: of neighbours, in pixels, made such a multiple; twice the width of
+      what the network sees makes tiles exact.
     ensemble: the mean over the eight turns and mirror images (self-ensemble:
       Timofte et al., CVPR 2016), for eight times the time.
-    trust: greatest difference of the means over BOX x BOX pixels.
+    trust: greatest difference of the means over MEAN_WINDOW x MEAN_WINDOW pixels.
     exact: the method in float32, where `method` computes in less: for tiles
       that are not trusted.
     at_once: how many tiles of a picture a device takes together; by default 1
-      on CPUs, where more are no quicker, and MANY elsewhere.
+      on CPUs, where more are no quicker, and TILES_PER_DEVICE elsewhere.
 
   Raises:
     UserError: a method that fits each image, sizes that cannot be.
@@ -99,30 +102,32 @@ def build(
     raise types.UserError('This method fits each image anew: it has no tiles.')
   if overlap < 0:
     raise types.UserError(f'overlap must be at least 0, got {overlap}.')
-  overlap = _round_up(overlap)
-  if tile and tile < _least(overlap):
+  sides = _Sides(multiple, _multiple_of(multiple, overlap))
+  if tile and tile < sides.least:
     raise types.UserError(
-        f'tile must be 0, or at least {_least(overlap)} with an '
-        f'overlap of {overlap}, got {tile}.')
+        f'tile must be 0, or at least {sides.least} with an overlap of '
+        f'{sides.overlap}, got {tile}.')
   run, redo = (
       one and _runner(one, state, mesh) for one in (method, exact))
-  at_once = at_once or (1 if jax.default_backend() == 'cpu' else MANY)
-  way = _Way(run, redo, overlap, ensemble, trust, mesh.size, at_once)
-  known: list[Shape] = []
-  longest = AUTO if tile is None else _round_down(tile)
+  at_once = at_once or (
+      1 if jax.default_backend() == 'cpu' else TILES_PER_DEVICE)
+  way = _Way(run, redo, sides.overlap, ensemble, trust, mesh.size, at_once)
+  limit = longest if tile is None else multiple * (tile // multiple)
+  too_large: set[Shape] = set()    # for the memory
 
   def restore(image: np.ndarray, on_tile=lambda done, total: None) -> Large:
-    nonlocal longest
     image = _checked(image, method.window)
+    longest = limit
     while True:
-      shape = _choose(image.shape[:2], longest, overlap, known)
-      try:
-        return _restore(way, image, shape, on_tile)
-      except jax.errors.JaxRuntimeError as error:
-        if not errors.is_out_of_memory(error):
-          raise
-        longest = _less(shape, overlap)
-        known.clear()
+      shape = sides.of_tiles(image.shape[:2], longest)
+      if shape not in too_large:
+        try:
+          return _restore(way, image, shape, on_tile)
+        except jax.errors.JaxRuntimeError as error:
+          if not errors.is_out_of_memory(error):
+            raise
+          too_large.add(shape)
+      longest = sides.halved(shape)
 
   return restore
 
@@ -142,64 +147,52 @@ def _runner(method, state, mesh):
   return lambda tiles: np.asarray(compiled(state, parallel.put(tiles, split)))
 
 
-def _less(shape: Shape, overlap: int) -> int:
-  """The longest side of the next tiles to try."""
-  side = _round_down(max(shape) // 2)
-  if side < _least(overlap):
-    raise types.UserError(
-        f'The memory does not hold a tile of {shape[0]}x{shape[1]}: close '
-        'other programs, or take a smaller model, or a smaller overlap than '
-        f'{overlap}.')
-  return side
-
-
 # ---- which tiles
 
 
-def _choose(size: Shape, longest: int, overlap: int, known: list) -> Shape:
-  """A shape for tiles of a picture; `known` grows by it if it is new."""
-  size = tuple(map(_round_up, size))
-  if longest:
-    longest = max(longest, _least(overlap))
-  own = tuple(_fitting(side, longest, overlap) for side in size)
-  cost = lambda shape: math.prod(
-      _count(side, t, overlap) * t
-      for side, t in zip(size, shape, strict=True))
-  near = min(
-      (shape for shape in known if all(
-          t >= side or (longest and t > overlap)
-          for side, t in zip(size, shape, strict=True))),
-      key=cost, default=None)
-  if near and cost(near) <= DEAR * cost(own):
-    return near
-  if longest and len(known) == SHAPES - 1:
-    own = (longest, longest)    # it will have to do for all others
-  if longest and len(known) >= SHAPES:
-    return near
-  known.append(own)
-  return own
+class _Sides(NamedTuple):
+  """Which sides tiles have; see `build` for both fields."""
+
+  multiple: int
+  overlap: int
+
+  @property
+  def least(self) -> int:
+    return _multiple_of(self.multiple, max(MIN_TILE, 2 * self.overlap))
+
+  def of_tiles(self, size: Shape, longest: int) -> Shape:
+    """The shape of the tiles of a picture; `longest` of 0 is one tile."""
+    return tuple(self._of_tile(side, longest) for side in size)
+
+  def halved(self, shape: Shape) -> int:
+    """The longest side of the next tiles to try, where memory ran out."""
+    side = max(shape) // 2 // self.multiple * self.multiple
+    if side < self.least:
+      raise types.UserError(
+          f'The memory does not hold a tile of {shape[0]}x{shape[1]}: close '
+          'other programs, or take a smaller model, or a smaller overlap than '
+          f'{self.overlap}.')
+    return side
+
+  def _of_tile(self, side, longest):
+    """The one with which the tiles have the fewest pixels along an axis."""
+    whole = self._rounded(side)
+    if not longest or whole <= longest:
+      return whole
+    known = {self._rounded(t) for t in range(
+        max(self.least, longest // 2), longest + 1, self.multiple)}
+    return min((t for t in known if t <= max(longest, self.least)), key=lambda
+               t: (_count(side, t, self.overlap) * t, -t))
+
+  def _rounded(self, side):
+    """Up to an eighth of the power of two below it, so that shapes are few."""
+    octave = 1 << max(side - 1, 1).bit_length() - 1
+    return _multiple_of(max(self.multiple, octave // 8), side)
 
 
-def _fitting(side: int, longest: int, overlap: int) -> int:
-  """Side of the least tiles that cover `side` in as few as may be."""
-  if not longest or side <= longest:
-    return _round_up(side)
-  count = _count(side, longest, overlap)
-  return min(longest, _round_up(
-      math.ceil((side + (count - 1) * overlap) / count)))
-
-
-def _least(overlap: int) -> int:
-  """Side of the least tiles."""
-  return max(LEAST, 2 * overlap)
-
-
-def _round_up(side: int) -> int:
-  return STEP * math.ceil(side / STEP)
-
-
-def _round_down(side: int) -> int:
-  return STEP * (side // STEP)
+def _multiple_of(multiple: int, side: int) -> int:
+  """The least multiple that is not below `side`."""
+  return multiple * math.ceil(side / multiple)
 
 
 def _count(side: int, tile: int, overlap: int) -> int:
@@ -235,7 +228,7 @@ class _Way(NamedTuple):
 def _restore(
     way: _Way, image: np.ndarray, shape: Shape, on_tile: Callable) -> Large:
   height, width = image.shape[:2]
-  missing = [max(t, _round_up(side)) - side
+  missing = [max(t - side, -side % ALIGNMENT)
              for t, side in zip(shape, (height, width), strict=True)]
   padded = np.pad(
       image, [(0, missing[0]), (0, missing[1]), (0, 0)], mode='symmetric'
@@ -291,14 +284,14 @@ def _all_ways(run, tiles, batch, *, ensemble):
   return total[:len(tiles)]
 
 
-def agrees(result: Array, image: Array, *, trust: float = TRUST) -> bool:
-  """Whether two pictures [h, w, 3] have the same means over BOX x BOX."""
+def agrees(result: Array, image: Array, *, trust: float = MAX_MEAN_SHIFT) -> bool:
+  """Whether two pictures [h, w, 3] have the same means over MEAN_WINDOW^2 pixels."""
   if not np.isfinite(result).all():
     return False
   difference = np.clip(result, 0, 1) - image
   sums, areas = difference, 1
   for axis, side in enumerate(image.shape[:2]):
-    edges = np.linspace(0, side, max(1, side // BOX) + 1).astype(int)
+    edges = np.linspace(0, side, max(1, side // MEAN_WINDOW) + 1).astype(int)
     sums = np.add.reduceat(sums, edges[:-1], axis=axis)
     areas = np.multiply.outer(areas, np.diff(edges))
   return bool(np.abs(sums / areas[..., None]).max() <= trust)

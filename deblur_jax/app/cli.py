@@ -8,14 +8,13 @@ import io
 import json
 import math
 import os
-import platform
 import sys
 from typing import Annotated
 
 import typer
 import typer.core
 
-from deblur_jax import errors
+from deblur_jax import errors, zoo
 
 
 class Commands(typer.core.TyperGroup):
@@ -45,8 +44,6 @@ MaxPixels = Annotated[int | None, typer.Option(
     'where not given.')]
 Overwrite = Annotated[bool, typer.Option(
     '--overwrite', help='Replace files that are there.')]
-ONEDNN = ('--xla_cpu_use_onednn=true '
-          '--xla_cpu_experimental_onednn_custom_call=true')
 Json = Annotated[bool, typer.Option('--json', help='Tell it as JSON.')]
 
 
@@ -94,7 +91,7 @@ def restore(
         metavar='INPUT...', help='Photos, videos, folders; - is a photo on '
         'stdin.')],
     out: Out = None,
-    model: Model = 'default',
+    model: Model = zoo.DEFAULT,
     tile: Annotated[str, typer.Option(
         help='Side of tiles in pixels, auto, or 0 for the whole at once.'
     )] = 'auto',
@@ -102,8 +99,9 @@ def restore(
     ensemble: Annotated[bool, typer.Option(
         '--ensemble', help='Mean of eight turns: a little better, eight times '
         'the time.')] = False,
-    dtype: Annotated[str | None, typer.Option(
-        help='float32 or bfloat16.')] = None,
+    dtype: Annotated[str, typer.Option(
+        help='float32, bfloat16, or auto: whichever this machine computes '
+        'faster.')] = 'auto',
     local: Annotated[int, typer.Option(
         min=0, help='Means of layers over so many pixels around each (TLC); '
         'for networks that take means over the whole.')] = 0,
@@ -235,7 +233,6 @@ def models(
         '--verify', help='Check the SHA-256 of the weights.')] = False,
     as_json: Json = False) -> None:
   """Lists the models that came along, or explains one."""
-  from deblur_jax import zoo
   from deblur_jax.app import shown
 
   cards = {one: zoo.card(one) for one in ([name] if name else zoo.names())}
@@ -278,7 +275,7 @@ def convert(
 @app.command()
 def export(
     out: Annotated[str, typer.Option('--out', '-o', help='Folder.')],
-    model: Model = 'default',
+    model: Model = zoo.DEFAULT,
     kind: Annotated[list[str] | None, typer.Option(
         help='onnx, stablehlo, saved_model, tflite or tflite_int8; may be '
         'given again.', show_default='onnx')] = None,
@@ -288,7 +285,6 @@ def export(
     overwrite: Overwrite = False, as_json: Json = False) -> None:
   """Writes a model as files for other programs, each checked and timed."""
   from deblur_jax import export as exporting
-  from deblur_jax import zoo
   from deblur_jax.app import shown
 
   sizes = [_size(word) for word in size or ()] or exporting.SIZES
@@ -356,20 +352,11 @@ def _size(word: str) -> tuple[int, int]:
 
 def _dtype(word: str | None) -> str | None:
   """The dtype, also by its short name."""
-  names = {'bf16': 'bfloat16', 'bfloat16': 'bfloat16', 'fp32': 'float32',
-           'float32': 'float32'}
+  names = {'auto': 'auto', 'bf16': 'bfloat16', 'bfloat16': 'bfloat16',
+           'fp32': 'float32', 'float32': 'float32'}
   dtype = word and errors.look_up(names, word, what='--dtype')
-  if dtype == 'bfloat16' and 'jax' not in sys.modules:    # or it is too late
-    _ask_for_onednn(os.environ)
+  if dtype in ('auto', 'bfloat16') and 'jax' not in sys.modules:
+    from deblur_jax import precision
+
+    precision.ask_for_onednn()    # before jax reads XLA_FLAGS
   return dtype
-
-
-def _ask_for_onednn(environ) -> None:
-  """Half precision by oneDNN on CPUs: XLA's own is slower than float32.
-
-  jax 0.10 and 0.12 know these flags.
-  """
-  told = environ.get('XLA_FLAGS', '')
-  if (sys.platform, platform.machine()) == ('linux', 'x86_64') and (
-      'onednn' not in told):
-    environ['XLA_FLAGS'] = f'{told} {ONEDNN}'.strip()

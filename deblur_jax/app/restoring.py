@@ -7,6 +7,7 @@ Names, numbers, the model and the folders of results are checked before any.
 import functools
 import hashlib
 import os
+import pathlib
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -82,7 +83,8 @@ def opened(network: Network) -> Callable[..., Any]:
                    for one in (model.method, model.exact))
   return tiling.build(
       method, model.state, model.mesh, exact=exact,
-      tile=network.tile, overlap=network.overlap, ensemble=network.ensemble)
+      tile=network.tile, overlap=network.overlap, ensemble=network.ensemble,
+      **model.tiling)
 
 
 @functools.lru_cache(maxsize=2)
@@ -149,11 +151,20 @@ def _one(job, network, written, on_share) -> tuple[str, ...]:
   form = form_of(job.target, picture, ext=written.ext)
   image, notes = restored(
       picture.image, network, lambda done, total: on_share(done / total))
-  data = pictures.encode(
-      picture, image, form=form, quality=written.quality,
-      strip_gps=written.strip_gps)
+  if image is picture.image and _may_be_copied(job, picture, form, written):
+    data = pathlib.Path(job.source).read_bytes()
+  else:
+    data = pictures.encode(
+        picture, image, form=form, quality=written.quality,
+        strip_gps=written.strip_gps)
   write(job.target, data, overwrite=written.overwrite)
   return (*picture.notes, *pictures.lost(picture, form=form), *notes)
+
+
+def _may_be_copied(job, picture, form, written) -> bool:
+  """Whether a picture that stays as it is may keep its file's own bytes."""
+  return (job.source != STREAM and form == picture.form
+          and not (written.strip_gps or written.quality or written.ext))
 
 
 def restored(
@@ -163,6 +174,8 @@ def restored(
   """(the picture restored, or as it was; notes for the user)."""
   # What is compiled does not depend on the least change.
   large = opened(network._replace(least_change=None))(image, on_tile)
+  if not _has_colour(image):
+    large = large._replace(image=_without_colour(large.image))
   notes = trust(large)
   least = network.least_change
   if least is None:
@@ -173,6 +186,17 @@ def restored(
       f'left as it was: {100 - CHANGED:g} % of it would change by less than '
       f'{least:g} of 255 levels, so it is sharp, or beyond this model; '
       '--least-change=0 changes it all the same', *notes)
+
+
+def _has_colour(image):
+  """Whether the channels differ anywhere."""
+  return bool((image != image[..., :1]).any())
+
+
+def _without_colour(image):
+  """The mean of the channels in each of them."""
+  return np.broadcast_to(
+      image.mean(axis=-1, keepdims=True), image.shape).copy()
 
 
 def _changes(after, before, *, least):

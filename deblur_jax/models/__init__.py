@@ -142,6 +142,19 @@ def window(net: nn.Module) -> int:
   return getattr(net, 'window', 1)
 
 
+def own(net: nn.Module, params: types.Params) -> types.Params:
+  """The parameters of a tree that a network reads, without tracing it.
+
+  A file may serve several networks: fewer stages of MAXIM leave the rest.
+  """
+  return net.own(params) if hasattr(net, 'own') else params
+
+
+def tiling(net: nn.Module) -> dict[str, int]:
+  """Keywords of `tiling.build` that suit a network: its attribute `TILING`."""
+  return dict(getattr(net, 'TILING', {}))
+
+
 MODELS = {
     'multiscale': multiscale.MultiScale,
     'single_scale': single_scale.SingleScale,

@@ -22,8 +22,8 @@ picture at each size and passes features on to the next stage.
 Parameters have the names of the authors' own tree, so their files load by path.
 """
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -68,6 +68,9 @@ class MAXIM(nn.Module):
   remat: bool = False
   dtype: Any = 'float32'
 
+  # Larger tiles are quicker, until the memory of three stages reaches 2.5 GB.
+  TILING: ClassVar[dict[str, int]] = {'longest': 768, 'multiple': 64}
+
   def __post_init__(self):
     checks.at_least(REDUCTION, features=self.features)
     checks.at_least(1, depth=self.depth, groups=self.groups,
@@ -99,6 +102,25 @@ class MAXIM(nn.Module):
                       size=pyramid.size(blur.shape[1:3], level=level))
           for level, image in enumerate(images)])
     return results
+
+  def own(self, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a tree with more stages or scales, what this network reads."""
+    def reads(name):
+      kind, _, number = name.rpartition('_')
+      if kind == 'UpSampleRatio':
+        return int(number) < self.stages * 2 * self.depth**2
+      s = int(name.split('_')[1])
+      is_head = s == self.stages - 1 and kind.endswith(
+          ('supervised_attention_module', 'output_conv'))
+      return s < self.stages and not (is_head and int(number) >= self.scales)
+
+    found = {name: leaf for name, leaf in params.items() if reads(name)}
+    for i in range(self.scales):
+      # The picture alone: nobody reads what the last stage would pass on.
+      name = f'stage_{self.stages - 1}_supervised_attention_module_{i}'
+      if name in found:
+        found[name] = {'Conv_1': found[name]['Conv_1']}
+    return found
 
   def _stage(self, blurs, s, before):
     """Stage s: its images, finest first, and its features for the next one.

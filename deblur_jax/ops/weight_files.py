@@ -71,8 +71,11 @@ def read_all(
 
 
 def read_tree(path: str | pathlib.Path, *, what: str) -> dict[str, Any]:
-  """As `read`, names with points as dicts within dicts: those of Flax."""
-  return traverse_util.unflatten_dict(read(path, what=what), sep='.')
+  """As `read`, names with points or slashes as dicts within dicts, as Flax's.
+  """
+  found = read(path, what=what)
+  sep = '/' if any('/' in name for name in found) else '.'
+  return traverse_util.unflatten_dict(found, sep=sep)
 
 
 def sha256(path: str | pathlib.Path) -> str:

@@ -1,8 +1,9 @@
 """Models by name, or by the folder of a run: whatever restores a picture.
 
-A shipped model is two files of `zoo/weights`: NAME.safetensors and its card,
-NAME.json, which says what it is, what it was trained on and under which terms,
-how it scores, and the SHA-256 of its weights. Nothing is downloaded.
+A shipped model is a card, `zoo/weights/NAME.json`, and a file of weights beside
+it, which several cards may share: the card says what the model is, what it was
+trained on and under which terms, how it scores, and the SHA-256 of its weights.
+Nothing is downloaded.
 """
 
 import json
@@ -14,9 +15,11 @@ from typing import Any, NamedTuple
 from deblur_jax import errors
 
 SHIPPED = pathlib.Path(__file__).parent / 'weights'
-DEFAULT = 'default'
+DEFAULT = 'maxim-2'
 ROLE = 'net'
-CARD = ('summary', 'net', 'sha256', 'parameters', 'trained', 'sources')
+CARD = ('summary', 'net', 'weights', 'sha256', 'parameters', 'licence',
+        'trained', 'sources')
+AUTO = 'auto'
 Path = str | os.PathLike
 
 
@@ -29,6 +32,7 @@ class Model(NamedTuple):
   state: a `types.TrainState`: its weights, on `mesh`.
   mesh: the first device of this process.
   card: of a shipped model; {} for a run.
+  tiling: keywords of `tiling.build` that suit the network.
   """
 
   name: str
@@ -37,6 +41,7 @@ class Model(NamedTuple):
   state: Any
   mesh: Any
   card: Mapping[str, Any]
+  tiling: Mapping[str, Any] = {}
 
 
 def names(folder: Path = SHIPPED) -> list[str]:
@@ -48,8 +53,9 @@ def names(folder: Path = SHIPPED) -> list[str]:
 def card(name: str, *, folder: Path = SHIPPED) -> dict[str, Any]:
   """What is known of a shipped model.
 
-  Keys CARD; 'scores' where measured; 'reach', see `inference.reach`;
-  'least_change' in levels of 255, see `app.restoring`.
+  Keys CARD; where measured 'scores' and 'seconds_720p', see
+  experiments/model_cards.py; 'reach', see `inference.reach`; 'least_change' in
+  levels of 255, see `app.restoring`.
 
   Raises:
     UserError: no such model, or its card is damaged.
@@ -77,8 +83,9 @@ def verify(name: str, *, folder: Path = SHIPPED) -> None:
   """Raises a UserError where the weights are not those of the card."""
   from deblur_jax.ops import weight_files
 
+  found = card(name, folder=folder)
   weight_files.check_sha256(
-      _weights(name, folder), card(name, folder=folder)['sha256'])
+      pathlib.Path(folder, found['weights']), found['sha256'])
 
 
 def load(
@@ -89,8 +96,9 @@ def load(
   Args:
     where: a name, or a path with a separator or a folder of that name. A folder
       that `experiments.convert` has made of others' weights is a run too.
-    dtype: what the convolutions compute in, 'float32' or 'bfloat16'; by
-      default as the model was made.
+    dtype: what the network computes in, 'float32' or 'bfloat16'; AUTO takes
+      for a shipped model what `precision.fastest` finds. By default as the
+      model was made.
     which: of a run: 'last' or 'best' checkpoint, or a step.
     folder: of the shipped models.
 
@@ -104,9 +112,9 @@ def load(
         'folder of weights.')
   if os.sep in name or pathlib.Path(name, 'config.json').exists():
     return _of_run(name, dtype, which)
-  told = card(name, folder=folder)
+  found = card(name, folder=folder)
   verify(name, folder=folder)
-  return _of_card(name, told, dtype, folder)
+  return _of_card(name, found, dtype, folder)
 
 
 def write(
@@ -127,9 +135,6 @@ def write(
   Raises:
     UserError: no such run, or files that cannot be written.
   """
-  from flax import traverse_util
-  from safetensors import numpy as safetensors_numpy
-
   from deblur_jax import inference, models, workdir
   from deblur_jax.methods import trained
   from deblur_jax.ops import weight_files
@@ -139,45 +144,69 @@ def write(
   params = trained.any_weights(start)
   reach = inference.reach(
       _method(models.build(**net)), _state(params), _mesh())
-  folder = errors.make_folder(folder)
-  weights = _weights(name, folder)
-  flat = traverse_util.flatten_dict(params, sep='.')
-  temporary = weights.with_name(f'{weights.name}.{os.getpid()}.tmp')
-  try:
-    temporary.write_bytes(safetensors_numpy.save(flat))
-    os.replace(temporary, weights)
-  except OSError as error:
-    temporary.unlink(missing_ok=True)
-    raise errors.UserError(f'Cannot write {weights}: {error.strerror}.') from (
-        error)
+  weights = errors.make_folder(folder) / f'{name}.safetensors'
+  write_weights(weights, params)
   path = weights.with_suffix('.json')
   workdir.write_json(path, {
       'net': net,
+      'weights': weights.name,
       'sha256': weight_files.sha256(weights),
       'parameters': models.count_parameters(params),
       'reach': reach, **about})
   return path
 
 
-def _weights(name, folder) -> pathlib.Path:
-  return pathlib.Path(folder, f'{name}.safetensors')
+def write_weights(
+    path: pathlib.Path, params: Mapping[str, Any], *, dtype: str = 'float32'
+) -> None:
+  """Writes a tree of parameters as .safetensors, whole or not at all.
+
+  Args:
+    path: of the file.
+    params: dicts of arrays.
+    dtype: in which they are stored.
+
+  Raises:
+    UserError: it cannot be written.
+  """
+  from flax import traverse_util
+  from safetensors import numpy as safetensors_numpy
+
+  flat = {key: value.astype(dtype) for key, value
+          in traverse_util.flatten_dict(params, sep='/').items()}
+  temporary = path.with_name(f'{path.name}.{os.getpid()}.tmp')
+  try:
+    temporary.write_bytes(safetensors_numpy.save(flat))
+    os.replace(temporary, path)
+  except OSError as error:
+    temporary.unlink(missing_ok=True)
+    raise errors.UserError(
+        f'Cannot write {path}: {error.strerror}.') from error
 
 
-def _of_card(name, told, dtype, folder) -> Model:
-  from deblur_jax import models, parallel, types
+def _of_card(name, found, dtype, folder) -> Model:
+  import jax
+  import numpy as np
+
+  from deblur_jax import models, parallel, precision
   from deblur_jax.ops import weight_files
 
-  params = weight_files.read_tree(
-      _weights(name, folder), what=f'the weights of the model {name}')
-  exact = models.build(**told['net'])
-  types.check_same_shapes(params, models.shapes(exact), what=name)
+  exact = models.build(**found['net'])
+  # The card's SHA-256 vouches for the shapes.
+  params = models.own(exact, weight_files.read_tree(
+      pathlib.Path(folder, found['weights']),
+      what=f'the weights of the model {name}'))
+  params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), params)
+  if dtype == AUTO:
+    dtype = precision.fastest()
   nets = [exact]
   if dtype and dtype != 'float32':
-    nets.insert(0, models.build(**told['net'] | {'dtype': dtype}))
+    nets.insert(0, models.build(**found['net'] | {'dtype': dtype}))
   mesh = _mesh()
-  found = [_method(net) for net in nets] + [None]
-  return Model(name, found[0], found[1], parallel.put(
-      _state(params), parallel.replicated(mesh)), mesh, told)
+  methods = [_method(net) for net in nets] + [None]
+  return Model(name, methods[0], methods[1], parallel.put(
+      _state(params), parallel.replicated(mesh)), mesh, found,
+      models.tiling(exact))
 
 
 def _state(params):
@@ -201,7 +230,7 @@ def _method(net):
 
 
 def _of_run(name, dtype, which) -> Model:
-  from deblur_jax import evaluate, methods, workdir
+  from deblur_jax import evaluate, methods, models, workdir
 
   folder = pathlib.Path(name)
   config = workdir.read_json(folder / workdir.CONFIG)
@@ -209,10 +238,13 @@ def _of_run(name, dtype, which) -> Model:
   if config['method'].get('name') in ('kernel', 'blur_type'):
     raise errors.UserError(
         f'{name} learned to tell of blur, not to restore: take another run.')
+  dtype = None if dtype == AUTO else dtype
   own, exact = (_computing(config, kind) for kind in (dtype, 'float32'))
   method, state, mesh = evaluate.load_on_one_device(own, folder, which=which)
   exact = None if own == exact else methods.build(exact, from_checkpoint=True)
-  return Model(name, method, exact, state, mesh, {})
+  nets = [models.build(**net) for net in config['nets'].values()]
+  return Model(name, method, exact, state, mesh, {},
+               models.tiling(nets[0]) if len(nets) == 1 else {})
 
 
 def _check_config(config, path):

@@ -1,0 +1,174 @@
+r"""Measures the bundled models and writes what it finds into their cards.
+
+  python -m experiments.model_cards --tests=experiments/model_cards.json \
+      [--models=maxim-2,small] [--only='GoPro test'] [--dtype=float32]
+
+--tests names the test sets: {'sets': {name: set}}, where a set is the keywords
+of a source of `data.open_source`, with four options of its own: 'border', how
+many pixels at the borders do not count; 'jpeg', a quality at which the blurred
+picture is stored first; 'self', whether the blurred picture is the sharp one,
+and the score says what a model does to it; 'with', a part of the names of the
+pictures that count. $DEBLUR_DATA stands for the folder of pictures.
+
+Each card gets PSNR and SSIM of every set, of the input and of the result, and
+the seconds and the memory of a 1280x720 picture on this machine, warm. A result
+is what `tiling.build` gives: the network's own, whatever `--least-change` would
+keep. --weights=FILE first stores the authors' weights in float16, for all cards
+that name this file.
+"""
+
+import io
+import os
+import pathlib
+import platform
+import sys
+import time
+
+import numpy as np
+import tqdm
+from absl import flags
+
+from experiments import common
+
+_TESTS = flags.DEFINE_string('tests', 'experiments/model_cards.json', 'JSON.')
+_MODELS = flags.DEFINE_list('models', None, 'By default all.')
+_ONLY = flags.DEFINE_list('only', None, 'Names of test sets; all by default.')
+_DTYPE = flags.DEFINE_string('dtype', 'auto', 'Of the network.')
+_WEIGHTS = flags.DEFINE_string(
+    'weights', None, 'MAXIM-3S as .safetensors or .npz, to be bundled.')
+_TIME = flags.DEFINE_bool('time', True, 'Whether to time 1280x720, too.')
+_DRY_RUN = flags.DEFINE_bool('dry_run', False, 'Prints, and writes no card.')
+
+BUNDLED = 'maxim3s_gopro.safetensors'
+PHOTO = (720, 1280)
+
+
+def main(argv):
+  """Returns 0."""
+  del argv
+  from deblur_jax import precision, workdir
+
+  if _DTYPE.value != 'float32':
+    precision.ask_for_onednn()
+  from deblur_jax import zoo
+  from deblur_jax.ops import weight_files
+
+  if _WEIGHTS.value:
+    path = zoo.SHIPPED / BUNDLED
+    zoo.write_weights(path, weight_files.read_tree(
+        _WEIGHTS.value, what='the weights of MAXIM-3S'), dtype='float16')
+    print(f'{path}: {path.stat().st_size:,} bytes, SHA-256 '
+          f'{weight_files.sha256(path)}')
+  sets = workdir.read_json(pathlib.Path(_TESTS.value))['sets']
+  for name in _MODELS.value or zoo.names():
+    found = _measured(name, {
+        title: leaf for title, leaf in sets.items()
+        if _ONLY.value is None or title in _ONLY.value})
+    path = zoo.SHIPPED / f'{name}.json'
+    card = workdir.read_json(path)
+    scores = card.get('scores', {}) | found.pop('scores')
+    if not _DRY_RUN.value:
+      workdir.write_json(path, card | found | {'scores': scores})
+
+
+def _measured(name, sets):
+  """What goes into the card of a model."""
+  from deblur_jax import tiling, zoo
+
+  model = zoo.load(name, dtype=_DTYPE.value)
+  restore = tiling.build(model.method, model.state, model.mesh,
+                         exact=model.exact, **model.tiling)
+  scores = {}
+  for title, leaf in sets.items():
+    scores[title] = _score(restore, title, **leaf)
+    print(f'{name}, {title}: {_line(scores[title])}', flush=True)
+  found = {'scores': scores}
+  if _TIME.value:
+    found['seconds_720p'] = _timed(restore)
+    found['timed_on'] = f'{os.cpu_count()} cores of {_cpu()}, {_DTYPE.value}'
+    print(f'{name}: {found["seconds_720p"]} s at 1280x720, '
+          f'{found["timed_on"]}', flush=True)
+  return found
+
+
+def _score(restore, title, *, border=0, jpeg=None, **options):
+  """The means over a test set, and their least gain."""
+  from deblur_jax import data, metrics
+  from deblur_jax.data import images
+
+  measure = metrics.choose(['psnr_uint8', 'ssim_matlab3d'])
+  inside = (slice(border or None, -border or None),) * 2
+  source = {key: value for key, value in options.items()
+            if key not in ('self', 'with')}
+  opened = data.open_source(**{
+      key: os.path.expandvars(value) if isinstance(value, str) else value
+      for key, value in source.items()})
+  rows = []
+  numbers = [number for number, name in enumerate(opened.names)
+             if options.get('with', '') in name]
+  for number in tqdm.tqdm(numbers, desc=title, file=sys.stderr, disable=None):
+    pair = opened.read(number)
+    blur = pair['sharp' if options.get('self') else 'blur']
+    blur, sharp = (images.to_float(picture) for picture in (
+        _stored(blur, jpeg) if jpeg else blur, pair['sharp']))
+    result = restore(blur).image
+    rows.append({side: {key: float(fn(
+        image[inside][None], sharp[inside][None])[0])
+                        for key, fn in measure.items()}
+                 for side, image in (('input', blur), ('mean', result))})
+  mean = lambda side: {
+      key: _finite(np.mean([row[side][key] for row in rows]))
+      for key in measure}
+  gains = [row['mean']['psnr_uint8'] - row['input']['psnr_uint8']
+           for row in rows]
+  return {'pictures': len(rows), 'input': mean('input'), 'mean': mean('mean'),
+          'least': _finite(min(row['mean']['psnr_uint8'] for row in rows)),
+          'least_gain': _finite(min(gains))}
+
+
+def _stored(picture, quality):
+  """As a JPEG gives it back."""
+  from PIL import Image
+
+  file = io.BytesIO()
+  Image.fromarray(picture).save(file, 'JPEG', quality=quality)
+  return np.asarray(Image.open(file))
+
+
+def _finite(value):
+  """Two digits for decibels; JSON has no infinity."""
+  return round(float(value), 4) if np.isfinite(value) else None
+
+
+def _line(score):
+  words = [f'{score["pictures"]} pictures']
+  for metric in ('psnr_uint8', 'ssim_matlab3d'):
+    words.append(f'{metric} {score["input"][metric]} -> '
+                 f'{score["mean"][metric]}')
+  return ', '.join([*words, f'least {score["least"]}, '
+                    f'least gain {score["least_gain"]}'])
+
+
+def _timed(restore, repeats=3):
+  """Median seconds of a 1280x720 picture, warm."""
+  photo = np.random.default_rng(0).random((*PHOTO, 3), np.float32)
+  restore(photo)
+  times = []
+  for _ in range(repeats):
+    start = time.perf_counter()
+    restore(photo)
+    times.append(time.perf_counter() - start)
+  return round(sorted(times)[repeats // 2], 2)
+
+
+def _cpu():
+  try:
+    with open('/proc/cpuinfo') as file:
+      return next(line.partition(': ')[2].strip() for line in file
+                  if line.startswith('model name'))
+  except (OSError, StopIteration):
+    return platform.processor()
+
+
+if __name__ == '__main__':
+  common.run(main)
