@@ -89,7 +89,7 @@ def build(
       what the network sees makes tiles exact.
     ensemble: the mean over the eight turns and mirror images (self-ensemble:
       Timofte et al., CVPR 2016), for eight times the time.
-    trust: greatest difference of the means over MEAN_WINDOW x MEAN_WINDOW pixels.
+    trust: greatest difference of the means over windows of MEAN_WINDOW pixels.
     exact: the method in float32, where `method` computes in less: for tiles
       that are not trusted.
     at_once: how many tiles of a picture a device takes together; by default 1
@@ -284,8 +284,12 @@ def _all_ways(run, tiles, batch, *, ensemble):
   return total[:len(tiles)]
 
 
-def agrees(result: Array, image: Array, *, trust: float = MAX_MEAN_SHIFT) -> bool:
-  """Whether two pictures [h, w, 3] have the same means over MEAN_WINDOW^2 pixels."""
+def agrees(
+    result: Array, image: Array, *, trust: float = MAX_MEAN_SHIFT) -> bool:
+  """Whether two pictures [h, w, 3] agree in the means of their windows.
+
+  These have MEAN_WINDOW x MEAN_WINDOW pixels.
+  """
   if not np.isfinite(result).all():
     return False
   difference = np.clip(result, 0, 1) - image

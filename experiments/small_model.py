@@ -1,22 +1,27 @@
-r"""Trains the model that comes with the package, from photos to its card.
+r"""Trains the bundled model `small`, from photos to its card.
 
-  python -m experiments.default_model --photos=DIR --frames=DIR_OR_VIDEO,... \
-      --gopro=GOPRO_Large --pairs=DIR --about=FILE.json --workdir=runs/default
+  python -m experiments.small_model --photos=DIR --frames=DIR_OR_VIDEO,... \
+      --gopro=GOPRO_Large --pairs=DIR --blurred=DIR,... --teacher=maxim-2 \
+      --about=FILE.json --workdir=runs/small
 
 Makes pairs of the photos (WORKDIR/scene, WORKDIR/kernel) and of the film
-(WORKDIR/film_0, ...), decodes all once (WORKDIR/pixels), trains
-configs/default_model.py in WORKDIR/run, goes on from there with that config's
-:careful in WORKDIR/careful, evaluates what comes out on the pictures held back,
-and writes the weights and their card to --out. What was not given is left out.
-It may be stopped: the same command goes on. --start leaves the first training
-out, and goes on from a model that was shipped.
+(WORKDIR/film_0, ...). Restores the blurred pictures, which have no sharp
+original, by the teacher (WORKDIR/taught_0, ...): its results are their targets.
+Decodes all once (WORKDIR/pixels), trains configs/small.py in WORKDIR/run,
+evaluates it on the pictures held back, and writes the weights and their card to
+--out. What was not given is left out. It may be stopped: the same command goes
+on. --start begins with the weights of a run or of a bundled model.
 
---about is a JSON file with 'summary' and 'sources', a list of {'name', 'terms'}
-of all that was trained on: no model is shipped without. It may have more, such
-as 'least_change', see `app.restoring`. That of the shipped
-model is experiments/default_model.json.
+--truth_only trains the same student without its teacher, in WORKDIR/truth_only,
+and ships nothing: the comparison.
+
+--about is a JSON file with 'summary', 'licence' and 'sources', a list of
+{'name', 'terms'} of all that it was trained on: no model is shipped without. It
+may have more, such as 'least_change', see `app.restoring`. That of the bundled
+model is experiments/small_model.json.
 """
 
+import os
 import pathlib
 import shutil
 import sys
@@ -32,12 +37,17 @@ _GOPRO = flags.DEFINE_string('gopro', None, 'GoPro; its test set is held back.')
 _PAIRS = flags.DEFINE_string(
     'pairs', None, 'Pairs side by side; the last tenth is held back.')
 _ABOUT = flags.DEFINE_string('about', None, 'See above.', required=True)
-_NAME = flags.DEFINE_string('name', 'default', 'Of the model.')
+_BLURRED = flags.DEFINE_list(
+    'blurred', [], 'Folders of blurred pictures without a sharp original.')
+_TEACHER = flags.DEFINE_string(
+    'teacher', 'maxim-2', 'Restores them: a bundled model or a run.')
+_TRUTH_ONLY = flags.DEFINE_bool('truth_only', False, 'See above.')
+_NAME = flags.DEFINE_string('name', 'small', 'Of the model.')
 _OUT = flags.DEFINE_string('out', None, 'Folder; by default the package.')
 _STEPS = flags.DEFINE_integer(
-    'steps', None, "Of each training; by default the config's.", lower_bound=1)
+    'steps', None, "Of the training; by default the config's.", lower_bound=1)
 _START = flags.DEFINE_string(
-    'start', None, 'NAME.safetensors, beside its card: goes on from there.')
+    'start', None, 'A run, or NAME.safetensors beside its card: begins there.')
 common.define_run_flags()
 
 # What two kinds of blur are made of: kind, pairs of each photo, options.
@@ -50,55 +60,67 @@ WINDOW = (5, 13)    # frames of film that are averaged
 def main(argv):
   """Returns the exit code."""
   del argv
+  from deblur_jax import precision
+
+  precision.ask_for_onednn()
   from deblur_jax import train, types, workdir, zoo
 
   about = workdir.read_json(pathlib.Path(_ABOUT.value))
-  for key in ('summary', 'sources'):
+  for key in ('summary', 'licence', 'sources'):
     types.require(about, key, where=_ABOUT.value)
   folder = common.workdir()
-  trained, start = {}, folder / 'run'
-  if _START.value:
-    start = _kept(pathlib.Path(_START.value), folder)
-    card = start.with_suffix('.json')
-    trained = dict(types.require(
-        workdir.read_json(card), 'trained', where=str(card)))
+  start, trained = _start(folder)
   sources = _made(folder) | _given()
+  if not _TRUTH_ONLY.value:
+    sources |= _taught(folder)
   if not sources:
     raise types.UserError(
-        'Nothing to train on: give --photos, --frames, --gopro or --pairs.')
-  pixels = _decoded(sources, folder / 'pixels')
-  if not _START.value:
-    config = _config(pixels)
-    if not train.run(config, start).finished:
-      return 143
-    trained['configs/default_model.py'] = config['total_steps']
-  config = _config(pixels, 'careful')
-  config['method']['start'] = {'path': str(start)}
-  if not train.run(config, folder / 'careful').finished:
+        'Nothing to train on: give --photos, --frames, --gopro, --pairs or '
+        '--blurred.')
+  config = _config(_decoded(sources, folder / 'pixels'))
+  if start:
+    config['method']['start'] = {'path': str(start)}
+  run = folder / ('truth_only' if _TRUTH_ONLY.value else 'run')
+  if not train.run(config, run).finished:
     return 143
-  name = 'configs/default_model.py:careful'
+  scores = _scores(config, folder, run)
+  if _TRUTH_ONLY.value:
+    return 0
+  name = 'configs/small.py'
   trained[name] = trained.get(name, 0) + config['total_steps']
   path = zoo.write(
-      folder / 'careful', _NAME.value, folder=_OUT.value or zoo.SHIPPED,
-      about=about | {'scores': _scores(config, folder), 'trained': trained})
+      run, _NAME.value, folder=_OUT.value or zoo.SHIPPED,
+      about=about | {'scores': scores, 'trained': trained})
   print(f'Written: {path}')
   return 0
 
 
-def _kept(start, folder):
-  """The start in the folder of the run: --out may replace the one given."""
-  from deblur_jax import errors
+def _start(folder):
+  """(where the weights to begin with are or None, what they were trained by).
 
-  for path in (start, start.with_suffix('.json')):
+  A bundled model is copied into the folder of the run: --out may replace it.
+  """
+  from deblur_jax import errors, types, workdir
+
+  if not _START.value:
+    return None, {}
+  start = pathlib.Path(_START.value)
+  if start.is_dir():
+    return start, {str(start): workdir.read_json(
+        start / workdir.CONFIG)['total_steps']}
+  card = start.with_suffix('.json')
+  for path in (start, card):
     if not path.is_file():
       raise errors.UserError(
-          f'No file {path}: --start takes NAME.safetensors beside its card, '
-          'NAME.json.')
+          f'No file {path}: --start takes a run, or NAME.safetensors beside '
+          'its card, NAME.json.')
+  trained = dict(types.require(
+      workdir.read_json(card), 'trained', where=str(card)))
   kept = errors.make_folder(folder) / 'start.safetensors'
   for suffix in ('.json', '.safetensors'):
     if not kept.with_suffix(suffix).exists():
       shutil.copyfile(start.with_suffix(suffix), kept.with_suffix(suffix))
-  return kept
+  return kept, trained
 
 
 def _made(folder):
@@ -125,6 +147,45 @@ def _write(name, plan, folder):
   with _bar(name, len(plan.sources)) as bar:
     pair_folder.write(
         plan, folder, on_pair=lambda done: bar.update(done - bar.n))
+
+
+def _taught(folder):
+  """Blurred pictures beside what the teacher makes of them; name -> source."""
+  from deblur_jax import tiling, zoo
+  from deblur_jax.data import images
+
+  if not _BLURRED.value:
+    return {}
+  teacher = zoo.load(_TEACHER.value, dtype=zoo.AUTO)
+  restore = tiling.build(teacher.method, teacher.state, teacher.mesh,
+                         exact=teacher.exact, **teacher.tiling)
+  sources = {}
+  for number, blurred in enumerate(_BLURRED.value):
+    name = f'taught_{number}'
+    found = images.require(blurred)
+    with _bar(name, len(found)) as bar:
+      for key, path in found.items():
+        target = folder / name / 'sharp' / f'{key}.png'
+        if not target.exists():
+          _restore(path, target, restore)
+        bar.update()
+    sources[name] = dict(name='folder_pairs', blur=blurred,
+                         sharp=str(folder / name / 'sharp'))
+  return sources
+
+
+def _restore(path, target, restore):
+  """Writes the restored picture, whole or not at all."""
+  from PIL import Image
+
+  from deblur_jax.data import images
+  from deblur_jax.io import pictures
+
+  result = restore(images.to_float(images.read(path))).image
+  target.parent.mkdir(parents=True, exist_ok=True)
+  part = target.with_name(f'.{target.name}.part')
+  Image.fromarray(pictures.quantized(result, bits=8)).save(part, 'png')
+  os.replace(part, target)
 
 
 def _given():
@@ -164,11 +225,11 @@ def _bar(what, total):
       total=total, desc=what, file=sys.stderr, unit='pair', disable=None)
 
 
-def _config(roots, arg=None):
+def _config(roots):
   """The config, plain dicts, with the sources that there are."""
-  from configs import default_model
+  from configs import small
 
-  config = default_model.get_config(arg).to_dict()
+  config = small.get_config().to_dict()
   known = config['data']['train']['sources']
   config['data']['train']['sources'] = {
       name: known[name.partition('_')[0]] | {'root': str(root)}
@@ -183,11 +244,10 @@ def _config(roots, arg=None):
   return config
 
 
-def _scores(config, folder):
+def _scores(config, folder, run):
   """Of each test set the means, with those of the untouched input."""
   from deblur_jax import evaluate
 
-  run = folder / 'careful'
   tests = {'test': config['data']['test'],
            'builtin': dict(name='builtin', split='test'),
            'sharp, JPEG 90': _sharp(folder / 'sharp')}
