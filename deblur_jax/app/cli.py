@@ -245,8 +245,11 @@ def models(
   if not cards:
     print('No model came along; give -m the folder of a run.', file=sys.stderr)
   for one, card in cards.items():
-    print(f'{one}: {card["summary"]} {card["parameters"]:,} parameters'
-          f'{", verified" if verify else ""}.')
+    is_default = ' (the default)' if one == zoo.DEFAULT else ''
+    seconds = card.get('seconds_720p')
+    print(f'{one}{is_default}: {card["summary"]} {card["parameters"]:,} '
+          'parameters' + (f', {seconds:g} s for 1280x720' if seconds else '')
+          + f'{", verified" if verify else ""}.')
     if name:
       shown.card(card)
 

@@ -45,19 +45,32 @@ def row(row) -> str:
 
 
 def card(card) -> None:
-  """A model's card: what it learned from, and how it scores."""
+  """A model's card: what it learned from, its licence, and how it scores."""
   for source in card['sources']:
-    print(f'  trained on {source["name"]} ({source["terms"]})')
-  for test, score in card.get('scores', {}).items():
-    for metric in ('psnr_uint8', 'ssim_matlab3d'):
-      print(f'  {test}, {score["pictures"]} pictures: {metric} '
-            f'{score["input"][metric]:.4g} -> {score["mean"][metric]:.4g}')
+    print(f'  trained on {source["name"]} (licence: {source["terms"]})')
+  for title, score in card.get('scores', {}).items():
+    print(f'  {title}, {score["pictures"]} pictures: {_scores(score)}')
+  if seconds := card.get('seconds_720p'):
+    print(f'  {seconds:g} s for 1280x720 ({card["timed_on"]})')
   if reach := card.get('reach'):
     print(f'  a pixel counts for {reach} around it: tiles are exact with '
           f'--overlap={4 * reach}')
   if least := card.get('least_change'):
     print(f'  photos that would change by less than {least} of 255 levels are '
           'left as they are: --least-change')
-  for config, steps in card['trained'].items():
-    print(f'  trained by {config}, {steps:,} steps')
-  print(f'  SHA-256 {card["sha256"]}')
+  for what, steps in card['trained'].items():
+    print(f'  trained by {what}' + (f', {steps:,} steps' if steps else ''))
+  print(f'  weights: {card["weights"]}, SHA-256 {card["sha256"]}')
+  print(f'  licence: {card["licence"]}')
+
+
+def _scores(score) -> str:
+  """'PSNR 24.58 -> 31.73 dB, SSIM ...'; None is a picture without error."""
+  words = []
+  for title, metric, unit in (('PSNR', 'psnr_uint8', ' dB'),
+                              ('SSIM', 'ssim_matlab3d', '')):
+    before, after = (
+        'equal' if score[side][metric] is None
+        else f'{score[side][metric]:.4g}' for side in ('input', 'mean'))
+    words.append(f'{title} {before} -> {after}{unit}')
+  return ', '.join(words)

@@ -1,0 +1,150 @@
+r"""What bundled models and runs gain on camera shake, by the size of the blur.
+
+  python -m experiments.evaluate_shake --photos=DIR,... --kernels=FILE.npz \
+      --models=maxim-2,maxim-1,small,runs/mine --out=shake.json
+
+Blurs the middle of each photo in linear light: by one kernel of each group of
+sizes, and by a camera that shakes in six degrees of freedom. Then comes what a
+camera adds, noise and JPEG of quality 90 to 98. A kernel's size is the longer
+side of what is brighter than a hundredth of its maximum; its mean of light is
+centred. Photos and kernels must be none that a model was trained on.
+
+Prints the mean PSNR of the blurred pictures and the gain of each model, both
+after the best shift, for blind methods find a picture only up to that.
+--part=0,0.5 takes the first half of the kernels only.
+"""
+
+import pathlib
+import sys
+
+import numpy as np
+import tqdm
+from absl import flags
+
+from experiments import common
+
+_PHOTOS = flags.DEFINE_list('photos', None, 'Folders.', required=True)
+_KERNELS = flags.DEFINE_string(
+    'kernels', None, '.npz, .npy, pictures, or their folder.', required=True)
+_PART = flags.DEFINE_list('part', ['0', '1'], 'Of the kernels: from, to.')
+_MODELS = flags.DEFINE_list('models', None, 'By default all bundled ones.')
+_WITH = flags.DEFINE_string('with', '', "A part of the photos' names.")
+_CROP = flags.DEFINE_integer('crop', 256, 'Side of the middle.')
+_SEED = flags.DEFINE_integer('seed', 0, 'Of all that is drawn.')
+_OUT = flags.DEFINE_string('out', None, 'JSON file, a row a picture.')
+
+SIZES = ((1, 10), (11, 20), (21, 30), (31, 64))    # of kernels, pixels
+SHAKES = {'6-DoF, weak': 0.02, '6-DoF, strong': 0.06}    # radians
+CAMERA = dict(shot=(0.0, 5e-4), read=(0.0, 2e-3), quality=(90.0, 98.0), bits=8)
+FAINT = 0.01
+
+
+def main(argv):
+  """Returns 0."""
+  del argv
+  from deblur_jax import precision
+
+  precision.ask_for_onednn()
+  from deblur_jax import tiling, workdir, zoo
+  from deblur_jax.report import render
+
+  blurred = list(_blurred())
+  names = _MODELS.value or zoo.names()
+  rows = [{'group': group, 'photo': photo, 'input': _psnr(blur, sharp)}
+          for group, photo, blur, sharp in blurred]
+  for name in names:
+    model = zoo.load(name, dtype=zoo.AUTO)
+    restore = tiling.build(model.method, model.state, model.mesh,
+                           exact=model.exact, **model.tiling)
+    for row, (_, _, blur, sharp) in zip(rows, tqdm.tqdm(
+        blurred, desc=name, file=sys.stderr, disable=None), strict=True):
+      row[name] = _psnr(restore(blur).image, sharp)
+  print(render.table(['blur', 'pictures', 'input', *names],
+                     list(_lines(rows, names))), end='')
+  if _OUT.value:
+    workdir.write_json(pathlib.Path(_OUT.value), rows)
+
+
+def _lines(rows, names):
+  for group in dict.fromkeys(row['group'] for row in rows):
+    these = [row for row in rows if row['group'] == group]
+    mean = lambda key, these=these: np.mean([row[key] for row in these])
+    yield [group, str(len(these)), f'{mean("input"):.2f}',
+           *(f'{mean(name) - mean("input"):+.2f}' for name in names)]
+
+
+def _blurred():
+  """(group, photo, blurred [h, w, 3], sharp) of each picture."""
+  import jax
+
+  from deblur_jax import told
+  from deblur_jax.blur import sensor, shake
+  from deblur_jax.data import images
+
+  photos = {name: path for folder in _PHOTOS.value
+            for name, path in images.require(folder).items()
+            if _WITH.value in name}
+  groups = _groups()
+  add_camera = jax.jit(sensor.build(**CAMERA))
+  shaken = jax.jit(lambda key, sharp, rotation: shake.camera_shake(
+      key, sharp, frames=41, rotation=rotation, roll=rotation)['blur'])
+  by_kernel = jax.jit(_by_kernel)
+  for number, (name, path) in enumerate(photos.items()):
+    sharp = told.middle(images.read(path), _CROP.value, where=path)
+    key = jax.random.fold_in(jax.random.key(_SEED.value), number)
+    random = np.random.default_rng((_SEED.value, number))
+    pictures = {group: by_kernel(sharp, kernels[random.integers(len(kernels))])
+                for group, kernels in groups.items()}
+    pictures |= {group: shaken(key, sharp, rotation)
+                 for group, rotation in SHAKES.items()}
+    for place, (group, blur) in enumerate(pictures.items()):
+      taken = add_camera(jax.random.fold_in(key, place), {
+          'blur': blur[None], 'sharp': sharp[None]})
+      yield group, name, np.asarray(taken['blur'][0]), sharp
+
+
+def _groups():
+  """Title -> the kernels of that size, centred in one square."""
+  from deblur_jax.data import kernel_files
+
+  named = kernel_files.read_all(_KERNELS.value)
+  low, high = (round(float(share) * len(named)) for share in _PART.value)
+  groups = {f'kernels up to {most} px': [] for _, most in SIZES}
+  for kernel in list(named.values())[low:high]:
+    rows, columns = np.nonzero(kernel > FAINT * kernel.max())
+    size = max(np.ptp(rows), np.ptp(columns)) + 1
+    for title, (least, most) in zip(groups, SIZES, strict=True):
+      if least <= size <= most:
+        groups[title].append(_centred(kernel))
+  return {title: kernels for title, kernels in groups.items() if kernels}
+
+
+def _centred(kernel, side=2 * SIZES[-1][1] + 1):
+  """With its mean of light in the middle of a larger square."""
+  grid = np.indices(kernel.shape)
+  top, left = (side // 2 - round(float((axis * kernel).sum() / kernel.sum()))
+               for axis in grid)
+  large = np.zeros((side, side), np.float32)
+  height, width = kernel.shape
+  large[top:top + height, left:left + width] = kernel
+  return large / large.sum()
+
+
+def _by_kernel(sharp, kernel):
+  from deblur_jax.blur import exposure, operators
+
+  light = operators.uniform(kernel, border='reflect').forward(
+      exposure.to_light(sharp)[None])[0]
+  return exposure.to_stored(light.clip(0, 1))
+
+
+def _psnr(image, sharp):
+  """PSNR after the best shift of up to some pixels."""
+  from deblur_jax import metrics
+
+  return float(metrics.FULL_REFERENCE['psnr_shift'](
+      np.asarray(image)[None], sharp[None])[0])
+
+
+if __name__ == '__main__':
+  common.run(main)
