@@ -19,7 +19,7 @@ import run_folders
 from PIL import Image
 
 import deblur_jax
-from deblur_jax import convert, errors, tiling, zoo
+from deblur_jax import convert, errors, precision, tiling, zoo
 from deblur_jax.app import cli, fits, restoring
 from deblur_jax.io import exif, pictures
 
@@ -232,7 +232,7 @@ def test_doctor(capsys):
   code = deblur('doctor', '--json')
   findings = {row['name']: row for row in json.loads(capsys.readouterr().out)}
   assert findings['one forward']['fine'] and findings['jax']['fine']
-  assert findings['model default']['fine'] == (zoo.DEFAULT in zoo.names())
+  assert findings[f'model {zoo.DEFAULT}']['fine']
   assert code == (0 if all(row['fine'] for row in findings.values()) else 1)
 
 
@@ -452,8 +452,10 @@ def shipped(run, tmp_path_factory):
   """A folder of models."""
   folder = tmp_path_factory.mktemp('models')
   zoo.write(run, zoo.DEFAULT, folder=folder, about={
-      'summary': 'A test.', 'trained': {'configs/x.py': 2000},
-      'least_change': 200, 'sources': [{'name': 'nothing', 'terms': 'none'}],
+      'summary': 'A test.', 'licence': 'MIT',
+      'trained': {'configs/x.py': 2000}, 'seconds_720p': 1.5,
+      'timed_on': '2 cores', 'least_change': 200,
+      'sources': [{'name': 'nothing', 'terms': 'none'}],
       'scores': {'some': {
           'pictures': 2, 'input': {'psnr_uint8': 20.0, 'ssim_matlab3d': 0.5},
           'mean': {'psnr_uint8': 21.5, 'ssim_matlab3d': 0.75}}}})
@@ -468,17 +470,21 @@ def test_models(shipped, tmp_path, capsys, monkeypatch):
 
   ship(shipped)
   assert deblur('models') == 0
-  assert capsys.readouterr().out == 'default: A test. 607 parameters.\n'
-  assert deblur('models', 'default', '--verify') == 0
+  assert capsys.readouterr().out == (
+      f'{zoo.DEFAULT} (the default): A test. 607 parameters, 1.5 s for '
+      '1280x720.\n')
+  assert deblur('models', zoo.DEFAULT, '--verify') == 0
   told = capsys.readouterr().out
-  for words in ('607 parameters, verified.', 'trained on nothing (none)',
-                'some, 2 pictures: psnr_uint8 20 -> 21.5',
+  for words in ('1.5 s for 1280x720, verified.', 'licence: MIT',
+                'trained on nothing (licence: none)',
+                'some, 2 pictures: PSNR 20 -> 21.5 dB, SSIM 0.5 -> 0.75',
+                '1.5 s for 1280x720 (2 cores)',
                 'a pixel counts for 4 around it', '--overlap=16', 'SHA-256',
                 'by less than 200 of 255 levels are left as they are',
                 'trained by configs/x.py, 2,000 steps'):
     assert words in told
   assert deblur('models', '--json') == 0
-  assert json.loads(capsys.readouterr().out)['default']['reach'] == 4
+  assert json.loads(capsys.readouterr().out)[zoo.DEFAULT]['reach'] == 4
   Image.fromarray(PHOTO).save(tmp_path / 'photo.png')
   for flag, leaves in (('--overwrite', True), ('--least-change=0', False)):
     assert deblur(tmp_path / 'photo.png', '--overwrite', flag) == 0
@@ -486,7 +492,7 @@ def test_models(shipped, tmp_path, capsys, monkeypatch):
     assert np.array_equal(result, PHOTO) == leaves
   capsys.readouterr()
   damaged = shutil.copytree(shipped, tmp_path / 'models')
-  (damaged / 'default.safetensors').write_bytes(b'x')
+  (damaged / f'{zoo.DEFAULT}.safetensors').write_bytes(b'x')
   ship(damaged)
   assert deblur('models', '--verify') == 2
   assert 'another file, or damaged' in capsys.readouterr().err
@@ -529,16 +535,17 @@ def test_a_prior_without_memory_says_what_to_do(photo, monkeypatch, capsys):
 
 
 def test_half_precision_asks_for_onednn_once(monkeypatch):
-  monkeypatch.setattr(cli.sys, 'platform', 'linux')
-  monkeypatch.setattr(cli.platform, 'machine', lambda: 'x86_64')
-  environ = {'XLA_FLAGS': '--xla_dump_to=x'}
-  cli._ask_for_onednn(environ)
-  cli._ask_for_onednn(environ)
-  assert environ == {'XLA_FLAGS': f'--xla_dump_to=x {cli.ONEDNN}'}
-  monkeypatch.setattr(cli.platform, 'machine', lambda: 'arm64')
-  environ = {}
-  cli._ask_for_onednn(environ)
-  assert not environ
+  monkeypatch.setenv('XLA_FLAGS', '--xla_dump_to=x')
+  monkeypatch.setattr(precision, 'has_bfloat16', lambda: True)
+  precision.ask_for_onednn()
+  precision.ask_for_onednn()
+  assert os.environ['XLA_FLAGS'] == f'--xla_dump_to=x {precision.ONEDNN}'
+  assert precision.fastest() == 'bfloat16'
+  monkeypatch.setattr(precision, 'has_bfloat16', lambda: False)
+  assert precision.fastest() == 'float32'
+  monkeypatch.delenv('XLA_FLAGS')
+  precision.ask_for_onednn()
+  assert 'XLA_FLAGS' not in os.environ
 
 
 def test_half_precision_in_a_process_of_its_own(tmp_path):
@@ -551,7 +558,9 @@ def test_half_precision_in_a_process_of_its_own(tmp_path):
   code = (
       'import os, sys\nfrom deblur_jax.app import cli\ntry:\n  cli.main()\n'
       'except SystemExit as end:\n  assert not end.code\n'
-      'assert cli.ONEDNN in os.environ.get("XLA_FLAGS", ""), "not asked for"')
+      'from deblur_jax import precision\n'
+      'assert not precision.has_bfloat16() or (\n'
+      '    precision.ONEDNN in os.environ.get("XLA_FLAGS", "")), "not asked"')
   done = subprocess.run(
       [sys.executable, '-c', code, photo, '--dtype=bf16', '--least-change=0'],
       cwd=helpers.ROOT,
