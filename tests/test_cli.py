@@ -369,9 +369,9 @@ def test_pictures_that_tell_little(run, tmp_path):
   for name, image in images.items():
     restored = np.asarray(Image.open(tmp_path / f'{name}_deblurred.png'))
     assert restored.shape == image.shape
-    assert min(image.shape[:2]) < tiling.BOX or tiling.agrees(
+    assert min(image.shape[:2]) < tiling.MEAN_WINDOW or tiling.agrees(
         restored / np.float32(255), image / np.float32(255),
-        trust=tiling.TRUST + 1 / 255)
+        trust=tiling.MAX_MEAN_SHIFT + 1 / 255)
 
 
 def test_too_many_pixels(run, photo, capsys):
@@ -405,6 +405,26 @@ def test_what_would_hardly_change_is_left_as_it_is(run, photo, capsys):
   assert f'{photo}: left as it was' in capsys.readouterr().err
   np.testing.assert_array_equal(
       np.asarray(Image.open(photo.with_name('photo_deblurred.png'))), PHOTO)
+
+
+@pytest.mark.parametrize('name', ['photo.jpg', 'photo.png'])
+def test_what_is_left_as_it_was_keeps_its_bytes(name, run, tmp_path):
+  source = tmp_path / name
+  Image.fromarray(PHOTO).save(source, quality=60)
+  out = tmp_path / 'out'
+  assert deblur(source, '-m', run, '--least-change=255', '-o', out) == 0
+  assert (out / name).read_bytes() == source.read_bytes()
+  # What was asked for of the file is done all the same.
+  assert deblur(source, '-m', run, '--least-change=255', '-o', out,
+                '--overwrite', '--strip-gps') == 0
+  assert (out / name).read_bytes() != source.read_bytes()
+
+
+def test_a_picture_without_colour_stays_without(run):
+  gray = np.repeat(PHOTO[..., :1], 3, axis=-1)
+  found = deblur_jax.restore(gray / np.float32(255), model=run)
+  assert np.ptp(found, axis=-1).max() == 0
+  assert np.abs(found - gray / 255).max() > 1e-3
 
 
 def test_what_was_not_trusted_of_a_video_is_told(wild, tmp_path, capsys):

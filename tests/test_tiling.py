@@ -46,7 +46,7 @@ def test_tiles_cover_the_picture(size):
 def test_tiles_are_the_whole_picture():
   whole = np.asarray(jax.jit(smooth)(None, PHOTO[None]))[0]
   found = tiled(smooth, tile=70, overlap=4 * RADIUS)(PHOTO)
-  assert found.tiles == 24 and found.tile == (64, 64)    # multiples of STEP
+  assert found.tiles == 24 and found.tile == (64, 64)    # of ALIGNMENT
   assert (found.again, found.kept) == (0, 0)
   inside = (slice(RADIUS, -RADIUS), slice(RADIUS, -RADIUS))
   np.testing.assert_allclose(found.image[inside], whole[inside], atol=1e-6)
@@ -108,8 +108,41 @@ def test_many_sizes_need_few_programs():
   for size in random.integers(1, 300, (12, 2)):
     photo = random.random((*size, 3)).astype(np.float32)
     np.testing.assert_allclose(run(photo).image, photo, atol=1e-6)
-  assert len(shapes) <= tiling.SHAPES
-  assert max(max(shape[1:3]) for shape in shapes) <= 96
+  assert {side for shape in shapes for side in shape[1:3]} <= {32, 64, 96}
+
+
+@pytest.mark.parametrize('side, multiple, expected', [
+    (1, 32, 32), (33, 32, 64), (257, 32, 288), (513, 32, 576), (513, 64, 576),
+    (65, 64, 128), (720, 64, 768), (1025, 32, 1152)])
+def test_sides_are_one_of_eight_in_an_octave(side, multiple, expected):
+  sides = tiling._Sides(multiple, 64)
+  assert sides.of_tiles((side, side), 0) == (expected, expected)
+
+
+def test_tiles_of_the_fewest_pixels():
+  sides = tiling._Sides(64, 64)
+  assert sides.of_tiles((720, 1280), 768) == (768, 704)      # two of them
+  for longest in (256, 512, 768):
+    for side in range(1, 2000, 37):
+      tile, _ = sides.of_tiles((side, 1), longest)
+      assert tile % 64 == 0 and tile <= longest
+      covered = tiling._count(side, tile, 64) * (tile - 64) + 64
+      assert covered >= side
+
+
+def test_a_result_does_not_depend_on_the_pictures_before_it():
+  """Of a network whose means go over all of a tile."""
+  def restore(state, blur):
+    return blur / (1 + blur.mean((1, 2, 3), keepdims=True))
+
+  small = PHOTO[:50, :70]
+  alone = tiled(restore, trust=1.0)(small)
+  run = tiled(restore, trust=1.0)
+  for size in ((150, 205), (80, 205), (150, 90), (64, 64)):
+    run(PHOTO[:size[0], :size[1]])
+  after = run(small)
+  assert after.tile == alone.tile
+  np.testing.assert_array_equal(after.image, alone.image)
 
 
 def test_how_far_a_pixel_counts():

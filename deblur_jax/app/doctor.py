@@ -72,17 +72,18 @@ def _devices() -> list[Finding]:
 
 
 def _forward(device) -> Finding:
-  """The first model, or else a small network, here and on the CPU."""
+  """The smallest model, or else a small network, here and on the CPU."""
   import jax
   import numpy as np
 
   from deblur_jax import loop, models, parallel
 
-  names = zoo.names()
-  net = models.build(**(zoo.card(names[0])['net'] if names else dict(
+  name = min(zoo.names(), key=lambda name: zoo.card(name)['parameters'],
+             default=None)
+  net = models.build(**(zoo.card(name)['net'] if name else dict(
       name='single_scale', features=8, blocks=1)))
   blur = np.random.default_rng(0).random((1, SIZE, SIZE, 3), np.float32)
-  params = (zoo.load(names[0]).state.params['net'] if names
+  params = (zoo.load(name).state.params['net'] if name
             else models.init(net, jax.random.key(0)))
 
   def run(where):
