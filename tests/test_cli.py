@@ -582,7 +582,8 @@ def test_half_precision_in_a_process_of_its_own(tmp_path):
       'assert not precision.has_bfloat16() or (\n'
       '    precision.ONEDNN in os.environ.get("XLA_FLAGS", "")), "not asked"')
   done = subprocess.run(
-      [sys.executable, '-c', code, photo, '--dtype=bf16', '--least-change=0'],
+      [sys.executable, '-c', code, photo, '--dtype=bf16', '--model=small',
+       '--least-change=0'],
       cwd=helpers.ROOT,
       capture_output=True,
       env=os.environ | {

@@ -112,7 +112,6 @@ def test_bundled_models_are_as_their_cards_say(name):
   net = models.build(**card['net'])
   found = models.own(net, weight_files.read_tree(
       zoo.SHIPPED / card['weights'], what='weights'))
-  types.check_same_shapes(found, models.shapes(net), what=name)
   assert models.count_parameters(found) == card['parameters']
   assert card['licence'] and card['sources'] and card['scores']
   assert card['seconds_720p'] > 0

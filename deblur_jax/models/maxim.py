@@ -30,6 +30,7 @@ import jax.numpy as jnp
 
 from deblur_jax import types
 from deblur_jax.models import checks, layers
+from deblur_jax.ops import conv as conv_ops
 from deblur_jax.ops import pad, positions, pyramid, resize, statistics
 
 STAGES = 3             # of the network that the authors trained
@@ -42,7 +43,7 @@ class MAXIM(nn.Module):
   """Images [n, h, w, 3] of any size to a list, finest first, not clipped.
 
   The s-th image has [n, ceil(h / 2^s), ceil(w / 2^s), 3], float32. The input is
-  mirrored on all four sides to a multiple of 8 * 2^depth. With the defaults it
+  mirrored on all four sides to a multiple of 8 * 2^depth * unshuffle. With the defaults it
   has the 22,212,795 parameters of MAXIM-3S.
 
   Attributes:
@@ -55,6 +56,8 @@ class MAXIM(nn.Module):
     scales: how many sizes of the picture it gives, 1 to `depth`. The heads of
       the smaller ones of stage 2 serve training only: published weights
       lack them, and take scales=1.
+    unshuffle: how many pixels high and wide become channels of one before the
+      first layer, and come back behind the last: 2 takes a quarter of the work.
     remat: whether the backward pass computes each block anew, to save memory.
     dtype: of the computation; parameters, norms and results are float32.
   """
@@ -65,6 +68,7 @@ class MAXIM(nn.Module):
   bottleneck: int = 2
   stages: int = STAGES
   scales: int = 3
+  unshuffle: int = 1
   remat: bool = False
   dtype: Any = 'float32'
 
@@ -74,7 +78,7 @@ class MAXIM(nn.Module):
   def __post_init__(self):
     checks.at_least(REDUCTION, features=self.features)
     checks.at_least(1, depth=self.depth, groups=self.groups,
-                    bottleneck=self.bottleneck)
+                    bottleneck=self.bottleneck, unshuffle=self.unshuffle)
     checks.between(1, STAGES, stages=self.stages)
     checks.between(1, self.depth, scales=self.scales)
     checks.dtype(self.dtype)
@@ -92,13 +96,15 @@ class MAXIM(nn.Module):
     del train  # it has no dropout
     checks.images(blur)
     padded, corner = pad.reflect_to_multiple(
-        blur, multiple=SIDES[-1] * 2**self.depth)
-    blurs = pyramid.nearest(padded, levels=self.depth)
+        blur, multiple=SIDES[-1] * 2**self.depth * self.unshuffle)
+    blurs = [conv_ops.pixel_unshuffle(x, factor=self.unshuffle)
+             for x in pyramid.nearest(padded, levels=self.depth)]
     results, before = [], None
     for s in range(self.stages):
       images, before = self._stage(blurs, s, before)
       results.append([
-          pad.crop_at(image, corner=[side // 2**level for side in corner],
+          pad.crop_at(conv_ops.pixel_shuffle(image, factor=self.unshuffle),
+                      corner=[side // 2**level for side in corner],
                       size=pyramid.size(blur.shape[1:3], level=level))
           for level, image in enumerate(images)])
     return results
@@ -182,7 +188,8 @@ class MAXIM(nn.Module):
         passed.append(features)
       elif i < self.scales:
         image = blur + layers.Conv(
-            3, 3, dtype=self.dtype, name=f'stage_{s}_output_conv_{i}')(
+            blur.shape[-1], 3, dtype=self.dtype,
+            name=f'stage_{s}_output_conv_{i}')(
                 x).astype(jnp.float32)
       else:
         break
@@ -472,7 +479,7 @@ class SupervisedAttention(nn.Module):
   def __call__(self, x, blur):
     conv = lambda features, name: layers.Conv(
         features, 3, dtype=self.dtype, name=name)
-    image = blur + conv(3, 'Conv_1')(x).astype(jnp.float32)
+    image = blur + conv(blur.shape[-1], 'Conv_1')(x).astype(jnp.float32)
     if self.image_only:
       return image, None
     gate = nn.sigmoid(conv(self.features, 'Conv_2')(image))
