@@ -109,7 +109,7 @@ class Window(nn.Module):
     channels = x.shape[-1]
     heads = math.gcd(self.heads, channels)
     options = dict(kernel_size=1, dtype=self.dtype)
-    y = layers.pixel_norm('norm')(x)
+    y = layers.LayerNorm(name='norm')(x)
     y = layers.Conv(3 * channels, **options, name='expand')(y)
     squares = _to_squares(y, self.size)  # [n, windows, pixels, 3 c]
     squares = squares.reshape(

@@ -246,13 +246,21 @@ def instance_norm(x: types.Array) -> types.Array:
   return (y * jax.lax.rsqrt(variance + 1e-5)).astype(x.dtype)
 
 
-def pixel_norm(
-    name: str, *, epsilon: float = 1e-5, dtype: Any = jnp.float32
-) -> nn.Module:
-  """Layer norm of each pixel's channels: float32 inside, the result of `dtype`.
+class LayerNorm(nn.Module):
+  """Layer norm of each pixel's channels; float32 inside, the result of `dtype`.
+
+  `scale` and `bias` are learnt, [c] and float32, from ones and zeros.
   """
-  return nn.LayerNorm(
-      epsilon=epsilon, use_fast_variance=False, dtype=dtype, name=name)
+
+  epsilon: float = 1e-5
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: types.Array) -> types.Array:
+    shape = x.shape[-1:]
+    scale = self.param('scale', nn.initializers.ones, shape)
+    bias = self.param('bias', nn.initializers.zeros, shape)
+    return norm.layer_norm(x.astype(self.dtype), scale, bias, self.epsilon)
 
 
 def add_tanh(blur: types.Array, y: types.Array) -> types.Array:

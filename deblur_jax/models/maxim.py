@@ -514,7 +514,7 @@ def _side(level: int) -> int:
 
 
 def _norm(module, name):
-  return layers.pixel_norm(name, epsilon=1e-6, dtype=module.dtype)
+  return layers.LayerNorm(epsilon=1e-6, dtype=module.dtype, name=name)
 
 
 def _dense(module, features, name):

@@ -102,7 +102,7 @@ class Block(nn.Module):
   def __call__(self, x: types.Array) -> types.Array:
     channels = x.shape[-1]
     hidden = int(self.expansion * channels) // 2   # behind the gates
-    y = layers.pixel_norm('norm_0', epsilon=1e-6)(x)
+    y = layers.LayerNorm(epsilon=1e-6, name='norm_0')(x)
     y = self._conv(2 * hidden, 'expand_0')(y)
     y = _gate(layers.Depthwise(
         use_bias=True, dtype=self.dtype, name='depth')(y))
@@ -110,7 +110,7 @@ class Block(nn.Module):
     y = y * self._conv(hidden, 'weigh')(mean)
     y = self._conv(channels, 'project_0')(y)
     x = x + y * self._scale('beta', channels)
-    y = layers.pixel_norm('norm_1', epsilon=1e-6)(x)
+    y = layers.LayerNorm(epsilon=1e-6, name='norm_1')(x)
     y = _gate(self._conv(2 * hidden, 'expand_1')(y))
     y = self._conv(channels, 'project_1')(y)
     return x + y * self._scale('gamma', channels)

@@ -111,8 +111,8 @@ class Block(nn.Module):
     options = dict(dtype=self.dtype)
     attention = Attention(self.heads, **options, name='attention')
     forward = FeedForward(self.expansion, **options, name='forward')
-    x = x + attention(layers.pixel_norm('norm_0')(x))
-    return x + forward(layers.pixel_norm('norm_1')(x))
+    x = x + attention(layers.LayerNorm(name='norm_0')(x))
+    return x + forward(layers.LayerNorm(name='norm_1')(x))
 
 
 class Attention(nn.Module):
