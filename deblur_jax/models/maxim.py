@@ -43,8 +43,8 @@ class MAXIM(nn.Module):
   """Images [n, h, w, 3] of any size to a list, finest first, not clipped.
 
   The s-th image has [n, ceil(h / 2^s), ceil(w / 2^s), 3], float32. The input is
-  mirrored on all four sides to a multiple of 8 * 2^depth * unshuffle. With the defaults it
-  has the 22,212,795 parameters of MAXIM-3S.
+  mirrored on all four sides to a multiple of 8 * 2^depth * unshuffle. With the
+  defaults it has the 22,212,795 parameters of MAXIM-3S.
 
   Attributes:
     features: channels at full size; twice as many at each level below.
