@@ -30,6 +30,7 @@ KEY = pace.Key('some', 'float32', 'cpu', 2)
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
   monkeypatch.setenv('DEBLUR_CACHE', str(tmp_path / 'cache'))
+  monkeypatch.setattr(pace, '_waiting', {})
   return tmp_path / 'cache'
 
 
@@ -37,7 +38,8 @@ def cache(tmp_path, monkeypatch):
 def run(tmp_path_factory):
   folder = tmp_path_factory.mktemp('run')
   run_folders.untrained(folder, helpers.tiny(**{'nets.net': dict(
-      name='multiscale', scales=1, blocks=0, features=4, residual=True)}))
+      name='multiscale', scales=1, blocks=0, features=4, residual=True)}),
+      scale=0.3)
   return str(folder)
 
 
@@ -65,8 +67,18 @@ def test_what_was_measured_is_found_again():
     assert pace.find(other, {}) is None
     assert pace.find(other, {'seconds_720p': 9.216}) == (
         pytest.approx(10.0), False)
-  pace.record(KEY, 1.0, 1.0)    # the earlier call counts half
-  assert pace.find(KEY, {}).seconds == pytest.approx(4.0 / 2.0)
+  pace.record(KEY, 1.0, 1.0)    # the earlier call counts less
+  assert pace.find(KEY, {}).seconds == pytest.approx(
+      (pace.DECAY * 6 + 1) / (pace.DECAY * 2 + 1))
+
+
+def test_little_work_waits_for_more(cache):
+  for _ in range(3):
+    pace.record(KEY, 0.3, 0.1)
+    assert not cache.exists()
+    assert pace.find(KEY, {}).seconds == pytest.approx(3.0)
+  pace.record(KEY, 0.3, 0.1)
+  assert pace.find(KEY, {}).seconds == pytest.approx(3.0) and cache.exists()
 
 
 @pytest.mark.parametrize('text', [
@@ -147,7 +159,8 @@ def test_nested_compilations_count_once():
   assert 0 < spent <= time.perf_counter() - start
 
 
-def test_calls_measure_and_the_next_one_knows(run, tmp_path):
+def test_calls_measure_and_the_next_one_knows(run, tmp_path, monkeypatch):
+  monkeypatch.setattr(pace, 'LEAST', 0.0)
   network = restoring.Network(run)
   assert restoring.pace_of(network) is None
   image = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
@@ -207,9 +220,10 @@ def test_headers_are_quick(tmp_path):
 
 
 @pytest.mark.parametrize('seconds, wanted', [
-    (0.2, 'less than 1 s'), (3.4, '3 s'), (42, '40 s'), (99, '100 s'),
-    (130, '2 min'), (3000, '50 min'), (7800, '2 h 10 min'),
-    (90000, '25 h')])
+    (0.2, 'less than 1 s'), (3.4, 'about 3 s'), (42, 'about 40 s'),
+    (99, 'about 100 s'),
+    (130, 'about 2 min'), (3000, 'about 50 min'),
+    (7800, 'about 2 h 10 min'), (90000, 'about 25 h')])
 def test_words(seconds, wanted):
   assert pace.words(seconds) == wanted
 

@@ -23,7 +23,8 @@ from deblur_jax.app import cache_folder
 
 FILE = 'pace.json'
 KEPT = 100            # paces in the file; the oldest go first
-DECAY = 0.5           # weight of all earlier calls beside the present one
+DECAY = 0.8           # weight of what the file has beside what is new
+LEAST = 1.0           # seconds of work after which the file is written
 REFERENCE = 0.9216    # megapixels of 1280x720
 TURNS = 8             # of a self-ensemble
 COMPILING = '/jax/core/compile/'
@@ -61,6 +62,10 @@ class Estimate(NamedTuple):
   is_measured: bool
 
 
+# Seconds and megapixels that are not in the file yet.
+_waiting: dict[Key, tuple[float, float]] = {}
+
+
 def key(model: str, dtype: str | None = None) -> Key:
   """The `Key` of a model on the first device of this process.
 
@@ -78,7 +83,7 @@ def key(model: str, dtype: str | None = None) -> Key:
 
 def find(one: Key, card: Mapping[str, Any]) -> Pace | None:
   """The measured pace; else that of the model's card; None without either."""
-  entry = _entries().get(_word(one))
+  entry = _entries().get(_word(one)) or _waiting.get(one)
   if entry:
     return Pace(entry[0] / entry[1], True)
   stated = card.get('seconds_720p')
@@ -93,8 +98,16 @@ def estimate(pace: Pace | None, megapixels: float) -> Estimate | None:
 
 
 def record(one: Key, seconds: float, megapixels: float) -> None:
-  """Keeps what a call has measured; an unwritable folder changes nothing."""
+  """Keeps what a call has measured; an unwritable folder changes nothing.
+
+  Less than LEAST seconds wait for more: writing would cost as much as it tells.
+  """
   if not (_is_positive(seconds) and _is_positive(megapixels)):
+    return
+  before = _waiting.pop(one, (0.0, 0.0))
+  seconds, megapixels = before[0] + seconds, before[1] + megapixels
+  if seconds < LEAST:
+    _waiting[one] = seconds, megapixels
     return
   entries = _entries()
   earlier = entries.pop(_word(one), (0.0, 0.0))
@@ -113,16 +126,17 @@ def record(one: Key, seconds: float, megapixels: float) -> None:
 
 
 def words(seconds: float) -> str:
-  """'40 s', '3 min', '2 h 10 min': as exact as an estimate is."""
+  """'about 40 s', 'about 2 h 10 min': as exact as an estimate is."""
   if seconds < 1:
     return 'less than 1 s'
   if seconds < 100:
-    return f'{_rounded(seconds)} s'
+    return f'about {_rounded(seconds)} s'
   minutes = seconds / 60
   if minutes < 100:
-    return f'{_rounded(minutes)} min'
+    return f'about {_rounded(minutes)} min'
   hours, rest = divmod(round(minutes), 60)
-  return f'{hours} h {rest} min' if hours < 10 else f'{round(minutes / 60)} h'
+  return (f'about {hours} h {rest} min' if hours < 10 else
+          f'about {round(minutes / 60)} h')
 
 
 # ---- measuring
