@@ -76,7 +76,7 @@ def _region(given) -> Region:
   region = Region(*values)
   if min(region.width, region.height) < 1:
     raise errors.UserError(
-        f'The region {_text(region)} is empty: width and height must be at '
+        f'The region {text(region)} is empty: width and height must be at '
         'least 1.')
   return region
 
@@ -90,7 +90,7 @@ def check(regions: Sequence[Region], size: tuple[int, int]) -> None:
       is_apart = (region.x >= width or region.y >= height or right <= 0
                   or bottom <= 0)
       raise errors.UserError(
-          f'The region {_text(region)} '
+          f'The region {text(region)} '
           f'{"is outside of" if is_apart else "reaches over the border of"} '
           f'the picture, which is {width}x{height}.')
 
@@ -129,6 +129,14 @@ def crops(
         left, top, min(size[1], x + width + MARGIN) - left,
         min(size[0], y + height + MARGIN) - top))
   return found
+
+
+def megapixels(
+    regions: Sequence[Region], size: tuple[int, int]) -> float:
+  """Of a picture [h, w], how many the network sees."""
+  seen = crops(regions, size) if regions else [Region(0, 0, *size)]
+  # A region that is not inside sees nothing.
+  return sum(max(0, one.width) * max(0, one.height) for one in seen) / 1e6
 
 
 def restore_in(
@@ -195,5 +203,6 @@ def _inside(region: Region) -> tuple[slice, slice]:
           slice(region.x, region.x + region.width))
 
 
-def _text(region: Region) -> str:
+def text(region: Region) -> str:
+  """'x,y,w,h', as `build` takes it."""
   return ','.join(map(str, region))

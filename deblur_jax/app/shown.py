@@ -32,7 +32,7 @@ class Progress:
     self._bar.total = total
     self._bar.set_description_str(os.path.basename(name)[:30], refresh=False)
     self._bar.set_postfix_str(
-        '' if left is None else f'about {pace.words(left)} left',
+        '' if left is None else f'{pace.words(left)} left',
         refresh=False)
     self._bar.update(done - self._bar.n)
 
@@ -51,7 +51,7 @@ def in_words(estimate: pace.Estimate) -> str:
   """How long some work takes, as a line."""
   where = ('' if estimate.is_measured else
            ' on the reference machine; the pace of this one is not known yet')
-  return (f'{estimate.megapixels:.3g} megapixels take about '
+  return (f'{estimate.megapixels:.3g} megapixels take '
           f'{pace.words(estimate.seconds)}{where}.')
 
 

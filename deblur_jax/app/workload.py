@@ -29,9 +29,4 @@ def megapixels(
       (height, width), count = pictures.size(source, max_pixels=max_pixels), 1
   except errors.UserError:
     return None
-  if regions:
-    pixels = sum(one.width * one.height for one in blending.crops(
-        regions, (height, width)) if min(one.width, one.height) > 0)
-  else:
-    pixels = height * width
-  return count and pixels * count / 1e6
+  return count and count * blending.megapixels(regions, (height, width))
