@@ -231,6 +231,8 @@ def test_words(seconds, wanted):
 def test_the_time_left(monkeypatch):
   now = [0.0]
   monkeypatch.setattr(pace.time, 'perf_counter', lambda: now[0])
+  compiled = [7.0]
+  monkeypatch.setattr(pace, '_compile_seconds', lambda: compiled[0])
   left = pace.Remaining(100.0)
   assert left(0, 4) == 100
   now[0] = 60.0    # with compilation
@@ -238,9 +240,13 @@ def test_the_time_left(monkeypatch):
   now[0] = 70.0
   assert left(2, 4) == pytest.approx(20)
   unknown = pace.Remaining()
-  assert unknown(0, 4) is None and unknown(1, 4) is None
-  now[0] = 80.0
-  assert unknown(2, 4) == pytest.approx(20)
+  assert pace.Remaining()(1, 4) is None
+  assert unknown(0, 4) is None
+  now[0], compiled[0] = 110.0, 37.0    # 40 s, of which 30 s of compilation
+  assert unknown(1, 4) == pytest.approx(30)
+  now[0] = 121.0
+  assert unknown(2, 4) == pytest.approx(22)
+  assert unknown(4, 4) == 0
 
 
 def test_what_is_said_before(capsys):

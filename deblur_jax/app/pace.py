@@ -159,6 +159,8 @@ class Meter:
       told = []
 
       def on_timed_tile(done, total):
+        if told and done <= told[-1][1]:
+          told.clear()    # memory ran out, and smaller tiles begin
         told.append((time.perf_counter(), done))
         on_tile(done, total)
 
@@ -185,12 +187,17 @@ class Remaining:
 
   def __init__(self, seconds: float | None = None):
     self._seconds = seconds
+    self._begun: float | None = None
     self._first: tuple[float, float] | None = None
 
   def __call__(self, done: float, total: float) -> float | None:
-    """After `done` of `total`; None where nothing tells it yet."""
+    """After `done` of `total`; None where nothing tells it yet.
+
+    It is called with 0 when the work begins.
+    """
     now = time.perf_counter()
     if not done:
+      self._begun = now - _compile_seconds()
       return self._seconds
     if self._first is None:
       # What is compiled for the first tiles is not for the others.
@@ -198,7 +205,10 @@ class Remaining:
     start, first = self._first
     if done > first:
       return (now - start) / (done - first) * (total - done)
-    return self._seconds and self._seconds * (1 - done / total)
+    if self._seconds is not None:
+      return self._seconds * (1 - done / total)
+    return self._begun and (now - _compile_seconds() - self._begun) / done * (
+        total - done)
 
 
 def _entries() -> dict[str, list[float]]:
@@ -223,7 +233,7 @@ def _word(one: Key) -> str:
 
 
 def _rounded(number: float) -> int:
-  """To two digits."""
+  """From 20 on to the nearest 5."""
   return round(number) if number < 20 else 5 * round(number / 5)
 
 

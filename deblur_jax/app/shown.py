@@ -25,16 +25,19 @@ class Progress:
     self._remaining = pace.Remaining(estimate.seconds)
     if estimate.seconds >= WORTH:
       tqdm.tqdm.write(in_words(estimate), file=sys.stderr)
+      self._bar.set_postfix_str(_left(estimate.seconds))
 
   def on_part(self, name: str, done: float, total: float) -> None:
     """Of `restoring.run`."""
-    left = self._remaining(done, total)
     self._bar.total = total
     self._bar.set_description_str(os.path.basename(name)[:30], refresh=False)
     self._bar.set_postfix_str(
-        '' if left is None else f'{pace.words(left)} left',
-        refresh=False)
+        _left(self._remaining(done, total)), refresh=False)
     self._bar.update(done - self._bar.n)
+
+
+def _left(seconds: float | None) -> str:
+  return f'{pace.words(seconds)} left' if seconds else ''
 
 
 @contextlib.contextmanager
