@@ -103,13 +103,16 @@ class Tab:
     self.call('DOM.setFileInputFiles', files=[str(path)],
               nodeId=node['nodeId'])
 
-  def click(self, selector):
-    """With the mouse, until the element has it: the page may still move."""
+  def click(self, selector, across=0.5, down=0.5):
+    """With the mouse, until the element has it: the page may still move.
+
+    At shares of its width and height.
+    """
     self.js('window.clicked = false; document.querySelector('
             f'{json.dumps(selector)}).addEventListener('
             '"click", () => {window.clicked = true}, true)')
     for _ in range(50):
-      self._drag([self.middle(selector)])
+      self._drag([self.place(selector, across, down)])
       if self.js('window.clicked'):
         return
       time.sleep(0.1)
@@ -127,15 +130,16 @@ class Tab:
 
   def drag(self, selector, by):
     """Pulls an element to the right by so many pixels."""
-    x, y = self.middle(selector)
+    x, y = self.place(selector)
     self._drag([(x, y), (x + by / 2, y), (x + by, y)])
 
-  def middle(self, selector):
+  def place(self, selector, across=0.5, down=0.5):
     return self.js(
         '(() => {const one = document.querySelector('
         f'{json.dumps(selector)}); one.scrollIntoView({{block: "center"}}); '
         'const box = one.getBoundingClientRect(); '
-        'return [box.x + box.width / 2, box.y + box.height / 2]})()')
+        f'return [box.x + box.width * {across}, '
+        f'box.y + box.height * {down}]}})()')
 
   def screenshot(self):
     """uint8 [h, w, 3]."""

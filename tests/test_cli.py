@@ -20,7 +20,7 @@ from PIL import Image
 
 import deblur_jax
 from deblur_jax import convert, errors, precision, tiling, zoo
-from deblur_jax.app import cli, fits, restoring
+from deblur_jax.app import cli, fits, pace, restoring
 from deblur_jax.io import exif, pictures
 
 PHOTO = np.asarray(Image.fromarray(np.random.default_rng(0).integers(
@@ -308,6 +308,16 @@ def test_options_that_cannot_be_are_told_before_any_file(
   assert deblur(tmp_path, '-m', model, *options) == 2
   told = capsys.readouterr().err
   assert message in told and told.count('\n') == 1
+
+
+def test_how_long_it_takes_is_told_before(
+    run, photo, tmp_path, capsys, monkeypatch):
+  monkeypatch.setenv('DEBLUR_CACHE', str(tmp_path / 'cache'))
+  pace.record(pace.key(run), 1e6, 1e6 / 30 * 72 * 54 / 1e6)
+  assert deblur(photo, '-m', run) == 0
+  assert capsys.readouterr().err == '0.00389 megapixels take about 30 s.\n'
+  assert deblur(photo, '-m', run, '--overwrite', '--strength=0') == 0
+  assert not capsys.readouterr().err
 
 
 def test_stopped_work_tells_what_is_finished(

@@ -22,12 +22,21 @@ import run_folders
 from helpers import tiny
 from PIL import Image
 
-from deblur_jax import errors, inference, prior
-from deblur_jax.app import fits, fitting, jobs, page
+from deblur_jax import errors, inference, prior, zoo
+from deblur_jax.app import (
+    blending,
+    fits,
+    fitting,
+    jobs,
+    pace,
+    page,
+    page_photo,
+    page_restore,
+)
 from deblur_jax.io import pictures
 
 MAX_BYTES = 200_000
-MAX_PIXELS = 20_000
+MAX_PIXELS = 250_000
 # As small as a fit can be.
 SMALL = {'channels': 4, 'levels': 1, 'chunk': 5}
 SERVE = '''
@@ -64,7 +73,7 @@ def uploads(tmp_path_factory):
   exif[0x010F] = 'A maker'
   photo(0, (96, 64)).save(folder / 'one.jpg', exif=exif)
   photo(1, (90, 60)).save(folder / 'two.png')
-  photo(2, (200, 160)).save(folder / 'many.png')
+  Image.new('RGB', (600, 500)).save(folder / 'many.png')
   (folder / 'text.jpg').write_text('This is no picture.')
   (folder / 'large.jpg').write_bytes(bytes(MAX_BYTES + 1))
   return folder
@@ -79,13 +88,20 @@ def restorers(runs):
 def expected(restorers, uploads, tmp_path_factory):
   """name of an upload -> what comes of it when nobody else is there."""
   folder = str(tmp_path_factory.mktemp('expected'))
-  return {name: jobs.restore(str(uploads / name), 'mine', restorers,
-                             folder=folder) for name in ('one.jpg', 'two.png')}
+  return {name: restore(uploads / name, restorers, folder)
+          for name in ('one.jpg', 'two.png')}
+
+
+def restore(upload, restorers, folder, *, strength=1.0, **options):
+  """The result of an upload."""
+  return jobs.restore(
+      str(upload), 'mine', restorers, kept=str(folder), **options
+  ).result(strength, folder=str(folder))
 
 
 @pytest.fixture(scope='module')
-def address(runs, tmp_path_factory):
-  """Of a page that is served by a process of its own."""
+def served(runs, tmp_path_factory):
+  """(address, folder for temporary files) of a page in its own process."""
   if importlib.util.find_spec('gradio') is None:
     pytest.skip('no gradio: pip install deblur-jax[page]')
   folder = tmp_path_factory.mktemp('page')
@@ -100,7 +116,7 @@ def address(runs, tmp_path_factory):
   while not (found := re.search(r'http://\S+', read())):
     assert process.poll() is None, read()
     time.sleep(0.1)
-  yield found[0]
+  yield found[0], folder
   parts = urllib.parse.urlsplit(found[0])    # somebody still looks at it
   connection = http.client.HTTPConnection(parts.hostname, parts.port)
   connection.request('GET', '/gradio_api/heartbeat/x')
@@ -109,6 +125,11 @@ def address(runs, tmp_path_factory):
   process.wait(timeout=120)
   assert 'Traceback' not in read()
   assert [path.name for path in folder.iterdir()] == ['log']
+
+
+@pytest.fixture
+def address(served):
+  return served[0]
 
 
 def pixels(path):
@@ -137,7 +158,7 @@ def test_sixteen_bits_and_names_that_lie(restorers, tmp_path):
       bits=16, form='PNG')
   upload = tmp_path / 'deep.jpg'
   upload.write_bytes(pictures.encode(deep, deep.image))
-  found = jobs.restore(str(upload), 'mine', restorers, folder=str(tmp_path))
+  found = restore(upload, restorers, tmp_path)
   assert os.path.basename(found.file) == 'deep_deblurred.png'
   assert pictures.read(found.file).bits == 16
   assert 'it is a PNG, whatever its name says' in found.notes
@@ -147,8 +168,7 @@ def test_two_at_once_are_not_mixed(restorers, uploads, expected, tmp_path):
   names = ['one.jpg', 'two.png'] * 3
   with concurrent.futures.ThreadPoolExecutor(4) as pool:
     found = list(pool.map(
-        lambda name: jobs.restore(str(uploads / name), 'mine', restorers,
-                                  folder=str(tmp_path)), names))
+        lambda name: restore(uploads / name, restorers, tmp_path), names))
   for name, one in zip(names, found, strict=True):
     assert (pathlib.Path(one.file).read_bytes()
             == pathlib.Path(expected[name].file).read_bytes())
@@ -157,14 +177,116 @@ def test_two_at_once_are_not_mixed(restorers, uploads, expected, tmp_path):
 
 @pytest.mark.parametrize('name, model, words', [
     ('text.jpg', 'mine', '^text.jpg is no picture'),
-    ('many.png', 'mine', '^many.png has 200x160 pixels'),
+    ('many.png', 'mine', '^many.png has 600x500 pixels'),
     ('one.jpg', '/etc', "^There is no model '/etc' on this page"),
 ])
 def test_mistakes_are_one_line(restorers, uploads, name, model, words):
   with pytest.raises(errors.UserError, match=words) as told:
-    jobs.restore(str(uploads / name), model, restorers, folder='',
+    jobs.restore(str(uploads / name), model, restorers, kept='',
                  max_pixels=MAX_PIXELS)
   assert '\n' not in jobs.line(told.value)
+
+
+@pytest.mark.parametrize('name', ['one.jpg', 'two.png'])
+def test_the_strength_needs_no_network(
+    restorers, uploads, expected, tmp_path, monkeypatch, name):
+  folder, kept = tmp_path / 'files', tmp_path / 'kept'
+  for one in (folder, kept):
+    one.mkdir()
+  found = jobs.restore(
+      str(uploads / name), 'mine', restorers, kept=str(kept))
+  monkeypatch.setattr(jobs.Restorers, 'restore', None)
+  before, after = map(pixels, expected[name].shown)
+  for strength in (1.0, 0.5, 0.0, 1.0):
+    result = found.result(strength, folder=str(folder))
+    wanted = (1 - strength) * before + strength * after
+    assert np.abs(pixels(result.shown[1]) - wanted).max() <= (
+        1 if strength == 0.5 else 0)
+    np.testing.assert_array_equal(pixels(result.shown[0]), before)
+  assert (pathlib.Path(result.file).read_bytes()
+          == pathlib.Path(expected[name].file).read_bytes())
+  assert len(list(folder.iterdir())) == jobs.RECENT
+  assert len(list(kept.iterdir())) == 1
+  with pytest.raises(errors.UserError, match='strength must be 0 to 1'):
+    found.result(1.5, folder=str(folder))
+  found.forget()
+  assert not list(kept.iterdir())
+  with pytest.raises(errors.UserError, match='restore it again'):
+    found.result(folder=str(folder))
+
+
+def test_a_region_of_an_upload(restorers, uploads, expected, tmp_path):
+  region = blending.Region(30, 0, 40, 60)
+  found = restore(uploads / 'two.png', restorers, tmp_path, regions=[region])
+  before, after = map(pixels, found.shown)
+  where = np.zeros(before.shape[:2], bool)
+  where[:, 30:70] = True
+  np.testing.assert_array_equal(after[~where], before[~where])
+  whole = pixels(expected['two.png'].shown[1])
+  assert np.abs(after - whole)[:, 48:52].max() <= 1
+  with pytest.raises(errors.UserError, match='reaches over the border'):
+    restore(uploads / 'two.png', restorers, tmp_path,
+            regions=[region._replace(x=60)])
+
+
+def test_a_preview_and_its_region(uploads, tmp_path):
+  one = page_photo.load(str(uploads / 'many.png'), folder=str(tmp_path))
+  assert one.size == (500, 600)
+  np.testing.assert_array_equal(
+      pixels(one.preview), pixels(uploads / 'many.png'))
+  region = page_photo.between((150, 20), (50, 120))
+  assert region == (50, 20, 101, 101)
+  found = pixels(page_photo.drawn(one, region, folder=str(tmp_path)))
+  changed = (found != pixels(one.preview)).any(-1)
+  ys, xs = np.nonzero(changed)
+  assert (xs.min(), ys.min(), xs.max(), ys.max()) == (50, 20, 150, 120)
+  assert not changed[26:115, 56:145].any()
+  assert page_photo.drawn(one, None, folder=str(tmp_path)) == one.preview
+  for corner in ((0, 0), (599, 499)):
+    page_photo.drawn(one, page_photo.between(corner, corner),
+                     folder=str(tmp_path))
+
+
+def test_a_preview_is_small_and_its_places_are_the_photos(tmp_path):
+  photo(0, (1600, 1200)).save(tmp_path / 'large.jpg')
+  one = page_photo.load(str(tmp_path / 'large.jpg'), folder=str(tmp_path))
+  with Image.open(one.preview) as image:
+    width, height = image.size
+  assert 0.95 < width * height / page_photo.SHOWN < 1.05
+  assert page_photo.pixel(one, (0, 0)) == (0, 0)
+  assert page_photo.pixel(one, (width, height)) == (1599, 1199)
+  x, y = page_photo.pixel(one, (width / 2, height / 4))
+  assert abs(x - 800) <= 2 and abs(y - 300) <= 2
+
+
+def test_the_package_has_two_small_photos_with_their_sources(tmp_path):
+  found = page_photo.examples()
+  sources = (page_photo.EXAMPLES / 'SOURCES.txt').read_text()
+  assert len(found) == 2
+  for name, path in found.items():
+    assert path.stat().st_size < 60_000 and f'{path.name} ' in sources
+    copy = page_photo.take_example(name, folder=str(tmp_path))
+    assert pathlib.Path(copy).read_bytes() == path.read_bytes()
+    page_photo.load(copy, folder=str(tmp_path))
+
+
+def test_models_are_listed_with_their_cost(restorers, uploads, tmp_path,
+                                           monkeypatch):
+  monkeypatch.setenv('DEBLUR_CACHE', str(tmp_path / 'cache'))
+  monkeypatch.setattr(pace, '_waiting', {})
+  one = page_photo.load(str(uploads / 'many.png'), folder=str(tmp_path))
+  labels = lambda *of: [
+      label for label, _ in page_restore._models(restorers, *of)]
+  assert labels(None, ()) == restorers.names == ['mine', *zoo.names()]
+  assert labels(one, ())[0] == 'mine: time not known yet'
+  network = restorers._network('mine')
+  pace.record(pace.key(network.model, network.dtype), 1e4, 1.0)
+  assert labels(one, ())[0] == 'mine: about 50 min'    # 0.3 megapixels
+  small = [blending.Region(0, 0, 10, 10)]
+  assert labels(one, small)[0] == 'mine: about 55 s'
+  monkeypatch.setattr(zoo, 'card', lambda name: {'seconds_720p': 92.16})
+  assert labels(one, ())[1] == (
+      f'{zoo.names()[0]}: about 30 s on the reference machine')
 
 
 def test_a_bug_is_one_line_too(capsys):
@@ -340,6 +462,17 @@ def test_requests_name_uploads_only(address, path):
   assert (status, text) == (400, 'Only uploaded files are taken.')
 
 
+def test_what_the_strength_needs_is_given_to_nobody(served):
+  address, folder = served
+  root, = folder.glob('deblur-page-*')
+  (root / 'kept' / 'x.npy').write_bytes(b'x')
+  for path in ('kept/x.npy', 'files/../kept/x.npy'):
+    status, text, _ = ask(
+        address, 'GET', f'/gradio_api/file={root}/{path}')
+    assert (status, text) == (403, "This file is not the page's.")
+  (root / 'kept' / 'x.npy').unlink()
+
+
 def test_too_large_a_body_is_refused(address, uploads):
   limit = 'more than 200,000 bytes'
   data = (uploads / 'large.jpg').read_bytes()
@@ -389,12 +522,18 @@ def test_in_a_browser(address, uploads, expected, tmp_path):
       tab.see('#upload input[type=file]')
     for name, tab in both.items():
       tab.upload('#upload input[type=file]', uploads / name)
+      tab.see('#preview img')
+    for tab in both.values():
+      tab.click('#restore')
     for name, tab in both.items():    # two at once
       for found, wanted in zip(
           shown(tab)[0], expected[name].shown, strict=True):
         np.testing.assert_array_equal(found, pixels(wanted))
     check_slider(first)
     check_download(first, expected['one.jpg'])
+    check_strength(first, expected['one.jpg'])
+    check_region(first, expected['one.jpg'])
+    check_example(first)
     check_mistakes(first, uploads)
     check_fit(second, uploads)
     second.js('document.querySelectorAll("[role=tab]")[2].click()')
@@ -426,11 +565,76 @@ def check_download(tab, wanted):
   assert tab.fetch(url) == pathlib.Path(wanted.file).read_bytes()
 
 
+def after(tab, fits):
+  """The picture after, once it fits."""
+  for _ in range(200):
+    found = shown(tab)[0][1]
+    if fits(found):
+      return found
+    time.sleep(0.1)
+  pytest.fail('No such picture came.')
+
+
+def enter(tab, selector, value):
+  """Writes into a field, as people do."""
+  tab.js('(() => {const one = document.querySelector('
+         f'{json.dumps(selector)}); one.value = {json.dumps(value)}; '
+         'one.dispatchEvent(new Event("input", {bubbles: true})); '
+         'one.dispatchEvent(new Event("change", {bubbles: true}))})()')
+
+
+def check_strength(tab, wanted):
+  before, sharp = map(pixels, wanted.shown)
+  costs = tab.js('document.querySelector("#model").innerText')
+  assert 'mine: ' in costs and all(name in costs for name in zoo.names())
+  for strength in (0.5, 0, 1):
+    enter(tab, '#strength input[type=range]', str(strength))
+    after(tab, lambda found, strength=strength: np.abs(
+        found - (1 - strength) * before - strength * sharp).max() <= 1)
+
+
+def check_region(tab, wanted):
+  """By two clicks, then by words."""
+  before, sharp = map(pixels, wanted.shown)
+  field = 'document.querySelector("#region textarea, #region input").value'
+  image = 'document.querySelector("#preview img")'
+  box = tab.js(f'[{image}.width, {image}.height]')
+  # A small picture stands in the middle of its element, as large as it is.
+  place = lambda share: [0.5 + (share - 0.5) * side / of
+                         for side, of in zip((96, 64), box, strict=True)]
+  source = tab.js(f'{image}.src')
+  tab.click('#preview img', *place(0.25))
+  tab.wait(f'{image}.src !== {json.dumps(source)}')
+  assert not tab.js(field)
+  tab.click('#preview img', *place(0.75))
+  words = tab.wait(field)
+  x, y, width, height = map(int, words.split(','))
+  np.testing.assert_allclose(
+      (x, y, width, height), (24, 16, 48, 32), atol=2)
+  tab.click('#restore')
+  stays = np.ones(before.shape[:2], bool)
+  stays[y:y + height, x:x + width] = False
+  fits_region = lambda found: np.array_equal(found[stays], before[stays])
+  found = after(tab, fits_region)
+  assert np.abs(found - sharp)[30:34, 46:50].max() <= 1
+  enter(tab, '#region textarea, #region input', '90,0,30,30')
+  notes(tab, 'notes', 'reaches over the border of the picture, which is 96x64')
+  enter(tab, '#region textarea, #region input', '')
+  tab.wait('!document.querySelector("#notes textarea").value')
+
+
+def check_example(tab):
+  tab.click('#example_coffee')
+  tab.wait('document.querySelector("#upload").innerText.includes("coffee")')
+  tab.wait('!document.querySelector("#slider img")')
+  tab.wait('document.querySelector("#preview img")?.naturalWidth == 600')
+
+
 def check_mistakes(tab, uploads):
   choose(tab, 'upload', uploads / 'text.jpg')
   assert '\n' not in notes(tab, 'notes', 'text.jpg is no picture')
   choose(tab, 'upload', uploads / 'many.png')
-  assert '\n' not in notes(tab, 'notes', 'many.png has 200x160 pixels')
+  assert '\n' not in notes(tab, 'notes', 'many.png has 600x500 pixels')
   choose(tab, 'upload', uploads / 'large.jpg')
   tab.wait('document.body.innerText.includes("maximum allowed size")')
 

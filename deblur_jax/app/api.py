@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from deblur_jax import errors
-from deblur_jax.app import restoring
+from deblur_jax.app import blending, restoring
 from deblur_jax.io import pictures
 
 
@@ -17,7 +17,8 @@ def restore(
     x: Any, *, model: str = restoring.Network().model, tile: int | None = None,
     overlap: int = restoring.Network().overlap, ensemble: bool = False,
     dtype: str | None = None, local: int = 0,
-    least_change: float | None = None,
+    least_change: float | None = None, region: Any = None,
+    strength: float = 1.0,
     out: str | os.PathLike | None = None,
     overwrite: bool = False) -> Any:
   """Restores a picture, and gives back what it was given.
@@ -32,45 +33,54 @@ def restore(
     local: window of `inference.local`, for networks that take means.
     least_change: levels of 255 below which a picture is left as it is, see
       `restoring.Network`; by default as the model's card says.
+    region: (x, y, width, height) in pixels of the upright picture, or several
+      of them: only there it is restored, and all others keep their values.
+    strength: in [0, 1]: 0 is the picture itself, 1 the restored one.
     out: for a path: where the result goes.
     overwrite: for a path: whether it may replace a file.
 
   Warns of what is not as it was, or was not trusted.
 
   Raises:
-    UserError: no such file or model, or no picture.
+    UserError: no such file or model, no picture, a region that is not inside
+      of it, a strength out of range.
   """
   network = restoring.Network(
       model, tile, overlap, ensemble, dtype, local, least_change)
+  blend = blending.build(region, strength)
   if isinstance(x, str | os.PathLike):
-    return _file(os.fspath(x), network, out, overwrite)
+    return _file(os.fspath(x), network, blend, out, overwrite)
   if out is not None or overwrite:
     raise errors.UserError('out and overwrite are for paths; x is none.')
   if isinstance(x, Image.Image):
     picture = pictures.from_pil(x)
-    return pictures.to_pil(picture, _image(picture, network))
+    return pictures.to_pil(picture, _image(picture, network, blend))
   if not isinstance(x, np.ndarray | jax.Array):
     raise errors.UserError(
         f'x is a {type(x).__name__}; restore takes a path, a Pillow image, or '
         'an array.')
   array = np.asarray(x)
   picture = pictures.from_array(array)
-  restored = pictures.to_array(picture, _image(picture, network), like=array)
+  restored = pictures.to_array(
+      picture, _image(picture, network, blend), like=array)
+  # Floats of the array may have been rounded, or clipped.
+  stays = ~blending.mask(blend, array.shape[:2])
+  restored[stays] = array[stays]
   return restored if x is array else jax.device_put(restored, x.sharding)
 
 
-def _image(picture, network):
-  image, notes = restoring.restored(picture.image, network)
+def _image(picture, network, blend):
+  image, notes = restoring.restored(picture.image, network, blend=blend)
   _warn((*picture.notes, *notes))
   return image
 
 
-def _file(path, network, out, overwrite):
+def _file(path, network, blend, out, overwrite):
   if os.path.isdir(path):
     raise errors.UserError(
         f'{path} is a folder: `deblur restore` takes them, restore one file.')
   outcome, = restoring.run(
-      [path], out=out and os.fspath(out), network=network,
+      [path], out=out and os.fspath(out), network=network, blend=blend,
       written=restoring.Written(overwrite=overwrite))
   if outcome.error:
     raise errors.UserError(outcome.error)

@@ -44,6 +44,11 @@ MaxPixels = Annotated[int | None, typer.Option(
     'where not given.')]
 Overwrite = Annotated[bool, typer.Option(
     '--overwrite', help='Replace files that are there.')]
+Region = Annotated[list[str] | None, typer.Option(
+    '--region', metavar='X,Y,W,H', help='Restore only this part, in pixels of '
+    'the upright picture; may be given again.')]
+Strength = Annotated[float, typer.Option(
+    help='0 is the picture, 1 the restored one, between them a mixture.')]
 Json = Annotated[bool, typer.Option('--json', help='Tell it as JSON.')]
 
 
@@ -92,6 +97,8 @@ def restore(
         'stdin.')],
     out: Out = None,
     model: Model = zoo.DEFAULT,
+    region: Region = None,
+    strength: Strength = 1.0,
     tile: Annotated[str, typer.Option(
         help='Side of tiles in pixels, auto, or 0 for the whole at once.'
     )] = 'auto',
@@ -130,9 +137,10 @@ def restore(
     as_json: Json = False) -> None:
   """Restores photos, videos and whole folders of them."""
   dtype = _dtype(dtype)    # before anything imports jax
-  from deblur_jax.app import restoring, shown
+  from deblur_jax.app import blending, restoring, shown
 
   _check_json(as_json, out, *inputs)
+  blend = blending.build(region, strength)
   network = restoring.Network(
       model, _tile(tile), overlap, ensemble, dtype, local, least_change)
   written = restoring.Written(
@@ -146,9 +154,10 @@ def restore(
       shown.outcome(one)
 
   try:
-    with shown.progress('file') as on_part:
+    with shown.progress() as progress:
       restoring.run(
-          inputs, out=out, network=network, written=written, on_part=on_part,
+          inputs, out=out, network=network, written=written, blend=blend,
+          on_estimate=progress.on_estimate, on_part=progress.on_part,
           on_outcome=on_outcome)
   finally:    # also of work that was stopped
     if as_json and outcomes:
@@ -184,12 +193,12 @@ def prior(
   from deblur_jax.app import fitting, shown
 
   _check_json(as_json, out, photo)
-  with shown.progress('step') as on_part:
+  with shown.progress() as progress:
     outcome = fitting.run(
         photo, task=task, out=out, overwrite=overwrite, mask=mask, side=side,
         settings=dict(steps=steps, factor=factor, kernel_size=kernel_size,
                       seed=seed),
-        on_steps=lambda done, total: on_part(photo, done, total),
+        on_steps=lambda done, total: progress.on_part(photo, done, total),
         **_given(max_pixels=max_pixels))
   if as_json:
     print(json.dumps([outcome._asdict()], indent=2))

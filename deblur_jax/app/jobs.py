@@ -1,6 +1,7 @@
 """What the page does with uploads: models, fits and reports, without Gradio."""
 
 import collections
+import contextlib
 import os
 import pathlib
 import secrets
@@ -15,13 +16,13 @@ import numpy as np
 from PIL import Image
 
 from deblur_jax import errors
-from deblur_jax.app import fits, restoring
+from deblur_jax.app import blending, fits, pace, restoring
 from deblur_jax.io import files, pictures
 
 MAX_PIXELS = 25_000_000
 SHOWN = 4_000_000     # pixels of a picture on the page; downloads are whole
 SIDE = 256            # of a fit
-RECENT = 3            # results of a fit that a slow browser may still ask for
+RECENT = 3            # results that a slow browser may still ask for
 
 
 class Result(NamedTuple):
@@ -75,42 +76,105 @@ class Restorers:
 
   def restore(
       self, name: str, image: np.ndarray, *,
+      regions: Sequence[blending.Region] = (),
       on_tile: Callable[[int, int], None] = lambda done, total: None):
-    """A `tiling.Large` of a picture; UserErrors as of `tiling`."""
+    """A `tiling.Large` of a picture; UserErrors as of `blending`."""
+    network = self._network(name)
+    with self._lock, restoring.measured(network) as meter:
+      return blending.restore_in(
+          meter.timed(self._load(name)), image, regions, on_tile)
+
+  def estimate(self, name: str, megapixels: float) -> pace.Estimate | None:
+    """How long a model takes for so many; None where nothing tells it."""
+    from deblur_jax import zoo
+
+    network = self._network(name)
+    card = zoo.card(name) if name in zoo.names() else {}
+    return pace.estimate(pace.find(
+        pace.key(network.model, network.dtype), card), megapixels)
+
+  def _network(self, name):
     if name not in self._sources:
       raise errors.UserError(f'There is no model {name!r} on this page.')
-    with self._lock:
-      return self._load(name)(image, on_tile)
+    return restoring.Network(
+        self._sources[name], tile=self._tile, dtype=self._dtype)
 
   def _load(self, name):
     if name not in self._made:
-      self._made[name] = restoring.opened(restoring.Network(
-          self._sources[name], tile=self._tile, dtype=self._dtype))
+      self._made[name] = restoring.opened(self._network(name))
     return self._made[name]
 
 
+class Restored:
+  """A restored picture of any strength, without the network.
+
+  Args:
+    upload: the file.
+    image: float32 [h, w, 3] in [0, 1], of the network; kept in a file.
+    notes: lines for the user.
+    kept: folder for that file, which no request can read.
+    max_pixels: of the upload.
+  """
+
+  def __init__(
+      self, upload: str, image: np.ndarray, *, notes: Sequence[str],
+      kept: str, max_pixels: int = MAX_PIXELS):
+    self._upload, self._notes, self._max_pixels = upload, notes, max_pixels
+    self._file = os.path.join(kept, f'{secrets.token_hex(16)}.npy')
+    self._given: collections.deque[str] = collections.deque()
+    np.save(self._file, image)
+
+  def result(self, strength: float = 1.0, *, folder: str) -> Result:
+    """The `Result` of a strength in [0, 1]; the oldest of RECENT goes.
+
+    Raises:
+      UserError: the files were swept, a strength out of range.
+    """
+    blend = blending.build(None, strength)
+    picture = read(self._upload, max_pixels=self._max_pixels)
+    try:
+      image = np.load(self._file, mmap_mode='r')
+    except FileNotFoundError:
+      raise errors.UserError(
+          'The restored photo is no longer kept: restore it again.') from None
+    result = give(
+        picture, picture.image,
+        blending.mix(picture.image, image, blend.strength),
+        upload=self._upload, folder=folder, notes=self._notes)
+    _forget(self._given, result)
+    return result
+
+  def forget(self) -> None:
+    """Removes what was kept."""
+    with contextlib.suppress(OSError):
+      os.unlink(self._file)
+
+
 def restore(
-    upload: str, model: str, restorers: Restorers, *, folder: str,
-    max_pixels: int = MAX_PIXELS,
-    on_tile: Callable[[int, int], None] = lambda done, total: None) -> Result:
+    upload: str, model: str, restorers: Restorers, *, kept: str,
+    regions: Sequence[blending.Region] = (), max_pixels: int = MAX_PIXELS,
+    on_tile: Callable[[int, int], None] = lambda done, total: None
+) -> Restored:
   """What the button does.
 
   Args:
     upload: the file.
     model: one of the names.
     restorers: the models.
-    folder: for the results.
+    kept: see `Restored`.
+    regions: see `blending.restore_in`.
     max_pixels: of the upload.
     on_tile: see `tiling.build`.
 
   Raises:
-    UserError: no picture, or too large a one.
+    UserError: no picture, too large a one, a region that is not inside.
   """
   picture = read(upload, max_pixels=max_pixels)
-  large = restorers.restore(model, picture.image, on_tile=on_tile)
-  notes = [*picture.notes, *restoring.trust(large)]
-  return give(picture, picture.image, large.image, upload=upload,
-              folder=folder, notes=notes)
+  large = restorers.restore(
+      model, picture.image, regions=regions, on_tile=on_tile)
+  return Restored(
+      upload, large.image, kept=kept, max_pixels=max_pixels,
+      notes=(*picture.notes, *restoring.trust(large)))
 
 
 def fitted(
@@ -145,9 +209,7 @@ def fitted(
       told.append('nothing came of it: try another seed')
     result = give(picture, before, seen.image, upload=upload, folder=folder,
                   notes=told, suffix=fits.SUFFIXES[task])
-    given.append(os.path.dirname(result.file))
-    if len(given) > RECENT:
-      shutil.rmtree(given.popleft(), ignore_errors=True)
+    _forget(given, result)
     yield result, seen.losses
 
 
@@ -236,6 +298,13 @@ def chart(losses: np.ndarray) -> str:
       'style="width:100%;height:6em" preserveAspectRatio="none"><polyline '
       'fill="none" stroke="currentColor" stroke-width="1" vector-effect='
       f'"non-scaling-stroke" points="{points}"/></svg>')
+
+
+def _forget(given, result) -> None:
+  """Notes a result; the oldest goes where there are more than RECENT."""
+  given.append(os.path.dirname(result.file))
+  if len(given) > RECENT:
+    shutil.rmtree(given.popleft(), ignore_errors=True)
 
 
 def _label(model, models) -> str:

@@ -20,8 +20,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from deblur_jax import errors
-from deblur_jax.app import fits, guard, jobs
-from deblur_jax.io import pictures
+from deblur_jax.app import fits, guard, jobs, page_parts, page_restore
 
 PORT = 7860
 MAX_BYTES = 50_000_000
@@ -35,15 +34,26 @@ QUIET = {
 
 
 def build(
-    restorers: jobs.Restorers, *, folder: str,
+    restorers: jobs.Restorers, *, folder: str, kept: str,
     runs: str | os.PathLike | None = None, max_pixels: int = jobs.MAX_PIXELS,
     fit: Mapping[str, Any] | None = None):
-  """The page, a `gradio.Blocks`; see `serve`."""
+  """The page, a `gradio.Blocks`; see `serve`.
+
+  Args:
+    restorers: the models.
+    folder: for what the page shows.
+    kept: for what it does not show, see `jobs.Restored`.
+    runs, max_pixels, fit: see `serve`.
+  """
   import gradio as gr
 
   with gr.Blocks(title='deblur', analytics_enabled=False) as blocks:
+    gr.Markdown(
+        'Makes a blurred photo sharp: choose a photo and a model, and press '
+        'Restore.')
     with gr.Tab('Restore'):
-      _restore_tab(restorers, folder, max_pixels)
+      page_restore.build(
+          restorers, folder=folder, kept=kept, max_pixels=max_pixels)
     with gr.Tab('Fit a prior'):
       _fit_tab(folder, max_pixels, fit or {})
     if runs is not None:
@@ -54,45 +64,16 @@ def build(
   return blocks
 
 
-def _restore_tab(restorers, folder, max_pixels) -> None:
-  import gradio as gr
-
-  with gr.Row():
-    with gr.Column(scale=1):
-      upload = _upload('Picture', 'upload')
-      model = gr.Dropdown(
-          restorers.names, value=restorers.names[0], label='Model',
-          elem_id='model')
-      button = gr.Button('Restore', variant='primary', elem_id='restore')
-    with gr.Column(scale=3):
-      slider, download, notes = _outcome('')
-
-  def on_restore(path, model, progress=gr.Progress()):  # noqa: B008
-    if path is None:
-      return None, _no_file(), 'Choose a picture first.'
-    try:
-      result = jobs.restore(
-          path, model, restorers, folder=folder, max_pixels=max_pixels,
-          on_tile=lambda done, total: progress((done, total), unit='tiles'))
-    except Exception as error:
-      return None, _no_file(), jobs.line(error)
-    return _told(result)
-
-  gr.on([upload.upload, button.click], on_restore, [upload, model],
-        [slider, download, notes], concurrency_id='network',
-        api_visibility='private')
-
-
 def _fit_tab(folder, max_pixels, options) -> None:
   import gradio as gr
 
   with gr.Row():
     with gr.Column(scale=1):
-      upload = _upload('Picture', 'fit_upload')
+      upload = page_parts.upload('Picture', 'fit_upload')
       task = gr.Dropdown(
           [(text, name) for name, text in fits.TASKS.items()],
           value='denoise', label='Task', elem_id='task')
-      mask = _upload('Mask, white where the picture is good', 'mask',
+      mask = page_parts.upload('Mask, white where the picture is good', 'mask',
                      visible=False)
       factor = gr.Slider(2, 4, value=2, step=1, label='Times larger',
                          visible=False, elem_id='factor')
@@ -106,11 +87,12 @@ def _fit_tab(folder, max_pixels, options) -> None:
       start = gr.Button('Fit', variant='primary', elem_id='fit')
       stop = gr.Button('Stop', variant='stop', elem_id='stop')
     with gr.Column(scale=3):
-      slider, download, notes = _outcome('fit_')
+      slider = page_parts.before_and_after('fit_')
+      notes, download = page_parts.notes_and_download('fit_')
       curve = gr.HTML(elem_id='fit_curve')
 
   def on_fit(path, task, mask, factor, kernel, side, steps, seed):
-    shown = None, _no_file()
+    shown = None, page_parts.no_file()
     if path is None:
       yield *shown, 'Choose a picture first.', ''
       return
@@ -122,7 +104,7 @@ def _fit_tab(folder, max_pixels, options) -> None:
       for result, losses in jobs.fitted(
           path, task, folder=folder, mask=mask, side=int(side),
           max_pixels=max_pixels, **ask):
-        yield *_told(result), jobs.chart(losses)
+        yield *page_parts.told(result), jobs.chart(losses)
     except Exception as error:
       yield *shown, jobs.line(error), ''
 
@@ -163,45 +145,6 @@ def _runs_tab(folder) -> None:
       api_visibility='private')
 
 
-def _upload(label, name, **options):
-  import gradio as gr
-
-  return gr.File(
-      label=label, elem_id=name, type='filepath', height=140,
-      file_types=[*pictures.SUFFIXES, *pictures.READ_ONLY], **options)
-
-
-def _outcome(prefix):
-  """(slider, download, notes)."""
-  import gradio as gr
-
-  slider = gr.ImageSlider(
-      label='Before and after', elem_id=f'{prefix}slider', format='png',
-      interactive=False, buttons=['fullscreen'], max_height=700)
-  notes = gr.Textbox(label='Notes', elem_id=f'{prefix}notes', max_lines=8,
-                     interactive=False)
-  download = gr.DownloadButton(
-      'Download', elem_id=f'{prefix}download', interactive=False)
-  return slider, download, notes
-
-
-def _no_file():
-  import gradio as gr
-
-  return gr.DownloadButton('Download', value=None, interactive=False)
-
-
-def _told(result):
-  """A `jobs.Result` for (slider, download, notes)."""
-  import gradio as gr
-
-  name = os.path.basename(result.file)
-  return (result.shown,
-          gr.DownloadButton(f'Download {name}', value=result.file,
-                            interactive=True),
-          '\n'.join(result.notes))
-
-
 # ---- the server
 
 
@@ -229,11 +172,13 @@ def serve(
   """
   if runs is not None and not os.path.isdir(runs):
     raise errors.UserError(f'No folder {runs} of runs.')
-  with _listening(host, port) as listener, _folder() as folder:
+  with _listening(host, port) as listener, _folder() as whole:
+    # No request reaches what lies beside the folder of files.
+    folder, kept = (os.path.join(whole, name) for name in ('files', 'kept'))
     _need_gradio()
     restorers = jobs.Restorers(models, dtype=dtype, tile=tile)
-    blocks = build(restorers, folder=folder, runs=runs, max_pixels=max_pixels,
-                   fit=fit)
+    blocks = build(restorers, folder=folder, kept=kept, runs=runs,
+                   max_pixels=max_pixels, fit=fit)
     app = application(blocks, folder=folder, max_bytes=max_bytes,
                       hosts=guard.HOME if host in guard.HOME else None)
     shown = f'[{host}]' if ':' in host else host
@@ -293,7 +238,9 @@ def _folder():
   with tempfile.TemporaryDirectory(
       prefix='deblur-page-', ignore_cleanup_errors=True) as folder:
     folder = os.path.realpath(folder)
-    os.environ['GRADIO_TEMP_DIR'] = folder
+    for name in ('files', 'kept'):
+      os.mkdir(os.path.join(folder, name))
+    os.environ['GRADIO_TEMP_DIR'] = os.path.join(folder, 'files')
     over = threading.Event()
     sweeper = threading.Thread(
         target=functools.partial(_sweep_often, folder, over), daemon=True)
@@ -306,7 +253,8 @@ def _folder():
 
 def _sweep_often(folder, over) -> None:
   while not over.wait(60):
-    sweep(folder)
+    for name in ('files', 'kept'):    # which stay, also when they are empty
+      sweep(os.path.join(folder, name))
 
 
 @contextlib.contextmanager

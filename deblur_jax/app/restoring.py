@@ -4,24 +4,28 @@ One file that fails does not stop the others: each outcome is told as it comes.
 Names, numbers, the model and the folders of results are checked before any.
 """
 
+import contextlib
 import functools
 import hashlib
 import os
 import pathlib
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from deblur_jax import errors, zoo
+from deblur_jax.app import blending, pace, workload
 from deblur_jax.io import files, pictures, videos
+from deblur_jax.ops import frames
 
 STREAM = files.STREAM
 # Suffix of a video -> that of its result.
 VIDEOS = {suffix: videos.target_suffix(f'film{suffix}')
           for suffix in videos.SUFFIXES}
+WHOLE = blending.Blend()
 CHANGED = 1    # per cent of a picture; see `Network`
 
 
@@ -81,10 +85,28 @@ def opened(network: Network) -> Callable[..., Any]:
   model = _loaded(network.model, network.dtype)
   method, exact = (one and inference.local(one, network.local)
                    for one in (model.method, model.exact))
-  return tiling.build(
+  restore = tiling.build(
       method, model.state, model.mesh, exact=exact,
       tile=network.tile, overlap=network.overlap, ensemble=network.ensemble,
       **model.tiling)
+
+  def without_new_colour(image, *args):
+    large = restore(image, *args)
+    return large if _has_colour(image) else large._replace(
+        image=_without_colour(large.image))
+
+  return without_new_colour
+
+
+def _has_colour(image):
+  """Whether the channels differ anywhere."""
+  return bool((image != image[..., :1]).any())
+
+
+def _without_colour(image):
+  """The mean of the channels in each of them."""
+  return np.broadcast_to(
+      image.mean(axis=-1, keepdims=True), image.shape).copy()
 
 
 @functools.lru_cache(maxsize=2)
@@ -94,8 +116,9 @@ def _loaded(model: str, dtype: str | None) -> zoo.Model:
 
 def run(
     inputs: Sequence[str], *, network: Network, written: Written,
-    out: str | None = None,
-    on_part: Callable[[str, float, int], None] = lambda name, done, of: None,
+    out: str | None = None, blend: blending.Blend = WHOLE,
+    on_estimate: Callable[[pace.Estimate | None], None] = lambda one: None,
+    on_part: Callable[[str, float, float], None] = lambda name, done, of: None,
     on_outcome: Callable[[Outcome], None] = lambda outcome: None
 ) -> list[Outcome]:
   """Restores files, folders and videos.
@@ -105,8 +128,10 @@ def run(
     network, written: how.
     out: a file for one input, a folder for several; STREAM is stdout. By
       default each result lies beside its source.
-    on_part: called with (name, files done, with the share of the present one,
-      all files).
+    blend: where and how much.
+    on_estimate: called once before the first file, with None where nothing
+      tells how long the work will take.
+    on_part: called with (name, work done, all work), in megapixels.
     on_outcome: called with each as it comes.
 
   Raises:
@@ -122,14 +147,17 @@ def run(
                       ('has a result, passed over',)) for job in skipped]
   for outcome in outcomes:
     on_outcome(outcome)
+  if jobs:
+    work, estimate = _work(jobs, network, written, blend)
+    on_estimate(estimate)
   for number, job in enumerate(jobs):
     name = os.fspath(job.source)
     on_share = lambda share, number=number, name=name: on_part(
-        name, number + share, len(jobs))
+        name, sum(work[:number]) + share * work[number], sum(work))
     on_share(0.0)
     start = time.perf_counter()
     try:
-      notes = _one(job, network, written, on_share)
+      notes = _one(job, network, written, blend, on_share)
       target, error = os.fspath(job.target), None
     except errors.UserError as wrong:
       notes, target, error = (), None, str(wrong)
@@ -142,15 +170,35 @@ def run(
   return outcomes
 
 
-def _one(job, network, written, on_share) -> tuple[str, ...]:
+def _work(jobs, network, written, blend):
+  """(megapixels of each job, the `pace.Estimate` of all)."""
+  known = [None if job.source == STREAM else workload.megapixels(
+      job.source, regions=blend.regions, max_pixels=written.max_pixels)
+           for job in jobs]
+  counts = [one for one in known if one]
+  usual = sum(counts) / len(counts) if counts else 1.0
+  turns = pace.TURNS if network.ensemble else 1
+  estimate = pace.estimate(
+      pace_of(network), turns * sum(counts) if blend.strength else 0.0)
+  return [one or usual for one in known], estimate
+
+
+def pace_of(network: Network) -> pace.Pace | None:
+  """How long the model takes, if that is known."""
+  return pace.find(pace.key(network.model, network.dtype),
+                   _loaded(network.model, network.dtype).card)
+
+
+def _one(job, network, written, blend, on_share) -> tuple[str, ...]:
   """Restores one file; the notes."""
   if os.path.splitext(job.source)[1].lower() in VIDEOS:
-    return _video(job, network, written, on_share)
+    return _video(job, network, written, blend, on_share)
   picture = read(job.source, allow_truncated=written.allow_truncated,
                  max_pixels=written.max_pixels)
   form = form_of(job.target, picture, ext=written.ext)
   image, notes = restored(
-      picture.image, network, lambda done, total: on_share(done / total))
+      picture.image, network, lambda done, total: on_share(done / total),
+      blend=blend)
   if image is picture.image and _may_be_copied(job, picture, form, written):
     data = pathlib.Path(job.source).read_bytes()
   else:
@@ -169,34 +217,42 @@ def _may_be_copied(job, picture, form, written) -> bool:
 
 def restored(
     image: np.ndarray, network: Network,
-    on_tile: Callable[[int, int], None] = lambda done, total: None
+    on_tile: Callable[[int, int], None] = lambda done, total: None, *,
+    blend: blending.Blend = WHOLE
 ) -> tuple[np.ndarray, tuple[str, ...]]:
   """(the picture restored, or as it was; notes for the user)."""
+  if not blend.strength:
+    blending.check(blend.regions, image.shape[:2])
+    return image, ()
   # What is compiled does not depend on the least change.
-  large = opened(network._replace(least_change=None))(image, on_tile)
-  if not _has_colour(image):
-    large = large._replace(image=_without_colour(large.image))
+  with measured(network) as meter:
+    large = blending.restore_in(
+        meter.timed(opened(network._replace(least_change=None))), image,
+        blend.regions, on_tile)
   notes = trust(large)
   least = network.least_change
   if least is None:
     least = _loaded(network.model, network.dtype).card.get('least_change', 0)
-  if large.kept or _changes(large.image, image, least=least):
-    return large.image, notes
+  where = (blending.mask(blend, image.shape[:2]) if blend.regions
+           else np.s_[:])
+  if large.kept or _changes(large.image[where], image[where], least=least):
+    return blending.mix(image, large.image, blend.strength), notes
   return image, (
       f'left as it was: {100 - CHANGED:g} % of it would change by less than '
       f'{least:g} of 255 levels, so it is sharp, or beyond this model; '
       '--least-change=0 changes it all the same', *notes)
 
 
-def _has_colour(image):
-  """Whether the channels differ anywhere."""
-  return bool((image != image[..., :1]).any())
-
-
-def _without_colour(image):
-  """The mean of the channels in each of them."""
-  return np.broadcast_to(
-      image.mean(axis=-1, keepdims=True), image.shape).copy()
+@contextlib.contextmanager
+def measured(network: Network) -> Iterator[pace.Meter]:
+  """A meter whose pace is kept in the end."""
+  meter = pace.Meter()
+  try:
+    yield meter
+  finally:
+    turns = pace.TURNS if network.ensemble else 1
+    pace.record(pace.key(network.model, network.dtype), meter.seconds,
+                turns * meter.megapixels)
 
 
 def _changes(after, before, *, least):
@@ -239,27 +295,33 @@ def write(
   sys.stdout.buffer.flush()
 
 
-def _video(job, network, written, on_share):
-  restore = opened(network)
+def _video(job, network, written, blend, on_share):
   window = _loaded(network.model, network.dtype).method.window
   seen = []    # of each frame the counts, without its picture
+  with measured(network) as meter:
+    restore = meter.timed(opened(network))
 
-  def fn(frames):
-    done = [restore(frame) for frame in frames]
-    seen.extend(one._replace(image=None) for one in done)
-    return np.stack([one.image for one in done])
+    def fn(batch):
+      frame, = batch
+      blur = frames.middle(frame)
+      if not blend.strength:
+        blending.check(blend.regions, blur.shape[:2])
+        return blur[None]
+      large = blending.restore_in(restore, frame, blend.regions)
+      seen.append(large._replace(image=None))
+      return blending.mix(blur, large.image, blend.strength)[None]
 
-  # One at a time: batches are filled up, and those frames must not count.
-  done = videos.restore(
-      job.source, job.target, fn, batch=1, window=window,
-      overwrite=written.overwrite,
-      strip_gps=written.strip_gps, crf=written.crf, made_by=_made_by(network),
-      max_pixels=written.max_pixels,
-      on_frame=lambda done, total: on_share(done / total if total else 0.0))
+    # One at a time: batches are filled up, and those frames must not count.
+    done = videos.restore(
+        job.source, job.target, fn, batch=1, window=window,
+        overwrite=written.overwrite, strip_gps=written.strip_gps,
+        crf=written.crf, made_by=_made_by(network, blend),
+        max_pixels=written.max_pixels,
+        on_frame=lambda done, total: on_share(done / total if total else 0.0))
   return (*done.notes, *trust(*seen))
 
 
-def _made_by(network) -> str:
+def _made_by(network, blend=WHOLE) -> str:
   """Tells the frames of one model and its options from those of others."""
   import jax
 
@@ -268,7 +330,7 @@ def _made_by(network) -> str:
   state = _loaded(network.model, network.dtype).state
   for leaf in jax.tree.leaves((state.params, state.extra)):
     digest.update(np.asarray(leaf))
-  return f'{network} {digest.hexdigest()}'
+  return f'{network} {blend} {digest.hexdigest()}'
 
 
 def trust(*large) -> tuple[str, ...]:

@@ -6,19 +6,56 @@ import sys
 
 import tqdm
 
+from deblur_jax.app import pace
+
+WORTH = 1.0    # seconds, of work whose time is told before
+
+
+class Progress:
+  """A bar on stderr with the time left, where stderr is a terminal."""
+
+  def __init__(self, bar: tqdm.tqdm):
+    self._bar = bar
+    self._remaining = pace.Remaining()
+
+  def on_estimate(self, estimate: pace.Estimate | None) -> None:
+    """Says how long the work will take, if that is known and worth a line."""
+    if estimate is None:
+      return
+    self._remaining = pace.Remaining(estimate.seconds)
+    if estimate.seconds >= WORTH:
+      tqdm.tqdm.write(in_words(estimate), file=sys.stderr)
+      self._bar.set_postfix_str(_left(estimate.seconds))
+
+  def on_part(self, name: str, done: float, total: float) -> None:
+    """Of `restoring.run`."""
+    self._bar.total = total
+    self._bar.set_description_str(os.path.basename(name)[:30], refresh=False)
+    self._bar.set_postfix_str(
+        _left(self._remaining(done, total)), refresh=False)
+    self._bar.update(done - self._bar.n)
+
+
+def _left(seconds: float | None) -> str:
+  return f'{pace.words(seconds)} left' if seconds else ''
+
 
 @contextlib.contextmanager
-def progress(unit: str):
-  """on_part of `restoring.run`, as a bar with the time left on stderr."""
-  with tqdm.tqdm(file=sys.stderr, unit=unit, disable=None,
-                 bar_format='{desc}{percentage:3.0f}% |{bar}| {elapsed} '
-                 'gone, {remaining} left') as bar:
-    def on_part(name, done, total):
-      bar.total = total
-      bar.set_description_str(os.path.basename(name)[:30], refresh=False)
-      bar.update(done - bar.n)
+def progress():
+  """A `Progress`, whose bar ends with the block."""
+  with tqdm.tqdm(
+      file=sys.stderr, disable=None,
+      bar_format='{desc}{percentage:3.0f}% |{bar}| {elapsed} gone{postfix}'
+  ) as bar:
+    yield Progress(bar)
 
-    yield on_part
+
+def in_words(estimate: pace.Estimate) -> str:
+  """How long some work takes, as a line."""
+  where = ('' if estimate.is_measured else
+           ' on the reference machine; the pace of this one is not known yet')
+  return (f'{estimate.megapixels:.3g} megapixels take '
+          f'{pace.words(estimate.seconds)}{where}.')
 
 
 def outcome(one) -> None:

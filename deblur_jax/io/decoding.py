@@ -77,6 +77,18 @@ def from_file(
   return stored
 
 
+def size(
+    source: str | os.PathLike | bytes, *, name: str, max_pixels: int
+) -> tuple[int, int]:
+  """(height, width) of a file's upright picture, by its header."""
+  with _open(source, name, max_pixels) as image:
+    width, height = image.size
+    # Pillow gives that of an upright TIFF.
+    turn = 1 if image.format == 'TIFF' else _exif(image, [])[1]
+  return (width, height) if turn in _TURNS and _TURNS[turn][0] else (
+      height, width)
+
+
 def from_image(
     image: Image.Image, *, again: Callable[[], Image.Image] | None, name: str
 ) -> Stored:

@@ -102,6 +102,24 @@ def read(
       notes=(*_misnamed(name, picture.form), *picture.notes))
 
 
+def size(
+    source: str | os.PathLike, *, max_pixels: int = MAX_PIXELS
+) -> tuple[int, int]:
+  """(height, width) of the upright picture in a file, by its header alone.
+
+  Raises:
+    UserError: no such file, no picture, a header that is broken, too large.
+  """
+  try:
+    return decoding.size(
+        source, name=os.fspath(source), max_pixels=max_pixels)
+  except errors.UserError:
+    raise
+  except decoding.BROKEN as error:
+    raise errors.UserError(
+        f'Cannot read {source}: {decoding.text(error)}.') from None
+
+
 def from_pil(image: Image.Image) -> Picture:
   """A Pillow image as `read` gives its file: upright, with EXIF and profile."""
   try:

@@ -57,6 +57,25 @@ def target_suffix(source: str | os.PathLike) -> str:
   return suffix if suffix in video_writing.CONTAINERS else '.mkv'
 
 
+def size(
+    source: str | os.PathLike, *,
+    max_pixels: int = video_reading.MAX_PIXELS
+) -> tuple[int, int, int | None]:
+  """(height, width, how many frames if known) by the header of a video.
+
+  Height and width are as stored: how a player turns frames is told by them.
+
+  Raises:
+    UserError: no video, frames that are too large.
+  """
+  with video_reading.opened(
+      pathlib.Path(os.path.abspath(source)), max_pixels=max_pixels
+  ) as (opened, stream):
+    context = stream.codec_context
+    return context.height, context.width, video_reading.total(
+        opened, stream, video_reading.Cut())
+
+
 def restore(
     source: str | os.PathLike, target: str | os.PathLike,
     fn: Callable[[np.ndarray], np.ndarray], *, batch: int = 4, window: int = 1,

@@ -1,0 +1,208 @@
+"""Where and how much of a restored picture replaces the picture.
+
+  result = (1 - w) picture + w restored,  w = strength * feather
+
+The feather is 0 outside of the regions, rises over some pixels inside of their
+borders, and is 1 further in. Where w is 0 a pixel keeps its exact value.
+"""
+
+import contextlib
+import numbers
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from deblur_jax import errors
+
+FEATHER = 16    # pixels over which a region fades into the rest
+MARGIN = 64     # pixels around a region that the network sees, too
+ALIGNMENT = 32  # crops begin at its multiples, as tiles do
+
+
+class Region(NamedTuple):
+  """A rectangle of an upright picture: its left top pixel, and its sides."""
+
+  x: int
+  y: int
+  width: int
+  height: int
+
+
+class Blend(NamedTuple):
+  """What of the restored picture is taken.
+
+  regions: nothing is restored outside of them; () is the whole picture.
+  strength: 0 is the picture itself, 1 the restored one.
+  """
+
+  regions: tuple[Region, ...] = ()
+  strength: float = 1.0
+
+
+def build(region: Any = None, strength: float = 1.0) -> Blend:
+  """A `Blend` of what a user gives.
+
+  Args:
+    region: None, 'x,y,w,h' or four whole numbers in pixels; or several of them.
+    strength: in [0, 1].
+
+  Raises:
+    UserError: no four whole numbers, a side below 1, a strength out of range.
+  """
+  if isinstance(strength, bool) or not isinstance(strength, numbers.Real) or (
+      not 0 <= strength <= 1):    # nor is NaN
+    raise errors.UserError(f'strength must be 0 to 1, got {strength}.')
+  if region is None:
+    regions = ()
+  elif isinstance(region, str) or not isinstance(region, Sequence) or any(
+      isinstance(one, numbers.Real) for one in region):
+    regions = region,
+  else:
+    regions = region
+  return Blend(tuple(map(_region, regions)), float(strength))
+
+
+def _region(given) -> Region:
+  values = None
+  with contextlib.suppress(TypeError, ValueError):
+    parts = given.split(',') if isinstance(given, str) else given
+    values = [int(one) if isinstance(one, str) else operator.index(one)
+                for one in parts]
+  if values is None or len(values) != 4:
+    raise errors.UserError(
+        f'A region is four whole numbers x,y,w,h in pixels, not {given!r}.')
+  region = Region(*values)
+  if min(region.width, region.height) < 1:
+    raise errors.UserError(
+        f'The region {text(region)} is empty: width and height must be at '
+        'least 1.')
+  return region
+
+
+def check(regions: Sequence[Region], size: tuple[int, int]) -> None:
+  """Raises a UserError where a region is not inside of a picture [h, w]."""
+  height, width = size
+  for region in regions:
+    right, bottom = region.x + region.width, region.y + region.height
+    if min(region.x, region.y) < 0 or right > width or bottom > height:
+      is_apart = (region.x >= width or region.y >= height or right <= 0
+                  or bottom <= 0)
+      raise errors.UserError(
+          f'The region {text(region)} '
+          f'{"is outside of" if is_apart else "reaches over the border of"} '
+          f'the picture, which is {width}x{height}.')
+
+
+def weights(region: Region, size: tuple[int, int]) -> np.ndarray:
+  """The feather inside of a region, float32 [height, width, 1] in (0, 1].
+
+  It does not fall towards a border that is the picture's own.
+
+  Args:
+    region: inside of the picture.
+    size: (height, width) of the picture.
+  """
+  rows = _ramp(region.y, region.height, size[0])
+  columns = _ramp(region.x, region.width, size[1])
+  return (rows[:, None] * columns[None, :])[..., None]
+
+
+def mask(blend: Blend, size: tuple[int, int]) -> np.ndarray:
+  """bool [h, w]: which pixels of a picture of this size may change."""
+  may_change = np.full(size, blend.strength > 0 and not blend.regions)
+  if blend.strength > 0:
+    for region in blend.regions:
+      may_change[_inside(region)] = True
+  return may_change
+
+
+def crops(
+    regions: Sequence[Region], size: tuple[int, int]) -> list[Region]:
+  """What the network sees: regions with a margin, inside of the picture."""
+  found = []
+  for x, y, width, height in regions:
+    left = max(0, x - MARGIN) // ALIGNMENT * ALIGNMENT
+    top = max(0, y - MARGIN) // ALIGNMENT * ALIGNMENT
+    found.append(Region(
+        left, top, min(size[1], x + width + MARGIN) - left,
+        min(size[0], y + height + MARGIN) - top))
+  return found
+
+
+def megapixels(
+    regions: Sequence[Region], size: tuple[int, int]) -> float:
+  """Of a picture [h, w], how many the network sees."""
+  seen = crops(regions, size) if regions else [Region(0, 0, *size)]
+  # A region that is not inside sees nothing.
+  return sum(max(0, one.width) * max(0, one.height) for one in seen) / 1e6
+
+
+def restore_in(
+    restore: Callable[..., Any], image: np.ndarray,
+    regions: Sequence[Region] = (),
+    on_tile: Callable[[int, int], None] = lambda done, total: None):
+  """A picture that is restored inside of regions only.
+
+  Args:
+    restore: what `tiling.build` gives.
+    image: float32 [h, w, 3 * window] in [0, 1].
+    regions: () is the whole picture; of two that overlap the later one is
+      blended into the result of the first.
+    on_tile: see `tiling.build`; each region counts for as many tiles.
+
+  Returns:
+    A `tiling.Large` of the whole picture; its counts are sums over the regions.
+
+  Raises:
+    UserError: a region that is not inside, and as of `tiling`.
+  """
+  from deblur_jax.ops import frames
+
+  if not regions:
+    return restore(image, on_tile)
+  size = image.shape[:2]
+  check(regions, size)
+  out, found = frames.middle(image).copy(), []
+  for number, (region, crop) in enumerate(
+      zip(regions, crops(regions, size), strict=True)):
+    large = restore(image[_inside(crop)], lambda done, total, number=number: (
+        on_tile(number * total + done, len(regions) * total)))
+    inner = large.image[_inside(region._replace(
+        x=region.x - crop.x, y=region.y - crop.y))]
+    out[_inside(region)] = mix(
+        out[_inside(region)], inner, weights(region, size))
+    found.append(large)
+  tiles, again, kept = (sum(getattr(one, name) for one in found)
+                        for name in ('tiles', 'again', 'kept'))
+  return found[-1]._replace(image=out, tiles=tiles, again=again, kept=kept)
+
+
+def mix(
+    image: np.ndarray, restored: np.ndarray, weight: float | np.ndarray
+) -> np.ndarray:
+  """(1 - weight) image + weight restored, float32 and exact for 0 and 1."""
+  if np.ndim(weight) == 0 and weight == 1:
+    return restored
+  weight = np.asarray(weight, np.float32)
+  return (1 - weight) * image + weight * restored
+
+
+def _ramp(first: int, side: int, whole: int) -> np.ndarray:
+  """float32 [side], from above 0 at a border inside of the picture to 1."""
+  length = min(FEATHER, (side - 1) // 2)
+  rise = np.minimum(
+      1, np.arange(1, side + 1) / (length + 1)).astype(np.float32)
+  ramp = np.ones(side, np.float32) if first == 0 else rise
+  return ramp if first + side == whole else ramp * rise[::-1]
+
+
+def _inside(region: Region) -> tuple[slice, slice]:
+  return (slice(region.y, region.y + region.height),
+          slice(region.x, region.x + region.width))
+
+
+def text(region: Region) -> str:
+  """'x,y,w,h', as `build` takes it."""
+  return ','.join(map(str, region))

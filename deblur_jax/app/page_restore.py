@@ -1,0 +1,203 @@
+"""The tab that restores: photo, model, region, then strength.
+
+A photo is restored when the button is pressed; until then the list tells what
+each model costs for it here. Two clicks in the preview are corners of a region.
+The strength mixes what the network has made, which runs no second time.
+"""
+
+import base64
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from deblur_jax.app import (
+    blending,
+    jobs,
+    pace,
+    page_parts,
+    page_photo,
+)
+
+WHOLE = 'x,y,width,height; empty is the whole photo'
+
+
+def build(
+    restorers: jobs.Restorers, *, folder: str, kept: str, max_pixels: int
+) -> None:
+  """The tab, inside of a `gradio.Tab`; the arguments are those of `jobs`."""
+  import gradio as gr
+
+  photo, corner, restored = (gr.State(None) for _ in range(3))
+  with gr.Row():
+    with gr.Column(scale=2):
+      upload = page_parts.upload('Photo', 'upload')
+      examples = _examples()
+      model = gr.Radio(
+          _models(restorers, None, ()), value=restorers.names[0],
+          label='Model', elem_id='model')
+      preview = gr.Image(
+          label='Click two corners to restore only a part', elem_id='preview',
+          type='filepath', format='png', interactive=False, visible=False,
+          buttons=[], height=260)
+      region = gr.Textbox(
+          label='Region', placeholder=WHOLE, elem_id='region', max_lines=1)
+      button = gr.Button('Restore', variant='primary', elem_id='restore')
+    with gr.Column(scale=5):
+      slider = page_parts.before_and_after('')
+      strength = gr.Slider(
+          0, 1, value=1, step=0.01, label='Strength: 0 is the photo itself',
+          elem_id='strength')
+      notes, download = page_parts.notes_and_download('')
+
+  on = _handlers(restorers, folder, kept, max_pixels)
+  private = dict(concurrency_id='form', show_progress='hidden',
+                 api_visibility='private')
+  for name, one in examples.items():
+    one.click(lambda name=name: page_photo.take_example(name, folder=folder),
+              None, upload, **private)
+  upload.change(
+      on.photo, [upload, restored],
+      [photo, corner, preview, region, model, notes, restored, slider,
+       download], **private)
+  preview.select(on.click, [photo, corner], [corner, region, preview],
+                 **private)
+  region.change(on.region, [photo, region], [preview, model, notes],
+                trigger_mode='always_last', **private)
+  button.click(
+      on.restore, [upload, photo, model, region, strength, restored],
+      [restored, slider, download, notes, model], concurrency_id='network',
+      show_progress_on=slider, api_visibility='private')
+  strength.change(
+      on.strength, [restored, strength], [slider, download, notes],
+      trigger_mode='always_last', **private)
+
+
+class _On(NamedTuple):
+  """What happens on the events of the tab, for Gradio."""
+
+  photo: Callable[..., Any]
+  click: Callable[..., Any]
+  region: Callable[..., Any]
+  restore: Callable[..., Any]
+  strength: Callable[..., Any]
+
+
+def _handlers(restorers, folder, kept, max_pixels) -> _On:
+  import gradio as gr
+
+  def photo(path, earlier):
+    if earlier is not None:
+      earlier.forget()
+    one, words = None, ''
+    if path is not None:
+      try:
+        one = page_photo.load(path, folder=folder, max_pixels=max_pixels)
+      except Exception as error:
+        words = jobs.line(error)
+    preview = gr.Image(value=one and one.preview, visible=one is not None)
+    models = gr.Radio(_models(restorers, one, ()))
+    return (one, None, preview, '', models, words, None, None,
+            page_parts.no_file())
+
+  def click(one, first, event: gr.SelectData):
+    if one is None:
+      return None, '', gr.skip()
+    place = page_photo.pixel(one, event.index)
+    region = page_photo.between(first or place, place)
+    # One corner is shown, but is no region yet.
+    words = gr.skip() if first is None else blending.text(region)
+    return (place if first is None else None, words,
+            page_photo.drawn(one, region, folder=folder))
+
+  def region(one, words):
+    if one is None:
+      return gr.skip(), gr.skip(), gr.skip()
+    try:
+      regions = _regions(words)
+      blending.check(regions, one.size)
+    except Exception as error:
+      return one.preview, gr.skip(), jobs.line(error)
+    return (page_photo.drawn(one, *(regions or [None]), folder=folder),
+            gr.Radio(_models(restorers, one, regions)), '')
+
+  def restore(
+      path, one, name, words, amount, earlier,
+      progress=gr.Progress()):  # noqa: B008
+    if path is None:
+      return earlier, None, page_parts.no_file(), 'Choose a photo first.', (
+          gr.skip())
+    try:
+      regions = _regions(words)
+      new = jobs.restore(
+          path, name, restorers, kept=kept, regions=regions,
+          max_pixels=max_pixels, on_tile=_on_tile(
+              progress, _estimate(restorers, name, one, regions)))
+      found = page_parts.told(new.result(amount, folder=folder))
+    except Exception as error:
+      return earlier, None, page_parts.no_file(), jobs.line(error), gr.skip()
+    if earlier is not None:
+      earlier.forget()
+    return new, *found, gr.Radio(_models(restorers, one, regions))
+
+  def strength(found, amount):
+    if found is None:
+      return gr.skip(), gr.skip(), gr.skip()
+    try:
+      return page_parts.told(found.result(amount, folder=folder))
+    except Exception as error:
+      return None, page_parts.no_file(), jobs.line(error)
+
+  return _On(photo, click, region, restore, strength)
+
+
+def _examples():
+  """name -> the button below each photo of the package."""
+  import gradio as gr
+
+  found = {}
+  with gr.Row():
+    for name, path in page_photo.examples().items():
+      with gr.Column(min_width=80):
+        # Inside of the page: uploads and results are swept, these stay.
+        data = base64.b64encode(path.read_bytes()).decode()
+        gr.HTML(f'<img alt="{name}, blurred" style="height:6em;margin:auto" '
+                f'src="data:image/jpeg;base64,{data}">')
+        found[name] = gr.Button(f'Try {name}', size='sm',
+                                elem_id=f'example_{name}')
+  return found
+
+
+def _regions(words):
+  return blending.build(words.strip() or None).regions
+
+
+def _estimate(restorers, name, photo, regions):
+  if photo is None:
+    return None
+  return restorers.estimate(name, blending.megapixels(regions, photo.size))
+
+
+def _models(restorers, photo, regions):
+  """(label, name) of each model, with its cost once there is a photo."""
+  found = []
+  for name in restorers.names:
+    estimate = _estimate(restorers, name, photo, regions)
+    if estimate:
+      where = '' if estimate.is_measured else ' on the reference machine'
+      label = f'{name}: {pace.words(estimate.seconds)}{where}'
+    else:
+      label = f'{name}: time not known yet' if photo else name
+    found.append((label, name))
+  return found
+
+
+def _on_tile(progress, estimate):
+  """Shows tiles, and the time left, in a `gradio.Progress`."""
+  remaining = pace.Remaining(estimate and estimate.seconds)
+
+  def on_tile(done, total):
+    left = remaining(done, total)
+    progress((done, total), unit='tiles', desc=(
+        None if left is None else f'{pace.words(left)} left'))
+
+  on_tile(0, 1)
+  return on_tile

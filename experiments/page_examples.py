@@ -1,0 +1,45 @@
+"""The two blurred photos that the page offers to try, in the package.
+
+  python -m experiments.page_examples
+
+Two photos of scikit-image, blurred by the camera shake of `deblur_jax.blur`,
+become deblur_jax/app/examples/*.jpg; SOURCES.txt there says whose they are.
+"""
+
+import pathlib
+
+import jax
+import numpy as np
+from absl import flags
+from PIL import Image
+
+from deblur_jax import blur
+from deblur_jax.app import page_photo
+from experiments import common
+
+_OUT = flags.DEFINE_string(
+    'out', str(page_photo.EXAMPLES), 'Folder of the photos.')
+
+QUALITY = 85
+SHAKE = {'kind': 'camera_shake', 'rotation': 0.03, 'roll': 0.01, 'frames': 61}
+SEED = 3    # of a blur that is plain to see
+
+
+def main(argv):
+  """Returns 0."""
+  del argv
+  import skimage.data
+
+  shake = blur.build(**SHAKE)
+  for name in ('astronaut', 'coffee'):
+    sharp = getattr(skimage.data, name)()[None] / np.float32(255)
+    blurred = shake(jax.random.key(SEED), sharp)['blur']
+    path = pathlib.Path(_OUT.value, f'{name}.jpg')
+    Image.fromarray(np.rint(np.asarray(blurred[0]) * 255).astype(np.uint8)
+                    ).save(path, quality=QUALITY)
+    print(f'{path}: {path.stat().st_size / 1000:.0f} kB')
+  return 0
+
+
+if __name__ == '__main__':
+  common.run(main)

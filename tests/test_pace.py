@@ -1,0 +1,265 @@
+"""How long work takes: measured, kept, told before and while it goes on."""
+
+import json
+import time
+
+import films
+import helpers
+import jax
+import jax.numpy as jnp
+import numpy as np
+import odd_pictures
+import pytest
+import run_folders
+from PIL import Image
+
+import deblur_jax
+from deblur_jax import tiling
+from deblur_jax.app import (
+    blending,
+    cache_folder,
+    pace,
+    restoring,
+    shown,
+    workload,
+)
+
+KEY = pace.Key('some', 'float32', 'cpu', 2)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+  monkeypatch.setenv('DEBLUR_CACHE', str(tmp_path / 'cache'))
+  monkeypatch.setattr(pace, '_waiting', {})
+  return tmp_path / 'cache'
+
+
+@pytest.fixture(scope='module')
+def run(tmp_path_factory):
+  folder = tmp_path_factory.mktemp('run')
+  run_folders.untrained(folder, helpers.tiny(**{'nets.net': dict(
+      name='multiscale', scales=1, blocks=0, features=4, residual=True)}),
+      scale=0.3)
+  return str(folder)
+
+
+@pytest.mark.parametrize('environ, platform, wanted', [
+    ({'DEBLUR_CACHE': '/a', 'XDG_CACHE_HOME': '/b'}, 'linux', '/a'),
+    ({'XDG_CACHE_HOME': '/b'}, 'linux', '/b/deblur_jax'),
+    ({}, 'linux', '/home/me/.cache/deblur_jax'),
+    ({}, 'darwin', '/home/me/Library/Caches/deblur_jax'),
+    ({'LOCALAPPDATA': '/c'}, 'win32', '/c/deblur_jax')])
+def test_the_cache_folder(environ, platform, wanted, monkeypatch):
+  monkeypatch.setenv('HOME', '/home/me')
+  found = cache_folder.folder(environ=environ, platform=platform)
+  assert found.as_posix() == wanted
+
+
+# ---- the file
+
+
+def test_what_was_measured_is_found_again():
+  assert pace.find(KEY, {}) is None
+  pace.record(KEY, 6.0, 2.0)
+  assert pace.find(KEY, {'seconds_720p': 99}) == (3.0, True)
+  for other in (KEY._replace(model='other'), KEY._replace(dtype='bfloat16'),
+                KEY._replace(device='gpu'), KEY._replace(cores=4)):
+    assert pace.find(other, {}) is None
+    assert pace.find(other, {'seconds_720p': 9.216}) == (
+        pytest.approx(10.0), False)
+  pace.record(KEY, 1.0, 1.0)    # the earlier call counts less
+  assert pace.find(KEY, {}).seconds == pytest.approx(
+      (pace.DECAY * 6 + 1) / (pace.DECAY * 2 + 1))
+
+
+def test_little_work_waits_for_more(cache):
+  for _ in range(3):
+    pace.record(KEY, 0.3, 0.1)
+    assert not cache.exists()
+    assert pace.find(KEY, {}).seconds == pytest.approx(3.0)
+  pace.record(KEY, 0.3, 0.1)
+  assert pace.find(KEY, {}).seconds == pytest.approx(3.0) and cache.exists()
+
+
+@pytest.mark.parametrize('text', [
+    '', 'x', '[]', '{"some | float32 | cpu | 2": 3}', '\x00', '[' * 9999,
+    *('{"some | float32 | cpu | 2": [' + entry + ']}' for entry in (
+        '1', '1, 0', '-1, 2', 'NaN, 1', 'Infinity, 1', 'true, 1', '"1", 1'))])
+def test_a_damaged_file_costs_the_estimate_only(text, cache):
+  cache.mkdir()
+  (cache / pace.FILE).write_text(text)
+  assert pace.find(KEY, {}) is None
+  pace.record(KEY, 2.0, 1.0)
+  assert pace.find(KEY, {}).seconds == 2
+
+
+def test_a_folder_that_cannot_be_costs_the_estimate_only(
+    cache, monkeypatch, run):
+  cache.write_text('a file')
+  pace.record(KEY, 2.0, 1.0)
+  assert pace.find(KEY, {}) is None
+  assert deblur_jax.restore(
+      np.zeros((8, 8, 3), np.uint8), model=run).shape == (8, 8, 3)
+  assert cache.read_text() == 'a file'
+
+
+@pytest.mark.parametrize('seconds, megapixels', [
+    (0.0, 0.0), (-1.0, 1.0), (float('nan'), 1.0), (1.0, 0.0)])
+def test_what_is_no_measurement_is_not_kept(seconds, megapixels, cache):
+  pace.record(KEY, seconds, megapixels)
+  assert not cache.exists()
+
+
+def test_the_file_stays_small(cache):
+  for number in range(pace.KEPT + 5):
+    pace.record(KEY._replace(cores=number), 1.0, 1.0)
+  found = json.loads((cache / pace.FILE).read_text())
+  assert len(found) == pace.KEPT and 'some | float32 | cpu | 0' not in found
+  assert [path.name for path in cache.iterdir()] == [pace.FILE]
+
+
+# ---- measuring
+
+
+def slow(image, on_tile, *, tiles, compiled=0.0):
+  """As `tiling.build`'s: 0.02 s a tile, the first with compilation."""
+  for number in range(tiles):
+    time.sleep(0.02 + (0.1 if compiled and not number else 0.0))
+    if compiled and not number:
+      jax.monitoring.record_event_duration_secs(
+          f'{pace.COMPILING}backend_compile_duration', compiled)
+    on_tile(number + 1, tiles)
+  return tiling.Large(image, tiles, 0, 0, image.shape[:2])
+
+
+@pytest.mark.parametrize('tiles', [1, 2, 5])
+def test_compilation_does_not_count(tiles):
+  meter, told = pace.Meter(), []
+  image = np.zeros((100, 200, 3), np.float32)
+  meter.timed(lambda *args: slow(*args, tiles=tiles, compiled=0.1))(
+      image, lambda *counts: told.append(counts))
+  assert told == [(number + 1, tiles) for number in range(tiles)]
+  counted = max(1, tiles - 1)
+  assert meter.megapixels == pytest.approx(0.02 * counted / tiles)
+  assert 0.02 * counted <= meter.seconds + 1e-3
+  assert meter.seconds < 0.02 * counted + 0.08
+
+
+def test_tiles_in_float32_again_do_not_count():
+  meter = pace.Meter()
+  meter.timed(lambda image, on_tile: tiling.Large(image, 1, 1, 0, (8, 8)))(
+      np.zeros((8, 8, 3)))
+  assert (meter.seconds, meter.megapixels) == (0, 0)
+
+
+def test_nested_compilations_count_once():
+  before, start = pace._compile_seconds(), time.perf_counter()
+  jax.jit(lambda x: jax.jit(jnp.sin)(x) @ x + 1)(jnp.ones((7, 7)))
+  spent = pace._compile_seconds() - before
+  assert 0 < spent <= time.perf_counter() - start
+
+
+def test_calls_measure_and_the_next_one_knows(run, tmp_path, monkeypatch):
+  monkeypatch.setattr(pace, 'LEAST', 0.0)
+  network = restoring.Network(run)
+  assert restoring.pace_of(network) is None
+  image = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
+  deblur_jax.restore(image, model=run)
+  first = restoring.pace_of(network)
+  assert first.is_measured and 0 < first.seconds < 1000
+  told = []
+  for name in ('one.png', 'two.png'):
+    Image.fromarray(image).save(tmp_path / name)
+  (tmp_path / 'text.png').write_text('no picture')
+  restoring.run([str(tmp_path)], network=network, written=restoring.Written(),
+                on_estimate=told.append, out=str(tmp_path / 'out'))
+  estimate, = told
+  assert estimate.megapixels == pytest.approx(2 * 60 * 80 / 1e6)
+  assert estimate.seconds == pytest.approx(
+      first.seconds * estimate.megapixels)
+  assert restoring.pace_of(network) != first
+
+
+# ---- estimates
+
+
+def test_estimates_are_proportional_to_pixels():
+  one = pace.Pace(2.5, True)
+  for megapixels in (0.1, 1.0, 7.5):
+    found = pace.estimate(one, megapixels)
+    assert found == pytest.approx((2.5 * megapixels, megapixels, True))
+  assert pace.estimate(one, 0.0) is None and pace.estimate(None, 1.0) is None
+
+
+def test_headers_tell_the_pixels(tmp_path):
+  Image.new('RGB', (400, 300)).save(
+      tmp_path / 'x.jpg', exif=odd_pictures.exif(orientation=6))
+  whole = (tmp_path / 'x.jpg').read_bytes()
+  (tmp_path / 'x.jpg').write_bytes(whole[:len(whole) // 2])    # header only
+  assert workload.megapixels(tmp_path / 'x.jpg') == 0.12
+  assert workload.megapixels(tmp_path / 'x.jpg', max_pixels=99) is None
+  assert workload.megapixels(tmp_path / 'none.jpg') is None
+  # Upright it is 300x400.
+  region = blending.Region(250, 350, 50, 50)
+  (_, _, width, height), = blending.crops([region], (400, 300))
+  assert workload.megapixels(tmp_path / 'x.jpg', regions=[region]) == (
+      width * height / 1e6)
+  pytest.importorskip('av', reason='the extra "video" is missing')
+  films.film(tmp_path / 'film.mkv')
+  assert workload.megapixels(tmp_path / 'film.mkv') == pytest.approx(
+      12 * 32 * 18 / 1e6)
+
+
+def test_headers_are_quick(tmp_path):
+  Image.new('RGB', (4000, 3000)).save(tmp_path / 'x.jpg')
+  workload.megapixels(tmp_path / 'x.jpg')
+  start = time.perf_counter()
+  for _ in range(10):
+    workload.megapixels(tmp_path / 'x.jpg')
+  assert (time.perf_counter() - start) / 10 < 0.01
+
+
+@pytest.mark.parametrize('seconds, wanted', [
+    (0.2, 'less than 1 s'), (3.4, 'about 3 s'), (42, 'about 40 s'),
+    (99, 'about 100 s'),
+    (130, 'about 2 min'), (3000, 'about 50 min'),
+    (7800, 'about 2 h 10 min'), (90000, 'about 25 h')])
+def test_words(seconds, wanted):
+  assert pace.words(seconds) == wanted
+
+
+def test_the_time_left(monkeypatch):
+  now = [0.0]
+  monkeypatch.setattr(pace.time, 'perf_counter', lambda: now[0])
+  compiled = [7.0]
+  monkeypatch.setattr(pace, '_compile_seconds', lambda: compiled[0])
+  left = pace.Remaining(100.0)
+  assert left(0, 4) == 100
+  now[0] = 60.0    # with compilation
+  assert left(1, 4) == pytest.approx(75)
+  now[0] = 70.0
+  assert left(2, 4) == pytest.approx(20)
+  unknown = pace.Remaining()
+  assert pace.Remaining()(1, 4) is None
+  assert unknown(0, 4) is None
+  now[0], compiled[0] = 110.0, 37.0    # 40 s, of which 30 s of compilation
+  assert unknown(1, 4) == pytest.approx(30)
+  now[0] = 121.0
+  assert unknown(2, 4) == pytest.approx(22)
+  assert unknown(4, 4) == 0
+
+
+def test_what_is_said_before(capsys):
+  with shown.progress() as progress:
+    for estimate in (None, pace.Estimate(0.5, 0.1, True),
+                     pace.Estimate(42.0, 12.0, True),
+                     pace.Estimate(42.0, 12.0, False)):
+      progress.on_estimate(estimate)
+    progress.on_part('x', 0, 2)
+    progress.on_part('x', 1, 2)
+  told = capsys.readouterr()
+  assert told.err.splitlines() == [
+      '12 megapixels take about 40 s.',
+      '12 megapixels take about 40 s on the reference machine; the pace of '
+      'this one is not known yet.']
+  assert not told.out
