@@ -34,6 +34,14 @@ class Facts(NamedTuple):
   limit: int
   problem: str
 
+  def line(self) -> str:
+    """All of it for people."""
+    told = (f'{self.folder}: {self.programs} programs, '
+            f'{self.bytes / 2**20:.1f} of {self.limit / 2**20:.0f} MiB')
+    if not self.folder:
+      return self.problem
+    return f'{told}; not used: {self.problem}' if self.problem else told
+
 
 def facts() -> Facts:
   """The folder, what is in it, and whether programs can be kept there."""

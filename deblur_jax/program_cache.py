@@ -84,10 +84,12 @@ def _load(path, name, args, mesh):
 
 def _store(path, name, program, fn, args) -> None:
   """Keeps a program, whole or not at all."""
-  temporary = path.with_name(f'{path.name}.{os.getpid()}-{threading.get_ident()}')
+  temporary = path.with_name(
+      f'{path.name}.{os.getpid()}-{threading.get_ident()}')
   try:
-    if _ONEDNN in program.as_text():
-      # This spares tracing alone: it is compiled anew.
+    if jax.config.jax_compilation_cache_dir or _ONEDNN in program.as_text():
+      # This spares tracing alone. What jax's own cache gave cannot be
+      # serialized again: on CPUs it then lacks its functions.
       content = _STABLEHLO + zlib.compress(
           jax.export.export(fn)(*args).serialize(), 1)
     else:
