@@ -142,16 +142,17 @@ def _checked(image, window):
 
 def _runner(method, state, mesh):
   """tiles [n, h, w, 3 * window], split over devices, to results, NumPy."""
+  split = parallel.split_batch(mesh)
+  if not method.identity:
+    fn = loop.on_mesh(method.restore, mesh)
+    return lambda tiles: np.asarray(fn(state, parallel.put(tiles, split)))
   leaves, tree = jax.tree.flatten(state)
   fn = loop.on_mesh(lambda tiles, *leaves: method.restore(
       jax.tree.unflatten(tree, leaves), tiles), mesh)
-  split = parallel.split_batch(mesh)
   programs = {}    # by the shape of the tiles
 
   def run(tiles: np.ndarray) -> np.ndarray:
     args = (parallel.put(tiles, split), *leaves)
-    if not method.identity:
-      return np.asarray(fn(*args))
     if tiles.shape not in programs:
       programs[tiles.shape] = program_cache.compiled(
           fn, args, identity=f'{method.identity} {tree}', mesh=mesh)

@@ -204,18 +204,18 @@ def _of_card(name, found, dtype, folder) -> Model:
     nets.insert(0, models.build(**found['net'] | {'dtype': dtype}))
   mesh = _mesh()
   methods = [_method(net) for net in nets] + [None]
-  return Model(name, methods[0], methods[1], parallel.put(
-      _state(params), parallel.replicated(mesh)), mesh, found,
-      models.tiling(exact))
+  state = jax.device_put(_state(params), parallel.replicated(mesh))
+  return Model(name, methods[0], methods[1], state, mesh, found,
+               models.tiling(exact))
 
 
 def _state(params):
-  import jax.numpy as jnp
+  import numpy as np
 
   from deblur_jax import types
 
   return types.TrainState(
-      step=jnp.zeros((), jnp.int32), params={ROLE: params}, opt_state={},
+      step=np.zeros((), np.int32), params={ROLE: params}, opt_state={},
       extra={})
 
 
