@@ -48,7 +48,8 @@ def local(method: Method, window: int) -> Method:
     with statistics.local(window, height=blur.shape[1]):
       return method.restore(state, blur)
 
-  return method._replace(restore=restore)
+  identity = method.identity and f'{method.identity} local={window}'
+  return method._replace(restore=restore, identity=identity)
 
 
 def restore_images(

@@ -26,7 +26,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from deblur_jax import errors, loop, parallel, types
+from deblur_jax import errors, loop, parallel, program_cache, types
 from deblur_jax.ops import frames
 from deblur_jax.types import Array, Method, TrainState
 
@@ -142,9 +142,23 @@ def _checked(image, window):
 
 def _runner(method, state, mesh):
   """tiles [n, h, w, 3 * window], split over devices, to results, NumPy."""
-  compiled = loop.on_mesh(method.restore, mesh)
   split = parallel.split_batch(mesh)
-  return lambda tiles: np.asarray(compiled(state, parallel.put(tiles, split)))
+  if not method.identity:
+    fn = loop.on_mesh(method.restore, mesh)
+    return lambda tiles: np.asarray(fn(state, parallel.put(tiles, split)))
+  leaves, tree = jax.tree.flatten(state)
+  fn = loop.on_mesh(lambda tiles, *leaves: method.restore(
+      jax.tree.unflatten(tree, leaves), tiles), mesh)
+  programs = {}    # by the shape of the tiles
+
+  def run(tiles: np.ndarray) -> np.ndarray:
+    args = (parallel.put(tiles, split), *leaves)
+    if tiles.shape not in programs:
+      programs[tiles.shape] = program_cache.compiled(
+          fn, args, identity=f'{method.identity} {tree}', mesh=mesh)
+    return np.asarray(programs[tiles.shape](*args))
+
+  return run
 
 
 # ---- which tiles

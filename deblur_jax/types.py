@@ -52,6 +52,9 @@ class Method(NamedTuple):
   tell: (state, blur) -> what it tells of how pictures were blurred: 'kernel',
     a `kernel_estimator.Estimate`; 'blur_type', logits [n, types]. None where it
     tells nothing.
+  identity: tells what `restore` computes from all else that this version of the
+    package computes, the arrays of the state aside: its networks and options.
+    Compiled programs are kept on disk by it; '' keeps none.
   """
 
   init: Callable[[Array, Batch], TrainState]
@@ -64,6 +67,7 @@ class Method(NamedTuple):
   splits: Mapping[str, int] = {}
   unpaired: bool = False
   tell: Callable[[TrainState, Array], dict[str, Any]] | None = None
+  identity: str = ''
 
 
 def require(table: Mapping[str, Any], name: str, *, where: str) -> Any:

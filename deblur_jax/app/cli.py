@@ -321,6 +321,28 @@ def export(
 
 
 @app.command()
+def cache(
+    clear: Annotated[bool, typer.Option(
+        '--clear', help='Delete them.')] = False,
+    as_json: Json = False) -> None:
+  """Tells of the compiled programs that are kept on disk, or deletes them.
+
+  They spare the next call the compiling. DEBLUR_CACHE names another folder;
+  DEBLUR_CACHE=off keeps none.
+  """
+  from deblur_jax import cache_folder
+
+  deleted = cache_folder.clear() if clear else 0
+  facts = cache_folder.facts()
+  if as_json:
+    print(json.dumps(facts._asdict() | {'deleted': deleted}, indent=2))
+    return
+  if clear:
+    print(f'{deleted} programs deleted.')
+  print(facts.line())
+
+
+@app.command()
 def doctor(as_json: Json = False) -> None:
   """Tells versions, devices, what is missing, and tries one forward."""
   from deblur_jax.app import doctor as examination

@@ -7,7 +7,7 @@ import platform
 import time
 from typing import NamedTuple
 
-from deblur_jax import types, zoo
+from deblur_jax import cache_folder, types, zoo
 
 NEEDED = ('jax', 'jaxlib', 'flax', 'numpy', 'pillow')
 # extra -> the module that it brings, and what for.
@@ -28,7 +28,7 @@ class Finding(NamedTuple):
 
 
 def examine() -> list[Finding]:
-  """Looks at versions, extras, shipped models, devices, and one forward."""
+  """Looks at versions, extras, models, the cache, devices, one forward."""
   findings = [Finding('python', platform.python_version())]
   findings += [Finding(name, _version(name) or 'missing', bool(_version(name)))
                for name in ('deblur-jax', *NEEDED)]
@@ -39,6 +39,9 @@ def examine() -> list[Finding]:
         f"not there; for {what}: pip install 'deblur-jax[{extra}]'"))
   findings += [_model(name)
                for name in dict.fromkeys([zoo.DEFAULT, *zoo.names()])]
+  kept = cache_folder.facts()
+  findings.append(Finding(
+      'cache', kept.line(), not (kept.folder and kept.problem)))
   return findings + _devices()
 
 

@@ -22,7 +22,6 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.fft
 
 from deblur_jax import types
 from deblur_jax.types import Array
@@ -323,6 +322,8 @@ def _valid_direct(x, kernel):
 
 def _valid_fft(x, kernel):
   """The same by FFT: where it wraps around is just what is cut off."""
+  import scipy.fft  # a sixth of a second that `deblur` need not wait for
+
   kh, kw = kernel.shape[-2:]
   _, height, width, _ = x.shape
   size = [scipy.fft.next_fast_len(side, real=True) for side in (height, width)]

@@ -204,18 +204,18 @@ def _of_card(name, found, dtype, folder) -> Model:
     nets.insert(0, models.build(**found['net'] | {'dtype': dtype}))
   mesh = _mesh()
   methods = [_method(net) for net in nets] + [None]
-  return Model(name, methods[0], methods[1], parallel.put(
-      _state(params), parallel.replicated(mesh)), mesh, found,
-      models.tiling(exact))
+  state = jax.device_put(_state(params), parallel.replicated(mesh))
+  return Model(name, methods[0], methods[1], state, mesh, found,
+               models.tiling(exact))
 
 
 def _state(params):
-  import jax.numpy as jnp
+  import numpy as np
 
   from deblur_jax import types
 
   return types.TrainState(
-      step=jnp.zeros((), jnp.int32), params={ROLE: params}, opt_state={},
+      step=np.zeros((), np.int32), params={ROLE: params}, opt_state={},
       extra={})
 
 
@@ -226,7 +226,7 @@ def _method(net):
     return net.apply({'params': state.params[ROLE]}, blur)[0]
 
   return types.Method(init=None, step=None, restore=restore,
-                      window=models.window(net))
+                      window=models.window(net), identity=repr(net))
 
 
 def _of_run(name, dtype, which) -> Model:
@@ -241,7 +241,10 @@ def _of_run(name, dtype, which) -> Model:
   dtype = None if dtype == AUTO else dtype
   own, exact = (_computing(config, kind) for kind in (dtype, 'float32'))
   method, state, mesh = evaluate.load_on_one_device(own, folder, which=which)
-  exact = None if own == exact else methods.build(exact, from_checkpoint=True)
+  method = method._replace(identity=json.dumps(own, sort_keys=True))
+  exact = None if own == exact else methods.build(
+      exact, from_checkpoint=True)._replace(
+          identity=json.dumps(exact, sort_keys=True))
   nets = [models.build(**net) for net in config['nets'].values()]
   return Model(name, method, exact, state, mesh, {},
                models.tiling(nets[0]) if len(nets) == 1 else {})

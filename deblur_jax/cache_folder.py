@@ -1,0 +1,131 @@
+"""The folder of compiled programs: where it is, what is in it, how large.
+
+`program_cache` fills it. Whatever is wrong with it costs the time of compiling,
+no more.
+"""
+
+import contextlib
+import os
+import pathlib
+import sys
+from typing import NamedTuple
+
+from deblur_jax import errors
+
+VARIABLE = 'DEBLUR_CACHE'
+OFF = ('', '0', 'off')
+LIMIT = 2**30            # bytes; the least recently used programs go first
+FILES = '*.program*'     # also what a killed process left half
+
+
+class Facts(NamedTuple):
+  """What there is.
+
+  folder: '' where the environment turns the cache off.
+  programs: how many files.
+  bytes: their size.
+  limit: the size above which files are deleted.
+  problem: why nothing is kept; '' where all is well.
+  """
+
+  folder: str
+  programs: int
+  bytes: int
+  limit: int
+  problem: str
+
+  def line(self) -> str:
+    """All of it for people."""
+    told = (f'{self.folder}: {self.programs} programs, '
+            f'{self.bytes / 2**20:.1f} of {self.limit / 2**20:.0f} MiB')
+    if not self.folder:
+      return self.problem
+    return f'{told}; not used: {self.problem}' if self.problem else told
+
+
+def facts() -> Facts:
+  """The folder, what is in it, and whether programs can be kept there."""
+  folder = locate()
+  if folder is None:
+    return Facts('', 0, 0, LIMIT, f'{VARIABLE} turns it off')
+  found = _files(folder)
+  return Facts(str(folder), len(found), sum(size for _, size, _ in found),
+               LIMIT, problem(folder))
+
+
+def clear() -> int:
+  """Deletes all programs; returns how many there were.
+
+  Raises:
+    UserError: the cache is off, or a file cannot be deleted.
+  """
+  folder = locate()
+  if folder is None:
+    raise errors.UserError(f'{VARIABLE} turns the cache off: nothing to clear.')
+  found = _files(folder)
+  for _, _, path in found:
+    try:
+      path.unlink(missing_ok=True)
+    except OSError as error:
+      raise errors.UserError(
+          f'Cannot delete {path}: {error.strerror}.') from error
+  return len(found)
+
+
+def locate() -> pathlib.Path | None:
+  """The folder, which need not be there; None where the cache is off."""
+  given = os.environ.get(VARIABLE)
+  if given is not None:
+    off = given.strip().lower() in OFF
+    return None if off else pathlib.Path(given).absolute()
+  home = pathlib.Path(os.path.expanduser('~'))
+  if sys.platform == 'win32':
+    base = os.environ.get('LOCALAPPDATA') or home / 'AppData' / 'Local'
+  elif sys.platform == 'darwin':
+    base = home / 'Library' / 'Caches'
+  else:
+    base = os.environ.get('XDG_CACHE_HOME') or home / '.cache'
+  return pathlib.Path(base, 'deblur_jax')
+
+
+def problem(folder: pathlib.Path) -> str:
+  """Why programs cannot be kept in the folder, which is made; '' if they can.
+
+  A program is machine code, and so is whatever replaces it: reading only from a
+  folder that this user alone can write is what keeps others' code out. The
+  checksum in each file is against damage.
+  """
+  try:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = folder.stat()
+  except OSError as error:
+    return f'cannot be made: {error.strerror}'
+  if hasattr(os, 'geteuid') and (
+      found.st_uid != os.geteuid() or found.st_mode & 0o022):
+    return 'others can write there: chmod 700, or choose another'
+  if not os.access(folder, os.W_OK | os.X_OK):
+    return 'cannot be written'
+  return ''
+
+
+def _files(folder) -> list[tuple[float, int, pathlib.Path]]:
+  """(last use, bytes, path) of each program, the oldest first."""
+  found = []
+  with contextlib.suppress(OSError):
+    for path in folder.glob(FILES):
+      with contextlib.suppress(OSError):    # another process deleted it
+        about = path.stat()
+        found.append((about.st_mtime, about.st_size, path))
+  return sorted(found)
+
+
+def evict(folder: pathlib.Path) -> None:
+  """Deletes the least recently used programs until LIMIT holds the others."""
+  found = _files(folder)
+  total = sum(size for _, size, _ in found)
+  for _, size, path in found:
+    if total <= LIMIT:
+      break
+    with contextlib.suppress(OSError):    # another process may have it open
+      path.unlink()
+    total -= size
