@@ -19,7 +19,6 @@ if 'PYTEST_XDIST_WORKER' not in os.environ:
       DEBLUR_CACHE='off',    # not the user's own; its tests choose a folder
       JAX_DISABLE_MOST_OPTIMIZATIONS='1',
       JAX_COMPILATION_CACHE_DIR=_PROGRAMS.name,
-      DEBLUR_CACHE=os.path.join(_PROGRAMS.name, 'deblur'),    # not the user's
       JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS='0',
       JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES='-1')
 

@@ -10,7 +10,7 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / 'deblur_jax'
 LEVELS = {
-    'errors': 0, 'types': 0, 'cache_folder': 0,
+    'errors': 0, 'types': 0, 'cache_folder': 0, 'precision': 0,
     'ops': 1, 'blur': 1,
     'losses': 2, 'metrics': 2, 'models': 2, 'data': 2, 'optim': 2,
     'parallel': 2, 'checkpoint': 2, 'workdir': 2,

@@ -15,14 +15,7 @@ from PIL import Image
 
 import deblur_jax
 from deblur_jax import tiling
-from deblur_jax.app import (
-    blending,
-    cache_folder,
-    pace,
-    restoring,
-    shown,
-    workload,
-)
+from deblur_jax.app import blending, pace, restoring, shown, workload
 
 KEY = pace.Key('some', 'float32', 'cpu', 2)
 
@@ -41,18 +34,6 @@ def run(tmp_path_factory):
       name='multiscale', scales=1, blocks=0, features=4, residual=True)}),
       scale=0.3)
   return str(folder)
-
-
-@pytest.mark.parametrize('environ, platform, wanted', [
-    ({'DEBLUR_CACHE': '/a', 'XDG_CACHE_HOME': '/b'}, 'linux', '/a'),
-    ({'XDG_CACHE_HOME': '/b'}, 'linux', '/b/deblur_jax'),
-    ({}, 'linux', '/home/me/.cache/deblur_jax'),
-    ({}, 'darwin', '/home/me/Library/Caches/deblur_jax'),
-    ({'LOCALAPPDATA': '/c'}, 'win32', '/c/deblur_jax')])
-def test_the_cache_folder(environ, platform, wanted, monkeypatch):
-  monkeypatch.setenv('HOME', '/home/me')
-  found = cache_folder.folder(environ=environ, platform=platform)
-  assert found.as_posix() == wanted
 
 
 # ---- the file

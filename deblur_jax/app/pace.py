@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from deblur_jax.app import cache_folder
+from deblur_jax import cache_folder
 
 FILE = 'pace.json'
 KEPT = 100            # paces in the file; the oldest go first
@@ -114,10 +114,13 @@ def record(one: Key, seconds: float, megapixels: float) -> None:
   entries[_word(one)] = [
       DECAY * earlier[0] + seconds, DECAY * earlier[1] + megapixels]
   entries = dict(list(entries.items())[-KEPT:])
-  path = cache_folder.folder() / FILE
+  folder = cache_folder.locate()
+  if folder is None:
+    return
+  path = folder / FILE
   new = path.with_name(f'.{secrets.token_hex(8)}')
   with contextlib.suppress(OSError):
-    path.parent.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
       new.write_text(json.dumps(entries, indent=1))
       os.replace(new, path)
@@ -213,8 +216,11 @@ class Remaining:
 
 def _entries() -> dict[str, list[float]]:
   """What the file has; entries that are damaged are left out."""
+  folder = cache_folder.locate()
+  if folder is None:
+    return {}
   try:
-    found = json.loads((cache_folder.folder() / FILE).read_text())
+    found = json.loads((folder / FILE).read_text())
   except (OSError, ValueError, RecursionError):
     return {}
   if not isinstance(found, dict):
