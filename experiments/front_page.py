@@ -1,0 +1,60 @@
+r"""Draws the README's picture: crops of blurred pictures, and restored.
+
+  python -m experiments.front_page --blur=DIR --restored=DIR \
+      --crops=nah_Flower:330:60,nah_Istanbul:500:150 --out=docs/before_after.jpg
+
+A crop is NAME:X:Y, of --size; each becomes a row, the blurred picture on the
+left and the restored one on the right.
+"""
+
+import pathlib
+
+import numpy as np
+from absl import flags
+
+from experiments import common
+
+_BLUR = flags.DEFINE_string('blur', None, 'Folder.', required=True)
+_RESTORED = flags.DEFINE_string('restored', None, 'Folder.', required=True)
+_CROPS = flags.DEFINE_list('crops', None, 'See above.', required=True)
+_SIZE = flags.DEFINE_string('size', '480x270', 'Of a crop, width x height.')
+_GAP = flags.DEFINE_integer('gap', 6, 'White pixels between crops.')
+_OUT = flags.DEFINE_string('out', None, 'Picture to write.', required=True)
+QUALITY = 88
+
+
+def main(argv):
+  """Returns 0."""
+  del argv
+  from PIL import Image
+
+  width, height = map(int, _SIZE.value.split('x'))
+  across = np.full((height, _GAP.value, 3), 255, np.uint8)
+  rows = []
+  for number, crop in enumerate(_CROPS.value):
+    name, x, y = crop.split(':')
+    parts = [_cut(folder, name, int(x), int(y), width, height)
+             for folder in (_BLUR.value, _RESTORED.value)]
+    rows.append(np.concatenate([parts[0], across, parts[1]], axis=1))
+    if number + 1 < len(_CROPS.value):
+      rows.append(np.full((_GAP.value, rows[0].shape[1], 3), 255, np.uint8))
+  path = pathlib.Path(_OUT.value)
+  path.parent.mkdir(parents=True, exist_ok=True)
+  Image.fromarray(np.concatenate(rows)).save(path, quality=QUALITY)
+
+
+def _cut(folder, name, x, y, width, height):
+  from deblur_jax import types
+  from deblur_jax.data import images
+
+  path = images.require(folder)
+  types.require(path, name, where=folder)
+  picture = images.read(path[name])[y:y + height, x:x + width]
+  if picture.shape[:2] != (height, width):
+    raise types.UserError(
+        f'{path[name]} has no crop of {width}x{height} at {x}, {y}.')
+  return picture
+
+
+if __name__ == '__main__':
+  common.run(main)
