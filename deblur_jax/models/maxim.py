@@ -12,8 +12,8 @@ the cost is linear in the number of pixels, and every pixel can see every other.
 A gated MLP multiplies by what it mixes, cross gating multiplies each of two
 inputs by what it mixes of the other:
 
-  gMLP:          u * (W v + 1),  u and v: halves of the channels     (section 3.2)
-  cross gating:  x * G(y),  y * G(x)                                 (section 3.3)
+  gMLP:          u * (W v + 1),  u and v: halves of the channels   (section 3.2)
+  cross gating:  x * G(y),  y * G(x)                               (section 3.3)
 
 A stage is a U of encoders, bottleneck and decoders that takes the picture at
 three sizes. A supervised attention module behind a stage predicts the sharp
@@ -22,7 +22,6 @@ picture at each size and passes features on to the next stage.
 Parameters have the names of the authors' own tree, so their files load by path.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -85,7 +84,7 @@ class MAXIM(nn.Module):
   def all_stages(
       self, blur: types.Array, *, train: bool = False
   ) -> list[list[types.Array]]:
-    """The images of every stage, the first stage first: for deep supervision."""
+    """The images of every stage, first stage first, for deep supervision."""
     del train  # it has no dropout
     checks.images(blur)
     padded, corner = pad.reflect_to_multiple(
