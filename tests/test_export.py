@@ -26,6 +26,8 @@ TINY = {
     'fusion': dict(blocks=0, features=4, attention='cbam', unshuffle=2),
     'nafnet': dict(blocks=(1,), up_blocks=(1,), middle=0, features=2),
     'hourglass': dict(down=(2,), skip=1),
+    'maxim': dict(features=4, depth=1, groups=1, bottleneck=1, stages=1,
+                  scales=1),
 }
 
 
@@ -111,7 +113,7 @@ def test_convolutions_lie_together(tmp_path, need_onnx):
 
 FUNCTIONS = {
     'choices': lambda x: jnp.where(
-        (x > 0.5) & ~(x == 0) | (x != x), jnp.clip(x, 0.2, 0.8), x**3),
+        (x > 0.5) & ~(x == 0) | (x != x), jnp.clip(x, 0.2, 0.8), x**3 + x**4),
     'curves': lambda x: jnp.log1p(jnp.exp(-x)) + jax.nn.sigmoid(x) ** 0.5,
     'gelu': lambda x: jax.nn.gelu(x, approximate=False) + jnp.sqrt(jnp.abs(x)),
     'ends': lambda x: x.min(axis=2, keepdims=True) + x.max(axis=(1, 3)).sum(),
@@ -128,6 +130,11 @@ FUNCTIONS = {
         rhs_dilation=(1, 2), dimension_numbers=('NHWC', 'HWIO', 'NHWC')),
     'repeated': lambda x: jnp.concatenate(
         [jnp.broadcast_to(x.mean((1, 2), keepdims=True), x.shape), x], axis=1),
+    'taken': lambda x: jnp.take(
+        x, jnp.arange(2 * x.shape[2]) % 3 + 1, axis=2, mode='clip')
+                       + jnp.arange(x.shape[1])[None, :, None, None],
+    'mirrored_to_a_multiple': lambda x: pad.reflect_to_multiple(
+        x, multiple=16)[0],
     'mirrored': lambda x: jnp.pad(
         x, ((0, 0), (2, 2), (1, 0), (0, 0)), mode='reflect'),
 }

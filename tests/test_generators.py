@@ -23,6 +23,8 @@ SMALL = {
     'fusion': dict(features=4, blocks=0),
     'nafnet': dict(features=2, blocks=(1,), up_blocks=(1,), middle=0),
     'hourglass': dict(down=(4,), skip=2),
+    'maxim': dict(features=4, depth=1, groups=1, bottleneck=1, stages=1,
+                  scales=1),
 }
 NEW = sorted(set(models.MODELS) - {'multiscale'})  # it has a file of tests
 WITH_DROPOUT = ('resnet', 'unet')
@@ -73,6 +75,9 @@ def _small(name, **options):
     ('fusion', {}, 6_807_171, None),
     # The depthwise products, which are sums here, make the paper's 16.0.
     ('nafnet', {}, 17_111_907, 15.7),
+    # 152.1 where 1x1 convolutions follow what enlarges, as the authors' do.
+    ('maxim', {}, 22_212_795, 149.4),
+    ('maxim', dict(stages=1), 6_139_561, None),
 ])
 def test_numbers_of_the_papers(name, options, count, billions):
   """Parameters, and multiplications at 256x256.
@@ -169,7 +174,8 @@ def test_bfloat16_is_near():
   assert 0 < jnp.abs(jnp.subtract(*images)).max() < 0.1
 
 
-@pytest.mark.parametrize('name', sorted({*NEW} - {'single_scale', 'hourglass'}))
+@pytest.mark.parametrize('name', sorted(
+    {*NEW} - {'single_scale', 'hourglass', 'maxim'}))   # no `tail`, or no skip
 def test_global_skip(name):
   """Without a last layer, the image comes out as it went in."""
   _, variables, apply = _small(name)
@@ -268,6 +274,12 @@ def test_every_channel_can_know_of_every_pixel():
     (dict(name='nafnet', middle=-1), 'middle must be at least 0, got -1'),
     (dict(name='nafnet', up_blocks=(1,)), r'as many .* got \[1\] and \[1, 1'),
     (dict(name='nafnet', expansion=0.01), 'at least 0.0625, got 0.01'),
+    (dict(name='maxim', stages=0), 'stages must be between 1 and 3, got 0'),
+    (dict(name='maxim', stages=4), 'stages must be between 1 and 3, got 4'),
+    (dict(name='maxim', scales=0), 'scales must be between 1 and 3, got 0'),
+    (dict(name='maxim', scales=4), 'scales must be between 1 and 3, got 4'),
+    (dict(name='maxim', features=3), 'features must be at least 4, got 3'),
+    (dict(name='maxim', depth=0), 'depth must be at least 1, got 0'),
 ])
 def test_mistakes(options, message):
   with pytest.raises(types.UserError, match=message) as error:

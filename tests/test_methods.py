@@ -110,6 +110,42 @@ def test_supervised_loss_is_equation_4():
   np.testing.assert_allclose(metrics['loss'], expected, rtol=1e-5)
 
 
+def test_every_stage_and_scale_is_supervised():
+  net = dict(name='maxim', features=4, depth=2, groups=1, bottleneck=1,
+             stages=2, scales=2)
+  method = methods.build(tiny(**{
+      'nets.net': net, 'method.pyramid': 'nearest', 'method.loss': 'l1',
+      'method.all_stages': True}))
+  batch = jax.tree.map(jnp.asarray, batch_of())
+  rng = np.random.default_rng(0)
+  # Its own first parameters take long to draw.
+  state = jax.tree.map(
+      lambda leaf: rng.normal(0, 0.1, leaf.shape).astype(leaf.dtype),
+      jax.eval_shape(method.init, jax.random.key(0), batch))
+
+  @jax.jit
+  def compare(state):
+    stages = models.build(**net).apply(
+        {'params': state.params['net']}, batch['blur'], method='all_stages')
+    sharp = pyramid.nearest(batch['sharp'], levels=2)
+    each = [sum(map(losses.l1, images, sharp)) for images in stages]
+    return method.step(state, batch, jax.random.key(0))[1]['loss'], each
+
+  loss, each = compare(state)
+  assert len(each) == 2
+  np.testing.assert_allclose(loss, sum(each), rtol=1e-5)
+
+
+def test_others_are_of_one_stage():
+  whole, last = (methods.build(tiny(**{'method.all_stages': value}))
+                 for value in (True, False))
+  batch = jax.tree.map(jnp.asarray, batch_of())
+  state = loop.init(last, jax.random.key(0), 16, parallel.data_mesh())
+  one, other = (jax.jit(method.step)(state, batch, jax.random.key(0))[1]
+                for method in (whole, last))
+  assert one['loss'] == other['loss']
+
+
 @pytest.mark.parametrize('parts', [2, 4])
 def test_accumulated_step_is_the_whole_step(parts):
   batch = jax.tree.map(jnp.asarray, batch_of())

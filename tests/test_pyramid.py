@@ -80,6 +80,14 @@ def test_average_counts_the_last_column_twice():
   np.testing.assert_allclose(coarse[0, 0, :, 0], [0.5, 2.0])
 
 
+def test_nearest_keeps_the_pixels_below_the_centres():
+  image = _image(16, 24)
+  full, half, quarter = pyramid.nearest(image, levels=3)
+  np.testing.assert_array_equal(full, image)
+  np.testing.assert_array_equal(half, image[:, 1::2, 1::2])
+  np.testing.assert_array_equal(quarter, image[:, 2::4, 2::4])
+
+
 def test_the_two_official_pyramids_are_half_a_pixel_apart():
   ramp = jnp.broadcast_to(jnp.arange(32.0)[None, None, :, None], (1, 32, 32, 1))
   centred = pyramid.deepdeblur_pytorch(ramp, levels=2)[1]
@@ -100,6 +108,19 @@ def test_pad_and_crop(size):
   assert padded.shape[1] - size[0] < 4 and padded.shape[2] - size[1] < 4
   np.testing.assert_array_equal(pad.crop(padded, size=kept), image)
   np.testing.assert_array_equal(padded[:, -1, -1], image[:, -1, -1])
+
+
+@pytest.mark.parametrize('size', [(8, 12), (7, 9), (2, 3), (1, 1)])
+def test_mirrors_on_all_sides_as_numpy(size):
+  image = _image(*size)
+  padded, corner = jax.jit(functools.partial(
+      pad.reflect_to_multiple, multiple=16))(image)
+  around = [((-side % 16) // 2, (-side % 16 + 1) // 2) for side in size]
+  np.testing.assert_array_equal(padded, np.pad(
+      image, [(0, 0), *around, (0, 0)], mode='reflect'))
+  assert tuple(map(int, corner)) == tuple(first for first, _ in around)
+  np.testing.assert_array_equal(pad.crop_at(
+      padded, corner=tuple(first for first, _ in around), size=size), image)
 
 
 def test_crop_larger_than_the_image_is_refused():

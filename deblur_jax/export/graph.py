@@ -16,6 +16,11 @@ import numpy as np
 Dim = Any                # an int, or a symbol of `jax.export.symbolic_shape`
 Shape = tuple[Dim, ...]
 
+# ONNX's numbers of the types that networks compute in. What is bfloat16 in JAX
+# is float32 in the file: few programs compute in bfloat16.
+TYPES = {'float32': 1, 'uint8': 2, 'int8': 3, 'int32': 6, 'int64': 7, 'bool': 9,
+         'float16': 10, 'float64': 11, 'bfloat16': 1}
+
 
 class Value(NamedTuple):
   """An array of the graph.
@@ -74,7 +79,7 @@ class Graph:
 
   def constant(self, array: np.ndarray) -> str:
     """The name of a constant, stored once."""
-    array = np.ascontiguousarray(array)
+    array = np.asarray(array, order='C')   # ascontiguousarray adds an axis
     key = (array.dtype.str, array.shape, array.tobytes())
     if key not in self._made:
       self._made[key] = f'constant_{len(self.constants)}'

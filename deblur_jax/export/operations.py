@@ -11,12 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from deblur_jax.export import shapes
-from deblur_jax.export.graph import Graph, Value, known
-
-# ONNX's numbers of the types that networks compute in. What is bfloat16 in JAX
-# is float32 in the file: few programs compute in bfloat16.
-TYPES = {'float32': 1, 'uint8': 2, 'int8': 3, 'int32': 6, 'int64': 7, 'bool': 9,
-         'float16': 10, 'float64': 11, 'bfloat16': 1}
+from deblur_jax.export.graph import TYPES, Graph, Value, known
 
 
 def element(kind: str):
@@ -77,9 +72,18 @@ def square(graph: Graph, values, params):
   return elementwise(graph, values, lambda x: graph.op('Mul', x, x))
 
 
+def remainder(graph: Graph, values, params):
+  """With the sign of what is divided."""
+  return elementwise(graph, values, lambda a, b: graph.op(
+      'Mod', a, b, fmod=1))
+
+
 def integer_pow(graph: Graph, values, params):
   if params['y'] == 2:
     return square(graph, values, params)
+  if params['y'] == 3:   # far quicker than Pow
+    return elementwise(graph, values, lambda x: graph.op(
+        'Mul', x, graph.op('Mul', x, x)))
   return elementwise(graph, values, lambda x: graph.op(
       'Pow', x, graph.constant(np.float32(params['y']))))
 
@@ -256,6 +260,7 @@ ELEMENTS = {
     'not': element('Not'),
     'or': element('Or'),
     'pow': element('Pow'),
+    'rem': remainder,
     'round': element('Round'),
     'rsqrt': rsqrt,
     'select_n': select,

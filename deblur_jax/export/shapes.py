@@ -8,8 +8,9 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from jax.lax import GatherScatterMode
 
-from deblur_jax.export.graph import Graph, Shape, Value, known
+from deblur_jax.export.graph import TYPES, Graph, Shape, Value, known
 
 LOWEST = np.iinfo(np.int64).min
 
@@ -195,16 +196,51 @@ def pad(graph: Graph, values, params):
 def iota(graph: Graph, values, params):
   shape, axis = params['shape'], params['dimension']
   have = [1] * len(shape)
+  have[axis] = shape[axis]
   if isinstance(shape[axis], int):
-    have[axis] = shape[axis]
     line = np.arange(shape[axis], dtype=params['dtype'])
     return known(line.reshape(have), shape)
-  raise NotImplementedError('of a size that is not known yet')
+  zero, one = (graph.constant(np.int64(i)) for i in (0, 1))
+  line = graph.op('Cast', graph.op(
+      'Range', zero, graph.op('Squeeze', graph.dims([shape[axis]])), one),
+      to=TYPES[np.dtype(params['dtype']).name])
+  others = [i for i in range(len(shape)) if i != axis]
+  name = graph.op('Unsqueeze', line, graph.ints(others)) if others else line
+  return Value(name, tuple(shape), tuple(have), tuple(range(len(shape))))
+
+
+def gather(graph: Graph, values, params):
+  """What `jnp.take` makes of numbers along one axis, mode 'clip'."""
+  numbers = params['dimension_numbers']
+  rank, index = len(values[0].shape), values[1]
+  axis, *others = numbers.start_index_map
+  one_axis = (not others and numbers.collapsed_slice_dims == (axis,)
+              and not numbers.operand_batching_dims and len(index.shape) == 2)
+  if not one_axis or numbers.offset_dims != tuple(
+      i for i in range(rank) if i != axis) or any(
+          part != side for i, (part, side) in enumerate(
+              zip(params['slice_sizes'], values[0].shape, strict=True))
+          if i != axis):
+    raise NotImplementedError('along other than one axis')
+  if params['mode'] != GatherScatterMode.CLIP:
+    raise NotImplementedError("of mode other than 'clip'")
+  x, index = graph.full(values[0], [axis]), graph.full(index)
+  wanted = graph.op('Cast', graph.op(
+      'Squeeze', graph.stored(index, (0, 1)), graph.ints([1])),
+      to=TYPES['int64'])
+  last = graph.dims([x.shape[axis] - 1])
+  wanted = graph.op('Min', graph.op('Max', wanted, graph.ints([0])), last)
+  place = x.order.index(axis)
+  name = graph.op('Gather', graph.stored(x), wanted, axis=place)
+  sides = lambda known: tuple(
+      index.shape[0] if i == axis else side for i, side in enumerate(known))
+  return Value(name, sides(x.shape), sides(x.have), x.order)
 
 
 SHAPES = {
     'broadcast_in_dim': broadcast_in_dim,
     'concatenate': concatenate,
+    'gather': gather,
     'iota': iota,
     'pad': pad,
     'reshape': reshape,

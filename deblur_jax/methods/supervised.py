@@ -3,7 +3,10 @@
   min over f of  sum_k l(f_k(B), S_k),   k = 1..K scales, S_k the pyramid of S
 
 with l = MSE / 2K in the paper (eq. 4) and l = L1 in the authors' later code.
-A network of one scale is the case K = 1.
+A network of one scale is the case K = 1. One of several stages may learn by the
+images of all of them (deep supervision: MAXIM, Tu et al. 2022, section 3.4):
+
+  sum_s sum_k l(f_sk(B), S_k),   s = 1..the stages
 """
 
 import functools
@@ -21,7 +24,8 @@ from deblur_jax.types import Array, Batch, Method, Metrics, TrainState
 
 def make(
     nets, txs, *, loss: str, over_scales: str = 'sum',
-    pyramid: str = 'deepdeblur_pytorch', ema: float = 0.0, accumulate: int = 1,
+    pyramid: str = 'deepdeblur_pytorch', all_stages: bool = False,
+    ema: float = 0.0, accumulate: int = 1,
     start: Mapping[str, Any] | None = None) -> Method:
   """The method.
 
@@ -32,6 +36,8 @@ def make(
     over_scales: a row of `losses.OVER_SCALES`.
     pyramid: a row of `pyramids.PYRAMIDS`, which makes S_k; the same as in the
       network, so that both live on one grid.
+    all_stages: whether the images of every stage are compared, of a network
+      that has the method `all_stages`; others have one stage.
     ema: decay of the averaged weights that restore; 0 restores with the last.
     accumulate: parts into which the batch is split to save memory.
     start: the weights to begin with, see `trained.Start`; random by default.
@@ -45,6 +51,8 @@ def make(
   content = losses.content(loss, over_scales=over_scales)
   known = start and trained.weights(
       net, trained.read(start, where='method.start'))
+  of_stages = (
+      'all_stages' if all_stages and hasattr(net, 'all_stages') else None)
   to_pyramid = types.look_up(pyramids.PYRAMIDS, pyramid, what='method.pyramid')
 
   def init(key: Array, batch: Batch) -> TrainState:
@@ -56,12 +64,13 @@ def make(
         extra={'ema': {'net': params}} if ema else {})
 
   def objective(params, batch: Batch, key: Array) -> tuple[Array, Metrics]:
-    restored = net.apply({'params': params}, batch['blur'], train=True,
-                         rngs={'dropout': key})
-    sharp = to_pyramid(batch['sharp'], levels=len(restored))
+    stages = net.apply({'params': params}, batch['blur'], train=True,
+                       rngs={'dropout': key}, method=of_stages)
+    stages = stages if of_stages else [stages]
+    sharp = to_pyramid(batch['sharp'], levels=len(stages[-1]))
     # PSNR of the finest scale, as a curve that people can read.
-    psnr = -losses.psnr(restored[0], sharp[0])
-    return content(restored, sharp), {'psnr': psnr}
+    psnr = -losses.psnr(stages[-1][0], sharp[0])
+    return sum(content(images, sharp) for images in stages), {'psnr': psnr}
 
   def step(state: TrainState, batch: Batch, key: Array):
     params = state.params['net']

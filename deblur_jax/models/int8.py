@@ -16,7 +16,7 @@ from deblur_jax import types
 from deblur_jax.models import layers
 
 LARGEST = 127
-KINDS = (layers.Conv, layers.ConvTranspose, layers.Depthwise)
+KINDS = (layers.Conv, layers.ConvTranspose, layers.Dense, layers.Depthwise)
 
 Ranges = dict[str, types.Array]   # path of a convolution -> largest |input|
 

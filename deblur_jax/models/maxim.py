@@ -30,13 +30,13 @@ import jax.numpy as jnp
 
 from deblur_jax import types
 from deblur_jax.models import checks, layers
+from deblur_jax.models import maxim_blocks as blocks
 from deblur_jax.ops import conv as conv_ops
-from deblur_jax.ops import pad, positions, pyramid, resize, statistics
+from deblur_jax.ops import pad, pyramid, resize
 
 STAGES = 3             # of the network that the authors trained
 HIGH_RES = 2           # levels whose cells and windows have 16 x 16 positions
 SIDES = (16, 8)        # at those levels, and at all below
-REDUCTION = 4          # of channels in the channel attention
 
 
 class MAXIM(nn.Module):
@@ -76,7 +76,7 @@ class MAXIM(nn.Module):
   TILING: ClassVar[dict[str, int]] = {'longest': 768, 'multiple': 64}
 
   def __post_init__(self):
-    checks.at_least(REDUCTION, features=self.features)
+    checks.at_least(blocks.REDUCTION, features=self.features)
     checks.at_least(1, depth=self.depth, groups=self.groups,
                     bottleneck=self.bottleneck, unshuffle=self.unshuffle)
     checks.between(1, STAGES, stages=self.stages)
@@ -92,7 +92,7 @@ class MAXIM(nn.Module):
   def all_stages(
       self, blur: types.Array, *, train: bool = False
   ) -> list[list[types.Array]]:
-    """The images of every stage, the first one first: for deep supervision."""
+    """The images of every stage, first stage first, for deep supervision."""
     del train  # it has no dropout
     checks.images(blur)
     padded, corner = pad.reflect_to_multiple(
@@ -145,18 +145,19 @@ class MAXIM(nn.Module):
       skip = None
       if before:
         passed, encoders, decoders = before
-        features, _ = block(CrossGating, f'input_fuse_sam_{i}',
-                            features=widths[i], side=_side(i))(
-                                features, passed[i])
+        features, _ = block(
+            blocks.CrossGating, f'input_fuse_sam_{i}', features=widths[i],
+            side=_side(i))(features, passed[i])
         skip = encoders[i] + decoders[i]
       # The finest level gets its features twice, as the authors trained it.
       x = jnp.concatenate([x if i else features, features], axis=-1)
-      x, own = block(Encoder, f'encoder_block_{i}', features=widths[i],
-                     side=_side(i), groups=self.groups)(x, skip)
+      x, own = block(
+          blocks.Encoder, f'encoder_block_{i}', features=widths[i],
+          side=_side(i), groups=self.groups)(x, skip)
       encoded.append(own)
 
     for i in range(self.bottleneck):
-      x = block(Bottleneck, f'global_block_{i}', features=widths[-1],
+      x = block(blocks.Bottleneck, f'global_block_{i}', features=widths[-1],
                 side=SIDES[-1], groups=self.groups)(x)
 
     resample = _Resampler(self, s)
@@ -164,13 +165,13 @@ class MAXIM(nn.Module):
     for i in reversed(levels):
       signal = resample(encoded, i, levels, widths[i])
       skips[i], y = block(
-          CrossGating, f'cross_gating_block_{i}', features=widths[i],
+          blocks.CrossGating, f'cross_gating_block_{i}', features=widths[i],
           side=_side(i), upsample=True)(signal, y)
 
     decoded = [None] * self.depth
     for i in reversed(levels):
       bridge = resample(skips, i, reversed(levels), widths[i])
-      x = block(Decoder, f'decoder_block_{i}', features=widths[i],
+      x = block(blocks.Decoder, f'decoder_block_{i}', features=widths[i],
                 side=_side(i), groups=self.groups)(x, bridge)
       decoded[i] = x
     images, passed = self._heads(s, decoded, blurs)
@@ -182,7 +183,7 @@ class MAXIM(nn.Module):
     last = s == self.stages - 1
     for i, (x, blur) in enumerate(zip(decoded, blurs, strict=True)):
       if s < STAGES - 1 and not (last and i >= self.scales):
-        image, features = SupervisedAttention(
+        image, features = blocks.SupervisedAttention(
             features=x.shape[-1], image_only=last, dtype=self.dtype,
             name=f'stage_{s}_supervised_attention_module_{i}')(x, blur)
         passed.append(features)
@@ -214,8 +215,8 @@ class _Resampler:
   def __call__(self, xs, level, order, features):
     parts = []
     for j in order:
-      conv = UpSampleRatio(features, dtype=self._net.dtype,
-                           name=f'UpSampleRatio_{self._next}')
+      conv = blocks.UpSampleRatio(
+          features, dtype=self._net.dtype, name=f'UpSampleRatio_{self._next}')
       self._next += 1
       if j < level:
         parts.append(conv(resize.shrink(xs[j], factor=2**(level - j))))
@@ -224,302 +225,6 @@ class _Resampler:
     return jnp.concatenate(parts, axis=-1)
 
 
-class UpSampleRatio(nn.Module):
-  """A 1x1 convolution, one level of names below its own."""
-
-  features: int
-  dtype: Any
-
-  @nn.compact
-  def __call__(self, x: types.Array) -> types.Array:
-    return _conv(self, self.features, 'Conv_0')(x)
-
-
-class Encoder(nn.Module):
-  """(x, features of the stage before or None) -> (half as large, the skip).
-
-  Without `down` it gives the skip alone: the block of the decoders.
-  """
-
-  features: int
-  side: int
-  groups: int
-  dtype: Any
-  down: bool = True
-
-  @nn.compact
-  def __call__(self, x, skip=None):
-    x = shortcut = _conv(self, self.features, 'Conv_0')(x)
-    for k in range(self.groups):
-      x = MultiAxisGmlp(self.side, self.dtype,
-                        name=f'SplitHeadMultiAxisGmlpLayer_{k}')(x)
-      x = ChannelAttentionBlock(
-          self.dtype, name=f'channel_attention_block_1{k}')(x)
-    x = x + shortcut
-    if skip is not None:
-      x, _ = CrossGating(self.features, self.side, self.dtype,
-                         name='cross_gating_block')(x, skip)
-    if not self.down:
-      return x
-    down = layers.Conv(self.features, 4, stride=2, padding=1, dtype=self.dtype,
-                       name='Conv_1')
-    return down(x), x
-
-
-class Decoder(nn.Module):
-  """(x, features of all levels) -> twice as large."""
-
-  features: int
-  side: int
-  groups: int
-  dtype: Any
-
-  @nn.compact
-  def __call__(self, x, bridge):
-    x = Double(self.features, self.dtype, name='ConvTranspose_0')(x)
-    return Encoder(
-        self.features, self.side, self.groups, self.dtype, down=False,
-        name='UNetEncoderBlock_0')(jnp.concatenate([x, bridge], axis=-1))
-
-
-class Bottleneck(nn.Module):
-  """Multi-axis gMLPs, each followed by an MLP of channels with attention."""
-
-  features: int
-  side: int
-  groups: int
-  dtype: Any
-
-  @nn.compact
-  def __call__(self, x: types.Array) -> types.Array:
-    x = shortcut = _conv(self, self.features, 'input_proj')(x)
-    for k in range(self.groups):
-      x = MultiAxisGmlp(self.side, self.dtype,
-                        name=f'SplitHeadMultiAxisGmlpLayer_{k}')(x)
-      x = ChannelMixingBlock(
-          self.dtype, name=f'channel_attention_block_1_{k}')(x)
-    return x + shortcut
-
-
-class MultiAxisGmlp(nn.Module):
-  """x + P(concat(grid gMLP(u), block gMLP(v))), u and v halves of gelu(Q x)."""
-
-  side: int
-  dtype: Any
-
-  @nn.compact
-  def __call__(self, x: types.Array) -> types.Array:
-    y = _norm(self, 'LayerNorm_in')(x)
-    y = nn.gelu(_dense(self, 2 * x.shape[-1], 'in_project')(y))
-    u, v = jnp.split(y, 2, axis=-1)
-    u = Gmlp('Grid', self.side, self.dtype, name='GridGmlpLayer')(u)
-    v = Gmlp('Block', self.side, self.dtype, name='BlockGmlpLayer')(v)
-    y = jnp.concatenate([u, v], axis=-1)
-    return x + _dense(self, x.shape[-1], 'out_project')(y)
-
-
-class Gmlp(nn.Module):
-  """x + P(gating unit(gelu(Q x))), along the axis 'Grid' or 'Block'."""
-
-  axis: str
-  side: int
-  dtype: Any
-
-  @nn.compact
-  def __call__(self, x: types.Array) -> types.Array:
-    y = _norm(self, 'LayerNorm')(x)
-    y = nn.gelu(_dense(self, 2 * x.shape[-1], 'in_project')(y))
-    y = GatingUnit(self.axis, self.side, self.dtype,
-                   name=f'{self.axis}GatingUnit')(y)
-    return x + _dense(self, x.shape[-1], 'out_project')(y)
-
-
-class GatingUnit(nn.Module):
-  """u * (W norm(v) + b + 1), u and v: halves of the channels."""
-
-  axis: str
-  side: int
-  dtype: Any
-
-  @nn.compact
-  def __call__(self, x: types.Array) -> types.Array:
-    u, v = jnp.split(x, 2, axis=-1)
-    v = _norm(self, 'intermediate_layernorm')(v)
-    v = Positions(self.axis, self.side, self.dtype, name='Dense_0')(v)
-    return u * (v + 1)
-
-
-class CrossGating(nn.Module):
-  """(x, y) -> (x', y'), each gated by the other.
-
-    y' = y0 + P_y(a_y G_x(a_x)),  x' = x0 + P_x(a_x G_y(a_y)) + y',
-
-  with x0 and y0 of `features` channels and a = gelu(Q norm(.)). With `upsample`
-  y comes half as large as x.
-  """
-
-  features: int
-  side: int
-  dtype: Any
-  upsample: bool = False
-
-  @nn.compact
-  def __call__(self, x, y):
-    if self.upsample:
-      y = Double(self.features, self.dtype, name='ConvTranspose_0')(y)
-    x = _conv(self, self.features, 'Conv_0')(x)
-    y = _conv(self, self.features, 'Conv_1')(y)
-    a_x, gate_x = self._gate(x, 'x')
-    a_y, gate_y = self._gate(y, 'y')
-    project = lambda name: _dense(self, self.features, f'out_project_{name}')
-    y = y + project('y')(a_y * gate_x)
-    return x + project('x')(a_x * gate_y) + y, y
-
-  def _gate(self, x, name):
-    a = _norm(self, f'LayerNorm_{name}')(x)
-    a = nn.gelu(_dense(self, self.features, f'in_project_{name}')(a))
-    return a, MultiAxisGating(self.side, self.dtype,
-                              name=f'SplitHeadMultiAxisGating_{name}')(a)
-
-
-class MultiAxisGating(nn.Module):
-  """P(concat(W_grid u, W_block v)), u and v: halves of gelu(Q norm(x))."""
-
-  side: int
-  dtype: Any
-
-  @nn.compact
-  def __call__(self, x: types.Array) -> types.Array:
-    y = _norm(self, 'LayerNorm_in')(x)
-    y = nn.gelu(_dense(self, 2 * x.shape[-1], 'in_project')(y))
-    u, v = jnp.split(y, 2, axis=-1)
-    u = Positions('Grid', self.side, self.dtype, name='Dense_0')(u)
-    v = Positions('Block', self.side, self.dtype, name='Dense_1')(v)
-    y = jnp.concatenate([u, v], axis=-1)
-    return _dense(self, x.shape[-1], 'out_project')(y)
-
-
-class Positions(nn.Module):
-  """One matrix and one bias over the positions of a grid, or of each block."""
-
-  axis: str
-  side: int
-  dtype: Any
-
-  @nn.compact
-  def __call__(self, x: types.Array) -> types.Array:
-    count = self.side**2
-    kernel = self.param('kernel', nn.initializers.lecun_normal(),
-                        (count, count))
-    bias = self.param('bias', nn.initializers.zeros, (count,))
-    return positions.MIX[self.axis](
-        x, kernel.astype(self.dtype), bias.astype(self.dtype), side=self.side)
-
-
-class ChannelAttentionBlock(nn.Module):
-  """x + attention(conv(leaky_relu(conv(norm(x))))), 3x3 (RCAB)."""
-
-  dtype: Any
-
-  @nn.compact
-  def __call__(self, x: types.Array) -> types.Array:
-    conv = lambda name: layers.Conv(
-        x.shape[-1], 3, dtype=self.dtype, name=name)
-    y = conv('conv1')(_norm(self, 'LayerNorm')(x))
-    y = conv('conv2')(layers.leaky_relu(y))
-    return x + ChannelAttention(self.dtype, name='channel_attention')(y)
-
-
-class ChannelMixingBlock(nn.Module):
-  """x + attention(MLP(norm(x))), the MLP between the channels of a pixel."""
-
-  dtype: Any
-
-  @nn.compact
-  def __call__(self, x: types.Array) -> types.Array:
-    y = ChannelMlp(self.dtype, name='channel_mixing')(
-        _norm(self, 'LayerNorm')(x))
-    return x + ChannelAttention(self.dtype, name='channel_attention')(y)
-
-
-class ChannelMlp(nn.Module):
-  """Dense, gelu, Dense, all of as many channels."""
-
-  dtype: Any
-
-  @nn.compact
-  def __call__(self, x: types.Array) -> types.Array:
-    y = nn.gelu(_dense(self, x.shape[-1], 'Dense_0')(x))
-    return _dense(self, x.shape[-1], 'Dense_1')(y)
-
-
-class ChannelAttention(nn.Module):
-  """x * sigmoid(Conv(relu(Conv(mean of x over the picture))))."""
-
-  dtype: Any
-
-  @nn.compact
-  def __call__(self, x: types.Array) -> types.Array:
-    y = statistics.mean(x).astype(self.dtype)
-    y = layers.relu(_conv(self, x.shape[-1] // REDUCTION, 'Conv_0')(y))
-    return x * nn.sigmoid(_conv(self, x.shape[-1], 'Conv_1')(y))
-
-
-class SupervisedAttention(nn.Module):
-  """(x, blur) -> (image, x + Conv(x) * sigmoid(Conv(image))).
-
-  The image is blur + Conv(x). With `image_only` the features are None.
-  """
-
-  features: int
-  image_only: bool
-  dtype: Any
-
-  @nn.compact
-  def __call__(self, x, blur):
-    conv = lambda features, name: layers.Conv(
-        features, 3, dtype=self.dtype, name=name)
-    image = blur + conv(blur.shape[-1], 'Conv_1')(x).astype(jnp.float32)
-    if self.image_only:
-      return image, None
-    gate = nn.sigmoid(conv(self.features, 'Conv_2')(image))
-    return image, x + conv(self.features, 'Conv_0')(x) * gate
-
-
-class Double(nn.Module):
-  """A transposed 2x2 convolution with a stride of 2: no pixels overlap.
-
-    out[2 i + a, 2 j + b] = x[i, j] kernel[1 - a, 1 - b]
-  """
-
-  features: int
-  dtype: Any
-
-  @nn.compact
-  def __call__(self, x: types.Array) -> types.Array:
-    n, h, w, channels = x.shape
-    kernel = self.param('kernel', nn.initializers.lecun_normal(),
-                        (2, 2, channels, self.features))
-    bias = self.param('bias', nn.initializers.zeros, (self.features,))
-    kernel = kernel[::-1, ::-1].transpose(2, 0, 1, 3).astype(self.dtype)
-    y = x.astype(self.dtype) @ kernel.reshape(channels, 4 * self.features)
-    y = y.reshape(n, h, w, 2, 2, self.features).transpose(0, 1, 3, 2, 4, 5)
-    y = y.reshape(n, 2 * h, 2 * w, self.features)
-    return y + bias.astype(self.dtype)[None, None, None, :]
-
-
 def _side(level: int) -> int:
   """Cells along a side of the grid, and pixels along that of a block."""
   return SIDES[level >= HIGH_RES]
-
-
-def _norm(module, name):
-  return layers.LayerNorm(epsilon=1e-6, dtype=module.dtype, name=name)
-
-
-def _dense(module, features, name):
-  return nn.Dense(features, dtype=module.dtype, name=name)
-
-
-def _conv(module, features, name):
-  return layers.Conv(features, 1, dtype=module.dtype, name=name)

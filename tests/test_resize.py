@@ -1,0 +1,21 @@
+"""Bilinear images of another size, against the matrices of jax.image."""
+
+import functools
+
+import jax
+import numpy as np
+import pytest
+
+from deblur_jax.ops import resize
+
+
+@pytest.mark.parametrize('name', ['shrink', 'enlarge'])
+@pytest.mark.parametrize('factor', [1, 2, 4])
+@pytest.mark.parametrize('size', [(8, 12), (4, 4)])
+def test_it_is_that_of_jax(name, factor, size):
+  x = np.random.default_rng(0).random((2, *size, 3), np.float32)
+  shape = [side * factor if name == 'enlarge' else side // factor
+           for side in size]
+  ours = jax.jit(functools.partial(getattr(resize, name), factor=factor))(x)
+  expected = jax.image.resize(x, (2, *shape, 3), 'bilinear')
+  np.testing.assert_allclose(ours, expected, atol=1e-6)
