@@ -529,9 +529,9 @@ def test_models(shipped, tmp_path, capsys, monkeypatch):
   ship(tmp_path / 'none')
   assert deblur('models') == 0
   told = capsys.readouterr()
-  assert not told.out and told.err.startswith('No model came along; give -m')
+  assert not told.out and told.err.startswith('No model is bundled; give -m')
   assert deblur(tmp_path / 'photo.png', '-m', 'x', '--overwrite') == 2
-  assert 'none came along, so give -m' in capsys.readouterr().err
+  assert 'none is bundled, so give -m' in capsys.readouterr().err
 
 
 def test_a_prior_checks_first(photo, tmp_path, capsys):

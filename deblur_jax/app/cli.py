@@ -209,7 +209,7 @@ def prior(
 @app.command()
 def page(
     model: Annotated[list[str] | None, typer.Option(
-        '--model', '-m', help='A run, beside the models that came along; may '
+        '--model', '-m', help='A run, beside the bundled models; may '
         'be given again.')] = None,
     runs: Annotated[str | None, typer.Option(
         help='Folder of runs whose curves are shown.')] = None,
@@ -241,7 +241,7 @@ def models(
     verify: Annotated[bool, typer.Option(
         '--verify', help='Check the SHA-256 of the weights.')] = False,
     as_json: Json = False) -> None:
-  """Lists the models that came along, or explains one."""
+  """Lists the bundled models, or explains one."""
   from deblur_jax.app import shown
 
   cards = {one: zoo.card(one) for one in ([name] if name else zoo.names())}
@@ -252,7 +252,7 @@ def models(
     print(json.dumps(cards, indent=2))
     return
   if not cards:
-    print('No model came along; give -m the folder of a run.', file=sys.stderr)
+    print('No model is bundled; give -m the folder of a run.', file=sys.stderr)
   for one, card in cards.items():
     is_default = ' (the default)' if one == zoo.DEFAULT else ''
     seconds = card.get('seconds_720p')

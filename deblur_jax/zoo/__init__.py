@@ -63,7 +63,7 @@ def card(name: str, *, folder: Path = SHIPPED) -> dict[str, Any]:
   known = names(folder)
   if not known:
     raise errors.UserError(
-        f'No model {name!r}: none came along, so give -m the folder of a run.')
+        f'No model {name!r}: none is bundled, so give -m the folder of a run.')
   if name not in known:
     raise errors.UserError(
         f'No model {name!r}: there is {", ".join(known)}, or the folder of a '
