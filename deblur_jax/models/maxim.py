@@ -140,13 +140,13 @@ class MAXIM(nn.Module):
       if before:
         passed, encoders, decoders = before
         features, _ = block(CrossGating, f'input_fuse_sam_{i}',
-                            features=widths[i], side=_side(i))(
+                            features=widths[i], side=side(i))(
                                 features, passed[i])
         skip = encoders[i] + decoders[i]
       # The finest level gets its features twice, as the authors trained it.
       x = jnp.concatenate([x if i else features, features], axis=-1)
       x, own = block(Encoder, f'encoder_block_{i}', features=widths[i],
-                     side=_side(i), groups=self.groups)(x, skip)
+                     side=side(i), groups=self.groups)(x, skip)
       encoded.append(own)
 
     for i in range(self.bottleneck):
@@ -159,13 +159,13 @@ class MAXIM(nn.Module):
       signal = resample(encoded, i, levels, widths[i])
       skips[i], y = block(
           CrossGating, f'cross_gating_block_{i}', features=widths[i],
-          side=_side(i), upsample=True)(signal, y)
+          side=side(i), upsample=True)(signal, y)
 
     decoded = [None] * self.depth
     for i in reversed(levels):
       bridge = resample(skips, i, reversed(levels), widths[i])
       x = block(Decoder, f'decoder_block_{i}', features=widths[i],
-                side=_side(i), groups=self.groups)(x, bridge)
+                side=side(i), groups=self.groups)(x, bridge)
       decoded[i] = x
     images, passed = self._heads(s, decoded, blurs)
     return images, (passed, encoded, decoded)
@@ -501,7 +501,7 @@ class Double(nn.Module):
     return y + bias.astype(self.dtype)[None, None, None, :]
 
 
-def _side(level: int) -> int:
+def side(level: int) -> int:
   """Cells along a side of the grid, and pixels along that of a block."""
   return SIDES[level >= HIGH_RES]
 

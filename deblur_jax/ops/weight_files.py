@@ -7,6 +7,7 @@ own. .safetensors and .npz with the same names are read alike.
 """
 
 import collections
+import contextlib
 import hashlib
 import io
 import pathlib
@@ -35,33 +36,60 @@ _REFUSED = (
     zipfile.BadZipFile, zlib.error)
 
 
-def read(path: str | pathlib.Path, *, what: str) -> dict[str, np.ndarray]:
+def read(
+    path: str | pathlib.Path, *, what: str, prefix: str = ''
+) -> dict[str, np.ndarray]:
   """A state dict: name -> array, in PyTorch's layout.
 
   Args:
     path: .npz, .safetensors, or else of `torch.save`, as .pth and .pt are.
     what: for the error, what the file is and where to get it.
+    prefix: of the names in .npz and .safetensors; arrays without it are not
+      read, and the others are named without it.
 
   Raises:
     UserError: no such file, or one that is not of this form.
   """
-  return read_all(path, what=what)[0]
+  return read_all(path, what=what, prefix=prefix)[0]
 
 
 def read_all(
-    path: str | pathlib.Path, *, what: str
+    path: str | pathlib.Path, *, what: str, prefix: str = ''
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
   """As `read`, and what else lies in the file: name -> its type.
 
   Dicts within dicts are one: {'net': {'a': ...}} has the name 'net.a'.
   """
   path = pathlib.Path(path)
-  try:
+  with _refusing(path, what):
     if path.suffix == '.npz':
-      return arrays.load(path), {}
+      return arrays.load(path, prefix=prefix), {}
     if path.suffix == '.safetensors':
-      return _read_safetensors(path), {}
+      with _opened(path) as file:
+        return {name.removeprefix(prefix): file.get_tensor(name)
+                for name in file.keys() if name.startswith(prefix)}, {}
     return _read_torch(path)
+
+
+def names(path: str | pathlib.Path, *, what: str) -> list[str]:
+  """The names in an .npz or .safetensors, whose arrays are not read.
+
+  Raises:
+    UserError: no such file, or one that is not of this form.
+  """
+  path = pathlib.Path(path)
+  with _refusing(path, what):
+    if path.suffix == '.npz':
+      return arrays.names(path)
+    with _opened(path) as file:
+      return list(file.keys())
+
+
+@contextlib.contextmanager
+def _refusing(path, what):
+  """One line about whatever is wrong with a file."""
+  try:
+    yield
   except (FileNotFoundError, IsADirectoryError) as error:
     raise types.UserError(f'No file {path}: it should be {what}.') from error
   except _REFUSED as error:
@@ -98,14 +126,16 @@ def check_sha256(path: str | pathlib.Path, expected: str) -> None:
         'or damaged; get it again, or correct sha256.')
 
 
-def _read_safetensors(path):
+@contextlib.contextmanager
+def _opened(path):
+  """A .safetensors, mapped into memory."""
   import safetensors
-  from safetensors import numpy as safetensors_numpy
 
   with path.open('rb'):
     pass               # its own errors do not tell what is wrong with a path
   try:
-    return safetensors_numpy.load_file(path)
+    with safetensors.safe_open(path, 'numpy') as file:
+      yield file
   except safetensors.SafetensorError as error:
     raise ValueError(error) from error
 
