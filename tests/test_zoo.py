@@ -9,7 +9,7 @@ import run_folders
 from deblur_jax import data, errors, methods, tiling, types, zoo
 from deblur_jax.data import images
 
-ABOUT = {'summary': 'A test.', 'trained': {}, 'sources': [
+ABOUT = {'summary': 'A test.', 'licence': 'none', 'trained': {}, 'sources': [
     {'name': 'nothing', 'terms': 'none'}]}
 BLUR = np.random.default_rng(0).random((1, 16, 20, 3), np.float32)
 

@@ -44,12 +44,12 @@ def make(
   tx = types.require(txs, 'net', where='optim')
   content = losses.content(loss, over_scales=over_scales)
   known = start and trained.weights(
-      net, trained.read(start, where='method.start'))
+      net, trained.read(start, where='method.start'), incomplete=True)
   to_pyramid = types.look_up(pyramids.PYRAMIDS, pyramid, what='method.pyramid')
 
   def init(key: Array, batch: Batch) -> TrainState:
     models.check_scales(net, batch['blur'].shape[1:3])
-    params = known or models.init(net, key)
+    params = trained.begin(net, known, key)
     return TrainState(
         step=jnp.zeros((), jnp.int32), params={'net': params},
         opt_state={'net': tx.init(params)},

@@ -12,8 +12,8 @@ the cost is linear in the number of pixels, and every pixel can see every other.
 A gated MLP multiplies by what it mixes, cross gating multiplies each of two
 inputs by what it mixes of the other:
 
-  gMLP:          u * (W v + 1),  u and v: halves of the channels     (section 3.2)
-  cross gating:  x * G(y),  y * G(x)                                 (section 3.3)
+  gMLP:          u * (W v + 1),  u and v: halves of the channels  (section 3.2)
+  cross gating:  x * G(y),  y * G(x)                              (section 3.3)
 
 A stage is a U of encoders, bottleneck and decoders that takes the picture at
 three sizes. A supervised attention module behind a stage predicts the sharp
@@ -88,7 +88,7 @@ class MAXIM(nn.Module):
   def all_stages(
       self, blur: types.Array, *, train: bool = False
   ) -> list[list[types.Array]]:
-    """The images of every stage, the first stage first: for deep supervision."""
+    """The images of every stage, the first one first: for deep supervision."""
     del train  # it has no dropout
     checks.images(blur)
     padded, corner = pad.reflect_to_multiple(
@@ -121,6 +121,11 @@ class MAXIM(nn.Module):
       if name in found:
         found[name] = {'Conv_1': found[name]['Conv_1']}
     return found
+
+  def fewer(self, other: 'MAXIM') -> tuple[str, ...]:
+    """Options in which `own` makes a tree of the other network fit this one."""
+    stages = ('stages',) if self.stages <= other.stages else ()
+    return (*stages, 'scales')
 
   def _stage(self, blurs, s, before):
     """Stage s: its images, finest first, and its features for the next one.
