@@ -63,17 +63,28 @@ def _in_one_line():
     raise ValueError(' '.join(str(error).split())) from error
 
 
-def _check_sizes(archive: zipfile.ZipFile, names, packed: int) -> None:
-  """Raises a ValueError before there is memory for what the file declares."""
-  members = {info.filename: info.file_size for info in archive.infolist()}
-  sizes = {name: members.get(f'{name}.npy', members.get(name, 0))
-           for name in names}
-  total, most = sum(sizes.values()), max(ROOM, MAX_RATIO * packed)
-  if total > most:
+def check_total(archive: zipfile.ZipFile, names, packed: int) -> None:
+  """Raises a ValueError where members of a zip archive unpack to too much.
+
+  Args:
+    archive: the archive.
+    names: of the members.
+    packed: bytes of the archive.
+  """
+  total = sum(archive.getinfo(name).file_size for name in names)
+  if total > max(ROOM, MAX_RATIO * packed):
     raise ValueError(
         f'it unpacks to {total:,} bytes, more than {MAX_RATIO} times its size')
-  for name, size in sizes.items():
-    member = f'{name}.npy' if f'{name}.npy' in members else name
+
+
+def _check_sizes(archive: zipfile.ZipFile, names, packed: int) -> None:
+  """Raises a ValueError before there is memory for what the file declares."""
+  there = set(archive.namelist())
+  members = {name: f'{name}.npy' if f'{name}.npy' in there else name
+             for name in names}
+  check_total(archive, members.values(), packed)
+  for name, member in members.items():
+    size = archive.getinfo(member).file_size
     with archive.open(member) as stream:
       version = np.lib.format.read_magic(stream)
       if version not in _HEADERS:
