@@ -303,7 +303,7 @@ def test_heads_that_are_missing_are_drawn(tmp_path, caplog):
 
 def test_a_bundled_model_by_name_from_anywhere(tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
-  config = helpers.get_config('finetune').to_dict()
+  config = helpers.get_config('finetune', None).to_dict()
   network = methods.complete(config)['nets']['net']
   assert network == zoo.card('maxim-1')['net'] | {'dtype': 'float32'}
   config['method']['start']['path'] = 'maxim-3'

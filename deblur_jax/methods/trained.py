@@ -152,7 +152,7 @@ def _form(start) -> str:
   if maxim_files.holds(path):
     return 'maxim'
   if path.suffix in maxim_files.SUFFIXES and not path.exists():
-    raise types.UserError(f'No file {path}: it should be {maxim_files.WHAT}.')
+    raise types.UserError(f'No file {path}: it should be weights of a model.')
   if path.suffix == '.npz':
     return 'parameters'
   if path.suffix == '.safetensors':
