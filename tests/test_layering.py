@@ -13,7 +13,7 @@ LEVELS = {
     'errors': 0, 'types': 0, 'cache_folder': 0, 'precision': 0,
     'ops': 1, 'blur': 1,
     'losses': 2, 'metrics': 2, 'models': 2, 'data': 2, 'optim': 2,
-    'parallel': 2, 'checkpoint': 2, 'workdir': 2,
+    'parallel': 2, 'checkpoint': 2, 'workdir': 2, 'cards': 2,
     'methods': 3,
     'loop': 4,
     'inference': 5, 'program_cache': 5,

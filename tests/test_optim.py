@@ -1,12 +1,13 @@
 """Optimizers: schedules at known steps, parts of a batch, clear errors."""
 
+import helpers
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
-from deblur_jax import optim, types
+from deblur_jax import methods, optim, types
 
 
 def test_step_schedule():
@@ -115,3 +116,30 @@ def test_batch_must_divide_into_parts():
   with pytest.raises(types.UserError, match='batch_size = 3 .*accumulate = 2'):
     optim.value_and_grad(lambda p, b: (p, {}), jnp.ones(()),
                          {'x': jnp.ones((3, 1))}, parts=2)
+
+
+def test_frozen_parameters_get_no_update_and_no_decay():
+  net = {'a': {'kernel': jnp.ones(3), 'bias': jnp.zeros(3)}, 'b': jnp.ones(2)}
+  config = helpers.tiny(**{
+      'method.freeze': ('scale_1/block_*', 'scale_0/head'), 'method.ema': 0.9,
+      'optim.net': dict(name='adamw', lr=0.1, weight_decay=0.5)})
+  config['nets']['net']['blocks'] = 1
+  method = methods.build(config)
+  image = np.random.default_rng(0).random((1, 16, 16, 3), np.float32)
+  batch = {'blur': image, 'sharp': image[:, ::-1]}
+  state = method.init(jax.random.key(0), batch)
+  after, metrics = jax.jit(method.step)(state, batch, jax.random.key(1))
+  held = optim.frozen(state.params['net'], config['method']['freeze'])
+  flags = jax.tree.leaves(held)
+  assert 0 < sum(flags) < len(flags)
+  for new in (after.params, after.extra['ema']):
+    jax.tree.map(lambda n, o, h: np.testing.assert_equal(
+        bool((n == o).all()), h), new['net'], state.params['net'], held)
+  assert metrics['grad_norm'] > 0
+  assert jax.tree.leaves(optim.frozen(net, ('a',))) == [True, True, False]
+  with pytest.raises(types.UserError, match=(
+      r"no parameter matches 'scale_0/haed'; .* Did you mean 'scale_0/head'")):
+    methods.build(config | {'method': config['method'] | {
+        'freeze': ('scale_0/haed',)}}).init(jax.random.key(0), batch)
+  with pytest.raises(types.UserError, match="freeze must be a tuple.*'a',"):
+    methods.build(config | {'method': config['method'] | {'freeze': 'a'}})

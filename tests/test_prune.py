@@ -205,7 +205,7 @@ def test_what_is_zero_stays_zero_while_the_rest_learns(run):
     (dict(net=NET | dict(features=8)), 'has 4 channels, and 8 in nets.net'),
     (dict(net=NET | dict(blocks=2)), 'nets.net.blocks is 2, but 1 in '),
     (dict(net=dict(name='unet')), 'nets.net is a UNet, but .* a MultiScale'),
-    (dict(start=dict(path='nowhere')), 'No config.json in nowhere'),
+    (dict(start=dict(path='nowhere')), "No model 'nowhere'"),
     (dict(start='runs/wide'), 'method.start must be a dict with a path'),
 ])
 def test_mistakes(run, change, message):

@@ -35,7 +35,8 @@ app = typer.Typer(
     help='Makes blurred photos and videos sharp: deblur photo.jpg')
 
 Model = Annotated[str, typer.Option(
-    '--model', '-m', help='A name of `deblur models`, or the folder of a run.')]
+    '--model', '-m', help="A name of `deblur models`, the folder of a run, or "
+    "MAXIM's weights: .npz, .safetensors or a folder of TensorFlow.js.")]
 Out = Annotated[str | None, typer.Option(
     '--out', '-o', help='File or folder; - is stdout. By default beside the '
     'input.')]
@@ -267,15 +268,15 @@ def models(
 def convert(
     weights: Annotated[list[str], typer.Argument(
         metavar='FILE...', help=".pth, .safetensors or .npz of the papers' own "
-        'programs.')],
+        'programs, or a folder of TensorFlow.js.')],
     out: Annotated[str, typer.Option(
         '--out', '-o', help='Folder to make; then --model=FOLDER.')],
     layout: Annotated[str | None, typer.Option(
         help='Where their names do not tell: deepdeblur_pytorch, deblurgan, '
-        'hieubkset_single_noskip, ...')] = None,
+        'hieubkset_single_noskip, maxim, ...')] = None,
     option: Annotated[list[str] | None, typer.Option(
         help='What they do not tell either: rgb_range=1.')] = None) -> None:
-  """Makes a model of weights that PyTorch wrote; runs no code in them."""
+  """Makes a model of other programs' weights; runs no code in them."""
   from deblur_jax.app import converting
 
   options = dict(map(errors.key_and_value, option or ()))

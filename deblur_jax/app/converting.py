@@ -25,7 +25,8 @@ def run(
   """Makes the folder `out`; lines that tell what went where.
 
   Args:
-    weights: .pth, .pt, .safetensors or .npz; code in them is not run.
+    weights: .pth, .pt, .safetensors or .npz, or a folder of TensorFlow.js;
+      code in them is not run.
     out: to make; may be there already if it is empty.
     layout: a row of `convert.LAYOUTS`; by default what the names tell.
     options: what neither names nor shapes tell, see `experiments.convert`.

@@ -30,8 +30,9 @@ from deblur_jax import (
     types,
     workdir,
 )
-from deblur_jax.convert import state_dicts
+from deblur_jax.convert import maxim, state_dicts
 from deblur_jax.convert.layouts import LAYOUTS
+from deblur_jax.models import maxim_files
 from deblur_jax.ops import weight_files
 
 REPORT = 'convert.json'
@@ -74,10 +75,11 @@ def to_run(
     config: plain dicts; its networks are replaced by those of the files, the
       rest is for evaluation and further training.
     folder: to make; may be there already if it is empty.
-    weights: files of PyTorch weights, see `weight_files.read`; those of the
-      generator and of the critic may be one or two. A critic that the config
-      has and no file begins with fresh weights.
-    layout: a row of `LAYOUTS`; by default what the names tell.
+    weights: files of PyTorch weights, see `weight_files.read`, or MAXIM's, see
+      `maxim_files.read`; those of the generator and of the critic may be one or
+      two. A critic that the config has and no file begins with fresh weights.
+    layout: a row of `LAYOUTS`, or `maxim.LAYOUT`; by default what the names
+      tell.
     options: what the files do not tell, such as rgb_range.
 
   Returns:
@@ -99,7 +101,7 @@ def to_run(
       config['nets'][role], params[role] = net, value
       report.append(entry)
   _check_options([entry.layout for entry in report], options or {})
-  roles = [LAYOUTS[entry.layout].role for entry in report]
+  roles = [_role(entry.layout) for entry in report]
   if 'generator' not in roles:
     raise types.UserError(
         'There is no generator in --weights='
@@ -134,7 +136,8 @@ def from_run(
     config: the run's, plain dicts.
     folder: the run's.
     file: to write, .safetensors or .npz.
-    layout: a row of `LAYOUTS`; by default the first that has such a network.
+    layout: a row of `LAYOUTS`, or `maxim.LAYOUT`; by default the first that has
+      such a network.
     which: 'last' or 'best' checkpoint, or a step.
 
   Raises:
@@ -149,25 +152,36 @@ def from_run(
     raise types.UserError(f'{file} is there already.')
   method = methods.build(config, from_checkpoint=True)
   layout = _choose(config, layout)
-  row = LAYOUTS[layout]
-  role = row.place(config['nets'])
+  role = _place(layout, config['nets'])
   network = dict(config['nets'][role])
   net = models.build(**network)
-  theirs = row.theirs(net)
-  pairs = state_dicts.pairs(row, net)
+  if layout == maxim.LAYOUT:
+    theirs = maxim.options(net)
+    names = maxim.names(net, {
+        theirs: (ours, 'float32')
+        for ours, theirs in maxim_files.their_names(net).items()})
+    prefix = maxim.PREFIX if file.suffix == '.npz' else ''
+    to_theirs = lambda params: maxim.to_theirs(net, params, prefix=prefix)
+  else:
+    row, prefix = LAYOUTS[layout], ''
+    theirs = row.theirs(net)
+    pairs = state_dicts.pairs(row, net)
+    names = _names(pairs, {})
+    to_theirs = lambda params: state_dicts.to_theirs(params, pairs)
   state = evaluate.load(config, method, folder, which=which)
   params = state.params | state.extra.get('ema', {})
-  _write(file, state_dicts.to_theirs(params[role], pairs), {
+  _write(file, to_theirs(params[role]), {
       'layout': layout, 'made_with': json.dumps(theirs)})
   return Converted(
-      str(file), weight_files.sha256(file), layout, '', role, network,
-      theirs, _names(pairs, {}), {})
+      str(file), weight_files.sha256(file), layout, prefix, role, network,
+      theirs, names, {})
 
 
 def describe(entry: Converted) -> Iterator[str]:
   """Lines that tell what went where, a line a top-level module of ours."""
-  row = LAYOUTS[entry.layout]
-  yield f'{entry.file} is {entry.layout}: {row.about}'
+  is_maxim = entry.layout == maxim.LAYOUT
+  about = maxim.ABOUT if is_maxim else LAYOUTS[entry.layout].about
+  yield f'{entry.file} is {entry.layout}: {about}'
   yield f'  sha256 {entry.sha256}'
   yield f'  theirs: {_options_line(entry.theirs)}'
   yield f'  nets.{entry.role}: {_options_line(entry.network)}'
@@ -186,6 +200,8 @@ def describe(entry: Converted) -> Iterator[str]:
     if dtype != 'float32':
       yield (f'  {count} array{"s are" if count > 1 else " is"} of {dtype} '
              'there, float32 here')
+  if is_maxim:
+    yield from maxim.lacking(entry.network)
   for name, why in entry.skipped.items():
     yield f'  skipped {name}: {why}'
 
@@ -193,6 +209,8 @@ def describe(entry: Converted) -> Iterator[str]:
 def _read(path, layout, options, config):
   """(role, keywords, parameters, report) of each network in a file."""
   with _about(path):
+    if layout == maxim.LAYOUT or layout is None and maxim_files.holds(path):
+      return [_take_maxim(path, config['nets'])]
     arrays, rest = weight_files.read_all(path, what=(
         'weights as torch.save(net.state_dict()), .safetensors or .npz'))
     parts = state_dicts.find(arrays, options, layout=layout)
@@ -234,6 +252,30 @@ def _take(path, part, skipped, nets):
       skipped | unused)
 
 
+def _take_maxim(path, nets):
+  role = maxim.place(nets)
+  if role is None:
+    raise types.UserError(
+        f'{path} is of MAXIM, and the config has no generator: choose another '
+        '--config.')
+  weights = maxim_files.read(path)
+  net = models.build(**weights.network)
+  return role, weights.network, weights.params, Converted(
+      str(path), maxim.sha256(path), maxim.LAYOUT, weights.prefix, role,
+      weights.network, maxim.options(net), maxim.names(net, weights.names),
+      maxim.skipped(weights))
+
+
+def _role(layout: str) -> str:
+  """'generator' or 'critic'."""
+  return 'generator' if layout == maxim.LAYOUT else LAYOUTS[layout].role
+
+
+def _place(layout: str, nets) -> str | None:
+  """Which of `config.nets` a layout is."""
+  return (maxim if layout == maxim.LAYOUT else LAYOUTS[layout]).place(nets)
+
+
 def _names(pairs, arrays) -> dict[str, dict[str, Any]]:
   dtype = lambda name: str(arrays[name].dtype) if arrays else 'float32'
   return {
@@ -256,17 +298,20 @@ def _choose(config, layout) -> str:
   """The row of LAYOUTS by which a network of the config can be written."""
   nets = config['nets']
   if layout is not None:
-    row = types.look_up(LAYOUTS, layout, what='layout')
+    row = types.look_up(
+        LAYOUTS | {maxim.LAYOUT: maxim}, layout, what='layout')
     name = nets.get(row.place(nets), {}).get('name')
-    if name != row.network:
+    if name != (maxim.NETWORK if row is maxim else row.network):
       raise types.UserError(
-          f'{layout} is a {row.network}, and the {row.role} of the run is '
-          f'{name}.')
+          f'{layout} is a {maxim.NETWORK if row is maxim else row.network}, '
+          f'and the {_role(layout)} of the run is {name}.')
     return layout
   generators = {key: row for key, row in LAYOUTS.items()
                 if row.role == 'generator'}
   role = next(iter(generators.values())).place(nets)
   name = nets.get(role, {}).get('name')
+  if name == maxim.NETWORK:
+    return maxim.LAYOUT
   reasons = []
   for key, row in generators.items():
     if row.network != name:
@@ -287,7 +332,7 @@ def _check_free(folder: pathlib.Path) -> None:
 
 
 def _check_options(layouts, given) -> None:
-  known = {name for key in layouts for name in list(
+  known = {name for key in layouts if key != maxim.LAYOUT for name in list(
       inspect.signature(LAYOUTS[key].options).parameters)[1:]}
   for name in given:
     if name not in known:

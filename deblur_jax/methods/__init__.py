@@ -42,8 +42,9 @@ METHODS = {
 
 # Options of methods that name a file or a run for its weights, as `path`.
 FROZEN = ('features', 'restorer', 'start', 'teacher')
-# Of these, networks that `nets` may leave to the run.
-OF_RUNS = ('restorer', 'teacher')
+# Of these, options whose network `nets` may leave out, or give without a name
+# and with other options than the model at the path.
+OF_RUNS = {'restorer': 'restorer', 'start': 'net', 'teacher': 'teacher'}
 
 
 def build(
@@ -59,8 +60,10 @@ def build(
   Raises:
     UserError: unknown names and keys, values out of range.
   """
-  nets = {key: models.build(**kwargs)
-          for key, kwargs in _networks(config).items()}
+  nets = {}
+  for key, kwargs in _networks(config).items():
+    types.require(kwargs, 'name', where=f'nets.{key}')
+    nets[key] = models.build(**kwargs)
   steps = config['total_steps']
   txs = {key: types.call(optim.build, dict(kwargs, total_steps=steps),
                          where=f'optim.{key}')
@@ -94,17 +97,21 @@ def completed_by(
 
   So that a config can be compared with one that was completed.
   """
-  theirs = {name: stored['nets'][name] for name in OF_RUNS
-            if name in stored['nets'] and name not in config['nets']}
-  return dict(config, nets={**config['nets'], **theirs})
+  nets = dict(config['nets'])
+  for role in OF_RUNS.values():
+    given = nets.get(role, {})
+    if role in stored['nets'] and 'name' not in given:
+      nets[role] = {**stored['nets'][role], **given}
+  return dict(config, nets=nets)
 
 
 def _networks(config):
   """`config.nets`, with those it lacks of OF_RUNS as their runs have them."""
   nets = dict(config['nets'])
-  for name in OF_RUNS:
-    if name not in nets and (options := config['method'].get(name)):
-      start = trained.read(options, where=f'method.{name}')
+  for option, role in OF_RUNS.items():
+    given, options = nets.get(role, {}), config['method'].get(option)
+    if 'name' not in given and options:
+      start = trained.read(options, where=f'method.{option}')
       if start.path:
-        nets[name] = trained.network(start)
+        nets[role] = {**trained.network(start), **given}
   return nets

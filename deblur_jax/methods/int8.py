@@ -41,11 +41,12 @@ def make(
   tx = types.require(txs, 'net', where='optim')
   content = losses.content(loss, over_scales=over_scales)
   to_pyramid = types.look_up(pyramids.PYRAMIDS, pyramid, what='method.pyramid')
-  known = trained.weights(net, trained.read(start, where='method.start'))
+  known = trained.weights(
+      net, trained.read(start, where='method.start'), incomplete=True)
 
   def init(key: Array, batch: Batch) -> TrainState:
     models.check_scales(net, batch['blur'].shape[1:3])
-    params = known or models.init(net, key)
+    params = trained.begin(net, known, key)
     names = jax.eval_shape(
         lambda params, blur: int8.observe(net, params, blur), params,
         jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32))

@@ -13,6 +13,7 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import optax
 
@@ -26,7 +27,8 @@ def make(
     nets, txs, *, loss: str, over_scales: str = 'sum',
     pyramid: str = 'deepdeblur_pytorch', all_stages: bool = False,
     ema: float = 0.0, accumulate: int = 1,
-    start: Mapping[str, Any] | None = None) -> Method:
+    start: Mapping[str, Any] | None = None,
+    freeze: tuple[str, ...] = ()) -> Method:
   """The method.
 
   Args:
@@ -41,29 +43,37 @@ def make(
     ema: decay of the averaged weights that restore; 0 restores with the last.
     accumulate: parts into which the batch is split to save memory.
     start: the weights to begin with, see `trained.Start`; random by default.
+    freeze: glob patterns of parameters that stay as they are, without update
+      and weight decay, see `optim.frozen`: 'stage_0_encoder_block_*'.
   """
   if accumulate < 1:
     raise types.UserError(
         f'method.accumulate must be at least 1, got {accumulate}.')
+  if isinstance(freeze, str):
+    raise types.UserError(
+        f'method.freeze must be a tuple of patterns, such as ({freeze!r},).')
   net = types.require(nets, 'net', where='nets')
   models.check_kind(net, models.MODELS, where='nets.net.name')
   tx = types.require(txs, 'net', where='optim')
   content = losses.content(loss, over_scales=over_scales)
   known = start and trained.weights(
-      net, trained.read(start, where='method.start'))
+      net, trained.read(start, where='method.start'), incomplete=True)
   of_stages = (
       'all_stages' if all_stages and hasattr(net, 'all_stages') else None)
   to_pyramid = types.look_up(pyramids.PYRAMIDS, pyramid, what='method.pyramid')
 
   def init(key: Array, batch: Batch) -> TrainState:
     models.check_scales(net, batch['blur'].shape[1:3])
-    params = known or models.init(net, key)
+    params = trained.begin(net, known, key)
+    optim.frozen(params, freeze)    # before the first step, what is wrong
     return TrainState(
         step=jnp.zeros((), jnp.int32), params={'net': params},
         opt_state={'net': tx.init(params)},
         extra={'ema': {'net': params}} if ema else {})
 
   def objective(params, batch: Batch, key: Array) -> tuple[Array, Metrics]:
+    params = optim.keep(
+        params, jax.lax.stop_gradient(params), optim.frozen(params, freeze))
     stages = net.apply({'params': params}, batch['blur'], train=True,
                        rngs={'dropout': key}, method=of_stages)
     stages = stages if of_stages else [stages]
@@ -73,14 +83,16 @@ def make(
     return sum(content(images, sharp) for images in stages), {'psnr': psnr}
 
   def step(state: TrainState, batch: Batch, key: Array):
-    params = state.params['net']
+    params = old = state.params['net']
+    held = optim.frozen(params, freeze)
     (value, metrics), grads = optim.value_and_grad(
         functools.partial(objective, key=key), params, batch, parts=accumulate)
     params, opt_state = optim.apply(tx, grads, state.opt_state['net'], params)
+    params = optim.keep(params, old, held)    # weight decay moves them, too
     extra = state.extra
     if ema:
-      extra = extra | {'ema': {'net': optim.average(
-          params, extra['ema']['net'], decay=ema)}}
+      averaged = optim.average(params, extra['ema']['net'], decay=ema)
+      extra = extra | {'ema': {'net': optim.keep(averaged, params, held)}}
     metrics = {'loss': value, 'grad_norm': optax.tree.norm(grads),
                'lr': tx.lr(state.step), **metrics}
     state = state.replace(step=state.step + 1, params={'net': params},

@@ -23,6 +23,7 @@ import math
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax import traverse_util
 from jax.interpreters import partial_eval
 
 from deblur_jax import types
@@ -36,6 +37,7 @@ from deblur_jax.models import (
     kernel_fourier,
     kernel_net,
     maxim,
+    maxim_files,
     multiscale,
     nafnet,
     nah_discriminator,
@@ -76,9 +78,12 @@ def check_scales(net: nn.Module, crop: tuple[int, int]) -> None:
 
   Its targets are a pyramid of the crop, and must have the sizes of its scales.
   """
-  scales = len(jax.eval_shape(
-      lambda x: net.init_with_output(jax.random.key(0), x)[0],
-      jax.ShapeDtypeStruct((1, *crop, 3 * window(net)), jnp.float32)))
+  if type(net) is maxim.MAXIM:    # whose trace takes seconds
+    scales = net.scales
+  else:
+    scales = len(jax.eval_shape(
+        lambda x: net.init_with_output(jax.random.key(0), x)[0],
+        jax.ShapeDtypeStruct((1, *crop, 3 * window(net)), jnp.float32)))
   if any(side % 2**(scales - 1) for side in crop):
     raise types.UserError(
         f'data.loader.crop = {crop[0]} is not divisible by 2^(K-1) = '
@@ -101,26 +106,41 @@ def count_parameters(params: types.Params) -> int:
 
 def shapes(net: nn.Module) -> types.Params:
   """The parameters of a network as `jax.ShapeDtypeStruct`s."""
+  if type(net) is maxim.MAXIM:    # whose trace takes seconds
+    return traverse_util.unflatten_dict(
+        {name: jax.ShapeDtypeStruct(shape, jnp.float32)
+         for name, shape in maxim_files.leaves(net).items()}, sep='/')
   size = max(32, least_crop(net))
   image = jax.ShapeDtypeStruct((1, size, size, 3 * window(net)), jnp.float32)
   return jax.eval_shape(net.init, jax.random.key(0), image)['params']
 
 
-def init(net: nn.Module, key: types.Array) -> types.Params:
+def init(
+    net: nn.Module, key: types.Array, *, known: types.Params | None = None
+) -> types.Params:
   """Fresh parameters of a network.
 
   Of a small image, whose size parameters do not depend on, and eagerly: jit and
   `lazy_init` take a minute to compile the random numbers of 120 layers. What
   the network makes of the image is traced, but not computed.
+
+  Args:
+    net: the network.
+    key: of the random numbers.
+    known: a part of the parameters, which is taken as it is.
   """
   image = jnp.zeros((1, *_least_input(net)))
   traced, like = jax.make_jaxpr(
       lambda key: net.init(key, image)['params'], return_shape=True)(key)
-  leaves, tree = jax.tree.flatten(like)
-  needed, _ = partial_eval.dce_jaxpr(
-      traced.jaxpr, [True] * len(leaves), instantiate=True)
-  return jax.tree.unflatten(
-      tree, jax.core.eval_jaxpr(needed, traced.consts, key))
+  there = traverse_util.flatten_dict(known or {})
+  paths = list(traverse_util.flatten_dict(like))
+  leaves, tree = jax.tree.flatten(traverse_util.unflatten_dict(
+      {path: path not in there for path in paths}))
+  needed, _ = partial_eval.dce_jaxpr(traced.jaxpr, leaves, instantiate=True)
+  drawn = iter(jax.core.eval_jaxpr(needed, traced.consts, key))
+  fresh = traverse_util.flatten_dict(jax.tree.unflatten(
+      tree, [next(drawn) if one else None for one in leaves]))
+  return traverse_util.unflatten_dict({**fresh, **there})
 
 
 def _least_input(net):
@@ -148,6 +168,25 @@ def own(net: nn.Module, params: types.Params) -> types.Params:
   A file may serve several networks: fewer stages of MAXIM leave the rest.
   """
   return net.own(params) if hasattr(net, 'own') else params
+
+
+def fewer(net: nn.Module, other: nn.Module) -> tuple[str, ...]:
+  """Options by which a network reads a part of what another one reads.
+
+  Both are of one kind. See `own`.
+  """
+  return net.fewer(other) if hasattr(net, 'fewer') else ()
+
+
+def training_only(net: nn.Module) -> set[str]:
+  """Names of parameters that only training reads: heads of smaller scales.
+
+  Published weights may lack them.
+  """
+  if type(net) is not maxim.MAXIM:
+    return set()
+  return set(maxim_files.leaves(net)) - set(
+      maxim_files.leaves(net.clone(scales=1)))
 
 
 def tiling(net: nn.Module) -> dict[str, int]:

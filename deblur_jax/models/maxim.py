@@ -128,6 +128,11 @@ class MAXIM(nn.Module):
         found[name] = {'Conv_1': found[name]['Conv_1']}
     return found
 
+  def fewer(self, other: 'MAXIM') -> tuple[str, ...]:
+    """Options in which `own` makes a tree of the other network fit this one."""
+    stages = ('stages',) if self.stages <= other.stages else ()
+    return (*stages, 'scales')
+
   def _stage(self, blurs, s, before):
     """Stage s: its images, finest first, and its features for the next one.
 
@@ -147,13 +152,13 @@ class MAXIM(nn.Module):
         passed, encoders, decoders = before
         features, _ = block(
             blocks.CrossGating, f'input_fuse_sam_{i}', features=widths[i],
-            side=_side(i))(features, passed[i])
+            side=side(i))(features, passed[i])
         skip = encoders[i] + decoders[i]
       # The finest level gets its features twice, as the authors trained it.
       x = jnp.concatenate([x if i else features, features], axis=-1)
       x, own = block(
           blocks.Encoder, f'encoder_block_{i}', features=widths[i],
-          side=_side(i), groups=self.groups)(x, skip)
+          side=side(i), groups=self.groups)(x, skip)
       encoded.append(own)
 
     for i in range(self.bottleneck):
@@ -166,13 +171,13 @@ class MAXIM(nn.Module):
       signal = resample(encoded, i, levels, widths[i])
       skips[i], y = block(
           blocks.CrossGating, f'cross_gating_block_{i}', features=widths[i],
-          side=_side(i), upsample=True)(signal, y)
+          side=side(i), upsample=True)(signal, y)
 
     decoded = [None] * self.depth
     for i in reversed(levels):
       bridge = resample(skips, i, reversed(levels), widths[i])
       x = block(blocks.Decoder, f'decoder_block_{i}', features=widths[i],
-                side=_side(i), groups=self.groups)(x, bridge)
+                side=side(i), groups=self.groups)(x, bridge)
       decoded[i] = x
     images, passed = self._heads(s, decoded, blurs)
     return images, (passed, encoded, decoded)
@@ -225,6 +230,6 @@ class _Resampler:
     return jnp.concatenate(parts, axis=-1)
 
 
-def _side(level: int) -> int:
+def side(level: int) -> int:
   """Cells along a side of the grid, and pixels along that of a block."""
   return SIDES[level >= HIGH_RES]

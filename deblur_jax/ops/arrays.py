@@ -1,5 +1,7 @@
 """NumPy's files, of which nothing but arrays of numbers is read."""
 
+import contextlib
+import math
 import os
 import pathlib
 import zipfile
@@ -12,26 +14,86 @@ from flax import traverse_util
 
 from deblur_jax import types
 
+# An .npz that unpacks to more than MAX_RATIO times its own size, and to more
+# than ROOM bytes, is refused: a few kB may hold any number of zeros.
+MAX_RATIO = 100
+ROOM = 256 * 2**20
+_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0,
+            (2, 0): np.lib.format.read_array_header_2_0}
 
-def load(path: str | os.PathLike) -> dict[str, np.ndarray]:
+
+def load(
+    path: str | os.PathLike, *, prefix: str = '') -> dict[str, np.ndarray]:
   """The arrays of an .npz by name, or that of an .npy by the file's stem.
+
+  Args:
+    path: the file.
+    prefix: of the names; arrays without it are not read, and the others are
+      named without it.
 
   Raises:
     FileNotFoundError: no such file.
     ValueError: anything else that is wrong with it, in one line.
   """
   path = pathlib.Path(path)
-  try:
-    found = np.load(path, allow_pickle=False)
+  with _in_one_line():
+    found = np.load(path, allow_pickle=False, mmap_mode='r')
     if isinstance(found, np.ndarray):
-      return {path.stem: found}
+      return {path.stem: np.array(found)}
     with found:
-      return {name: found[name] for name in found}
+      names = [name for name in found if name.startswith(prefix)]
+      _check_sizes(found.zip, names, path.stat().st_size)
+      return {name.removeprefix(prefix): found[name] for name in names}
+
+
+def names(path: str | os.PathLike) -> list[str]:
+  """The names of the arrays in an .npz; raises as `load`."""
+  with _in_one_line(), zipfile.ZipFile(path) as archive:
+    return [name.removesuffix('.npy') for name in archive.namelist()]
+
+
+@contextlib.contextmanager
+def _in_one_line():
+  try:
+    yield
   except FileNotFoundError:
     raise
   except (OSError, ValueError, TypeError, EOFError, LookupError,
           zipfile.BadZipFile, zlib.error) as error:
     raise ValueError(' '.join(str(error).split())) from error
+
+
+def check_total(archive: zipfile.ZipFile, names, packed: int) -> None:
+  """Raises a ValueError where members of a zip archive unpack to too much.
+
+  Args:
+    archive: the archive.
+    names: of the members.
+    packed: bytes of the archive.
+  """
+  total = sum(archive.getinfo(name).file_size for name in names)
+  if total > max(ROOM, MAX_RATIO * packed):
+    raise ValueError(
+        f'it unpacks to {total:,} bytes, more than {MAX_RATIO} times its size')
+
+
+def _check_sizes(archive: zipfile.ZipFile, names, packed: int) -> None:
+  """Raises a ValueError before there is memory for what the file declares."""
+  there = set(archive.namelist())
+  members = {name: f'{name}.npy' if f'{name}.npy' in there else name
+             for name in names}
+  check_total(archive, members.values(), packed)
+  for name, member in members.items():
+    size = archive.getinfo(member).file_size
+    with archive.open(member) as stream:
+      version = np.lib.format.read_magic(stream)
+      if version not in _HEADERS:
+        raise ValueError(f'{name} is of version {version} of .npy')
+      shape, _, dtype = _HEADERS[version](stream)
+    # Python's integers do not overflow.
+    if not dtype.hasobject and math.prod(shape) * dtype.itemsize > size:
+      raise ValueError(
+          f'{name} declares the shape {shape}, and has {size:,} bytes')
 
 
 def save(path: str | os.PathLike, named: Mapping[str, np.ndarray]) -> None:

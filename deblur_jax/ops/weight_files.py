@@ -7,10 +7,13 @@ own. .safetensors and .npz with the same names are read alike.
 """
 
 import collections
+import contextlib
 import hashlib
 import io
+import math
 import pathlib
 import pickle
+import pickletools
 import zipfile
 import zlib
 from typing import Any, NamedTuple
@@ -29,39 +32,69 @@ _DTYPES = {
     'HalfStorage': 'float16', 'BFloat16Storage': 'bfloat16',
     'LongStorage': 'int64', 'IntStorage': 'int32', 'ShortStorage': 'int16',
     'CharStorage': 'int8', 'ByteStorage': 'uint8', 'BoolStorage': 'bool'}
+# More names than any network has: dicts within dicts may repeat one another.
+_MAX_NAMES = 100_000
+_MAX_DEPTH = 100
 _REFUSED = (
     OSError, ValueError, EOFError, LookupError, AttributeError, TypeError,
     ArithmeticError, RuntimeError, MemoryError, pickle.UnpicklingError,
     zipfile.BadZipFile, zlib.error)
 
 
-def read(path: str | pathlib.Path, *, what: str) -> dict[str, np.ndarray]:
+def read(
+    path: str | pathlib.Path, *, what: str, prefix: str = ''
+) -> dict[str, np.ndarray]:
   """A state dict: name -> array, in PyTorch's layout.
 
   Args:
     path: .npz, .safetensors, or else of `torch.save`, as .pth and .pt are.
     what: for the error, what the file is and where to get it.
+    prefix: of the names in .npz and .safetensors; arrays without it are not
+      read, and the others are named without it.
 
   Raises:
     UserError: no such file, or one that is not of this form.
   """
-  return read_all(path, what=what)[0]
+  return read_all(path, what=what, prefix=prefix)[0]
 
 
 def read_all(
-    path: str | pathlib.Path, *, what: str
+    path: str | pathlib.Path, *, what: str, prefix: str = ''
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
   """As `read`, and what else lies in the file: name -> its type.
 
   Dicts within dicts are one: {'net': {'a': ...}} has the name 'net.a'.
   """
   path = pathlib.Path(path)
-  try:
+  with _refusing(path, what):
     if path.suffix == '.npz':
-      return arrays.load(path), {}
+      return arrays.load(path, prefix=prefix), {}
     if path.suffix == '.safetensors':
-      return _read_safetensors(path), {}
+      with _opened(path) as file:
+        return {name.removeprefix(prefix): file.get_tensor(name)
+                for name in file.keys() if name.startswith(prefix)}, {}
     return _read_torch(path)
+
+
+def names(path: str | pathlib.Path, *, what: str) -> list[str]:
+  """The names in an .npz or .safetensors, whose arrays are not read.
+
+  Raises:
+    UserError: no such file, or one that is not of this form.
+  """
+  path = pathlib.Path(path)
+  with _refusing(path, what):
+    if path.suffix == '.npz':
+      return arrays.names(path)
+    with _opened(path) as file:
+      return list(file.keys())
+
+
+@contextlib.contextmanager
+def _refusing(path, what):
+  """One line about whatever is wrong with a file."""
+  try:
+    yield
   except (FileNotFoundError, IsADirectoryError) as error:
     raise types.UserError(f'No file {path}: it should be {what}.') from error
   except _REFUSED as error:
@@ -98,14 +131,16 @@ def check_sha256(path: str | pathlib.Path, expected: str) -> None:
         'or damaged; get it again, or correct sha256.')
 
 
-def _read_safetensors(path):
+@contextlib.contextmanager
+def _opened(path):
+  """A .safetensors, mapped into memory."""
   import safetensors
-  from safetensors import numpy as safetensors_numpy
 
   with path.open('rb'):
     pass               # its own errors do not tell what is wrong with a path
   try:
-    return safetensors_numpy.load_file(path)
+    with safetensors.safe_open(path, 'numpy') as file:
+      yield file
   except safetensors.SafetensorError as error:
     raise ValueError(error) from error
 
@@ -127,10 +162,28 @@ class _Later(NamedTuple):
         for size, step in zip(self.size, self.stride, strict=True))
     if 0 not in self.size and last >= len(flat):
       raise ValueError('a tensor is longer than what is stored: cut short?')
+    if math.prod(self.size) > len(flat):
+      raise ValueError('a tensor repeats what is stored')
     strides = [step * flat.itemsize for step in self.stride]
     view = np.lib.stride_tricks.as_strided(
         flat[self.offset:], self.size, strides)
     return np.array(view)
+
+
+def _unpickler(file):
+  """An unpickler at the same place, of a pickle that was looked through.
+
+  The unpickler takes memory for as many objects as a number in the pickle says.
+  """
+  start, opcodes, largest = file.tell(), 0, 0
+  for opcode, argument, _ in pickletools.genops(file):
+    opcodes += 1
+    if opcode.name in ('PUT', 'BINPUT', 'LONG_BINPUT'):
+      largest = max(largest, argument)
+  if largest > opcodes:
+    raise pickle.UnpicklingError(f'a pickle that remembers {largest:,} objects')
+  file.seek(start)
+  return _Unpickler(file)
 
 
 class _Unpickler(pickle.Unpickler):
@@ -169,7 +222,7 @@ def _read_torch(path):
   with path.open('rb') as file:
     if zipfile.is_zipfile(file):
       file.seek(0)
-      return _read_archive(zipfile.ZipFile(file))
+      return _read_archive(zipfile.ZipFile(file), path.stat().st_size)
     file.seek(0)
     if file.read(2) == b'PK':
       raise ValueError('a zip archive that is cut short')
@@ -177,12 +230,13 @@ def _read_torch(path):
     return _read_pickles(file)
 
 
-def _read_archive(archive):
+def _read_archive(archive, packed):
   name = next((name for name in archive.namelist()
                if name.endswith('/data.pkl')), None)
   if name is None:
     raise ValueError('no data.pkl in it')
-  unpickler = _Unpickler(io.BytesIO(archive.read(name)))
+  arrays.check_total(archive, archive.namelist(), packed)
+  unpickler = _unpickler(io.BytesIO(archive.read(name)))
   state = unpickler.load()
   folder = name.removesuffix('data.pkl')
   return _arrays(state, {
@@ -192,19 +246,21 @@ def _read_archive(archive):
 
 def _read_pickles(file):
   """A magic number, the version, the machine, the state, keys, the storages."""
-  unpickle = lambda: _Unpickler(file).load()
+  unpickle = lambda: _unpickler(file).load()
+  size = file.seek(0, io.SEEK_END)
+  file.seek(0)
   if unpickle() != _MAGIC:
     raise ValueError('not a file of torch.save')
   unpickle(), unpickle()
-  unpickler = _Unpickler(file)
+  unpickler = _unpickler(file)
   state = unpickler.load()
   storages = {}
   for key in unpickle():
     count = int.from_bytes(file.read(8), 'little')
     dtype = unpickler.dtypes[key]
-    content = file.read(count * dtype.itemsize)
-    if len(content) != count * dtype.itemsize:
+    if count * dtype.itemsize > size - file.tell():
       raise ValueError('it is cut short')
+    content = file.read(count * dtype.itemsize)
     storages[key] = np.frombuffer(content, dtype)
   return _arrays(state, storages)
 
@@ -213,18 +269,27 @@ def _arrays(state, storages):
   """The tensors by name, and the types of all else."""
   if not isinstance(state, dict):
     raise ValueError('not a dict of tensors')
-  tensors, rest = {}, {}
-  for name, value in _flat(state):
+  tensors, rest, total = {}, {}, 0
+  stored = sum(array.nbytes for array in storages.values())
+  for count, (name, value) in enumerate(_flat(state)):
+    if count >= _MAX_NAMES:
+      raise ValueError(f'more than {_MAX_NAMES:,} names')
     if isinstance(value, _Later):
       tensors[name] = value.array(storages)
+      total += tensors[name].nbytes
+      if total > max(arrays.ROOM, arrays.MAX_RATIO * stored):
+        raise ValueError('its tensors repeat what is stored')
     else:
       rest[name] = type(value).__name__
   return tensors, rest
 
 
-def _flat(state, prefix=''):
+def _flat(state, prefix='', depth=0):
+  if depth > _MAX_DEPTH:
+    raise ValueError(f'dicts of more than {_MAX_DEPTH} levels')
   for key, value in state.items():
-    if isinstance(value, dict):
-      yield from _flat(value, f'{prefix}{key}.')
+    # An empty one counts, too: there may be as many of them.
+    if isinstance(value, dict) and value:
+      yield from _flat(value, f'{prefix}{key}.', depth + 1)
     else:
       yield f'{prefix}{key}', value

@@ -1,9 +1,10 @@
-"""Models by name, or by the folder of a run: whatever restores a picture.
+"""Models by name, by a file of weights, or by the folder of a run.
 
 A shipped model is a card, `zoo/weights/NAME.json`, and a file of weights beside
 it, which several cards may share: the card says what the model is, what it was
 trained on and under which terms, how it scores, and the SHA-256 of its weights.
-Nothing is downloaded.
+Files of MAXIM's weights tell their network themselves, see
+`models.maxim_files`. Nothing is downloaded.
 """
 
 import json
@@ -13,14 +14,17 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from deblur_jax import errors
+from deblur_jax.cards import CARD as CARD
+from deblur_jax.cards import DEFAULT as DEFAULT
+from deblur_jax.cards import SHIPPED, card, names
 
-SHIPPED = pathlib.Path(__file__).parent / 'weights'
-DEFAULT = 'maxim-2'
 ROLE = 'net'
-CARD = ('summary', 'net', 'weights', 'sha256', 'parameters', 'licence',
-        'trained', 'sources')
 AUTO = 'auto'
 Path = str | os.PathLike
+# Of weights that are loaded without a folder of a run.
+FILES = ('.npz', '.safetensors')
+_A_FILE = ('{} is a file, and a model is a folder, or a .npz or .safetensors '
+           "of MAXIM's weights: `deblur convert` makes a folder of others.")
 
 
 class Model(NamedTuple):
@@ -44,41 +48,6 @@ class Model(NamedTuple):
   tiling: Mapping[str, Any] = {}
 
 
-def names(folder: Path = SHIPPED) -> list[str]:
-  """The shipped models, the default one first."""
-  found = sorted(path.stem for path in pathlib.Path(folder).glob('*.json'))
-  return sorted(found, key=lambda name: name != DEFAULT)
-
-
-def card(name: str, *, folder: Path = SHIPPED) -> dict[str, Any]:
-  """What is known of a shipped model.
-
-  Keys CARD; where measured 'scores' and 'seconds_720p', see
-  experiments/model_cards.py; 'reach', see `inference.reach`; 'least_change' in
-  levels of 255, see `app.restoring`.
-
-  Raises:
-    UserError: no such model, or its card is damaged.
-  """
-  known = names(folder)
-  if not known:
-    raise errors.UserError(
-        f'No model {name!r}: none is bundled, so give -m the folder of a run.')
-  if name not in known:
-    raise errors.UserError(
-        f'No model {name!r}: there is {", ".join(known)}, or the folder of a '
-        f'run with its config.json.{errors.suggest(name, known)}')
-  path = pathlib.Path(folder, f'{name}.json')
-  try:
-    found = json.loads(path.read_text())
-  except (OSError, ValueError) as error:
-    raise errors.UserError(f'Cannot read {path}: {error}.') from error
-  missing = [key for key in CARD if key not in found]
-  if missing:
-    raise errors.UserError(f'{path} has no {missing[0]}.')
-  return found
-
-
 def verify(name: str, *, folder: Path = SHIPPED) -> None:
   """Raises a UserError where the weights are not those of the card."""
   from deblur_jax.ops import weight_files
@@ -91,27 +60,34 @@ def verify(name: str, *, folder: Path = SHIPPED) -> None:
 def load(
     where: Path, *, dtype: str | None = None, which: str = 'last',
     folder: Path = SHIPPED) -> Model:
-  """A shipped model by its name, or the model of a run by its folder.
+  """A shipped model by its name, MAXIM's weights, or the model of a run.
 
   Args:
-    where: a name, or a path with a separator or a folder of that name. A folder
-      that `experiments.convert` has made of others' weights is a run too.
+    where: a name, or a path with a separator or of something that is there: a
+      file of MAXIM's weights or a folder of TensorFlow.js, which restores with
+      all its stages, or the folder of a run. What `experiments.convert` has
+      made of others' weights is a run too.
     dtype: what the network computes in, 'float32' or 'bfloat16'; AUTO takes
-      for a shipped model what `precision.fastest` finds. By default as the
-      model was made.
+      for a shipped model and for a file what `precision.fastest` finds. By
+      default as the model was made.
     which: of a run: 'last' or 'best' checkpoint, or a step.
     folder: of the shipped models.
 
   Raises:
-    UserError: no such model or run, damaged weights, a dtype that cannot be.
+    UserError: no such model or run, damaged weights, weights that do not fit,
+      a dtype that cannot be.
   """
   name = os.fspath(where)
-  if name not in names(folder) and os.path.isfile(name):
-    raise errors.UserError(
-        f'{name} is a file, and a model is a folder: `deblur convert` makes a '
-        'folder of weights.')
-  if os.sep in name or pathlib.Path(name, 'config.json').exists():
+  path = pathlib.Path(name)
+  if (path / 'config.json').exists():
     return _of_run(name, dtype, which)
+  if name not in names(folder):
+    if path.suffix in FILES or (path / 'model.json').is_file():
+      return _of_file(name, dtype)
+    if path.is_file():
+      raise errors.UserError(_A_FILE.format(name))
+    if os.sep in name:
+      return _of_run(name, dtype, which)
   found = card(name, folder=folder)
   verify(name, folder=folder)
   return _of_card(name, found, dtype, folder)
@@ -185,23 +161,42 @@ def write_weights(
 
 
 def _of_card(name, found, dtype, folder) -> Model:
+  from deblur_jax import models
+  from deblur_jax.ops import weight_files
+
+  # The card's SHA-256 vouches for the shapes.
+  params = models.own(models.build(**found['net']), weight_files.read_tree(
+      pathlib.Path(folder, found['weights']),
+      what=f'the weights of the model {name}'))
+  return _of_weights(name, found['net'], params, dtype, found)
+
+
+def _of_file(name, dtype) -> Model:
+  from deblur_jax import models
+  from deblur_jax.models import maxim_files
+
+  if os.path.exists(name) and not maxim_files.holds(name):
+    raise errors.UserError(_A_FILE.format(name))
+  weights = maxim_files.read(name)
+  network = weights.network | {'scales': 1, 'dtype': 'float32'}
+  params = models.own(models.build(**network), weights.params)
+  return _of_weights(name, network, params, dtype, {})
+
+
+def _of_weights(name, network, params, dtype, found) -> Model:
+  """The model of a network and its parameters; `found` is its card."""
   import jax
   import numpy as np
 
   from deblur_jax import models, parallel, precision
-  from deblur_jax.ops import weight_files
 
-  exact = models.build(**found['net'])
-  # The card's SHA-256 vouches for the shapes.
-  params = models.own(exact, weight_files.read_tree(
-      pathlib.Path(folder, found['weights']),
-      what=f'the weights of the model {name}'))
+  exact = models.build(**network)
   params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), params)
   if dtype == AUTO:
     dtype = precision.fastest()
   nets = [exact]
   if dtype and dtype != 'float32':
-    nets.insert(0, models.build(**found['net'] | {'dtype': dtype}))
+    nets.insert(0, models.build(**network | {'dtype': dtype}))
   mesh = _mesh()
   methods = [_method(net) for net in nets] + [None]
   state = jax.device_put(_state(params), parallel.replicated(mesh))
