@@ -8,9 +8,9 @@ r"""A bundled model learns on with pairs of your own.
 
 Pairs have the same names in both folders. Of files that hold both pictures, the
 sharp half on the left, --config=configs/finetune.py:side_by_side
---config.data.train.root=DIR takes nine tenths, and tests on the rest. A tenth of
-the crops is sharp and shall stay so. The 800 steps of maxim-1 take an hour of
-one CPU core, and 4.5 GB.
+--config.data.train.root=DIR takes nine tenths, and tests on the rest. A tenth
+of the crops is sharp and shall stay so. The 800 steps of maxim-1 take an hour
+of one CPU core, and 4.5 GB.
 
 --config.method.start.path=NAME begins with another bundled model (`deblur
 models`), a run's folder, or the authors' .npz of MAXIM. The network is that of
