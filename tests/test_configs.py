@@ -58,7 +58,8 @@ def test_debug_run(name, tmp_path):
     *((name, None) for name in helpers.CONFIGS),
     ('cycle_physics', 'small'), ('cycle_unpaired', 'perceptual'),
     ('deblurgan_gopro', 'small'), ('deblurgan_gopro', 'small_l1'),
-    ('distill', 'small'), ('fusion_attention', 'small'),
+    ('distill', 'small'), ('finetune', 'side_by_side'),
+    ('fusion_attention', 'small'),
     ('multiscale_photos', 'small'), ('prune', 'int8'), ('prune', 'int8_small'),
     ('prune', 'small')])
 def test_full_form_builds(name, arg):
