@@ -25,7 +25,7 @@ import numpy as np
 from flax import traverse_util
 
 from deblur_jax import types
-from deblur_jax.models import maxim
+from deblur_jax.models import maxim, maxim_blocks
 from deblur_jax.ops import tfjs, weight_files
 
 SUFFIXES = ('.npz', '.safetensors')
@@ -229,14 +229,14 @@ def _rename(name: str, stages: int, *, outwards: bool) -> str:
 
 def _modules(net) -> Iterator[tuple[str, Shapes]]:
   """(name, its leaves) of every layer."""
-  depth = net.depth
+  depth, colours = net.depth, 3 * net.unshuffle**2
   widths = [net.features * 2**i for i in range(depth)]
   sides = [maxim.side(i) for i in range(depth)]
   for s in range(net.stages):
     for i, (width, side) in enumerate(zip(widths, sides, strict=True)):
       below = widths[min(i + 1, depth - 1)]
       name = lambda kind, s=s, i=i: f'stage_{s}_{kind}_{i}'
-      yield name('input_conv'), _conv(3, 3, width)
+      yield name('input_conv'), _conv(3, colours, width)
       encoder, decoder = name('encoder_block'), name('decoder_block')
       yield from _encoder(
           encoder, width, width + (widths[i - 1] if i else width), side, net)
@@ -254,10 +254,10 @@ def _modules(net) -> Iterator[tuple[str, Shapes]]:
       attention = name('supervised_attention_module')
       if s < net.stages - 1:
         yield f'{attention}/Conv_0', _conv(3, width, width)
-        yield f'{attention}/Conv_1', _conv(3, width, 3)
-        yield f'{attention}/Conv_2', _conv(3, 3, width)
+        yield f'{attention}/Conv_1', _conv(3, width, colours)
+        yield f'{attention}/Conv_2', _conv(3, colours, width)
       elif i < net.scales:
-        yield _image_head(net.stages, i), _conv(3, width, 3)
+        yield _image_head(net.stages, i), _conv(3, width, colours)
     for i in range(net.bottleneck):
       yield from _bottleneck(f'stage_{s}_global_block_{i}', widths[-1], net)
     number = s * 2 * depth**2
@@ -321,8 +321,8 @@ def _cross_gating(name, c, c_in, side):
 
 
 def _attention(name, c):
-  yield f'{name}/Conv_0', _conv(1, c, c // maxim.REDUCTION)
-  yield f'{name}/Conv_1', _conv(1, c // maxim.REDUCTION, c)
+  yield f'{name}/Conv_0', _conv(1, c, c // maxim_blocks.REDUCTION)
+  yield f'{name}/Conv_1', _conv(1, c // maxim_blocks.REDUCTION, c)
 
 
 def _conv(k: int, c_in: int, c_out: int) -> Shapes:
