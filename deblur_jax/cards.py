@@ -28,8 +28,8 @@ def card(name: str, *, folder: Path = SHIPPED) -> dict[str, Any]:
   """What is known of a shipped model.
 
   Keys CARD; where measured 'scores' and 'seconds_720p', see
-  experiments/model_cards.py; 'reach', see `inference.reach`; 'least_change' in
-  levels of 255, see `app.restoring`.
+  experiments/model_cards.py; 'reach', see `inference.reach`;
+  'blur_threshold', see `app.restoring`.
 
   Raises:
     UserError: no such model, or its card is damaged.

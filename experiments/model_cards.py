@@ -12,8 +12,8 @@ pictures that count. $DEBLUR_DATA stands for the folder of pictures.
 
 Each card gets PSNR and SSIM of every set, of the input and of the result, and
 the seconds and the memory of a 1280x720 picture on this machine, warm. A result
-is what `tiling.build` gives: the network's own, whatever `--least-change` would
-keep. --weights=FILE first stores the authors' weights in float16, for all cards
+is what `tiling.build` gives, whatever `--blur-threshold` would keep.
+--weights=FILE first stores the authors' weights in float16, for all cards
 that name this file.
 """
 

@@ -17,8 +17,8 @@ and ships nothing: the comparison.
 
 --about is a JSON file with 'summary', 'licence' and 'sources', a list of
 {'name', 'terms'} of all that it was trained on: no model is shipped without. It
-may have more, such as 'least_change', see `app.restoring`. That of the bundled
-model is experiments/small_model.json.
+may have more, such as 'blur_threshold', see `app.restoring`. That of the
+bundled model is experiments/small_model.json.
 """
 
 import os

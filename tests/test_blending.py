@@ -241,10 +241,10 @@ def test_frames_of_another_region_are_of_another_model(run):
   assert len(told) == 3
 
 
-def test_what_would_hardly_change_is_asked_of_the_region(run):
+def test_a_region_is_restored_however_sharp_the_picture_is(run):
   image = photo('float32', 3)
   found = deblur_jax.restore(
-      image, model=run, region=(0, 0, 4, 4), least_change=0.01)
+      image, model=run, region=(0, 0, 4, 4), blur_threshold=1.0)
   assert (found != image).any()
 
 

@@ -17,10 +17,11 @@ import odd_pictures
 import pytest
 import run_folders
 from PIL import Image
+from skimage import measure
 
 import deblur_jax
-from deblur_jax import convert, errors, precision, tiling, zoo
-from deblur_jax.app import cli, fits, pace, restoring
+from deblur_jax import convert, data, errors, precision, tiling, zoo
+from deblur_jax.app import cli, fits, pace, restoring, sharp
 from deblur_jax.io import exif, pictures
 
 PHOTO = np.asarray(Image.fromarray(np.random.default_rng(0).integers(
@@ -401,20 +402,35 @@ def test_what_was_not_trusted_is_told(wild, photo, tmp_path, capsys):
     assert told[0].filename == __file__
 
 
-def test_what_would_hardly_change_is_left_as_it_is(run, photo, capsys):
+def test_a_sharp_photo_is_left_as_it_is(run, photo, capsys):
   x = PHOTO / np.float32(255)
-  changed = np.abs(deblur_jax.restore(x, model=run) - x) * 255
-  # All but 2 % change by less than the first, all but 0.5 % than the second.
-  enough, too_much = np.quantile(changed, (0.98, 0.995))
-  found = deblur_jax.restore(x, model=run, least_change=enough)
-  np.testing.assert_allclose(np.abs(found - x) * 255, changed)
-  with pytest.warns(UserWarning, match='left as it was: 99 % of it would'):
-    found = deblur_jax.restore(x, model=run, least_change=too_much)
+  effect = sharp.blur_effect(x)
+  assert 0 < effect < 1
+  found = deblur_jax.restore(x, model=run, blur_threshold=effect - 0.01)
+  assert np.abs(found - x).max() > 1e-3
+  with pytest.warns(UserWarning, match='left as it was: it looks sharp'):
+    found = deblur_jax.restore(x, model=run, blur_threshold=effect + 0.01)
   np.testing.assert_array_equal(found, x)
-  assert deblur(photo, '-m', run, f'--least-change={too_much}') == 0
+  assert deblur(photo, '-m', run, '--blur-threshold=1') == 0
   assert f'{photo}: left as it was' in capsys.readouterr().err
   np.testing.assert_array_equal(
       np.asarray(Image.open(photo.with_name('photo_deblurred.png'))), PHOTO)
+
+
+def test_the_blur_effect_is_that_of_scikit_image():
+  random = np.random.default_rng(0)
+  photo = data.open_source(name='builtin', split='test').read(0)
+  values = {}
+  for side in ('sharp', 'blur'):
+    image = photo[side] / np.float32(255)
+    half = image[:image.shape[0] // 2 * 2, :image.shape[1] // 2 * 2]
+    half = half.reshape(half.shape[0] // 2, 2, -1, 2, 3).mean((1, 3))
+    expected = max(measure.blur_effect(one, channel_axis=-1)
+                   for one in (image, half))
+    values[side] = sharp.blur_effect(image)
+    np.testing.assert_allclose(values[side], expected, atol=1e-4)
+  assert values['sharp'] < values['blur']
+  assert sharp.blur_effect(random.random((9, 40, 3), np.float32)) == 1
 
 
 @pytest.mark.parametrize('name', ['photo.jpg', 'photo.png'])
@@ -422,10 +438,10 @@ def test_what_is_left_as_it_was_keeps_its_bytes(name, run, tmp_path):
   source = tmp_path / name
   Image.fromarray(PHOTO).save(source, quality=60)
   out = tmp_path / 'out'
-  assert deblur(source, '-m', run, '--least-change=255', '-o', out) == 0
+  assert deblur(source, '-m', run, '--blur-threshold=1', '-o', out) == 0
   assert (out / name).read_bytes() == source.read_bytes()
   # What was asked for of the file is done all the same.
-  assert deblur(source, '-m', run, '--least-change=255', '-o', out,
+  assert deblur(source, '-m', run, '--blur-threshold=1', '-o', out,
                 '--overwrite', '--strip-gps') == 0
   assert (out / name).read_bytes() != source.read_bytes()
 
@@ -484,7 +500,7 @@ def shipped(run, tmp_path_factory):
   zoo.write(run, zoo.DEFAULT, folder=folder, about={
       'summary': 'A test.', 'licence': 'MIT',
       'trained': {'configs/x.py': 2000}, 'seconds_720p': 1.5,
-      'timed_on': '2 cores', 'least_change': 200,
+      'timed_on': '2 cores', 'blur_threshold': 1,
       'sources': [{'name': 'nothing', 'terms': 'none'}],
       'scores': {'some': {
           'pictures': 2, 'input': {'psnr_uint8': 20.0, 'ssim_matlab3d': 0.5},
@@ -510,13 +526,13 @@ def test_models(shipped, tmp_path, capsys, monkeypatch):
                 'some, 2 pictures: PSNR 20 -> 21.5 dB, SSIM 0.5 -> 0.75',
                 '1.5 s for 1280x720 (2 cores)',
                 'a pixel counts for 4 around it', '--overlap=16', 'SHA-256',
-                'by less than 200 of 255 levels are left as they are',
+                'a blur effect below 1 look sharp and are left as they are',
                 'trained by configs/x.py, 2,000 steps'):
     assert words in told
   assert deblur('models', '--json') == 0
   assert json.loads(capsys.readouterr().out)[zoo.DEFAULT]['reach'] == 4
   Image.fromarray(PHOTO).save(tmp_path / 'photo.png')
-  for flag, leaves in (('--overwrite', True), ('--least-change=0', False)):
+  for flag, leaves in (('--overwrite', True), ('--blur-threshold=0', False)):
     assert deblur(tmp_path / 'photo.png', '--overwrite', flag) == 0
     result = np.asarray(Image.open(tmp_path / 'photo_deblurred.png'))
     assert np.array_equal(result, PHOTO) == leaves
@@ -593,7 +609,7 @@ def test_half_precision_in_a_process_of_its_own(tmp_path):
       '    precision.ONEDNN in os.environ.get("XLA_FLAGS", "")), "not asked"')
   done = subprocess.run(
       [sys.executable, '-c', code, photo, '--dtype=bf16', '--model=small',
-       '--least-change=0'],
+       '--blur-threshold=0'],
       cwd=helpers.ROOT,
       capture_output=True,
       env=os.environ | {

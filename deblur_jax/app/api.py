@@ -17,7 +17,7 @@ def restore(
     x: Any, *, model: str = restoring.Network().model, tile: int | None = None,
     overlap: int = restoring.Network().overlap, ensemble: bool = False,
     dtype: str | None = None, local: int = 0,
-    least_change: float | None = None, region: Any = None,
+    blur_threshold: float | None = None, region: Any = None,
     strength: float = 1.0,
     out: str | os.PathLike | None = None,
     overwrite: bool = False) -> Any:
@@ -31,7 +31,7 @@ def restore(
     tile, overlap, ensemble: see `tiling.build`.
     dtype: what the network computes in, 'float32' or 'bfloat16'.
     local: window of `inference.local`, for networks that take means.
-    least_change: levels of 255 below which a picture is left as it is, see
+    blur_threshold: blur effect below which a picture is left as it is, see
       `restoring.Network`; by default as the model's card says.
     region: (x, y, width, height) in pixels of the upright picture, or several
       of them: only there it is restored, and all others keep their values.
@@ -46,7 +46,7 @@ def restore(
       of it, a strength out of range.
   """
   network = restoring.Network(
-      model, tile, overlap, ensemble, dtype, local, least_change)
+      model, tile, overlap, ensemble, dtype, local, blur_threshold)
   blend = blending.build(region, strength)
   if isinstance(x, str | os.PathLike):
     return _file(os.fspath(x), network, blend, out, overwrite)

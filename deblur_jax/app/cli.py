@@ -113,10 +113,10 @@ def restore(
     local: Annotated[int, typer.Option(
         min=0, help='Means of layers over so many pixels around each (TLC); '
         'for networks that take means over the whole.')] = 0,
-    least_change: Annotated[float | None, typer.Option(
-        min=0, max=255, help='A photo of which all but 1 % would change by '
-        "less of 255 levels is left as it is; by default as the model's card "
-        'says, 0 for runs.')] = None,
+    blur_threshold: Annotated[float | None, typer.Option(
+        min=0, max=1, help='A photo whose blur effect (Crete et al. 2007) is '
+        "below looks sharp and is left as it is; by default as the model's "
+        'card says, 0 for runs.')] = None,
     ext: Annotated[str | None, typer.Option(
         help="Of results, such as png; by default the input's.")] = None,
     suffix: Annotated[str | None, typer.Option(
@@ -143,7 +143,8 @@ def restore(
   _check_json(as_json, out, *inputs)
   blend = blending.build(region, strength)
   network = restoring.Network(
-      model, _tile(tile), overlap, ensemble, dtype, local, least_change)
+      model, _tile(tile), overlap, ensemble, dtype, local,
+      blur_threshold)
   written = restoring.Written(
       suffix, ext, quality, crf, strip_gps, overwrite, skip_existing,
       allow_truncated, **_given(max_pixels=max_pixels))

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from deblur_jax import errors, zoo
-from deblur_jax.app import blending, pace, workload
+from deblur_jax.app import blending, pace, sharp, workload
 from deblur_jax.io import files, pictures, videos
 from deblur_jax.ops import frames
 
@@ -26,17 +26,15 @@ STREAM = files.STREAM
 VIDEOS = {suffix: videos.target_suffix(f'film{suffix}')
           for suffix in videos.SUFFIXES}
 WHOLE = blending.Blend()
-CHANGED = 1    # per cent of a picture; see `Network`
 
 
 class Network(NamedTuple):
   """Which model, and how pictures go through it; see `tiling.build`.
 
   local: see `inference.local`.
-  least_change: levels of 255; a picture of which all but 1 % of the values
-    would change by less is left as it is. None is what the model's card says,
-    and 0, which always changes, where it says nothing. Not for videos, whose
-    frames would flicker.
+  blur_threshold: of `sharp.blur_effect`; a picture below it looks sharp and is
+    left as it is. None is what the model's card says, and 0, which restores
+    all pictures, where it says nothing. Not for videos and regions.
   """
 
   model: str = zoo.DEFAULT
@@ -45,7 +43,7 @@ class Network(NamedTuple):
   ensemble: bool = False
   dtype: str | None = None
   local: int = 0
-  least_change: float | None = None
+  blur_threshold: float | None = None
 
 
 class Written(NamedTuple):
@@ -224,23 +222,30 @@ def restored(
   if not blend.strength:
     blending.check(blend.regions, image.shape[:2])
     return image, ()
-  # What is compiled does not depend on the least change.
+  if not blend.regions and (effect := _of_sharp(image, network)) is not None:
+    return image, (
+        f'left as it was: it looks sharp (blur effect {effect:.2f}); '
+        '--blur-threshold=0 restores it all the same',)
+  # What is compiled does not depend on the threshold.
   with measured(network) as meter:
     large = blending.restore_in(
-        meter.timed(opened(network._replace(least_change=None))), image,
+        meter.timed(opened(network._replace(blur_threshold=None))), image,
         blend.regions, on_tile)
-  notes = trust(large)
-  least = network.least_change
-  if least is None:
-    least = _loaded(network.model, network.dtype).card.get('least_change', 0)
-  where = (blending.mask(blend, image.shape[:2]) if blend.regions
-           else np.s_[:])
-  if large.kept or _changes(large.image[where], image[where], least=least):
-    return blending.mix(image, large.image, blend.strength), notes
-  return image, (
-      f'left as it was: {100 - CHANGED:g} % of it would change by less than '
-      f'{least:g} of 255 levels, so it is sharp, or beyond this model; '
-      '--least-change=0 changes it all the same', *notes)
+  if large.kept == large.tiles:
+    return image, trust(large)
+  return blending.mix(image, large.image, blend.strength), trust(large)
+
+
+def _of_sharp(image, network) -> float | None:
+  """The blur effect of a picture that looks sharp; None of others."""
+  threshold = network.blur_threshold
+  if threshold is None:
+    threshold = _loaded(network.model, network.dtype).card.get(
+        'blur_threshold', 0)
+  if not threshold:
+    return None
+  effect = sharp.blur_effect(image)
+  return effect if effect < threshold else None
 
 
 @contextlib.contextmanager
@@ -253,12 +258,6 @@ def measured(network: Network) -> Iterator[pace.Meter]:
     turns = pace.TURNS if network.ensemble else 1
     pace.record(pace.key(network.model, network.dtype), meter.seconds,
                 turns * meter.megapixels)
-
-
-def _changes(after, before, *, least):
-  """Whether more than CHANGED % of the values differ by `least` levels."""
-  many = np.count_nonzero(np.abs(after - before) >= least / 255)
-  return many > CHANGED / 100 * before.size
 
 
 def read(source: str | os.PathLike, **options) -> pictures.Picture:

@@ -92,9 +92,9 @@ def card(card) -> None:
   if reach := card.get('reach'):
     print(f'  a pixel counts for {reach} around it: tiles are exact with '
           f'--overlap={4 * reach}')
-  if least := card.get('least_change'):
-    print(f'  photos that would change by less than {least} of 255 levels are '
-          'left as they are: --least-change')
+  if threshold := card.get('blur_threshold'):
+    print(f'  photos with a blur effect below {threshold} look sharp and are '
+          'left as they are: --blur-threshold')
   for what, steps in card['trained'].items():
     print(f'  trained by {what}' + (f', {steps:,} steps' if steps else ''))
   print(f'  weights: {card["weights"]}, SHA-256 {card["sha256"]}')
