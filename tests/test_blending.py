@@ -112,7 +112,7 @@ def test_crops_begin_where_tiles_do_and_have_a_margin():
     region = blending.Region(int(x), int(y), int(random.integers(1, 901 - x)),
                              int(random.integers(1, 701 - y)))
     (left, top, width, height), = blending.crops([region], size)
-    assert left % tiling.ALIGNMENT == top % tiling.STEP == 0
+    assert left % tiling.ALIGNMENT == top % tiling.ALIGNMENT == 0
     margins = (region.x - left, region.y - top,
                left + width - region.x - region.width,
                top + height - region.y - region.height)

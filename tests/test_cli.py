@@ -278,7 +278,7 @@ def test_what_is_no_picture_is_one_line_and_exit_code_1(run, capsys):
 
 @pytest.mark.parametrize('made, message', [
     (None, 'No config.json in'),
-    ('weights.pth', 'is a file, and a model is a folder: `deblur convert`'),
+    ('weights.pth', 'is a file, and a model is a folder, or a .npz or'),
     ({}, 'config.json is not of a run: it has no method.name'),
     ([], 'config.json is not of a run: it has no method.name'),
     (CONFIG | {'nets': {'net': {}}}, 'it has no nets.net.name'),

@@ -189,9 +189,9 @@ def training_only(net: nn.Module) -> set[str]:
       maxim_files.leaves(net.clone(scales=1)))
 
 
-def tiling(net: nn.Module) -> dict[str, int]:
-  """Keywords of `tiling.build` that suit a network: its attribute `TILING`."""
-  return dict(getattr(net, 'TILING', {}))
+def tiling(net: nn.Module) -> dict[str, float]:
+  """Keywords of `tiling.build` that suit a network: its property `tiling`."""
+  return dict(getattr(net, 'tiling', {}))
 
 
 MODELS = {

@@ -23,7 +23,7 @@ Parameters have the names of the authors' own tree, so their files load by path.
 """
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -43,8 +43,8 @@ class MAXIM(nn.Module):
   """Images [n, h, w, 3] of any size to a list, finest first, not clipped.
 
   The s-th image has [n, ceil(h / 2^s), ceil(w / 2^s), 3], float32. The input is
-  mirrored on all four sides to a multiple of 8 * 2^depth * unshuffle. With the
-  defaults it has the 22,212,795 parameters of MAXIM-3S.
+  mirrored on all four sides to a multiple of 8 * 2^depth * unshuffle * reduce.
+  With the defaults it has the 22,212,795 parameters of MAXIM-3S.
 
   Attributes:
     features: channels at full size; twice as many at each level below.
@@ -58,6 +58,9 @@ class MAXIM(nn.Module):
       lack them, and take scales=1.
     unshuffle: how many pixels high and wide become channels of one before the
       first layer, and come back behind the last: 2 takes a quarter of the work.
+    reduce: by how much the picture is made smaller before the first layer; what
+      the network changes is enlarged and added. 2 takes a quarter of the work
+      of the same weights, and loses the finest detail.
     remat: whether the backward pass computes each block anew, to save memory.
     dtype: of the computation; parameters, norms and results are float32.
   """
@@ -69,20 +72,35 @@ class MAXIM(nn.Module):
   stages: int = STAGES
   scales: int = 3
   unshuffle: int = 1
+  reduce: int = 1
   remat: bool = False
   dtype: Any = 'float32'
-
-  # Larger tiles are quicker, until the memory of three stages reaches 2.5 GB.
-  TILING: ClassVar[dict[str, int]] = {'longest': 768, 'multiple': 64}
 
   def __post_init__(self):
     checks.at_least(blocks.REDUCTION, features=self.features)
     checks.at_least(1, depth=self.depth, groups=self.groups,
-                    bottleneck=self.bottleneck, unshuffle=self.unshuffle)
+                    bottleneck=self.bottleneck, unshuffle=self.unshuffle,
+                    reduce=self.reduce)
     checks.between(1, STAGES, stages=self.stages)
     checks.between(1, self.depth, scales=self.scales)
     checks.dtype(self.dtype)
     super().__post_init__()
+
+  @property
+  def multiple(self) -> int:
+    """Of which the sides of a padded picture are multiples."""
+    return SIDES[-1] * 2**self.depth * self.unshuffle * self.reduce
+
+  @property
+  def tiling(self) -> dict[str, float]:
+    """Keywords of `tiling.build`.
+
+    Larger tiles are quicker, until the memory of three stages reaches 2.5 GB.
+    Good results move mean colours by 0.06 at most (GoPro's test frames, really
+    blurred photos), and artefacts by 0.1 and more (sharp photos of Set14).
+    """
+    return {'longest': 768 * self.unshuffle * self.reduce,
+            'multiple': self.multiple, 'trust': 0.075}
 
   def __call__(
       self, blur: types.Array, *, train: bool = False) -> list[types.Array]:
@@ -95,19 +113,27 @@ class MAXIM(nn.Module):
     """The images of every stage, first stage first, for deep supervision."""
     del train  # it has no dropout
     checks.images(blur)
-    padded, corner = pad.reflect_to_multiple(
-        blur, multiple=SIDES[-1] * 2**self.depth * self.unshuffle)
-    blurs = [conv_ops.pixel_unshuffle(x, factor=self.unshuffle)
-             for x in pyramid.nearest(padded, levels=self.depth)]
+    padded, corner = pad.reflect_to_multiple(blur, multiple=self.multiple)
+    wholes = pyramid.nearest(padded, levels=self.depth)
+    blurs = [conv_ops.pixel_unshuffle(
+        resize.shrink(x, factor=self.reduce), factor=self.unshuffle)
+             for x in wholes]
     results, before = [], None
     for s in range(self.stages):
       images, before = self._stage(blurs, s, before)
       results.append([
-          pad.crop_at(conv_ops.pixel_shuffle(image, factor=self.unshuffle),
+          pad.crop_at(self._of_full_size(image, blurs[level], wholes[level]),
                       corner=[side // 2**level for side in corner],
                       size=pyramid.size(blur.shape[1:3], level=level))
           for level, image in enumerate(images)])
     return results
+
+  def _of_full_size(self, image, blur, whole):
+    """The image in pixels of `whole`; what a reduced one changed, enlarged."""
+    if self.reduce == 1:
+      return conv_ops.pixel_shuffle(image, factor=self.unshuffle)
+    change = conv_ops.pixel_shuffle(image - blur, factor=self.unshuffle)
+    return whole + resize.enlarge(change, factor=self.reduce)
 
   def own(self, params: Mapping[str, Any]) -> dict[str, Any]:
     """Of a tree with more stages or scales, what this network reads."""
