@@ -6,11 +6,12 @@ r"""Trains the bundled model `small`, from photos to its card.
 
 Makes pairs of the photos (WORKDIR/scene, WORKDIR/kernel) and of the film
 (WORKDIR/film_0, ...). Restores the blurred pictures, which have no sharp
-original, by the teacher (WORKDIR/taught_0, ...): its results are their targets.
+original, by --teacher (WORKDIR/taught_0, ...): its results are their targets.
 Decodes all once (WORKDIR/pixels), trains configs/small.py in WORKDIR/run,
 evaluates it on the pictures held back, and writes the weights and their card to
 --out. What was not given is left out. It may be stopped: the same command goes
-on. --start begins with the weights of a run or of a bundled model.
+on. The student begins with the weights of the teacher in configs/small.py, or
+with those of --start, a run or a bundled model.
 
 --truth_only trains the same student without its teacher, in WORKDIR/truth_only,
 and ships nothing: the comparison.
@@ -55,6 +56,7 @@ SCENE = ('dynamic_scene', 3, dict(
     gamma=1.0, shift=16.0, object_shift=16.0, frames=25))
 KERNEL = ('any', 2, dict(gamma=1.0))
 WINDOW = (5, 13)    # frames of film that are averaged
+BEGINS_WITH = 'maxim-half'
 
 
 def main(argv):
@@ -78,8 +80,7 @@ def main(argv):
         'Nothing to train on: give --photos, --frames, --gopro, --pairs or '
         '--blurred.')
   config = _config(_decoded(sources, folder / 'pixels'))
-  if start:
-    config['method']['start'] = {'path': str(start)}
+  config['method']['start'] = {'path': str(start or _begun(config, folder))}
   run = folder / ('truth_only' if _TRUTH_ONLY.value else 'run')
   if not train.run(config, run).finished:
     return 143
@@ -93,6 +94,25 @@ def main(argv):
       about=about | {'scores': scores, 'trained': trained})
   print(f'Written: {path}')
   return 0
+
+
+def _begun(config, folder):
+  """Writes the teacher's weights in the shape of the student; the file."""
+  import jax
+
+  from deblur_jax import models
+  from deblur_jax.methods import trained
+  from deblur_jax.models import maxim_student
+  from deblur_jax.ops import arrays
+
+  path = folder / 'start.npz'
+  if not path.exists():
+    teacher = trained.Start(BEGINS_WITH)
+    arrays.save_tree(path, {'net': maxim_student.begin(
+        models.build(**config['nets']['net']),
+        models.build(**trained.network(teacher)),
+        trained.any_weights(teacher), jax.random.key(config['seed']))})
+  return path
 
 
 def _start(folder):
@@ -165,27 +185,36 @@ def _taught(folder):
     found = images.require(blurred)
     with _bar(name, len(found)) as bar:
       for key, path in found.items():
-        target = folder / name / 'sharp' / f'{key}.png'
-        if not target.exists():
-          _restore(path, target, restore)
+        _teach(images.read(path), folder / name, key, restore)
         bar.update()
-    sources[name] = dict(name='folder_pairs', blur=blurred,
+    sources[name] = dict(name='folder_pairs', blur=str(folder / name / 'blur'),
                          sharp=str(folder / name / 'sharp'))
   return sources
 
 
-def _restore(path, target, restore):
-  """Writes the restored picture, whole or not at all."""
+def _teach(blur, folder, key, restore):
+  """Writes a pair, unless it is there, or the teacher's result is no picture.
+
+  The sharp side comes last: a pair that has one is whole.
+  """
   from PIL import Image
 
   from deblur_jax.data import images
   from deblur_jax.io import pictures
 
-  result = restore(images.to_float(images.read(path))).image
-  target.parent.mkdir(parents=True, exist_ok=True)
-  part = target.with_name(f'.{target.name}.part')
-  Image.fromarray(pictures.quantized(result, bits=8)).save(part, 'png')
-  os.replace(part, target)
+  targets = {side: folder / side / f'{key}.png' for side in ('blur', 'sharp')}
+  if targets['sharp'].exists():
+    return
+  large = restore(images.to_float(blur))
+  if large.kept:
+    return
+  sharp = pictures.quantized(large.image, bits=8)
+  for side, picture in (('blur', blur), ('sharp', sharp)):
+    target = targets[side]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f'.{target.name}.part')
+    Image.fromarray(picture).save(part, 'png')
+    os.replace(part, target)
 
 
 def _given():
@@ -229,7 +258,7 @@ def _config(roots):
   """The config, plain dicts, with the sources that there are."""
   from configs import small
 
-  config = small.get_config().to_dict()
+  config = small.get_config('truth' if _TRUTH_ONLY.value else None).to_dict()
   known = config['data']['train']['sources']
   config['data']['train']['sources'] = {
       name: known[name.partition('_')[0]] | {'root': str(root)}

@@ -1,6 +1,7 @@
 """The program that makes the shipped model, with a smaller network."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -12,27 +13,44 @@ import sample_pictures
 from PIL import Image
 
 from deblur_jax import workdir, zoo
+from deblur_jax.methods import trained
 
 ABOUT = {'summary': 'A test.', 'licence': 'MIT',
          'sources': [{'name': 'noise', 'terms': 'none'}]}
-# The program, but for the size of what it trains.
-PROGRAM = '''
+TINY = dict(name='maxim', features=4, groups=1, bottleneck=1, stages=1,
+            scales=1, reduce=2)
+# The program, but for the size of what it trains, and of its teachers.
+PROGRAM = f'''
+import os, sys
 from configs import small as config_file
 get_config = config_file.get_config
+teacher = os.environ['TEACHER']
 def smaller(arg=None):
   config = get_config(arg)
-  config.batch_size, config.data.loader.crop = 2, 32
-  config.nets.net.update(features=4, blocks=0, dtype='float32')
+  config.batch_size, config.data.loader.crop = 2, 64
+  config.nets.net = dict({TINY}, depth=1, dtype='float32')
+  if arg != 'truth':
+    config.method.teacher.path = teacher
+    config.method.layers = (('stage_0_decoder_block_0',) * 2,)
   config.validate = dict(pictures=1, crop=32)
   return config
 config_file.get_config = smaller
 from experiments import common, small_model
+small_model.BEGINS_WITH = teacher
 common.run(small_model.main)
 '''
 
 
 @pytest.fixture
-def make(tmp_path, picture_folder):
+def teacher(tmp_path):
+  """A run of a larger network."""
+  run_folders.untrained(tmp_path / 'teacher', helpers.tiny(**{
+      'nets.net': dict(TINY, depth=2), 'data.loader.crop': 64}), scale=0.3)
+  return tmp_path / 'teacher'
+
+
+@pytest.fixture
+def make(tmp_path, picture_folder, teacher):
   """Runs the program in a process of its own, for its flags are others' too."""
   about = tmp_path / 'about.json'
   about.write_text(json.dumps(ABOUT))
@@ -43,52 +61,49 @@ def make(tmp_path, picture_folder):
     return subprocess.run(
         [sys.executable, '-c', PROGRAM,
          *(f'--{key}={value}' for key, value in (given | changes).items())],
-        cwd=helpers.ROOT, capture_output=True, text=True)
+        cwd=helpers.ROOT, capture_output=True, text=True,
+        env=os.environ | {
+            'TEACHER': str(teacher),
+            'JAX_ENABLE_COMPILATION_CACHE': '0'})   # it cannot keep oneDNN's
 
   return run
 
 
-def test_learns_from_truth_and_from_a_teacher(make, tmp_path):
-  """It begins with a model, learns from others' pairs, and from blurred photos.
-  """
-  config = helpers.tiny(**{'nets.net': dict(
-      helpers.get_config('small').to_dict()['nets']['net'])})
-  run_folders.untrained(tmp_path / 'untrained', config)
-  start = zoo.write(
-      tmp_path / 'untrained', 'first', folder=tmp_path / 'models',
-      about=ABOUT | {'trained': {'configs/small.py': 20}})
+def test_learns_from_truth_and_from_a_teacher(make, teacher, tmp_path):
   random = np.random.default_rng(0)
   for number in range(10):
     sample_pictures.save(tmp_path / 'pairs' / f'{number}.png',
-                         random.integers(0, 256, (48, 96, 3), np.uint8))
+                         random.integers(0, 256, (64, 128, 3), np.uint8))
   sample_pictures.save(tmp_path / 'blurred' / 'one.png',
-                       random.integers(0, 256, (40, 48, 3), np.uint8))
-  options = dict(
-      photos='', pairs=tmp_path / 'pairs', blurred=tmp_path / 'blurred',
-      teacher=f'{tmp_path / "untrained"}',
-      start=start.with_suffix('.safetensors'))
+                       random.integers(0, 256, (70, 80, 3), np.uint8))
+  options = dict(photos='', pairs=tmp_path / 'pairs',
+                 blurred=tmp_path / 'blurred', teacher=teacher)
   done = make(**options)
   assert done.returncode == 0, done.stderr
   folder = tmp_path / 'models'
   card = zoo.card('small', folder=folder)
-  assert card['trained'] == {'configs/small.py': 21}
+  assert card['trained'] == {'configs/small.py': 1}
   pictures = {name: scores['pictures']
               for name, scores in card['scores'].items()}
   assert pictures == {'test': 9, 'builtin': 9, 'sharp, JPEG 90': 9, 'pairs': 1}
   assert card['sources'] == ABOUT['sources']
   zoo.verify('small', folder=folder)
   config = workdir.read_json(tmp_path / 'run' / 'run' / workdir.CONFIG)
-  # From its own copy: --out may replace what was given.
-  assert config['method']['start'] == {
-      'path': str(tmp_path / 'run' / 'start.safetensors')}
+  assert config['method']['name'] == 'distill'
   # Its sources are only those that were given.
   assert {*config['data']['train']['sources']} == {'pairs', 'taught_0'}
   taught = tmp_path / 'run' / 'taught_0' / 'sharp' / 'one.png'
-  assert np.asarray(Image.open(taught)).shape == (40, 48, 3)
+  assert np.asarray(Image.open(taught)).shape == (70, 80, 3)
+  # What both have is the teacher's; one step has hardly changed it.
+  student, theirs = (trained.any_weights(trained.Start(str(path)))
+                     for path in (tmp_path / 'run' / 'run', teacher))
+  name = 'stage_0_input_conv_0'
+  np.testing.assert_allclose(
+      student[name]['kernel'], theirs[name]['kernel'], atol=2e-3)
 
 
 @pytest.mark.parametrize('name, content, message', [
-    ('about', '{"summary": "A test."}', 'given.json.sources is missing'),
+    ('about', '{"summary": "A test."}', 'given.json.licence is missing'),
     ('start', '{"net": {}}', 'given.json.trained is missing'),
     ('start', None, 'No file '),
 ])

@@ -26,7 +26,7 @@ def make(
     loss_weight: float = 1.0, output: str = 'l1', output_weight: float = 1.0,
     layers: Sequence[Sequence[str]] = (), layers_weight: float = 0.0,
     over_scales: str = 'sum', pyramid: str = 'deepdeblur_pytorch',
-    ema: float = 0.0) -> Method:
+    ema: float = 0.0, start: Mapping[str, Any] | None = None) -> Method:
   """The method.
 
   Args:
@@ -42,6 +42,8 @@ def make(
     pyramid: a row of `pyramids.PYRAMIDS`; makes the targets of smaller scales,
       of S and of the finest F(B).
     ema: decay of the averaged weights that restore; 0 restores with the last.
+    start: the student's weights to begin with, see `trained.Start`; random by
+      default.
 
   Raises:
     UserError: no such run, a student that is not smaller, unknown layers.
@@ -57,11 +59,13 @@ def make(
   known = trained.weights(
       master, trained.read(teacher, where='method.teacher'),
       where='nets.teacher')
+  first = start and trained.weights(
+      net, trained.read(start, where='method.start'), incomplete=True)
 
   def init(key: Array, batch: Batch) -> TrainState:
     models.check_scales(net, batch['blur'].shape[1:3])
     key, key_teacher = jax.random.split(key)
-    params = models.init(net, key)
+    params = trained.begin(net, first, key)
     extra = {'teacher': known or models.init(master, key_teacher)}
     if ema:
       extra['ema'] = {'net': params}
