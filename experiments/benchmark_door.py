@@ -20,7 +20,7 @@ from absl import flags
 from deblur_jax import types
 from experiments import common
 
-_MODEL = flags.DEFINE_string('model', 'default', 'As of `deblur restore`.')
+_MODEL = flags.DEFINE_string('model', 'maxim-2', 'As of `deblur restore`.')
 _SIZE = flags.DEFINE_list('size', ['1280x720', '4000x3000'], 'Of the photos.')
 _REPEATS = flags.DEFINE_integer('repeats', 3, 'Each.', lower_bound=1)
 _OPTION = flags.DEFINE_multi_string(

@@ -14,7 +14,7 @@ Each card gets PSNR and SSIM of every set, of the input and of the result, and
 the seconds and the memory of a 1280x720 picture on this machine, warm. A result
 is what `tiling.build` gives, whatever `--blur-threshold` would keep.
 --weights=FILE first stores the authors' weights in float16, for all cards
-that name this file.
+that name this file. --table prints what the cards say, for the README.
 """
 
 import io
@@ -37,6 +37,7 @@ _DTYPE = flags.DEFINE_string('dtype', 'auto', 'Of the network.')
 _WEIGHTS = flags.DEFINE_string(
     'weights', None, 'MAXIM-3S as .safetensors or .npz, to be bundled.')
 _TIME = flags.DEFINE_bool('time', True, 'Whether to time 1280x720, too.')
+_TABLE = flags.DEFINE_bool('table', False, 'See above.')
 _DRY_RUN = flags.DEFINE_bool('dry_run', False, 'Prints, and writes no card.')
 
 BUNDLED = 'maxim3s_gopro.safetensors'
@@ -59,6 +60,9 @@ def main(argv):
         _WEIGHTS.value, what='the weights of MAXIM-3S'), dtype='float16')
     print(f'{path}: {path.stat().st_size:,} bytes, SHA-256 '
           f'{weight_files.sha256(path)}')
+  if _TABLE.value:
+    print(_table(), end='')
+    return
   sets = workdir.read_json(pathlib.Path(_TESTS.value))['sets']
   for name in _MODELS.value or zoo.names():
     found = _measured(name, {
@@ -69,6 +73,27 @@ def main(argv):
     scores = card.get('scores', {}) | found.pop('scores')
     if not _DRY_RUN.value:
       workdir.write_json(path, card | found | {'scores': scores})
+
+
+def _table():
+  """All cards as a table: a row a model, PSNR of every test set."""
+  from deblur_jax import zoo
+  from deblur_jax.report import render
+
+  cards = {name: zoo.card(name) for name in zoo.names()}
+  titles = list(dict.fromkeys(
+      title for card in cards.values() for title in card.get('scores', {})))
+  psnr = lambda score, side: render.number(score[side]['psnr_uint8'], 2)
+  rows, inputs = [], {}
+  for name, card in cards.items():
+    scores = card.get('scores', {})
+    inputs |= {title: psnr(score, 'input') for title, score in scores.items()}
+    rows.append([name, f'{card["parameters"]:,}',
+                 render.number(card.get('seconds_720p'), 1),
+                 *(psnr(scores[title], 'mean') if title in scores else '–'
+                   for title in titles)])
+  first = ['the blurred picture', '–', '–', *(inputs[one] for one in titles)]
+  return render.table(['', 'parameters', 's at 720p', *titles], [first, *rows])
 
 
 def _measured(name, sets):
