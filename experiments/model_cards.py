@@ -32,7 +32,8 @@ from experiments import common
 
 _TESTS = flags.DEFINE_string('tests', 'experiments/model_cards.json', 'JSON.')
 _MODELS = flags.DEFINE_list('models', None, 'By default all.')
-_ONLY = flags.DEFINE_list('only', None, 'Names of test sets; all by default.')
+_ONLY = flags.DEFINE_multi_string(
+    'only', None, 'A test set; may be given again. By default all.')
 _DTYPE = flags.DEFINE_string('dtype', 'auto', 'Of the network.')
 _WEIGHTS = flags.DEFINE_string(
     'weights', None, 'MAXIM-3S as .safetensors or .npz, to be bundled.')
