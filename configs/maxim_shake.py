@@ -16,7 +16,8 @@ with --option=size=41 for `trajectory`, --option=rotation=0.04 and
 trajectory with size=63 and fractions=(0.5, 1.0). GoPro's pairs and others'
 (`prepare_data` again) keep what the network knew. Then
 
-  python -m experiments.train --config=configs/maxim_shake.py --workdir=runs/shake/run
+  python -m experiments.train --config=configs/maxim_shake.py \
+      --workdir=runs/shake/run
   python -m experiments.evaluate_shake --photos=OTHERS --kernels=FILE.npz \
       --models=maxim-1,runs/shake/run
 
