@@ -95,7 +95,7 @@ def load(
 
 def write(
     run: Path, name: str, *, about: Mapping[str, Any], which: str = 'last',
-    folder: Path = SHIPPED) -> pathlib.Path:
+    dtype: str = 'float32', folder: Path = SHIPPED) -> pathlib.Path:
   """Makes the restoring network of a run a shipped model.
 
   Args:
@@ -103,6 +103,7 @@ def write(
     name: of the model.
     about: 'summary', 'sources' and whatever else its card shall say.
     which: checkpoint.
+    dtype: in which the weights are stored.
     folder: of the shipped models.
 
   Returns:
@@ -121,7 +122,7 @@ def write(
   reach = inference.reach(
       _method(models.build(**net)), _state(params), _mesh())
   weights = errors.make_folder(folder) / f'{name}.safetensors'
-  write_weights(weights, params)
+  write_weights(weights, params, dtype=dtype)
   path = weights.with_suffix('.json')
   workdir.write_json(path, {
       'net': net,
