@@ -128,7 +128,7 @@ def test_every_form_gives_the_same_tree(form, stages, tmp_path):
   assert set(found.others) == (set(OPTIMIZER) if '/' in form else set())
   model = zoo.load(path, dtype='bfloat16')
   _same(model.state.params['net'], _values(net, theirs=False))
-  assert model.exact and model.tiling == maxim.MAXIM.TILING
+  assert model.exact and model.tiling == net.tiling
 
 
 def test_a_file_with_all_heads_has_all_scales(tmp_path):
