@@ -314,7 +314,7 @@ def test_options_that_cannot_be_are_told_before_any_file(
 def test_how_long_it_takes_is_told_before(
     run, photo, tmp_path, capsys, monkeypatch):
   monkeypatch.setenv('DEBLUR_CACHE', str(tmp_path / 'cache'))
-  pace.record(pace.key(run), 1e6, 1e6 / 30 * 72 * 54 / 1e6)
+  pace.record(pace.key(run, 'auto'), 1e6, 1e6 / 30 * 72 * 54 / 1e6)
   assert deblur(photo, '-m', run) == 0
   assert capsys.readouterr().err == '0.00389 megapixels take about 30 s.\n'
   assert deblur(photo, '-m', run, '--overwrite', '--strength=0') == 0
