@@ -82,7 +82,8 @@ def build(
     state: its trained state, on `mesh`.
     mesh: devices of this process.
     tile: longest side of a tile; None is `longest`, 0 takes pictures whole.
-    longest: side of a tile that suits the network.
+    longest: side of a square tile that suits the network; others have no more
+      pixels, and are twice as long at most.
     multiple: of which sides and places of tiles are multiples, ALIGNMENT or
       more: networks pad to such sizes themselves, and what they pad costs time.
     overlap: of neighbours, in pixels, made such a multiple; twice the width of
@@ -119,7 +120,8 @@ def build(
     image = _checked(image, method.window)
     longest = limit
     while True:
-      shape = sides.of_tiles(image.shape[:2], longest)
+      shape = sides.of_tiles(
+          image.shape[:2], longest, stretch=1 if tile else 2)
       if shape not in too_large:
         try:
           return _restore(way, image, shape, on_tile)
@@ -174,9 +176,25 @@ class _Sides(NamedTuple):
   def least(self) -> int:
     return _multiple_of(self.multiple, max(MIN_TILE, 2 * self.overlap))
 
-  def of_tiles(self, size: Shape, longest: int) -> Shape:
-    """The shape of the tiles of a picture; `longest` of 0 is one tile."""
-    return tuple(self._of_tile(side, longest) for side in size)
+  def of_tiles(self, size: Shape, longest: int, *, stretch: int = 1) -> Shape:
+    """The shape of tiles that have the fewest pixels over a picture together.
+
+    Args:
+      size: of the picture.
+      longest: a tile has at most longest x longest pixels; 0 is one tile.
+      stretch: how many times longer than that one side may be.
+    """
+    if not longest:
+      return tuple(map(self._rounded, size))
+    longest = max(longest, self.least)
+    shapes = [shape for shape in itertools.product(*(
+        self._sides(side, stretch * longest) for side in size))
+              if math.prod(shape) <= longest**2]
+    tiles = lambda shape: math.prod(
+        _count(side, t, self.overlap) for side, t in zip(
+            size, shape, strict=True))
+    return min(shapes, key=lambda shape: (
+        tiles(shape) * math.prod(shape), tiles(shape), shape))
 
   def halved(self, shape: Shape) -> int:
     """The longest side of the next tiles to try, where memory ran out."""
@@ -188,15 +206,13 @@ class _Sides(NamedTuple):
           f'{self.overlap}.')
     return side
 
-  def _of_tile(self, side, longest):
-    """The one with which the tiles have the fewest pixels along an axis."""
+  def _sides(self, side, most):
+    """Those that a tile may have along an axis."""
     whole = self._rounded(side)
-    if not longest or whole <= longest:
-      return whole
-    known = {self._rounded(t) for t in range(
-        max(self.least, longest // 2), longest + 1, self.multiple)}
-    return min((t for t in known if t <= max(longest, self.least)), key=lambda
-               t: (_count(side, t, self.overlap) * t, -t))
+    known = {self._rounded(t)
+             for t in range(self.least, most + 1, self.multiple)}
+    return {whole} if whole <= self.least else {
+        t for t in known | {whole} if t <= min(whole, most)}
 
   def _rounded(self, side):
     """Up to an eighth of the power of two below it, so that shapes are few."""

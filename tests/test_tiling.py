@@ -122,6 +122,7 @@ def test_sides_are_one_of_eight_in_an_octave(side, multiple, expected):
 def test_tiles_of_the_fewest_pixels():
   sides = tiling._Sides(64, 64)
   assert sides.of_tiles((720, 1280), 768) == (768, 704)      # two of them
+  assert sides.of_tiles((720, 1280), 640, stretch=2) == (768, 512)
   for longest in (256, 512, 768):
     for side in range(1, 2000, 37):
       tile, _ = sides.of_tiles((side, 1), longest)

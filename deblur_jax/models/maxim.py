@@ -95,11 +95,11 @@ class MAXIM(nn.Module):
   def tiling(self) -> dict[str, float]:
     """Keywords of `tiling.build`.
 
-    Larger tiles are quicker, until the memory of three stages reaches 2.5 GB.
+    Larger tiles are quicker, until the memory reaches 2.5 GB.
     Good results move mean colours by 0.06 at most (GoPro's test frames, really
     blurred photos), and artefacts by 0.1 and more (sharp photos of Set14).
     """
-    return {'longest': 768 * self.unshuffle * self.reduce,
+    return {'longest': 640 * self.unshuffle * self.reduce,
             'multiple': self.multiple, 'trust': 0.075}
 
   def __call__(
