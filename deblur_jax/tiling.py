@@ -129,7 +129,7 @@ def build(
           if not errors.is_out_of_memory(error):
             raise
           too_large.add(shape)
-      longest = sides.halved(shape)
+      longest = sides.halved(shape, longest)
 
   return restore
 
@@ -196,9 +196,10 @@ class _Sides(NamedTuple):
     return min(shapes, key=lambda shape: (
         tiles(shape) * math.prod(shape), tiles(shape), shape))
 
-  def halved(self, shape: Shape) -> int:
-    """The longest side of the next tiles to try, where memory ran out."""
-    side = max(shape) // 2 // self.multiple * self.multiple
+  def halved(self, shape: Shape, longest: int) -> int:
+    """`longest` of the next tiles to try, where memory ran out for `shape`."""
+    side = min(max(shape), longest or max(shape)) // 2
+    side = side // self.multiple * self.multiple
     if side < self.least:
       raise types.UserError(
           f'The memory does not hold a tile of {shape[0]}x{shape[1]}: close '

@@ -131,6 +131,16 @@ def test_tiles_of_the_fewest_pixels():
       assert covered >= side
 
 
+def test_halved_tiles_come_to_an_end():
+  """Also long ones, whose half is as long as a square tile's side."""
+  sides, longest, shapes = tiling._Sides(32, 0), 256, []
+  with pytest.raises(types.UserError, match='does not hold a tile of'):
+    while True:
+      shapes.append(sides.of_tiles((64, 4000), longest, stretch=2))
+      longest = sides.halved(shapes[-1], longest)
+  assert len(shapes) == len({*shapes}) >= 2
+
+
 def test_a_result_does_not_depend_on_the_pictures_before_it():
   """Of a network whose means go over all of a tile."""
   def restore(state, blur):
