@@ -95,7 +95,7 @@ class MAXIM(nn.Module):
   def tiling(self) -> dict[str, float]:
     """Keywords of `tiling.build`.
 
-    Larger tiles are quicker, until the memory reaches 2.5 GB.
+    Larger tiles are quicker, and take more memory: 2.8 GB for two stages.
     Good results move mean colours by 0.06 at most (GoPro's test frames, really
     blurred photos), and artefacts by 0.1 and more (sharp photos of Set14).
     """
