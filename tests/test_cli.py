@@ -446,6 +446,15 @@ def test_what_is_left_as_it_was_keeps_its_bytes(name, run, tmp_path):
   assert (out / name).read_bytes() != source.read_bytes()
 
 
+def test_a_gif_that_is_left_as_it_was_becomes_a_png(run, tmp_path):
+  Image.fromarray(PHOTO).save(tmp_path / 'photo.gif')
+  out = tmp_path / 'out'
+  assert deblur(tmp_path / 'photo.gif', '-m', run, '--blur-threshold=1', '-o',
+                out) == 0
+  with Image.open(out / 'photo.png') as image:
+    assert image.format == 'PNG'
+
+
 def test_a_picture_without_colour_stays_without(run):
   gray = np.repeat(PHOTO[..., :1], 3, axis=-1)
   found = deblur_jax.restore(gray / np.float32(255), model=run)

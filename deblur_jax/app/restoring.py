@@ -209,7 +209,10 @@ def _one(job, network, written, blend, on_share) -> tuple[str, ...]:
 
 def _may_be_copied(job, picture, form, written) -> bool:
   """Whether a picture that stays as it is may keep its file's own bytes."""
-  return (job.source != STREAM and form == picture.form
+  # A GIF is read as a picture for PNG, and its bytes are no PNG.
+  suffix, wanted = (os.path.splitext(path)[1].lower()
+                    for path in (job.source, job.target))
+  return (job.source != STREAM and form == picture.form and suffix == wanted
           and not (written.strip_gps or written.quality or written.ext))
 
 
