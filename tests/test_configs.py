@@ -66,8 +66,8 @@ def test_full_form_builds(name, arg):
   config = helpers.get_config(name, arg).to_dict()
   train.check(config)
   nets = config['nets']
-  if name == 'finetune':    # whose network is that of the bundled model
-    nets = methods.complete(config)['nets']
+  if any('name' not in kwargs for kwargs in nets.values()):
+    nets = methods.complete(config)['nets']    # has those of bundled models
   for kwargs in nets.values():
     models.build(**kwargs)
 
