@@ -144,13 +144,16 @@ def apply(
   return optax.apply_updates(params, updates), opt_state
 
 
-def frozen(params: Params, patterns: Sequence[str]) -> Params:
-  """Which parameters stay as they are: a tree of bools.
+def matching(
+    params: Params, patterns: Sequence[str], *, where: str = 'method.freeze'
+) -> Params:
+  """Which parameters have names of such patterns: a tree of bools.
 
   Args:
     params: dicts of arrays.
     patterns: glob patterns of names joined by '/': a leaf's, or a module's for
       all that it has. * stands for any letters, also for '/'.
+    where: their place in the config.
 
   Raises:
     UserError: a pattern that no name matches.
@@ -164,7 +167,7 @@ def frozen(params: Params, patterns: Sequence[str]) -> Params:
       depth = str(pattern).strip('/').count('/') + 1
       known = dict.fromkeys('/'.join(name.split('/')[:depth]) for name in flat)
       raise types.UserError(
-          f'method.freeze: no parameter matches {pattern!r}; there are '
+          f'{where}: no parameter matches {pattern!r}; there are '
           f'{", ".join(list(known)[:3])}, ....{types.suggest(pattern, known)}')
   return traverse_util.unflatten_dict(
       {name: any(matches(name, pattern) for pattern in patterns)
@@ -172,8 +175,22 @@ def frozen(params: Params, patterns: Sequence[str]) -> Params:
 
 
 def keep(new: Params, old: Params, held: Params) -> Params:
-  """`old` where `held`, a tree of `frozen`, is true, and `new` elsewhere."""
+  """`old` where `held`, a tree of `matching`, is true, and `new` elsewhere."""
   return jax.tree.map(lambda n, o, h: o if h else n, new, old, held)
+
+
+def fade(
+    params: Params, patterns: Sequence[str], *, step: types.Array, steps: int
+) -> Params:
+  """`params`, of which those that match shrink to zero within `steps`.
+
+  A network forgets slowly what it will have to do without: layers whose last
+  product is zero add nothing to what goes past them, and can be left out.
+  """
+  share = jnp.clip(1 - step / steps, 0, 1)
+  return jax.tree.map(
+      lambda leaf, fades: leaf * share if fades else leaf, params,
+      matching(params, patterns, where='method.fade'))
 
 
 def average(new: Params, old: Params, *, decay: float) -> Params:

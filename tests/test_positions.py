@@ -1,6 +1,5 @@
 """Mixing over positions, pixel by pixel in NumPy."""
 
-import jax
 import numpy as np
 import pytest
 
@@ -37,6 +36,18 @@ def test_it_is_the_loop(axis):
                             (r % cell[0], c % cell[1])),
       'Block': lambda r, c: (SIDE * (r % SIDE) + c % SIDE,
                              (r // SIDE, c // SIDE))}[axis]
-  mixed = jax.jit(positions.MIX[axis], static_argnames='side')(
-      x, kernel, bias, side=SIDE)
-  np.testing.assert_allclose(mixed, _loop(x, kernel, bias, place), atol=1e-5)
+  expected = _loop(x, kernel, bias, place)
+  for make, parts in ((positions.full, (kernel,)),
+                      (positions.low_rank, positions.split(kernel, rank=4))):
+    mixed = positions.MIX[axis](x, make(*parts), bias, side=SIDE)
+    np.testing.assert_allclose(mixed, expected, atol=1e-5)
+
+
+def test_a_diagonal_and_a_low_rank_are_separated():
+  rng = np.random.default_rng(0)
+  left, right = rng.normal(size=(16, 2)), rng.normal(size=(2, 16))
+  kernel = left @ right + np.diag(3 * rng.normal(size=16))
+  parts = positions.split(kernel, rank=2)
+  assert [part.shape for part in parts] == [(16, 2), (2, 16), (16,)]
+  found = parts[0] @ parts[1] + np.diag(parts[2])
+  assert np.abs(found - kernel).max() < 0.02 * np.abs(kernel).max()

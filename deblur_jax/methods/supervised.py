@@ -10,7 +10,7 @@ images of all of them (deep supervision: MAXIM, Tu et al. 2022, section 3.4):
 """
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -28,7 +28,8 @@ def make(
     pyramid: str = 'deepdeblur_pytorch', all_stages: bool = False,
     ema: float = 0.0, accumulate: int = 1,
     start: Mapping[str, Any] | None = None,
-    freeze: tuple[str, ...] = ()) -> Method:
+    freeze: Sequence[str] = (), fade: Sequence[str] = (),
+    fade_steps: int = 1) -> Method:
   """The method.
 
   Args:
@@ -44,14 +45,21 @@ def make(
     accumulate: parts into which the batch is split to save memory.
     start: the weights to begin with, see `trained.Start`; random by default.
     freeze: glob patterns of parameters that stay as they are, without update
-      and weight decay, see `optim.frozen`: 'stage_0_encoder_block_*'.
+      and weight decay, see `optim.matching`: 'stage_0_encoder_block_*'.
+    fade, fade_steps: patterns of parameters that shrink to zero within so many
+      steps, see `optim.fade`: before a smaller network goes on without them.
   """
   if accumulate < 1:
     raise types.UserError(
         f'method.accumulate must be at least 1, got {accumulate}.')
-  if isinstance(freeze, str):
+  for name, patterns in (('freeze', freeze), ('fade', fade)):
+    if isinstance(patterns, str):
+      raise types.UserError(
+          f'method.{name} must be a tuple of patterns, such as '
+          f'({patterns!r},).')
+  if fade_steps < 1:
     raise types.UserError(
-        f'method.freeze must be a tuple of patterns, such as ({freeze!r},).')
+        f'method.fade_steps must be at least 1, got {fade_steps}.')
   net = types.require(nets, 'net', where='nets')
   models.check_kind(net, models.MODELS, where='nets.net.name')
   tx = types.require(txs, 'net', where='optim')
@@ -65,15 +73,21 @@ def make(
   def init(key: Array, batch: Batch) -> TrainState:
     models.check_scales(net, batch['blur'].shape[1:3])
     params = trained.begin(net, known, key)
-    optim.frozen(params, freeze)    # before the first step, what is wrong
+    optim.matching(params, freeze)    # before the first step, what is wrong
+    faded(params, jnp.zeros(()))
     return TrainState(
         step=jnp.zeros((), jnp.int32), params={'net': params},
         opt_state={'net': tx.init(params)},
         extra={'ema': {'net': params}} if ema else {})
 
-  def objective(params, batch: Batch, key: Array) -> tuple[Array, Metrics]:
-    params = optim.keep(
-        params, jax.lax.stop_gradient(params), optim.frozen(params, freeze))
+  def faded(params, step):
+    return optim.fade(params, fade, step=step, steps=fade_steps)
+
+  def objective(
+      params, batch: Batch, key: Array, at: Array) -> tuple[Array, Metrics]:
+    params = faded(optim.keep(
+        params, jax.lax.stop_gradient(params),
+        optim.matching(params, freeze)), at)
     stages = net.apply({'params': params}, batch['blur'], train=True,
                        rngs={'dropout': key}, method=of_stages)
     stages = stages if of_stages else [stages]
@@ -84,9 +98,10 @@ def make(
 
   def step(state: TrainState, batch: Batch, key: Array):
     params = old = state.params['net']
-    held = optim.frozen(params, freeze)
+    held = optim.matching(params, freeze)
     (value, metrics), grads = optim.value_and_grad(
-        functools.partial(objective, key=key), params, batch, parts=accumulate)
+        functools.partial(objective, key=key, at=state.step), params, batch,
+        parts=accumulate)
     params, opt_state = optim.apply(tx, grads, state.opt_state['net'], params)
     params = optim.keep(params, old, held)    # weight decay moves them, too
     extra = state.extra
@@ -101,7 +116,7 @@ def make(
 
   def restore(state: TrainState, blur: Array) -> Array:
     params = state.extra['ema']['net'] if ema else state.params['net']
-    return net.apply({'params': params}, blur)[0]
+    return net.apply({'params': faded(params, state.step)}, blur)[0]
 
   return Method(init, step, restore, window=models.window(net),
                 splits={'method.accumulate': accumulate})

@@ -36,7 +36,7 @@ from deblur_jax.ops import pad, pyramid, resize
 
 STAGES = 3             # of the network that the authors trained
 HIGH_RES = 2           # levels whose cells and windows have 16 x 16 positions
-SIDES = (16, 8)        # at those levels, and at all below
+SIDES = (16, 8)        # of positions at those levels, and at all below
 
 
 class MAXIM(nn.Module):
@@ -53,6 +53,10 @@ class MAXIM(nn.Module):
     bottleneck: blocks at the lowest level.
     stages: how many stages compute, 1 to 3. Fewer than 3 give the picture of
       the last one's supervised attention module, and need no parameter behind.
+    widest: of no level more channels than these; 0 for no limit.
+    rank: of the matrices over 16 x 16 positions, which then are diagonal ones
+      plus low rank (`positions.low_rank`); 0 is any matrix. These matrices are
+      a quarter of a stage's parameters, and rank 16 costs it 0.2 of 3.5 dB.
     scales: how many sizes of the picture it gives, 1 to `depth`. The heads of
       the smaller ones of stage 2 serve training only: published weights
       lack them, and take scales=1.
@@ -70,6 +74,8 @@ class MAXIM(nn.Module):
   groups: int = 2
   bottleneck: int = 2
   stages: int = STAGES
+  widest: int = 0
+  rank: int = 0
   scales: int = 3
   unshuffle: int = 1
   reduce: int = 1
@@ -82,6 +88,9 @@ class MAXIM(nn.Module):
                     bottleneck=self.bottleneck, unshuffle=self.unshuffle,
                     reduce=self.reduce)
     checks.between(1, STAGES, stages=self.stages)
+    checks.between(0, SIDES[0]**2, rank=self.rank)
+    if self.widest:
+      checks.at_least(self.features, widest=self.widest)
     checks.between(1, self.depth, scales=self.scales)
     checks.dtype(self.dtype)
     super().__post_init__()
@@ -90,6 +99,17 @@ class MAXIM(nn.Module):
   def multiple(self) -> int:
     """Of which the sides of a padded picture are multiples."""
     return SIDES[-1] * 2**self.depth * self.unshuffle * self.reduce
+
+  @property
+  def widths(self) -> list[int]:
+    """Channels of each level, finest first."""
+    widths = [self.features * 2**level for level in range(self.depth)]
+    return [min(width, self.widest or width) for width in widths]
+
+  def places(self, level: int) -> blocks.Places:
+    """Which positions a level mixes."""
+    deep = level >= HIGH_RES
+    return blocks.Places(SIDES[deep], 0 if deep else self.rank)
 
   @property
   def tiling(self) -> dict[str, float]:
@@ -168,7 +188,7 @@ class MAXIM(nn.Module):
     block = lambda kind, name, **options: self._wrapped(kind)(
         dtype=self.dtype, name=f'stage_{s}_{name}', **options)
     levels = range(self.depth)
-    widths = [self.features * 2**i for i in levels]
+    widths = self.widths
     encoded, x = [], None
     for i in levels:
       features = layers.Conv(widths[i], 3, dtype=self.dtype,
@@ -178,18 +198,18 @@ class MAXIM(nn.Module):
         passed, encoders, decoders = before
         features, _ = block(
             blocks.CrossGating, f'input_fuse_sam_{i}', features=widths[i],
-            side=side(i))(features, passed[i])
+            places=self.places(i))(features, passed[i])
         skip = encoders[i] + decoders[i]
       # The finest level gets its features twice, as the authors trained it.
       x = jnp.concatenate([x if i else features, features], axis=-1)
       x, own = block(
           blocks.Encoder, f'encoder_block_{i}', features=widths[i],
-          side=side(i), groups=self.groups)(x, skip)
+          places=self.places(i), groups=self.groups)(x, skip)
       encoded.append(own)
 
     for i in range(self.bottleneck):
       x = block(blocks.Bottleneck, f'global_block_{i}', features=widths[-1],
-                side=SIDES[-1], groups=self.groups)(x)
+                places=blocks.Places(SIDES[-1]), groups=self.groups)(x)
 
     resample = _Resampler(self, s)
     skips, y = [None] * self.depth, x
@@ -197,13 +217,13 @@ class MAXIM(nn.Module):
       signal = resample(encoded, i, levels, widths[i])
       skips[i], y = block(
           blocks.CrossGating, f'cross_gating_block_{i}', features=widths[i],
-          side=side(i), upsample=True)(signal, y)
+          places=self.places(i), upsample=True)(signal, y)
 
     decoded = [None] * self.depth
     for i in reversed(levels):
       bridge = resample(skips, i, reversed(levels), widths[i])
       x = block(blocks.Decoder, f'decoder_block_{i}', features=widths[i],
-                side=side(i), groups=self.groups)(x, bridge)
+                places=self.places(i), groups=self.groups)(x, bridge)
       decoded[i] = x
     images, passed = self._heads(s, decoded, blurs)
     return images, (passed, encoded, decoded)
@@ -254,8 +274,3 @@ class _Resampler:
       else:
         parts.append(resize.enlarge(conv(xs[j]), factor=2**(j - level)))
     return jnp.concatenate(parts, axis=-1)
-
-
-def side(level: int) -> int:
-  """Cells along a side of the grid, and pixels along that of a block."""
-  return SIDES[level >= HIGH_RES]

@@ -1,10 +1,10 @@
 """The blocks that MAXIM is made of; `maxim` puts them together.
 
-Each takes and gives [n, h, w, c], h and w multiples of its `side`, and computes
-in `dtype`. Names of parameters are the authors'.
+Each takes and gives [n, h, w, c], h and w multiples of the side of its
+`places`, and computes in `dtype`. Names of parameters are the authors'.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -14,6 +14,17 @@ from deblur_jax.models import layers
 from deblur_jax.ops import positions, statistics
 
 REDUCTION = 4   # of channels in the channel attention
+
+
+class Places(NamedTuple):
+  """The positions that a layer mixes.
+
+  side: side x side of them.
+  rank: of their matrix, see `positions.low_rank`; 0 is any matrix.
+  """
+
+  side: int
+  rank: int = 0
 
 
 class UpSampleRatio(nn.Module):
@@ -34,7 +45,7 @@ class Encoder(nn.Module):
   """
 
   features: int
-  side: int
+  places: Places
   groups: int
   dtype: Any
   down: bool = True
@@ -43,13 +54,13 @@ class Encoder(nn.Module):
   def __call__(self, x, skip=None):
     x = shortcut = _conv(self, self.features, 'Conv_0')(x)
     for k in range(self.groups):
-      x = MultiAxisGmlp(self.side, self.dtype,
+      x = MultiAxisGmlp(self.places, self.dtype,
                         name=f'SplitHeadMultiAxisGmlpLayer_{k}')(x)
       x = ChannelAttentionBlock(
           self.dtype, name=f'channel_attention_block_1{k}')(x)
     x = x + shortcut
     if skip is not None:
-      x, _ = CrossGating(self.features, self.side, self.dtype,
+      x, _ = CrossGating(self.features, self.places, self.dtype,
                          name='cross_gating_block')(x, skip)
     if not self.down:
       return x
@@ -62,7 +73,7 @@ class Decoder(nn.Module):
   """(x, features of all levels) -> twice as large."""
 
   features: int
-  side: int
+  places: Places
   groups: int
   dtype: Any
 
@@ -70,7 +81,7 @@ class Decoder(nn.Module):
   def __call__(self, x, bridge):
     x = Double(self.features, self.dtype, name='ConvTranspose_0')(x)
     return Encoder(
-        self.features, self.side, self.groups, self.dtype, down=False,
+        self.features, self.places, self.groups, self.dtype, down=False,
         name='UNetEncoderBlock_0')(jnp.concatenate([x, bridge], axis=-1))
 
 
@@ -78,7 +89,7 @@ class Bottleneck(nn.Module):
   """Multi-axis gMLPs, each followed by an MLP of channels with attention."""
 
   features: int
-  side: int
+  places: Places
   groups: int
   dtype: Any
 
@@ -86,7 +97,7 @@ class Bottleneck(nn.Module):
   def __call__(self, x: types.Array) -> types.Array:
     x = shortcut = _conv(self, self.features, 'input_proj')(x)
     for k in range(self.groups):
-      x = MultiAxisGmlp(self.side, self.dtype,
+      x = MultiAxisGmlp(self.places, self.dtype,
                         name=f'SplitHeadMultiAxisGmlpLayer_{k}')(x)
       x = ChannelMixingBlock(
           self.dtype, name=f'channel_attention_block_1_{k}')(x)
@@ -96,7 +107,7 @@ class Bottleneck(nn.Module):
 class MultiAxisGmlp(nn.Module):
   """x + P(concat(grid gMLP(u), block gMLP(v))), u and v halves of gelu(Q x)."""
 
-  side: int
+  places: Places
   dtype: Any
 
   @nn.compact
@@ -104,8 +115,8 @@ class MultiAxisGmlp(nn.Module):
     y = _norm(self, 'LayerNorm_in')(x)
     y = nn.gelu(_dense(self, 2 * x.shape[-1], 'in_project')(y))
     u, v = jnp.split(y, 2, axis=-1)
-    u = Gmlp('Grid', self.side, self.dtype, name='GridGmlpLayer')(u)
-    v = Gmlp('Block', self.side, self.dtype, name='BlockGmlpLayer')(v)
+    u = Gmlp('Grid', self.places, self.dtype, name='GridGmlpLayer')(u)
+    v = Gmlp('Block', self.places, self.dtype, name='BlockGmlpLayer')(v)
     y = jnp.concatenate([u, v], axis=-1)
     return x + _dense(self, x.shape[-1], 'out_project')(y)
 
@@ -114,14 +125,14 @@ class Gmlp(nn.Module):
   """x + P(gating unit(gelu(Q x))), along the axis 'Grid' or 'Block'."""
 
   axis: str
-  side: int
+  places: Places
   dtype: Any
 
   @nn.compact
   def __call__(self, x: types.Array) -> types.Array:
     y = _norm(self, 'LayerNorm')(x)
     y = nn.gelu(_dense(self, 2 * x.shape[-1], 'in_project')(y))
-    y = GatingUnit(self.axis, self.side, self.dtype,
+    y = GatingUnit(self.axis, self.places, self.dtype,
                    name=f'{self.axis}GatingUnit')(y)
     return x + _dense(self, x.shape[-1], 'out_project')(y)
 
@@ -130,14 +141,14 @@ class GatingUnit(nn.Module):
   """u * (W norm(v) + b + 1), u and v: halves of the channels."""
 
   axis: str
-  side: int
+  places: Places
   dtype: Any
 
   @nn.compact
   def __call__(self, x: types.Array) -> types.Array:
     u, v = jnp.split(x, 2, axis=-1)
     v = _norm(self, 'intermediate_layernorm')(v)
-    v = Positions(self.axis, self.side, self.dtype, name='Dense_0')(v)
+    v = Positions(self.axis, self.places, self.dtype, name='Dense_0')(v)
     return u * (v + 1)
 
 
@@ -151,7 +162,7 @@ class CrossGating(nn.Module):
   """
 
   features: int
-  side: int
+  places: Places
   dtype: Any
   upsample: bool = False
 
@@ -170,14 +181,14 @@ class CrossGating(nn.Module):
   def _gate(self, x, name):
     a = _norm(self, f'LayerNorm_{name}')(x)
     a = nn.gelu(_dense(self, self.features, f'in_project_{name}')(a))
-    return a, MultiAxisGating(self.side, self.dtype,
+    return a, MultiAxisGating(self.places, self.dtype,
                               name=f'SplitHeadMultiAxisGating_{name}')(a)
 
 
 class MultiAxisGating(nn.Module):
   """P(concat(W_grid u, W_block v)), u and v: halves of gelu(Q norm(x))."""
 
-  side: int
+  places: Places
   dtype: Any
 
   @nn.compact
@@ -185,8 +196,8 @@ class MultiAxisGating(nn.Module):
     y = _norm(self, 'LayerNorm_in')(x)
     y = nn.gelu(_dense(self, 2 * x.shape[-1], 'in_project')(y))
     u, v = jnp.split(y, 2, axis=-1)
-    u = Positions('Grid', self.side, self.dtype, name='Dense_0')(u)
-    v = Positions('Block', self.side, self.dtype, name='Dense_1')(v)
+    u = Positions('Grid', self.places, self.dtype, name='Dense_0')(u)
+    v = Positions('Block', self.places, self.dtype, name='Dense_1')(v)
     y = jnp.concatenate([u, v], axis=-1)
     return _dense(self, x.shape[-1], 'out_project')(y)
 
@@ -195,17 +206,25 @@ class Positions(nn.Module):
   """One matrix and one bias over the positions of a grid, or of each block."""
 
   axis: str
-  side: int
+  places: Places
   dtype: Any
 
   @nn.compact
   def __call__(self, x: types.Array) -> types.Array:
-    count = self.side**2
-    kernel = layers.param(self, 'kernel', nn.initializers.lecun_normal(),
-                          (count, count))
-    bias = layers.param(self, 'bias', nn.initializers.zeros, (count,))
-    return positions.MIX[self.axis](
-        x, kernel.astype(self.dtype), bias.astype(self.dtype), side=self.side)
+    side, rank = self.places
+    count, zeros = side**2, nn.initializers.zeros
+    param = lambda name, init, *shape: layers.param(
+        self, name, init, shape).astype(self.dtype)
+    if rank:
+      linear = positions.low_rank(
+          param('left', nn.initializers.lecun_normal(), count, rank),
+          param('right', nn.initializers.lecun_normal(), rank, count),
+          param('diagonal', zeros, count))
+    else:
+      linear = positions.full(
+          param('kernel', nn.initializers.lecun_normal(), count, count))
+    bias = param('bias', zeros, count)
+    return positions.MIX[self.axis](x, linear, bias, side=side)
 
 
 class ChannelAttentionBlock(nn.Module):

@@ -230,27 +230,27 @@ def _rename(name: str, stages: int, *, outwards: bool) -> str:
 def _modules(net) -> Iterator[tuple[str, Shapes]]:
   """(name, its leaves) of every layer."""
   depth, colours = net.depth, 3 * net.unshuffle**2
-  widths = [net.features * 2**i for i in range(depth)]
-  sides = [maxim.side(i) for i in range(depth)]
+  widths = net.widths
   for s in range(net.stages):
-    for i, (width, side) in enumerate(zip(widths, sides, strict=True)):
+    for i, width in enumerate(widths):
+      places = net.places(i)
       below = widths[min(i + 1, depth - 1)]
       name = lambda kind, s=s, i=i: f'stage_{s}_{kind}_{i}'
       yield name('input_conv'), _conv(3, colours, width)
       encoder, decoder = name('encoder_block'), name('decoder_block')
       yield from _encoder(
-          encoder, width, width + (widths[i - 1] if i else width), side, net)
+          encoder, width, width + (widths[i - 1] if i else width), places, net)
       yield f'{encoder}/Conv_1', _conv(4, width, width)
       if s:
-        yield from _cross_gating(name('input_fuse_sam'), width, width, side)
+        yield from _cross_gating(name('input_fuse_sam'), width, width, places)
         yield from _cross_gating(
-            f'{encoder}/cross_gating_block', width, width, side)
+            f'{encoder}/cross_gating_block', width, width, places)
       gating = name('cross_gating_block')
       yield f'{gating}/ConvTranspose_0', _conv(2, below, width)
-      yield from _cross_gating(gating, width, depth * width, side)
+      yield from _cross_gating(gating, width, depth * width, places)
       yield f'{decoder}/ConvTranspose_0', _conv(2, below, width)
       yield from _encoder(f'{decoder}/UNetEncoderBlock_0', width,
-                          (depth + 1) * width, side, net)
+                          (depth + 1) * width, places, net)
       attention = name('supervised_attention_module')
       if s < net.stages - 1:
         yield f'{attention}/Conv_0', _conv(3, width, width)
@@ -268,10 +268,10 @@ def _modules(net) -> Iterator[tuple[str, Shapes]]:
           number += 1
 
 
-def _encoder(name, c, c_in, side, net):
+def _encoder(name, c, c_in, places, net):
   yield f'{name}/Conv_0', _conv(1, c_in, c)
   for k in range(net.groups):
-    yield from _gmlps(f'{name}/SplitHeadMultiAxisGmlpLayer_{k}', c, side)
+    yield from _gmlps(f'{name}/SplitHeadMultiAxisGmlpLayer_{k}', c, places)
     block = f'{name}/channel_attention_block_1{k}'
     yield f'{block}/LayerNorm', _norm(c)
     yield f'{block}/conv1', _conv(3, c, c)
@@ -283,7 +283,8 @@ def _bottleneck(name, c, net):
   yield f'{name}/input_proj', _conv(1, c, c)
   for k in range(net.groups):
     yield from _gmlps(
-        f'{name}/SplitHeadMultiAxisGmlpLayer_{k}', c, maxim.SIDES[-1])
+        f'{name}/SplitHeadMultiAxisGmlpLayer_{k}', c,
+        maxim_blocks.Places(maxim.SIDES[-1]))
     block = f'{name}/channel_attention_block_1_{k}'
     yield f'{block}/LayerNorm', _norm(c)
     yield f'{block}/channel_mixing/Dense_0', _dense(c, c)
@@ -291,7 +292,7 @@ def _bottleneck(name, c, net):
     yield from _attention(f'{block}/channel_attention', c)
 
 
-def _gmlps(name, c, side):
+def _gmlps(name, c, places):
   yield f'{name}/LayerNorm_in', _norm(c)
   yield f'{name}/in_project', _dense(c, 2 * c)
   yield f'{name}/out_project', _dense(2 * c, c)
@@ -302,10 +303,10 @@ def _gmlps(name, c, side):
     yield f'{layer}/out_project', _dense(c, c)
     unit = f'{layer}/{axis}GatingUnit'
     yield f'{unit}/intermediate_layernorm', _norm(c)
-    yield f'{unit}/Dense_0', _dense(side**2, side**2)
+    yield f'{unit}/Dense_0', _positions(places)
 
 
-def _cross_gating(name, c, c_in, side):
+def _cross_gating(name, c, c_in, places):
   yield f'{name}/Conv_0', _conv(1, c_in, c)
   yield f'{name}/Conv_1', _conv(1, c, c)
   for one in 'xy':
@@ -316,13 +317,21 @@ def _cross_gating(name, c, c_in, side):
     yield f'{gating}/LayerNorm_in', _norm(c)
     yield f'{gating}/in_project', _dense(c, 2 * c)
     yield f'{gating}/out_project', _dense(2 * c, c)
-    yield f'{gating}/Dense_0', _dense(side**2, side**2)
-    yield f'{gating}/Dense_1', _dense(side**2, side**2)
+    yield f'{gating}/Dense_0', _positions(places)
+    yield f'{gating}/Dense_1', _positions(places)
 
 
 def _attention(name, c):
   yield f'{name}/Conv_0', _conv(1, c, c // maxim_blocks.REDUCTION)
   yield f'{name}/Conv_1', _conv(1, c // maxim_blocks.REDUCTION, c)
+
+
+def _positions(places: maxim_blocks.Places) -> Shapes:
+  count, rank = places.side**2, places.rank
+  if not rank:
+    return _dense(count, count)
+  return {'left': (count, rank), 'right': (rank, count), 'diagonal': (count,),
+          'bias': (count,)}
 
 
 def _conv(k: int, c_in: int, c_out: int) -> Shapes:
