@@ -180,17 +180,20 @@ def keep(new: Params, old: Params, held: Params) -> Params:
 
 
 def fade(
-    params: Params, patterns: Sequence[str], *, step: types.Array, steps: int
-) -> Params:
-  """`params`, of which those that match shrink to zero within `steps`.
+    params: Params, kept: Params, *, step: types.Array, steps: int) -> Params:
+  """`params`, of which those that are not `kept` shrink to 0 within `steps`.
 
-  A network forgets slowly what it will have to do without: layers whose last
-  product is zero add nothing to what goes past them, and can be left out.
+  A network learns slowly to do without what a smaller one lacks.
+
+  Args:
+    params: dicts of arrays.
+    kept: the same tree, of bools, one for each value or broadcast.
+    step: of the training.
+    steps: after which only what is kept is left.
   """
   share = jnp.clip(1 - step / steps, 0, 1)
   return jax.tree.map(
-      lambda leaf, fades: leaf * share if fades else leaf, params,
-      matching(params, patterns, where='method.fade'))
+      lambda leaf, keeps: leaf * jnp.where(keeps, 1, share), params, kept)
 
 
 def average(new: Params, old: Params, *, decay: float) -> Params:

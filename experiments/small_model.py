@@ -7,14 +7,14 @@ r"""Trains the bundled model `small`, from photos to its card.
 Makes pairs of the photos (WORKDIR/scene, WORKDIR/kernel) and of the film
 (WORKDIR/film_0, ...). Restores the blurred pictures, which have no sharp
 original, by --teacher (WORKDIR/taught_0, ...): its results are their targets.
-Decodes all once (WORKDIR/pixels), trains configs/small.py in WORKDIR/run,
-evaluates it on the pictures held back, and writes the weights and their card to
---out. What was not given is left out. It may be stopped: the same command goes
-on. The student begins with the weights of the teacher in configs/small.py, or
-with those of --start, a run or a bundled model.
+Decodes all once (WORKDIR/pixels), trains the parts of configs/small.py in turn
+(WORKDIR/groups, WORKDIR/widths, WORKDIR/run), each from the weights of the one
+before, the first from those of `maxim-half`. Evaluates the last on the pictures
+held back, and writes its weights and their card to --out. What was not given is
+left out. It may be stopped: the same command goes on.
 
---truth_only trains the same student without its teacher, in WORKDIR/truth_only,
-and ships nothing: the comparison.
+--truth_only trains the same student from truth alone, without the pictures that
+the teacher restored, in WORKDIR/truth_only, and ships nothing: the comparison.
 
 --about is a JSON file with 'summary', 'licence' and 'sources', a list of
 {'name', 'terms'} of all that it was trained on: no model is shipped without. It
@@ -24,7 +24,6 @@ bundled model is experiments/small_model.json.
 
 import os
 import pathlib
-import shutil
 import sys
 
 import tqdm
@@ -46,9 +45,7 @@ _TRUTH_ONLY = flags.DEFINE_bool('truth_only', False, 'See above.')
 _NAME = flags.DEFINE_string('name', 'small', 'Of the model.')
 _OUT = flags.DEFINE_string('out', None, 'Folder; by default the package.')
 _STEPS = flags.DEFINE_integer(
-    'steps', None, "Of the training; by default the config's.", lower_bound=1)
-_START = flags.DEFINE_string(
-    'start', None, 'A run, or NAME.safetensors beside its card: begins there.')
+    'steps', None, "Of each part; by default the config's.", lower_bound=1)
 common.define_run_flags()
 
 # What two kinds of blur are made of: kind, pairs of each photo, options.
@@ -57,6 +54,8 @@ SCENE = ('dynamic_scene', 3, dict(
 KERNEL = ('any', 2, dict(gamma=1.0))
 WINDOW = (5, 13)    # frames of film that are averaged
 BEGINS_WITH = 'maxim-half'
+# The parts of the config, and where each is trained.
+PARTS = {'groups': 'groups', 'widths': 'widths', '': 'run'}
 
 
 def main(argv):
@@ -65,13 +64,12 @@ def main(argv):
   from deblur_jax import precision
 
   precision.ask_for_onednn()
-  from deblur_jax import train, types, workdir, zoo
+  from deblur_jax import errors, train, types, workdir, zoo
 
   about = workdir.read_json(pathlib.Path(_ABOUT.value))
   for key in ('summary', 'licence', 'sources'):
     types.require(about, key, where=_ABOUT.value)
   folder = common.workdir()
-  start, trained = _start(folder)
   sources = _made(folder) | _given()
   if not _TRUTH_ONLY.value:
     sources |= _taught(folder)
@@ -79,16 +77,23 @@ def main(argv):
     raise types.UserError(
         'Nothing to train on: give --photos, --frames, --gopro, --pairs or '
         '--blurred.')
-  config = _config(_decoded(sources, folder / 'pixels'))
-  config['method']['start'] = {'path': str(start or _begun(config, folder))}
-  run = folder / ('truth_only' if _TRUTH_ONLY.value else 'run')
-  if not train.run(config, run).finished:
-    return 143
-  scores = _scores(config, folder, run)
+  roots = _decoded(sources, folder / 'pixels')
+  runs = folder / 'truth_only' if _TRUTH_ONLY.value else folder
+  before, trained = BEGINS_WITH, {}
+  for part, name in PARTS.items():
+    config, run = _config(part, roots), runs / name
+    start = errors.make_folder(runs) / f'start_{name}.npz'
+    config['method']['start'] = {'path': str(start)}
+    if not start.exists():
+      _begin(config, before, start)
+    if not train.run(config, run).finished:
+      return 143
+    before = str(run)
+    trained['configs/small.py' + f':{part}' * bool(part)] = (
+        config['total_steps'])
+  scores = _scores(config, runs, run)
   if _TRUTH_ONLY.value:
     return 0
-  name = 'configs/small.py'
-  trained[name] = trained.get(name, 0) + config['total_steps']
   path = zoo.write(
       run, _NAME.value, folder=_OUT.value or zoo.SHIPPED,
       about=about | {'scores': scores, 'trained': trained})
@@ -96,51 +101,17 @@ def main(argv):
   return 0
 
 
-def _begun(config, folder):
-  """Writes the teacher's weights in the shape of the student; the file."""
-  import jax
-
+def _begin(config, before, path):
+  """Writes weights to begin with: those of a model or run, as far as needed."""
   from deblur_jax import models
   from deblur_jax.methods import trained
   from deblur_jax.models import maxim_student
   from deblur_jax.ops import arrays
 
-  path = folder / 'start.npz'
-  if not path.exists():
-    teacher = trained.Start(BEGINS_WITH)
-    arrays.save_tree(path, {'net': maxim_student.begin(
-        models.build(**config['nets']['net']),
-        models.build(**trained.network(teacher)),
-        trained.any_weights(teacher), jax.random.key(config['seed']))})
-  return path
-
-
-def _start(folder):
-  """(where the weights to begin with are or None, what they were trained by).
-
-  A bundled model is copied into the folder of the run: --out may replace it.
-  """
-  from deblur_jax import errors, types, workdir
-
-  if not _START.value:
-    return None, {}
-  start = pathlib.Path(_START.value)
-  if start.is_dir():
-    return start, {str(start): workdir.read_json(
-        start / workdir.CONFIG)['total_steps']}
-  card = start.with_suffix('.json')
-  for path in (start, card):
-    if not path.is_file():
-      raise errors.UserError(
-          f'No file {path}: --start takes a run, or NAME.safetensors beside '
-          'its card, NAME.json.')
-  trained = dict(types.require(
-      workdir.read_json(card), 'trained', where=str(card)))
-  kept = errors.make_folder(folder) / 'start.safetensors'
-  for suffix in ('.json', '.safetensors'):
-    if not kept.with_suffix(suffix).exists():
-      shutil.copyfile(start.with_suffix(suffix), kept.with_suffix(suffix))
-  return kept, trained
+  teacher = trained.Start(before)
+  arrays.save_tree(path, {'net': maxim_student.begin(
+      models.build(**config['nets']['net']),
+      models.build(**trained.network(teacher)), trained.any_weights(teacher))})
 
 
 def _made(folder):
@@ -254,11 +225,11 @@ def _bar(what, total):
       total=total, desc=what, file=sys.stderr, unit='pair', disable=None)
 
 
-def _config(roots):
-  """The config, plain dicts, with the sources that there are."""
+def _config(part, roots):
+  """The config of a part, plain dicts, with the sources that there are."""
   from configs import small
 
-  config = small.get_config('truth' if _TRUTH_ONLY.value else None).to_dict()
+  config = small.get_config(part).to_dict()
   known = config['data']['train']['sources']
   config['data']['train']['sources'] = {
       name: known[name.partition('_')[0]] | {'root': str(root)}
@@ -269,7 +240,8 @@ def _config(roots):
     config['data']['test'] = dict(name='builtin', split='test')
   if _STEPS.value:
     config['total_steps'] = _STEPS.value
-    config['data']['loader']['progressive'] = ()
+    if 'fade' in config['method']:
+      config['method']['fade']['steps'] = _STEPS.value
   return config
 
 

@@ -1,52 +1,60 @@
-"""A student begins as its teacher, but for what it lacks."""
+"""A student begins as its teacher, but for what it lacks, which can fade."""
 
+import helpers
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import traverse_util
 
-from deblur_jax import models, types
+from deblur_jax import methods, models, optim, types
 from deblur_jax.models import maxim_student
 
 TEACHER = dict(name='maxim', features=4, depth=2, groups=2, bottleneck=2,
                stages=1, scales=1)
-# The last products of the second groups and of the second block.
-LAST = ('SplitHeadMultiAxisGmlpLayer_1/out_project',
-        'channel_attention_block_11/conv2',
-        'channel_attention_block_1_1/channel_mixing/Dense_1')
-BLOCK = 'stage_0_global_block_1/'
+FEWER = dict(groups=1, bottleneck=1)
+BLUR = np.random.default_rng(1).random((1, 40, 33, 3), np.float32)
 
 
-def _teacher():
-  """A network whose second groups and second block add nothing."""
-  net = models.build(**TEACHER)
+def _teacher(**options):
+  net = models.build(**TEACHER | options)
   rng = np.random.default_rng(0)
   flat = {name: rng.normal(0, 0.1, leaf.shape).astype(np.float32)
           for name, leaf in traverse_util.flatten_dict(
               models.shapes(net), sep='/').items()}
-  for name in flat:
-    silent = any(part in name for part in LAST) or (
-        name.startswith(BLOCK) and (
-            'out_project' in name or 'Dense_1' in name))
-    # The means of a bias over 2x2 pixels are not the bias: see `begin`.
-    if silent or name == f'{BLOCK}input_proj/bias':
-      flat[name] = np.zeros_like(flat[name])
+  # The means of a bias over 2x2 pixels are not the bias: see `begin`.
+  name = 'stage_0_global_block_1/input_proj/bias'
+  flat[name] = np.zeros_like(flat[name])
   return net, traverse_util.unflatten_dict(flat, sep='/')
 
 
-def test_what_adds_nothing_can_be_left_out():
+def _restored(net, params):
+  return np.asarray(jax.jit(net.apply)({'params': params}, BLUR)[0])
+
+
+def test_what_has_faded_can_be_left_out():
+  teacher, params = _teacher(rank=3)
+  student = models.build(**TEACHER | FEWER | dict(rank=3))
+  kept = maxim_student.kept(student, teacher)
+  at = lambda step: _restored(
+      teacher, optim.fade(params, kept, step=step, steps=4))
+  first, half, last = map(at, (0, 2, 4))
+  np.testing.assert_array_equal(first, _restored(teacher, params))
+  assert np.abs(first - half).max() > 1e-3 < np.abs(last - half).max()
+  ours = _restored(student, maxim_student.begin(student, teacher, params))
+  assert np.abs(last - BLUR).max() > 0.01
+  np.testing.assert_allclose(ours, last, atol=1e-5)
+
+
+def test_a_full_rank_changes_nothing():
   teacher, params = _teacher()
-  student = models.build(**TEACHER | dict(groups=1, bottleneck=1, rank=256))
-  begun = maxim_student.begin(student, teacher, params)
-  blur = np.random.default_rng(1).random((1, 40, 33, 3), np.float32)
-  ours, theirs = (np.asarray(jax.jit(net.apply)({'params': tree}, blur)[0])
-                  for net, tree in ((student, begun), (teacher, params)))
-  assert np.abs(theirs - blur).max() > 0.01
-  np.testing.assert_allclose(ours, theirs, atol=1e-5)
+  student = models.build(**TEACHER | dict(rank=256))
+  ours = _restored(student, maxim_student.begin(student, teacher, params))
+  np.testing.assert_allclose(ours, _restored(teacher, params), atol=1e-5)
 
 
 @pytest.mark.parametrize('options', [
-    dict(groups=1, bottleneck=1, rank=3), dict(widest=4, rank=3), {}])
+    FEWER | dict(rank=3), dict(widest=4, rank=3), {}])
 def test_it_has_the_parameters_of_the_student(options):
   student = models.build(**TEACHER | options)
   begun = maxim_student.begin(student, *_teacher())
@@ -58,8 +66,59 @@ def test_it_has_the_parameters_of_the_student(options):
       np.shape, like)
 
 
+def test_channels_that_fade_are_those_that_are_left_out():
+  teacher, params = _teacher(rank=3)
+  student = models.build(**TEACHER | dict(rank=3, widest=4))
+  kept = maxim_student.kept(student, teacher)
+  flat = traverse_util.flatten_dict(params, sep='/')
+  for name, leaf in traverse_util.flatten_dict(
+      maxim_student.begin(student, teacher, params), sep='/').items():
+    keeps = np.broadcast_to(traverse_util.flatten_dict(kept, sep='/')[name],
+                            flat[name].shape)
+    scale = np.sqrt(2) if name.endswith('/scale') and keeps.size > leaf.size \
+        else 1
+    np.testing.assert_allclose(
+        leaf.ravel(), flat[name][keeps] * scale, rtol=1e-6)
+
+
 @pytest.mark.parametrize('options', [
     dict(groups=3), dict(depth=1), dict(stages=2), dict(features=8)])
 def test_it_is_a_part_of_its_teacher(options):
   with pytest.raises(types.UserError, match='A student of MAXIM has stages=1'):
     maxim_student.begin(models.build(**TEACHER | options), *_teacher())
+
+
+def test_training_fades():
+  tiny = dict(TEACHER, depth=1, rank=2)
+  config = helpers.tiny(**{
+      'nets.net': tiny, 'method.ema': 0.0,
+      'method.fade': dict(net=dict(groups=1), steps=2)})
+  method = methods.build(config)
+  batch = {'blur': BLUR[:, :16, :16], 'sharp': BLUR[:, 16:32, 16:32]}
+  state = method.init(jax.random.key(0), batch)
+  params = state.params['net']
+  teacher, student = (models.build(**net) for net in (
+      tiny, tiny | dict(groups=1)))
+  small = student.apply(
+      {'params': maxim_student.begin(student, teacher, params)},
+      batch['blur'])[0]
+  for step, faded in ((0, False), (2, True)):
+    restored = method.restore(state.replace(step=step), batch['blur'])
+    assert bool(jnp.allclose(restored, small, atol=1e-5)) == faded
+  grown, _ = jax.jit(method.step)(state, batch, jax.random.key(1))
+  assert grown.step == 1
+
+
+@pytest.mark.parametrize('changes, message', [
+    ({'method.fade': dict(net=FEWER)}, 'method.fade.steps is missing'),
+    ({'method.fade': dict(net=dict(group=1), steps=1)},
+     'Unknown key method.fade.net.group; .* groups'),
+    ({'method.fade': dict(net=dict(groups=3), steps=1)}, 'no more groups'),
+    ({'nets.net': dict(name='multiscale', features=4, blocks=1, scales=1)},
+     'only maxim becomes smaller'),
+])
+def test_mistakes_of_fading(changes, message):
+  with pytest.raises(types.UserError, match=message):
+    methods.build(helpers.tiny(**{
+        'nets.net': TEACHER, 'method.fade': dict(net=FEWER, steps=1),
+        **changes}))

@@ -118,30 +118,6 @@ def test_batch_must_divide_into_parts():
                          {'x': jnp.ones((3, 1))}, parts=2)
 
 
-def test_faded_parameters_are_zero_in_the_end():
-  config = helpers.tiny(**{
-      'method.fade': ('scale_1/head',), 'method.fade_steps': 2})
-  config['nets']['net']['blocks'] = 1
-  method = methods.build(config)
-  image = np.random.default_rng(0).random((1, 16, 16, 3), np.float32)
-  batch = {'blur': image, 'sharp': image[:, ::-1]}
-  state = method.init(jax.random.key(0), batch)
-  without = state.replace(params=jax.tree_util.tree_map_with_path(
-      lambda path, leaf: 0 * leaf if "'scale_1'" in str(path) and
-      "'head'" in str(path) else leaf, state.params))
-  shares = []
-  for step in range(4):
-    now = method.restore(state.replace(step=step), image)
-    shares.append(float(jnp.abs(
-        now - method.restore(without.replace(step=step), image)).max()))
-  assert shares[0] > shares[1] > 0 == shares[2] == shares[3]
-  with pytest.raises(types.UserError, match='method.fade: no parameter'):
-    methods.build(config | {'method': config['method'] | {
-        'fade': ('haed',)}}).init(jax.random.key(0), batch)
-  with pytest.raises(types.UserError, match='fade_steps must be at least 1'):
-    methods.build(config | {'method': config['method'] | {'fade_steps': 0}})
-
-
 def test_frozen_parameters_get_no_update_and_no_decay():
   net = {'a': {'kernel': jnp.ones(3), 'bias': jnp.zeros(3)}, 'b': jnp.ones(2)}
   config = helpers.tiny(**{

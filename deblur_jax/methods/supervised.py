@@ -11,7 +11,7 @@ images of all of them (deep supervision: MAXIM, Tu et al. 2022, section 3.4):
 
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,13 +23,24 @@ from deblur_jax.ops import pyramid as pyramids
 from deblur_jax.types import Array, Batch, Method, Metrics, TrainState
 
 
+class _Fade(NamedTuple):
+  """What a smaller network lacks shrinks to zero.
+
+  net: options in which the smaller network differs: {'groups': 1}.
+  steps: within which it does.
+  """
+
+  net: Mapping[str, Any]
+  steps: int
+
+
 def make(
     nets, txs, *, loss: str, over_scales: str = 'sum',
     pyramid: str = 'deepdeblur_pytorch', all_stages: bool = False,
     ema: float = 0.0, accumulate: int = 1,
     start: Mapping[str, Any] | None = None,
-    freeze: Sequence[str] = (), fade: Sequence[str] = (),
-    fade_steps: int = 1) -> Method:
+    freeze: Sequence[str] = (),
+    fade: Mapping[str, Any] | None = None) -> Method:
   """The method.
 
   Args:
@@ -46,24 +57,21 @@ def make(
     start: the weights to begin with, see `trained.Start`; random by default.
     freeze: glob patterns of parameters that stay as they are, without update
       and weight decay, see `optim.matching`: 'stage_0_encoder_block_*'.
-    fade, fade_steps: patterns of parameters that shrink to zero within so many
-      steps, see `optim.fade`: before a smaller network goes on without them.
+    fade: how the network becomes a smaller one, see `_Fade`.
   """
   if accumulate < 1:
     raise types.UserError(
         f'method.accumulate must be at least 1, got {accumulate}.')
-  for name, patterns in (('freeze', freeze), ('fade', fade)):
-    if isinstance(patterns, str):
-      raise types.UserError(
-          f'method.{name} must be a tuple of patterns, such as '
-          f'({patterns!r},).')
-  if fade_steps < 1:
+  if isinstance(freeze, str):
     raise types.UserError(
-        f'method.fade_steps must be at least 1, got {fade_steps}.')
+        f'method.freeze must be a tuple of patterns, such as ({freeze!r},).')
   net = types.require(nets, 'net', where='nets')
   models.check_kind(net, models.MODELS, where='nets.net.name')
   tx = types.require(txs, 'net', where='optim')
   content = losses.content(loss, over_scales=over_scales)
+  if fade is not None:
+    fade = types.call(_Fade, fade, where='method.fade')
+  kept = fade and models.kept(net, fade.net, where='method.fade.net')
   known = start and trained.weights(
       net, trained.read(start, where='method.start'), incomplete=True)
   of_stages = (
@@ -74,14 +82,14 @@ def make(
     models.check_scales(net, batch['blur'].shape[1:3])
     params = trained.begin(net, known, key)
     optim.matching(params, freeze)    # before the first step, what is wrong
-    faded(params, jnp.zeros(()))
     return TrainState(
         step=jnp.zeros((), jnp.int32), params={'net': params},
         opt_state={'net': tx.init(params)},
         extra={'ema': {'net': params}} if ema else {})
 
   def faded(params, step):
-    return optim.fade(params, fade, step=step, steps=fade_steps)
+    return params if kept is None else optim.fade(
+        params, kept, step=step, steps=fade.steps)
 
   def objective(
       params, batch: Batch, key: Array, at: Array) -> tuple[Array, Metrics]:

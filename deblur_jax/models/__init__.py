@@ -18,7 +18,10 @@ in (0, 1), float32. `PRESETS` has those of the papers. A prior of kernels
 (`KERNELS`) takes [n, depth] to kernels [n, kh, kw].
 """
 
+import dataclasses
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -38,6 +41,7 @@ from deblur_jax.models import (
     kernel_net,
     maxim,
     maxim_files,
+    maxim_student,
     multiscale,
     nafnet,
     nah_discriminator,
@@ -176,6 +180,32 @@ def fewer(net: nn.Module, other: nn.Module) -> tuple[str, ...]:
   Both are of one kind. See `own`.
   """
   return net.fewer(other) if hasattr(net, 'fewer') else ()
+
+
+def kept(
+    net: nn.Module, options: Mapping[str, Any], *, where: str
+) -> types.Params:
+  """The values of a network's parameters that a smaller one has, too.
+
+  Args:
+    net: the network.
+    options: in which the smaller one differs.
+    where: their place in the config.
+
+  Returns:
+    A tree as the parameters, of arrays of bools.
+
+  Raises:
+    UserError: networks of this kind do not become smaller.
+  """
+  if type(net) is not maxim.MAXIM:
+    raise types.UserError(
+        f'{where}: only maxim becomes smaller, not {type(net).__name__}.')
+  own = {field.name: getattr(net, field.name)
+         for field in dataclasses.fields(net)
+         if field.name not in ('parent', 'name')}
+  return maxim_student.kept(
+      types.call(maxim.MAXIM, own | dict(options), where=where), net)
 
 
 def training_only(net: nn.Module) -> set[str]:
