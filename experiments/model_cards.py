@@ -4,11 +4,12 @@ r"""Measures the bundled models and writes what it finds into their cards.
       [--models=maxim-2,small] [--only='GoPro test'] [--dtype=float32]
 
 --tests names the test sets: {'sets': {name: set}}, where a set is the keywords
-of a source of `data.open_source`, with four options of its own: 'border', how
-many pixels at the borders do not count; 'jpeg', a quality at which the blurred
-picture is stored first; 'self', whether the blurred picture is the sharp one,
-and the score says what a model does to it; 'with', a part of the names of the
-pictures that count. $DEBLUR_DATA stands for the folder of pictures.
+of a source of `data.open_source`, with five options of its own: 'border', how
+many pixels at the borders do not count for a second score; 'jpeg', a quality at
+which the blurred picture is stored first; 'self', whether the blurred picture
+is the sharp one, and the score says what a model does to it; 'with', a part of
+the names of the pictures that count; 'not', models that were trained on it.
+$DEBLUR_DATA stands for the folder of pictures.
 
 Each card gets PSNR and SSIM of every set, of the input and of the result, and
 the seconds and the memory of a 1280x720 picture on this machine, warm. A result
@@ -68,7 +69,8 @@ def main(argv):
   for name in _MODELS.value or zoo.names():
     found = _measured(name, {
         title: leaf for title, leaf in sets.items()
-        if _ONLY.value is None or title in _ONLY.value})
+        if (_ONLY.value is None or title in _ONLY.value)
+        and name not in leaf.get('not', ())})
     path = zoo.SHIPPED / f'{name}.json'
     card = workdir.read_json(path)
     scores = card.get('scores', {}) | found.pop('scores')
@@ -106,8 +108,9 @@ def _measured(name, sets):
                          exact=model.exact, **model.tiling)
   scores = {}
   for title, leaf in sets.items():
-    scores[title] = _score(restore, title, **leaf)
-    print(f'{name}, {title}: {_line(scores[title])}', flush=True)
+    for subtitle, score in _score(restore, title, **leaf).items():
+      scores[subtitle] = score
+      print(f'{name}, {subtitle}: {_line(score)}', flush=True)
   found = {'scores': scores}
   if _TIME.value:
     found['seconds_720p'] = _timed(restore)
@@ -118,18 +121,18 @@ def _measured(name, sets):
 
 
 def _score(restore, title, *, border=0, jpeg=None, **options):
-  """The means over a test set, and their least gain."""
+  """Title -> the means over a test set, and their least gain."""
   from deblur_jax import data, metrics
   from deblur_jax.data import images
 
   measure = metrics.choose(['psnr_uint8', 'ssim_matlab3d'])
-  inside = (slice(border or None, -border or None),) * 2
+  cuts = {title: 0} | ({f'{title}, {border} px off': border} if border else {})
   source = {key: value for key, value in options.items()
-            if key not in ('self', 'with')}
+            if key not in ('self', 'with', 'not')}
   opened = data.open_source(**{
       key: os.path.expandvars(value) if isinstance(value, str) else value
       for key, value in source.items()})
-  rows = []
+  rows = {title: [] for title in cuts}
   numbers = [number for number, name in enumerate(opened.names)
              if options.get('with', '') in name]
   for number in tqdm.tqdm(numbers, desc=title, file=sys.stderr, disable=None):
@@ -138,10 +141,19 @@ def _score(restore, title, *, border=0, jpeg=None, **options):
     blur, sharp = (images.to_float(picture) for picture in (
         _stored(blur, jpeg) if jpeg else blur, pair['sharp']))
     result = restore(blur).image
-    rows.append({side: {key: float(fn(
-        image[inside][None], sharp[inside][None])[0])
-                        for key, fn in measure.items()}
-                 for side, image in (('input', blur), ('mean', result))})
+    for subtitle, cut in cuts.items():
+      inside = (slice(cut or None, -cut or None),) * 2
+      rows[subtitle].append({side: {key: float(fn(
+          image[inside][None], sharp[inside][None])[0])
+                                    for key, fn in measure.items()}
+                             for side, image in (
+                                 ('input', blur), ('mean', result))})
+  return {subtitle: _summary(of_set, measure)
+          for subtitle, of_set in rows.items()}
+
+
+def _summary(rows, measure):
+  """Of the rows of a test set."""
   mean = lambda side: {
       key: _finite(np.mean([row[side][key] for row in rows]))
       for key in measure}

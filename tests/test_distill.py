@@ -63,20 +63,31 @@ def test_the_student_learns_from_the_truth_and_from_the_teacher(run):
 
 def test_features_are_maps_of_length_one():
   rng = np.random.default_rng(0)
+  by = distill.DISTANCES['attention']
   features = rng.normal(size=(2, 4, 6, 3)).astype(np.float32)
 
   @jax.jit
   def measure(x):
     doubled = jnp.concatenate([3 * x] * 2, axis=-1)
-    return (distill._unit(x), distill._distance([x], [doubled]),
-            distill._distance([x], [x[::-1]]))
+    return (distill._unit(x), distill._mean_distance(by, [x], [doubled]),
+            distill._mean_distance(by, [x], [x[::-1]]))
 
   maps, same, other = measure(features)
   np.testing.assert_allclose(
       (np.asarray(maps)**2).sum((1, 2)), 1, rtol=1e-5)
   assert same < 1e-6 and 0 < other < 2
   with pytest.raises(types.UserError, match='4 x 6 with those of 2 x 6 pixels'):
-    distill._distance([features], [features[:, ::2]])
+    distill._mean_distance(by, [features], [features[:, ::2]])
+
+
+def test_values_are_compared_relative_to_the_teachers():
+  rng = np.random.default_rng(0)
+  x, y = rng.normal(size=(2, 2, 4, 6, 3)).astype(np.float32)
+  by = distill.DISTANCES['values']
+  np.testing.assert_allclose(
+      by(3 * x, 3 * y), ((x - y)**2).sum() / (y**2).sum(), rtol=1e-5)
+  with pytest.raises(types.UserError, match='as many channels, got 1 and 3'):
+    by(x[..., :1], y)
 
 
 def test_the_last_of_several_calls_is_the_finest_scale():

@@ -1,11 +1,15 @@
 """A small network learns from a large one: knowledge distillation.
 
-  w l(f(B), S) + w_o l_o(f(B), F(B)) + w_f mean_j |a_j(B) - A_j(B)|^2
+  w l(f(B), S) + w_o l_o(f(B), F(B)) + w_f mean_j d(x_j(B), X_j(B))
 
-with the sharp S, the trained teacher F of any run, and f of any kind. The a_j
-are maps of attention (Zagoruyko and Komodakis, ICLR 2017): the mean square of
-a layer's channels in each pixel, each image's map made of length one. So both
-layers need the same size, but not as many channels.
+with the sharp S, the trained teacher F of any run, and f of any kind. The x_j
+and X_j are features of layers of one size, and d is
+
+  attention:  |a(x) - a(X)|^2, a: the mean square of the channels in each pixel,
+              each image's map made of length one (Zagoruyko and Komodakis, ICLR
+              2017); the layers need not have as many channels
+  values:     |x - X|^2 / |X|^2, for a student that has its teacher's layers
+              (FitNets: Romero et al., ICLR 2015)
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,6 +29,7 @@ def make(
     nets, txs, *, teacher: Mapping[str, Any], loss: str = 'l1',
     loss_weight: float = 1.0, output: str = 'l1', output_weight: float = 1.0,
     layers: Sequence[Sequence[str]] = (), layers_weight: float = 0.0,
+    layers_by: str = 'attention',
     over_scales: str = 'sum', pyramid: str = 'deepdeblur_pytorch',
     ema: float = 0.0, start: Mapping[str, Any] | None = None) -> Method:
   """The method.
@@ -38,6 +43,7 @@ def make(
     output, output_weight: l_o and w_o.
     layers, layers_weight: pairs (layer of the student, layer of the teacher)
       such as ('scale_0/block_01', 'scale_0/block_18'), and w_f.
+    layers_by: d, a row of `DISTANCES`.
     over_scales: a row of `losses.OVER_SCALES`.
     pyramid: a row of `pyramids.PYRAMIDS`; makes the targets of smaller scales,
       of S and of the finest F(B).
@@ -53,6 +59,7 @@ def make(
   _check_weights(loss_weight, output_weight, layers_weight, layers)
   by_truth, by_teacher = (losses.content(terms, over_scales=over_scales)
                           for terms in (loss, output))
+  distance = types.look_up(DISTANCES, layers_by, what='method.layers_by')
   to_pyramid = types.look_up(pyramids.PYRAMIDS, pyramid, what='method.pyramid')
   looks = [_looker(one, [pair[i] for pair in layers], who) for i, (one, who) in
            enumerate(((net, 'student'), (master, 'teacher')))]
@@ -83,7 +90,7 @@ def make(
              'output': by_teacher(restored, guide)}
     total = loss_weight * terms['truth'] + output_weight * terms['output']
     if layers:
-      terms['layers'] = _distance(maps, guides)
+      terms['layers'] = _mean_distance(distance, maps, guides)
       total += layers_weight * terms['layers']
     terms |= {'psnr': -losses.psnr(restored[0], sharp[0]),
               'psnr_teacher': -losses.psnr(guide[0], sharp[0])}
@@ -178,21 +185,33 @@ def _looker(net, names, who):
   return look
 
 
-def _distance(maps, guides):
-  """Mean over pairs and images of the squared distance of unit maps."""
+def _mean_distance(distance, maps, guides):
+  """Mean over pairs of layers."""
   total = 0.0
   for mine, theirs in zip(maps, guides, strict=True):
     if mine.shape[:3] != theirs.shape[:3]:
       raise types.UserError(
           f'method.layers pairs features of {mine.shape[1]} x {mine.shape[2]} '
           f'with those of {theirs.shape[1]} x {theirs.shape[2]} pixels.')
-    total += jnp.square(_unit(mine) - _unit(theirs)).sum((1, 2)).mean()
+    total += distance(mine.astype(jnp.float32), theirs.astype(jnp.float32))
   return total / len(maps)
+
+
+def _by_attention(mine, theirs):
+  return jnp.square(_unit(mine) - _unit(theirs)).sum((1, 2)).mean()
+
+
+def _by_values(mine, theirs):
+  if mine.shape != theirs.shape:
+    raise types.UserError(
+        "method.layers_by='values' needs layers of as many channels, got "
+        f'{mine.shape[-1]} and {theirs.shape[-1]}.')
+  return jnp.square(mine - theirs).mean() / jnp.square(theirs).mean()
 
 
 def _unit(features):
   """[n, h, w, c] to maps [n, h, w] of length one, float32."""
-  energy = jnp.square(features.astype(jnp.float32)).mean(-1)
+  energy = jnp.square(features).mean(-1)
   square = jnp.square(energy).sum((1, 2), keepdims=True)
   return energy * jax.lax.rsqrt(square + 1e-12)
 
@@ -215,3 +234,6 @@ def _paths(tree, path=()):
         yield path
     else:
       yield from _paths(part, (*path, name))
+
+
+DISTANCES = {'attention': _by_attention, 'values': _by_values}
