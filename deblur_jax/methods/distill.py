@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import optax
 
 from deblur_jax import losses, models, optim, types
-from deblur_jax.methods import trained
+from deblur_jax.methods import fading, trained
 from deblur_jax.ops import pyramid as pyramids
 from deblur_jax.types import Array, Batch, Method, Params, TrainState
 
@@ -31,7 +31,8 @@ def make(
     layers: Sequence[Sequence[str]] = (), layers_weight: float = 0.0,
     layers_by: str = 'attention',
     over_scales: str = 'sum', pyramid: str = 'deepdeblur_pytorch',
-    ema: float = 0.0, start: Mapping[str, Any] | None = None) -> Method:
+    ema: float = 0.0, start: Mapping[str, Any] | None = None,
+    fade: Mapping[str, Any] | None = None) -> Method:
   """The method.
 
   Args:
@@ -50,6 +51,7 @@ def make(
     ema: decay of the averaged weights that restore; 0 restores with the last.
     start: the student's weights to begin with, see `trained.Start`; random by
       default.
+    fade: how the student becomes smaller still, see `fading.Fade`.
 
   Raises:
     UserError: no such run, a student that is not smaller, unknown layers.
@@ -63,6 +65,7 @@ def make(
   to_pyramid = types.look_up(pyramids.PYRAMIDS, pyramid, what='method.pyramid')
   looks = [_looker(one, [pair[i] for pair in layers], who) for i, (one, who) in
            enumerate(((net, 'student'), (master, 'teacher')))]
+  faded = fading.build(net, fade)
   known = trained.weights(
       master, trained.read(teacher, where='method.teacher'),
       where='nets.teacher')
@@ -80,9 +83,11 @@ def make(
         step=jnp.zeros((), jnp.int32), params={'net': params},
         opt_state={'net': tx.init(params)}, extra=extra)
 
-  def objective(params: Params, batch: Batch, frozen: Params, key: Array):
+  def objective(
+      params: Params, batch: Batch, frozen: Params, key: Array, at: Array):
     blur = batch['blur']
-    restored, maps = looks[0](params, blur, train=True, rngs={'dropout': key})
+    restored, maps = looks[0](
+        faded(params, at), blur, train=True, rngs={'dropout': key})
     model, guides = jax.lax.stop_gradient(looks[1](frozen, blur))
     sharp, guide = (to_pyramid(image, levels=len(restored))
                     for image in (batch['sharp'], model[0]))
@@ -99,7 +104,7 @@ def make(
   def step(state: TrainState, batch: Batch, key: Array):
     params = state.params['net']
     (value, metrics), grads = jax.value_and_grad(objective, has_aux=True)(
-        params, batch, state.extra['teacher'], key)
+        params, batch, state.extra['teacher'], key, state.step)
     params, opt_state = optim.apply(tx, grads, state.opt_state['net'], params)
     extra = state.extra
     if ema:
@@ -113,7 +118,7 @@ def make(
 
   def restore(state: TrainState, blur: Array) -> Array:
     params = state.extra['ema']['net'] if ema else state.params['net']
-    return net.apply({'params': params}, blur)[0]
+    return net.apply({'params': faded(params, state.step)}, blur)[0]
 
   return Method(init, step, restore)
 

@@ -11,27 +11,16 @@ images of all of them (deep supervision: MAXIM, Tu et al. 2022, section 3.4):
 
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from deblur_jax import losses, models, optim, types
-from deblur_jax.methods import trained
+from deblur_jax.methods import fading, trained
 from deblur_jax.ops import pyramid as pyramids
 from deblur_jax.types import Array, Batch, Method, Metrics, TrainState
-
-
-class _Fade(NamedTuple):
-  """What a smaller network lacks shrinks to zero.
-
-  net: options in which the smaller network differs: {'groups': 1}.
-  steps: within which it does.
-  """
-
-  net: Mapping[str, Any]
-  steps: int
 
 
 def make(
@@ -57,7 +46,7 @@ def make(
     start: the weights to begin with, see `trained.Start`; random by default.
     freeze: glob patterns of parameters that stay as they are, without update
       and weight decay, see `optim.matching`: 'stage_0_encoder_block_*'.
-    fade: how the network becomes a smaller one, see `_Fade`.
+    fade: how the network becomes a smaller one, see `fading.Fade`.
   """
   if accumulate < 1:
     raise types.UserError(
@@ -69,9 +58,7 @@ def make(
   models.check_kind(net, models.MODELS, where='nets.net.name')
   tx = types.require(txs, 'net', where='optim')
   content = losses.content(loss, over_scales=over_scales)
-  if fade is not None:
-    fade = types.call(_Fade, fade, where='method.fade')
-  kept = fade and models.kept(net, fade.net, where='method.fade.net')
+  faded = fading.build(net, fade)
   known = start and trained.weights(
       net, trained.read(start, where='method.start'), incomplete=True)
   of_stages = (
@@ -86,10 +73,6 @@ def make(
         step=jnp.zeros((), jnp.int32), params={'net': params},
         opt_state={'net': tx.init(params)},
         extra={'ema': {'net': params}} if ema else {})
-
-  def faded(params, step):
-    return params if kept is None else optim.fade(
-        params, kept, step=step, steps=fade.steps)
 
   def objective(
       params, batch: Batch, key: Array, at: Array) -> tuple[Array, Metrics]:

@@ -1,0 +1,43 @@
+"""What a smaller network lacks shrinks to zero while the larger one learns."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+
+from deblur_jax import models, optim, types
+from deblur_jax.types import Array, Params
+
+
+class Fade(NamedTuple):
+  """The leaf method.fade of a config.
+
+  net: options in which the smaller network differs: {'groups': 1}.
+  steps: within which what it lacks fades.
+  """
+
+  net: Mapping[str, Any]
+  steps: int
+
+
+def build(
+    net: nn.Module, options: Mapping[str, Any] | None
+) -> Callable[[Params, Array], Params]:
+  """(parameters, step) -> the parameters that count at that step.
+
+  Args:
+    net: the network that learns.
+    options: of `Fade`; None fades nothing.
+
+  Raises:
+    UserError: not of this form, or no such smaller network.
+  """
+  if options is None:
+    return lambda params, step: params
+  fade = types.call(Fade, options, where='method.fade')
+  if fade.steps < 1:
+    raise types.UserError(
+        f'method.fade.steps must be at least 1, got {fade.steps}.')
+  kept = models.kept(net, fade.net, where='method.fade.net')
+  return lambda params, step: optim.fade(
+      params, kept, step=step, steps=fade.steps)
