@@ -6,10 +6,10 @@ r"""The student `small`: MAXIM's first stage, made small step by step.
 
 makes the pairs, trains the three parts of this config in turn, and writes the
 weights and their card (experiments/small_model.py). A part alone, on what that
-has made:
+has made of each kind of picture:
 
   python -m experiments.train --config=configs/small.py:groups \
-      --config.data.train.sources.gopro.root=runs/small/pixels/gopro ... \
+      --config.data.test.root=GOPRO_Large \
       --workdir=runs/small/groups
 
 MAXIM's first stage on a picture of half the size (`maxim-half`) has 6.1 million
@@ -18,42 +18,57 @@ second block of its bottleneck can be folded into the layers behind it: 4.3
 million. The rest is taken away while it learns:
 
   ...small.py:groups   the second of two groups in every block fades
+  ...small.py:regain   what is left learns the values of its teacher's layers
   ...small.py:widths   of 128 channels at the lowest level 20 fade
   ...small.py          what is left goes on learning: 2.2 million parameters,
                        a tenth of MAXIM-3S
 
-It learns from sharp pictures, and from its teacher where there are none: a
-third of the crops are blurred photographs without a sharp original, and what
-`maxim-2` makes of them stands in for it. GoPro's and other pairs, photos that a
-moving camera and a moving object blurred, photos blurred by one kernel, and
-averaged film have true targets. A high rate forgets in 200 steps what the
-teacher knew: 2e-4 brings 27.4 dB on GoPro to 24.8, 3e-5 does not. CPUs with
-half precision are twice as quick by oneDNN:
+It learns from sharp pictures, from what its teacher makes of each crop
+(`maxim-half`, and its layers), and from `maxim-2` where there is no sharp
+picture: a third of the crops are blurred photographs, and what `maxim-2` makes
+of them stands in for it. GoPro's and other pairs, photos that a moving camera
+and a moving object blurred, photos blurred by one kernel, and averaged film
+have true targets. CPUs with half precision are twice as quick by oneDNN:
 
   export XLA_FLAGS="--xla_cpu_use_onednn=true
       --xla_cpu_experimental_onednn_custom_call=true"
+
+A high rate forgets what the weights knew: without a teacher of its layers, 200
+steps of 2e-4 bring 27.4 dB on GoPro to 24.8, and 3e-5 does not.
+
+  ...small.py:truth, ...small.py:widths_truth, ...
+                       the same parts without a teacher: true targets alone
 """
 
 import ml_collections
 
 from configs import common
 
-# Of each part: the network, what fades in it, its steps, rate and schedule.
+# Of each part: the network, what fades in it, whether a teacher's layers are
+# there to learn from, steps and rate.
 WHOLE = dict(name='maxim', stages=1, scales=1, reduce=2, rank=16, bottleneck=1,
              dtype='bfloat16')
+NARROW = WHOLE | dict(groups=1)
+CONSTANT = dict(schedule='constant')
 PARTS = {
-    'groups': dict(net=WHOLE, fade=dict(groups=1), steps=1_800,
-                   optim=dict(lr=3e-5, schedule='constant')),
-    'widths': dict(net=WHOLE | dict(groups=1), fade=dict(widest=108),
-                   steps=1_000, optim=dict(lr=3e-5, schedule='constant')),
-    '': dict(net=WHOLE | dict(groups=1, widest=108), fade=None, steps=4_000,
-             optim=dict(lr=5e-5, schedule='cosine', end_lr=1e-6)),
+    'groups': dict(net=WHOLE, fade=dict(groups=1), layers=0, steps=1_900,
+                   optim=dict(lr=3e-5, **CONSTANT)),
+    'regain': dict(net=NARROW, fade=None, layers=3, steps=800,
+                   optim=dict(lr=1e-4, **CONSTANT)),
+    'widths': dict(net=NARROW, fade=dict(widest=108), layers=2, steps=500,
+                   optim=dict(lr=1.5e-4, **CONSTANT)),
+    '': dict(net=NARROW | dict(widest=108), fade=None, layers=2, steps=2_600,
+             optim=dict(lr=1.5e-4, schedule='cosine', end_lr=1e-6)),
 }
 
 
 def get_config(arg=None):
-  is_debug = common.is_debug(arg, *PARTS)
-  part = PARTS['' if is_debug else arg or '']
+  is_debug = common.is_debug(
+      arg, *PARTS, 'truth', *(f'{name}_truth' for name in PARTS if name))
+  name = '' if is_debug else arg or ''
+  by_truth = name.endswith('truth')
+  name = name.removesuffix('truth').removesuffix('_')
+  part = PARTS[name]
   config = ml_collections.ConfigDict()
   config.seed = 0
   config.total_steps = part['steps']
@@ -61,22 +76,32 @@ def get_config(arg=None):
   config.log_every = 100
   config.save_every = 200
   config.tensorboard = False
+  loss = 'l1 + 0.05*fft_l1'
   config.method = dict(
-      name='supervised', start=dict(path='runs/small/start.npz'),
-      loss='l1 + 0.05*fft_l1', over_scales='sum', pyramid='nearest', ema=0.99)
+      name='supervised', loss=loss,
+      start=dict(path=f'runs/small/start_{name or "run"}.npz'),
+      over_scales='sum', pyramid='nearest', ema=0.99)
+  config.nets = dict(net=part['net'])
+  if part['layers'] and not by_truth:
+    config.method.update(
+        name='distill', teacher=dict(path='maxim-half'), output=loss,
+        output_weight=0.5, layers=_layers(part['layers']), layers_weight=1.0,
+        layers_by='values')
+    config.nets.teacher = dict(dtype='bfloat16')
   if part['fade']:
     config.method.fade = dict(net=part['fade'], steps=part['steps'])
-  config.nets = dict(net=part['net'])
   config.optim = dict(net=dict(
-      name='adamw', warmup_steps=100, b2=0.999, weight_decay=1e-4,
+      name='adamw', warmup_steps=50, b2=0.999, weight_decay=1e-4,
       clip_norm=1.0, **part['optim']))
   pixels = lambda name, times: dict(
       name='prepared', root=f'runs/small/pixels/{name}', times=times)
   # Few large frames count as often as makes the shares above.
   sources = dict(
-      taught=pixels('taught', 48), gopro=pixels('gopro', 60),
-      film=pixels('film', 6), scene=pixels('scene', 1),
+      taught_0=pixels('taught_0', 48), gopro=pixels('gopro', 60),
+      film_0=pixels('film_0', 6), scene=pixels('scene', 1),
       kernel=pixels('kernel', 1), pairs=pixels('pairs', 1))
+  if by_truth:
+    del sources['taught_0']
   config.data = dict(
       train=dict(name='joined', sources=sources),
       test=dict(name='gopro', root='data/gopro', subset='blur', split='test'),
@@ -88,10 +113,20 @@ def get_config(arg=None):
     common.use_builtin(config)
     config.total_steps, config.batch_size = 2, 4
     config.data.loader.crop = 64
-    config.method.start.path = None    # by chance
-    config.nets = dict(net=dict(
-        name='maxim', features=4, depth=1, bottleneck=1, stages=1, scales=1,
-        reduce=2, rank=2))
+    config.method.start.path = config.method.teacher.path = None    # by chance
+    tiny = dict(name='maxim', features=4, depth=1, bottleneck=1, stages=1,
+                scales=1, reduce=2)
+    config.nets = dict(net=tiny | dict(rank=2, groups=1), teacher=tiny)
+    config.method.layers = _layers(1)
     config.method.fade = dict(net=dict(groups=1), steps=2)
     config.validate = dict(pictures=2, crop=64)
   return config
+
+
+def _layers(levels):
+  """What the last group of each block gives, in student and teacher."""
+  blocks = [name for i in range(levels) for name in (
+      f'stage_0_encoder_block_{i}',
+      f'stage_0_decoder_block_{i}/UNetEncoderBlock_0')]
+  return tuple((f'{block}/channel_attention_block_10',
+                f'{block}/channel_attention_block_11') for block in blocks)

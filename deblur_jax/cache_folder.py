@@ -7,6 +7,7 @@ no more.
 import contextlib
 import os
 import pathlib
+import re
 import sys
 from typing import NamedTuple
 
@@ -15,7 +16,8 @@ from deblur_jax import errors
 VARIABLE = 'DEBLUR_CACHE'
 OFF = ('', '0', 'off')
 LIMIT = 2**30            # bytes; the least recently used programs go first
-FILES = '*.program*'     # also what a killed process left half
+# Also what a killed process left half.
+FILES = re.compile(r'[0-9a-f]{64}\.program(\.\d+-\d+)?')
 
 
 class Facts(NamedTuple):
@@ -112,7 +114,9 @@ def _files(folder) -> list[tuple[float, int, pathlib.Path]]:
   """(last use, bytes, path) of each program, the oldest first."""
   found = []
   with contextlib.suppress(OSError):
-    for path in folder.glob(FILES):
+    for path in folder.iterdir():
+      if not (FILES.fullmatch(path.name) and path.is_file()):
+        continue
       with contextlib.suppress(OSError):    # another process deleted it
         about = path.stat()
         found.append((about.st_mtime, about.st_size, path))

@@ -84,8 +84,8 @@ def build(
     tile: longest side of a tile; None is `longest`, 0 takes pictures whole.
     longest: side of a square tile that suits the network; others have no more
       pixels, and are twice as long at most.
-    multiple: of which sides and places of tiles are multiples, ALIGNMENT or
-      more: networks pad to such sizes themselves, and what they pad costs time.
+    multiple: of which the sides of tiles are multiples, ALIGNMENT or more:
+      networks pad to such sizes themselves, and what they pad costs time.
     overlap: of neighbours, in pixels, made such a multiple; twice the width of
       what the network sees makes tiles exact.
     ensemble: the mean over the eight turns and mirror images (self-ensemble:
@@ -174,7 +174,7 @@ class _Sides(NamedTuple):
 
   @property
   def least(self) -> int:
-    return _multiple_of(self.multiple, max(MIN_TILE, 2 * self.overlap))
+    return self._rounded(max(MIN_TILE, 2 * self.overlap))
 
   def of_tiles(self, size: Shape, longest: int, *, stretch: int = 1) -> Shape:
     """The shape of tiles that have the fewest pixels over a picture together.
@@ -210,10 +210,12 @@ class _Sides(NamedTuple):
   def _sides(self, side, most):
     """Those that a tile may have along an axis."""
     whole = self._rounded(side)
+    if whole <= self.least:
+      return {whole}
+    most = min(whole, most)
     known = {self._rounded(t)
              for t in range(self.least, most + 1, self.multiple)}
-    return {whole} if whole <= self.least else {
-        t for t in known | {whole} if t <= min(whole, most)}
+    return {t for t in known | {whole} if t <= most}
 
   def _rounded(self, side):
     """Up to an eighth of the power of two below it, so that shapes are few."""

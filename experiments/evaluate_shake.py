@@ -81,15 +81,15 @@ def _blurred():
   from deblur_jax.blur import sensor, shake
   from deblur_jax.data import images
 
-  photos = {name: path for folder in _PHOTOS.value
+  photos = [(name, path) for folder in _PHOTOS.value
             for name, path in images.require(folder).items()
-            if _WITH.value in name}
+            if _WITH.value in name]
   groups = _groups()
   add_camera = jax.jit(sensor.build(**CAMERA))
   shaken = jax.jit(lambda key, sharp, rotation: shake.camera_shake(
       key, sharp, frames=41, rotation=rotation, roll=rotation)['blur'])
   by_kernel = jax.jit(_by_kernel)
-  for number, (name, path) in enumerate(photos.items()):
+  for number, (name, path) in enumerate(photos):
     sharp = told.middle(images.read(path), _CROP.value, where=path)
     key = jax.random.fold_in(jax.random.key(_SEED.value), number)
     random = np.random.default_rng((_SEED.value, number))
@@ -108,7 +108,7 @@ def _groups():
   from deblur_jax.data import kernel_files
 
   named = kernel_files.read_all(_KERNELS.value)
-  low, high = (round(float(share) * len(named)) for share in _PART.value)
+  low, high = (round(share * len(named)) for share in _part())
   groups = {f'kernels up to {most} px': [] for _, most in SIZES}
   for kernel in list(named.values())[low:high]:
     rows, columns = np.nonzero(kernel > FAINT * kernel.max())
@@ -117,6 +117,20 @@ def _groups():
       if least <= size <= most:
         groups[title].append(_centred(kernel))
   return {title: kernels for title, kernels in groups.items() if kernels}
+
+
+def _part():
+  """The two shares of --part."""
+  from deblur_jax import types
+
+  try:
+    low, high = map(float, _PART.value)
+    if 0 <= low < high <= 1:
+      return low, high
+  except ValueError:
+    pass
+  raise types.UserError(
+      f'--part={",".join(_PART.value)} must be two numbers such as 0,0.5.')
 
 
 def _centred(kernel, side=2 * SIZES[-1][1] + 1):

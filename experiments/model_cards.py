@@ -12,7 +12,8 @@ the names of the pictures that count; 'not', models that were trained on it.
 $DEBLUR_DATA stands for the folder of pictures.
 
 Each card gets PSNR and SSIM of every set, of the input and of the result, and
-the seconds and the memory of a 1280x720 picture on this machine, warm. A result
+the seconds of a 1280x720 picture on this machine, warm. Pictures that come back
+without any difference are counted, and not in the mean PSNR. A result
 is what `tiling.build` gives, whatever `--blur-threshold` would keep.
 --weights=FILE first stores the authors' weights in float16, for all cards
 that name this file. --table prints what the cards say, for the README.
@@ -54,14 +55,9 @@ def main(argv):
   if _DTYPE.value != 'float32':
     precision.ask_for_onednn()
   from deblur_jax import zoo
-  from deblur_jax.ops import weight_files
 
   if _WEIGHTS.value:
-    path = zoo.SHIPPED / BUNDLED
-    zoo.write_weights(path, weight_files.read_tree(
-        _WEIGHTS.value, what='the weights of MAXIM-3S'), dtype='float16')
-    print(f'{path}: {path.stat().st_size:,} bytes, SHA-256 '
-          f'{weight_files.sha256(path)}')
+    _bundle(_WEIGHTS.value)
   if _TABLE.value:
     print(_table(), end='')
     return
@@ -76,6 +72,22 @@ def main(argv):
     scores = card.get('scores', {}) | found.pop('scores')
     if not _DRY_RUN.value:
       workdir.write_json(path, card | found | {'scores': scores})
+
+
+def _bundle(path):
+  """Stores weights for all cards that name them."""
+  from deblur_jax import workdir, zoo
+  from deblur_jax.models import maxim_files
+  from deblur_jax.ops import weight_files
+
+  bundled = zoo.SHIPPED / BUNDLED
+  zoo.write_weights(bundled, maxim_files.read(path).params, dtype='float16')
+  digest = weight_files.sha256(bundled)
+  for name in zoo.names():
+    if zoo.card(name)['weights'] == BUNDLED:
+      card = zoo.SHIPPED / f'{name}.json'
+      workdir.write_json(card, workdir.read_json(card) | {'sha256': digest})
+  print(f'{bundled}: {bundled.stat().st_size:,} bytes, SHA-256 {digest}')
 
 
 def _table():
@@ -155,13 +167,20 @@ def _score(restore, title, *, border=0, jpeg=None, **options):
 def _summary(rows, measure):
   """Of the rows of a test set."""
   mean = lambda side: {
-      key: _finite(np.mean([row[side][key] for row in rows]))
-      for key in measure}
+      key: _mean([row[side][key] for row in rows]) for key in measure}
   gains = [row['mean']['psnr_uint8'] - row['input']['psnr_uint8']
            for row in rows]
-  return {'pictures': len(rows), 'input': mean('input'), 'mean': mean('mean'),
+  equal = sum(np.isinf(row['mean']['psnr_uint8']) for row in rows)
+  return {'pictures': len(rows), 'equal': int(equal),
+          'input': mean('input'), 'mean': mean('mean'),
           'least': _finite(min(row['mean']['psnr_uint8'] for row in rows)),
           'least_gain': _finite(min(gains))}
+
+
+def _mean(values):
+  """Of those that are finite; None where there is none."""
+  finite = [value for value in values if np.isfinite(value)]
+  return _finite(np.mean(finite)) if finite else None
 
 
 def _stored(picture, quality):

@@ -8,7 +8,7 @@ Makes pairs of the photos (WORKDIR/scene, WORKDIR/kernel) and of the film
 (WORKDIR/film_0, ...). Restores the blurred pictures, which have no sharp
 original, by --teacher (WORKDIR/taught_0, ...): its results are their targets.
 Decodes all once (WORKDIR/pixels), trains the parts of configs/small.py in turn
-(WORKDIR/groups, WORKDIR/widths, WORKDIR/run), each from the weights of the one
+(WORKDIR/groups, /regain, /widths, /run), each from the weights of the one
 before, the first from those of `maxim-half`. Evaluates the last on the pictures
 held back, and writes its weights and their card to --out. What was not given is
 left out. It may be stopped: the same command goes on.
@@ -24,6 +24,7 @@ bundled model is experiments/small_model.json.
 
 import os
 import pathlib
+import re
 import sys
 
 import tqdm
@@ -55,7 +56,7 @@ KERNEL = ('any', 2, dict(gamma=1.0))
 WINDOW = (5, 13)    # frames of film that are averaged
 BEGINS_WITH = 'maxim-half'
 # The parts of the config, and where each is trained.
-PARTS = {'groups': 'groups', 'widths': 'widths', '': 'run'}
+PARTS = {'groups': 'groups', 'regain': 'regain', 'widths': 'widths', '': 'run'}
 
 
 def main(argv):
@@ -229,10 +230,12 @@ def _config(part, roots):
   """The config of a part, plain dicts, with the sources that there are."""
   from configs import small
 
-  config = small.get_config(part).to_dict()
+  by_truth = (part, 'truth') if part else ('truth',)
+  config = small.get_config(
+      '_'.join(by_truth) if _TRUTH_ONLY.value else part).to_dict()
   known = config['data']['train']['sources']
   config['data']['train']['sources'] = {
-      name: known[name.partition('_')[0]] | {'root': str(root)}
+      name: known[re.sub(r'_\d+$', '_0', name)] | {'root': str(root)}
       for name, root in roots.items()}
   if _GOPRO.value:
     config['data']['test']['root'] = _GOPRO.value

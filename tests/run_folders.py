@@ -88,17 +88,19 @@ def finished(folder, *, strength=0.5, **options):
   return evaluated(folder, settings, strength=strength)
 
 
-def untrained(folder, settings, *, scale=1.0):
-  """A run of one network with a checkpoint of step 0; its parameters.
+def untrained(folder, settings, *, scale=1.0, step=0):
+  """A run of one network with a checkpoint of a step; its parameters.
 
   `scale` is of these: a residual network with small ones changes little.
   """
   method = methods.build(settings)
   crop = settings['data']['loader']['crop']
   state = loop.init(method, jax.random.key(0), crop, parallel.data_mesh())
-  state = state.replace(params=jax.tree.map(lambda x: scale * x, state.params))
+  state = state.replace(
+      step=step + state.step,
+      params=jax.tree.map(lambda x: scale * x, state.params))
   checkpoints = checkpoint.Checkpoints(folder / workdir.CHECKPOINTS)
-  checkpoints.save(0, state, None)
+  checkpoints.save(step, state, None)
   checkpoints.close()
   workdir.write_json(folder / workdir.CONFIG, settings)
   params, = state.params.values()

@@ -229,6 +229,31 @@ def test_compare(tmp_path, photo, capsys):
   assert 'is 72x54, and' in capsys.readouterr().err
 
 
+def test_colour_is_looked_for_in_each_frame():
+  rng = np.random.default_rng(0)
+  gray = np.repeat(rng.random((4, 5, 3, 1)), 3, axis=-1).reshape(4, 5, 9)
+  assert not restoring._has_colour(gray)
+  gray[1, 2, 4] += 0.1
+  assert restoring._has_colour(gray)
+
+
+def test_a_damaged_model_is_a_finding(shipped, tmp_path, capsys, monkeypatch):
+  """And does not hide the others."""
+  folder = tmp_path / 'models'
+  shutil.copytree(shipped, folder)
+  for suffix in ('json', 'safetensors'):
+    shutil.copyfile(
+        folder / f'{zoo.DEFAULT}.{suffix}', folder / f'bad.{suffix}')
+  (folder / 'bad.json').write_text('{')
+  _ship(folder, monkeypatch)
+  assert deblur('models') == 2
+  told = capsys.readouterr()
+  assert zoo.DEFAULT in told.out and 'bad.json' in told.err
+  assert deblur('doctor', '--json') == 1
+  findings = {row['name']: row for row in json.loads(capsys.readouterr().out)}
+  assert not findings['model bad']['fine'] and findings['one forward']['fine']
+
+
 def test_doctor(capsys):
   code = deblur('doctor', '--json')
   findings = {row['name']: row for row in json.loads(capsys.readouterr().out)}
@@ -517,13 +542,15 @@ def shipped(run, tmp_path_factory):
   return folder
 
 
-def test_models(shipped, tmp_path, capsys, monkeypatch):
-  def ship(folder):
-    monkeypatch.setattr(zoo.names, '__defaults__', (folder,))
-    for fn in (zoo.card, zoo.verify, zoo.load):
-      monkeypatch.setitem(fn.__kwdefaults__, 'folder', folder)
+def _ship(folder, monkeypatch):
+  """Makes a folder that of the bundled models."""
+  monkeypatch.setattr(zoo.names, '__defaults__', (folder,))
+  for fn in (zoo.card, zoo.verify, zoo.load):
+    monkeypatch.setitem(fn.__kwdefaults__, 'folder', folder)
 
-  ship(shipped)
+
+def test_models(shipped, tmp_path, capsys, monkeypatch):
+  _ship(shipped, monkeypatch)
   assert deblur('models') == 0
   assert capsys.readouterr().out == (
       f'{zoo.DEFAULT} (the default): A test. 607 parameters, 1.5 s for '
@@ -548,10 +575,10 @@ def test_models(shipped, tmp_path, capsys, monkeypatch):
   capsys.readouterr()
   damaged = shutil.copytree(shipped, tmp_path / 'models')
   (damaged / f'{zoo.DEFAULT}.safetensors').write_bytes(b'x')
-  ship(damaged)
+  _ship(damaged, monkeypatch)
   assert deblur('models', '--verify') == 2
   assert 'another file, or damaged' in capsys.readouterr().err
-  ship(tmp_path / 'none')
+  _ship(tmp_path / 'none', monkeypatch)
   assert deblur('models') == 0
   told = capsys.readouterr()
   assert not told.out and told.err.startswith('No model is bundled; give -m')

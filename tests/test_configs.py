@@ -61,7 +61,7 @@ def test_debug_run(name, tmp_path):
     ('distill', 'small'), ('finetune', 'side_by_side'),
     ('fusion_attention', 'small'),
     ('multiscale_photos', 'small'), ('prune', 'int8'), ('prune', 'int8_small'),
-    ('prune', 'small'), ('small', 'groups'), ('small', 'widths')])
+    ('prune', 'small'), ('small', 'groups'), ('small', 'widths_truth')])
 def test_full_form_builds(name, arg):
   config = helpers.get_config(name, arg).to_dict()
   train.check(config)

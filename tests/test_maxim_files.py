@@ -188,6 +188,11 @@ def _without(values, *names):
     (lambda v: v | {INPUT: np.ones(3, np.float32)}, 'is no convolution'),
     (lambda v: v | {'stage_0_encoder_block_0/x/bias': np.ones(1, np.float32)},
      '1 left over: stage_0_encoder_block_0/x/bias'),
+    *((lambda v, name=name: v | {name: np.ones(1, np.float32)},
+       f'1 left over: {name}') for name in (
+           'step', 'head/kernel', 'batch_stats/mean', 'UpSampleRatio_x/bias')),
+    (lambda v: v | {BIAS: np.ones(8, np.int32)},
+     rf'arrays that are no floats: {BIAS} \(int32\)'),
     (lambda v: v | {f'stage_{i}_input_conv_0/bias': v[BIAS] for i in (2, 3)},
      'stages must be between 1 and 3, got 4'),
     (lambda v: v | {BIAS: np.full(8, np.nan, np.float32)},

@@ -5,9 +5,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import run_folders
 from flax import traverse_util
 
 from deblur_jax import methods, models, optim, types
+from deblur_jax.methods import trained
 from deblur_jax.models import maxim_student
 
 TEACHER = dict(name='maxim', features=4, depth=2, groups=2, bottleneck=2,
@@ -54,7 +56,7 @@ def test_a_full_rank_changes_nothing():
 
 
 @pytest.mark.parametrize('options', [
-    FEWER | dict(rank=3), dict(widest=4, rank=3), {}])
+    FEWER | dict(rank=3), dict(widest=4, rank=3)])
 def test_it_has_the_parameters_of_the_student(options):
   student = models.build(**TEACHER | options)
   begun = maxim_student.begin(student, *_teacher())
@@ -84,7 +86,7 @@ def test_channels_that_fade_are_those_that_are_left_out():
 @pytest.mark.parametrize('options', [
     dict(groups=3), dict(depth=1), dict(stages=2), dict(features=8)])
 def test_it_is_a_part_of_its_teacher(options):
-  with pytest.raises(types.UserError, match='A student of MAXIM has stages=1'):
+  with pytest.raises(types.UserError, match='No student of such a MAXIM has'):
     maxim_student.begin(models.build(**TEACHER | options), *_teacher())
 
 
@@ -105,15 +107,32 @@ def test_training_fades():
   for step, faded in ((0, False), (2, True)):
     restored = method.restore(state.replace(step=step), batch['blur'])
     assert bool(jnp.allclose(restored, small, atol=1e-5)) == faded
-  grown, _ = jax.jit(method.step)(state, batch, jax.random.key(1))
-  assert grown.step == 1
+
+
+def test_a_run_hands_on_what_has_faded(tmp_path):
+  tiny = dict(TEACHER, depth=1, rank=2)
+  config = helpers.tiny(**{
+      'nets.net': tiny, 'data.loader.crop': 32,
+      'method.fade': dict(net=dict(groups=1), steps=2), 'total_steps': 2})
+  run_folders.untrained(tmp_path / 'run', config, step=2)
+  flat = traverse_util.flatten_dict(trained.any_weights(
+      trained.Start(str(tmp_path / 'run'))), sep='/')
+  silent = [name for name in flat if any(part in name for part in (
+      'SplitHeadMultiAxisGmlpLayer_1/out_project', 'block_11/conv2'))]
+  assert silent and not any(flat[name].any() for name in silent)
+  assert flat['stage_0_input_conv_0/kernel'].any()
 
 
 @pytest.mark.parametrize('changes, message', [
     ({'method.fade': dict(net=FEWER)}, 'method.fade.steps is missing'),
     ({'method.fade': dict(net=dict(group=1), steps=1)},
      'Unknown key method.fade.net.group; .* groups'),
-    ({'method.fade': dict(net=dict(groups=3), steps=1)}, 'no more groups'),
+    ({'method.fade': dict(net=dict(groups=3), steps=1)},
+     'groups=3, more than 2'),
+    ({'method.fade': dict(net=dict(rank=2), steps=1)}, 'the rank of its'),
+    ({'method.fade': 3}, 'must be a dict such as'),
+    ({'method.fade': dict(net=3, steps=1)}, 'method.fade.net must be a dict'),
+    ({'method.fade': dict(net=FEWER, steps=0)}, 'whole number above 0, got 0'),
     ({'nets.net': dict(name='multiscale', features=4, blocks=1, scales=1)},
      'only maxim becomes smaller'),
 ])

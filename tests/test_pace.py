@@ -14,10 +14,10 @@ import run_folders
 from PIL import Image
 
 import deblur_jax
-from deblur_jax import tiling
+from deblur_jax import tiling, zoo
 from deblur_jax.app import blending, pace, restoring, shown, workload
 
-KEY = pace.Key('some', 'float32', 'cpu', 2)
+KEY = pace.Key('some', zoo.AUTO, 'cpu', 2)
 
 
 @pytest.fixture(autouse=True)
@@ -43,11 +43,13 @@ def test_what_was_measured_is_found_again():
   assert pace.find(KEY, {}) is None
   pace.record(KEY, 6.0, 2.0)
   assert pace.find(KEY, {'seconds_720p': 99}) == (3.0, True)
-  for other in (KEY._replace(model='other'), KEY._replace(dtype='bfloat16'),
-                KEY._replace(device='gpu'), KEY._replace(cores=4)):
+  stated = {'seconds_720p': 9.216}
+  for other in (KEY._replace(model='other'), KEY._replace(device='gpu'),
+                KEY._replace(cores=4)):
     assert pace.find(other, {}) is None
-    assert pace.find(other, {'seconds_720p': 9.216}) == (
-        pytest.approx(10.0), False)
+    assert pace.find(other, stated) == (pytest.approx(10.0), False)
+  # Cards are measured with AUTO.
+  assert pace.find(KEY._replace(dtype='bfloat16'), stated) is None
   pace.record(KEY, 1.0, 1.0)    # the earlier call counts less
   assert pace.find(KEY, {}).seconds == pytest.approx(
       (pace.DECAY * 6 + 1) / (pace.DECAY * 2 + 1))
@@ -95,7 +97,7 @@ def test_the_file_stays_small(cache):
   for number in range(pace.KEPT + 5):
     pace.record(KEY._replace(cores=number), 1.0, 1.0)
   found = json.loads((cache / pace.FILE).read_text())
-  assert len(found) == pace.KEPT and 'some | float32 | cpu | 0' not in found
+  assert len(found) == pace.KEPT and 'some | auto | cpu | 0' not in found
   assert [path.name for path in cache.iterdir()] == [pace.FILE]
 
 
@@ -116,20 +118,21 @@ def slow(image, on_tile, *, tiles, compiled=0.0):
 @pytest.mark.parametrize('tiles', [1, 2, 5])
 def test_compilation_does_not_count(tiles):
   meter, told = pace.Meter(), []
-  image = np.zeros((100, 200, 3), np.float32)
+  image = np.zeros((400, 500, 3), np.float32)
   meter.timed(lambda *args: slow(*args, tiles=tiles, compiled=0.1))(
       image, lambda *counts: told.append(counts))
   assert told == [(number + 1, tiles) for number in range(tiles)]
   counted = max(1, tiles - 1)
-  assert meter.megapixels == pytest.approx(0.02 * counted / tiles)
+  assert meter.megapixels == pytest.approx(0.2 * counted / tiles)
   assert 0.02 * counted <= meter.seconds + 1e-3
   assert meter.seconds < 0.02 * counted + 0.08
 
 
-def test_tiles_in_float32_again_do_not_count():
+@pytest.mark.parametrize('size, again', [((400, 500), 1), ((100, 100), 0)])
+def test_tiles_in_float32_again_and_small_pictures_do_not_count(size, again):
   meter = pace.Meter()
-  meter.timed(lambda image, on_tile: tiling.Large(image, 1, 1, 0, (8, 8)))(
-      np.zeros((8, 8, 3)))
+  meter.timed(lambda image, on_tile: tiling.Large(image, 1, again, 0, size))(
+      np.zeros((*size, 3)))
   assert (meter.seconds, meter.megapixels) == (0, 0)
 
 
@@ -144,6 +147,7 @@ def test_calls_measure_and_the_next_one_knows(run, tmp_path, monkeypatch):
   monkeypatch.setattr(pace, 'LEAST', 0.0)
   network = restoring.Network(run)
   assert restoring.pace_of(network) is None
+  monkeypatch.setattr(pace, 'LEAST_MEGAPIXELS', 0.0)
   image = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
   deblur_jax.restore(image, model=run)
   first = restoring.pace_of(network)

@@ -244,6 +244,17 @@ def test_where_it_is(monkeypatch):
   assert found['win32'] == pathlib.Path('/local/deblur_jax')
 
 
+def test_only_programs_are_deleted(folder):
+  restore()
+  others = [folder / name for name in (
+      'notes.program.txt', 'my.programme.odt', 'pace.json')]
+  for path in others:
+    path.write_text('mine')
+  (folder / f'{"a" * 64}.program').mkdir()
+  assert cache_folder.clear() == 1
+  assert all(path.read_text() == 'mine' for path in others)
+
+
 def test_the_command(folder, capsys):
   restore()
   for argv in (['--json'], ['--clear', '--json'], []):

@@ -131,6 +131,20 @@ def test_tiles_of_the_fewest_pixels():
       assert covered >= side
 
 
+@pytest.mark.parametrize('overlap', [0, 64, 544, 600, 784, 1088])
+@pytest.mark.parametrize('multiple', [32, 64])
+def test_tiles_cover_with_any_overlap(multiple, overlap):
+  sides = tiling._Sides(multiple, tiling._multiple_of(multiple, overlap))
+  for longest in (560, 1024, 10**12):
+    for size in ((64, 64), (720, 1280), (1800, 1800), (3000, 700)):
+      shape = sides.of_tiles(size, longest, stretch=2)
+      for side, tile in zip(size, shape, strict=True):
+        assert tile % multiple == 0
+        reach = tiling._count(side, tile, sides.overlap) * (
+            tile - sides.overlap) + sides.overlap
+        assert reach >= side
+
+
 def test_halved_tiles_come_to_an_end():
   """Also long ones, whose half is as long as a square tile's side."""
   sides, longest, shapes = tiling._Sides(32, 0), 256, []

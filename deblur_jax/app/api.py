@@ -16,7 +16,7 @@ from deblur_jax.io import pictures
 def restore(
     x: Any, *, model: str = restoring.Network().model, tile: int | None = None,
     overlap: int = restoring.Network().overlap, ensemble: bool = False,
-    dtype: str | None = None, local: int = 0,
+    dtype: str | None = restoring.Network().dtype, local: int = 0,
     blur_threshold: float | None = None, region: Any = None,
     strength: float = 1.0,
     out: str | os.PathLike | None = None,
@@ -29,7 +29,8 @@ def restore(
       [h, w, 4], of uint8 or uint16, or of floats in [0, 1].
     model: a name that `deblur models` lists, or the folder of a run.
     tile, overlap, ensemble: see `tiling.build`.
-    dtype: what the network computes in, 'float32' or 'bfloat16'.
+    dtype: what the network computes in, 'float32', 'bfloat16' or 'auto'; see
+      `zoo.load`.
     local: window of `inference.local`, for networks that take means.
     blur_threshold: blur effect below which a picture is left as it is, see
       `restoring.Network`; by default as the model's card says.

@@ -218,9 +218,10 @@ def page(
     host: Annotated[str, typer.Option()] = '127.0.0.1',
     port: Annotated[int, typer.Option(min=0, max=65535)] = 7860) -> None:
   """Serves a page with a before/after slider, on this machine only."""
+  dtype = _dtype('auto')    # before anything imports jax
   from deblur_jax.app import page as served
 
-  served.serve(model or (), host=host, port=port, runs=runs)
+  served.serve(model or (), host=host, port=port, runs=runs, dtype=dtype)
 
 
 @app.command()
@@ -246,16 +247,22 @@ def models(
   """Lists the bundled models, or explains one."""
   from deblur_jax.app import shown
 
-  cards = {one: zoo.card(one) for one in ([name] if name else zoo.names())}
-  if verify:
-    for one in cards:
-      zoo.verify(one)
+  cards, broken = {}, []
+  for one in [name] if name else zoo.names():
+    try:
+      cards[one] = zoo.card(one)
+      if verify:
+        zoo.verify(one)
+    except errors.UserError as error:
+      cards.pop(one, None)
+      broken.append(error)
+  for error in broken:
+    print(f'error: {error}', file=sys.stderr)
   if as_json:
     print(json.dumps(cards, indent=2))
-    return
-  if not cards:
+  elif not zoo.names():
     print('No model is bundled; give -m the folder of a run.', file=sys.stderr)
-  for one, card in cards.items():
+  for one, card in ({} if as_json else cards).items():
     is_default = ' (the default)' if one == zoo.DEFAULT else ''
     seconds = card.get('seconds_720p')
     print(f'{one}{is_default}: {card["summary"]} {card["parameters"]:,} '
@@ -263,6 +270,8 @@ def models(
           + f'{", verified" if verify else ""}.')
     if name:
       shown.card(card)
+  if broken:
+    raise typer.Exit(2)
 
 
 @app.command()

@@ -37,12 +37,14 @@ def examine() -> list[Finding]:
     findings.append(Finding(
         f'extra {extra}', 'there' if there else
         f"not there; for {what}: pip install 'deblur-jax[{extra}]'"))
-  findings += [_model(name)
-               for name in dict.fromkeys([zoo.DEFAULT, *zoo.names()])]
+  named = {name: _model(name)
+           for name in dict.fromkeys([zoo.DEFAULT, *zoo.names()])}
+  findings += named.values()
   kept = cache_folder.facts()
   findings.append(Finding(
       'cache', kept.line(), not (kept.folder and kept.problem)))
-  return findings + _devices()
+  return findings + _devices(
+      [name for name, finding in named.items() if finding.fine])
 
 
 def _version(name) -> str | None:
@@ -60,7 +62,7 @@ def _model(name) -> Finding:
   return Finding(f'model {name}', 'its weights are those of its card')
 
 
-def _devices() -> list[Finding]:
+def _devices(models) -> list[Finding]:
   import jax
 
   try:
@@ -71,23 +73,25 @@ def _devices() -> list[Finding]:
   return [
       Finding('devices', f'{len(devices)} x {kinds} ({jax.default_backend()})'),
       Finding('cores', str(os.cpu_count())),
-      _forward(devices[0])]
+      _forward(devices[0], models)]
 
 
-def _forward(device) -> Finding:
-  """The smallest model, or else a small network, here and on the CPU."""
+def _forward(device, sound) -> Finding:
+  """The smallest sound model, or a small network, here and on the CPU."""
   import jax
   import numpy as np
 
   from deblur_jax import loop, models, parallel
 
-  name = min(zoo.names(), key=lambda name: zoo.card(name)['parameters'],
+  name = min(sound, key=lambda name: zoo.card(name)['parameters'],
              default=None)
-  net = models.build(**(zoo.card(name)['net'] if name else dict(
-      name='single_scale', features=8, blocks=1)))
   blur = np.random.default_rng(0).random((1, SIZE, SIZE, 3), np.float32)
-  params = (zoo.load(name).state.params['net'] if name
-            else models.init(net, jax.random.key(0)))
+  if name:
+    net = models.build(**zoo.card(name)['net'])
+    params = zoo.load(name).state.params['net']
+  else:
+    net = models.build(name='single_scale', features=8, blocks=1)
+    params = models.init(net, jax.random.key(0))
 
   def run(where):
     placed = jax.device_put((params, blur), where)

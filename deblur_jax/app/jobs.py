@@ -38,6 +38,9 @@ class Result(NamedTuple):
   notes: tuple[str, ...]
 
 
+AUTO = restoring.Network().dtype
+
+
 class Restorers:
   """Models by the names that the page shows.
 
@@ -57,7 +60,7 @@ class Restorers:
 
   def __init__(
       self, models: Sequence[str | os.PathLike] = (), *,
-      dtype: str | None = None, tile: int | None = None):
+      dtype: str | None = AUTO, tile: int | None = None):
     from deblur_jax import zoo
 
     self._dtype, self._tile = dtype, tile

@@ -19,12 +19,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from deblur_jax import cache_folder
+from deblur_jax import cache_folder, zoo
 
 FILE = 'pace.json'
 KEPT = 100            # paces in the file; the oldest go first
 DECAY = 0.8           # weight of what the file has beside what is new
 LEAST = 1.0           # seconds of work after which the file is written
+LEAST_MEGAPIXELS = 0.1    # of a picture that is measured
 REFERENCE = 0.9216    # megapixels of 1280x720
 TURNS = 8             # of a self-ensemble
 COMPILING = '/jax/core/compile/'
@@ -82,11 +83,14 @@ def key(model: str, dtype: str | None = None) -> Key:
 
 
 def find(one: Key, card: Mapping[str, Any]) -> Pace | None:
-  """The measured pace; else that of the model's card; None without either."""
+  """The measured pace; else that of the model's card; None without either.
+
+  Cards are measured with `zoo.AUTO`, and tell nothing of others.
+  """
   entry = _entries().get(_word(one)) or _waiting.get(one)
   if entry:
     return Pace(entry[0] / entry[1], True)
-  stated = card.get('seconds_720p')
+  stated = card.get('seconds_720p') if one.dtype == zoo.AUTO else None
   return Pace(stated / REFERENCE, False) if stated else None
 
 
@@ -173,7 +177,9 @@ class Meter:
       if len(told) > 1:
         start, compiled = told[0][0], _compile_seconds()
         share = 1 - told[0][1] / large.tiles
-      if not large.again:    # those took longer than what the model takes
+      # Tiles that are done again take longer than what the model takes, and
+      # of small pictures what surrounds the network takes most.
+      if not large.again and _megapixels(image) >= LEAST_MEGAPIXELS:
         self.seconds += end - start - (_compile_seconds() - compiled)
         self.megapixels += share * _megapixels(image)
       return large

@@ -152,7 +152,7 @@ def serve(
     models: Sequence[str | os.PathLike] = (), *, host: str = '127.0.0.1',
     port: int = PORT, runs: str | os.PathLike | None = None,
     max_bytes: int = MAX_BYTES, max_pixels: int = jobs.MAX_PIXELS,
-    dtype: str | None = None, tile: int | None = None,
+    dtype: str | None = jobs.AUTO, tile: int | None = None,
     fit: Mapping[str, Any] | None = None) -> None:
   """Serves the page until Ctrl-C; tells its address on stderr.
 

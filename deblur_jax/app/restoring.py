@@ -41,7 +41,7 @@ class Network(NamedTuple):
   tile: int | None = None
   overlap: int = 64
   ensemble: bool = False
-  dtype: str | None = None
+  dtype: str | None = zoo.AUTO
   local: int = 0
   blur_threshold: float | None = None
 
@@ -97,8 +97,9 @@ def opened(network: Network) -> Callable[..., Any]:
 
 
 def _has_colour(image):
-  """Whether the channels differ anywhere."""
-  return bool((image != image[..., :1]).any())
+  """Whether the channels of a picture, or of any of its frames, differ."""
+  frames = image.reshape(*image.shape[:2], -1, 3)
+  return bool((frames != frames[..., :1]).any())
 
 
 def _without_colour(image):

@@ -102,7 +102,8 @@ def card(card) -> None:
 
 
 def _scores(score) -> str:
-  """'PSNR 24.58 -> 31.73 dB, SSIM ...'; None is a picture without error."""
+  """'PSNR 24.58 -> 31.73 dB, SSIM ...'; None: all pictures are without error.
+  """
   words = []
   for title, metric, unit in (('PSNR', 'psnr_uint8', ' dB'),
                               ('SSIM', 'ssim_matlab3d', '')):
@@ -110,4 +111,8 @@ def _scores(score) -> str:
         'equal' if score[side][metric] is None
         else f'{score[side][metric]:.4g}' for side in ('input', 'mean'))
     words.append(f'{title} {before} -> {after}{unit}')
+  if score.get('equal'):
+    words.append(f'{score["equal"]} without any difference')
+  if score.get('least') is not None:
+    words.append(f'least {score["least"]:.4g} dB')
   return ', '.join(words)

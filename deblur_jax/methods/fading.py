@@ -34,10 +34,18 @@ def build(
   """
   if options is None:
     return lambda params, step: params
-  fade = types.call(Fade, options, where='method.fade')
-  if fade.steps < 1:
+  if not isinstance(options, Mapping):
     raise types.UserError(
-        f'method.fade.steps must be at least 1, got {fade.steps}.')
+        'method.fade must be a dict such as dict(net=dict(groups=1), '
+        f'steps=1000), got {options!r}.')
+  fade = types.call(Fade, options, where='method.fade')
+  if not isinstance(fade.net, Mapping):
+    raise types.UserError(
+        'method.fade.net must be a dict of options such as dict(groups=1), '
+        f'got {fade.net!r}.')
+  if not isinstance(fade.steps, int) or fade.steps < 1:
+    raise types.UserError(
+        f'method.fade.steps must be a whole number above 0, got {fade.steps}.')
   kept = models.kept(net, fade.net, where='method.fade.net')
   return lambda params, step: optim.fade(
       params, kept, step=step, steps=fade.steps)

@@ -12,6 +12,7 @@ import numpy as np
 from flax import traverse_util
 
 from deblur_jax import cards, models, parallel, types, workdir
+from deblur_jax.methods import fading
 from deblur_jax.models import maxim_files
 from deblur_jax.ops import arrays, weight_files
 from deblur_jax.types import Array, Params
@@ -238,7 +239,15 @@ def _restored(start) -> dict[str, Params]:
       parallel.replicated(parallel.data_mesh()))
   checkpoints.close()
   averaged = state['extra'].get('ema') or {}
-  return jax.tree.map(np.asarray, {**state['params'], **averaged})
+  params = jax.tree.map(np.asarray, {**state['params'], **averaged})
+  fade = workdir.read_json(
+      pathlib.Path(start.path) / workdir.CONFIG)['method'].get('fade')
+  if fade:
+    role = ROLES[0]
+    faded = fading.build(models.build(**_networks(start)[role]), fade)
+    params[role] = jax.tree.map(
+        np.asarray, faded(params[role], state['step']))
+  return params
 
 
 def _role(start, nets: Mapping[str, Any]) -> str:

@@ -22,6 +22,7 @@ picture at each size and passes features on to the next stage.
 Parameters have the names of the authors' own tree, so their files load by path.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -158,13 +159,15 @@ class MAXIM(nn.Module):
   def own(self, params: Mapping[str, Any]) -> dict[str, Any]:
     """Of a tree with more stages or scales, what this network reads."""
     def reads(name):
-      kind, _, number = name.rpartition('_')
-      if kind == 'UpSampleRatio':
-        return int(number) < self.stages * 2 * self.depth**2
-      s = int(name.split('_')[1])
-      is_head = s == self.stages - 1 and kind.endswith(
-          ('supervised_attention_module', 'output_conv'))
-      return s < self.stages and not (is_head and int(number) >= self.scales)
+      if resampler := re.fullmatch(r'UpSampleRatio_(\d+)', name):
+        return int(resampler[1]) < self.stages * 2 * self.depth**2
+      block = re.fullmatch(r'stage_(\d+)_(.+)_(\d+)', name)
+      if not block:
+        return True    # of no MAXIM: who checks the names finds it
+      s, kind, level = int(block[1]), block[2], int(block[3])
+      is_head = s == self.stages - 1 and kind in (
+          'supervised_attention_module', 'output_conv')
+      return s < self.stages and not (is_head and level >= self.scales)
 
     found = {name: leaf for name, leaf in params.items() if reads(name)}
     for i in range(self.scales):

@@ -21,6 +21,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
@@ -96,6 +97,11 @@ def read(path: str | os.PathLike) -> Weights:
   params = net.own(traverse_util.unflatten_dict(arrays, sep='/'))
   flat = traverse_util.flatten_dict(params, sep='/')
   check(net, flat, what=str(path))
+  others = [f'{name} ({value.dtype})' for name, value in flat.items()
+            if not jnp.issubdtype(value.dtype, jnp.floating)]
+  if others:
+    raise types.UserError(
+        f'{path} has arrays that are no floats: {some(others)}.')
   values = {name: value.astype(np.float32) for name, value in flat.items()}
   broken = [name for name, value in values.items()
             if not np.isfinite(value).all()]

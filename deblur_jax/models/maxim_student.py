@@ -8,6 +8,7 @@ lacks (`kept`, `optim.fade`), in some hundred steps of training.
 """
 
 import fnmatch
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -47,11 +48,12 @@ def begin(
   _check(student, teacher)
   theirs = _without_blocks(
       traverse_util.flatten_dict(params, sep='/'), student, teacher)
+  levels = list(zip(teacher.widths, student.widths, strict=True))
   found, splits = {}, {}
   for name, shape in maxim_files.leaves(student).items():
     module, _, part = name.rpartition('/')
     if name in theirs:
-      found[name] = _thinned(theirs[name], name, shape, student)
+      found[name] = _thinned(theirs[name], name, shape, levels)
       continue
     if module not in splits:
       splits[module] = dict(zip(
@@ -77,14 +79,16 @@ def kept(student: maxim.MAXIM, teacher: maxim.MAXIM) -> dict[str, Any]:
   _check(student, teacher)
   if student.rank != teacher.rank:
     raise types.UserError(
-        f'Both need one rank, got {student.rank} of {teacher.rank}.')
+        f'What fades has the rank of its network, {teacher.rank}, not '
+        f'{student.rank}.')
   ours = maxim_files.leaves(student)
   silent = list(_silent(student, teacher))
+  levels = list(zip(teacher.widths, student.widths, strict=True))
   found = {}
   for name, shape in maxim_files.leaves(teacher).items():
     if name in ours:
       found[name] = np.ones([1] * len(shape), bool)
-      for axis, indices in _chosen(name, shape, ours[name], student):
+      for axis, indices in _chosen(name, shape, ours[name], levels):
         mask = np.isin(np.arange(shape[axis]), indices)
         found[name] = found[name] & mask.reshape(
             [-1 if i == axis else 1 for i in range(len(shape))])
@@ -95,18 +99,27 @@ def kept(student: maxim.MAXIM, teacher: maxim.MAXIM) -> dict[str, Any]:
 
 
 def _check(student, teacher):
-  alike = ('features', 'depth', 'unshuffle')
-  no_more = ('groups', 'bottleneck', 'widths')    # in each of its levels
-  if (student.stages != 1
-      or any(getattr(student, name) != getattr(teacher, name)
-             for name in alike)
-      or any(np.greater(getattr(student, name), getattr(teacher, name)).any()
-             for name in no_more)
-      or teacher.rank not in (0, student.rank)):
+  """Raises a UserError where the student is no part of the teacher."""
+  wrong = []
+  if student.stages != 1:
+    wrong.append(f'stages={student.stages} instead of 1')
+  for name in ('features', 'depth', 'unshuffle'):
+    ours, theirs = getattr(student, name), getattr(teacher, name)
+    if ours != theirs:
+      wrong.append(f'{name}={ours} instead of {theirs}')
+  for name in ('groups', 'bottleneck'):
+    ours, theirs = getattr(student, name), getattr(teacher, name)
+    if ours > theirs:
+      wrong.append(f'{name}={ours}, more than {theirs}')
+  if len(student.widths) == len(teacher.widths) and any(
+      np.greater(student.widths, teacher.widths)):
+    wrong.append(f'levels of {student.widths} channels, more than '
+                 f'{teacher.widths}')
+  if teacher.rank not in (0, student.rank):
+    wrong.append(f'rank={student.rank} instead of {teacher.rank}')
+  if wrong:
     raise types.UserError(
-        f'A student of MAXIM has stages=1, the {", ".join(alike)} of its '
-        'teacher, no more groups, bottleneck and widest, and the rank where '
-        f'that has one; got {student} of {teacher}.')
+        f'No student of such a MAXIM has {"; ".join(wrong)}.')
 
 
 def _silent(student, teacher) -> Iterator[str]:
@@ -140,33 +153,42 @@ def _without_blocks(params, student, teacher):
   return params
 
 
-def _thinned(value, name, shape, student):
+def _thinned(value, name, shape, levels):
   """The student's channels of a leaf.
 
   A norm over fewer channels has a larger variance if the others were zero; its
   scale makes up for that.
   """
-  for axis, indices in _chosen(name, value.shape, shape, student):
+  for axis, indices in _chosen(name, value.shape, shape, levels):
     if name.endswith('/scale'):
       value = value * np.float32(np.sqrt(value.shape[axis] / shape[axis]))
     value = np.take(value, indices, axis=axis)
   return value
 
 
-def _chosen(name, have, want, student) -> Iterator[tuple[int, np.ndarray]]:
+def _chosen(name, have, want, levels) -> Iterator[tuple[int, np.ndarray]]:
   """(axis, which channels of it): evenly spaced ones.
 
-  The first convolution of an encoder reads the level above beside its own; it
-  keeps all channels of the level above, which come first.
+  The first convolution of an encoder reads the level above, then its own; all
+  other channels are of one level, or of several after each other that have
+  equally many.
+
+  Args:
+    name: of the leaf.
+    have, want: its shapes in the teacher and in the student.
+    levels: (channels in the teacher, in the student) of each level.
   """
   for axis, (theirs, ours) in enumerate(zip(have, want, strict=True)):
     if theirs == ours:
       continue
-    first = 0
-    if len(have) > 1 and axis == len(have) - 2:
-      level = name.removeprefix('stage_0_encoder_block_').removesuffix(
-          '/Conv_0/kernel')
-      if level.isdigit() and int(level):
-        first = student.widths[int(level) - 1]
-    spaced = (np.arange(ours - first) * (theirs - first)) // (ours - first)
-    yield axis, np.concatenate([np.arange(first), first + spaced])
+    parts = [(theirs, ours)]
+    encoder = re.fullmatch(r'stage_0_encoder_block_([1-9]\d*)/Conv_0/kernel',
+                           name)
+    if encoder and axis == len(have) - 2:
+      level = int(encoder[1])
+      parts = levels[level - 1:level + 1]
+    first, chosen = 0, []
+    for part, few in parts:
+      chosen.append(first + np.arange(few) * part // few)
+      first += part
+    yield axis, np.concatenate(chosen)
