@@ -22,15 +22,12 @@ may have more, such as 'blur_threshold', see `app.restoring`. That of the
 bundled model is experiments/small_model.json.
 """
 
-import os
 import pathlib
 import re
-import sys
 
-import tqdm
 from absl import flags
 
-from experiments import common
+from experiments import common, training_pictures
 
 _PHOTOS = flags.DEFINE_string('photos', None, 'Folder of sharp photos.')
 _FRAMES = flags.DEFINE_list('frames', [], 'Folders of frames, and videos.')
@@ -73,12 +70,13 @@ def main(argv):
   folder = common.workdir()
   sources = _made(folder) | _given()
   if not _TRUTH_ONLY.value:
-    sources |= _taught(folder)
+    sources |= training_pictures.taught(
+        _BLURRED.value, _TEACHER.value, folder)
   if not sources:
     raise types.UserError(
         'Nothing to train on: give --photos, --frames, --gopro, --pairs or '
         '--blurred.')
-  roots = _decoded(sources, folder / 'pixels')
+  roots = training_pictures.decoded(sources, folder / 'pixels')
   runs = folder / 'truth_only' if _TRUTH_ONLY.value else folder
   before, trained = BEGINS_WITH, {}
   for part, name in PARTS.items():
@@ -128,102 +126,22 @@ def _made(folder):
   for number, frames in enumerate(_FRAMES.value):
     plans[f'film_{number}'] = make_blur.from_frames(
         frames, window=WINDOW, gamma=1.0)
-  for name, plan in plans.items():
-    _write(name, plan, folder / name)
-  return {name: _gopro(folder / name) for name in plans}
-
-
-def _write(name, plan, folder):
-  from deblur_jax.data import pair_folder
-
-  with _bar(name, len(plan.sources)) as bar:
-    pair_folder.write(
-        plan, folder, on_pair=lambda done: bar.update(done - bar.n))
-
-
-def _taught(folder):
-  """Blurred pictures beside what the teacher makes of them; name -> source."""
-  from deblur_jax import tiling, zoo
-  from deblur_jax.data import images
-
-  if not _BLURRED.value:
-    return {}
-  teacher = zoo.load(_TEACHER.value, dtype=zoo.AUTO)
-  restore = tiling.build(teacher.method, teacher.state, teacher.mesh,
-                         exact=teacher.exact, **teacher.tiling)
-  sources = {}
-  for number, blurred in enumerate(_BLURRED.value):
-    name = f'taught_{number}'
-    found = images.require(blurred)
-    with _bar(name, len(found)) as bar:
-      for key, path in found.items():
-        _teach(images.read(path), folder / name, key, restore)
-        bar.update()
-    sources[name] = dict(name='folder_pairs', blur=str(folder / name / 'blur'),
-                         sharp=str(folder / name / 'sharp'))
-  return sources
-
-
-def _teach(blur, folder, key, restore):
-  """Writes a pair, unless it is there, or the teacher's result is no picture.
-
-  The sharp side comes last: a pair that has one is whole.
-  """
-  from PIL import Image
-
-  from deblur_jax.data import images
-  from deblur_jax.io import pictures
-
-  targets = {side: folder / side / f'{key}.png' for side in ('blur', 'sharp')}
-  if targets['sharp'].exists():
-    return
-  large = restore(images.to_float(blur))
-  if large.kept:
-    return
-  sharp = pictures.quantized(large.image, bits=8)
-  for side, picture in (('blur', blur), ('sharp', sharp)):
-    target = targets[side]
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f'.{target.name}.part')
-    Image.fromarray(picture).save(part, 'png')
-    os.replace(part, target)
+  return training_pictures.pairs(plans, folder)
 
 
 def _given():
   """The pairs that others made; name -> the source."""
   given = {}
   if _GOPRO.value:
-    given['gopro'] = _gopro(_GOPRO.value)
+    given['gopro'] = training_pictures.gopro(_GOPRO.value)
   if _PAIRS.value:
     given['pairs'] = _pairs(part=(0.0, 0.9))
   return given
 
 
-def _gopro(root):
-  return dict(name='gopro', root=str(root), subset='blur', split='train')
-
-
 def _pairs(part):
   return dict(name='side_by_side', root=_PAIRS.value, sharp_side='left',
               part=part)
-
-
-def _decoded(sources, folder):
-  """Each source decoded once: name -> its folder."""
-  from deblur_jax import data
-  from deblur_jax.data import prepared
-
-  for name, leaf in sources.items():
-    source = data.open_source(**leaf)
-    with _bar(f'{name}, decoded', len(source.names)) as bar:
-      prepared.write(source, folder / name,
-                     on_pair=lambda done, bar=bar: bar.update(done - bar.n))
-  return {name: folder / name for name in sources}
-
-
-def _bar(what, total):
-  return tqdm.tqdm(
-      total=total, desc=what, file=sys.stderr, unit='pair', disable=None)
 
 
 def _config(part, roots):

@@ -95,7 +95,8 @@ def load(
 
 def write(
     run: Path, name: str, *, about: Mapping[str, Any], which: str = 'last',
-    dtype: str = 'float32', folder: Path = SHIPPED) -> pathlib.Path:
+    dtype: str = 'float32', mean_with: tuple[str, float] | None = None,
+    folder: Path = SHIPPED) -> pathlib.Path:
   """Makes the restoring network of a run a shipped model.
 
   Args:
@@ -104,6 +105,8 @@ def write(
     about: 'summary', 'sources' and whatever else its card shall say.
     which: checkpoint.
     dtype: in which the weights are stored.
+    mean_with: (another run or model of the same network, its share in [0, 1]):
+      the weights are the mean of both.
     folder: of the shipped models.
 
   Returns:
@@ -112,6 +115,8 @@ def write(
   Raises:
     UserError: no such run, or files that cannot be written.
   """
+  import jax
+
   from deblur_jax import inference, models, workdir
   from deblur_jax.methods import trained
   from deblur_jax.ops import weight_files
@@ -119,6 +124,11 @@ def write(
   start = trained.Start(os.fspath(run), which)
   net = trained.network(start) | {'dtype': 'float32'}
   params = trained.any_weights(start)
+  if mean_with:
+    other, share = mean_with
+    theirs = trained.weights(models.build(**net), trained.Start(other))
+    params = jax.tree.map(
+        lambda a, b: (1 - share) * a + share * b, params, theirs)
   reach = inference.reach(
       _method(models.build(**net)), _state(params), _mesh())
   weights = errors.make_folder(folder) / f'{name}.safetensors'

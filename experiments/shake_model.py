@@ -1,0 +1,102 @@
+r"""Trains the bundled model `maxim-shake`, from photos to its card.
+
+  python -m experiments.shake_model --photos=DIR --gopro=GOPRO_Large \
+      --blurred=DIR,... --teacher=maxim-2 --about=experiments/shake_model.json \
+      --workdir=runs/shake
+
+Blurs the photos by three kinds of camera shake in linear light
+(WORKDIR/trajectory, /camera_shake, /long), restores the blurred pictures, which
+have no sharp original, by --teacher (WORKDIR/taught_0, ...), decodes all once
+(WORKDIR/pixels), and trains configs/maxim_shake.py from the weights of
+`maxim-1` (WORKDIR/run). What a network learns of one blur it pays for with
+another. So the weights that are written are a mean: --share of what was
+trained, the rest of `maxim-1` (Wortsman et al., Robust fine-tuning of zero-shot
+models, CVPR 2022). It may be stopped: the same command goes on.
+
+--about is a JSON file, see `experiments.small_model`. `experiments.model_cards`
+and `experiments.evaluate_shake` measure the model.
+"""
+
+import pathlib
+import re
+
+from absl import flags
+
+from experiments import common, training_pictures
+
+_PHOTOS = flags.DEFINE_string(
+    'photos', None, 'Folder of sharp photos.', required=True)
+_GOPRO = flags.DEFINE_string('gopro', None, 'GoPro.', required=True)
+_BLURRED = flags.DEFINE_list(
+    'blurred', [], 'Folders of blurred pictures without a sharp original.')
+_TEACHER = flags.DEFINE_string(
+    'teacher', 'maxim-2', 'Restores them: a bundled model or a run.')
+_ABOUT = flags.DEFINE_string('about', None, 'See above.', required=True)
+_SHARE = flags.DEFINE_float(
+    'share', 0.5, 'Of what was trained.', lower_bound=0, upper_bound=1)
+_NAME = flags.DEFINE_string('name', 'maxim-shake', 'Of the model.')
+_OUT = flags.DEFINE_string('out', None, 'Folder; by default the package.')
+_STEPS = flags.DEFINE_integer(
+    'steps', None, "By default the config's.", lower_bound=1)
+common.define_run_flags()
+
+# Name -> (kind, options) of the blur.
+SHAKES = {
+    'trajectory': ('trajectory', dict(gamma=2.2, size=41)),
+    'camera_shake': ('camera_shake', dict(gamma=2.2, rotation=0.04, roll=0.03)),
+    'long': ('trajectory', dict(gamma=2.2, size=63, fractions=(0.5, 1.0)))}
+SEED = 3
+BEGINS_WITH = 'maxim-1'
+
+
+def main(argv):
+  """Returns the exit code."""
+  del argv
+  from deblur_jax import precision
+
+  precision.ask_for_onednn()
+  from deblur_jax import train, types, workdir, zoo
+  from deblur_jax.data import make_blur
+
+  about = workdir.read_json(pathlib.Path(_ABOUT.value))
+  for key in ('summary', 'licence', 'sources'):
+    types.require(about, key, where=_ABOUT.value)
+  folder = common.workdir()
+  sources = training_pictures.pairs({
+      name: make_blur.from_photos(
+          _PHOTOS.value, kind=kind, seed=SEED, options=options)
+      for name, (kind, options) in SHAKES.items()}, folder, subset='blur_gamma')
+  sources['gopro'] = training_pictures.gopro(_GOPRO.value)
+  sources |= training_pictures.taught(_BLURRED.value, _TEACHER.value, folder)
+  config = _config(
+      training_pictures.decoded(sources, folder / 'pixels'))
+  run = folder / 'run'
+  if not train.run(config, run).finished:
+    return 143
+  path = zoo.write(
+      run, _NAME.value, folder=_OUT.value or zoo.SHIPPED, dtype='float16',
+      mean_with=(BEGINS_WITH, 1 - _SHARE.value),
+      about=about | {'trained': {
+          BEGINS_WITH: None, 'configs/maxim_shake.py': config['total_steps'],
+          f'mean with {BEGINS_WITH}, share {_SHARE.value:g}': None}})
+  print(f'Written: {path}')
+  return 0
+
+
+def _config(roots):
+  """The config, plain dicts, with the sources that there are."""
+  from configs import maxim_shake
+
+  config = maxim_shake.get_config().to_dict()
+  known = config['data']['train']['sources']
+  config['data']['train']['sources'] = {
+      name: known[re.sub(r'_\d+$', '_0', name)] | {'root': str(root)}
+      for name, root in roots.items()}
+  config['data']['test']['root'] = _GOPRO.value
+  if _STEPS.value:
+    config['total_steps'] = _STEPS.value
+  return config
+
+
+if __name__ == '__main__':
+  common.run(main)

@@ -1,0 +1,113 @@
+"""Pictures for the programs that train bundled models, made once.
+
+What is there already stays, so that a program that was stopped goes on.
+"""
+
+import os
+import pathlib
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import tqdm
+
+Source = dict[str, Any]    # keywords of `data.open_source`
+
+
+def pairs(
+    plans: Mapping[str, Any], folder: pathlib.Path, *, subset: str = 'blur'
+) -> dict[str, Source]:
+  """Writes the pairs of each `make_blur.Plan` below `folder`; name -> source.
+  """
+  from deblur_jax.data import pair_folder
+
+  for name, plan in plans.items():
+    with _bar(name, len(plan.sources)) as bar:
+      pair_folder.write(
+          plan, folder / name,
+          on_pair=lambda done, bar=bar: bar.update(done - bar.n))
+  return {name: gopro(folder / name, subset=subset) for name in plans}
+
+
+def gopro(root: str | os.PathLike, *, subset: str = 'blur') -> Source:
+  """The training pairs of a folder in GoPro's layout."""
+  return dict(name='gopro', root=str(root), subset=subset, split='train')
+
+
+def taught(
+    blurred: Sequence[str], teacher: str, folder: pathlib.Path
+) -> dict[str, Source]:
+  """Restores blurred pictures without a sharp original: targets to learn from.
+
+  Args:
+    blurred: folders.
+    teacher: a bundled model or a run.
+    folder: gets a folder taught_0, ... for each, and leaves what is there.
+
+  Returns:
+    Name of the folder -> the source.
+  """
+  from deblur_jax import tiling, zoo
+  from deblur_jax.data import images
+
+  if not blurred:
+    return {}
+  model = zoo.load(teacher, dtype=zoo.AUTO)
+  restore = tiling.build(model.method, model.state, model.mesh,
+                         exact=model.exact, **model.tiling)
+  sources = {}
+  for number, pictures in enumerate(blurred):
+    name = f'taught_{number}'
+    found = images.require(pictures)
+    with _bar(name, len(found)) as bar:
+      for key, path in found.items():
+        _teach(images.read(path), folder / name, key, restore)
+        bar.update()
+    sources[name] = dict(name='folder_pairs', blur=str(folder / name / 'blur'),
+                         sharp=str(folder / name / 'sharp'))
+  return sources
+
+
+def _teach(blur, folder, key, restore):
+  """Writes a pair, unless it is there, or the teacher's result is no picture.
+
+  The sharp side comes last: a pair that has one is whole.
+  """
+  from PIL import Image
+
+  from deblur_jax.data import images
+  from deblur_jax.io import pictures
+
+  targets = {side: folder / side / f'{key}.png' for side in ('blur', 'sharp')}
+  if targets['sharp'].exists():
+    return
+  large = restore(images.to_float(blur))
+  if large.kept:
+    return
+  sharp = pictures.quantized(large.image, bits=8)
+  for side, picture in (('blur', blur), ('sharp', sharp)):
+    target = targets[side]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f'.{target.name}.part')
+    Image.fromarray(picture).save(part, 'png')
+    os.replace(part, target)
+
+
+def decoded(
+    sources: Mapping[str, Source], folder: pathlib.Path
+) -> dict[str, pathlib.Path]:
+  """Decodes each source once; name -> its folder below `folder`."""
+  from deblur_jax import data
+  from deblur_jax.data import prepared
+
+  for name, leaf in sources.items():
+    source = data.open_source(**leaf)
+    with _bar(f'{name}, decoded', len(source.names)) as bar:
+      prepared.write(source, folder / name,
+                     on_pair=lambda done, bar=bar: bar.update(done - bar.n))
+  return {name: folder / name for name in sources}
+
+
+def _bar(what, total):
+  return tqdm.tqdm(
+      total=total, desc=what, file=sys.stderr, unit='pair', disable=None)
