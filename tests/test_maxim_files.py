@@ -87,7 +87,8 @@ def _same(params, values):
 
 
 @pytest.mark.parametrize('options', [
-    ONE, TINY | dict(stages=2, scales=2), ONE | dict(stages=3)])
+    ONE, TINY | dict(stages=2, scales=2), ONE | dict(stages=3),
+    ONE | dict(depth=2, rank=3, widest=12)])
 def test_the_rule_of_shapes_is_the_network(options):
   net = maxim.MAXIM(**options)
   image = jax.ShapeDtypeStruct((1, 32, 32, 3), np.float32)

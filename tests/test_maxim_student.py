@@ -49,8 +49,8 @@ def test_what_has_faded_can_be_left_out():
 
 
 def test_a_full_rank_changes_nothing():
-  teacher, params = _teacher()
-  student = models.build(**TEACHER | dict(rank=256))
+  teacher, params = _teacher(depth=1, groups=1)
+  student = teacher.clone(rank=256)
   ours = _restored(student, maxim_student.begin(student, teacher, params))
   np.testing.assert_allclose(ours, _restored(teacher, params), atol=1e-5)
 
@@ -60,12 +60,8 @@ def test_a_full_rank_changes_nothing():
 def test_it_has_the_parameters_of_the_student(options):
   student = models.build(**TEACHER | options)
   begun = maxim_student.begin(student, *_teacher())
-  like = jax.eval_shape(
-      lambda key: student.init(key, np.zeros((1, 16, 16, 3)))['params'],
-      jax.random.key(0))
-  assert jax.tree.map(np.shape, begun) == jax.tree.map(np.shape, like)
-  assert jax.tree.map(np.shape, models.shapes(student)) == jax.tree.map(
-      np.shape, like)
+  assert jax.tree.map(np.shape, begun) == jax.tree.map(
+      np.shape, models.shapes(student))
 
 
 def test_channels_that_fade_are_those_that_are_left_out():
