@@ -33,7 +33,7 @@ _TEACHER = flags.DEFINE_string(
     'teacher', 'maxim-2', 'Restores them: a bundled model or a run.')
 _ABOUT = flags.DEFINE_string('about', None, 'See above.', required=True)
 _SHARE = flags.DEFINE_float(
-    'share', 0.5, 'Of what was trained.', lower_bound=0, upper_bound=1)
+    'share', 0.4, 'Of what was trained.', lower_bound=0, upper_bound=1)
 _NAME = flags.DEFINE_string('name', 'maxim-shake', 'Of the model.')
 _OUT = flags.DEFINE_string('out', None, 'Folder; by default the package.')
 _STEPS = flags.DEFINE_integer(

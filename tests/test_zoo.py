@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 import run_folders
 
-from deblur_jax import data, errors, methods, models, tiling, types, zoo
+from deblur_jax import (
+    data,
+    errors,
+    methods,
+    models,
+    tiling,
+    types,
+    workdir,
+    zoo,
+)
 from deblur_jax.data import images
 from deblur_jax.ops import weight_files
 
@@ -45,6 +54,19 @@ def test_a_model_is_the_network_of_its_run(shipped):
   assert 0 < error.max() < 0.05
   np.testing.assert_array_equal(
       restored(half, half.exact), restored(model, model.method))
+
+
+def test_the_mean_of_two(shipped, tmp_path):
+  folder, run = shipped
+  other = tmp_path / 'other'
+  config = workdir.read_json(run / workdir.CONFIG)
+  theirs = run_folders.untrained(other, config, scale=0.5)
+  zoo.write(run, 'mean', about=ABOUT, folder=tmp_path,
+            mean_with=(str(other), 0.25))
+  found = zoo.load('mean', folder=tmp_path).state.params['net']
+  ours = zoo.load('other', folder=folder).state.params['net']
+  jax.tree.map(lambda a, b, c: np.testing.assert_allclose(
+      a, 0.75 * b + 0.25 * c, atol=1e-6), found, ours, theirs)
 
 
 def test_a_run_may_begin_where_a_model_ended(shipped, tmp_path):
