@@ -7,7 +7,7 @@ by hand has the path of the camera: loops and double images.
       --blurred=DIR --about=experiments/shake_model.json --workdir=runs/shake
 
 makes pairs of that kind in linear light, trains this config on them, and writes
-the bundled model `maxim-shake` (experiments/shake_model.py). The config alone,
+a model `maxim-shake` (experiments/shake_model.py). The config alone,
 on what that has made:
 
   python -m experiments.train --config=configs/maxim_shake.py \

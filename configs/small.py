@@ -55,7 +55,7 @@ PARTS = {
                    optim=dict(lr=3e-5, **CONSTANT)),
     'regain': dict(net=NARROW, fade=None, layers=3, steps=800,
                    optim=dict(lr=1e-4, **CONSTANT)),
-    'widths': dict(net=NARROW, fade=dict(widest=108), layers=2, steps=500,
+    'widths': dict(net=NARROW, fade=dict(widest=108), layers=2, steps=520,
                    optim=dict(lr=1.5e-4, **CONSTANT)),
     '': dict(net=NARROW | dict(widest=108), fade=None, layers=2, steps=2_600,
              optim=dict(lr=1.5e-4, schedule='cosine', end_lr=1e-6)),

@@ -1,4 +1,4 @@
-r"""Trains the bundled model `maxim-shake`, from photos to its card.
+r"""Trains a model for hand-held shake, `maxim-shake`, from photos to its card.
 
   python -m experiments.shake_model --photos=DIR --gopro=GOPRO_Large \
       --blurred=DIR,... --teacher=maxim-2 --about=experiments/shake_model.json \
