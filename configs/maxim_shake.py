@@ -56,7 +56,7 @@ def get_config(arg=None):
   config.validate = dict(pictures=2, crop=512)
   if common.is_debug(arg):
     common.use_builtin(config)
-    config.total_steps = 2
+    config.total_steps, config.batch_size = 2, 4
     # A network of its own: the steps of a bundled one take minutes to compile.
     config.method.start.path = None
     config.nets.net = dict(

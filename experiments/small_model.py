@@ -90,7 +90,7 @@ def main(argv):
     before = str(run)
     trained['configs/small.py' + f':{part}' * bool(part)] = (
         config['total_steps'])
-  scores = _scores(config, runs, run)
+  scores = _scores(config, run)
   if _TRUTH_ONLY.value:
     return 0
   path = zoo.write(
@@ -166,39 +166,19 @@ def _config(part, roots):
   return config
 
 
-def _scores(config, folder, run):
+def _scores(config, run):
   """Of each test set the means, with those of the untouched input."""
   from deblur_jax import evaluate
 
-  tests = {'test': config['data']['test'],
-           'builtin': dict(name='builtin', split='test'),
-           'sharp, JPEG 90': _sharp(folder / 'sharp')}
+  tests = {'test': config['data']['test']}
   if _PAIRS.value:
     tests['pairs'] = _pairs(part=(0.9, 1.0))
   scores = {}
   for name, test in tests.items():
-    result = evaluate.run(
-        config, run, test=test, name=f'eval_{name.partition(",")[0]}')
+    result = evaluate.run(config, run, test=test, name=f'eval_{name}')
     scores[name] = {side: result[side] for side in ('input', 'mean')}
     scores[name]['pictures'] = len(result['rows'])
   return scores
-
-
-def _sharp(folder):
-  """What is sharp already, as cameras store it: a source of pairs."""
-  from PIL import Image
-
-  from deblur_jax import data
-
-  source = data.open_source(name='builtin', split='test')
-  for side in ('blur', 'sharp'):
-    (folder / side).mkdir(parents=True, exist_ok=True)
-  for number in range(len(source.names)):
-    picture = Image.fromarray(source.read(number)['sharp'])
-    picture.save(folder / 'blur' / f'{number}.jpg', quality=90)
-    picture.save(folder / 'sharp' / f'{number}.png')
-  return dict(name='folder_pairs', blur=str(folder / 'blur'),
-              sharp=str(folder / 'sharp'))
 
 
 if __name__ == '__main__':

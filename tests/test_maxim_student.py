@@ -11,6 +11,7 @@ from flax import traverse_util
 from deblur_jax import methods, models, optim, types
 from deblur_jax.methods import trained
 from deblur_jax.models import maxim_student
+from deblur_jax.ops import positions
 
 TEACHER = dict(name='maxim', features=4, depth=2, groups=2, bottleneck=2,
                stages=1, scales=1)
@@ -28,6 +29,11 @@ def _teacher(**options):
   name = 'stage_0_global_block_1/input_proj/bias'
   flat[name] = np.zeros_like(flat[name])
   return net, traverse_util.unflatten_dict(flat, sep='/')
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+  monkeypatch.setattr(positions, 'SWEEPS', 1)    # of a second each
 
 
 def _restored(net, params):

@@ -18,7 +18,7 @@ import numpy as np
 from deblur_jax import types
 
 Linear = Callable[[types.Array], types.Array]   # along the first axis
-SWEEPS = 30    # of `split`, until d and L R no longer change
+SWEEPS = 10    # of `split`, until d and L R hardly change
 
 
 def full(kernel: types.Array) -> Linear:
