@@ -4,7 +4,7 @@ r"""The student `small`: MAXIM's first stage, made small step by step.
       --gopro=GOPRO_Large --pairs=DIR --blurred=DIR,... --teacher=maxim-2 \
       --about=FILE.json --workdir=runs/small
 
-makes the pairs, trains the three parts of this config in turn, and writes the
+makes the pairs, trains the four parts of this config in turn, and writes the
 weights and their card (experiments/small_model.py). A part alone, on what that
 has made of each kind of picture:
 
@@ -18,10 +18,10 @@ second block of its bottleneck can be folded into the layers behind it: 4.3
 million. The rest is taken away while it learns:
 
   ...small.py:groups   the second of two groups in every block fades
-  ...small.py:regain   what is left learns the values of its teacher's layers
+  ...small.py:regain   the rest learns the values of its teacher's layers
   ...small.py:widths   of 128 channels at the lowest level 20 fade
-  ...small.py          what is left goes on learning: 2.2 million parameters,
-                       a tenth of MAXIM-3S
+  ...small.py          the rest keeps training: 2.2 million parameters, a tenth
+                       of MAXIM-3S
 
 It learns from sharp pictures, from what its teacher makes of each crop
 (`maxim-half`, and its layers), and from `maxim-2` where there is no sharp

@@ -181,9 +181,10 @@ def keep(new: Params, old: Params, held: Params) -> Params:
 
 def fade(
     params: Params, kept: Params, *, step: types.Array, steps: int) -> Params:
-  """`params`, of which those that are not `kept` shrink to 0 within `steps`.
+  """Shrinks all values that are not `kept` to zero within `steps`.
 
-  A network learns slowly to do without what a smaller one lacks.
+  So the network learns to work without them before a smaller network starts
+  from its weights.
 
   Args:
     params: dicts of arrays.

@@ -84,8 +84,8 @@ def build(
     tile: longest side of a tile; None is `longest`, 0 takes pictures whole.
     longest: side of a square tile that suits the network; others have no more
       pixels, and are twice as long at most.
-    multiple: of which the sides of tiles are multiples, ALIGNMENT or more:
-      networks pad to such sizes themselves, and what they pad costs time.
+    multiple: the sides of tiles are multiples of it; ALIGNMENT or more.
+      Networks pad to such sizes themselves, and what they pad costs time.
     overlap: of neighbours, in pixels, made such a multiple; twice the width of
       what the network sees makes tiles exact.
     ensemble: the mean over the eight turns and mirror images (self-ensemble:

@@ -11,14 +11,11 @@ have no sharp original, by --teacher (WORKDIR/taught_0, ...), decodes all once
 `maxim-1` (WORKDIR/run). What a network learns of one blur it pays for with
 another. So the weights that are written are a mean: --share of what was
 trained, the rest of `maxim-1` (Wortsman et al., Robust fine-tuning of zero-shot
-models, CVPR 2022). It may be stopped: the same command goes on.
+models, CVPR 2022). A stopped program resumes with the same command.
 
 --about is a JSON file, see `experiments.small_model`. `experiments.model_cards`
 and `experiments.evaluate_shake` measure the model.
 """
-
-import pathlib
-import re
 
 from absl import flags
 
@@ -55,12 +52,10 @@ def main(argv):
   from deblur_jax import precision
 
   precision.ask_for_onednn()
-  from deblur_jax import train, types, workdir, zoo
+  from deblur_jax import train, zoo
   from deblur_jax.data import make_blur
 
-  about = workdir.read_json(pathlib.Path(_ABOUT.value))
-  for key in ('summary', 'licence', 'sources'):
-    types.require(about, key, where=_ABOUT.value)
+  about = training_pictures.about(_ABOUT.value)
   folder = common.workdir()
   sources = training_pictures.pairs({
       name: make_blur.from_photos(
@@ -88,10 +83,7 @@ def _config(roots):
   from configs import maxim_shake
 
   config = maxim_shake.get_config().to_dict()
-  known = config['data']['train']['sources']
-  config['data']['train']['sources'] = {
-      name: known[re.sub(r'_\d+$', '_0', name)] | {'root': str(root)}
-      for name, root in roots.items()}
+  training_pictures.use(config, roots)
   config['data']['test']['root'] = _GOPRO.value
   if _STEPS.value:
     config['total_steps'] = _STEPS.value

@@ -11,7 +11,7 @@ Decodes all once (WORKDIR/pixels), trains the parts of configs/small.py in turn
 (WORKDIR/groups, /regain, /widths, /run), each from the weights of the one
 before, the first from those of `maxim-half`. Evaluates the last on the pictures
 held back, and writes its weights and their card to --out. What was not given is
-left out. It may be stopped: the same command goes on.
+left out. A stopped program resumes with the same command.
 
 --truth_only trains the same student from truth alone, without the pictures that
 the teacher restored, in WORKDIR/truth_only, and ships nothing: the comparison.
@@ -21,9 +21,6 @@ the teacher restored, in WORKDIR/truth_only, and ships nothing: the comparison.
 may have more, such as 'blur_threshold', see `app.restoring`. That of the
 bundled model is experiments/small_model.json.
 """
-
-import pathlib
-import re
 
 from absl import flags
 
@@ -62,11 +59,9 @@ def main(argv):
   from deblur_jax import precision
 
   precision.ask_for_onednn()
-  from deblur_jax import errors, train, types, workdir, zoo
+  from deblur_jax import errors, train, types, zoo
 
-  about = workdir.read_json(pathlib.Path(_ABOUT.value))
-  for key in ('summary', 'licence', 'sources'):
-    types.require(about, key, where=_ABOUT.value)
+  about = training_pictures.about(_ABOUT.value)
   folder = common.workdir()
   sources = _made(folder) | _given()
   if not _TRUTH_ONLY.value:
@@ -94,7 +89,7 @@ def main(argv):
   if _TRUTH_ONLY.value:
     return 0
   path = zoo.write(
-      run, _NAME.value, folder=_OUT.value or zoo.SHIPPED,
+      run, _NAME.value, folder=_OUT.value or zoo.SHIPPED, dtype='float16',
       about=about | {'scores': scores, 'trained': trained})
   print(f'Written: {path}')
   return 0
@@ -151,10 +146,7 @@ def _config(part, roots):
   by_truth = (part, 'truth') if part else ('truth',)
   config = small.get_config(
       '_'.join(by_truth) if _TRUTH_ONLY.value else part).to_dict()
-  known = config['data']['train']['sources']
-  config['data']['train']['sources'] = {
-      name: known[re.sub(r'_\d+$', '_0', name)] | {'root': str(root)}
-      for name, root in roots.items()}
+  training_pictures.use(config, roots)
   if _GOPRO.value:
     config['data']['test']['root'] = _GOPRO.value
   else:

@@ -1,10 +1,11 @@
 """Pictures for the programs that train bundled models, made once.
 
-What is there already stays, so that a program that was stopped goes on.
+Files that exist are kept, so a stopped program resumes.
 """
 
 import os
 import pathlib
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -106,6 +107,31 @@ def decoded(
       prepared.write(source, folder / name,
                      on_pair=lambda done, bar=bar: bar.update(done - bar.n))
   return {name: folder / name for name in sources}
+
+
+def use(config: dict[str, Any], roots: Mapping[str, pathlib.Path]) -> None:
+  """Makes the decoded folders the sources of a config that exist.
+
+  A folder film_1 is used as the config's source film_0.
+  """
+  known = config['data']['train']['sources']
+  config['data']['train']['sources'] = {
+      name: known[re.sub(r'_\d+$', '_0', name)] | {'root': str(root)}
+      for name, root in roots.items()}
+
+
+def about(path: str) -> dict[str, Any]:
+  """Reads what a model's card must say: 'summary', 'licence' and 'sources'.
+
+  Raises:
+    UserError: no such file, or one of these is missing.
+  """
+  from deblur_jax import types, workdir
+
+  found = workdir.read_json(pathlib.Path(path))
+  for key in ('summary', 'licence', 'sources'):
+    types.require(found, key, where=path)
+  return found
 
 
 def _bar(what, total):

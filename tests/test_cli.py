@@ -247,8 +247,8 @@ def test_a_damaged_model_is_a_finding(shipped, tmp_path, capsys, monkeypatch):
   (folder / 'bad.json').write_text('{')
   _ship(folder, monkeypatch)
   assert deblur('models') == 2
-  told = capsys.readouterr()
-  assert zoo.DEFAULT in told.out and 'bad.json' in told.err
+  printed = capsys.readouterr()
+  assert zoo.DEFAULT in printed.out and 'bad.json' in printed.err
   assert deblur('doctor', '--json') == 1
   findings = {row['name']: row for row in json.loads(capsys.readouterr().out)}
   assert not findings['model bad']['fine'] and findings['one forward']['fine']

@@ -244,7 +244,7 @@ def tiny(path, name, *, inputs=(1, 3, *SIZE), box=BOX):
 
 @pytest.fixture
 def runtime():
-  pytest.importorskip('onnxruntime')
+  pytest.importorskip('onnxruntime', reason='the detector runs by onnxruntime')
 
 
 @pytest.mark.parametrize('name', detector.FORMS)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from deblur_jax import errors
+from deblur_jax import errors, zoo
 from deblur_jax.app import blending, fits, pace, restoring
 from deblur_jax.io import files, pictures
 
@@ -38,9 +38,6 @@ class Result(NamedTuple):
   notes: tuple[str, ...]
 
 
-AUTO = restoring.Network().dtype
-
-
 class Restorers:
   """Models by the names that the page shows.
 
@@ -60,9 +57,7 @@ class Restorers:
 
   def __init__(
       self, models: Sequence[str | os.PathLike] = (), *,
-      dtype: str | None = AUTO, tile: int | None = None):
-    from deblur_jax import zoo
-
+      dtype: str | None = zoo.AUTO, tile: int | None = None):
     self._dtype, self._tile = dtype, tile
     self._made: dict[str, Any] = {}
     self._lock = threading.Lock()
@@ -89,7 +84,6 @@ class Restorers:
 
   def estimate(self, name: str, megapixels: float) -> pace.Estimate | None:
     """How long a model takes for so many; None where nothing tells it."""
-    from deblur_jax import zoo
 
     network = self._network(name)
     card = zoo.card(name) if name in zoo.names() else {}

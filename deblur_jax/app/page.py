@@ -19,7 +19,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from deblur_jax import errors
+from deblur_jax import errors, zoo
 from deblur_jax.app import fits, guard, jobs, page_parts, page_restore
 
 PORT = 7860
@@ -152,7 +152,7 @@ def serve(
     models: Sequence[str | os.PathLike] = (), *, host: str = '127.0.0.1',
     port: int = PORT, runs: str | os.PathLike | None = None,
     max_bytes: int = MAX_BYTES, max_pixels: int = jobs.MAX_PIXELS,
-    dtype: str | None = jobs.AUTO, tile: int | None = None,
+    dtype: str | None = zoo.AUTO, tile: int | None = None,
     fit: Mapping[str, Any] | None = None) -> None:
   """Serves the page until Ctrl-C; tells its address on stderr.
 
