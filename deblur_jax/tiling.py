@@ -260,24 +260,22 @@ class _Way(NamedTuple):
 
 def _restore(
     way: _Way, image: np.ndarray, shape: Shape, on_tile: Callable) -> Large:
-  height, width = image.shape[:2]
-  missing = [max(t - side, -side % ALIGNMENT)
-             for t, side in zip(shape, (height, width), strict=True)]
-  padded = np.pad(
-      image, [(0, missing[0]), (0, missing[1]), (0, 0)], mode='symmetric'
-  ) if any(missing) else image
-  places = grid(padded.shape[:2], shape, way.overlap)
+  size = image.shape[:2]
+  sides = [max(t, _multiple_of(ALIGNMENT, side))    # with what is mirrored
+           for t, side in zip(shape, size, strict=True)]
+  places = grid(sides, shape, way.overlap)
+  rows, columns = (_shares(firsts, t, side, way.overlap) for firsts, t, side
+                   in zip(places[1:], shape, sides, strict=True))
   corners = list(itertools.product(places.tops, places.lefts))
-  total = np.zeros((*padded.shape[:2], 3), np.float32)
-  weight = np.zeros((*padded.shape[:2], 1), np.float32)
+  total = np.zeros((*size, 3), np.float32)
   again = kept = 0
   # A small picture is not made a large batch.
   batch = way.devices * (way.at_once if len(corners) > way.devices else 1)
   for first in range(0, len(corners), batch):
     part = corners[first:first + batch]
-    tiles = np.stack([_cut(padded, corner, shape) for corner in part])
+    tiles = np.stack([_cut(image, corner, shape) for corner in part])
     results = _all_ways(way.run, tiles, batch, ensemble=way.ensemble)
-    for corner, tile, result in zip(part, tiles, results, strict=True):
+    for (top, left), tile, result in zip(part, tiles, results, strict=True):
       blur = frames.middle(tile)
       if not agrees(result, blur, trust=way.trust) and way.redo:
         again += 1
@@ -286,19 +284,20 @@ def _restore(
       if not agrees(result, blur, trust=way.trust):
         kept += 1
         result = blur
-      fade = _fade(corner, shape, padded.shape[:2], way.overlap)
-      inside = tuple(slice(first, first + side) for first, side
-                     in zip(corner, shape, strict=True))
-      total[inside] += fade * np.clip(result, 0, 1)
-      weight[inside] += fade
+      inside = total[top:top + shape[0], left:left + shape[1]]
+      share = rows[top][:, None, None] * columns[left][:, None]
+      inside += (share * np.clip(result, 0, 1))[
+          :inside.shape[0], :inside.shape[1]]
     on_tile(first + len(part), len(corners))
-  total /= weight
-  return Large(total[:height, :width], len(corners), again, kept, shape)
+  return Large(total, len(corners), again, kept, shape)
 
 
 def _cut(image, corner, shape):
+  """A tile; beyond the picture's right and lower border it is mirrored."""
   (top, left), (height, width) = corner, shape
-  return image[top:top + height, left:left + width]
+  tile = image[top:top + height, left:left + width]
+  missing = [(0, height - tile.shape[0]), (0, width - tile.shape[1]), (0, 0)]
+  return np.pad(tile, missing, mode='symmetric')
 
 
 def _all_ways(run, tiles, batch, *, ensemble):
@@ -334,15 +333,25 @@ def agrees(
   return bool(np.abs(sums / areas[..., None]).max() <= trust)
 
 
-def _fade(corner, shape, size, overlap) -> np.ndarray:
-  """Weights of a tile's pixels, [h, w, 1]; 1 where it ends with the picture."""
-  ramps = []
-  for first, tile, side in zip(corner, shape, size, strict=True):
-    ramp = np.ones(tile, np.float32)
+def _shares(firsts, tile, side, overlap) -> dict[int, np.ndarray]:
+  """Of the tiles along an axis, how much their pixels count, float32 [tile].
+
+  The shares of all tiles add up to 1 in each pixel.
+
+  Args:
+    firsts: the first pixel of each tile.
+    tile, side: pixels of a tile, and of the picture, along the axis.
+    overlap: of neighbours.
+  """
+  ramps, total = {}, np.zeros(side)
+  for first in firsts:
+    ramp = np.ones(tile)
     if overlap:
       # From 0 to 1 over the middle half of the overlap; never all zero.
       rise = np.clip(2 * (np.arange(tile) + 0.5) / overlap - 0.5, 1e-6, 1)
-      ramp = ramp if first == 0 else ramp * rise
-      ramp = ramp if first + tile == side else ramp * rise[::-1]
-    ramps.append(ramp.astype(np.float32))
-  return (ramps[0][:, None] * ramps[1][None, :])[..., None]
+      ramp *= 1 if first == 0 else rise
+      ramp *= 1 if first + tile == side else rise[::-1]
+    ramps[first] = ramp
+    total[first:first + tile] += ramp
+  return {first: (ramp / total[first:first + tile]).astype(np.float32)
+          for first, ramp in ramps.items()}

@@ -51,7 +51,9 @@ def main(argv):
   """Returns 0."""
   del argv
   from deblur_jax import precision, workdir
+  from deblur_jax.app import large_pages
 
+  large_pages.restart()    # as `deblur` does
   if _DTYPE.value != 'float32':
     precision.ask_for_onednn()
   from deblur_jax import zoo

@@ -5,8 +5,6 @@ import pathlib
 import subprocess
 import sys
 
-import pytest
-
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / 'deblur_jax'
 LEVELS = {
@@ -79,18 +77,16 @@ def violations(path):
         yield f'{here} may not import {there}'
 
 
-@pytest.mark.parametrize(
-    'path', FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_imports_point_down(path):
-  assert not list(violations(path))
+def test_imports_point_down():
+  assert not [f'{path.relative_to(PACKAGE)}: {wrong}'
+              for path in FILES for wrong in violations(path)]
 
 
-@pytest.mark.parametrize(
-    'path', FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_file_has_a_docstring_and_is_short(path):
-  text = path.read_text()
-  assert ast.get_docstring(ast.parse(text))
-  assert len(text.splitlines()) <= 420
+def test_files_have_docstrings_and_are_short():
+  texts = {path.relative_to(PACKAGE): path.read_text() for path in FILES}
+  assert not [path for path, text in texts.items()
+              if not ast.get_docstring(ast.parse(text))
+              or len(text.splitlines()) > 420]
 
 
 def test_every_part_has_a_level():

@@ -15,6 +15,7 @@ import typer
 import typer.core
 
 from deblur_jax import errors, zoo
+from deblur_jax.app import large_pages
 
 
 class Commands(typer.core.TyperGroup):
@@ -55,13 +56,17 @@ Json = Annotated[bool, typer.Option('--json', help='Tell it as JSON.')]
 
 def main(argv: list[str] | None = None) -> None:
   """The program; `deblur photo.jpg` is `deblur restore photo.jpg`."""
-  argv = sys.argv[1:] if argv is None else argv
+  is_program = argv is None
+  argv = sys.argv[1:] if is_program else argv
   for stream in (sys.stdout, sys.stderr):
     # Names of files may be any bytes, and pipes get just these.
     if isinstance(stream, io.TextIOWrapper):
       stream.reconfigure(errors='surrogateescape')
   try:
-    app(_with_command(argv))
+    argv = _with_command(argv)
+    if is_program and argv[:1] in (['restore'], ['page']):
+      large_pages.restart()
+    app(argv)
   except errors.UserError as error:
     print(f'error: {" ".join(str(error).split())}', file=sys.stderr)
     sys.exit(2)
