@@ -36,6 +36,8 @@ MIN_TILE = 64         # side of a tile below which memory is not the reason
 MEAN_WINDOW = 32      # pixels, of the means that must agree
 MAX_MEAN_SHIFT = 0.1  # by how much they may differ
 TILES_PER_DEVICE = 4  # that fill an accelerator
+# Memory of a pixel of the photo: float32 before and after, and the file's own.
+PHOTO_BYTES = 28
 
 Shape = tuple[int, int]
 
@@ -67,7 +69,8 @@ class Grid(NamedTuple):
 
 def build(
     method: Method, state: TrainState, mesh: Mesh, *, tile: int | None = None,
-    longest: int = LONGEST, multiple: int = ALIGNMENT, overlap: int = 64,
+    longest: int = LONGEST, tile_bytes: int = 0,
+    multiple: int = ALIGNMENT, overlap: int = 64,
     ensemble: bool = False, trust: float = MAX_MEAN_SHIFT,
     exact: Method | None = None, at_once: int | None = None
 ) -> Callable[..., Large]:
@@ -84,6 +87,8 @@ def build(
     tile: longest side of a tile; None is `longest`, 0 takes pictures whole.
     longest: side of a square tile that suits the network; others have no more
       pixels, and are twice as long at most.
+    tile_bytes: memory that the network takes for each pixel of a tile. A photo
+      that takes more memory itself gets smaller tiles; 0 does not look at it.
     multiple: the sides of tiles are multiples of it; ALIGNMENT or more.
       Networks pad to such sizes themselves, and what they pad costs time.
     overlap: of neighbours, in pixels, made such a multiple; twice the width of
@@ -118,7 +123,8 @@ def build(
 
   def restore(image: np.ndarray, on_tile=lambda done, total: None) -> Large:
     image = _checked(image, method.window)
-    longest = limit
+    longest = limit if tile is not None else sides.beside(
+        image.shape[:2], limit, tile_bytes)
     while True:
       shape = sides.of_tiles(
           image.shape[:2], longest, stretch=1 if tile else 2)
@@ -195,6 +201,15 @@ class _Sides(NamedTuple):
             size, shape, strict=True))
     return min(shapes, key=lambda shape: (
         tiles(shape) * math.prod(shape), tiles(shape), shape))
+
+  def beside(self, size: Shape, longest: int, tile_bytes: int) -> int:
+    """`longest` of tiles that leave memory for a photo of this size."""
+    if not tile_bytes:
+      return longest
+    photo = PHOTO_BYTES * math.prod(size) / tile_bytes    # in pixels of tiles
+    # Smaller ones would take more than twice the time.
+    least = max(self.least, longest // 2)
+    return math.isqrt(max(least**2, int(longest**2 - photo)))
 
   def halved(self, shape: Shape, longest: int) -> int:
     """`longest` of the next tiles to try, where memory ran out for `shape`."""

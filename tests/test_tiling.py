@@ -1,5 +1,7 @@
 """Tiles: as good as the whole picture, few programs, and what goes wrong."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -143,6 +145,19 @@ def test_tiles_cover_with_any_overlap(multiple, overlap):
         reach = tiling._count(side, tile, sides.overlap) * (
             tile - sides.overlap) + sides.overlap
         assert reach >= side
+
+
+def test_large_photos_get_smaller_tiles():
+  sides = tiling._Sides(64, 64)
+  memory = []
+  for size in ((720, 1280), (3000, 4000), (4500, 6000), (9000, 12000)):
+    longest = sides.beside(size, 560, 6_000)
+    shape = sides.of_tiles(size, longest, stretch=2)
+    memory.append(6_000 * math.prod(shape) + tiling.PHOTO_BYTES * math.prod(
+        size))
+    assert sides.beside(size, 560, 0) == 560
+  assert max(memory[:3]) <= 6_000 * 560**2
+  assert longest == 280    # the photo alone takes more
 
 
 def test_halved_tiles_come_to_an_end():
