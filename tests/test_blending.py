@@ -293,3 +293,16 @@ def test_strengths_that_cannot_be(strength):
 def test_mistakes_are_told_before_any_file(option, capsys):
   assert deblur('restore', '.', '-m', 'runs/never_looked_at', option) == 2
   assert capsys.readouterr().err.count('\n') == 1
+
+
+@pytest.mark.parametrize('option, message', [
+    (dict(model=3), 'model must be a name or a path, got 3'),
+    (dict(tile='512'), "tile must be a whole number or None, got '512'"),
+    (dict(overlap=1.5), 'overlap must be a whole number, got 1.5'),
+    (dict(ensemble=2), 'ensemble must be True or False, got 2'),
+    (dict(dtype=np.float32), 'dtype must be a name or None, got <class'),
+    (dict(local=None), 'local must be a whole number, got None'),
+    (dict(blur_threshold=True), 'blur_threshold must be a number or None')])
+def test_an_option_of_another_type_is_one_line(option, message):
+  with pytest.raises(errors.UserError, match=message):
+    deblur_jax.restore(np.zeros((4, 4, 3), np.uint8), **option)

@@ -17,7 +17,7 @@ from deblur_jax.methods import trained
 
 ABOUT = {'summary': 'A test.', 'licence': 'MIT',
          'sources': [{'name': 'noise', 'terms': 'none'}]}
-TEACHER = dict(name='maxim', features=4, depth=1, groups=2, bottleneck=2,
+TEACHER = dict(name='maxim', features=4, depth=1, groups=1, bottleneck=1,
                stages=1, scales=1, reduce=2)
 # The program, but for the size of what it trains, and of its teachers.
 PROGRAM = '''
@@ -30,8 +30,9 @@ def smaller(arg=None):
   config.nets.net.update(features=4, depth=1, rank=2, dtype='float32')
   if 'teacher' in config.method:
     config.method.teacher.path = os.environ['TEACHER']
-    config.method.layers = config.method.layers[:2]
-  config.validate = dict(pictures=1, crop=32)
+    # Both have one group.
+    config.method.layers = tuple((x, x) for x, _ in config.method.layers[:2])
+  config.validate = dict(pictures=1, crop=64)    # as those of the tests
   return config
 config_file.get_config = smaller
 from deblur_jax import precision
@@ -43,12 +44,13 @@ common.run(small_model.main)
 '''
 
 
-@pytest.fixture
-def teacher(tmp_path):
+@pytest.fixture(scope='module')
+def teacher(tmp_path_factory):
   """A run of a larger network."""
-  run_folders.untrained(tmp_path / 'teacher', helpers.tiny(**{
+  folder = tmp_path_factory.mktemp('teacher') / 'run'
+  run_folders.untrained(folder, helpers.tiny(**{
       'nets.net': TEACHER, 'data.loader.crop': 64}), scale=0.3)
-  return tmp_path / 'teacher'
+  return folder
 
 
 @pytest.fixture
@@ -75,7 +77,7 @@ def test_learns_from_truth_and_from_a_teacher(make, teacher, tmp_path):
     sample_pictures.save(tmp_path / 'pairs' / f'{number}.png',
                          random.integers(0, 256, (64, 128, 3), np.uint8))
   sample_pictures.save(tmp_path / 'blurred' / 'one.png',
-                       random.integers(0, 256, (70, 80, 3), np.uint8))
+                       random.integers(0, 256, (64, 64, 3), np.uint8))
   gopro = sample_pictures.gopro(tmp_path / 'gopro', height=64, width=64)
   options = dict(photos='', pairs=tmp_path / 'pairs', gopro=gopro,
                  blurred=tmp_path / 'blurred', teacher=teacher)
@@ -95,7 +97,7 @@ def test_learns_from_truth_and_from_a_teacher(make, teacher, tmp_path):
   assert {*config['data']['train']['sources']} == {
       'gopro', 'pairs', 'taught_0'}
   taught = tmp_path / 'run' / 'taught_0' / 'sharp' / 'one.png'
-  assert np.asarray(Image.open(taught)).shape == (70, 80, 3)
+  assert np.asarray(Image.open(taught)).shape == (64, 64, 3)
   # What both have is the teacher's; one step has hardly changed it.
   student, theirs = (trained.any_weights(trained.Start(str(path)))
                      for path in (tmp_path / 'run' / 'run', teacher))

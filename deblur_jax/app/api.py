@@ -1,5 +1,6 @@
 """One call: `deblur_jax.restore(x)`."""
 
+import numbers
 import os
 import warnings
 from typing import Any
@@ -44,10 +45,11 @@ def restore(
 
   Raises:
     UserError: no such file or model, no picture, a region that is not inside
-      of it, a strength out of range.
+      of it, a strength out of range, an option of another type.
   """
-  network = restoring.Network(
-      model, tile, overlap, ensemble, dtype, local, blur_threshold)
+  network = _network(
+      model=model, tile=tile, overlap=overlap, ensemble=ensemble, dtype=dtype,
+      local=local, blur_threshold=blur_threshold)
   blend = blending.build(region, strength)
   if isinstance(x, str | os.PathLike):
     return _file(os.fspath(x), network, blend, out, overwrite)
@@ -68,6 +70,27 @@ def restore(
   stays = ~blending.mask(blend, array.shape[:2])
   restored[stays] = array[stays]
   return restored if x is array else jax.device_put(restored, x.sharding)
+
+
+# Option -> what it may be, and how a message calls that.
+_TYPES = {
+    'model': ((str, os.PathLike), 'a name or a path'),
+    'tile': ((numbers.Integral, type(None)), 'a whole number or None'),
+    'overlap': (numbers.Integral, 'a whole number'),
+    'ensemble': (bool, 'True or False'),
+    'dtype': ((str, type(None)), 'a name or None'),
+    'local': (numbers.Integral, 'a whole number'),
+    'blur_threshold': ((numbers.Real, type(None)), 'a number or None')}
+
+
+def _network(**options) -> restoring.Network:
+  """The network options, after a check of their types."""
+  for name, value in options.items():
+    types, text = _TYPES[name]
+    if not isinstance(value, types) or (
+        isinstance(value, bool) and types is not bool):
+      raise errors.UserError(f'{name} must be {text}, got {value!r}.')
+  return restoring.Network(**options | {'model': os.fspath(options['model'])})
 
 
 def _image(picture, network, blend):
