@@ -48,25 +48,36 @@ def _gradient(conv):
   return jax.jit(jax.grad(lambda *xs: jnp.sin(conv(*xs)).sum(), (0, 1)))
 
 
-def _second_gradient(conv):
-  """Of the squared norm of the first: what a gradient penalty needs."""
+def _all(conv, *, twice):
+  """Its values, gradients and, if `twice`, gradients of these, in one program.
+
+  The last are of the squared norm of the first: a gradient penalty needs them.
+  """
+  def value(*xs):
+    y = conv(*xs)
+    return jnp.sin(y).sum(), y
+
   def norm(*xs):
-    return sum((g**2).sum() for g in _gradient(conv)(*xs))
-  return jax.jit(jax.grad(norm, (0, 1)))
+    first, y = jax.grad(value, (0, 1), has_aux=True)(*xs)
+    return sum((g**2).sum() for g in first), (y, *first)
+
+  if not twice:
+    return jax.jit(lambda *xs: norm(*xs)[1])
+
+  @jax.jit
+  def run(*xs):
+    second, first = jax.grad(norm, (0, 1), has_aux=True)(*xs)
+    return *first, *second
+  return run
 
 
-@pytest.mark.parametrize('case', CASES, ids=str)
-def test_values_and_gradients(case):
+@pytest.mark.parametrize('case, twice', [
+    (case, i % 2 == 0) for i, case in enumerate(CASES)], ids=str)
+def test_values_and_gradients(case, twice):
+  """Of every other case, gradients of gradients too."""
   x, kernel, ours, reference = _example(case)
-  _assert_close([ours(x, kernel)], [reference(x, kernel)])
-  _assert_close(_gradient(ours)(x, kernel), _gradient(reference)(x, kernel))
-
-
-@pytest.mark.parametrize('case', CASES[::2], ids=str)
-def test_gradients_of_gradients(case):
-  x, kernel, ours, reference = _example(case)
-  _assert_close(
-      _second_gradient(ours)(x, kernel), _second_gradient(reference)(x, kernel))
+  _assert_close(*(_all(conv, twice=twice)(x, kernel)
+                  for conv in (ours, reference)))
 
 
 def test_many_strips(monkeypatch):
@@ -120,10 +131,8 @@ def _transposed_example(size, padding, output_padding):
 def test_transposed_convolution_and_its_gradients():
   x, kernel, ours, reference = _transposed_example(3, 1, 1)
   assert ours(x, kernel).shape == (2, 6, 8, 6)
-  _assert_close([ours(x, kernel)], [reference(x, kernel)])
-  _assert_close(_gradient(ours)(x, kernel), _gradient(reference)(x, kernel))
-  _assert_close(
-      _second_gradient(ours)(x, kernel), _second_gradient(reference)(x, kernel))
+  _assert_close(*(_all(conv, twice=True)(x, kernel)
+                  for conv in (ours, reference)))
 
 
 @pytest.mark.parametrize('numbers', [(4, 1, 0), (2, 0, 0), (5, 2, 1)])

@@ -12,6 +12,8 @@ from deblur_jax import types
 from deblur_jax.blur import estimate, kernels, operators
 from deblur_jax.ops import colour
 
+SIZE = 7
+
 
 @functools.cache
 def scene():
@@ -19,15 +21,16 @@ def scene():
   photo = skimage.data.astronaut()
   sharp = jnp.asarray(np.stack(
       [photo[10:160, 150:300], photo[200:350, 30:180]]) / 255, jnp.float32)
-  both = jnp.stack(
-      [kernels.line(8.0, 0.4, size=13), kernels.line(9.0, 2.2, size=13)])
-  return sharp, operators.uniform(both).forward(sharp), both
+  draw = jax.jit(jax.vmap(functools.partial(kernels.line, size=SIZE)))
+  both = draw(jnp.array([5.0, 6.0]), jnp.array([0.4, 2.2]))
+  blur = jax.jit(lambda x, k: operators.uniform(k).forward(x))
+  return sharp, blur(sharp, both), both
 
 
 @functools.cache
 def estimated():
   return np.asarray(jax.jit(
-      lambda blur: estimate.kernel_of(blur, size=13))(scene()[1]))
+      lambda blur: estimate.kernel_of(blur, size=SIZE))(scene()[1]))
 
 
 def likeness(a, b):
@@ -44,22 +47,22 @@ def test_it_finds_the_kernels():
   assert found.shape == true.shape and found.min() >= 0
   for i in range(2):
     own = likeness(found[i], np.asarray(true[i]))
-    assert own > 0.6 and own > likeness(found[i], np.asarray(true[1 - i])) + 0.2
+    assert own > 0.8 and own > likeness(found[i], np.asarray(true[1 - i])) + 0.4
 
 
 def test_it_deblurs():
   sharp, blur, _ = scene()
   restored = jax.jit(lambda blur: estimate.deblur(
-      blur, size=13, deconvolution=dict(
+      blur, size=SIZE, deconvolution=dict(
           name='hyper_laplacian', weight=2e3)))(blur)
   inner = (slice(None), slice(15, -15), slice(15, -15))
   error = lambda image: float(((image - sharp)[inner] ** 2).mean())
-  assert error(restored) < 0.9 * error(blur)
+  assert error(restored) < 0.8 * error(blur)
 
 
 def test_a_gray_picture_has_the_kernel_of_its_colour():
   blur = np.asarray(scene()[1])[:1, :64, :64]
-  kernel_of = jax.jit(functools.partial(estimate.kernel_of, size=5))
+  kernel_of = jax.jit(functools.partial(estimate.kernel_of, size=3))
   np.testing.assert_allclose(
       kernel_of(colour.luma(blur)), kernel_of(blur), atol=1e-5)
 

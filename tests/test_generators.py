@@ -85,6 +85,9 @@ def test_numbers_of_the_papers(name, options, count, billions):
   None with the zeros of a transposed convolution.
   """
   net = models.build(name=name, **options)
+  if billions is None:
+    assert models.count_parameters(models.shapes(net)) == count
+    return
   counted = []
 
   def begin(blur):
@@ -95,7 +98,7 @@ def test_numbers_of_the_papers(name, options, count, billions):
   blur = jax.ShapeDtypeStruct((1, 256, 256, 3), jnp.float32)
   products = macs.macs(begin, blur)
   assert counted == [count]
-  assert billions is None or round(products / 1e9, 1) == billions
+  assert round(products / 1e9, 1) == billions
 
 
 def test_names_of_the_parameters():
@@ -111,7 +114,7 @@ def test_names_of_the_parameters():
 
 
 @pytest.mark.parametrize('name', models.MODELS)
-@pytest.mark.parametrize('size', [(16, 24), (37, 5), (1, 1)])
+@pytest.mark.parametrize('size', [(37, 5), (1, 1)])
 def test_any_size(name, size):
   net, variables = _of_row(name)
   blur = jax.ShapeDtypeStruct((2, *size, 3), jnp.float32)

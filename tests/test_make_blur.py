@@ -127,7 +127,16 @@ def test_photos(tmp_path, picture_folder):
 
 
 @pytest.mark.parametrize('kind', sorted(blurs.BLURS))
-def test_every_blur_makes_pairs(kind, tmp_path, picture_folder):
+def test_every_blur_is_planned_with_its_defaults(kind, picture_folder):
+  """Which traces the blur of the smallest photo."""
+  plan = make_blur.from_photos(picture_folder, kind=kind)
+  assert len(plan.sources) == 3 and plan.subset == 'blur_gamma'
+
+
+# One by a kernel, and one by a part of its own for each; `test_photos` has one
+# of several frames.
+@pytest.mark.parametrize('kind', ['line', 'mixture'])
+def test_blurs_make_pairs(kind, tmp_path, picture_folder):
   plan = make_blur.from_photos(picture_folder, kind=kind)
   made, _, source = make(plan, tmp_path)
   assert made == 3
@@ -199,10 +208,10 @@ def test_goes_on_after_kill_9(kind, tmp_path, picture_folder):
     flags = [f'--frames={tmp_path / "in"}', '--window=7,13']
     plan = f'from_frames({str(tmp_path / "in")!r}, window=(7, 13))'
   else:
-    flags = [f'--photos={picture_folder}', '--kind=dynamic_scene',
-             '--option=frames=5', '--per_photo=2']
-    plan = (f'from_photos({picture_folder!r}, kind="dynamic_scene", '
-            'options=dict(frames=5), per_photo=2)')
+    flags = [f'--photos={picture_folder}', '--kind=gaussian_process',
+             '--option=size=9', '--per_photo=2']
+    plan = (f'from_photos({picture_folder!r}, kind="gaussian_process", '
+            'options=dict(size=9), per_photo=2)')
   out, undisturbed = tmp_path / 'out', tmp_path / 'undisturbed'
   code = KILLED.format(plan=plan, out=str(out), undisturbed=str(undisturbed))
   killed = subprocess.run(

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import tiny
-from steps import CONFIGS, START, batch_of, parts_of
+from steps import CONFIGS, SMALL, batch_of, parts_of
 
 from deblur_jax import (
   checkpoint,
@@ -77,14 +77,13 @@ def test_a_checkpoint_goes_on_bit_for_bit(parts, tmp_path):
 def test_one_device_does_what_two_do():
   """The pool too, and gradients; Adam's step makes much of their rounding.
 
-  What `cycle` would show is in this one: networks that look at several batches
-  in one pass, a critic beside them and its pool. This one has random blur too.
+  What other methods would show is in this one: a network that looks at several
+  batches in one pass, random blur, a critic beside it and its pool.
   """
   told = []
   for devices in (1, 2):
-    _, state, step, batch, key, _ = parts_of('cycle_physics', devices)
-    # Its start is over, and all terms count.
-    state, metrics = step(state.replace(step=state.step + START), batch, key)
+    _, state, step, batch, key, _ = parts_of('known_blur', devices)
+    state, metrics = step(state, batch, key)
     told.append(jax.tree.map(
         np.asarray, (metrics, state.extra, state.opt_state)))
   jax.tree.map(lambda a, b: np.testing.assert_allclose(
@@ -97,17 +96,30 @@ def test_restore_keeps_the_size(parts):
   assert jax.eval_shape(method.restore, state, blur).shape == blur.shape
 
 
+def state_of(method):
+  return loop.init(method, jax.random.key(0), 16, parallel.data_mesh())
+
+
+def loss_of(method, state, key=None):
+  """Of a step: where it is all that is asked, XLA leaves out the gradients."""
+  batch = jax.tree.map(jnp.asarray, batch_of())
+  key = jax.random.key(0) if key is None else key
+  return method.step(state, batch, key)[1]['loss']
+
+
 def test_supervised_loss_is_equation_4():
   config = tiny(**{'method.loss': 'mse', 'method.over_scales': 'half_mean'})
   method, net = methods.build(config), models.build(**config['nets']['net'])
-  state = loop.init(method, jax.random.key(0), 16, parallel.data_mesh())
-  batch = jax.tree.map(jnp.asarray, batch_of())
-  _, metrics = jax.jit(method.step)(state, batch, jax.random.key(0))
-  restored = jax.jit(net.apply)({'params': state.params['net']}, batch['blur'])
-  sharp = pyramid.PYRAMIDS['deepdeblur_pytorch'](batch['sharp'], levels=2)
-  expected = sum(losses.mse(a, b)
-                 for a, b in zip(restored, sharp, strict=True)) / 4
-  np.testing.assert_allclose(metrics['loss'], expected, rtol=1e-5)
+  state, batch = state_of(method), jax.tree.map(jnp.asarray, batch_of())
+
+  @jax.jit
+  def compare(state):
+    restored = net.apply({'params': state.params['net']}, batch['blur'])
+    sharp = pyramid.PYRAMIDS['deepdeblur_pytorch'](batch['sharp'], levels=2)
+    return loss_of(method, state), sum(
+        losses.mse(a, b) for a, b in zip(restored, sharp, strict=True)) / 4
+
+  np.testing.assert_allclose(*compare(state), rtol=1e-5)
 
 
 def test_every_stage_and_scale_is_supervised():
@@ -129,7 +141,7 @@ def test_every_stage_and_scale_is_supervised():
         {'params': state.params['net']}, batch['blur'], method='all_stages')
     sharp = pyramid.nearest(batch['sharp'], levels=2)
     each = [sum(map(losses.l1, images, sharp)) for images in stages]
-    return method.step(state, batch, jax.random.key(0))[1]['loss'], each
+    return loss_of(method, state), each
 
   loss, each = compare(state)
   assert len(each) == 2
@@ -139,41 +151,41 @@ def test_every_stage_and_scale_is_supervised():
 def test_others_are_of_one_stage():
   whole, last = (methods.build(tiny(**{'method.all_stages': value}))
                  for value in (True, False))
-  batch = jax.tree.map(jnp.asarray, batch_of())
-  state = loop.init(last, jax.random.key(0), 16, parallel.data_mesh())
-  one, other = (jax.jit(method.step)(state, batch, jax.random.key(0))[1]
-                for method in (whole, last))
-  assert one['loss'] == other['loss']
+  one, other = jax.jit(lambda state: [
+      loss_of(method, state) for method in (whole, last)])(state_of(last))
+  assert one == other
 
 
-@pytest.mark.parametrize('parts', [2, 4])
-def test_accumulated_step_is_the_whole_step(parts):
+def test_accumulated_step_is_the_whole_step():
+  """In two parts, each of which has several pictures."""
   batch = jax.tree.map(jnp.asarray, batch_of())
-  results = []
-  for accumulate in (1, parts):
-    method = methods.build(tiny(**{'method.accumulate': accumulate}))
-    state = loop.init(method, jax.random.key(0), 16, parallel.data_mesh())
-    step = jax.jit(method.step)
-    results.append(step(state, batch, jax.random.key(0))[1])
-  for key in ('loss', 'grad_norm'):
-    np.testing.assert_allclose(results[0][key], results[1][key], rtol=1e-5)
+  whole, parts = (methods.build(tiny(**{
+      'nets.net': SMALL, 'method.accumulate': count})) for count in (1, 2))
+
+  @jax.jit
+  def compare(state):
+    told = (method.step(state, batch, jax.random.key(0))[1]
+            for method in (whole, parts))
+    return [jnp.stack([x['loss'], x['grad_norm']]) for x in told]
+
+  np.testing.assert_allclose(*compare(state_of(whole)), rtol=1e-5)
 
 
 def test_dropout_is_for_training_only():
-  config = tiny(nets={'net': dict(name='resnet', features=4, blocks=1)})
+  config = tiny(nets={'net': dict(name='resnet', features=2, blocks=1)})
   method = methods.build(config)
-  state = loop.init(method, jax.random.key(0), 16, parallel.data_mesh())
-  batch = jax.tree.map(jnp.asarray, batch_of())
-  step = jax.jit(method.step)
-  losses_of = [step(state, batch, jax.random.key(k))[1]['loss']
-               for k in (0, 0, 1)]
-  assert losses_of[0] == losses_of[1] != losses_of[2]
+  state = state_of(method)
+  loss = jax.jit(lambda seed: loss_of(method, state, jax.random.key(seed)))
+  one, again, other = map(loss, (0, 0, 1))
+  assert one == again != other
 
 
 def test_ema_restores_with_the_average():
   batch = jax.tree.map(jnp.asarray, batch_of())
-  method = methods.build(tiny(**{'method.ema': 0.5, 'optim.net.lr': 0.1}))
-  start = loop.init(method, jax.random.key(0), 16, parallel.data_mesh())
+  options = {'nets.net': SMALL, 'optim.net.lr': 0.1}
+  method, plain = (methods.build(tiny(**options | {'method.ema': ema}))
+                   for ema in (0.5, 0.0))
+  start = state_of(method)
   state, _ = jax.jit(method.step)(start, batch, jax.random.key(0))
   expected = jax.tree.map(
       lambda a, b: (a + b) / 2, start.params['net'], state.params['net'])
@@ -183,7 +195,7 @@ def test_ema_restores_with_the_average():
   swapped = state.replace(params={'net': expected})
   np.testing.assert_allclose(
       jax.jit(method.restore)(state, batch['blur']),
-      jax.jit(methods.build(tiny()).restore)(swapped, batch['blur']),
+      jax.jit(plain.restore)(swapped, batch['blur']),
       atol=1e-5)
 
 

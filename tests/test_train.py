@@ -45,7 +45,8 @@ def straight(tmp_path_factory):
   """A run of 20 steps without a break."""
   folder = tmp_path_factory.mktemp('straight')
   config = tiny(total_steps=20, log_every=1, save_every=10,
-                **{'method.ema': 0.9, 'augment.preset': 'deepdeblur_torch7'})
+                **{'nets.net.scales': 1, 'method.ema': 0.9,
+                   'augment.preset': 'deepdeblur_torch7'})
   assert train.run(config, folder) == train.Result(20, True)
   return config, folder
 
@@ -105,9 +106,9 @@ def test_running_a_finished_run_changes_nothing(straight):
 
 def test_loss_falls(tmp_path):
   config = tiny(total_steps=60, log_every=1, save_every=60,
-                **{'nets.net.residual': True, 'augment.preset': 'none',
-                   'optim.net.lr': 2e-3, 'nets.net.features': 8,
-                   'data.loader.crop': 32})
+                **{'nets.net.scales': 1, 'nets.net.residual': True,
+                   'augment.preset': 'none', 'optim.net.lr': 2e-3,
+                   'nets.net.features': 8, 'data.loader.crop': 32})
   train.run(config, tmp_path)
   psnr = [line['psnr'] for line in lines(tmp_path)]
   assert np.mean(psnr[-10:]) > np.mean(psnr[:10]) + 0.2
@@ -128,7 +129,7 @@ def test_another_config_is_refused(straight, tmp_path):
 def test_another_network_is_refused(straight):
   config, folder = straight
   other = json.loads(json.dumps(config))
-  other['nets']['net']['scales'] = 1
+  other['nets']['net']['scales'] = 2
   other['nets']['net']['depth'] = 8
   with pytest.raises(types.UserError, match='of another network: params/net'):
     train.run(other, folder, allow_config_change=True)
@@ -141,7 +142,7 @@ def test_with_a_checkpoint_only_its_method_goes_on(tmp_path):
   nowhere = dict(name='gopro', root='none', subset='blur', split='test')
   with pytest.raises(types.UserError, match='No folder none'):
     train.run(tiny(total_steps=3, **{'data.test': nowhere}), tmp_path)
-  config = tiny(total_steps=2)
+  config = tiny(total_steps=2, **{'nets.net.scales': 1})
   assert train.run(config, tmp_path).finished
   # Another method is not called damage.
   config['method']['ema'] = 0.9
@@ -222,7 +223,8 @@ def test_a_later_stage_is_refused_before_the_first(tmp_path):
 
 def test_crops_grow_while_training(tmp_path):
   config = tiny(total_steps=2, log_every=1, save_every=2,
-                **{'data.loader.progressive': [(1, 32, 2)]})
+                **{'nets.net.scales': 1,
+                   'data.loader.progressive': [(1, 32, 2)]})
   assert train.run(config, tmp_path).finished
   assert [line['step'] for line in lines(tmp_path)] == [1, 2]
 
@@ -235,7 +237,8 @@ def test_a_method_needs_its_networks(tmp_path):
 
 
 def test_sharp_pictures_need_a_blur(tmp_path, picture_folder):
-  config = tiny(**{'data.train': dict(name='photos', root=picture_folder)})
+  config = tiny(**{'nets.net.scales': 1, 'data.train': dict(
+      name='photos', root=picture_folder)})
   with pytest.raises(types.UserError, match='sharp pictures only: .*data.blur'):
     train.run(config, tmp_path / 'run')
   config['data']['blur'] = dict(
