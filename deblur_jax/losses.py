@@ -12,9 +12,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from deblur_jax import types
+from deblur_jax import errors
 from deblur_jax.ops import similarity
-from deblur_jax.types import Array, Params
+from deblur_jax.state import Array, Params
 
 # (restored, sharp, parameters of a frozen network) -> scalar.
 Frozen = Callable[[Array, Array, Params], Array]
@@ -100,7 +100,7 @@ def dark_channel(image: Array, *, window: int = 35) -> Array:
     UserError: an image smaller than the window.
   """
   if window < 1 or min(image.shape[1:3]) < window:
-    raise types.UserError(
+    raise errors.UserError(
         f'The dark channel needs windows of 1 to {min(image.shape[1:3])} '
         f'pixels for crops of {image.shape[1]}x{image.shape[2]}, got {window}.')
   dark = image.min(axis=-1)
@@ -170,7 +170,7 @@ def content(
   """
   frozen = frozen or {}
   weights = [_term(term, PIXEL | frozen) for term in terms.split('+')]
-  scale = types.look_up(OVER_SCALES, over_scales, what='over_scales')
+  scale = errors.look_up(OVER_SCALES, over_scales, what='over_scales')
 
   def loss(
       restored: Sequence[Array], sharp: Sequence[Array], params: Params = None
@@ -193,14 +193,14 @@ def _term(term: str, known: Mapping) -> tuple[str, float]:
   try:
     weights = [float(word) for word in weight]
   except ValueError as error:
-    raise types.UserError(
+    raise errors.UserError(
         f'Loss {term.strip()!r} is not of the form 0.1*name.') from error
   if name == 'perceptual' and name not in known:
-    raise types.UserError(
+    raise errors.UserError(
         f"Loss {term.strip()!r} needs VGG19's features, which the methods "
         'adversarial and cycle have: say there where its weights are, '
         'method.features.path, or leave this loss out.')
-  types.look_up(known, name, what='loss')
+  errors.look_up(known, name, what='loss')
   return name, math.prod(weights)
 
 

@@ -28,8 +28,10 @@ from typing import Any, NamedTuple
 from absl import flags
 from ml_collections import config_flags
 
-from deblur_jax import methods, report, types, workdir
-from deblur_jax.report import runs as runs_lib
+from deblur_jax import errors, methods
+from deblur_jax.evaluation import report
+from deblur_jax.evaluation.report import runs as runs_lib
+from deblur_jax.training import workdir
 from experiments import common, paper_numbers
 
 
@@ -95,9 +97,9 @@ def choose(
     UserError: an unknown name, neither name nor config, or a bad --set.
   """
   if name is None and config is None:
-    raise types.UserError(
+    raise errors.UserError(
         f'Give --name, one of {", ".join(GRIDS)}, or --config and --set.')
-  grid = Grid(config, {}) if name is None else types.look_up(
+  grid = Grid(config, {}) if name is None else errors.look_up(
       GRIDS, name, what='grid')
   values = dict(grid.set)
   values |= dict(map(common.key_and_values, sets))
@@ -116,14 +118,14 @@ def expand(grid: Grid, folder: pathlib.Path) -> list[Job]:
   known = [*workdir.flatten(base), *_inner(base)]
   for key in grid.set:
     if key not in known:
-      raise types.UserError(
-          f'{grid.config} has no key {key}.{types.suggest(key, known)}')
+      raise errors.UserError(
+          f'{grid.config} has no key {key}.{errors.suggest(key, known)}')
   jobs = []
   for values in itertools.product(*grid.set.values()):
     settings = dict(zip(grid.set, values, strict=True))
     name = _folder_name(settings)
     if any(job.name == name for job in jobs):
-      raise types.UserError(f'The setting {name} comes twice.')
+      raise errors.UserError(f'The setting {name} comes twice.')
     flags_ = [f'--config={grid.config}', f'--workdir={folder / name}',
               '--evaluate', *_overrides(settings)]
     jobs.append(Job(
@@ -148,7 +150,7 @@ def resolve(path: str, settings: Mapping[str, Any]) -> dict[str, Any]:
   except (flags.Error, AttributeError, KeyError, TypeError, ValueError,
           OSError, SyntaxError) as error:
     reason = str(error).strip().splitlines() or [type(error).__name__]
-    raise types.UserError(f'{path}: {reason[-1].strip()}') from error
+    raise errors.UserError(f'{path}: {reason[-1].strip()}') from error
 
 
 def select(jobs: list[Job], only: int | None) -> list[Job]:
@@ -156,7 +158,7 @@ def select(jobs: list[Job], only: int | None) -> list[Job]:
   if only is None:
     return jobs
   if not 0 <= only < len(jobs):
-    raise types.UserError(f'--only must be 0 to {len(jobs) - 1}, got {only}.')
+    raise errors.UserError(f'--only must be 0 to {len(jobs) - 1}, got {only}.')
   return [jobs[only]]
 
 
@@ -188,7 +190,7 @@ def _execute_one(job, stop, *, loud):
   if is_finished(job):
     print(f'{job.name}: finished before, skipped', flush=True)
     return True
-  types.make_folder(job.folder)
+  errors.make_folder(job.folder)
   failed = job.folder / runs_lib.FAILED
   failed.unlink(missing_ok=True)
   began = time.monotonic()
@@ -272,7 +274,7 @@ def main(argv):
     for job in chosen:
       print(shlex.join(job.command))
     return 0
-  types.make_folder(folder)
+  errors.make_folder(folder)
   runs_lib.write_plan(
       folder, name=options.name or folder.name, config=grid.config,
       runs={job.name: job.settings for job in jobs}, paper=grid.paper)

@@ -26,13 +26,13 @@ def main(argv):
   del argv
   import jax
 
-  from deblur_jax import blur, types
+  from deblur_jax import blur, errors
 
   shape = (_BATCH.value, _CROP.value, _CROP.value, 3)
   key = jax.random.key(0)
   sharp = jax.random.uniform(key, shape)
   for kind in _KINDS.value or blur.BLURS:
-    types.look_up(blur.BLURS, kind, what='blur')
+    errors.look_up(blur.BLURS, kind, what='blur')
     make = jax.jit(blur.build(kind=kind))
     run = lambda make=make: jax.block_until_ready(make(key, sharp))
     first = _seconds(run)

@@ -17,7 +17,7 @@ import time
 
 from absl import flags
 
-from deblur_jax import types
+from deblur_jax import errors
 from experiments import common
 
 _MODEL = flags.DEFINE_string('model', 'maxim-2', 'As of `deblur restore`.')
@@ -32,7 +32,7 @@ DEBLUR = 'from deblur_jax.app import cli; cli.main()'
 def main(argv):
   """Returns 0."""
   del argv
-  from deblur_jax.report import render
+  from deblur_jax.evaluation.report import render
 
   rows = [('deblur --help', ['-c', DEBLUR, '--help']),
           ('import deblur_jax', ['-c', 'import deblur_jax'])]
@@ -61,7 +61,7 @@ def _photo(path, size):
   try:
     width, height = map(int, size.split('x'))
   except ValueError:
-    raise types.UserError(f'--size={size}: write --size=1280x720.') from None
+    raise errors.UserError(f'--size={size}: write --size=1280x720.') from None
   sharp = data.open_source(name='builtin', split='test').read(0)['sharp']
   Image.fromarray(sharp).resize((width, height)).save(path, quality=95)
 
@@ -75,7 +75,7 @@ def _once(command):
   said = process.stderr.read().decode(errors='replace').strip()
   _, status, usage = os.wait4(process.pid, 0)
   if status:
-    raise types.UserError(f'A command failed: {said.splitlines()[-1:]}')
+    raise errors.UserError(f'A command failed: {said.splitlines()[-1:]}')
   return time.perf_counter() - start, usage.ru_maxrss * 1024
 
 

@@ -26,13 +26,14 @@ common.define_run_flags()
 
 def main(argv):
   del argv
-  from deblur_jax import told, workdir
-  from deblur_jax.report import render
+  from deblur_jax.evaluation import kernels
+  from deblur_jax.evaluation.report import render
+  from deblur_jax.training import workdir
 
   folder = common.workdir()
   config = workdir.read_json(folder / workdir.CONFIG)
   with tqdm.tqdm(file=sys.stderr, unit='picture', disable=None) as bar:
-    result = told.blur_types(
+    result = kernels.blur_types(
         config, folder, photos=_PHOTOS.value, labelled=_LABELLED.value,
         crop=_CROP.value, limit=_LIMIT.value, which=_WHICH.value,
         on_picture=lambda done: bar.update(done - bar.n))

@@ -10,7 +10,7 @@ from typing import Any
 
 from absl import app, flags, logging
 
-from deblur_jax import errors, types
+from deblur_jax import errors
 
 
 def run(main) -> None:
@@ -18,12 +18,12 @@ def run(main) -> None:
   def guarded(argv):
     try:
       if len(argv) > 1:
-        raise types.UserError(f'Unexpected argument {argv[1]!r}.')
+        raise errors.UserError(f'Unexpected argument {argv[1]!r}.')
       sys.exit(main(argv))
-    except types.UserError as error:
+    except errors.UserError as error:
       fail(error)
     except OSError as error:
-      if types.is_disk_full(error):
+      if errors.is_disk_full(error):
         fail(f'Could not write {error.filename or "a file"}: {error.strerror}. '
              'Make room and start again.')
       # A config file that is not there is reported when it is first used.
@@ -35,7 +35,7 @@ def run(main) -> None:
   logging.set_verbosity(logging.WARNING)
   try:
     app.run(guarded, flags_parser=_parse)
-  except types.UserError as error:
+  except errors.UserError as error:
     fail(error)
 
 
@@ -59,7 +59,7 @@ def define_run_flags() -> None:
 
 def join_processes() -> None:
   """Joins the other processes of the run, where the flags say so."""
-  from deblur_jax import parallel
+  from deblur_jax.training import parallel
 
   values = flags.FLAGS
   given = dict(coordinator=values.coordinator, process_id=values.process_id,
@@ -80,7 +80,7 @@ def key_and_values(text: str) -> tuple[str, list[Any]]:
   """('key', [1, 2]) of --set=key=1,2."""
   key, equals, values = text.partition('=')
   if not equals or not values:
-    raise types.UserError(f'--set takes KEY=VALUE,VALUE,..., got {text!r}.')
+    raise errors.UserError(f'--set takes KEY=VALUE,VALUE,..., got {text!r}.')
   return key, parse_values(values)
 
 
@@ -98,7 +98,7 @@ def parse_values(text: str) -> list[Any]:
 def _quieten_threads():
   """On a full disk the save that waits for orbax's threads says so, alone."""
   def failed(args):
-    if not types.is_disk_full(args.exc_value):
+    if not errors.is_disk_full(args.exc_value):
       threading.__excepthook__(args)
 
   def unraisable(args):
@@ -142,4 +142,4 @@ def _unknown_key(name: str, args) -> str:
   for path in (arg[9:] for arg in args if arg.startswith('--config=')):
     text = pathlib.Path(path.split(':')[0]).read_text()
     words |= set(re.findall(r'(\w+) ?=', text))
-  return f'The config has no key {name}.{types.suggest(name, words)}'
+  return f'The config has no key {name}.{errors.suggest(name, words)}'

@@ -26,7 +26,7 @@ _REPEATS = flags.DEFINE_integer(
 
 def main(argv):
   del argv
-  from deblur_jax.report import render
+  from deblur_jax.evaluation.report import render
   from experiments import timing
 
   rows = timing.compare(

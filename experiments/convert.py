@@ -66,10 +66,12 @@ DEFAULT = 'configs.multiscale_gopro'
 def main(argv):
   """Returns 0."""
   del argv
-  from deblur_jax import convert, types, workdir
+  from deblur_jax import errors
+  from deblur_jax.pretrained import convert
+  from deblur_jax.training import workdir
 
   if bool(_WEIGHTS.value) == bool(_TO.value):
-    raise types.UserError('Give either --weights=FILE or --to=FILE.')
+    raise errors.UserError('Give either --weights=FILE or --to=FILE.')
   folder = common.workdir()
   if _TO.value:
     entries = [_write(folder)]
@@ -87,10 +89,12 @@ def main(argv):
 
 
 def _read(folder):
-  from deblur_jax import convert, train, types
+  from deblur_jax import errors
+  from deblur_jax.pretrained import convert
+  from deblur_jax.training import train
 
   if _WHICH.value != 'last':
-    raise types.UserError('--which belongs to --to, not to --weights.')
+    raise errors.UserError('--which belongs to --to, not to --weights.')
   config = _config()
   if _ROOT.value is not None:
     for source in (config['data']['train'], config['data']['test']):
@@ -102,13 +106,15 @@ def _read(folder):
 
 
 def _write(folder):
-  from deblur_jax import convert, train, types, workdir
+  from deblur_jax import errors
+  from deblur_jax.pretrained import convert
+  from deblur_jax.training import train, workdir
 
   given = {'--config': _CONFIG.value, '--root': _ROOT.value,
            '--option': _OPTION.value}
   for name, value in given.items():
     if value:
-      raise types.UserError(f'{name} belongs to --weights, not to --to.')
+      raise errors.UserError(f'{name} belongs to --weights, not to --to.')
   config = workdir.read_json(folder / workdir.CONFIG)
   train.check(config)
   return convert.from_run(

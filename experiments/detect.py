@@ -40,8 +40,8 @@ _PICTURES = flags.DEFINE_integer(
 
 def main(argv):
   del argv
-  from deblur_jax import detection
-  from deblur_jax.report import render
+  from deblur_jax.evaluation import detection
+  from deblur_jax.evaluation.report import render
 
   sharp, sides = _sides()
   with tqdm.tqdm(file=sys.stderr, unit='picture', disable=None) as bar:
@@ -60,7 +60,8 @@ def main(argv):
 
 def _sides():
   """The sharp pictures, and those of each row: folders and runs."""
-  from deblur_jax import detection, types
+  from deblur_jax import errors
+  from deblur_jax.evaluation import detection
 
   sharp, sides = _SHARP.value, {folder: folder for folder in _FOLDERS.value}
   for folder in _WORKDIR.value:
@@ -69,7 +70,7 @@ def _sides():
       sharp, sides = states['sharp'], {'blur': states['blur'], **sides}
     sides[folder] = states['restored']
   if not sharp:
-    raise types.UserError(
+    raise errors.UserError(
         'Give --sharp=DIR and --folders=DIR,DIR, or --workdir=DIR.')
   return sharp, sides
 

@@ -34,7 +34,9 @@ common.define_run_flags()
 def main(argv):
   del argv
   common.join_processes()
-  from deblur_jax import evaluate, methods, train, types, workdir
+  from deblur_jax import errors, methods
+  from deblur_jax.evaluation import test_sets
+  from deblur_jax.training import train, workdir
 
   folder = common.workdir()
   config = workdir.read_json(folder / workdir.CONFIG)
@@ -45,11 +47,11 @@ def main(argv):
   other = source_flags.options(root=_ROOT.value)
   if (other or _LIMIT.value or _LOCAL.value or _WHICH.value != 'last') and (
       _NAME.value == 'eval'):
-    raise types.UserError(
+    raise errors.UserError(
         'Another test set, --limit, --local and --which need another --name, '
         'such as --name=eval_hide: eval.json is of the last checkpoint and of '
         "the whole of the run's own test set.")
-  result = evaluate.run(
+  result = test_sets.run(
       config, folder, test=other or None, name=_NAME.value,
       metrics=metric_flags.chosen(), which=_WHICH.value,
       batch_size=_BATCH.value, limit=_LIMIT.value, pictures=_PICTURES.value,

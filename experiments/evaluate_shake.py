@@ -42,11 +42,13 @@ FAINT = 0.01
 def main(argv):
   """Returns 0."""
   del argv
-  from deblur_jax import precision
+  from deblur_jax.ops import precision
 
   precision.ask_for_onednn()
-  from deblur_jax import tiling, workdir, zoo
-  from deblur_jax.report import render
+  from deblur_jax.evaluation.report import render
+  from deblur_jax.inference import tiling
+  from deblur_jax.pretrained import zoo
+  from deblur_jax.training import workdir
 
   blurred = list(_blurred())
   names = _MODELS.value or zoo.names()
@@ -77,9 +79,9 @@ def _blurred():
   """(group, photo, blurred [h, w, 3], sharp) of each picture."""
   import jax
 
-  from deblur_jax import told
   from deblur_jax.blur import sensor, shake
   from deblur_jax.data import images
+  from deblur_jax.evaluation import kernels as kernel_scores
 
   photos = [(name, path) for folder in _PHOTOS.value
             for name, path in images.require(folder).items()
@@ -90,7 +92,7 @@ def _blurred():
       key, sharp, frames=41, rotation=rotation, roll=rotation)['blur'])
   by_kernel = jax.jit(_by_kernel)
   for number, (name, path) in enumerate(photos):
-    sharp = told.middle(images.read(path), _CROP.value, where=path)
+    sharp = kernel_scores.middle(images.read(path), _CROP.value, where=path)
     key = jax.random.fold_in(jax.random.key(_SEED.value), number)
     random = np.random.default_rng((_SEED.value, number))
     pictures = {group: by_kernel(sharp, kernels[random.integers(len(kernels))])
@@ -121,7 +123,7 @@ def _groups():
 
 def _part():
   """The two shares of --part."""
-  from deblur_jax import types
+  from deblur_jax import errors
 
   try:
     low, high = map(float, _PART.value)
@@ -129,7 +131,7 @@ def _part():
       return low, high
   except ValueError:
     pass
-  raise types.UserError(
+  raise errors.UserError(
       f'--part={",".join(_PART.value)} must be two numbers such as 0,0.5.')
 
 

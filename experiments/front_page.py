@@ -44,14 +44,15 @@ def main(argv):
 
 
 def _cut(folder, name, x, y, width, height):
-  from deblur_jax import types
+  from deblur_jax import errors
+  from deblur_jax.config import require
   from deblur_jax.data import images
 
   path = images.require(folder)
-  types.require(path, name, where=folder)
+  require(path, name, where=folder)
   picture = images.read(path[name])[y:y + height, x:x + width]
   if picture.shape[:2] != (height, width):
-    raise types.UserError(
+    raise errors.UserError(
         f'{path[name]} has no crop of {width}x{height} at {x}, {y}.')
   return picture
 

@@ -37,7 +37,8 @@ common.define_run_flags()
 
 def main(argv):
   del argv
-  from deblur_jax import judge, workdir
+  from deblur_jax.evaluation import no_reference
+  from deblur_jax.training import workdir
 
   folder = common.workdir()
   config = workdir.read_json(folder / workdir.CONFIG)
@@ -48,7 +49,7 @@ def main(argv):
       if len(pictures) < _SHEET.value:
         pictures.append((name, shown))
 
-    result = judge.run(
+    result = no_reference.run(
         config, folder, photos=_PHOTOS.value, niqe=_NIQE.value,
         natural_photos=_NATURAL.value, detector=_DETECTOR.value,
         size=_SIZE.value, gamma=_GAMMA.value, limit=_LIMIT.value,
@@ -63,7 +64,7 @@ def main(argv):
 
 def _sheet(pictures):
   from deblur_jax.data import images
-  from deblur_jax.report import figures
+  from deblur_jax.evaluation.report import figures
 
   return figures.sheet([
       figures.Picture(name, {key: images.to_uint8(image)
@@ -73,7 +74,7 @@ def _sheet(pictures):
 
 def _show(result):
   """The untouched photos on top; natural ones below, where that is known."""
-  from deblur_jax.report import render
+  from deblur_jax.evaluation.report import render
 
   names = list(result['mean'])
   lines = [[title, *(render.number(result[key][name], 4) for name in names)]

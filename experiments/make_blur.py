@@ -27,7 +27,7 @@ import sys
 import tqdm
 from absl import flags
 
-from deblur_jax import types
+from deblur_jax import errors
 from deblur_jax.data import make_blur, pair_folder
 from experiments import common
 
@@ -79,13 +79,13 @@ def main(argv):
 
 def _plan(values):
   if (values.photos is None) == (values.frames is None):
-    raise types.UserError('Give --photos or --frames, one of the two.')
+    raise errors.UserError('Give --photos or --frames, one of the two.')
   ours, others, given = (
       (PHOTOS, FRAMES, '--photos') if values.photos else
       (FRAMES, PHOTOS, '--frames'))
   for name in others:
     if values[name].value not in (None, []):
-      raise types.UserError(f'--{name} does not go with {given}.')
+      raise errors.UserError(f'--{name} does not go with {given}.')
   options = {name: values[name].value for name in ours
              if values[name].value is not None}
   if values.photos:
@@ -95,7 +95,7 @@ def _plan(values):
 
 def _from_photos(values, *, option, kind=None, **rest):
   if kind is None:
-    raise types.UserError('--kind is missing: the blur of the photos.')
+    raise errors.UserError('--kind is missing: the blur of the photos.')
   return make_blur.from_photos(
       values.photos, kind=kind, seed=values.seed, **rest,
       options=dict(map(common.key_and_value, option)))
@@ -103,9 +103,9 @@ def _from_photos(values, *, option, kind=None, **rest):
 
 def _from_frames(values, *, window=None, **rest):
   if 'response' in rest and 'gamma' in rest:
-    raise types.UserError('Give --gamma or --response, one of the two.')
+    raise errors.UserError('Give --gamma or --response, one of the two.')
   if 'straight_above' in rest and 'response' not in rest:
-    raise types.UserError('--straight_above does not go without --response.')
+    raise errors.UserError('--straight_above does not go without --response.')
   if window is not None:
     rest['window'] = _window(window)
   return make_blur.from_frames(values.frames, seed=values.seed, **rest)
@@ -115,7 +115,7 @@ def _window(words):
   try:
     first, last = map(int, words * 2 if len(words) == 1 else words)
   except ValueError:
-    raise types.UserError(
+    raise errors.UserError(
         f'--window={",".join(words)}: write --window=7 or --window=7,13.'
     ) from None
   return first, last

@@ -34,10 +34,11 @@ _OUT = flags.DEFINE_string('out', None, 'JSON file to write, a row a picture.')
 
 def main(argv):
   del argv
-  from deblur_jax import measure, workdir
+  from deblur_jax.evaluation import folders
+  from deblur_jax.training import workdir
 
   with tqdm.tqdm(file=sys.stderr, unit='picture', disable=None) as bar:
-    result = measure.run(
+    result = folders.run(
         _RESTORED.value, sharp=_SHARP.value, blur=_BLUR.value,
         oracle=_ORACLE.value, kernels=_KERNELS.value,
         correlation=_CORRELATION.value, gamma=_GAMMA.value,

@@ -21,11 +21,11 @@ def show(result) -> None:
 
 def _metric(text):
   """'niqe:path=FILE' -> ('niqe', {'path': 'FILE'})."""
-  from deblur_jax import types
+  from deblur_jax import errors
 
   name, *options = text.split(':')
   for option in options:
     if '=' not in option:
-      raise types.UserError(
+      raise errors.UserError(
           f'--metrics: expected OPTION=VALUE after {name}:, got {option!r}.')
   return name, dict(option.split('=', 1) for option in options)

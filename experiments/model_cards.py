@@ -50,13 +50,14 @@ PHOTO = (720, 1280)
 def main(argv):
   """Returns 0."""
   del argv
-  from deblur_jax import precision, workdir
   from deblur_jax.app import large_pages
+  from deblur_jax.ops import precision
+  from deblur_jax.training import workdir
 
   large_pages.restart()    # as `deblur` does
   if _DTYPE.value != 'float32':
     precision.ask_for_onednn()
-  from deblur_jax import zoo
+  from deblur_jax.pretrained import zoo
 
   if _WEIGHTS.value:
     _bundle(_WEIGHTS.value)
@@ -78,9 +79,10 @@ def main(argv):
 
 def _bundle(path):
   """Stores weights for all cards that name them."""
-  from deblur_jax import workdir, zoo
   from deblur_jax.models import maxim_files
   from deblur_jax.ops import weight_files
+  from deblur_jax.pretrained import zoo
+  from deblur_jax.training import workdir
 
   bundled = zoo.SHIPPED / BUNDLED
   zoo.write_weights(bundled, maxim_files.read(path).params, dtype='float16')
@@ -94,8 +96,8 @@ def _bundle(path):
 
 def _table():
   """All cards as a table: a row a model, PSNR of every test set."""
-  from deblur_jax import zoo
-  from deblur_jax.report import render
+  from deblur_jax.evaluation.report import render
+  from deblur_jax.pretrained import zoo
 
   cards = {name: zoo.card(name) for name in zoo.names()}
   titles = list(dict.fromkeys(
@@ -115,7 +117,8 @@ def _table():
 
 def _measured(name, sets):
   """What goes into the card of a model."""
-  from deblur_jax import tiling, zoo
+  from deblur_jax.inference import tiling
+  from deblur_jax.pretrained import zoo
 
   model = zoo.load(name, dtype=_DTYPE.value)
   restore = tiling.build(model.method, model.state, model.mesh,

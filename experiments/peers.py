@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from deblur_jax import models, types
+from deblur_jax import errors, models
 from deblur_jax.models import multiscale, patchgan, resnet, skip
 
 
@@ -38,7 +38,7 @@ class Peer:
           [python, str(path), folder, json.dumps(options)], text=True,
           stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     except OSError as error:
-      raise types.UserError(
+      raise errors.UserError(
           f'--peer_python={python}: {error.strerror}.') from error
 
   def run(self, name: str) -> float:
@@ -48,7 +48,7 @@ class Peer:
       self._process.stdin.flush()
     line = self._process.stdout.readline()
     if not line:
-      raise types.UserError(
+      raise errors.UserError(
           'The PyTorch network did not run; its message stands above. Is '
           '--peer a checkout of it, and has --peer_python torch?')
     self.answer = json.loads(line)
@@ -72,15 +72,15 @@ def start(
   method = config['method']['name']
   official = OFFICIAL.get(method)
   if official is None:
-    raise types.UserError(
+    raise errors.UserError(
         f'--peer knows {", ".join(OFFICIAL)}, not method.name={method}.')
   if not pathlib.Path(folder, official.file).is_file():
-    raise types.UserError(f'--peer={folder} has no {official.file}.')
+    raise errors.UserError(f'--peer={folder} has no {official.file}.')
   if jax.default_backend() != 'cpu' or jax.device_count() > 1:
-    raise types.UserError('--peer compares on one CPU device only.')
+    raise errors.UserError('--peer compares on one CPU device only.')
   options = official.options(config)
   if options['dtype'] != 'float32' and list(what) != ['restore']:
-    raise types.UserError(
+    raise errors.UserError(
         f'--peer trains in float32 only, not in {options["dtype"]}: set '
         'dtype=float32, or --what=restore.')
   options |= {
@@ -95,7 +95,7 @@ def start(
 def _multiscale(config):
   net = models.build(**config['nets']['net'])
   if not isinstance(net, multiscale.MultiScale):
-    raise types.UserError('--peer compares nets.net.name=multiscale only.')
+    raise errors.UserError('--peer compares nets.net.name=multiscale only.')
   return {'dtype': net.dtype, 'scales': net.scales, 'features': net.features,
           'blocks': multiscale.num_blocks(net), 'kernel_size': net.kernel_size}
 
@@ -109,7 +109,7 @@ def _deblurgan(config):
           and method['critic']['gan'] == 'wgan'
           and method['critic']['penalty'] and not method['fresh']
           and method['content'] in ('l1', 'perceptual')):
-    raise types.UserError(
+    raise errors.UserError(
         '--peer compares what configs/deblurgan_gopro.py describes only: '
         'resnet and patchgan, WGAN with a penalty, the same crops for all '
         'critic steps, content l1 or perceptual.')
@@ -125,7 +125,7 @@ def _prior(config):
   if not (isinstance(net, skip.Skip) and not net.attention
           and method['code'] == 'noise' and method['loss'] == 'mse'
           and method.get('factor', 1) == 1):
-    raise types.UserError(
+    raise errors.UserError(
         '--peer compares nets.net.name=skip without attention, with '
         'code=noise, loss=mse and no factor only.')
   return {'dtype': net.dtype, 'depth': net.depth, 'channels': net.channels,

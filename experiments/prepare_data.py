@@ -15,7 +15,7 @@ are, to be read by the source 'tfds'.
 
 from absl import flags
 
-from deblur_jax import data, types
+from deblur_jax import data, errors
 from deblur_jax.data import prepared
 from experiments import common, source_flags
 
@@ -36,7 +36,7 @@ def main(argv):
   if values.tfds:
     return _tfds(options)
   if 'name' not in options:
-    raise types.UserError(
+    raise errors.UserError(
         f'--source is missing; known: {", ".join(sorted(data.SOURCES))}.')
   source = data.open_source(**options)
   with source_flags.bar(source) as bar:
@@ -56,7 +56,7 @@ def _check(out):
 
 def _tfds(options):
   if not {'root', 'subset'} <= set(options):
-    raise types.UserError('--tfds needs --root and --subset.')
+    raise errors.UserError('--tfds needs --root and --subset.')
   # Importing it registers the builder and imports TFDS.
   from deblur_jax.data import gopro
   folder = gopro.prepare(

@@ -79,8 +79,8 @@ METHODS = {'blend': 'double_prior', 'blind': 'blind_prior'}
 def main(argv):
   """Returns 0."""
   del argv
-  from deblur_jax import prior
-  from deblur_jax.report import render
+  from deblur_jax.evaluation.report import render
+  from deblur_jax.priors import solve
 
   config = resolve()
   tasks = problems(config)
@@ -97,11 +97,11 @@ def main(argv):
       if done == total:
         finished += total * count
 
-    result = prior.run(
+    result = solve.run(
         config, tasks, OUTPUT.value, task=TASK.value, on_steps=on_steps,
         **fit_options())
   if result['mean']:
-    head, *body = prior.results.table(result)
+    head, *body = solve.results.table(result)
     print(render.table(head, body))
     if TASK.value in paper_numbers.PRIORS:
       print(f'The paper reports {paper_numbers.PRIORS[TASK.value]}.')
@@ -123,20 +123,21 @@ def main(argv):
 
 def resolve():
   """The config as plain dicts, with what the flags say."""
-  from deblur_jax import prior, types
+  from deblur_jax import errors
+  from deblur_jax.priors import solve
 
   task = TASK.value
-  types.look_up(prior.problems.TASKS, task, what='task')
+  errors.look_up(solve.problems.TASKS, task, what='task')
   config = _CONFIG.value.to_dict()
-  prior.check(config)
+  solve.check(config)
   wanted, name = METHODS.get(task, 'deep_prior'), config['method'].get('name')
   if name != wanted:
-    raise types.UserError(
+    raise errors.UserError(
         f'--task={task} is for method.name={wanted}, and the config has '
         f'{name}.')
   for flag, owner in (('factor', 'sr'), ('kernel_size', 'blind')):
     if flags.FLAGS[flag].value is not None and task != owner:
-      raise types.UserError(f'--{flag} belongs to --task={owner}.')
+      raise errors.UserError(f'--{flag} belongs to --task={owner}.')
   if _FACTOR.value is not None:
     config['method']['factor'] = _FACTOR.value
   if _KERNEL_SIZE.value is not None:
@@ -148,27 +149,28 @@ def resolve():
 
 
 def fit_options():
-  """Of `prior.run`, what the flags say."""
-  from deblur_jax import prior
+  """Of `solve.run`, what the flags say."""
+  from deblur_jax.priors import solve
 
   return dict(
       seeds=_SEEDS.value, at_once=AT_ONCE.value, warm=_WARM.value,
       params=_PARAMS.value,
-      start=prior.starts.read(_START.value) if _START.value else None)
+      start=solve.starts.read(_START.value) if _START.value else None)
 
 
 def problems(config):
   """What the flags describe, as a list of problems."""
-  from deblur_jax import prior, types
+  from deblur_jax import errors
+  from deblur_jax.priors import solve
 
   factor = config['method'].get('factor', 1)
   if _INPUT.value is None:
     if _TRUTH.value is None:
-      raise types.UserError('Give --input, or --truth to be corrupted.')
+      raise errors.UserError('Give --input, or --truth to be corrupted.')
     if _LUMA.value:
-      raise types.UserError(
+      raise errors.UserError(
           '--luma is for observed pictures: give --input, or --gray.')
-    tasks = prior.problems.make(
+    tasks = solve.problems.make(
         _TRUTH.value, task=TASK.value, factor=factor, sigma=_SIGMA.value,
         missing=_MISSING.value, quality=_QUALITY.value, mask=_MASK.value,
         kernel=_KERNEL.value, crop=_CROP.value, gray=_GRAY.value,
@@ -176,17 +178,17 @@ def problems(config):
   else:
     for name in ('crop', 'impulse', 'missing', 'quality', 'sigma'):
       if flags.FLAGS[name].present:
-        raise types.UserError(
+        raise errors.UserError(
             f'--{name} is for pictures that are corrupted here; leave out '
             '--input.')
-    tasks = prior.problems.read(
+    tasks = solve.problems.read(
         _INPUT.value, task=TASK.value, factor=factor, truth=_TRUTH.value,
         mask=_MASK.value, kernel=_KERNEL.value, guide=_GUIDE.value,
         hint=_HINT.value, gray=_GRAY.value, luma=_LUMA.value,
         correlation=_CORRELATION.value)
   if config['method'].get('guide'):
     size = max(config['nets']['kernel']['size'])
-    tasks = [prior.problems.with_classical_start(one, size=size)
+    tasks = [solve.problems.with_classical_start(one, size=size)
              for one in tasks]
   return tasks
 

@@ -46,7 +46,7 @@ GRIDS = {
 def main(argv):
   """Returns 0."""
   del argv
-  from deblur_jax.report import render
+  from deblur_jax.evaluation.report import render
 
   base = program.resolve()
   head, *rows = compare(
@@ -67,53 +67,54 @@ def compare(base, grid, tasks, out, *, task, **options):
     grid: {dotted key: its values}; the last changes quickest.
     tasks: problems with their truth.
     out: a folder; what is finished there is not done again.
-    task, **options: see `prior.run`.
+    task, **options: see `solve.run`.
 
   Raises:
-    UserError: unknown keys, no truth, what `prior.run` refuses.
+    UserError: unknown keys, no truth, what `solve.run` refuses.
   """
-  from deblur_jax import prior, types
+  from deblur_jax import errors
+  from deblur_jax.priors import solve
 
   if any('sharp' not in problem.batch for problem in tasks):
-    raise types.UserError('An ablation needs the truth: give --truth.')
+    raise errors.UserError('An ablation needs the truth: give --truth.')
   settings = [dict(zip(grid, values, strict=True))
               for values in itertools.product(*grid.values())]
   configs = [changed(base, setting) for setting in settings]
   for config in configs:
-    prior.check(config)
+    solve.check(config)
   results = []
   for index, config in enumerate(configs):
     folder = out / f'{index:02d}'
     done = finished(folder, config, tasks)
     if done is None:
       if folder.exists() and not (folder / 'result.json').is_file():
-        raise types.UserError(
+        raise errors.UserError(
             f'{folder} is of nothing that this program did, or not finished; '
             'remove it, or give another --output.')
       shutil.rmtree(folder, ignore_errors=True)
       print(f'{index + 1}/{len(settings)}: {words(settings[index])}',
             file=sys.stderr, flush=True)
-      done = prior.run(config, tasks, folder, task=task, **options)
+      done = solve.run(config, tasks, folder, task=task, **options)
     results.append(done)
   return table(settings, results)
 
 
 def choose():
   """{config key: values} of the flags."""
-  from deblur_jax import types
+  from deblur_jax import errors
 
-  grid = dict(types.look_up(GRIDS, _NAME.value, what='--name')
+  grid = dict(errors.look_up(GRIDS, _NAME.value, what='--name')
               if _NAME.value is not None else {})
   grid |= dict(map(common.key_and_values, _SET.value))
   if not grid:
-    raise types.UserError(
+    raise errors.UserError(
         f'Give --name, one of {", ".join(GRIDS)}, or --set.')
   return grid
 
 
 def changed(config, setting):
   """A copy of the config with dotted keys set; a UserError for unknown ones."""
-  from deblur_jax import types
+  from deblur_jax import errors
 
   config = copy.deepcopy(config)
   for key, value in setting.items():
@@ -122,7 +123,7 @@ def changed(config, setting):
     for folder in folders:
       place = place.get(folder) if isinstance(place, dict) else None
     if not isinstance(place, dict) or (not folders and leaf not in place):
-      raise types.UserError(f'The config has no key {key}.')
+      raise errors.UserError(f'The config has no key {key}.')
     old = place.get(leaf)
     if isinstance(value, dict) and isinstance(old, dict) and 'channels' in old:
       # Another network paints the same pictures.
@@ -133,14 +134,15 @@ def changed(config, setting):
 
 def finished(folder, config, tasks):
   """What result.json of the same config and problems holds, or None."""
-  from deblur_jax import prior, workdir
+  from deblur_jax.priors import solve
+  from deblur_jax.training import workdir
 
   file = folder / 'result.json'
   if not file.is_file():
     return None
   result = workdir.read_json(file)
   same = result['config'] == json.loads(json.dumps(config))
-  same &= result['problems'] == prior.problems.digest(tasks)
+  same &= result['problems'] == solve.problems.digest(tasks)
   return result if same and len(result['rows']) == len(tasks) else None
 
 

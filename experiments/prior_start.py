@@ -26,13 +26,14 @@ _RATE = flags.DEFINE_float('rate', 1.0, 'How far it moves at the beginning.')
 def main(argv):
   """Returns 0."""
   del argv
-  from deblur_jax import prior, types
+  from deblur_jax import errors
   from deblur_jax.ops import arrays
+  from deblur_jax.priors import solve
 
   out = pathlib.Path(program.OUTPUT.value)
   if out.suffix != '.npz':
-    raise types.UserError(f'--output={out} must end in .npz.')
-  types.make_folder(out.parent)
+    raise errors.UserError(f'--output={out} must end in .npz.')
+  errors.make_folder(out.parent)
   config = program.resolve()
   tasks = program.problems(config)
   with tqdm.tqdm(file=sys.stderr, unit='round', total=_ROUNDS.value,
@@ -41,7 +42,7 @@ def main(argv):
       bar.set_postfix_str(f'loss {loss:.5f}')
       bar.update(done - bar.n)
 
-    start = prior.starts.learn(
+    start = solve.starts.learn(
         config, tasks, rounds=_ROUNDS.value, steps=_STEPS.value,
         rate=_RATE.value, at_once=program.AT_ONCE.value, on_round=on_round)
   arrays.save_tree(out, start)

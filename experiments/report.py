@@ -7,7 +7,7 @@ Writes report.md, report.tex, report.csv, curves.png and sheet.png there.
 
 from absl import flags
 
-from deblur_jax import report
+from deblur_jax.evaluation import report
 from experiments import common
 
 flags.DEFINE_string('workdir', None, 'Folder of the runs.', required=True)

@@ -49,11 +49,12 @@ BEGINS_WITH = 'maxim-1'
 def main(argv):
   """Returns the exit code."""
   del argv
-  from deblur_jax import precision
+  from deblur_jax.ops import precision
 
   precision.ask_for_onednn()
-  from deblur_jax import train, zoo
   from deblur_jax.data import make_blur
+  from deblur_jax.pretrained import zoo
+  from deblur_jax.training import train
 
   about = training_pictures.about(_ABOUT.value)
   folder = common.workdir()

@@ -56,10 +56,12 @@ PARTS = {'groups': 'groups', 'regain': 'regain', 'widths': 'widths', '': 'run'}
 def main(argv):
   """Returns the exit code."""
   del argv
-  from deblur_jax import precision
+  from deblur_jax.ops import precision
 
   precision.ask_for_onednn()
-  from deblur_jax import errors, train, types, zoo
+  from deblur_jax import errors
+  from deblur_jax.pretrained import zoo
+  from deblur_jax.training import train
 
   about = training_pictures.about(_ABOUT.value)
   folder = common.workdir()
@@ -68,12 +70,12 @@ def main(argv):
     sources |= training_pictures.taught(
         _BLURRED.value, _TEACHER.value, folder)
   if not sources:
-    raise types.UserError(
+    raise errors.UserError(
         'Nothing to train on: give --photos, --frames, --gopro, --pairs or '
         '--blurred.')
   roots = training_pictures.decoded(sources, folder / 'pixels')
   runs = folder / 'truth_only' if _TRUTH_ONLY.value else folder
-  before, trained = BEGINS_WITH, {}
+  before, pretrained = BEGINS_WITH, {}
   for part, name in PARTS.items():
     config, run = _config(part, roots), runs / name
     start = errors.make_folder(runs) / f'start_{name}.npz'
@@ -83,14 +85,14 @@ def main(argv):
     if not train.run(config, run).finished:
       return 143
     before = str(run)
-    trained['configs/small.py' + f':{part}' * bool(part)] = (
+    pretrained['configs/small.py' + f':{part}' * bool(part)] = (
         config['total_steps'])
   scores = _scores(config, run)
   if _TRUTH_ONLY.value:
     return 0
   path = zoo.write(
       run, _NAME.value, folder=_OUT.value or zoo.SHIPPED, dtype='float16',
-      about=about | {'scores': scores, 'trained': trained})
+      about=about | {'scores': scores, 'trained': pretrained})
   print(f'Written: {path}')
   return 0
 
@@ -98,14 +100,15 @@ def main(argv):
 def _begin(config, before, path):
   """Writes weights to begin with: those of a model or run, as far as needed."""
   from deblur_jax import models
-  from deblur_jax.methods import trained
+  from deblur_jax.methods import pretrained
   from deblur_jax.models import maxim_student
   from deblur_jax.ops import arrays
 
-  teacher = trained.Start(before)
+  teacher = pretrained.Start(before)
   arrays.save_tree(path, {'net': maxim_student.begin(
       models.build(**config['nets']['net']),
-      models.build(**trained.network(teacher)), trained.any_weights(teacher))})
+      models.build(**pretrained.network(teacher)),
+      pretrained.any_weights(teacher))})
 
 
 def _made(folder):
@@ -160,14 +163,14 @@ def _config(part, roots):
 
 def _scores(config, run):
   """Of each test set the means, with those of the untouched input."""
-  from deblur_jax import evaluate
+  from deblur_jax.evaluation import test_sets
 
   tests = {'test': config['data']['test']}
   if _PAIRS.value:
     tests['pairs'] = _pairs(part=(0.9, 1.0))
   scores = {}
   for name, test in tests.items():
-    result = evaluate.run(config, run, test=test, name=f'eval_{name}')
+    result = test_sets.run(config, run, test=test, name=f'eval_{name}')
     scores[name] = {side: result[side] for side in ('input', 'mean')}
     scores[name]['pictures'] = len(result['rows'])
   return scores

@@ -11,18 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from deblur_jax import (
-    evaluate,
-    loop,
-    methods,
-    models,
-    parallel,
-    prior,
-    train,
-    types,
-    workdir,
-)
+from deblur_jax import errors, methods, models
+from deblur_jax.evaluation import test_sets
 from deblur_jax.ops import macs
+from deblur_jax.priors import solve
+from deblur_jax.training import loop, parallel, train, workdir
 from experiments import peers
 
 # Dense peaks by the makers' data sheets, TFLOP/s a device; float32 convolutions
@@ -67,7 +60,7 @@ def measure(
       `export.write` raise.
   """
   for name in what:
-    types.look_up(PROGRAMS, name, what='--what')
+    errors.look_up(PROGRAMS, name, what='--what')
   parts = train.setup(config)
   state = parts.init()
   dtype = _dtype(config)
@@ -106,7 +99,7 @@ def measure_fit(
   Raises:
     UserError: what the config refuses.
   """
-  prior.check(config)
+  solve.check(config)
   method, mesh = methods.build(config), parallel.data_mesh()
   parallel.check_batch_size(images, mesh)
   factor = config['method'].get('factor', 1)
@@ -158,7 +151,7 @@ def compare(
     UserError: no run there, no folder, or runs judged on unlike test sets.
   """
   if not folders:
-    raise types.UserError('Nothing to compare: --workdir=RUN --workdir=RUN')
+    raise errors.UserError('Nothing to compare: --workdir=RUN --workdir=RUN')
   _check_same_tests(folders)
   rows, runs = zip(*(_restoring(folder, size) for folder in folders),
                    strict=True)
@@ -178,7 +171,7 @@ def _check_same_tests(folders):
             for folder, found in judged.items()}
   if len({round(psnr, 3) for psnr in inputs.values()}) > 1:
     told = ', '.join(f'{folder} {psnr:.3f}' for folder, psnr in inputs.items())
-    raise types.UserError(
+    raise errors.UserError(
         f'These runs were judged on unlike pictures (PSNR of the input: {told} '
         'dB): evaluate them on one test set, by config.data.test.')
 
@@ -187,7 +180,7 @@ def _restoring(folder, size):
   """What there is to say of a run, and how to restore an image with it."""
   config = workdir.read_json(folder / workdir.CONFIG)
   method = methods.build(config, from_checkpoint=True)
-  state = jax.tree.map(np.asarray, evaluate.load(config, method, folder))
+  state = jax.tree.map(np.asarray, test_sets.load(config, method, folder))
   mesh = parallel.data_mesh(jax.local_devices()[:1])
   state = parallel.put(state, parallel.replicated(mesh))
   blur = parallel.put(np.asarray(jax.random.uniform(
@@ -281,7 +274,7 @@ def parse_size(text: str) -> tuple[int, int]:
   """--size as numbers: '720x1280' -> (720, 1280)."""
   height, _, width = text.partition('x')
   if not (height.isdigit() and width.isdigit() and int(height) * int(width)):
-    raise types.UserError(f'--size must be like 720x1280, got {text!r}.')
+    raise errors.UserError(f'--size must be like 720x1280, got {text!r}.')
   return int(height), int(width)
 
 

@@ -27,7 +27,9 @@ common.define_run_flags()
 def main(argv):
   del argv
   common.join_processes()
-  from deblur_jax import evaluate, train, types, workdir
+  from deblur_jax import errors
+  from deblur_jax.evaluation import test_sets
+  from deblur_jax.training import train, workdir
 
   folder = common.workdir()
   if _CONFIG.value is not None:
@@ -35,7 +37,7 @@ def main(argv):
   elif (folder / workdir.CONFIG).exists():
     config = workdir.read_json(folder / workdir.CONFIG)
   else:
-    raise types.UserError(
+    raise errors.UserError(
         f'--config is missing, and {folder} holds no run that has one.')
   result = train.run(config, folder, allow_config_change=_ALLOW.value)
   if not result.finished:
@@ -43,7 +45,7 @@ def main(argv):
           'goes on from there.', file=sys.stderr)
     return 143
   if _EVALUATE.value:
-    evaluate.run(config, folder)
+    test_sets.run(config, folder)
   return 0
 
 

@@ -48,8 +48,9 @@ def taught(
   Returns:
     Name of the folder -> the source.
   """
-  from deblur_jax import tiling, zoo
   from deblur_jax.data import images
+  from deblur_jax.inference import tiling
+  from deblur_jax.pretrained import zoo
 
   if not blurred:
     return {}
@@ -77,7 +78,7 @@ def _teach(blur, folder, key, restore):
   from PIL import Image
 
   from deblur_jax.data import images
-  from deblur_jax.io import pictures
+  from deblur_jax.media import pictures
 
   targets = {side: folder / side / f'{key}.png' for side in ('blur', 'sharp')}
   if targets['sharp'].exists():
@@ -126,11 +127,12 @@ def about(path: str) -> dict[str, Any]:
   Raises:
     UserError: no such file, or one of these is missing.
   """
-  from deblur_jax import types, workdir
+  from deblur_jax.config import require
+  from deblur_jax.training import workdir
 
   found = workdir.read_json(pathlib.Path(path))
   for key in ('summary', 'licence', 'sources'):
-    types.require(found, key, where=path)
+    require(found, key, where=path)
   return found
 
 

@@ -14,7 +14,7 @@ import json
 
 from absl import flags
 
-from deblur_jax import data, types
+from deblur_jax import data, errors
 from deblur_jax.data import layouts, verify
 from experiments import common, source_flags
 
@@ -39,7 +39,7 @@ def _sets():
   if 'name' in given:
     return [given]
   if 'root' not in given:
-    raise types.UserError('--data is missing: the folder to look at.')
+    raise errors.UserError('--data is missing: the folder to look at.')
   found = layouts.guess(given['root'])
   matching = [options for options in found if given.items() <= options.items()]
   return matching or [{'name': 'gopro', **given}]

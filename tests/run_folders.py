@@ -8,15 +8,9 @@ import numpy as np
 import skimage
 from scipy import ndimage
 
-from deblur_jax import (
-    checkpoint,
-    evaluate,
-    loop,
-    methods,
-    metrics,
-    parallel,
-    workdir,
-)
+from deblur_jax import methods, metrics
+from deblur_jax.evaluation import test_sets
+from deblur_jax.training import checkpoint, loop, parallel, workdir
 
 STEPS = 40
 TEST = {'name': 'builtin', 'split': 'test'}
@@ -73,9 +67,9 @@ def evaluated(folder, settings, *, strength, step=STEPS):
         float, _measure()(jnp.asarray(image), jnp.asarray(sharp)))
     rows.append({'name': name, **measure(restored), 'seconds': 0.5,
                  'input': measure(blur)})
-    evaluate.save_pictures(pictures, name, {
+    test_sets.save_pictures(pictures, name, {
         'blur': blur, 'restored': restored, 'sharp': sharp})
-  result = evaluate.summarise(rows) | {
+  result = test_sets.summarise(rows) | {
       'step': step, 'test': settings['data']['test']}
   workdir.write_json(folder / 'eval.json', result)
   return result

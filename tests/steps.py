@@ -12,7 +12,8 @@ import jax
 import numpy as np
 from helpers import changed, tiny
 
-from deblur_jax import loop, methods, parallel
+from deblur_jax import methods
+from deblur_jax.training import loop, parallel
 
 START = 1   # of what cycle_physics learns from sharp pictures
 SMALL = dict(name='single_scale', blocks=0, features=2)

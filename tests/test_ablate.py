@@ -13,8 +13,9 @@ import time
 import pytest
 import run_folders
 
-from deblur_jax import types, workdir
-from deblur_jax.report import runs
+from deblur_jax import errors
+from deblur_jax.evaluation.report import runs
+from deblur_jax.training import workdir
 from experiments import ablate, common
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -123,7 +124,7 @@ def test_folder_names_suit_every_file_system(config, tmp_path):
 ])
 def test_mistakes_are_found_before_anything_starts(
     config, tmp_path, sets, message):
-  with pytest.raises(types.UserError, match=message) as error:
+  with pytest.raises(errors.UserError, match=message) as error:
     _expand(config, tmp_path / 'runs', *sets)
   assert '\n' not in str(error.value)
   assert not (tmp_path / 'runs').exists()
@@ -133,20 +134,20 @@ def test_one_of_the_list(config, tmp_path):
   jobs = _expand(config, tmp_path, 'seed=0,1,2')
   assert ablate.select(jobs, None) == jobs
   assert ablate.select(jobs, 2) == jobs[2:]
-  with pytest.raises(types.UserError, match='must be 0 to 2, got 3'):
+  with pytest.raises(errors.UserError, match='must be 0 to 2, got 3'):
     ablate.select(jobs, 3)
 
 
 def test_unknown_grids_and_configs(tmp_path):
-  with pytest.raises(types.UserError, match="Did you mean 'k_scales'"):
+  with pytest.raises(errors.UserError, match="Did you mean 'k_scales'"):
     ablate.choose('k_scale', None, [])
-  with pytest.raises(types.UserError, match='Give --name, one of k_scales'):
+  with pytest.raises(errors.UserError, match='Give --name, one of k_scales'):
     ablate.choose(None, None, ['seed=1'])
-  with pytest.raises(types.UserError, match=r'nothing\.py'):
+  with pytest.raises(errors.UserError, match=r'nothing\.py'):
     _expand(str(tmp_path / 'nothing.py'), tmp_path)
   broken = tmp_path / 'broken.py'
   broken.write_text('def get_config():\n  return 1 +\n')
-  with pytest.raises(types.UserError, match=r'broken\.py'):
+  with pytest.raises(errors.UserError, match=r'broken\.py'):
     _expand(str(broken), tmp_path)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 
-from deblur_jax import losses, methods, models, types
+from deblur_jax import errors, losses, methods, models
 from deblur_jax.methods import critic as critics
 from deblur_jax.ops import pyramid
 
@@ -284,7 +284,7 @@ def test_features_live_in_the_state_and_stay_as_they_are(tmp_path):
   jax.tree.map(
       lambda a, b: np.testing.assert_equal(a.shape, b.shape), state,
       jax.eval_shape(again.init, jax.random.key(0), images()))
-  with pytest.raises(types.UserError, match='No file'):
+  with pytest.raises(errors.UserError, match='No file'):
     methods.build(config)
 
 
@@ -325,7 +325,7 @@ def test_a_critic_that_drifts_or_never_errs_is_told_of():
     ({'nets.critic.depth': 3}, 'at least 70 x 70 .* larger crops'),
 ])
 def test_mistakes_are_one_line(change, message):
-  with pytest.raises(types.UserError, match=message) as error:
+  with pytest.raises(errors.UserError, match=message) as error:
     methods.build(config_of(**change)).init(jax.random.key(0), images())
   assert '\n' not in str(error.value)
 
@@ -333,5 +333,5 @@ def test_mistakes_are_one_line(change, message):
 def test_a_part_that_is_missing():
   config = config_of()
   del config['nets']['critic']
-  with pytest.raises(types.UserError, match='nets.critic is missing'):
+  with pytest.raises(errors.UserError, match='nets.critic is missing'):
     methods.build(config)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import skimage.color
 
-from deblur_jax import types
+from deblur_jax import errors
 from deblur_jax.blur import jpeg, uniform
 from deblur_jax.data import augment
 from deblur_jax.ops import colour
@@ -219,7 +219,7 @@ GOLDEN = [
     (dict(brightness=(-1, 0.5)), r'brightness=\(-1, 0.5\) must rise'),
 ])
 def test_mistakes_in_the_options(options, message):
-  with pytest.raises(types.UserError, match=message):
+  with pytest.raises(errors.UserError, match=message):
     augment.build(**options)
 
 
@@ -231,7 +231,7 @@ def test_mistakes_in_the_options(options, message):
 ])
 def test_mistakes_in_the_batch(shapes, message):
   batch = {name: jnp.zeros(shape) for name, shape in shapes.items()}
-  with pytest.raises(types.UserError, match=message):
+  with pytest.raises(errors.UserError, match=message):
     augment.build(transpose=0.5)(jax.random.key(0), batch)
 
 
@@ -265,5 +265,5 @@ def test_gradients_of_colour_are_finite(function):
 
 
 def test_gray_pictures_are_refused():
-  with pytest.raises(types.UserError, match=r'shape \(4, 4, 1\)'):
+  with pytest.raises(errors.UserError, match=r'shape \(4, 4, 1\)'):
     colour.luma(jnp.zeros((4, 4, 1)))

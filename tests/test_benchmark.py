@@ -10,7 +10,8 @@ import pytest
 import run_folders
 from helpers import ROOT, tiny
 
-from deblur_jax import models, types, workdir
+from deblur_jax import errors, models
+from deblur_jax.training import workdir
 from experiments import peers, timing
 
 
@@ -91,10 +92,10 @@ def test_runs_side_by_side(tmp_path):
   assert wide['gmacs_256'] == pytest.approx(4 * 2 * 25 * 3 * 256**2 / 1e9)
   assert wide['gmacs_256'] == 2 * thin['gmacs_256']
   assert wide['ratio'] == 1 and thin['ratio'] > 0 and thin['ms'] > 0
-  with pytest.raises(types.UserError, match='No config.json in'):
+  with pytest.raises(errors.UserError, match='No config.json in'):
     timing.compare([tmp_path], (24, 32), repeats=1)
   score(folders[0], 24.0)
-  with pytest.raises(types.UserError, match='wide 24.000, .*thin 25.000 dB'):
+  with pytest.raises(errors.UserError, match='wide 24.000, .*thin 25.000 dB'):
     timing.compare(folders, (24, 32), repeats=1)
 
 
@@ -107,17 +108,17 @@ def test_peaks():
 def test_sizes():
   assert timing.parse_size('720x1280') == (720, 1280)
   for text in ('720', '0x8', '8x8x8', 'axb'):
-    with pytest.raises(types.UserError, match=f"720x1280, got '{text}'"):
+    with pytest.raises(errors.UserError, match=f"720x1280, got '{text}'"):
       timing.parse_size(text)
 
 
 def test_unknown_program():
-  with pytest.raises(types.UserError, match="'trian'.*Did you mean 'train'"):
+  with pytest.raises(errors.UserError, match="'trian'.*Did you mean 'train'"):
     timing.measure(tiny(), ['trian'], (8, 8), repeats=1)
 
 
 def test_peer_needs_a_checkout():
-  with pytest.raises(types.UserError, match='has no src/model/MSResNet.py'):
+  with pytest.raises(errors.UserError, match='has no src/model/MSResNet.py'):
     peers.start(tiny(), (8, 8), 'nowhere', 'python', what=['restore'],
                 channels_last=False)
 
@@ -125,12 +126,12 @@ def test_peer_needs_a_checkout():
 def test_peer_that_does_not_run(tmp_path):
   peer = peers.Peer(
       'torch_multiscale.py', str(tmp_path), sys.executable, {})
-  with pytest.raises(types.UserError, match='has --peer_python torch'):
+  with pytest.raises(errors.UserError, match='has --peer_python torch'):
     peer.run('train')
 
 
 def test_peer_python_that_is_not_there(tmp_path):
-  with pytest.raises(types.UserError, match='--peer_python=nowhere: No such'):
+  with pytest.raises(errors.UserError, match='--peer_python=nowhere: No such'):
     peers.Peer('torch_multiscale.py', str(tmp_path), 'nowhere', {})
 
 

@@ -9,9 +9,10 @@ import run_folders
 from PIL import Image
 
 import deblur_jax
-from deblur_jax import errors, tiling
+from deblur_jax import errors
 from deblur_jax.app import blending, cli, restoring
-from deblur_jax.io import pictures
+from deblur_jax.inference import tiling
+from deblur_jax.media import pictures
 
 REGION = blending.Region(20, 10, 40, 30)
 CONFIG = helpers.tiny(**{'nets.net': dict(

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import scipy.ndimage
 
-from deblur_jax import blur, parallel, types
+from deblur_jax import blur, errors
 from deblur_jax.blur import camera, exposure, operators, shake, uniform
 from deblur_jax.data import augment
+from deblur_jax.training import parallel
 
 SMALL = {name: dict(size=11) for name in uniform.KERNELS} | {
     'line': dict(size=11, length=(2.0, 9.0)),
@@ -202,7 +203,7 @@ def test_a_shake_begins_nowhere_and_keeps_within_its_bounds():
     (dict(kind='line', camera=dict(gamma=0.0)), 'gamma must be a number above'),
 ])
 def test_mistakes_in_the_config_are_named(options, message):
-  with pytest.raises(types.UserError, match=message):
+  with pytest.raises(errors.UserError, match=message):
     blur.build(**options)
 
 
@@ -229,5 +230,5 @@ def test_mistakes_in_the_config_are_named(options, message):
      r"parts\[0\].radios; .*'radius'"),
 ])
 def test_mistakes_at_the_first_call_are_named(options, message):
-  with pytest.raises(types.UserError, match=message):
+  with pytest.raises(errors.UserError, match=message):
     jax.eval_shape(blur.build(**options), jax.random.key(0), pictures())

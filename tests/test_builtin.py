@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deblur_jax import types
+from deblur_jax import errors
 from deblur_jax.data import builtin
 
 SIZES = {'train': (36, 256, 256, 3), 'test': (9, 256, 320, 3)}
@@ -83,7 +83,7 @@ def test_pairs_are_made_once_and_cannot_be_changed():
     (dict(frames=2), 'frames must be odd'),
 ])
 def test_mistakes_are_named(options, message):
-  with pytest.raises(types.UserError, match=message):
+  with pytest.raises(errors.UserError, match=message):
     builtin.pictures(**options)
 
 
@@ -94,5 +94,5 @@ def test_mistakes_are_named(options, message):
      r'small has \(200, 300\) pixels, too few for 256x256 at \(0, 60\)'),
 ])
 def test_a_changed_package_is_named(photo, message):
-  with pytest.raises(types.UserError, match=message):
+  with pytest.raises(errors.UserError, match=message):
     list(builtin._crops(photo, 256, 256))

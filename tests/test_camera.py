@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import scipy.ndimage
 
-from deblur_jax import blur, types
+from deblur_jax import blur, errors
 from deblur_jax.blur import camera, dynamic_scene
 
 SHAPE = (48, 56, 3)
@@ -111,7 +111,7 @@ def test_a_single_row_can_be_warped():
 
 @pytest.mark.parametrize('frames, instead', [(8, 9), (0, 1), (-2, 1)])
 def test_frames_must_be_odd(frames, instead):
-  with pytest.raises(types.UserError, match=f'odd.* {frames}; use {instead}'):
+  with pytest.raises(errors.UserError, match=f'odd.* {frames}; use {instead}'):
     camera.path(jax.random.key(0), frames=frames)
 
 
@@ -191,5 +191,5 @@ def test_gradients_of_a_scene_are_finite(image):
     (dict(kind='dynamic_scene', margin=8), 'leave something.*16x16'),
 ])
 def test_mistakes_are_named(options, message):
-  with pytest.raises(types.UserError, match=message):
+  with pytest.raises(errors.UserError, match=message):
     blur.build(**options)(jax.random.key(0), jnp.zeros((1, 16, 16, 3)))

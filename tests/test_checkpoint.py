@@ -5,11 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from deblur_jax import checkpoint, parallel, types
+from deblur_jax import errors
+from deblur_jax.state import TrainState
+from deblur_jax.training import checkpoint, parallel
 
 
 def state(value, width=3):
-  return types.TrainState(
+  return TrainState(
       step=jnp.asarray(value, jnp.int32),
       params={'net': {'kernel': jnp.full((2, width), value, jnp.float32)}},
       opt_state={'net': {'mu': jnp.zeros((2, width))}}, extra={})
@@ -31,7 +33,7 @@ def test_round_trip(checkpoints):
   checkpoints.save(1, put(state(1)), {'psnr_uint8': 20.0})
   checkpoints.wait()
   restored = checkpoints.restore(put(state(0)))
-  assert isinstance(restored, types.TrainState)
+  assert isinstance(restored, TrainState)
   jax.tree.map(np.testing.assert_array_equal, restored, state(1))
 
 
@@ -48,18 +50,19 @@ def test_another_network_is_refused(checkpoints):
   checkpoints.save(1, put(state(1)), {'psnr_uint8': 1.0})
   checkpoints.wait()
   with pytest.raises(
-      types.UserError,
+      errors.UserError,
       match=r'another network: params/net/kernel \(2, 3\) in the checkpoint, '
             r'\(2, 4\) here'):
     checkpoints.restore(put(state(0, width=4)))
 
 
 def test_missing_ones_are_errors(checkpoints, tmp_path):
-  with pytest.raises(types.UserError, match='No complete checkpoint in'):
+  with pytest.raises(errors.UserError, match='No complete checkpoint in'):
     checkpoints.restore(put(state(0)))
-  with pytest.raises(types.UserError, match='No complete checkpoint of step 7'):
+  with pytest.raises(
+      errors.UserError, match='No complete checkpoint of step 7'):
     checkpoints.restore(put(state(0)), 7)
-  with pytest.raises(types.UserError, match='No checkpoint in .*train there'):
+  with pytest.raises(errors.UserError, match='No checkpoint in .*train there'):
     checkpoint.Checkpoints(tmp_path / 'none' / 'checkpoints', read_only=True)
   assert not (tmp_path / 'none').exists()
 
@@ -71,7 +74,7 @@ def test_damaged_checkpoint_is_named(checkpoints, tmp_path):
   for path in (tmp_path / 'checkpoints' / '2' / 'state').rglob('*'):
     if path.is_file() and path.parent.name == 'd':
       path.write_bytes(path.read_bytes()[:10])
-  with pytest.raises(types.UserError, match='checkpoints/2 is damaged'):
+  with pytest.raises(errors.UserError, match='checkpoints/2 is damaged'):
     checkpoints.restore(put(state(0)))
   assert int(checkpoints.restore(put(state(0)), 1).step) == 1
 
@@ -82,7 +85,7 @@ def test_no_room_is_said_before_anything_is_written(checkpoints, tmp_path):
   huge = state(2).replace(
       extra={'huge': jax.ShapeDtypeStruct((2**60,), jnp.float32)})
   with pytest.raises(
-      types.UserError,
+      errors.UserError,
       match=r'no space left \(.* MB needed, .* MB free\); the last good one is '
             'of step 1. Make room'):
     checkpoints.save(2, huge, {'psnr_uint8': 2.0})

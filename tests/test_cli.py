@@ -20,9 +20,12 @@ from PIL import Image
 from skimage import measure
 
 import deblur_jax
-from deblur_jax import convert, data, errors, precision, tiling, zoo
+from deblur_jax import data, errors
 from deblur_jax.app import cli, fits, pace, restoring, sharp
-from deblur_jax.io import exif, pictures
+from deblur_jax.inference import tiling
+from deblur_jax.media import exif, pictures
+from deblur_jax.ops import precision
+from deblur_jax.pretrained import convert, zoo
 
 PHOTO = np.asarray(Image.fromarray(np.random.default_rng(0).integers(
     0, 256, (9, 12, 3), np.uint8)).resize((72, 54), Image.BICUBIC))

@@ -10,15 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from deblur_jax import (
-    evaluate,
-    methods,
-    models,
-    prior,
-    train,
-    types,
-    workdir,
-)
+from deblur_jax import errors, methods, models
+from deblur_jax.evaluation import test_sets
+from deblur_jax.priors import solve
+from deblur_jax.training import train, workdir
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -46,7 +41,7 @@ def test_debug_form_is_traced(name):
 def test_debug_run(name, tmp_path):
   config = helpers.get_config(name).to_dict()
   assert train.run(config, tmp_path) == train.Result(2, True)
-  result = evaluate.run(config, tmp_path, limit=1, pictures=1)
+  result = test_sets.run(config, tmp_path, limit=1, pictures=1)
   assert len(result['rows']) == 1
   for title in ('input', 'mean'):
     assert np.isfinite(list(result[title].values())).all()
@@ -81,11 +76,11 @@ def test_docstring_has_its_command(name):
 @pytest.mark.parametrize('name', helpers.PRIORS)
 def test_full_form_of_a_prior_builds(name):
   config = helpers.get_config(name, None).to_dict()
-  prior.check(config)
+  solve.check(config)
   assert methods.build(config).per_image
   text = (ROOT / 'configs' / f'{name}.py').read_text()
   assert f'--task={name.removeprefix("prior_")} ' in text.split('"""')[1]
-  with pytest.raises(types.UserError, match='experiments.prior'):
+  with pytest.raises(errors.UserError, match='experiments.prior'):
     train.check(config)
 
 

@@ -14,17 +14,12 @@ import numpy as np
 import pytest
 from safetensors import numpy as safetensors_numpy
 
-from deblur_jax import (
-    convert,
-    evaluate,
-    methods,
-    models,
-    parallel,
-    types,
-    workdir,
-)
-from deblur_jax.convert import state_dicts
+from deblur_jax import errors, methods, models
+from deblur_jax.evaluation import test_sets
 from deblur_jax.ops import arrays, weight_files
+from deblur_jax.pretrained import convert
+from deblur_jax.pretrained.convert import state_dicts
+from deblur_jax.training import parallel, workdir
 from tests import helpers
 
 LAYOUTS = convert.LAYOUTS
@@ -198,7 +193,7 @@ def test_a_file_of_pytorch_to_a_run_and_on(pth, tmp_path):
 
   config = workdir.read_json(folder / 'config.json')
   method = methods.build(config)
-  state = evaluate.load(config, method, folder)
+  state = test_sets.load(config, method, folder)
   assert int(state.step) == 0
   for params in (state.params['net'], state.extra['ema']['net']):
     np.testing.assert_array_equal(
@@ -241,7 +236,7 @@ def test_a_critic_needs_a_config_that_has_one(tmp_path):
   network = dict(name='patchgan', features=2, depth=1)
   _, _, arrays = _arrays('deblurgan_critic', network)
   path = _save(tmp_path / 'D.safetensors', arrays)
-  with pytest.raises(types.UserError, match=(
+  with pytest.raises(errors.UserError, match=(
       r'D.safetensors: it is deblurgan_critic, and the config has no '
       r'critic: choose another --config')):
     convert.to_run(_config(), tmp_path / 'run', [path])
@@ -266,7 +261,7 @@ def test_a_run_needs_a_generator(tmp_path):
       'deblurgan_critic', dict(name='patchgan', features=2, depth=1))
   path = _save(tmp_path / 'D.safetensors', arrays)
   config = helpers.get_config('deblurgan_gopro').to_dict()
-  with pytest.raises(types.UserError, match='no generator in .*D.safetensors'):
+  with pytest.raises(errors.UserError, match='no generator in .*D.safetensors'):
     convert.to_run(config, tmp_path / 'run', [path])
   assert not (tmp_path / 'run').exists()
 
@@ -304,7 +299,7 @@ def test_code_in_a_file_is_refused(tmp_path, capfd):
   path = tmp_path / 'bad.pth'
   with zipfile.ZipFile(path, 'w') as archive:
     archive.writestr('bad/data.pkl', pickle.dumps({'a': _Mischief()}))
-  with pytest.raises(types.UserError, match=(
+  with pytest.raises(errors.UserError, match=(
       r'bad.pth \((posix|nt).system is not a plain tensor: .*code is not run')):
     convert.to_run(_config(), tmp_path / 'run', [path])
   assert 'must not run' not in capfd.readouterr().out
@@ -318,7 +313,7 @@ def test_a_tensor_cannot_reach_beyond_its_storage(pth, tmp_path):
     for name in old.namelist():
       content = old.read(name)
       new.writestr(name, content[:8] if name.endswith('/data/2') else content)
-  with pytest.raises(types.UserError, match='longer than what is stored'):
+  with pytest.raises(errors.UserError, match='longer than what is stored'):
     weight_files.read(path, what='it')
 
 
@@ -333,9 +328,9 @@ def test_a_file_that_is_cut_short(suffix, pth, tmp_path):
     _save(path, _deepdeblur())
   assert len(weight_files.read(path, what='it')) >= 8
   path.write_bytes(path.read_bytes()[:-100])
-  with pytest.raises(types.UserError, match=f'Cannot read .*cut{suffix}'):
+  with pytest.raises(errors.UserError, match=f'Cannot read .*cut{suffix}'):
     convert.to_run(_config(), tmp_path / 'run', [path])
-  with pytest.raises(types.UserError, match='No file .*none.npz'):
+  with pytest.raises(errors.UserError, match='No file .*none.npz'):
     weight_files.read(tmp_path / 'none.npz', what='it')
 
 
@@ -355,7 +350,7 @@ def test_a_small_pickle_takes_little_memory(content, message, tmp_path):
   path = tmp_path / 'bomb.pth'
   with zipfile.ZipFile(path, 'w') as archive:
     archive.writestr('bomb/data.pkl', content)
-  with pytest.raises(types.UserError, match=message):
+  with pytest.raises(errors.UserError, match=message):
     weight_files.read(path, what='it')
 
 
@@ -364,14 +359,14 @@ def test_an_npz_takes_no_more_memory_than_its_size_allows(
   monkeypatch.setattr(arrays, 'ROOM', 1000)
   path = tmp_path / 'bomb.npz'
   np.savez_compressed(path, a=np.zeros(10**6, np.float32))
-  with pytest.raises(types.UserError, match='unpacks to 4,000,128 bytes'):
+  with pytest.raises(errors.UserError, match='unpacks to 4,000,128 bytes'):
     weight_files.read(path, what='it')
   header = io.BytesIO()
   np.lib.format.write_array_header_1_0(
       header, {'descr': '<f4', 'fortran_order': False, 'shape': (10**12,)})
   with zipfile.ZipFile(path, 'w') as archive:
     archive.writestr('a.npy', header.getvalue() + bytes(8))
-  with pytest.raises(types.UserError, match=(
+  with pytest.raises(errors.UserError, match=(
       r'a declares the shape \(1000000000000,\), and has 136 bytes')):
     weight_files.read(path, what='it')
 
@@ -425,7 +420,7 @@ def _names(*names):
 ])
 def test_files_that_fit_not_quite(arrays, options, message, tmp_path):
   path = _save(tmp_path / 'x.safetensors', arrays)
-  with pytest.raises(types.UserError, match=message) as error:
+  with pytest.raises(errors.UserError, match=message) as error:
     convert.to_run(_config(), tmp_path / 'run', [path], **options)
   assert '\n' not in str(error.value)
   assert [path] == list(tmp_path.iterdir())
@@ -441,7 +436,7 @@ def test_nothing_is_left_of_what_failed(tmp_path, monkeypatch):
     real(path, content)
 
   monkeypatch.setattr(workdir, 'write_json', full)
-  with pytest.raises(types.UserError, match='Cannot write .*run: No space'):
+  with pytest.raises(errors.UserError, match='Cannot write .*run: No space'):
     convert.to_run(_config(), tmp_path / 'run', [path])
   assert [path] == list(tmp_path.iterdir())
 
@@ -449,7 +444,7 @@ def test_nothing_is_left_of_what_failed(tmp_path, monkeypatch):
 def test_a_folder_that_is_there(tmp_path):
   (tmp_path / 'run').mkdir()
   (tmp_path / 'run' / 'x').touch()
-  with pytest.raises(types.UserError, match='run is there already'):
+  with pytest.raises(errors.UserError, match='run is there already'):
     convert.to_run(_config(), tmp_path / 'run', ['none.pt'])
 
 
@@ -464,16 +459,16 @@ def test_runs_that_cannot_be_written(network, options, message, tmp_path):
                       for key, value in network.items()})
   if 'name' in network:
     config['nets']['net'] = dict(network)
-  with pytest.raises(types.UserError, match=message):
+  with pytest.raises(errors.UserError, match=message):
     convert.from_run(
         config, tmp_path, tmp_path / 'x.safetensors', **options)
 
 
 def test_never_over_another_file(tmp_path):
-  with pytest.raises(types.UserError, match='x.pth must end in .safetensors'):
+  with pytest.raises(errors.UserError, match='x.pth must end in .safetensors'):
     convert.from_run(_config(), tmp_path, tmp_path / 'x.pth')
   (tmp_path / 'x.npz').touch()
-  with pytest.raises(types.UserError, match='x.npz is there already'):
+  with pytest.raises(errors.UserError, match='x.npz is there already'):
     convert.from_run(_config(), tmp_path, tmp_path / 'x.npz')
 
 
@@ -485,7 +480,7 @@ def test_a_really_trained_network(real_data, tmp_path):
       _config(), folder, [weights / f'{NOSKIP}_gopro.npz'], layout=NOSKIP)
   config = workdir.read_json(folder / 'config.json')
   method = methods.build(config)
-  state = evaluate.load(config, method, folder)
+  state = test_sets.load(config, method, folder)
   assert models.count_parameters(state.params) == 674_371
   with np.load(weights / f'{NOSKIP}_fixture96.npz') as fixture:
     blur, expected = fixture['input_u8'], fixture['output_f32']

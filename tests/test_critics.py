@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from deblur_jax import models, types
+from deblur_jax import errors, models
 from deblur_jax.models import windows
 
 # Small ones of each row.
@@ -89,7 +89,7 @@ def test_least_crop(name, options, least):
   net = models.build(name=name, **options)
   assert models.least_crop(net) == least
   _map(net, least)
-  with pytest.raises(types.UserError, match=(
+  with pytest.raises(errors.UserError, match=(
       f'at least {least} x {least} pixels, got {least - 1} x {least - 1}')):
     _map(net, least - 1)
 
@@ -176,6 +176,6 @@ def test_golden(padding):
     (dict(name='patch_gan'), "Did you mean 'patchgan'"),
 ])
 def test_mistakes(options, message):
-  with pytest.raises(types.UserError, match=message) as error:
+  with pytest.raises(errors.UserError, match=message) as error:
     models.build(**options)
   assert '\n' not in str(error.value)

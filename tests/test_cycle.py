@@ -10,11 +10,12 @@ import pytest
 from helpers import changed, get_config
 from steps import START, batch_of, parts_of
 
-from deblur_jax import methods, models, optim, parallel, types
+from deblur_jax import errors, methods, models
 from deblur_jax.blur import kernels, operators
 from deblur_jax.methods import cycle_physics, unpaired
 from deblur_jax.methods import kernel as kernel_method
 from deblur_jax.models.kernel_estimator import Estimate
+from deblur_jax.training import optim, parallel
 
 CONFIGS = ('cycle', 'cycle_physics')
 
@@ -349,7 +350,7 @@ def test_a_critic_that_is_never_wrong_is_named():
 def test_mistakes_are_one_line(name, change, message):
   batch = jax.tree.map(
       lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), images())
-  with pytest.raises(types.UserError, match=message) as error:
+  with pytest.raises(errors.UserError, match=message) as error:
     config = changed(name, **change)
     jax.eval_shape(methods.build(config).init, jax.random.key(0), batch)
   assert '\n' not in str(error.value)
@@ -374,5 +375,5 @@ def test_perceptual_is_a_term_of_the_cycle(tmp_path):
 def test_a_step_takes_crops_of_one_size_with_a_pool():
   method = methods.build(changed('cycle_unpaired'))
   state = jax.eval_shape(method.init, jax.random.key(0), images())
-  with pytest.raises(types.UserError, match='16x16, got 32x32.*pool_size=0'):
+  with pytest.raises(errors.UserError, match='16x16, got 32x32.*pool_size=0'):
     jax.eval_shape(method.step, state, images(2, 32), jax.random.key(0))

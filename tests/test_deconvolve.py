@@ -11,7 +11,7 @@ import scipy.signal
 import skimage.data
 from PIL import Image
 
-from deblur_jax import types
+from deblur_jax import errors
 from deblur_jax.blur import deconvolve, kernels, operators
 
 SIZE = 9
@@ -154,7 +154,7 @@ def test_total_variation_keeps_noise_down():
     (lambda: deconvolve.richardson_lucy(*scene()[1:], steps=0), 'steps must'),
 ])
 def test_mistakes_are_named(call, message):
-  with pytest.raises(types.UserError, match=message):
+  with pytest.raises(errors.UserError, match=message):
     call()
 
 

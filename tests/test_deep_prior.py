@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import scipy.ndimage
 
-from deblur_jax import inference, loop, methods, parallel, types
+from deblur_jax import errors, methods
 from deblur_jax.blur import operators
-from deblur_jax.methods import double_prior, records
+from deblur_jax.inference import batches
+from deblur_jax.priors import double_prior, outputs
+from deblur_jax.training import loop, parallel
 
 # It compiles twice as quickly as the configs' own networks.
 DECODER = dict(name='deep_decoder', features=4, levels=1)
@@ -74,7 +76,7 @@ def make(config, steps=2, devices=1, in_turn=None):
 
 def fit(one, batch, steps=4, *, chunk=2, **options):
   method, mesh, run_chunk = one
-  return inference.fit_images(
+  return batches.fit_images(
       method, batch, jax.random.key(0), steps, mesh, chunk=chunk,
       run_chunk=run_chunk, **options)
 
@@ -104,7 +106,7 @@ def test_every_method_fits_its_kind_of_picture(name):
   for value in fitted.curve.values():
     assert value.shape == (4, 1) and not np.isnan(value).any()
   kept = fitted.state.extra['record']['kept']
-  assert kept.keys() == records.KEPT.keys()
+  assert kept.keys() == outputs.KEPT.keys()
   for row, image in kept.items():
     assert image.shape == batch['sharp'].shape
     assert np.isfinite(image).all() and image.max() > 0.1
@@ -238,7 +240,7 @@ def test_a_broken_gradient_is_left_out():
 
 def test_a_classical_start_pulls_the_kernel():
   one, batch = built('prior_blind'), batch_for('prior_blind', count=1)
-  with pytest.raises(types.UserError, match="estimate, batch\\['guide'\\]"):
+  with pytest.raises(errors.UserError, match="estimate, batch\\['guide'\\]"):
     fit(one, {key: batch[key] for key in ('blur', 'seed')})
   found = lambda steps: fit(one, batch, steps).state.extra['found']['kernel']
   distance = [float(np.abs(found(steps) - batch['guide_kernel']).sum())
@@ -271,7 +273,7 @@ def test_a_classical_start_pulls_the_kernel():
      'nets.kernel is missing'),
 ])
 def test_mistakes_are_one_line(name, change, message):
-  with pytest.raises(types.UserError, match=message) as error:
+  with pytest.raises(errors.UserError, match=message) as error:
     method = methods.build(config_of(name, **change))
     method.init(jax.random.key(0), batch_for(name))
   assert '\n' not in str(error.value)
@@ -280,8 +282,8 @@ def test_mistakes_are_one_line(name, change, message):
 def test_fits_and_trained_methods_are_not_mixed_up():
   one = built('prior_denoise')
   supervised = methods.build(helpers.tiny())
-  with pytest.raises(types.UserError, match='does not fit images one by one'):
-    inference.fit_images(supervised, {}, jax.random.key(0), 2,
+  with pytest.raises(errors.UserError, match='does not fit images one by one'):
+    batches.fit_images(supervised, {}, jax.random.key(0), 2,
                        parallel.data_mesh())
-  with pytest.raises(types.UserError, match='3 steps are not a multiple'):
+  with pytest.raises(errors.UserError, match='3 steps are not a multiple'):
     fit(one, batch_for('prior_denoise'), steps=3)

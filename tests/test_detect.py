@@ -10,9 +10,10 @@ import pytest
 from helpers import ROOT
 from PIL import Image
 
-from deblur_jax import detection, evaluate, types
+from deblur_jax import errors
 from deblur_jax.data import images
-from deblur_jax.detection import boxes, detector
+from deblur_jax.evaluation import detection, test_sets
+from deblur_jax.evaluation.detection import boxes, detector
 
 RNG = np.random.default_rng(0)
 SIZE = (64, 96)          # of the input of the tiny detectors
@@ -280,36 +281,38 @@ def test_boxes_end_where_the_picture_does(runtime, tmp_path):
 def test_a_file_of_no_form_is_refused(runtime, tmp_path, change, message):
   form = change.pop('form', None)
   path = tiny(tmp_path / 'd.onnx', 'yolox', **change)
-  with pytest.raises(types.UserError, match=message):
+  with pytest.raises(errors.UserError, match=message):
     detector.load(path, form=form, confidence=0.3)
 
 
 def test_what_only_looks_like_a_form_is_refused(runtime, tmp_path):
   picture = np.full((*SIZE, 3), 255, np.uint8)
   decoded = tiny(tmp_path / 'decoded.onnx', 'yolox_decoded')
-  with pytest.raises(types.UserError, match='is its format yolox_decoded?'):
+  with pytest.raises(errors.UserError, match='is its format yolox_decoded?'):
     detector.load(decoded, confidence=0.3)(picture)
   wide = tiny(tmp_path / 'wide.onnx', 'yolox_decoded', box=BOX * 1e4)
-  with pytest.raises(types.UserError, match='no part of a picture'):
+  with pytest.raises(errors.UserError, match='no part of a picture'):
     detector.load(wide, confidence=0.3, form='yolox_decoded')(picture)
   logits = onnx_files.write(
       tmp_path / 'logits.onnx', inputs=(1, 3, *SIZE), colour=np.zeros((3, 6)),
       constant=np.full((1, CELLS, 6), 3.0))
-  with pytest.raises(types.UserError, match='confidences up to 9; export it'):
+  with pytest.raises(errors.UserError, match='confidences up to 9; export it'):
     detector.load(logits, confidence=0.3)(picture)
 
 
 def test_bad_files(runtime, tmp_path):
-  with pytest.raises(types.UserError, match='No file .*none.onnx'):
+  with pytest.raises(errors.UserError, match='No file .*none.onnx'):
     detector.load(tmp_path / 'none.onnx', confidence=0.3)
   (tmp_path / 'bad.onnx').write_text('no protocol buffer')
-  with pytest.raises(types.UserError, match='Cannot read the detector .*bad.o'):
+  with pytest.raises(
+      errors.UserError, match='Cannot read the detector .*bad.o'):
     detector.load(tmp_path / 'bad.onnx', confidence=0.3)
 
 
 def test_without_onnxruntime(monkeypatch):
   monkeypatch.setitem(sys.modules, 'onnxruntime', None)
-  with pytest.raises(types.UserError, match='pip install onnxruntime .or debl'):
+  with pytest.raises(
+      errors.UserError, match='pip install onnxruntime .or debl'):
     detector.load('d.onnx', confidence=0.3)
 
 
@@ -321,7 +324,7 @@ def run_folder(tmp_path):
   red, black = np.zeros((2, *SIZE, 3), np.float32)
   red[..., 0] = 0.8
   for name, restored in (('seq/1', red), ('seq/2', black), ('seq/3', red)):
-    evaluate.save_pictures(
+    test_sets.save_pictures(
         folder, name, {'blur': black, 'restored': restored, 'sharp': red})
   return folder.parent
 
@@ -393,12 +396,13 @@ def test_mistakes_are_one_line(runtime, tmp_path, change, message):
   options['sharp'] = tmp_path / options['sharp']
   options['sides'] = {
       title: tmp_path / side for title, side in options['sides'].items()}
-  with pytest.raises(types.UserError, match=message):
+  with pytest.raises(errors.UserError, match=message):
     detection.run(tiny(tmp_path / 'd.onnx', 'yolox'), **options)
 
 
 def test_a_run_that_kept_no_pictures(tmp_path):
-  with pytest.raises(types.UserError, match='eval_hide_pictures has no restor'):
+  with pytest.raises(
+      errors.UserError, match='eval_hide_pictures has no restor'):
     detection.kept(tmp_path, name='eval_hide')
 
 

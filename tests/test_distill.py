@@ -7,9 +7,10 @@ import pytest
 from helpers import get_config, tiny
 from run_folders import untrained
 
-from deblur_jax import losses, methods, models, types, workdir
+from deblur_jax import errors, losses, methods, models
 from deblur_jax.methods import distill
 from deblur_jax.ops import pyramid
+from deblur_jax.training import workdir
 
 TEACHER = dict(name='multiscale', scales=1, blocks=1, features=5)
 STUDENT = dict(name='multiscale', scales=2, blocks=0, features=2)
@@ -76,7 +77,8 @@ def test_features_are_maps_of_length_one():
   np.testing.assert_allclose(
       (np.asarray(maps)**2).sum((1, 2)), 1, rtol=1e-5)
   assert same < 1e-6 and 0 < other < 2
-  with pytest.raises(types.UserError, match='4 x 6 with those of 2 x 6 pixels'):
+  with pytest.raises(
+      errors.UserError, match='4 x 6 with those of 2 x 6 pixels'):
     distill._mean_distance(by, [features], [features[:, ::2]])
 
 
@@ -86,7 +88,7 @@ def test_values_are_compared_relative_to_the_teachers():
   by = distill.DISTANCES['values']
   np.testing.assert_allclose(
       by(3 * x, 3 * y), ((x - y)**2).sum() / (y**2).sum(), rtol=1e-5)
-  with pytest.raises(types.UserError, match='as many channels, got 1 and 3'):
+  with pytest.raises(errors.UserError, match='as many channels, got 1 and 3'):
     by(x[..., :1], y)
 
 
@@ -151,7 +153,7 @@ PAIR = ['scale_0/head', 'scale_0/head']
 def test_mistakes(run, change, message):
   if change.get('teacher'):
     change = change | {'teacher': dict(path=str(run[0])) | change['teacher']}
-  with pytest.raises(types.UserError, match=message) as error:
+  with pytest.raises(errors.UserError, match=message) as error:
     methods.build(_config(run, **change))
   assert '\n' not in str(error.value)
 
@@ -160,9 +162,9 @@ def test_another_network_than_the_runs(run):
   config = _config(run)
   config['nets']['teacher'] = TEACHER | dict(features=6)
   with pytest.raises(
-      types.UserError, match='nets.teacher.features is 6, but 5 in '):
+      errors.UserError, match='nets.teacher.features is 6, but 5 in '):
     methods.build(config)
   # An option without weights makes another network too.
   config['nets']['teacher'] = TEACHER | dict(residual=True)
-  with pytest.raises(types.UserError, match='nets.teacher.residual is True'):
+  with pytest.raises(errors.UserError, match='nets.teacher.residual is True'):
     methods.build(config)

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from deblur_jax import workdir
+from deblur_jax.training import workdir
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 STEPS, LONG = 8, 40

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import skimage.data
 
-from deblur_jax import types
+from deblur_jax import errors
 from deblur_jax.blur import estimate, kernels, operators
 from deblur_jax.ops import colour
 
@@ -71,5 +71,5 @@ def test_a_gray_picture_has_the_kernel_of_its_colour():
     ((1, 32, 32, 3), 8, 'must be odd'), ((1, 32, 32, 2), 9, '1 or 3'),
     ((1, 8, 32, 3), 9, '9x9 is larger than the picture of 8x32')])
 def test_mistakes_are_named(shape, size, message):
-  with pytest.raises(types.UserError, match=message):
+  with pytest.raises(errors.UserError, match=message):
     estimate.kernel_of(jnp.zeros(shape), size=size)

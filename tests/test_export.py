@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from jax import lax
 
-from deblur_jax import export, models, types
+from deblur_jax import errors, export, models
 from deblur_jax.export import graph as graph_lib
 from deblur_jax.export import onnx_file, shapes, traced
 from deblur_jax.ops import conv, frames, pad
+from deblur_jax.state import Method, TrainState
 
 RNG = np.random.default_rng(0)
 TINY = {
@@ -45,11 +46,11 @@ def pictures(*sizes):
 
 
 def method(restore, **options):
-  return types.Method(
+  return Method(
       None, None, lambda state, blur: restore(blur), **options)
 
 
-STATE = types.TrainState(step=np.zeros(()), params={}, opt_state={}, extra={})
+STATE = TrainState(step=np.zeros(()), params={}, opt_state={}, extra={})
 
 
 @pytest.fixture(scope='module')
@@ -237,7 +238,7 @@ def test_tensorflow_files(tmp_path):
 def test_one_size_where_sizes_cannot_be_followed(tmp_path):
   restore = restoring('fusion', blocks=1, features=4, attention='window')
   path = tmp_path / 'net.stablehlo'
-  with pytest.raises(types.UserError, match='every size .* give one size'):
+  with pytest.raises(errors.UserError, match='every size .* give one size'):
     export.write(path, restore, kind='stablehlo')
   assert not list(tmp_path.iterdir())
   traced_net = traced.trace(restore, size=(12, 9))
@@ -252,15 +253,15 @@ def test_one_size_where_sizes_cannot_be_followed(tmp_path):
 ])
 def test_mistakes(wrong, match, nafnet, tmp_path):
   (tmp_path / 'deblur.onnx').write_text('mine')
-  with pytest.raises(types.UserError, match=match):
+  with pytest.raises(errors.UserError, match=match):
     export.run(method(nafnet), STATE, out=tmp_path, **wrong)
   assert (tmp_path / 'deblur.onnx').read_text() == 'mine'
 
 
 def test_what_is_no_network_stays(nafnet, tmp_path):
-  with pytest.raises(types.UserError, match='fits each picture anew'):
+  with pytest.raises(errors.UserError, match='fits each picture anew'):
     export.run(method(nafnet, per_image=True), STATE, out=tmp_path)
-  with pytest.raises(types.UserError, match='Only what restores pictures'):
+  with pytest.raises(errors.UserError, match='Only what restores pictures'):
     export.run(method(lambda x: x[:, :-1]), STATE, out=tmp_path)
   assert not list(tmp_path.iterdir())
 
@@ -270,7 +271,7 @@ def test_a_primitive_without_a_row_is_named(tmp_path, need_onnx):
     with jax.named_scope('strange_layer'):
       return jnp.sort(blur, axis=-1)
 
-  with pytest.raises(types.UserError,
+  with pytest.raises(errors.UserError,
                      match='No way to ONNX for sort, in .*strange_layer'):
     export.write(tmp_path / 'net.onnx', restore, kind='onnx')
   assert not list(tmp_path.iterdir())
@@ -279,14 +280,14 @@ def test_a_primitive_without_a_row_is_named(tmp_path, need_onnx):
 def test_missing_packages_and_broken_files(tmp_path, monkeypatch):
   for name, kind in (('onnx', 'onnx'), ('tensorflow', 'saved_model')):
     monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(types.UserError, match=f'pip install {name}'):
+    with pytest.raises(errors.UserError, match=f'pip install {name}'):
       export.write(tmp_path / 'net', lambda x: x, kind=kind)
   path = tmp_path / 'broken'
-  with pytest.raises(types.UserError, match='broken: No such file'):
+  with pytest.raises(errors.UserError, match='broken: No such file'):
     export.KINDS['stablehlo'].read(path)
   path.write_bytes(b'nothing')
-  with pytest.raises(types.UserError, match='is no file of jax.export'):
+  with pytest.raises(errors.UserError, match='is no file of jax.export'):
     export.KINDS['stablehlo'].read(path)
   pytest.importorskip('onnxruntime', reason='it reads ONNX files')
-  with pytest.raises(types.UserError, match='Cannot read .*broken'):
+  with pytest.raises(errors.UserError, match='Cannot read .*broken'):
     export.KINDS['onnx'].read(path)

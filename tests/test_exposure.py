@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from deblur_jax import types
+from deblur_jax import errors
 from deblur_jax.blur import exposure
 
 GAMMAS = [0.5, 1.0, 2.2, 3.0]
@@ -62,12 +62,12 @@ def test_mean_over_holds_one_frame_at_a_time():
 
 @pytest.mark.parametrize('gamma', [0.0, -1.0, float('nan'), float('inf')])
 def test_gamma_must_be_above_zero(gamma, frames):
-  with pytest.raises(types.UserError, match='gamma must be a number above 0'):
+  with pytest.raises(errors.UserError, match='gamma must be a number above 0'):
     exposure.average(frames, gamma=gamma)
 
 
 def test_no_frames():
-  with pytest.raises(types.UserError, match=r'one or more frames.*\(0, 4'):
+  with pytest.raises(errors.UserError, match=r'one or more frames.*\(0, 4'):
     exposure.average(jnp.zeros((0, 4, 4, 3)))
 
 
@@ -136,7 +136,7 @@ def test_a_value_that_falls_a_little_short_lies_between_its_neighbours():
       rtol=1e-6)
   assert (np.diff(exposure.check_response(noisy), axis=0) > 0).all()
   noisy[101] = noisy[100] - 0.05
-  with pytest.raises(types.UserError, match='at 100 to .* at 101'):
+  with pytest.raises(errors.UserError, match='at 100 to .* at 101'):
     exposure.check_response(noisy)
 
 
@@ -151,14 +151,14 @@ def test_a_value_that_falls_a_little_short_lies_between_its_neighbours():
 def test_responses_that_do_not_rise(curve, message, frames):
   for call in (exposure.check_response,
                lambda curve: exposure.average(frames, response=curve)):
-    with pytest.raises(types.UserError, match=message):
+    with pytest.raises(errors.UserError, match=message):
       call(curve)
 
 
 def test_what_does_not_fit_a_response():
-  with pytest.raises(types.UserError, match=r'\[256, 3\] does not fit.*of 4'):
+  with pytest.raises(errors.UserError, match=r'\[256, 3\] does not fit.*of 4'):
     exposure.to_light(jnp.zeros((2, 2, 4)), response=measured())
-  with pytest.raises(types.UserError, match='from 1 to 254, got 255'):
+  with pytest.raises(errors.UserError, match='from 1 to 254, got 255'):
     exposure.check_response(measured(), straight_above=255)
 
 
@@ -187,5 +187,5 @@ def test_random_windows_are_disjoint_odd_and_fill(length):
     (dict(shortest=101), '101 frames is longer than the sequence of 100'),
 ])
 def test_windows_that_cannot_be(bounds, message):
-  with pytest.raises(types.UserError, match=message):
+  with pytest.raises(errors.UserError, match=message):
     exposure.windows(0, 100, **bounds)

@@ -9,8 +9,8 @@ import tempfile
 import numpy as np
 import pytest
 
-from deblur_jax import types
-from deblur_jax.io import files
+from deblur_jax import errors
+from deblur_jax.media import files
 
 RNG = np.random.default_rng(0)
 
@@ -68,7 +68,7 @@ def test_streams(here):
       (['-', 'a.jpg'], None, '- is stdin, and goes alone'),
       (['.'], '-', '- is stdout, and takes the result of one file'),
       (['-'], 'new', 'result of stdin needs a name, and new is a folder')):
-    with pytest.raises(types.UserError, match=words):
+    with pytest.raises(errors.UserError, match=words):
       planned(*inputs, out=out)
 
 
@@ -113,14 +113,14 @@ def test_results_within_the_input_are_not_inputs(here):
 
 def test_done_before(here):
   make('in/a.jpg', 'in/b.jpg', 'in/c.jpg', 'out/a.jpg', 'out/b.jpg')
-  with pytest.raises(types.UserError,
+  with pytest.raises(errors.UserError,
                      match='out/a.jpg and 1 more exist already; take --over'):
     planned('in', out='out')
   plan = files.plan(['in'], out='out', skip_existing=True)
   assert [str(job.target) for job in plan.jobs] == ['out/c.jpg']
   assert [str(job.source) for job in plan.skipped] == ['in/a.jpg', 'in/b.jpg']
   assert len(planned('in', out='out', overwrite=True)) == 3
-  with pytest.raises(types.UserError, match='not both'):
+  with pytest.raises(errors.UserError, match='not both'):
     planned('in', skip_existing=True, overwrite=True)
 
 
@@ -133,7 +133,8 @@ def test_inputs_are_never_results(out, overwrite, here):
   os.symlink('a.jpg', 'link.jpg')
   os.link('a.jpg', 'hard.jpg')
   inputs = ['a.jpg', 'b.jpg'] if out == '.' else ['a.jpg']
-  with pytest.raises(types.UserError, match='is an input itself; take another'):
+  with pytest.raises(
+      errors.UserError, match='is an input itself; take another'):
     planned(*inputs, out=out, overwrite=overwrite)
 
 
@@ -153,7 +154,7 @@ def test_inputs_are_never_results(out, overwrite, here):
 def test_plans_that_cannot_be(inputs, options, words, here):
   make('a.jpg', 'a.png', 'sub/a.jpg')
   os.mkdir('empty')
-  with pytest.raises(types.UserError, match=words) as caught:
+  with pytest.raises(errors.UserError, match=words) as caught:
     planned(*inputs, **options)
   assert '\n' not in str(caught.value)
 
@@ -179,7 +180,8 @@ def test_results_of_any_tree_are_apart(out, here):
 
 def test_written_whole_or_not(here):
   files.write('new/a.png', b'first')
-  with pytest.raises(types.UserError, match='exists already; take --overwrite'):
+  with pytest.raises(
+      errors.UserError, match='exists already; take --overwrite'):
     files.write('new/a.png', b'second')
   assert pathlib.Path('new/a.png').read_bytes() == b'first'
   os.chmod('new/a.png', 0o640)
@@ -196,7 +198,7 @@ def test_written_whole_or_not(here):
 
 
 def test_what_comes_up_meanwhile_is_not_written_over(here):
-  with pytest.raises(types.UserError, match='exists already'):
+  with pytest.raises(errors.UserError, match='exists already'):
     with files.replacing('a.png') as new:
       new.write_bytes(b'mine')
       make('a.png')
@@ -213,15 +215,15 @@ def test_a_link_is_followed(here):
 
 def test_targets_that_cannot_be(here):
   os.mkdir('folder.png')
-  with pytest.raises(types.UserError, match='folder.png is a folder'):
+  with pytest.raises(errors.UserError, match='folder.png is a folder'):
     files.write('folder.png', b'x', overwrite=True)
   os.mkfifo('pipe.png')
-  with pytest.raises(types.UserError, match='no regular file'):
+  with pytest.raises(errors.UserError, match='no regular file'):
     files.write('pipe.png', b'x', overwrite=True)
   make('file')
-  with pytest.raises(types.UserError, match='Cannot make .*file/sub'):
+  with pytest.raises(errors.UserError, match='Cannot make .*file/sub'):
     files.write('file/sub/a.png', b'x')
-  with pytest.raises(types.UserError, match='Cannot write .*No space left'):
+  with pytest.raises(errors.UserError, match='Cannot write .*No space left'):
     with files.replacing('a.png') as new, open('/dev/full', 'wb') as full:
       new.write_bytes(b'half')
       full.write(b'x')
@@ -238,9 +240,9 @@ def test_a_folder_that_is_closed():
     os.chmod(folder, 0o555)
     os.seteuid(65534 if user == 0 else user)
     try:
-      with pytest.raises(types.UserError, match='denied; take another -o'):
+      with pytest.raises(errors.UserError, match='denied; take another -o'):
         files.write(f'{folder}/b.jpg', b'x')
-      with pytest.raises(types.UserError, match='look into .*secret: Permis'):
+      with pytest.raises(errors.UserError, match='look into .*secret: Permis'):
         planned(folder)
     finally:
       os.seteuid(user)

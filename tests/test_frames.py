@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deblur_jax import types
+from deblur_jax import errors
 from deblur_jax.data import frames, make_blur, pair_folder
 
 
@@ -36,7 +36,7 @@ def test_folders_and_numbers_in_order(tmp_path):
 
 def test_messages(tmp_path):
   def refuses(match):
-    with pytest.raises(types.UserError, match=match):
+    with pytest.raises(errors.UserError, match=match):
       frames.find(tmp_path / 'in')
 
   refuses('No folder')
@@ -54,7 +54,7 @@ def test_messages(tmp_path):
 def test_a_video_needs_pyav(tmp_path, monkeypatch):
   monkeypatch.setitem(sys.modules, 'av', None)
   (tmp_path / 'film.mp4').write_bytes(b'')
-  with pytest.raises(types.UserError, match=r'pip install av \(or deblur-jax'):
+  with pytest.raises(errors.UserError, match=r'pip install av \(or deblur-jax'):
     frames.find(tmp_path / 'film.mp4')
 
 
@@ -113,7 +113,7 @@ def test_a_video_in_windows(av, tmp_path):
 
 def test_a_video_that_breaks_off(av, tmp_path):
   def refuses(match, path):
-    with pytest.raises(types.UserError, match=match) as caught:
+    with pytest.raises(errors.UserError, match=match) as caught:
       frames.find(path)
     assert '\n' not in str(caught.value)
 
@@ -129,7 +129,7 @@ def test_a_video_that_breaks_off(av, tmp_path):
   (cut / 'text.mp4').write_text('not a video' * 99)
   refuses('text.mp4 is damaged or breaks off: Invalid data', cut / 'text.mp4')
   [sequence] = frames.find(tmp_path / 'end.mp4')
-  with pytest.raises(types.UserError, match='no frame 60 in it any more'):
+  with pytest.raises(errors.UserError, match='no frame 60 in it any more'):
     draw(sequence, range(50, 63))
 
 
@@ -142,7 +142,7 @@ def test_a_sound_is_no_video(av, tmp_path):
     sound.sample_rate = 8000
     container.mux(stream.encode(sound))
     container.mux(stream.encode())
-  with pytest.raises(types.UserError, match='sound.wav holds no video'):
+  with pytest.raises(errors.UserError, match='sound.wav holds no video'):
     frames.find(path)
 
 

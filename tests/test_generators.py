@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from deblur_jax import models, types
+from deblur_jax import errors, models
 from deblur_jax.models import layers
 from deblur_jax.ops import macs
 
@@ -285,7 +285,7 @@ def test_every_channel_can_know_of_every_pixel():
     (dict(name='maxim', depth=0), 'depth must be at least 1, got 0'),
 ])
 def test_mistakes(options, message):
-  with pytest.raises(types.UserError, match=message) as error:
+  with pytest.raises(errors.UserError, match=message) as error:
     models.build(**options)
   assert '\n' not in str(error.value)
 
@@ -293,5 +293,5 @@ def test_mistakes(options, message):
 @pytest.mark.parametrize('name', models.MODELS)
 def test_not_rgb(name):
   net = _build(name)
-  with pytest.raises(types.UserError, match=r'takes images \[n, h, w, 3\]'):
+  with pytest.raises(errors.UserError, match=r'takes images \[n, h, w, 3\]'):
     jax.eval_shape(net.init, jax.random.key(0), jnp.zeros((1, 8, 8, 1)))

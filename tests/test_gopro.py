@@ -8,7 +8,7 @@ import pytest
 import sample_pictures as pictures
 import tensorflow_datasets as tfds
 
-from deblur_jax import data, types
+from deblur_jax import data, errors
 from deblur_jax.data import gopro
 
 
@@ -48,14 +48,14 @@ def test_source_reads_what_was_prepared(tmp_path):
 
 def test_messages(tmp_path):
   def opening(match, **kwargs):
-    with pytest.raises(types.UserError, match=match):
+    with pytest.raises(errors.UserError, match=match):
       data.open_source(name='tfds', **{
           'dataset': 'gopro_large/blur', 'data_dir': tmp_path / 'out',
           **kwargs})
 
   opening('No TFDS data set gopro_large/blur in .*prepare_data --tfds')
   root = pictures.gopro(tmp_path / 'in', counts=[('train', 1)])
-  with pytest.raises(types.UserError, match="No folder 'test' in"):
+  with pytest.raises(errors.UserError, match="No folder 'test' in"):
     gopro.prepare(str(root), str(tmp_path / 'out'), subset='blur')
   pictures.gopro(root, counts=[('test', 1)])
   gopro.prepare(str(root), str(tmp_path / 'out'), subset='blur')

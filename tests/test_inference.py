@@ -6,17 +6,10 @@ import numpy as np
 import pytest
 from helpers import tiny
 
-from deblur_jax import (
-    data,
-    evaluate,
-    inference,
-    loop,
-    methods,
-    metrics,
-    parallel,
-    types,
-    workdir,
-)
+from deblur_jax import data, errors, methods, metrics
+from deblur_jax.evaluation import test_sets
+from deblur_jax.inference import batches
+from deblur_jax.training import loop, parallel, workdir
 
 METHODS = {'supervised': tiny()}
 
@@ -37,7 +30,7 @@ def trained(request):
 def test_keeps_order_and_sizes(trained):
   method, state, mesh = trained
   blurs = images((16, 24), (16, 24), (16, 24), (17, 23), (16, 24))
-  restored = list(inference.restore_images(method, state, blurs, mesh))
+  restored = list(batches.restore_images(method, state, blurs, mesh))
   for one, blur in zip(restored, blurs, strict=True):
     assert one.image.shape == blur.shape and one.image.dtype == np.float32
     assert 0 <= one.image.min() and one.image.max() <= 1
@@ -50,21 +43,21 @@ def test_batch_size_changes_nothing(trained):
   method, state, mesh = trained
   blurs = images(*[(16, 16)] * 5)
   two, four = (
-      [one.image for one in inference.restore_images(
+      [one.image for one in batches.restore_images(
           method, state, blurs, mesh, batch_size=size)] for size in (2, 4))
   np.testing.assert_allclose(two, four, atol=1e-6)
 
 
 def test_batch_must_divide_over_the_devices(trained):
   method, state, mesh = trained
-  with pytest.raises(types.UserError, match='not divisible by the 2 devices'):
-    list(inference.restore_images(
+  with pytest.raises(errors.UserError, match='not divisible by the 2 devices'):
+    list(batches.restore_images(
         method, state, images((8, 8)), mesh, batch_size=3))
 
 
 def test_state_survives_restoring(trained):
   method, state, mesh = trained
-  list(inference.restore_images(method, state, images((8, 8)), mesh))
+  list(batches.restore_images(method, state, images((8, 8)), mesh))
   assert not any(leaf.is_deleted() for leaf in jax.tree.leaves(state))
 
 
@@ -76,7 +69,7 @@ def test_rows_are_those_of_the_pictures(trained):
   state = jax.tree.map(
       jnp.zeros_like, loop.init(method, jax.random.key(0), 16, mesh))
   source = data.open_source(name='builtin', split='test')
-  rows = [row for _, _, row in evaluate.evaluate_source(
+  rows = [row for _, _, row in test_sets.evaluate_source(
       method, state, source, range(2), mesh)]
   for index, row in enumerate(rows):
     pair = source.read(index)
@@ -86,7 +79,7 @@ def test_rows_are_those_of_the_pictures(trained):
     np.testing.assert_allclose(row['psnr_uint8'], expected, rtol=1e-6)
     for name in metrics.METRICS:
       np.testing.assert_allclose(row[name], row['input'][name], rtol=1e-5)
-  summary = evaluate.summarise(rows)
+  summary = test_sets.summarise(rows)
   np.testing.assert_allclose(
       summary['mean']['psnr_uint8'],
       np.mean([row['psnr_uint8'] for row in rows]))
@@ -95,17 +88,18 @@ def test_rows_are_those_of_the_pictures(trained):
 def test_evaluation_needs_pairs(trained, picture_folder):
   method, state, mesh = trained
   source = data.open_source(name='photos', root=picture_folder)
-  with pytest.raises(types.UserError, match='has no blur picture'):
-    list(evaluate.evaluate_source(method, state, source, range(1), mesh))
+  with pytest.raises(errors.UserError, match='has no blur picture'):
+    list(test_sets.evaluate_source(method, state, source, range(1), mesh))
 
 
 def test_which_must_exist(tmp_path):
   config = tiny()
   method = methods.build(config)
-  with pytest.raises(types.UserError, match='No checkpoint in'):
-    evaluate.load(config, method, tmp_path)
+  with pytest.raises(errors.UserError, match='No checkpoint in'):
+    test_sets.load(config, method, tmp_path)
   (tmp_path / workdir.CHECKPOINTS).mkdir()
-  with pytest.raises(types.UserError, match='which must be last, best or'):
-    evaluate.load(config, method, tmp_path, which='newest')
-  with pytest.raises(types.UserError, match='No complete checkpoint of step 3'):
-    evaluate.load(config, method, tmp_path, which='3')
+  with pytest.raises(errors.UserError, match='which must be last, best or'):
+    test_sets.load(config, method, tmp_path, which='newest')
+  with pytest.raises(
+      errors.UserError, match='No complete checkpoint of step 3'):
+    test_sets.load(config, method, tmp_path, which='3')

@@ -7,7 +7,7 @@ import pytest
 from helpers import tiny
 from run_folders import untrained
 
-from deblur_jax import methods, models, types
+from deblur_jax import errors, methods, models
 from deblur_jax.models import int8, layers
 
 NET = dict(name='multiscale', scales=1, blocks=1, features=4)
@@ -98,5 +98,5 @@ def test_calibrated_to_near_the_float_network(tmp_path):
   assert all(value > 0 for value in state.extra['ranges'].values())
   error = np.abs(restored - expected)
   assert 0 < error.max() < 0.02 * np.ptp(expected)
-  with pytest.raises(types.UserError, match='nets.net.blocks is 2, but 1'):
+  with pytest.raises(errors.UserError, match='nets.net.blocks is 2, but 1'):
     methods.build(config | {'nets': {'net': NET | dict(blocks=2)}})

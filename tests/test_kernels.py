@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from deblur_jax import types
+from deblur_jax import errors
 from deblur_jax.blur import kernels, trajectory, uniform
 
 SIZE = 31
@@ -195,5 +195,5 @@ def test_big_shakes_throw_the_path_back():
     (lambda key: uniform.random_any(key, chances=(1, 0)), 'must be 4 numbers'),
 ])
 def test_mistakes_are_named(call, message):
-  with pytest.raises(types.UserError, match=message):
+  with pytest.raises(errors.UserError, match=message):
     call(jax.random.key(0))

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import sample_pictures as pictures
 
-from deblur_jax import data, types
-from deblur_jax.data import pool, sampler, source
+from deblur_jax import data, errors
+from deblur_jax.data import parallel_map, sampler, source
 
 SIZES = ((40, 56), (32, 32), (48, 40))
 
@@ -157,13 +157,14 @@ def test_a_broken_file_is_one_line(loader, tmp_path):
   broken = tmp_path / 'train/GOPR0372_07_00/sharp/000049.png'
   broken.write_bytes(broken.read_bytes()[:-99])
   batches = data.build(gopro, loader=loader, crop=16, batch_size=1).batches(0)
-  with pytest.raises(types.UserError, match=r'^Cannot read .*000049\.png'):
+  with pytest.raises(errors.UserError, match=r'^Cannot read .*000049\.png'):
     list(itertools.islice(batches, 5))
 
 
 def test_a_small_picture_is_one_line():
   for loader in data.LOADERS:
-    with pytest.raises(types.UserError, match='p1 is 32x32, smaller than data'):
+    with pytest.raises(
+        errors.UserError, match='p1 is 32x32, smaller than data'):
       crops(data.build(make_source(), loader=loader, crop=36, batch_size=7),
             count=2)
 
@@ -181,20 +182,20 @@ def test_a_small_picture_is_one_line():
     (dict(loader='resident', limit_gib=1e-6), r'needs 0\.00 GiB .*limit_gib'),
 ])
 def test_messages(kwargs, message):
-  with pytest.raises(types.UserError, match=message):
+  with pytest.raises(errors.UserError, match=message):
     data.build(make_source(), **{'crop': 16, 'batch_size': 6, **kwargs})
 
 
 def test_without_tensorflow(monkeypatch):
   monkeypatch.setitem(sys.modules, 'tensorflow', None)  # as if not installed
-  with pytest.raises(types.UserError, match="data.loader='threads'"):
+  with pytest.raises(errors.UserError, match="data.loader='threads'"):
     build('tf_data')
   assert crops(build('threads'), count=1)
 
 
 def test_look_ahead_is_bounded_and_ends_with_the_iterator():
   begun = []
-  items = pool.ordered(
+  items = parallel_map.ordered(
       lambda i: begun.append(i) or i, itertools.count(), workers=2, ahead=4)
   assert list(itertools.islice(items, 3)) == [0, 1, 2]
   time.sleep(0.05)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from skimage import metrics as skimage_metrics
 
-from deblur_jax import losses, types
+from deblur_jax import errors, losses
 
 
 @pytest.fixture
@@ -99,11 +99,12 @@ def test_content_adds_weighted_terms(images):
 
 
 def test_content_explains_mistakes(images):
-  with pytest.raises(types.UserError, match="Unknown loss 'l2'; known: .* l1,"):
+  with pytest.raises(
+      errors.UserError, match="Unknown loss 'l2'; known: .* l1,"):
     losses.content('l2')
-  with pytest.raises(types.UserError, match="'x\\*l1' is not of the form"):
+  with pytest.raises(errors.UserError, match="'x\\*l1' is not of the form"):
     losses.content('x*l1')
-  with pytest.raises(types.UserError, match='half_mean, sum'):
+  with pytest.raises(errors.UserError, match='half_mean, sum'):
     losses.content('l1', over_scales='mean')
   with pytest.raises(ValueError, match='as many scales, got 1 and 2'):
     losses.content('l1')(images[:1], images)
@@ -123,5 +124,5 @@ def test_priors_of_one_image():
   for prior in (losses.tv, lambda x: losses.dark_channel(x, window=5)):
     assert np.isfinite(
         jax.jit(jax.grad(prior))(jnp.ones((1, 9, 9, 3)))).all()
-  with pytest.raises(types.UserError, match='windows of 1 to 9 pixels .* 12'):
+  with pytest.raises(errors.UserError, match='windows of 1 to 9 pixels .* 12'):
     losses.dark_channel(image, window=12)

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from deblur_jax import blur as blurs
-from deblur_jax import data, types
+from deblur_jax import data, errors
 from deblur_jax.blur import exposure
 from deblur_jax.data import images, make_blur, pair_folder, verify
 
@@ -162,10 +162,10 @@ def test_pairs_that_no_manifest_tells_of_are_not_taken_for_new_ones(tmp_path):
   pair_folder.write(make_blur.from_frames(tmp_path / 'in'), out)
   (out / pair_folder.MANIFEST).unlink()
   other = make_blur.from_frames(tmp_path / 'in', window=(5, 5))
-  with pytest.raises(types.UserError, match='train is there, and .* nothing'):
+  with pytest.raises(errors.UserError, match='train is there, and .* nothing'):
     pair_folder.write(other, out)
   (tmp_path / 'file').write_text('')
-  with pytest.raises(types.UserError, match='Cannot make .*file: File exists'):
+  with pytest.raises(errors.UserError, match='Cannot make .*file: File exists'):
     pair_folder.write(other, tmp_path / 'file')
 
 
@@ -240,10 +240,10 @@ def test_another_command_is_refused_with_the_difference(tmp_path):
       (dict(gamma=1.0), 'gamma is 2.2 there, 1.0 now'),
       (dict(window=(7, 9)), r'window is \[7, 7\] there, \[7, 9\] now'),
       (dict(seed=1), 'seed is 0 there, 1 now')]:
-    with pytest.raises(types.UserError, match=words):
+    with pytest.raises(errors.UserError, match=words):
       pair_folder.write(plan(**kwargs), out)
   film(tmp_path / 'in', 21)
-  with pytest.raises(types.UserError, match='2 pairs there, 3 now'):
+  with pytest.raises(errors.UserError, match='2 pairs there, 3 now'):
     pair_folder.write(plan(), out)
   assert contents(out) == whole
   # Another split is another set.
@@ -293,7 +293,7 @@ def save(tmp_path, curve):
 
 def test_messages(tmp_path, picture_folder):
   def refuses(match, call, *args, **kwargs):
-    with pytest.raises(types.UserError, match=match):
+    with pytest.raises(errors.UserError, match=match):
       call(*args, **kwargs)
 
   frames, photos = make_blur.from_frames, make_blur.from_photos
@@ -354,7 +354,7 @@ for words in {[words for words, _ in FLAGS]!r}:
     flags.FLAGS(['make_blur', '--out=o', *words])
     try:
       make_blur.main([])
-    except types.UserError as error:
+    except errors.UserError as error:
       print(error)
 '''
   done = subprocess.run(
@@ -377,7 +377,7 @@ def test_beam_makes_the_same_files(tmp_path, picture_folder):
     pair_folder.write_with_beam(
         plan, tmp_path / f'beam{i}', options=['--runner=DirectRunner'])
     assert contents(tmp_path / f'beam{i}') == contents(tmp_path / f'threads{i}')
-  with pytest.raises(types.UserError, match='Beam does not take .*Nope'):
+  with pytest.raises(errors.UserError, match='Beam does not take .*Nope'):
     pair_folder.write_with_beam(
         plan, tmp_path / 'no', options=['--runner=Nope'])
 
@@ -385,7 +385,7 @@ def test_beam_makes_the_same_files(tmp_path, picture_folder):
 def test_without_beam(tmp_path, monkeypatch):
   monkeypatch.setitem(sys.modules, 'apache_beam', None)
   plan = make_blur.from_frames(film(tmp_path / 'in', 7))
-  with pytest.raises(types.UserError, match='pip install apache-beam'):
+  with pytest.raises(errors.UserError, match='pip install apache-beam'):
     pair_folder.write_with_beam(plan, tmp_path / 'out')
   assert not (tmp_path / 'out').exists()
 

@@ -11,10 +11,12 @@ import pytest
 from flax import traverse_util
 from safetensors import numpy as safetensors_numpy
 
-from deblur_jax import convert, errors, methods, models, workdir, zoo
-from deblur_jax.methods import trained
+from deblur_jax import errors, methods, models
+from deblur_jax.methods import pretrained
 from deblur_jax.models import maxim, maxim_files
 from deblur_jax.ops import arrays, tfjs
+from deblur_jax.pretrained import convert, zoo
+from deblur_jax.training import workdir
 
 # Every parameter has more than one value, as a graph wants it.
 TINY = dict(features=8, depth=2, groups=1, bottleneck=1)
@@ -248,7 +250,8 @@ def test_a_damaged_graph(damage, message, tmp_path):
 def test_a_file_that_is_cut_short(tmp_path):
   path = _npz(tmp_path / 'x.npz', _values(maxim.MAXIM(**ONE)), 'params/')
   path.write_bytes(path.read_bytes()[:-1000])
-  for fails in (zoo.load, lambda path: trained.network(trained.Start(path))):
+  for fails in (zoo.load,
+                lambda path: pretrained.network(pretrained.Start(path))):
     with pytest.raises(errors.UserError, match='Cannot read .*x.npz') as error:
       fails(str(path))
     assert '\n' not in str(error.value)
@@ -268,35 +271,35 @@ def test_a_file_of_another_network(tmp_path):
 # ---- to begin with
 
 def _start(path, **options):
-  return dict(name='maxim', **options), trained.Start(str(path))
+  return dict(name='maxim', **options), pretrained.Start(str(path))
 
 
 def test_a_start_may_read_less_than_there_is(tmp_path):
   net = maxim.MAXIM(**TINY, stages=3, scales=1)
   path = _safetensors(tmp_path / 'x.safetensors', _values(net))
-  assert trained.network(trained.Start(str(path)))['stages'] == 3
+  assert pretrained.network(pretrained.Start(str(path)))['stages'] == 3
   less = models.build(**(_start(path, **TINY, stages=1, scales=2)[0]))
-  found = trained.weights(less, trained.Start(str(path)))
+  found = pretrained.weights(less, pretrained.Start(str(path)))
   assert traverse_util.flatten_dict(found, sep='/').keys() == (
       maxim_files.leaves(less).keys())
   shallow = _safetensors(tmp_path / 'y.safetensors', _values(
       maxim.MAXIM(**TINY, stages=1, scales=1)))
   with pytest.raises(errors.UserError, match='nets.net.stages is 2, but 1 in'):
-    trained.weights(models.build(name='maxim', **TINY, stages=2, scales=1),
-                    trained.Start(str(shallow)))
+    pretrained.weights(models.build(name='maxim', **TINY, stages=2, scales=1),
+                    pretrained.Start(str(shallow)))
 
 
 def test_heads_that_are_missing_are_drawn(tmp_path, caplog):
   whole = maxim.MAXIM(**ONE | dict(depth=2, scales=2))
   path = _safetensors(
       tmp_path / 'x.safetensors', _values(whole.clone(scales=1)))
-  start = trained.Start(str(path))
+  start = pretrained.Start(str(path))
   with pytest.raises(errors.UserError, match='lacks 2 of the .* nets.net: sta'):
-    trained.weights(whole, start)
+    pretrained.weights(whole, start)
   with caplog.at_level(logging.WARNING):
-    known = trained.weights(whole, start, incomplete=True)
+    known = pretrained.weights(whole, start, incomplete=True)
   assert 'lacks stage_0_supervised_attention_module_1/Conv_1' in caplog.text
-  params, other = (trained.begin(whole, known, jax.random.key(seed))
+  params, other = (pretrained.begin(whole, known, jax.random.key(seed))
                    for seed in (0, 1))
   flat, other = (traverse_util.flatten_dict(one, sep='/')
                  for one in (params, other))

@@ -9,19 +9,11 @@ import numpy as np
 import pytest
 from flax import traverse_util
 
-from deblur_jax import (
-    checkpoint,
-    loop,
-    methods,
-    models,
-    optim,
-    parallel,
-    types,
-    workdir,
-)
-from deblur_jax.methods import trained
+from deblur_jax import errors, methods, models
+from deblur_jax.methods import pretrained
 from deblur_jax.models import maxim_student
 from deblur_jax.ops import positions
+from deblur_jax.training import checkpoint, loop, optim, parallel, workdir
 
 TEACHER = dict(name='maxim', features=4, depth=2, groups=2, bottleneck=2,
                stages=1, scales=1)
@@ -105,7 +97,7 @@ def test_channels_that_fade_are_those_that_are_left_out():
 @pytest.mark.parametrize('options', [
     dict(groups=3), dict(depth=1), dict(stages=2), dict(features=8)])
 def test_it_is_a_part_of_its_teacher(options):
-  with pytest.raises(types.UserError, match='No student of such a MAXIM has'):
+  with pytest.raises(errors.UserError, match='No student of such a MAXIM has'):
     maxim_student.begin(models.build(**TEACHER | options), *_teacher())
 
 
@@ -143,8 +135,8 @@ def test_a_run_hands_on_what_has_faded(tmp_path):
   shelf.save(2, parallel.put(state, parallel.replicated(mesh)), None)
   shelf.close()
   workdir.write_json(tmp_path / 'run' / workdir.CONFIG, config)
-  flat = traverse_util.flatten_dict(trained.any_weights(
-      trained.Start(str(tmp_path / 'run'))), sep='/')
+  flat = traverse_util.flatten_dict(pretrained.any_weights(
+      pretrained.Start(str(tmp_path / 'run'))), sep='/')
   silent = [name for name in flat if any(part in name for part in (
       'SplitHeadMultiAxisGmlpLayer_1/out_project', 'block_11/conv2'))]
   assert silent and not any(flat[name].any() for name in silent)
@@ -165,7 +157,7 @@ def test_a_run_hands_on_what_has_faded(tmp_path):
      'only maxim becomes smaller'),
 ])
 def test_mistakes_of_fading(changes, message):
-  with pytest.raises(types.UserError, match=message):
+  with pytest.raises(errors.UserError, match=message):
     methods.build(helpers.tiny(**{
         'nets.net': TEACHER, 'method.fade': dict(net=FEWER, steps=1),
         **changes}))

@@ -11,10 +11,11 @@ import pytest
 from helpers import ROOT
 from PIL import Image
 
-from deblur_jax import deconvolve as deconvolve_folder
-from deblur_jax import measure, metrics, types
+from deblur_jax import errors, metrics
 from deblur_jax.blur import deconvolve, kernels, operators
 from deblur_jax.data import builtin, images, kernel_files
+from deblur_jax.evaluation import deconvolution as deconvolve_folder
+from deblur_jax.evaluation import folders as folder_scores
 
 NAMES = ('a/one', 'two')
 
@@ -51,7 +52,7 @@ def read(folder):
 
 
 def test_the_numbers_are_those_of_the_table(folders):
-  result = measure.run(
+  result = folder_scores.run(
       folders['restored'], sharp=folders['sharp'], blur=folders['blur'],
       metrics=['blur_effect'])
   sharp = read(folders['sharp'])
@@ -72,8 +73,8 @@ def test_the_numbers_are_those_of_the_table(folders):
 
 def test_error_ratio(folders):
   sides = dict(sharp=folders['sharp'], oracle=folders['oracle'])
-  wrong = measure.run(folders['restored'], **sides)['mean']['error_ratio']
-  right = measure.run(folders['oracle'], **sides)['mean']['error_ratio']
+  wrong = folder_scores.run(folders['restored'], **sides)['mean']['error_ratio']
+  right = folder_scores.run(folders['oracle'], **sides)['mean']['error_ratio']
   assert right == pytest.approx(1) and wrong > 1.5
 
 
@@ -83,7 +84,7 @@ def test_reblur_residual_knows_the_kernel(folders, tmp_path):
   np.save(tmp_path / 'k.npy', folders['kernel'][::-1, ::-1])
   for kernel, correlation in (('k.png', False), ('k.npy', True)):
     residuals = {
-        side: measure.run(
+        side: folder_scores.run(
             folders[side], blur=folders['blur'], kernels=tmp_path / kernel,
             correlation=correlation)['mean']['reblur_residual']
         for side in ('sharp', 'restored', 'blur')}
@@ -98,15 +99,17 @@ def test_kernels_go_by_the_names_of_the_pictures(folders, tmp_path):
   (tmp_path / 'notes.txt').write_text('not a kernel')
   read_back = kernel_files.read(tmp_path, names=NAMES)
   assert [kernel.shape for kernel in read_back.values()] == [(15, 15), (3, 1)]
-  rows = measure.run(folders['sharp'], blur=folders['blur'],
+  rows = folder_scores.run(folders['sharp'], blur=folders['blur'],
                      kernels=tmp_path)['rows']
   assert rows[0]['reblur_residual'] < 3e-3 < rows[1]['reblur_residual']
   (tmp_path / 'two.npy').rename(tmp_path / 'three.npy')
-  with pytest.raises(types.UserError, match='no kernel two, only a/one, three'):
-    measure.run(folders['restored'], blur=folders['blur'], kernels=tmp_path)
+  with pytest.raises(
+      errors.UserError, match='no kernel two, only a/one, three'):
+    folder_scores.run(folders['restored'], blur=folders['blur'],
+                      kernels=tmp_path)
   np.savez(tmp_path / 'three.npz', folders['kernel'])
   Image.new('RGB', (3, 3), 'white').save(tmp_path / 'three.png')
-  with pytest.raises(types.UserError, match='two kernels three; remove'):
+  with pytest.raises(errors.UserError, match='two kernels three; remove'):
     kernel_files.read(tmp_path, names=['three'])
 
 
@@ -116,7 +119,7 @@ def test_residual_of_light(folders, tmp_path):
       folders['kernel'], border='symmetric').forward(sharp ** 2.2)
   write(tmp_path / 'blur', np.clip(light, 0, 1) ** (1 / 2.2))
   np.save(tmp_path / 'k.npy', folders['kernel'])
-  of_light, of_stored = (measure.run(
+  of_light, of_stored = (folder_scores.run(
       folders['sharp'], blur=tmp_path / 'blur', kernels=tmp_path / 'k.npy',
       gamma=gamma)['mean']['reblur_residual'] for gamma in (2.2, 1.0))
   assert of_light < 3e-3 < 2 * of_stored and of_light < of_stored / 2
@@ -139,10 +142,11 @@ def test_known_kernels_restore(folders, tmp_path):
         tmp_path / 'blur', tmp_path / 'k.npy', tmp_path / name,
         method='wiener', options={'noise': 1e-3}, **options)
     assert turned == dict.fromkeys(NAMES, name == 'mended')
-    psnr[name] = measure.run(
+    psnr[name] = folder_scores.run(
         tmp_path / name, sharp=folders['sharp'])['mean']['psnr_uint8']
   assert psnr['right'] == psnr['mended'] > psnr['turned'] + 3
-  with pytest.raises(types.UserError, match='right is not empty; give another'):
+  with pytest.raises(
+      errors.UserError, match='right is not empty; give another'):
     deconvolve_folder.run(tmp_path / 'blur', tmp_path / 'k.npy',
                           tmp_path / 'right', method='wiener')
 
@@ -158,7 +162,7 @@ def test_kohler(tmp_path):
   (tmp_path / 'restored').mkdir()
   Image.fromarray(images.to_uint8(0.8 * sharp)).save(  # darkness is forgiven
       tmp_path / 'restored' / 'Blurry2_3.png')
-  means = measure.run(
+  means = folder_scores.run(
       tmp_path / 'restored', kohler=tmp_path / 'kohler')['mean']
   assert means['psnr_kohler'] > 45 and means['ms_ssim_kohler'] > 0.99
 
@@ -181,8 +185,8 @@ def test_mistakes_are_one_line(folders, tmp_path, change, message):
   for key in ('restored', 'sharp', 'oracle', 'kernels', 'kohler'):
     if sides.get(key):
       sides[key] = root / sides[key]
-  with pytest.raises(types.UserError, match=message):
-    measure.run(**sides)
+  with pytest.raises(errors.UserError, match=message):
+    folder_scores.run(**sides)
 
 
 @pytest.mark.parametrize('array, message', [
@@ -193,13 +197,13 @@ def test_mistakes_are_one_line(folders, tmp_path, change, message):
 ])
 def test_bad_kernels(tmp_path, array, message):
   np.save(tmp_path / 'k.npy', array, allow_pickle=True)
-  with pytest.raises(types.UserError, match=message):
+  with pytest.raises(errors.UserError, match=message):
     kernel_files.read(tmp_path / 'k.npy', names=['k'])
 
 
 def test_measured_kernels_of_others(real_data):
   npz = real_data / 'kernels' / 'motion_kernels.npz'
-  with pytest.raises(types.UserError, match='psf64_ninja_0 has the even size'):
+  with pytest.raises(errors.UserError, match='psf64_ninja_0 has the even size'):
     kernel_files.read(npz, names=['psf64_ninja_0'])
   assert kernel_files.read(npz, names=['levin09_3'])['levin09_3'].ndim == 2
   png = real_data / 'levin' / 'gt' / 'kernel1.png'

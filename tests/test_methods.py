@@ -8,16 +8,9 @@ import pytest
 from helpers import tiny
 from steps import CONFIGS, SMALL, batch_of, parts_of
 
-from deblur_jax import (
-  checkpoint,
-  loop,
-  losses,
-  methods,
-  models,
-  parallel,
-  types,
-)
+from deblur_jax import errors, losses, methods, models
 from deblur_jax.ops import pyramid
+from deblur_jax.training import checkpoint, loop, parallel
 
 
 def test_every_method_has_a_config_here():
@@ -202,9 +195,9 @@ def test_ema_restores_with_the_average():
 def test_parts_of_a_config_must_be_there():
   config = tiny()
   config['optim'] = {'gen': config['optim']['net']}
-  with pytest.raises(types.UserError, match='optim.net is missing'):
+  with pytest.raises(errors.UserError, match='optim.net is missing'):
     methods.build(config)
-  with pytest.raises(types.UserError, match='method.loss is missing'):
+  with pytest.raises(errors.UserError, match='method.loss is missing'):
     config = tiny()
     del config['method']['loss']
     methods.build(config)

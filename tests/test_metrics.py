@@ -8,7 +8,7 @@ import skimage
 from PIL import Image
 from scipy import ndimage
 
-from deblur_jax import metrics, types
+from deblur_jax import errors, metrics
 
 CLOSE = {'psnr_uint8': 1e-4, 'psnr_float': 1e-4,
          'ssim_matlab3d': 1e-5, 'ssim_skimage': 1e-5}
@@ -159,15 +159,15 @@ def test_psnr_rounds_and_clips():
 @pytest.mark.parametrize('name', metrics.METRICS)
 def test_refuses_unequal_shapes(name):
   a, b = jnp.zeros((1, 16, 16, 3)), jnp.zeros((1, 16, 18, 3))
-  with pytest.raises(types.UserError, match=r'\(1, 16, 16, 3\).*16, 18, 3'):
+  with pytest.raises(errors.UserError, match=r'\(1, 16, 16, 3\).*16, 18, 3'):
     FNS[name](a, b)
-  with pytest.raises(types.UserError, match=r'RGB images.*\(1, 16, 16, 1\)'):
+  with pytest.raises(errors.UserError, match=r'RGB images.*\(1, 16, 16, 1\)'):
     FNS[name](a[..., :1], a[..., :1])
 
 
 @pytest.mark.parametrize('name', ['ssim_matlab3d', 'ssim_skimage'])
 def test_refuses_tiny_images(name):
   tiny = jnp.zeros((1, 10, 32, 3))
-  with pytest.raises(types.UserError, match='at least 11x11.*got 32x10'):
+  with pytest.raises(errors.UserError, match='at least 11x11.*got 32x10'):
     FNS[name](tiny, tiny)
   assert FNS[name](*[jnp.zeros((1, 11, 11, 3))] * 2)[0] == 1

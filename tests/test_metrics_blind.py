@@ -11,7 +11,7 @@ import skimage
 from PIL import Image
 from scipy import ndimage
 
-from deblur_jax import metrics, types
+from deblur_jax import errors, metrics
 from deblur_jax.metrics import niqe, reblur
 
 PHOTOS = ('astronaut', 'coffee', 'rocket')
@@ -106,9 +106,9 @@ def test_blur_is_less_sharp_and_noise_is_sharper(name, sign):
 
 @pytest.mark.parametrize('name', FNS)
 def test_refuses_gray_and_tiny(name):
-  with pytest.raises(types.UserError, match=r'RGB images.*\(1, 48, 48, 1\)'):
+  with pytest.raises(errors.UserError, match=r'RGB images.*\(1, 48, 48, 1\)'):
     metrics.NO_REFERENCE[name](jnp.zeros((1, 48, 48, 1)))
-  with pytest.raises(types.UserError, match='needs images of at least'):
+  with pytest.raises(errors.UserError, match='needs images of at least'):
     metrics.NO_REFERENCE[name](jnp.zeros((1, 1, 48, 3)))
 
 
@@ -191,23 +191,24 @@ def test_niqe_save_and_load(tmp_path):
 
 
 def test_niqe_mistakes(tmp_path):
-  with pytest.raises(types.UserError, match='No NIQE parameters at .*none.npz'):
+  with pytest.raises(
+      errors.UserError, match='No NIQE parameters at .*none.npz'):
     niqe.load(tmp_path / 'none.npz')
   (tmp_path / 'text.npz').write_text('no')
-  with pytest.raises(types.UserError, match='not an .npz file with mu_pris'):
+  with pytest.raises(errors.UserError, match='not an .npz file with mu_pris'):
     niqe.load(tmp_path / 'text.npz')
   np.savez(tmp_path / 'other.npz', mu_pris_param=np.zeros(18))
-  with pytest.raises(types.UserError, match='lacks NIQE parameters.*36x36'):
+  with pytest.raises(errors.UserError, match='lacks NIQE parameters.*36x36'):
     niqe.load(tmp_path / 'other.npz')
   np.savez(tmp_path / 'singular.npz', mu_pris_param=np.zeros(36),
            cov_pris_param=np.zeros((36, 36)))
-  with pytest.raises(types.UserError, match='singular.npz is not positive'):
+  with pytest.raises(errors.UserError, match='singular.npz is not positive'):
     niqe.load(tmp_path / 'singular.npz')
-  with pytest.raises(types.UserError, match='more than 36 blocks.*got 16'):
+  with pytest.raises(errors.UserError, match='more than 36 blocks.*got 16'):
     niqe.fit([_photo('coffee')], threshold=0)
-  with pytest.raises(types.UserError, match='got 0: give more'):
+  with pytest.raises(errors.UserError, match='got 0: give more'):
     niqe.fit([])
-  with pytest.raises(types.UserError, match='at least 96x96 pixels, got 95x'):
+  with pytest.raises(errors.UserError, match='at least 96x96 pixels, got 95x'):
     niqe.niqe(jnp.zeros((1, 200, 95, 3)), _model())
 
 
@@ -247,10 +248,10 @@ def test_reblur_residual_is_nought_for_the_truth_only():
 
 def test_reblur_residual_mistakes():
   image = jnp.zeros((2, 30, 40, 3))
-  with pytest.raises(types.UserError, match=r'30, 40, 3\) and \(2, 30, 30'):
+  with pytest.raises(errors.UserError, match=r'30, 40, 3\) and \(2, 30, 30'):
     reblur.reblur_residual(image, image[:, :, :30], _kernel())
   for kernel in (_kernel((4, 5)), _kernel((5, 5), count=(3,))):
-    with pytest.raises(types.UserError, match='of odd sides, got'):
+    with pytest.raises(errors.UserError, match='of odd sides, got'):
       reblur.reblur_residual(image, image, jnp.asarray(kernel))
-  with pytest.raises(types.UserError, match='31x5 is larger.* of 30x40'):
+  with pytest.raises(errors.UserError, match='31x5 is larger.* of 30x40'):
     reblur.reblur_residual(image, image, _kernel((31, 5)))

@@ -10,19 +10,11 @@ import run_folders
 import skimage
 from helpers import tiny
 
-from deblur_jax import (
-    checkpoint,
-    evaluate,
-    loop,
-    methods,
-    metrics,
-    parallel,
-    report,
-    types,
-    workdir,
-)
+from deblur_jax import errors, methods, metrics
+from deblur_jax.evaluation import report, test_sets
+from deblur_jax.evaluation.report import render
 from deblur_jax.metrics import niqe
-from deblur_jax.report import render
+from deblur_jax.training import checkpoint, loop, parallel, workdir
 from experiments import metric_flags
 
 CHOSEN = ['cw_ssim_pyssim', 'laplacian_variance', 'blur_effect']
@@ -79,7 +71,7 @@ def test_choose_with_weights(tmp_path):
     ({'vgg19_unit': {}}, 'metrics.vgg19_unit.path is missing'),
 ])
 def test_choose_mistakes(names, match):
-  with pytest.raises(types.UserError, match=match):
+  with pytest.raises(errors.UserError, match=match):
     metrics.choose(names)
 
 
@@ -94,7 +86,7 @@ def evaluated(tmp_path_factory):
   checkpoints = checkpoint.Checkpoints(folder / workdir.CHECKPOINTS)
   checkpoints.save(0, state, {})
   checkpoints.close()
-  return folder, evaluate.run(
+  return folder, test_sets.run(
       config, folder, metrics=CHOSEN, name='more', limit=2, pictures=0)
 
 
@@ -120,7 +112,7 @@ def test_summary_is_as_before_without_further_metrics(evaluated):
   rows = [{key: row[key] for key in ('name', *metrics.METRICS, 'seconds')} | {
       'input': {name: row['input'][name] for name in metrics.METRICS}}
           for row in evaluated[1]['rows']]
-  summary = evaluate.summarise(rows)
+  summary = test_sets.summarise(rows)
   assert list(summary) == ['input', 'mean', 'rows']
   assert list(summary['mean']) == [*metrics.METRICS, 'seconds']
   assert summary['mean'].items() <= evaluated[1]['mean'].items()
@@ -128,10 +120,10 @@ def test_summary_is_as_before_without_further_metrics(evaluated):
 
 def test_rows_of_other_processes_are_put_together(evaluated):
   """What is sent between processes holds every number of a row."""
-  columns = evaluate._columns(metrics.METRICS | metrics.choose(CHOSEN))
+  columns = test_sets._columns(metrics.METRICS | metrics.choose(CHOSEN))
   for row in evaluated[1]['rows']:
-    line = evaluate._line(row, columns)
-    assert evaluate._row(row['name'], line, columns) == row
+    line = test_sets._line(row, columns)
+    assert test_sets._row(row['name'], line, columns) == row
 
 
 def test_options_on_the_command_line():
@@ -139,7 +131,7 @@ def test_options_on_the_command_line():
   assert parse('blur_effect') == ('blur_effect', {})
   assert parse('lpips_alex:backbone=a/b=c.pth:linear=d') == (
       'lpips_alex', {'backbone': 'a/b=c.pth', 'linear': 'd'})
-  with pytest.raises(types.UserError, match="after niqe:, got 'x.npz'"):
+  with pytest.raises(errors.UserError, match="after niqe:, got 'x.npz'"):
     parse('niqe:x.npz')
 
 

@@ -9,7 +9,7 @@ import skimage
 from PIL import Image
 from scipy import ndimage
 
-from deblur_jax import metrics, types
+from deblur_jax import errors, metrics
 from deblur_jax.metrics import ecc, kohler, shift
 
 NEW = [name for name in metrics.FULL_REFERENCE if name not in metrics.METRICS]
@@ -152,9 +152,9 @@ def test_a_nan_is_seen(name):
 def test_refuses_what_it_cannot_compare(name):
   fn = metrics.FULL_REFERENCE[name]
   a = jnp.zeros((1, 48, 48, 3))
-  with pytest.raises(types.UserError, match=r'\(1, 48, 48, 3\).*48, 40, 3'):
+  with pytest.raises(errors.UserError, match=r'\(1, 48, 48, 3\).*48, 40, 3'):
     fn(a, a[:, :, :40])
-  with pytest.raises(types.UserError, match=r'RGB images.*\(1, 48, 48, 1\)'):
+  with pytest.raises(errors.UserError, match=r'RGB images.*\(1, 48, 48, 1\)'):
     fn(a[..., :1], a[..., :1])
 
 
@@ -162,14 +162,14 @@ def test_refuses_what_it_cannot_compare(name):
 def test_refuses_small_images(name):
   side = SMALLEST[name]
   tiny = jnp.zeros((1, side - 1, 200, 3))
-  with pytest.raises(types.UserError,
+  with pytest.raises(errors.UserError,
                      match=f'at least {side}x{side}.*got 200x{side - 1}'):
     metrics.FULL_REFERENCE[name](tiny, tiny)
 
 
 def test_cw_ssim_refuses_too_few_pixels():
   tiny = jnp.zeros((1, 10, 29, 3))
-  with pytest.raises(types.UserError, match='at least 300 pixels.*29x10'):
+  with pytest.raises(errors.UserError, match='at least 300 pixels.*29x10'):
     metrics.FULL_REFERENCE['cw_ssim_pyssim'](tiny, tiny)
 
 
@@ -196,7 +196,7 @@ def test_max_shift():
   assert (FNS['psnr_shift'](far, sharp) < 40).all()
   further = jax.jit(lambda a, b: shift.psnr_shift(a, b, max_shift=8))
   assert np.isinf(further(far, sharp)).all()
-  with pytest.raises(types.UserError, match='border of 15, got 16'):
+  with pytest.raises(errors.UserError, match='border of 15, got 16'):
     shift.psnr_shift(far, far, max_shift=16)
 
 
@@ -308,7 +308,7 @@ def test_kohler_forgives_brightness_and_place(name):
 
 def test_kohler_refuses_other_paths():
   image = jnp.zeros((2, 170, 180, 3))
-  with pytest.raises(types.UserError, match=r'2 paths.*got \(1, 3, 170'):
+  with pytest.raises(errors.UserError, match=r'2 paths.*got \(1, 3, 170'):
     kohler.psnr_kohler(image, jnp.zeros((1, 3, 170, 180, 3)))
-  with pytest.raises(types.UserError, match='at least 161x161'):
+  with pytest.raises(errors.UserError, match='at least 161x161'):
     kohler.ms_ssim_kohler(image[:, :100], image[None, :, :100])

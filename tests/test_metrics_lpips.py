@@ -13,7 +13,7 @@ import pytest
 import skimage
 from scipy import ndimage
 
-from deblur_jax import types
+from deblur_jax import errors
 from deblur_jax.metrics import lpips
 from deblur_jax.ops import weight_files
 
@@ -156,30 +156,30 @@ def test_the_published_linear_layers(net, real_data, files):
 
 
 def test_missing_files(net, files, tmp_path):
-  with pytest.raises(types.UserError, match=(
+  with pytest.raises(errors.UserError, match=(
       "No file .*none.pth: it should be torchvision's .*pytorch.org")):
     BUILD[net](backbone=tmp_path / 'none.pth', linear=files['linear'])
-  with pytest.raises(types.UserError, match=(
+  with pytest.raises(errors.UserError, match=(
       f'No file .*none.pth: it should be {net}.pth .*PerceptualSimilarity')):
     BUILD[net](backbone=files['backbone'], linear=tmp_path / 'none.pth')
 
 
 def test_files_of_wrong_names_and_shapes(files, tmp_path):
-  with pytest.raises(types.UserError, match='has no features.0.weight'):
+  with pytest.raises(errors.UserError, match='has no features.0.weight'):
     lpips.load(net='alex', backbone=files['linear'], linear=files['linear'])
   weights = _backbone('alex') | {'features.3.bias': np.zeros(3)}
   np.savez(tmp_path / 'wrong.npz', **weights)
-  with pytest.raises(types.UserError, match=(
+  with pytest.raises(errors.UserError, match=(
       r'expected features.3.bias of shape \(192,\), got \(3,\)')):
     lpips.load(net='alex', backbone=tmp_path / 'wrong.npz',
                linear=files['linear'])
-  with pytest.raises(types.UserError, match="LPIPS network 'alx'.*alex"):
+  with pytest.raises(errors.UserError, match="LPIPS network 'alx'.*alex"):
     lpips.load(net='alx', **files)
 
 
 def test_refuses_small_images(net, fn):
   tiny = jnp.zeros((1, 12, 80, 3))
-  with pytest.raises(types.UserError, match=f'LPIPS with {net} needs images'):
+  with pytest.raises(errors.UserError, match=f'LPIPS with {net} needs images'):
     fn(tiny, tiny)
 
 
@@ -232,7 +232,7 @@ class _Mischief:
 def test_runs_no_code_from_files(tmp_path, capsys):
   path = tmp_path / 'bad.pth'
   path.write_bytes(pickle.dumps(_Mischief()))
-  with pytest.raises(types.UserError, match='print is not a plain tensor'):
+  with pytest.raises(errors.UserError, match='print is not a plain tensor'):
     weight_files.read(path, what='it')
   assert not capsys.readouterr().out
 
@@ -241,9 +241,9 @@ def test_other_files(tmp_path):
   path = tmp_path / 'x.pth'
   for content in (b'', b'no weights', pickle.dumps(3), pickle.dumps({'a': 1})):
     path.write_bytes(content)
-    with pytest.raises(types.UserError, match='Cannot read .*x.pth .*be this'):
+    with pytest.raises(errors.UserError, match='Cannot read .*x.pth .*be this'):
       weight_files.read(path, what='this')
   with zipfile.ZipFile(path, 'w') as archive:
     archive.writestr('a/b', 'no')
-  with pytest.raises(types.UserError, match='no data.pkl in it'):
+  with pytest.raises(errors.UserError, match='no data.pkl in it'):
     weight_files.read(path, what='this')

@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from deblur_jax import models, types
+from deblur_jax import errors, models
 from deblur_jax.models import layers, multiscale
 from deblur_jax.ops import pyramid
 
@@ -236,7 +236,7 @@ def test_every_network_returns_images_finest_first(name):
     (dict(name='multi_scale'), "Unknown network .* Did you mean 'multiscale'"),
 ])
 def test_mistakes(options, message):
-  with pytest.raises(types.UserError, match=message) as error:
+  with pytest.raises(errors.UserError, match=message) as error:
     models.build(**dict(name='multiscale') | options)
   assert '\n' not in str(error.value)
 
@@ -244,5 +244,5 @@ def test_mistakes(options, message):
 @pytest.mark.parametrize('shape', [(1, 8, 8, 1), (8, 8, 3)])
 def test_not_rgb(shape):
   net, variables = _small()
-  with pytest.raises(types.UserError, match=r'takes images \[n, h, w, 3\]'):
+  with pytest.raises(errors.UserError, match=r'takes images \[n, h, w, 3\]'):
     net.apply(variables, jnp.zeros(shape))

@@ -11,22 +11,14 @@ import pytest
 import sample_pictures as pictures
 
 import deblur_jax
-from deblur_jax import (
-    checkpoint,
-    data,
-    evaluate,
-    feed,
-    loop,
-    methods,
-    models,
-    parallel,
-    tiling,
-    types,
-    workdir,
-)
+from deblur_jax import data, errors, methods, models
 from deblur_jax.app import cli
-from deblur_jax.data import augment, neighbours, verify
+from deblur_jax.data import augment, neighbours, preprocess, verify
+from deblur_jax.evaluation import test_sets
+from deblur_jax.inference import tiling
 from deblur_jax.ops import frames
+from deblur_jax.state import Method
+from deblur_jax.training import checkpoint, loop, parallel, workdir
 
 RNG = np.random.default_rng(0)
 WINDOW = 3
@@ -79,7 +71,7 @@ def test_batches_hold_them_along_the_last_axis(film, loader):
   source = data.open_source(**film, window=3)
   verify.quick(source, crop=16)
   made = data.build(source, loader=loader, crop=16, batch_size=6)
-  prepare = jax.jit(feed.make_prepare(
+  prepare = jax.jit(preprocess.make_prepare(
       dict(augment={}, data={}), made.unpack))
   batch = prepare(jax.random.key(0), next(made.batches(0)) | made.constants)
   assert batch.keys() == {'blur', 'sharp'}
@@ -104,7 +96,8 @@ def test_augmentation_treats_all_frames_alike():
   change = jax.jit(augment.build(noise=0.1))
   noisy = np.asarray(change(jax.random.key(0), batch)['blur'])
   assert np.ptp(noisy.reshape(4, 8, 8, WINDOW, 3), axis=3).min(axis=3).any()
-  with pytest.raises(types.UserError, match='identity needs the sharp picture'):
+  with pytest.raises(
+      errors.UserError, match='identity needs the sharp picture'):
     augment.build(identity=0.1)(jax.random.key(0), batch)
 
 
@@ -139,7 +132,7 @@ def test_a_network_of_frames_holds_the_one_of_pictures():
 
 
 def test_tiles_of_frames():
-  method = types.Method(
+  method = Method(
       init=None, step=None, restore=lambda state, blur: frames.middle(blur)
       - 0.01 * blur[..., :3], window=WINDOW)
   restore = tiling.build(
@@ -153,7 +146,8 @@ def test_tiles_of_frames():
   # A picture is a film that stands still.
   np.testing.assert_allclose(
       restore(blur[..., :3]).image, 0.99 * blur[..., :3], atol=1e-6)
-  with pytest.raises(types.UserError, match=r'takes 3 frames, .* or a picture'):
+  with pytest.raises(
+      errors.UserError, match=r'takes 3 frames, .* or a picture'):
     restore(blur[..., :6])
 
 
@@ -164,7 +158,7 @@ def test_tiles_of_frames():
     (dict(window=3, part=(0.8, 1.0)), "sequence, .* first is 'b/50'"),
     (dict(name='joined', sources=dict(a=dict(window=3))), 'put it beside')])
 def test_sources_that_have_none(film, options, message):
-  with pytest.raises(types.UserError, match=message) as error:
+  with pytest.raises(errors.UserError, match=message) as error:
     data.open_source(**options if 'name' in options else film | options)
   assert '\n' not in str(error.value)
 
@@ -179,36 +173,37 @@ def test_window_is_one_value_of_the_config():
 def test_network_source_and_method_must_fit(film):
   config = helpers.get_config('video').to_dict()
   source = data.open_source(**film)
-  fit = lambda source, **more: feed.check_pairing(
+  fit = lambda source, **more: preprocess.check_pairing(
       source, dict(config, data=more), unpaired=False, window=3)
-  with pytest.raises(types.UserError, match='takes 3 frames, but data.train.win'
+  with pytest.raises(
+      errors.UserError, match='takes 3 frames, but data.train.win'
                      'dow is 1: set data.train.window=3'):
     fit(source)
-  with pytest.raises(types.UserError, match='data.blur blurs single pictures'):
+  with pytest.raises(errors.UserError, match='data.blur blurs single pictures'):
     fit(data.open_source(**film, window=3), blur=dict(kind='line'))
-  with pytest.raises(types.UserError, match='set nets.net.window=1, or take'):
+  with pytest.raises(errors.UserError, match='set nets.net.window=1, or take'):
     methods.build(config | dict(
         method=dict(name='int8', start=dict(path=None))))
 
 
 def test_input_is_the_middle_frame(film):
   source = data.open_source(**film, window=3)
-  method = types.Method(
+  method = Method(
       init=None, step=None, restore=lambda state, blur: blur[..., :3], window=3)
   mesh = parallel.data_mesh()
   error = {'error': lambda image, sharp: 255 * (sharp - image).mean((1, 2, 3))}
-  (_, shown, row), = evaluate.evaluate_source(
+  (_, shown, row), = test_sets.evaluate_source(
       method, {}, source, [1], mesh, fns=error)
   np.testing.assert_allclose(row['input']['error'], 100, atol=0.01)
   np.testing.assert_allclose(row['error'], 101, atol=0.01)   # that before it
   assert {x.shape for x in shown.values()} == {(20, 24, 3)}
-  validate = evaluate.make_validate(
+  validate = test_sets.make_validate(
       method, dict(film, window=3), mesh, pictures=2, crop=16)
   _, draw = validate({})
   np.testing.assert_array_equal(
       draw()[0, ::16, 0], [10, 9, 110])       # blur, restored, sharp
-  with pytest.raises(types.UserError, match='set data.test.window=3'):
-    evaluate.make_validate(method, film, mesh, pictures=1, crop=16)
+  with pytest.raises(errors.UserError, match='set data.test.window=3'):
+    test_sets.make_validate(method, film, mesh, pictures=1, crop=16)
 
 
 # Layer -> (channel that it reads, that it makes, weight): through the network

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import scipy.ndimage
 
-from deblur_jax import types
+from deblur_jax import errors
 from deblur_jax.blur import kernels, operators
 
 SIZES = [(1, 1), (3, 3), (4, 4), (5, 2), (2, 7), (9, 8)]
@@ -305,7 +305,7 @@ def test_mapped_and_jitted():
     (lambda: kernels.check_kernel(np.ones(3)), r'shape \(3,\)'),
 ])
 def test_mistakes_are_named(call, message):
-  with pytest.raises(types.UserError, match=message):
+  with pytest.raises(errors.UserError, match=message):
     call()
 
 

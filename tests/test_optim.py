@@ -7,7 +7,8 @@ import numpy as np
 import optax
 import pytest
 
-from deblur_jax import methods, optim, types
+from deblur_jax import errors, methods
+from deblur_jax.training import optim
 
 
 def test_step_schedule():
@@ -108,12 +109,12 @@ def test_average():
     (dict(lr=1e-3, weight_decay=0.1), 'weight_decay needs name=adamw'),
 ])
 def test_mistakes_are_explained(options, message):
-  with pytest.raises(types.UserError, match=message):
+  with pytest.raises(errors.UserError, match=message):
     optim.build(total_steps=10, **options)
 
 
 def test_batch_must_divide_into_parts():
-  with pytest.raises(types.UserError, match='batch_size = 3 .*accumulate = 2'):
+  with pytest.raises(errors.UserError, match='batch_size = 3 .*accumulate = 2'):
     optim.value_and_grad(lambda p, b: (p, {}), jnp.ones(()),
                          {'x': jnp.ones((3, 1))}, parts=2)
 
@@ -137,9 +138,9 @@ def test_frozen_parameters_get_no_update_and_no_decay():
         bool((n == o).all()), h), new['net'], state.params['net'], held)
   assert metrics['grad_norm'] > 0
   assert jax.tree.leaves(optim.matching(net, ('a',))) == [True, True, False]
-  with pytest.raises(types.UserError, match=(
+  with pytest.raises(errors.UserError, match=(
       r"no parameter matches 'scale_0/haed'; .* Did you mean 'scale_0/head'")):
     methods.build(config | {'method': config['method'] | {
         'freeze': ('scale_0/haed',)}}).init(jax.random.key(0), batch)
-  with pytest.raises(types.UserError, match="freeze must be a tuple.*'a',"):
+  with pytest.raises(errors.UserError, match="freeze must be a tuple.*'a',"):
     methods.build(config | {'method': config['method'] | {'freeze': 'a'}})

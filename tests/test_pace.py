@@ -14,8 +14,9 @@ import run_folders
 from PIL import Image
 
 import deblur_jax
-from deblur_jax import tiling, zoo
-from deblur_jax.app import blending, pace, restoring, shown, workload
+from deblur_jax.app import blending, console, pace, restoring, workload
+from deblur_jax.inference import tiling
+from deblur_jax.pretrained import zoo
 
 KEY = pace.Key('some', zoo.AUTO, 'cpu', 2)
 
@@ -235,7 +236,7 @@ def test_the_time_left(monkeypatch):
 
 
 def test_what_is_said_before(capsys):
-  with shown.progress() as progress:
+  with console.progress() as progress:
     for estimate in (None, pace.Estimate(0.5, 0.1, True),
                      pace.Estimate(42.0, 12.0, True),
                      pace.Estimate(42.0, 12.0, False)):

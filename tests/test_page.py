@@ -22,18 +22,21 @@ import run_folders
 from helpers import tiny
 from PIL import Image
 
-from deblur_jax import errors, inference, prior, zoo
+from deblur_jax import errors
 from deblur_jax.app import (
-    blending,
-    fits,
-    fitting,
-    jobs,
-    pace,
-    page,
-    page_photo,
-    page_restore,
+  blending,
+  fits,
+  fitting,
+  pace,
+  page,
+  page_jobs,
+  page_photo,
+  page_restore,
 )
-from deblur_jax.io import pictures
+from deblur_jax.inference import batches
+from deblur_jax.media import pictures
+from deblur_jax.pretrained import zoo
+from deblur_jax.priors import solve
 
 MAX_BYTES = 200_000
 MAX_PIXELS = 250_000
@@ -81,7 +84,7 @@ def uploads(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def restorers(runs):
-  return jobs.Restorers([runs / 'mine'])
+  return page_jobs.Restorers([runs / 'mine'])
 
 
 @pytest.fixture(scope='module')
@@ -94,7 +97,7 @@ def expected(restorers, uploads, tmp_path_factory):
 
 def restore(upload, restorers, folder, *, strength=1.0, **options):
   """The result of an upload."""
-  return jobs.restore(
+  return page_jobs.restore(
       str(upload), 'mine', restorers, kept=str(folder), **options
   ).result(strength, folder=str(folder))
 
@@ -182,9 +185,9 @@ def test_two_at_once_are_not_mixed(restorers, uploads, expected, tmp_path):
 ])
 def test_mistakes_are_one_line(restorers, uploads, name, model, words):
   with pytest.raises(errors.UserError, match=words) as told:
-    jobs.restore(str(uploads / name), model, restorers, kept='',
+    page_jobs.restore(str(uploads / name), model, restorers, kept='',
                  max_pixels=MAX_PIXELS)
-  assert '\n' not in jobs.line(told.value)
+  assert '\n' not in page_jobs.line(told.value)
 
 
 @pytest.mark.parametrize('name', ['one.jpg', 'two.png'])
@@ -193,9 +196,9 @@ def test_the_strength_needs_no_network(
   folder, kept = tmp_path / 'files', tmp_path / 'kept'
   for one in (folder, kept):
     one.mkdir()
-  found = jobs.restore(
+  found = page_jobs.restore(
       str(uploads / name), 'mine', restorers, kept=str(kept))
-  monkeypatch.setattr(jobs.Restorers, 'restore', None)
+  monkeypatch.setattr(page_jobs.Restorers, 'restore', None)
   before, after = map(pixels, expected[name].shown)
   for strength in (1.0, 0.5, 0.0, 1.0):
     result = found.result(strength, folder=str(folder))
@@ -205,7 +208,7 @@ def test_the_strength_needs_no_network(
     np.testing.assert_array_equal(pixels(result.shown[0]), before)
   assert (pathlib.Path(result.file).read_bytes()
           == pathlib.Path(expected[name].file).read_bytes())
-  assert len(list(folder.iterdir())) == jobs.RECENT
+  assert len(list(folder.iterdir())) == page_jobs.RECENT
   assert len(list(kept.iterdir())) == 1
   with pytest.raises(errors.UserError, match='strength must be 0 to 1'):
     found.result(1.5, folder=str(folder))
@@ -290,25 +293,26 @@ def test_models_are_listed_with_their_cost(restorers, uploads, tmp_path,
 
 
 def test_a_bug_is_one_line_too(capsys):
-  assert jobs.line(KeyError('x\ny')) == (
+  assert page_jobs.line(KeyError('x\ny')) == (
       'Something is wrong with the program (KeyError); its window says more.')
   assert 'KeyError' in capsys.readouterr().err
 
 
 def test_models_are_known_by_the_last_of_their_folders(runs):
-  found = jobs.Restorers([runs / 'mine', f'{runs}/../{runs.name}/mine'])
+  found = page_jobs.Restorers([runs / 'mine', f'{runs}/../{runs.name}/mine'])
   assert all(name.endswith(f'{os.sep}mine') for name in found.names[:2])
   with pytest.raises(errors.UserError, match='config'):
-    jobs.Restorers([runs / 'none'])
+    page_jobs.Restorers([runs / 'none'])
 
 
 def test_a_fit_in_parts_is_a_fit(uploads, tmp_path):
   upload = str(uploads / 'two.png')
-  found = list(jobs.fitted(upload, 'denoise', folder=str(tmp_path), steps=19,
+  found = list(page_jobs.fitted(upload, 'denoise', folder=str(tmp_path),
+                                steps=19,
                            **SMALL))
   assert [result.notes[0] for result, _ in found] == [
       f'step {done} of 20' for done in (5, 10, 15, 20)]
-  assert len(list(tmp_path.iterdir())) == jobs.RECENT
+  assert len(list(tmp_path.iterdir())) == page_jobs.RECENT
   result, losses = found[-1]
   assert losses.shape == (20,) and len(result.notes) == 1
   batch = {'blur': pictures.read(upload).image[None],
@@ -316,7 +320,7 @@ def test_a_fit_in_parts_is_a_fit(uploads, tmp_path):
   method, begin, run_chunk, mesh = fits.program(
       json.dumps(fits.settings('denoise', steps=19, **SMALL)))
   key = jax.random.key(0)
-  whole = inference.fit_images(
+  whole = batches.fit_images(
       method, batch, key, 20, mesh, chunk=5, run_chunk=run_chunk,
       state=begin(key, batch))
   np.testing.assert_allclose(whole.curve['loss'][:, 0], losses, rtol=1e-5)
@@ -333,7 +337,7 @@ def test_the_command_fits_what_the_page_fits(
       on_steps=lambda *steps: told.append(steps),
       settings=dict(steps=19, **SMALL))
   assert told[-1] == (20, 20) and outcome.target == str(out)
-  *_, (result, _) = jobs.fitted(
+  *_, (result, _) = page_jobs.fitted(
       str(uploads / 'two.png'), 'denoise', folder=str(tmp_path), steps=19,
       **SMALL)
   np.testing.assert_array_equal(pixels(out), pixels(result.file))
@@ -355,8 +359,8 @@ def test_the_settings_of_all_tasks_are_taken(task):
       random.random((40, 56, 3), dtype=np.float32))
   one = fits.problem(draw(), task, side=32, factor=2, mask=draw())
   config = fits.settings(task, kernel_size=5, **SMALL)
-  prior.check(config)
-  prior.check_problems(config, [one])
+  solve.check(config)
+  solve.check_problems(config, [one])
   assert fits.observed(one, task).shape == (
       (22, 32, 3) if task == 'sr' else (23, 32, 3))
 
@@ -382,16 +386,17 @@ def fill(mask):
 
 
 def test_the_chart_falls_with_the_loss():
-  points = re.search('points="(.*?)"', jobs.chart(np.exp(-np.arange(9.0))))[1]
+  points = re.search('points="(.*?)"',
+                     page_jobs.chart(np.exp(-np.arange(9.0))))[1]
   xs, ys = np.array([one.split(',') for one in points.split()], float).T
   np.testing.assert_allclose(xs, np.linspace(2, 298, 9))
   np.testing.assert_allclose(ys, np.linspace(2, 58, 9))
-  assert not jobs.chart(np.array([np.nan, 1.0]))
+  assert not page_jobs.chart(np.array([np.nan, 1.0]))
 
 
 def test_curves_of_runs_are_read_and_nothing_is_written(runs):
   before = sorted(runs.rglob('*'))
-  text, png = jobs.curves(runs / 'study')
+  text, png = page_jobs.curves(runs / 'study')
   assert '* other: unfinished, at step 20 of 40' in text
   assert Image.open(io.BytesIO(png)).format == 'PNG'
   assert sorted(runs.rglob('*')) == before

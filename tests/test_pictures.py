@@ -16,8 +16,8 @@ import pytest
 import tifffile
 from PIL import Image, ImageCms, ImageOps
 
-from deblur_jax import types
-from deblur_jax.io import exif, pictures, writers
+from deblur_jax import errors
+from deblur_jax.media import exif, pictures, writers
 
 RNG = np.random.default_rng(0)
 LOSSLESS = ('BMP', 'PNG', 'TIFF')
@@ -427,7 +427,7 @@ def test_bombs_cost_nothing(make, words, tmp_path):
   data = make(tmp_path)
   tracemalloc.start()
   try:
-    with pytest.raises(types.UserError, match=words):
+    with pytest.raises(errors.UserError, match=words):
       pictures.read(data)
     assert tracemalloc.get_traced_memory()[1] < 5e6
   finally:
@@ -439,7 +439,7 @@ def test_more_pixels_than_pillow_allows_are_ours_to_allow(monkeypatch):
   data = encoded(smooth('RGB'), 'PNG')
   assert pictures.read(data).image.shape == (21, 34, 3)
   assert Image.MAX_IMAGE_PIXELS == 10
-  with pytest.raises(types.UserError, match='34x21.*restore --max-pixels'):
+  with pytest.raises(errors.UserError, match='34x21.*restore --max-pixels'):
     pictures.read(data, max_pixels=713)
 
 
@@ -447,7 +447,7 @@ def test_more_pixels_than_pillow_allows_are_ours_to_allow(monkeypatch):
 def test_a_file_that_ends_too_early(form):
   data = encoded(Image.fromarray(
       RNG.integers(0, 256, (64, 64, 3), np.uint8)), form)
-  with pytest.raises(types.UserError) as caught:
+  with pytest.raises(errors.UserError) as caught:
     pictures.read(data[:len(data) * 6 // 10])
   assert '\n' not in str(caught.value)
 
@@ -458,8 +458,8 @@ def test_a_file_that_ends_too_early_is_read_where_it_is_allowed():
   part = pictures.read(data[:len(data) // 2], allow_truncated=True)
   whole = pictures.read(data)
   np.testing.assert_array_equal(part.image[:14], whole.image[:14])
-  with pytest.raises(
-      types.UserError, match='truncated.*; `deblur restore --allow-truncated`'):
+  with pytest.raises(errors.UserError, match=(
+      'truncated.*; `deblur restore --allow-truncated`')):
     pictures.read(data[:len(data) // 2])
 
 
@@ -479,13 +479,13 @@ def test_names_do_not_matter(tmp_path):
 def test_no_pictures(name, data, words, tmp_path):
   if data is not None:
     (tmp_path / name).write_bytes(data)
-  with pytest.raises(types.UserError, match=words) as caught:
+  with pytest.raises(errors.UserError, match=words) as caught:
     pictures.read(tmp_path / name)
   assert '\n' not in str(caught.value)
 
 
 def test_a_folder_and_a_closed_file(tmp_path):
-  with pytest.raises(types.UserError, match='Is a directory'):
+  with pytest.raises(errors.UserError, match='Is a directory'):
     pictures.read(tmp_path)
   path = tmp_path / 'closed.png'
   path.write_bytes(encoded(smooth('L'), 'PNG'))
@@ -493,7 +493,7 @@ def test_a_folder_and_a_closed_file(tmp_path):
   user = os.geteuid()
   os.seteuid(65534 if user == 0 else user)
   try:
-    with pytest.raises(types.UserError, match='Permission denied'):
+    with pytest.raises(errors.UserError, match='Permission denied'):
       pictures.read(path)
   finally:
     os.seteuid(user)
@@ -501,21 +501,21 @@ def test_a_folder_and_a_closed_file(tmp_path):
 
 def test_samples_that_are_not_read():
   floats = RNG.random((5, 6), np.float32)
-  with pytest.raises(types.UserError, match='32 bits.*with 8 or 16'):
+  with pytest.raises(errors.UserError, match='32 bits.*with 8 or 16'):
     pictures.read(encoded(Image.fromarray(floats), 'TIFF'))
-  with pytest.raises(types.UserError, match='has 32 bits a sample; save it'):
+  with pytest.raises(errors.UserError, match='has 32 bits a sample; save it'):
     pictures.read(tiff(RNG.random((5, 6, 3), np.float32), photometric='rgb'))
   signed = RNG.integers(-9, 9, (5, 6, 1)).astype(np.int16)
-  with pytest.raises(types.UserError, match='not read; save it with 8 or 16'):
+  with pytest.raises(errors.UserError, match='not read; save it with 8 or 16'):
     pictures.read(tiff(signed))
   apart = np.moveaxis(deep(3), -1, 0)
-  with pytest.raises(types.UserError, match='apart; save it with them inter'):
+  with pytest.raises(errors.UserError, match='apart; save it with them inter'):
     pictures.read(tiff(apart, photometric='rgb', planarconfig='separate'))
 
 
 def test_heic_names_its_extra(monkeypatch):
   monkeypatch.setitem(sys.modules, 'pillow_heif', None)
-  with pytest.raises(types.UserError, match=r'deblur-jax\[heif\]'):
+  with pytest.raises(errors.UserError, match=r'deblur-jax\[heif\]'):
     pictures.read(b'\0\0\0\x1cftypheic\0\0\0\0mif1heic' + bytes(64))
 
 
@@ -543,7 +543,7 @@ def test_damaged_files_are_read_or_refused_in_a_line(form):
     damaged[places] = RNG.integers(0, 256, 3)
     try:
       picture = pictures.read(damaged.tobytes(), max_pixels=1_000_000)
-    except types.UserError as error:
+    except errors.UserError as error:
       assert '\n' not in str(error)
     else:
       assert np.isfinite(picture.image).all()
@@ -551,7 +551,7 @@ def test_damaged_files_are_read_or_refused_in_a_line(form):
 
 def test_what_a_form_cannot_keep():
   picture = pictures.read(writers.to_png16(deep(4)))
-  with pytest.raises(types.UserError, match='JPEG cannot keep; write .png'):
+  with pytest.raises(errors.UserError, match='JPEG cannot keep; write .png'):
     pictures.encode(picture, picture.image, form='JPEG')
   assert pictures.lost(picture, form='WEBP') == (
       '16 bits became 8, as WEBP has no more',)
@@ -581,19 +581,19 @@ def test_alpha_grows_with_the_picture():
     (lambda x: x[..., :1], r'\[h, w, 3\], got \[21, 34, 1\]')])
 def test_restored_pictures_that_cannot_be(change, words):
   picture = pictures.read(encoded(smooth('RGB'), 'PNG'))
-  with pytest.raises(types.UserError, match=words):
+  with pytest.raises(errors.UserError, match=words):
     pictures.encode(picture, change(picture.image))
 
 
 def test_forms_and_their_names():
   picture = pictures.from_array(np.zeros((1, 20000, 3), np.uint8))
-  with pytest.raises(types.UserError, match="Did you mean 'JPEG'"):
+  with pytest.raises(errors.UserError, match="Did you mean 'JPEG'"):
     pictures.encode(picture, picture.image, form='JPG')
-  with pytest.raises(types.UserError, match='as WEBP: .*another form'):
+  with pytest.raises(errors.UserError, match='as WEBP: .*another form'):
     pictures.encode(picture, picture.image, form='WEBP')
   assert pictures.form_of('A.JPG') == 'JPEG'
   for name, words in (('a.pgn', "Did you mean '.png'"), ('a', 'no suffix')):
-    with pytest.raises(types.UserError, match=words):
+    with pytest.raises(errors.UserError, match=words):
       pictures.form_of(name)
 
 
@@ -623,7 +623,7 @@ def test_arrays_come_back(dtype, channels):
     (np.full((5, 6), 200.0), r'not \[200, 200\]; divide'),
     (np.full((5, 6), np.nan), 'divide')])
 def test_arrays_that_are_no_pictures(array, words):
-  with pytest.raises(types.UserError, match=words):
+  with pytest.raises(errors.UserError, match=words):
     pictures.from_array(array)
 
 

@@ -5,8 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from deblur_jax import checkpoint, parallel, types
-from deblur_jax.methods import pool as pools
+from deblur_jax import errors
+from deblur_jax.methods import image_buffer as pools
+from deblur_jax.state import TrainState
+from deblur_jax.training import checkpoint, parallel
 
 SIZE = 4
 exchange = jax.jit(pools.exchange)
@@ -84,7 +86,7 @@ def test_no_gradient_and_no_pool_of_size_0():
 def test_no_pool_of_size_0_is_kept_by_a_checkpoint(tmp_path):
   shelf = checkpoint.Checkpoints(tmp_path)
   pool = pools.init(0, (2, 2, 3))
-  shelf.save(1, types.TrainState(
+  shelf.save(1, TrainState(
       step=jnp.ones((), jnp.int32), params={}, opt_state={},
       extra={'pool': pool}), None)
   shelf.wait()
@@ -94,7 +96,7 @@ def test_no_pool_of_size_0_is_kept_by_a_checkpoint(tmp_path):
 
 
 def test_mistakes_are_one_line():
-  with pytest.raises(types.UserError, match='pool_size must be 0 or more'):
+  with pytest.raises(errors.UserError, match='pool_size must be 0 or more'):
     pools.init(-1, (2, 2, 3))
-  with pytest.raises(types.UserError, match='of 2x2, got 4x4.*pool_size=0'):
+  with pytest.raises(errors.UserError, match='of 2x2, got 4x4.*pool_size=0'):
     pools.exchange(jax.random.key(0), filled()[0], jnp.zeros((1, 4, 4, 3)))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import sample_pictures as pictures
 
-from deblur_jax import data, types
+from deblur_jax import data, errors
 from deblur_jax.data import prepared, source
 
 SIZES = ((40, 56), (32, 32), (48, 40))
@@ -85,7 +85,7 @@ prepared.write(made._replace(read=read), {str(tmp_path)!r}, workers=1)
   assert killed.returncode == -signal.SIGKILL
   index = json.loads((tmp_path / 'index.json').read_text())
   assert 8 <= len(index['pairs']) <= 21
-  with pytest.raises(types.UserError, match='of 30 pairs; run the same'):
+  with pytest.raises(errors.UserError, match='of 30 pairs; run the same'):
     data.open_source(name='prepared', root=tmp_path)
 
   begun = []
@@ -114,7 +114,7 @@ prepared.write(made, {str(tmp_path)!r})
 
 def test_too_little_space_is_seen_at_once(tmp_path):
   huge = make_source(sizes=lambda i: {'blur': (2 ** 24, 2 ** 24)})
-  with pytest.raises(types.UserError, match=r'GiB free, and a test set needs'):
+  with pytest.raises(errors.UserError, match=r'GiB free, and a test set needs'):
     prepared.write(huge, tmp_path)
   assert not (tmp_path / 'pixels.bin').exists()
 
@@ -123,9 +123,9 @@ def test_a_broken_picture_keeps_what_is_done(tmp_path):
   made = make_source()
   def read(i):
     if i == 5:
-      raise types.UserError('Cannot read the picture p5.')
+      raise errors.UserError('Cannot read the picture p5.')
     return made.read(i)
-  with pytest.raises(types.UserError, match='Cannot read the picture p5'):
+  with pytest.raises(errors.UserError, match='Cannot read the picture p5'):
     prepared.write(made._replace(read=read), tmp_path)
   assert len(json.loads((tmp_path / 'index.json').read_text())['pairs']) == 5
   prepared.write(made, tmp_path)
@@ -151,12 +151,12 @@ def test_a_prepared_set_remembers_its_subset(tmp_path):
 
 def test_messages(tmp_path):
   def reading(match):
-    with pytest.raises(types.UserError, match=match):
+    with pytest.raises(errors.UserError, match=match):
       data.open_source(name='prepared', root=tmp_path)
 
   reading('No prepared set in .*prepare_data')
   prepared.write(make_source(3, options={'subset': 'blur'}), tmp_path)
-  with pytest.raises(types.UserError, match=r'holds another set \(a test set'):
+  with pytest.raises(errors.UserError, match=r'holds another set \(a test set'):
     prepared.write(make_source(3, options={'subset': 'gamma'}), tmp_path)
   (tmp_path / 'pixels.bin').write_bytes(b'123')
   reading('has 3 bytes, not the')

@@ -13,12 +13,12 @@ import pytest
 import scipy.ndimage
 from PIL import Image
 
-from deblur_jax import checkpoint, methods, prior, types, workdir
+from deblur_jax import errors, methods
 from deblur_jax.blur import operators
 from deblur_jax.data import images
-from deblur_jax.methods import records
 from deblur_jax.ops import arrays
-from deblur_jax.prior import baselines, problems
+from deblur_jax.priors import baselines, outputs, problems, solve
+from deblur_jax.training import checkpoint, workdir
 from experiments import prior as program
 from experiments import prior_ablate
 
@@ -144,7 +144,7 @@ def test_mistakes_are_one_line(options, message, folder):
   np.save(folder / 'large.npy', np.full((51, 51), 1 / 51**2))
   paths = {key: folder / value for key, value in options.items()
            if key in ('mask', 'truth', 'kernel', 'guide')}
-  with pytest.raises(types.UserError, match=message) as error:
+  with pytest.raises(errors.UserError, match=message) as error:
     problems.read(folder / 'sharp' / 'a.png', **options | paths)
   assert '\n' not in str(error.value)
 
@@ -159,7 +159,7 @@ def test_mistakes_are_one_line(options, message, folder):
     (dict(task='sr', factor=25), 'a is 32x24, too small for a factor of 25'),
 ])
 def test_mistakes_in_making_are_one_line(options, message, folder):
-  with pytest.raises(types.UserError, match=message) as error:
+  with pytest.raises(errors.UserError, match=message) as error:
     problems.make(folder / 'sharp' / 'a.png', **options)
   assert '\n' not in str(error.value)
 
@@ -201,8 +201,8 @@ def folder_of_results(tmp_path_factory):
     save(root / 'sharp' / f'{name}.png', picture(i, 16, 16))
   seen = []
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(prior.results, 'DEAD', 99.0)
-    result = prior.run(
+    patch.setattr(solve.results, 'DEAD', 99.0)
+    result = solve.run(
         debug(), problems.make(root / 'sharp', task='denoise'), root / 'out',
         task='denoise', seeds=2, at_once=2,
         on_steps=lambda name, done: seen.append((name, done)))
@@ -215,8 +215,8 @@ def test_run_writes_its_folder(folder_of_results):
       json.dumps(result))
   assert seen[:2] == [('a, b', 2), ('a, b', 4)]
   for name, row in result['rows'].items():
-    assert row['psnr'].keys() == {'input', 'classical', *records.KEPT}
-    for kept in ('', '_input', *(f'_{kept}' for kept in records.KEPT)):
+    assert row['psnr'].keys() == {'input', 'classical', *outputs.KEPT}
+    for kept in ('', '_input', *(f'_{kept}' for kept in outputs.KEPT)):
       file = images.read(root / 'out' / f'{name}{kept}.png')
       assert file.shape == (16, 16, 3)
     with open(root / 'out' / f'{name}_curve.csv', newline='') as file:
@@ -225,7 +225,7 @@ def test_run_writes_its_folder(folder_of_results):
     best = max(float(line['psnr']) for line in curve)
     assert abs(row['oracle']['psnr']['psnr'] - best) < 1e-3
     assert result['mean'].keys() == row['psnr'].keys()
-  head, *body = prior.results.table(result)
+  head, *body = solve.results.table(result)
   assert head[1:] == list(result['mean'])
   assert [line[0] for line in body] == ['a', 'b', 'mean']
 
@@ -234,7 +234,7 @@ def test_a_dead_fit_is_tried_again_with_other_seeds(folder_of_results):
   _, result, seen = folder_of_results
   for row in result['rows'].values():
     assert row['dead'] and row['seed'] in (4, 5)
-  assert len(seen) == 2 * (1 + prior.AGAIN)
+  assert len(seen) == 2 * (1 + solve.AGAIN)
 
 
 def test_a_dead_blind_fit_goes_on_with_its_kernel(tmp_path):
@@ -243,10 +243,10 @@ def test_a_dead_blind_fit_goes_on_with_its_kernel(tmp_path):
                         task='blind')
   config = debug('prior_blind', 'image')
   config['method']['losses_in_turn'] = ('mse', 'mse')
-  fits = prior.fit_all(config, 3 * tasks, warm=True)
+  fits = solve.fit_all(config, 3 * tasks, warm=True)
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(prior.results, 'DEAD', 99.0)
-    patch.setattr(prior, 'AGAIN', 0)
+    patch.setattr(solve.results, 'DEAD', 99.0)
+    patch.setattr(solve, 'AGAIN', 0)
     dead = next(fits)
   alone, warm = fits
   assert dead.rescued and dead.result.shape == (16, 16, 3)
@@ -271,7 +271,7 @@ def test_the_best_seed_is_that_of_the_lowest_loss():
   loss = np.array([[3.0, np.nan, 1.0], [1.0, np.nan, 2.0]])
   at = lambda step: {'loss': loss, 'best_step': np.full((2, 3), step)}
   order = lambda curve: sorted(
-      range(3), key=lambda j: prior._last_loss(curve, j))
+      range(3), key=lambda j: solve._last_loss(curve, j))
   assert order(at(1)) == [2, 0, 1] and order(at(0)) == [2, 0, 1]
 
 
@@ -284,16 +284,16 @@ def test_the_best_seed_is_that_of_the_lowest_loss():
 def test_a_refused_config_leaves_no_folder(change, message, tmp_path):
   save(tmp_path / 'a.png', picture())
   tasks = problems.read(tmp_path / 'a.png', task='denoise')
-  with pytest.raises(types.UserError, match=message):
-    prior.run(debug() | change, tasks, tmp_path / 'out', task='denoise')
+  with pytest.raises(errors.UserError, match=message):
+    solve.run(debug() | change, tasks, tmp_path / 'out', task='denoise')
   assert not (tmp_path / 'out').exists()
 
 
 def test_pixels_that_are_no_numbers_are_refused(tmp_path):
   blur = np.full((8, 8, 3), 0.5, np.float32)
   blur[2, 3] = np.nan
-  with pytest.raises(types.UserError, match='a: 3 values of its blur are not'):
-    prior.run(debug(), [problems.Problem('a', {'blur': blur})],
+  with pytest.raises(errors.UserError, match='a: 3 values of its blur are not'):
+    solve.run(debug(), [problems.Problem('a', {'blur': blur})],
               tmp_path / 'out', task='denoise')
   assert not (tmp_path / 'out').exists()
 
@@ -301,14 +301,14 @@ def test_pixels_that_are_no_numbers_are_refused(tmp_path):
 def test_luma_is_fitted_and_chroma_stays(folder, tmp_path):
   (one,) = problems.read(folder / 'sharp' / 'a.png', task='denoise', luma=True)
   assert one.batch['blur'].shape == (24, 32, 1)
-  kept = dict.fromkeys(records.KEPT, one.batch['blur'])
-  fit = prior.Fit(
+  kept = dict.fromkeys(outputs.KEPT, one.batch['blur'])
+  fit = solve.Fit(
       one, kept, found={}, result=one.batch['blur'], params={},
       curve={'loss': np.zeros(1)}, seed=0, seconds=0.0)
-  prior.results.write(tmp_path / 'out', fit)
+  solve.results.write(tmp_path / 'out', fit)
   np.testing.assert_allclose(
       images.read(tmp_path / 'out' / 'a.png').astype(int), picture(0), atol=1)
-  with pytest.raises(types.UserError, match='--luma is for results of the'):
+  with pytest.raises(errors.UserError, match='--luma is for results of the'):
     problems.read(folder / 'sharp', task='sr', factor=2, luma=True)
 
 
@@ -320,16 +320,16 @@ def test_starts(tmp_path):
       'nets.net.depth': 3, 'nets.net.skip': 2})
   tasks = problems.make(tmp_path / 'sharp', task='jpeg')
   seen = []
-  start = prior.starts.learn(
+  start = solve.starts.learn(
       config, tasks, rounds=2, steps=2, at_once=2,
       on_round=lambda done, loss: seen.append(loss))
   assert len(seen) == 2 and seen[1] < seen[0]
   arrays.save_tree(tmp_path / 'start.npz', start)
-  read = prior.starts.read(tmp_path / 'start.npz')
+  read = solve.starts.read(tmp_path / 'start.npz')
   assert jax.tree.all(jax.tree.map(np.array_equal, start, read))
   method = methods.build(config)
   batch = {'blur': np.stack([task.batch['blur'] for task in tasks])}
-  state = prior.starts.begin(method, jax.random.key(0), batch, read)
+  state = solve.starts.begin(method, jax.random.key(0), batch, read)
   jax.tree.map(
       lambda own, one: np.testing.assert_array_equal(own, [one, one]),
       state.params, read)
@@ -346,14 +346,14 @@ def test_starts(tmp_path):
   shelf.wait()
   shelf.close()
   workdir.write_json(tmp_path / 'run' / workdir.CONFIG, learned)
-  again = prior.starts.read(tmp_path / 'run')
+  again = solve.starts.read(tmp_path / 'run')
   jax.tree.map(np.testing.assert_array_equal, again, read)
   read['net'].pop('tail')
-  with pytest.raises(types.UserError, match='its net.tail.bias is missing'):
-    prior.starts.begin(method, jax.random.key(0), batch, read)
-  with pytest.raises(types.UserError, match='one size, got 2 sizes'):
+  with pytest.raises(errors.UserError, match='its net.tail.bias is missing'):
+    solve.starts.begin(method, jax.random.key(0), batch, read)
+  with pytest.raises(errors.UserError, match='one size, got 2 sizes'):
     save(tmp_path / 'sharp' / 'c.png', picture(2, 16, 24))
-    prior.starts.learn(config, problems.make(
+    solve.starts.learn(config, problems.make(
         tmp_path / 'sharp', task='jpeg'), rounds=1)
 
 
@@ -375,7 +375,7 @@ def test_an_ablation_goes_on_where_it_was(tmp_path):
   for mistake, message in (
       ({'nets.nt.skip': (1,)}, 'no key nets.nt.skip'),
       ({'total_stps': (1,)}, 'no key total_stps')):
-    with pytest.raises(types.UserError, match=message):
+    with pytest.raises(errors.UserError, match=message):
       prior_ablate.compare(
           debug(), mistake, tasks, tmp_path / 'out', task='denoise')
 
@@ -392,14 +392,14 @@ def test_grids_of_an_ablation_fit_the_config(name):
 def test_a_full_folder_is_not_written_into(folder_of_results):
   root, _, _ = folder_of_results
   tasks = problems.make(root / 'sharp', task='denoise')
-  with pytest.raises(types.UserError, match='is not empty; give another'):
-    prior.run(debug(), tasks, root / 'out', task='denoise')
-  with pytest.raises(types.UserError, match='There are no pictures'):
-    prior.run(debug(), [], root / 'none', task='denoise')
+  with pytest.raises(errors.UserError, match='is not empty; give another'):
+    solve.run(debug(), tasks, root / 'out', task='denoise')
+  with pytest.raises(errors.UserError, match='There are no pictures'):
+    solve.run(debug(), [], root / 'none', task='denoise')
   twice = [task._replace(name=name) for task, name in zip(
       tasks, ('a', 'a_kernel'), strict=True)]
-  with pytest.raises(types.UserError, match='a_kernel.png would be written'):
-    prior.run(debug(), twice, root / 'none', task='denoise')
+  with pytest.raises(errors.UserError, match='a_kernel.png would be written'):
+    solve.run(debug(), twice, root / 'none', task='denoise')
   assert not (root / 'none').exists()
 
 

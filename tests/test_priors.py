@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from deblur_jax import models, types
+from deblur_jax import errors, models
 from deblur_jax.models import layers, non_local, skip
 from deblur_jax.ops import norm, pad, resize
 
@@ -275,7 +275,7 @@ def test_the_middles_of_two_sizes():
     (dict(name='kernel_net'), 'nets.size is missing'),
 ])
 def test_mistakes(options, message):
-  with pytest.raises(types.UserError, match=message) as error:
+  with pytest.raises(errors.UserError, match=message) as error:
     models.build(**options)
   assert '\n' not in str(error.value)
 
@@ -283,5 +283,5 @@ def test_mistakes(options, message):
 @pytest.mark.parametrize('name', models.PRIORS)
 def test_another_code(name):
   net, params, _ = _small(name)
-  with pytest.raises(types.UserError, match=r'codes \[n, h, w, \d\], got'):
+  with pytest.raises(errors.UserError, match=r'codes \[n, h, w, \d\], got'):
     net.apply({'params': params}, jnp.zeros((1, 8, 8, 1)))

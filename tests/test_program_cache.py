@@ -13,18 +13,12 @@ import numpy as np
 import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
-from deblur_jax import (
-    cache_folder,
-    errors,
-    inference,
-    loop,
-    parallel,
-    precision,
-    program_cache,
-    tiling,
-    types,
-)
+from deblur_jax import errors
 from deblur_jax.app import cli
+from deblur_jax.inference import batches, cache_folder, program_cache, tiling
+from deblur_jax.ops import precision
+from deblur_jax.state import Method, TrainState
+from deblur_jax.training import loop, parallel
 
 PICTURE = np.random.default_rng(0).random((64, 64, 3), np.float32)
 
@@ -50,9 +44,9 @@ def restore(picture=PICTURE, *, identity='times', factor=0.9, change=None):
     traces.append(blur.shape)
     return blur * state.params['factor']
 
-  method = types.Method(None, None, times, identity=identity)
+  method = Method(None, None, times, identity=identity)
   mesh = parallel.data_mesh(jax.local_devices()[:1])
-  state = parallel.put(types.TrainState(
+  state = parallel.put(TrainState(
       step=np.zeros((), np.int32),
       params={'factor': np.full((1, 1, 1, 3), factor, np.float32)},
       opt_state={}, extra={}), parallel.replicated(mesh))
@@ -201,7 +195,7 @@ def test_whatever_shapes_a_program_has_its_own(folder, monkeypatch):
   assert not is_new()
   assert is_new(identity='another network')
   assert is_new(picture=PICTURE[:32])
-  assert is_new(change=lambda method: inference.local(method, 32))
+  assert is_new(change=lambda method: batches.local(method, 32))
   for target, name, value in (
       (jax, '__version__', '99.0'),
       (program_cache, '_sources', lambda: 'edited'),

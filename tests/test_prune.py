@@ -9,8 +9,9 @@ import pytest
 from helpers import tiny
 from run_folders import untrained
 
-from deblur_jax import loop, methods, models, parallel, types
+from deblur_jax import errors, methods, models
 from deblur_jax.models import channels, pruning
+from deblur_jax.training import loop, parallel
 
 # A wide and a thin one of each network whose channels can be pruned.
 WIDE = {
@@ -123,7 +124,7 @@ def test_the_strongest_channels_stay():
   less = pruning.cut(params, wires, kept)
   assert less['a']['bias'].tolist() == [1, 3]
   np.testing.assert_array_equal(less['b']['kernel'][0, 0], [[2, 3], [6, 7]])
-  with pytest.raises(types.UserError, match='g has 2 channels, and 4 in nets'):
+  with pytest.raises(errors.UserError, match='g has 2 channels, and 4 in nets'):
     pruning.choose(less, wires, params)
 
 
@@ -209,7 +210,7 @@ def test_what_is_zero_stays_zero_while_the_rest_learns(run):
     (dict(start='runs/wide'), 'method.start must be a dict with a path'),
 ])
 def test_mistakes(run, change, message):
-  with pytest.raises(types.UserError, match=message) as error:
+  with pytest.raises(errors.UserError, match=message) as error:
     methods.build(_config(run, **change))
   assert '\n' not in str(error.value)
 
@@ -218,5 +219,5 @@ def test_mistakes(run, change, message):
     (dict(name='fpn'), 'Channels of a FPN cannot be pruned, only of Fusion'),
     (dict(name='unet', attention='se'), 'with attention cannot be pruned')])
 def test_networks_that_stay_wide(net, message):
-  with pytest.raises(types.UserError, match=message):
+  with pytest.raises(errors.UserError, match=message):
     channels.wires(models.build(**net))

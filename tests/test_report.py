@@ -11,8 +11,10 @@ import pytest
 import run_folders
 from PIL import Image
 
-from deblur_jax import report, types, workdir
-from deblur_jax.report import figures, render, rows, runs
+from deblur_jax import errors
+from deblur_jax.evaluation import report
+from deblur_jax.evaluation.report import figures, render, rows, runs
+from deblur_jax.training import workdir
 from experiments import paper_numbers
 
 K = 'nets.net.scales'
@@ -185,7 +187,7 @@ def test_nothing_is_averaged_over_hidden_differences(tmp_path):
   run_folders.finished(tmp_path / 'a', scales=1, lr=1)
   run_folders.finished(tmp_path / 'b', scales=1, lr=2)
   run_folders.finished(tmp_path / 'c', scales=2, lr=1)
-  with pytest.raises(types.UserError, match=r'differ in optim\.net\.lr too'):
+  with pytest.raises(errors.UserError, match=r'differ in optim\.net\.lr too'):
     report.write(tmp_path, keys=[K])
   keys = ['optim.net.lr', K]
   assert [row['setting'] for row in report.write(tmp_path, keys=keys).rows] == [
@@ -226,13 +228,13 @@ def test_inf_and_nan_are_printed(tmp_path, value, cell, number):
 
 
 def test_errors_name_the_place(tmp_path):
-  with pytest.raises(types.UserError, match='No runs in .*no config.json'):
+  with pytest.raises(errors.UserError, match='No runs in .*no config.json'):
     report.write(tmp_path)
   run_folders.finished(tmp_path / 'a')
-  with pytest.raises(types.UserError, match=f"'{K}'"):
+  with pytest.raises(errors.UserError, match=f"'{K}'"):
     report.write(tmp_path, keys=['nets.net.scale'])
   (tmp_path / 'a' / 'eval.json').write_text('{"step": ')
-  with pytest.raises(types.UserError, match='eval.json is not JSON'):
+  with pytest.raises(errors.UserError, match='eval.json is not JSON'):
     report.write(tmp_path)
 
 
@@ -240,7 +242,7 @@ def test_a_broken_picture_is_named(tmp_path):
   run_folders.finished(tmp_path / 'a')
   broken = tmp_path / 'a' / 'eval_pictures' / 'set_coffee.restored.png'
   broken.write_bytes(broken.read_bytes()[:500])
-  with pytest.raises(types.UserError, match='set_coffee.restored.png'):
+  with pytest.raises(errors.UserError, match='set_coffee.restored.png'):
     report.write(tmp_path)
 
 

@@ -12,8 +12,9 @@ import run_folders
 import sample_pictures
 from PIL import Image
 
-from deblur_jax import workdir, zoo
-from deblur_jax.methods import trained
+from deblur_jax.methods import pretrained
+from deblur_jax.pretrained import zoo
+from deblur_jax.training import workdir
 
 ABOUT = {'summary': 'A test.', 'licence': 'MIT',
          'sources': [{'name': 'noise', 'terms': 'none'}]}
@@ -99,7 +100,7 @@ def test_learns_from_truth_and_from_a_teacher(make, teacher, tmp_path):
   taught = tmp_path / 'run' / 'taught_0' / 'sharp' / 'one.png'
   assert np.asarray(Image.open(taught)).shape == (64, 64, 3)
   # What both have is the teacher's; one step has hardly changed it.
-  student, theirs = (trained.any_weights(trained.Start(str(path)))
+  student, theirs = (pretrained.any_weights(pretrained.Start(str(path)))
                      for path in (tmp_path / 'run' / 'run', teacher))
   name = 'stage_0_input_conv_0'
   np.testing.assert_allclose(

@@ -5,7 +5,7 @@ import pytest
 import sample_pictures as pictures
 from PIL import Image
 
-from deblur_jax import data, types
+from deblur_jax import data, errors
 from deblur_jax.data import images, layouts
 
 
@@ -66,7 +66,7 @@ def test_joined(tmp_path):
       (dict(one=one | dict(times=0)), 'one.times must be at least 1'),
       (dict(one=dict(name='photos', root=tmp_path / 'a' / 'sharp')),
        'one: .*has no pairs; make some')]:
-    with pytest.raises(types.UserError, match=message) as error:
+    with pytest.raises(errors.UserError, match=message) as error:
       data.open_source(name='joined', sources=sources)
     assert '\n' not in str(error.value)
 
@@ -107,7 +107,7 @@ def test_part_of_the_names(tmp_path):
   for part, message in (((0.5, 0.5), 'two shares'), ((0, 2), 'two shares'),
                         (0.9, 'two shares'), ('ab', 'two shares'),
                         ((0.01, 0.02), 'none of the 5 names')):
-    with pytest.raises(types.UserError, match=message):
+    with pytest.raises(errors.UserError, match=message):
       data.open_source(**kwargs, part=part)
 
 
@@ -126,7 +126,8 @@ def test_scaled(tmp_path):
   means = [source.read(0)['sharp'].mean() for source in (whole, half)]
   assert abs(means[0] - means[1]) < 0.5
   for scale in (0, 1.5, 'half'):
-    with pytest.raises(types.UserError, match='scale must be a number above 0'):
+    with pytest.raises(
+        errors.UserError, match='scale must be a number above 0'):
       data.open_source(**kwargs, scale=scale)
 
 
@@ -226,7 +227,7 @@ def test_read_names_the_broken_file(tmp_path, damage, message):
   source = data.open_source(
       name='gopro', root=pictures.gopro(tmp_path), subset='blur')
   damage(tmp_path / 'train/GOPR0372_07_00/blur/000047.png')
-  with pytest.raises(types.UserError, match=message):
+  with pytest.raises(errors.UserError, match=message):
     source.read(0)
 
 
@@ -247,7 +248,7 @@ def gopro_faults(root):
 def test_gopro_messages(tmp_path, case):
   pictures.gopro(tmp_path)
   kwargs, message = gopro_faults(tmp_path)[case]
-  with pytest.raises(types.UserError, match=message):
+  with pytest.raises(errors.UserError, match=message):
     data.open_source(name='gopro', **{'root': tmp_path, **kwargs})
 
 
@@ -265,17 +266,17 @@ def test_incomplete_pairs_are_refused_and_carried(tmp_path):
 
 
 def test_other_messages(tmp_path):
-  with pytest.raises(types.UserError, match='no pictures'):
+  with pytest.raises(errors.UserError, match='no pictures'):
     data.open_source(name='photos', root=tmp_path)
-  with pytest.raises(types.UserError, match='Did you mean .gopro.'):
+  with pytest.raises(errors.UserError, match='Did you mean .gopro.'):
     data.open_source(name='gpro', root=tmp_path)
-  with pytest.raises(types.UserError, match='no name has both'):
+  with pytest.raises(errors.UserError, match='no name has both'):
     fill(tmp_path, blur=['a/1.png'], sharp=['b/2.png'])
     data.open_source(name='folder_pairs', blur=tmp_path / 'a',
                      sharp=tmp_path / 'b')
-  with pytest.raises(types.UserError, match='1.jpg and .*1.png have one'):
+  with pytest.raises(errors.UserError, match='1.jpg and .*1.png have one'):
     fill(tmp_path, blur=['c/1.png', 'c/1.jpg'])
     data.open_source(name='photos', root=tmp_path / 'c')
-  with pytest.raises(types.UserError, match='neither .*test_list.txt'):
+  with pytest.raises(errors.UserError, match='neither .*test_list.txt'):
     data.open_source(name='realblur', root=tmp_path)
 

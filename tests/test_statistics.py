@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import scipy.ndimage
 
-from deblur_jax import inference, models, types
+from deblur_jax import errors, models
+from deblur_jax.inference import batches
 from deblur_jax.models import attention
 from deblur_jax.ops import statistics
+from deblur_jax.state import Method
 
 X = np.random.default_rng(0).random((2, 24, 30, 3), np.float32)
 
@@ -34,7 +36,7 @@ def test_a_window_of_all_is_the_mean_and_afterwards_all_is_as_before():
     found = statistics.mean(X)
   whole = np.broadcast_to(statistics.mean(X), X.shape)
   np.testing.assert_allclose(found, whole, atol=1e-6)
-  with pytest.raises(types.UserError, match='at least 1, got 0'):
+  with pytest.raises(errors.UserError, match='at least 1, got 0'):
     with statistics.local(0, height=24):
       pass
   assert statistics.mean(X).shape == (2, 1, 1, 3)
@@ -43,7 +45,7 @@ def test_a_window_of_all_is_the_mean_and_afterwards_all_is_as_before():
 def far_away(method, params, window):
   """How much what is far to the right changes the left border."""
   left = jnp.asarray(X[:1, :16, :1]) * jnp.ones((1, 16, 64, 1))
-  restore = jax.jit(inference.local(method, window).restore)
+  restore = jax.jit(batches.local(method, window).restore)
   one, other = (restore(
       params, jnp.concatenate([left, right], axis=2)) for right in (
       jnp.zeros((1, 16, 64, 3)), jnp.ones((1, 16, 64, 3))))
@@ -60,7 +62,7 @@ def test_layers_that_take_means_become_local(net):
   params = jax.jit(net.init)(jax.random.key(0), X[:1, :16, :16])
   # Some weights begin with zero, and SE's few channels could all be dead.
   params = jax.tree.map(lambda p: jnp.abs(p) + 0.1, params)
-  method = types.Method(
+  method = Method(
       None, None, lambda state, x: jax.tree.leaves(
           net.apply(state, x))[0])
   assert far_away(method, params, 0) > 1e-3

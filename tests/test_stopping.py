@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from deblur_jax import types
-from deblur_jax.methods import records, stopping
+from deblur_jax import errors
+from deblur_jax.priors import outputs, stopping
 
 OPTIONS = {'discrepancy': dict(sigma=0.1), 'wmv': dict(window=5),
            'emv': dict(warmup=3), 'held_out': dict(warmup=3)}
@@ -94,8 +94,8 @@ def test_discrepancy_is_lowest_where_the_fit_is_the_noise():
 
 
 def follow(rule, images, fits=None, average=0.5):
-  record = records.init(rule, jnp.zeros_like(images[0]), {})
-  add = jax.jit(lambda record, what: records.add(
+  record = outputs.init(rule, jnp.zeros_like(images[0]), {})
+  add = jax.jit(lambda record, what: outputs.add(
       rule, record, what, average=average))
   history = []
   for step, image in enumerate(images):
@@ -130,7 +130,7 @@ def test_without_a_stop_the_last_is_the_best():
 
 
 def test_an_average_of_nothing_new_is_refused():
-  with pytest.raises(types.UserError, match='average must be .* got 1.0'):
+  with pytest.raises(errors.UserError, match='average must be .* got 1.0'):
     follow(stopping.fixed(), walk(2), average=1.0)
 
 
@@ -156,12 +156,12 @@ def test_a_step_that_is_not_finite_does_not_count():
     ((0.01, 0.01), np.nan, 1.0),        # broken: those of the check
 ])
 def test_backtracking(fits, loss, expected):
-  record = records.init(stopping.fixed(), jnp.zeros((2, 2, 3)), jnp.zeros(()))
+  record = outputs.init(stopping.fixed(), jnp.zeros((2, 2, 3)), jnp.zeros(()))
   image = jnp.zeros((2, 2, 3))
   state = jnp.float32(1.0), jnp.float32(10.0)
   for step, fit in enumerate(fits):
     new = state[0] + 1, state[1] + 1
-    params, opt_state, record, back = records.backtrack(
+    params, opt_state, record, back = outputs.backtrack(
         record, seen(step, image, fit=fit), state, new,
         jnp.isfinite(loss if step else 1.0), decibels=5.0, every=1)
     state = params, opt_state
@@ -181,5 +181,5 @@ def test_backtracking(fits, loss, expected):
     (dict(name='discrepancy', sigma=0.0), 'sigma must be above 0, got 0'),
 ])
 def test_mistakes_are_one_line(options, message):
-  with pytest.raises(types.UserError, match=message):
+  with pytest.raises(errors.UserError, match=message):
     stopping.build(**options)

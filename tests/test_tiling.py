@@ -7,9 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from deblur_jax import inference, parallel, tiling, types
+from deblur_jax import errors
 from deblur_jax.blur import kernels, operators
-from deblur_jax.types import Method, TrainState
+from deblur_jax.inference import batches, tiling
+from deblur_jax.state import Method, TrainState
+from deblur_jax.training import parallel
 
 RADIUS = 4    # of what `smooth` sees
 PHOTO = np.random.default_rng(0).random((150, 205, 3)).astype(np.float32)
@@ -163,7 +165,7 @@ def test_large_photos_get_smaller_tiles():
 def test_halved_tiles_come_to_an_end():
   """Also long ones, whose half is as long as a square tile's side."""
   sides, longest, shapes = tiling._Sides(32, 0), 256, []
-  with pytest.raises(types.UserError, match='does not hold a tile of'):
+  with pytest.raises(errors.UserError, match='does not hold a tile of'):
     while True:
       shapes.append(sides.of_tiles((64, 4000), longest, stretch=2))
       longest = sides.halved(shapes[-1], longest)
@@ -194,7 +196,7 @@ def test_how_far_a_pixel_counts():
     return jnp.repeat(jnp.repeat(jnp.roll(small, 3, 2), 2, 1), 2, 2)
 
   mesh = parallel.data_mesh(jax.local_devices()[:1])
-  assert [inference.reach(method(restore), None, mesh, longest=256) for
+  assert [batches.reach(method(restore), None, mesh, longest=256) for
           restore in (smooth, halved, mean)] == [RADIUS, 6, None]
 
 
@@ -222,7 +224,7 @@ def test_memory_that_runs_out_halves_the_tiles():
   assert max(found.tile) <= 64
   np.testing.assert_allclose(found.image, PHOTO, atol=1e-6)
   # Tiles of twice the overlap are the least.
-  with pytest.raises(types.UserError, match='memory does not hold .*128x128'):
+  with pytest.raises(errors.UserError, match='memory does not hold .*128x128'):
     tiled(greedy, tile=130, overlap=64)(PHOTO)
 
 
@@ -272,9 +274,9 @@ def test_mistakes_are_one_line():
   for options, message in [
       (dict(tile=32), 'tile must be 0, or at least 128'),
       (dict(overlap=-1), 'overlap must be at least 0')]:
-    with pytest.raises(types.UserError, match=message):
+    with pytest.raises(errors.UserError, match=message):
       tiled(smooth, **options)
-  with pytest.raises(types.UserError, match=r'picture \[h, w, 3\]'):
+  with pytest.raises(errors.UserError, match=r'picture \[h, w, 3\]'):
     tiled(smooth)(np.zeros((4, 4)))
-  with pytest.raises(types.UserError, match='fits each image'):
+  with pytest.raises(errors.UserError, match='fits each image'):
     tiling.build(method(smooth)._replace(per_image=True), None, None)

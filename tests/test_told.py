@@ -12,21 +12,19 @@ import run_folders
 import sample_pictures as pictures
 
 from deblur_jax import blur as blurs
-from deblur_jax import (
-    checkpoint,
-    evaluate,
-    judge,
-    methods,
-    models,
-    told,
-    train,
-    types,
-    workdir,
-)
+from deblur_jax import errors, methods, models
 from deblur_jax.blur import kernels, operators, uniform
 from deblur_jax.data import kernel_files
+from deblur_jax.evaluation import (
+  kernels as kernel_scores,
+)
+from deblur_jax.evaluation import (
+  no_reference,
+  test_sets,
+)
 from deblur_jax.metrics import natural
 from deblur_jax.models import blur_type, kernel_fourier
+from deblur_jax.training import checkpoint, train, workdir
 
 
 def photos(folder, *names, size=(40, 48)):
@@ -80,7 +78,7 @@ def test_kernels_are_compared_with_those_that_blurred(run, tmp_path):
   true = np.zeros((3, 8, 8), np.float32)
   true[0, 2:5, 3], true[1, 4, 1:4], true[2, :, 0] = 1, 2, 1
   np.savez(tmp_path / 'ks.npz', k=true, note=np.array('not a kernel'))
-  result = told.kernels(
+  result = kernel_scores.kernels(
       config, folder, photos=photos(tmp_path / 'photos', 'a', 'b'),
       kernels=tmp_path / 'ks.npz', crop=32)
   assert (result['kernels'], result['left_out'], result['size']) == (2, 1, 5)
@@ -94,16 +92,17 @@ def test_confusion_has_a_row_for_each_truth(run, tmp_path):
   config, folder = run
   labelled = photos(
       tmp_path / 'labelled', 'none/a', 'none/b', 'defocus/deep/c')
-  result = told.blur_types(
+  result = kernel_scores.blur_types(
       config, folder, photos=labelled, labelled=True, crop=32)
   assert result['names'] == [*uniform.BLUR_TYPES, 'none']
   assert np.sum(result['confusion'], axis=1).tolist() == [0, 1, 0, 0, 2]
   assert result['accuracy'].keys() == {'defocus', 'none', 'all'}
   shown, truths = jax.eval_shape(
-      told.drawing(config), jax.random.key(0),
+      kernel_scores.drawing(config), jax.random.key(0),
       jax.ShapeDtypeStruct((32, 32, 3), jnp.float32))
-  assert shown.shape == (told.DRAWS + 1, 32, 32, 3)
-  assert truths.shape == (told.DRAWS + 1,) and truths.dtype == jnp.int32
+  assert shown.shape == (kernel_scores.DRAWS + 1, 32, 32, 3)
+  assert truths.shape == (kernel_scores.DRAWS + 1,)
+  assert truths.dtype == jnp.int32
 
 
 def test_a_run_is_judged_without_the_truth(run, tmp_path):
@@ -115,7 +114,7 @@ def test_a_run_is_judged_without_the_truth(run, tmp_path):
       tmp_path / 'sees.onnx', inputs=[1, 3, 32, 32], constant=sees,
       colour=np.zeros((3, 6)))
   shown = {}
-  result = judge.run(
+  result = no_reference.run(
       config, folder, photos=photos(tmp_path / 'photos', 'a'),
       natural_photos=photos(tmp_path / 'natural', 'b', 'c'),
       detector=detector, on_picture=shown.__setitem__)
@@ -179,30 +178,33 @@ def test_mistakes_are_one_line(run, tmp_path):
   plain = helpers.tiny()
   run_folders.untrained(tmp_path / 'plain', plain)
   (tmp_path / 'empty').mkdir()
-  kernels_of = functools.partial(told.kernels, config, folder, crop=32)
+  kernels_of = functools.partial(kernel_scores.kernels, config, folder, crop=32)
   for fails, message in [
-      (lambda: told.blur_types(
+      (lambda: kernel_scores.blur_types(
           config, folder, photos=wrong, labelled=True, crop=32),
        "Unknown blur type of .*moton/a: 'moton'; known: .*'motion'"),
-      (lambda: told.blur_types(config, folder, photos=tmp_path / 'empty'),
+      (lambda: kernel_scores.blur_types(config, folder,
+                                        photos=tmp_path / 'empty'),
        'no pictures there'),
       (lambda: kernels_of(photos=some, kernels=tmp_path / 'large.npz'),
        'none of 1 kernels fits into 5x5'),
       (lambda: kernels_of(photos=some, kernels=tmp_path / 'small.npz', limit=0),
        'limit must be at least 1'),
       (lambda: kernel_files.read_all(tmp_path / 'dark.npz'), 'k is no kernel'),
-      (lambda: told.middle(np.zeros((9, 8, 3), np.uint8), 9, where='x'),
+      (lambda: kernel_scores.middle(np.zeros((9, 8, 3), np.uint8), 9,
+                                    where='x'),
        'x: 8x9 is below the crop of 9'),
-      (lambda: judge.run(config, folder, photos=tmp_path / 'empty'),
+      (lambda: no_reference.run(config, folder, photos=tmp_path / 'empty'),
        'no pictures there'),
-      (lambda: judge.run(plain, tmp_path / 'plain', photos=small, size=31),
+      (lambda: no_reference.run(plain, tmp_path / 'plain', photos=small,
+                                size=31),
        'b.png is smaller than kernels of 31x31: give a smaller size'),
       (lambda: natural.distance(jnp.zeros((1, 4, 4, 3)), jnp.zeros(3)),
        'Expected 256 quantiles'),
       (lambda: models.build(name='kernel_fourier', size=8), 'must be odd'),
       (lambda: models.build(name='kernel_fourier', rounds=0), 'rounds must be'),
   ]:
-    with pytest.raises(types.UserError, match=message) as error:
+    with pytest.raises(errors.UserError, match=message) as error:
       fails()
     assert '\n' not in str(error.value)
 
@@ -216,11 +218,11 @@ def test_labels_must_be_known(name, change, message):
   method = methods.build(helpers.get_config(name).to_dict())
   batch = dict.fromkeys(('blur', 'sharp'), jnp.zeros((1, 32, 32, 3))) | change
   state = jax.eval_shape(method.init, jax.random.key(0), batch)
-  with pytest.raises(types.UserError, match=message):
+  with pytest.raises(errors.UserError, match=message):
     jax.eval_shape(method.step, state, batch, jax.random.key(0))
 
 
 def test_who_tells_nothing_is_not_asked(run, tmp_path):
   config = helpers.tiny()
   method = methods.build(config)
-  assert evaluate.tells(method, None, config) == {}
+  assert test_sets.tells(method, None, config) == {}

@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 from helpers import tiny
 
-from deblur_jax import evaluate, methods, train, types, workdir
+from deblur_jax import errors, methods
+from deblur_jax.evaluation import test_sets
+from deblur_jax.training import train, workdir
 
 
 def lines(folder):
@@ -23,7 +25,7 @@ def lines(folder):
 
 
 def final_state(config, folder):
-  return evaluate.load(config, methods.build(config), folder)
+  return test_sets.load(config, methods.build(config), folder)
 
 
 def stop_at_step(folder, step):
@@ -120,7 +122,7 @@ def test_another_config_is_refused(straight, tmp_path):
   other['optim']['net']['lr'] = 1e-5
   other['log_every'] = 5
   with pytest.raises(
-      types.UserError,
+      errors.UserError,
       match=r'another experiment: optim.net.lr: 0.0001 -> 1e-05\. Choose'):
     train.run(other, folder)
   assert workdir.read_json(folder / 'config.json')['log_every'] == 1
@@ -131,7 +133,7 @@ def test_another_network_is_refused(straight):
   other = json.loads(json.dumps(config))
   other['nets']['net']['scales'] = 2
   other['nets']['net']['depth'] = 8
-  with pytest.raises(types.UserError, match='of another network: params/net'):
+  with pytest.raises(errors.UserError, match='of another network: params/net'):
     train.run(other, folder, allow_config_change=True)
   # What was refused leaves no trace.
   assert workdir.read_json(folder / 'config.json') == json.loads(
@@ -140,21 +142,21 @@ def test_another_network_is_refused(straight):
 
 def test_with_a_checkpoint_only_its_method_goes_on(tmp_path):
   nowhere = dict(name='gopro', root='none', subset='blur', split='test')
-  with pytest.raises(types.UserError, match='No folder none'):
+  with pytest.raises(errors.UserError, match='No folder none'):
     train.run(tiny(total_steps=3, **{'data.test': nowhere}), tmp_path)
   config = tiny(total_steps=2, **{'nets.net.scales': 1})
   assert train.run(config, tmp_path).finished
   # Another method is not called damage.
   config['method']['ema'] = 0.9
   with pytest.raises(
-      types.UserError, match=r'of another method: extra/ema.* absent in the '):
+      errors.UserError, match=r'of another method: extra/ema.* absent in the '):
     train.run(config, tmp_path, allow_config_change=True)
 
 
 @pytest.mark.parametrize('which', ['last', 'best', '20'])
 def test_checkpoints_by_name(straight, which):
   config, folder = straight
-  state = evaluate.load(config, methods.build(config), folder, which=which)
+  state = test_sets.load(config, methods.build(config), folder, which=which)
   assert int(state.step) in ([10, 20] if which == 'best' else [20])
 
 
@@ -165,7 +167,7 @@ def test_not_finite_stops_and_keeps_the_checkpoint(straight, tmp_path):
       total_steps=40, log_every=50, save_every=2)
   config['optim']['net']['lr'] = 1e30
   with pytest.raises(
-      types.UserError,
+      errors.UserError,
       match=r'Step 2\d: .*grad_norm = (nan|inf).* is of step 20;'):
     train.run(config, tmp_path, allow_config_change=True)
   state = final_state(config, tmp_path)
@@ -176,7 +178,7 @@ def test_not_finite_stops_and_keeps_the_checkpoint(straight, tmp_path):
 def test_one_process_a_folder(straight):
   config, folder = straight
   with workdir.locked(folder):
-    with pytest.raises(types.UserError, match='Another process trains in'):
+    with pytest.raises(errors.UserError, match='Another process trains in'):
       train.run(config, folder)
 
 
@@ -208,7 +210,7 @@ def test_one_process_a_folder(straight):
 ])
 def test_mistakes_in_the_config_are_one_line(tmp_path, key, value, message):
   config = tiny(**{key: value})
-  with pytest.raises(types.UserError, match=message):
+  with pytest.raises(errors.UserError, match=message):
     train.run(config, tmp_path / 'run')
   assert not (tmp_path / 'run').exists()
 
@@ -216,7 +218,7 @@ def test_mistakes_in_the_config_are_one_line(tmp_path, key, value, message):
 def test_a_later_stage_is_refused_before_the_first(tmp_path):
   config = tiny(**{'method.accumulate': 4, 'batch_size': 4,
                    'data.loader.progressive': [(1, 16, 2)]})
-  with pytest.raises(types.UserError, match='2 .*method.accumulate = 4'):
+  with pytest.raises(errors.UserError, match='2 .*method.accumulate = 4'):
     train.run(config, tmp_path / 'run')
   assert not (tmp_path / 'run').exists()
 
@@ -232,14 +234,15 @@ def test_crops_grow_while_training(tmp_path):
 def test_a_method_needs_its_networks(tmp_path):
   config = tiny()
   config['nets'] = {'gen': config['nets']['net']}
-  with pytest.raises(types.UserError, match='nets.net'):
+  with pytest.raises(errors.UserError, match='nets.net'):
     train.run(config, tmp_path / 'run')
 
 
 def test_sharp_pictures_need_a_blur(tmp_path, picture_folder):
   config = tiny(**{'nets.net.scales': 1, 'data.train': dict(
       name='photos', root=picture_folder)})
-  with pytest.raises(types.UserError, match='sharp pictures only: .*data.blur'):
+  with pytest.raises(
+      errors.UserError, match='sharp pictures only: .*data.blur'):
     train.run(config, tmp_path / 'run')
   config['data']['blur'] = dict(
       kind='line', size=5, length=(2.0, 4.0))

@@ -8,8 +8,9 @@ import pytest
 import sample_pictures as pictures
 from helpers import get_config
 
-from deblur_jax import data, evaluate, feed, types
-from deblur_jax.data import prepared, verify
+from deblur_jax import data, errors
+from deblur_jax.data import prepared, preprocess, verify
+from deblur_jax.evaluation import test_sets
 
 BLURRY, SHARP = range(10, 14), range(100, 106)   # each picture has one value
 
@@ -88,7 +89,7 @@ def test_one_half_of_photos_is_blurred_in_the_step(two_folders):
   config['augment'] = dict(preset='none')
   config['data']['blur'] = dict(kind='gaussian', size=3, sigma=(0.4, 1.0))
   built = data.build(source, loader='threads', crop=16, batch_size=4, seed=0)
-  prepare = jax.jit(feed.make_prepare(config, built.unpack))
+  prepare = jax.jit(preprocess.make_prepare(config, built.unpack))
   batch = prepare(jax.random.key(0), next(built.batches(0)))
   assert 'to_blur' not in batch and batch['kernel'].shape == (4, 3, 3)
   middle = len(SHARP) // 2
@@ -113,7 +114,7 @@ def test_sources_that_cannot_be_without_pairs(two_folders, tmp_path):
       (dict(name='photos', root=one.parent, halves=True), 'one picture only'),
       (dict(name='blurred_photos', root=blur, halves=True), 'no sharp picture'),
   ]:
-    with pytest.raises(types.UserError, match=message) as error:
+    with pytest.raises(errors.UserError, match=message) as error:
       data.open_source(**{'name': 'unpaired'} | options)
     assert '\n' not in str(error.value)
 
@@ -132,17 +133,17 @@ def test_source_method_and_blur_must_fit(two_folders):
     augment = dict(identity=options.pop('identity', 0.0))
     config = dict(method=dict(name='M'), data=dict(blur=makes_blur),
                   augment=augment)
-    with pytest.raises(types.UserError, match=message) as error:
-      feed.check_pairing(
+    with pytest.raises(errors.UserError, match=message) as error:
+      preprocess.check_pairing(
           data.open_source(**options), config, unpaired=unpaired)
     assert '\n' not in str(error.value)
 
 
 def test_what_is_too_small_or_has_no_pairs(two_folders, tmp_path):
   source = data.open_source(**two_folders)
-  with pytest.raises(types.UserError, match='30x20 is below crop 32'):
+  with pytest.raises(errors.UserError, match='30x20 is below crop 32'):
     verify.quick(source, crop=32)
-  with pytest.raises(types.UserError, match='prepare a set of pairs'):
+  with pytest.raises(errors.UserError, match='prepare a set of pairs'):
     prepared.write(source, tmp_path / 'prepared')
-  with pytest.raises(types.UserError, match='evaluation needs pairs'):
-    evaluate.make_validate(None, two_folders, None, pictures=1, crop=16)
+  with pytest.raises(errors.UserError, match='evaluation needs pairs'):
+    test_sets.make_validate(None, two_folders, None, pictures=1, crop=16)

@@ -9,7 +9,7 @@ import pytest
 import sample_pictures as pictures
 from PIL import Image
 
-from deblur_jax import data, types
+from deblur_jax import data, errors
 from deblur_jax.data import images, source, verify
 
 
@@ -92,7 +92,7 @@ def test_subset():
                                        abs=0.15)
     assert kinds(verify.full(make_source(pairs, subset=wrong))) == [
         ('subset', '')]
-    with pytest.raises(types.UserError, match=f'but it looks like {right!r}'):
+    with pytest.raises(errors.UserError, match=f'but it looks like {right!r}'):
       verify.quick(make_source(pairs, subset=wrong), crop=64)
     few = verify.full(make_source(pairs[:2], subset=wrong))
     assert few.slope is None and few.problems == []
@@ -103,13 +103,13 @@ def test_quick_refuses_what_is_wrong_as_a_whole():
   swapped = [{'blur': p['sharp'], 'sharp': p['blur']} for p in pairs]
   same = [{'blur': p['sharp'], 'sharp': p['sharp']} for p in pairs]
   verify.quick(make_source([*pairs[:7], swapped[7]]), crop=32)
-  with pytest.raises(types.UserError, match='8 problems: p0: looks swapped'):
+  with pytest.raises(errors.UserError, match='8 problems: p0: looks swapped'):
     verify.quick(make_source(swapped), crop=32)
-  with pytest.raises(types.UserError, match='are the same picture'):
+  with pytest.raises(errors.UserError, match='are the same picture'):
     verify.quick(make_source(same), crop=32)
-  with pytest.raises(types.UserError, match='p0: 64x48 is below crop 49'):
+  with pytest.raises(errors.UserError, match='p0: 64x48 is below crop 49'):
     verify.quick(make_source(pairs), crop=49)
-  with pytest.raises(types.UserError, match='p3: the pictures differ in size'):
+  with pytest.raises(errors.UserError, match='p3: the pictures differ in size'):
     pairs[3] = {'blur': pairs[3]['blur'][:40], 'sharp': pairs[3]['sharp']}
     verify.quick(make_source(pairs), crop=32)
 
@@ -119,7 +119,7 @@ def test_quick_reads_all_headers(tmp_path):
   Image.new('RGB', (64, 40)).save(
       folder / 'train/GOPR0372_07_00/blur/000048.png')
   gopro = data.open_source(name='gopro', root=folder, subset='blur')
-  with pytest.raises(types.UserError, match=(
+  with pytest.raises(errors.UserError, match=(
       '000048: the pictures differ in size: blur 64x40, sharp 64x48. '
       'See them all: python -m experiments.verify_data --source=gopro')):
     verify.quick(gopro, crop=32, pairs=2)

@@ -11,7 +11,7 @@ import skimage
 from PIL import Image
 from scipy import ndimage
 
-from deblur_jax import losses, metrics, types
+from deblur_jax import errors, losses, metrics
 from deblur_jax.ops import vgg
 
 # (block, n, channels, torchvision's number) as far as conv3_4.
@@ -190,7 +190,7 @@ def test_bfloat16(path, pictures):
 def test_hash(path):
   found = hashlib.sha256(path.read_bytes()).hexdigest()
   vgg.build(path=path, sha256=found.upper())
-  with pytest.raises(types.UserError, match=(
+  with pytest.raises(errors.UserError, match=(
       f'vgg19.npz has SHA-256 {found}, expected 12ab: it is another')):
     vgg.build(path=path, sha256='12ab')
 
@@ -203,7 +203,7 @@ def test_damaged_safetensors(weights, tmp_path):
                   whole.replace(b'[3, 3, 3, 64]', b'[3, 3, 3, 65]'),
                   whole.replace(b'"F32"', b'"F99"')):
     (tmp_path / 'x.safetensors').write_bytes(content)
-    with pytest.raises(types.UserError, match="Cannot read .*VGG19's weights"):
+    with pytest.raises(errors.UserError, match="Cannot read .*VGG19's weights"):
       vgg.build(path=tmp_path / 'x.safetensors')
 
 
@@ -220,7 +220,7 @@ def test_damaged_safetensors(weights, tmp_path):
     ({'dtype': 'float16'}, 'computes in float32 or bfloat16, got float16'),
 ])
 def test_mistakes(options, match, path):
-  with pytest.raises(types.UserError, match=match):
+  with pytest.raises(errors.UserError, match=match):
     vgg.build(**{'path': path} | options)
 
 
@@ -241,14 +241,14 @@ def test_other_networks(changes, match, tmp_path):
   shapes = {'features.0.weight': (64, 3, 3, 3), 'features.0.bias': (64,)}
   arrays = {name: np.zeros(shape, np.float32)
             for name, shape in (shapes | changes).items() if shape}
-  with pytest.raises(types.UserError, match=match):
+  with pytest.raises(errors.UserError, match=match):
     vgg.build(path=_save_npz(tmp_path / 'x.npz', arrays), layer='conv1_1')
 
 
 def test_images_that_do_not_fit(path):
   features = vgg.build(path=path)
   for shape in ((1, 3, 8, 3), (1, 8, 8, 1), (8, 8, 3)):
-    with pytest.raises(types.UserError, match='at least 4x4 .* block 3, got'):
+    with pytest.raises(errors.UserError, match='at least 4x4 .* block 3, got'):
       features.apply(features.params, jnp.zeros(shape))
 
 
@@ -307,10 +307,10 @@ def test_content_takes_it_at_the_finest_scale(path, pictures):
 
 
 def test_content_without_features():
-  with pytest.raises(types.UserError, match=(
+  with pytest.raises(errors.UserError, match=(
       r"Loss '9\*perceptual' needs VGG19's features, .*method.features.path")):
     losses.content('l1 + 9*perceptual')
-  with pytest.raises(types.UserError, match="known: .*mse, perceptual, psnr"):
+  with pytest.raises(errors.UserError, match="known: .*mse, perceptual, psnr"):
     losses.content('perc', frozen={'perceptual': None})
   with pytest.raises(ValueError, match=r'\(1, 4, 4, 3\) and \(1, 8, 4, 3\)'):
     losses.perceptual(None)(
@@ -345,9 +345,9 @@ def test_metric(path, weights, pictures):
 
 def test_metric_refuses(path):
   fn = _metric(path=path)
-  with pytest.raises(types.UserError, match='vgg19_unit needs images of at l'):
+  with pytest.raises(errors.UserError, match='vgg19_unit needs images of at l'):
     fn(jnp.zeros((1, 3, 9, 3)), jnp.zeros((1, 3, 9, 3)))
-  with pytest.raises(types.UserError, match='equal shapes'):
+  with pytest.raises(errors.UserError, match='equal shapes'):
     fn(jnp.zeros((1, 8, 8, 3)), jnp.zeros((1, 8, 9, 3)))
 
 

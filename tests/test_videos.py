@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from films import STEADY, film, picture
 
-from deblur_jax import types
-from deblur_jax.io import video_parts, video_reading, video_writing, videos
+from deblur_jax import errors
+from deblur_jax.media import video_parts, video_reading, video_writing, videos
 
 av = pytest.importorskip(
     'av', reason='the optional extra "video" is not installed')
@@ -245,7 +245,7 @@ def test_a_part_of_the_time(tmp_path):
   wanted = [row for row in theirs if 4800 <= row[0] < 14400]
   assert [row[2] for row in ours] == [row[2] for row in wanted]
   assert [row[0] + 4800 for row in ours] == [row[0] for row in wanted]
-  with pytest.raises(types.UserError, match='no frame there that can be'):
+  with pytest.raises(errors.UserError, match='no frame there that can be'):
     videos.restore(source, tmp_path / 'no.mp4', same, start=8)
 
 
@@ -431,7 +431,7 @@ def test_two_at_once_are_refused(tmp_path):
   source, target = film(tmp_path / 'in.mp4'), tmp_path / 'out.mp4'
 
   def again(blur):
-    with pytest.raises(types.UserError, match='Another process is writing'):
+    with pytest.raises(errors.UserError, match='Another process is writing'):
       videos.restore(source, target, same)
     return blur
 
@@ -449,7 +449,7 @@ def test_messages(tmp_path):
   before = sorted(tmp_path.iterdir())
 
   def refuses(match, first='in.mp4', second='new.mp4', **options):
-    with pytest.raises(types.UserError, match=match) as error:
+    with pytest.raises(errors.UserError, match=match) as error:
       videos.restore(tmp_path / first, tmp_path / second, same, **options)
     assert '\n' not in str(error.value)
     assert sorted(tmp_path.iterdir()) == before
@@ -482,7 +482,7 @@ def test_what_comes_up_meanwhile_is_not_written_over(tmp_path):
     target.write_text('mine')
     return batch
 
-  with pytest.raises(types.UserError, match='new.mp4 is there already'):
+  with pytest.raises(errors.UserError, match='new.mp4 is there already'):
     videos.restore(source, target, slow)
   assert target.read_text() == 'mine'
 
@@ -491,7 +491,7 @@ def test_a_folder_that_cannot_be_written(tmp_path):
   if not pathlib.Path('/proc/self').is_dir():
     pytest.skip('no folder that even root may not write to')
   source = film(tmp_path / 'in.mp4', [0])
-  with pytest.raises(types.UserError, match=r'Cannot make /proc/\d+/.out.mp4'):
+  with pytest.raises(errors.UserError, match=r'Cannot make /proc/\d+/.out.mp4'):
     videos.restore(source, '/proc/self/out.mp4', same)
 
 
@@ -501,7 +501,7 @@ def test_no_room(tmp_path):
   soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
   try:
     resource.setrlimit(resource.RLIMIT_FSIZE, (6000, hard))
-    with pytest.raises(types.UserError, match='Could not write .*File'):
+    with pytest.raises(errors.UserError, match='Could not write .*File'):
       videos.restore(source, tmp_path / 'out.mp4', same)
   finally:
     resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -6,18 +6,12 @@ import numpy as np
 import pytest
 import run_folders
 
-from deblur_jax import (
-    data,
-    errors,
-    methods,
-    models,
-    tiling,
-    types,
-    workdir,
-    zoo,
-)
+from deblur_jax import data, errors, methods, models
 from deblur_jax.data import images
+from deblur_jax.inference import tiling
 from deblur_jax.ops import weight_files
+from deblur_jax.pretrained import zoo
+from deblur_jax.training import workdir
 
 ABOUT = {'summary': 'A test.', 'licence': 'MIT', 'trained': {}, 'sources': [
     {'name': 'nothing', 'terms': 'none'}]}
@@ -79,19 +73,20 @@ def test_a_run_may_begin_where_a_model_ended(shipped, tmp_path):
           jax.random.key(0), {'blur': BLUR})
   params = zoo.load('other', folder=folder).state.params
   jax.tree.map(np.testing.assert_array_equal, begin().params, params)
-  with pytest.raises(types.UserError, match='nets.net.features is 8, but 4 in'):
+  with pytest.raises(
+      errors.UserError, match='nets.net.features is 8, but 4 in'):
     begin(**{'nets.net.features': 8})
-  with pytest.raises(types.UserError, match='other.*gen is missing'):
+  with pytest.raises(errors.UserError, match='other.*gen is missing'):
     begin(**{'method.start.role': 'gen'})
   (tmp_path / 'bad.json').write_bytes(path.with_suffix('.json').read_bytes())
   (tmp_path / 'bad.safetensors').write_bytes(path.read_bytes()[:-1] + b'x')
-  with pytest.raises(types.UserError, match='another file, or damaged'):
+  with pytest.raises(errors.UserError, match='another file, or damaged'):
     begin(**{'method.start.path': str(tmp_path / 'bad.safetensors')})
   (tmp_path / 'bad.json').write_text('{"sha256": "", "net": {}}')
-  with pytest.raises(types.UserError, match='bad.json.net.name is missing'):
+  with pytest.raises(errors.UserError, match='bad.json.net.name is missing'):
     begin(**{'method.start.path': str(tmp_path / 'bad.safetensors')})
   (tmp_path / 'lone.safetensors').write_bytes(path.read_bytes())
-  with pytest.raises(types.UserError, match='no card beside it, lone.json'):
+  with pytest.raises(errors.UserError, match='no card beside it, lone.json'):
     begin(**{'method.start.path': str(tmp_path / 'lone.safetensors')})
   # A student learns of it, whose network is not told a second time.
   student = methods.build(helpers.tiny(**{

@@ -11,7 +11,7 @@ from PIL import Image
 
 from deblur_jax import errors
 from deblur_jax.app import blending, restoring
-from deblur_jax.io import pictures
+from deblur_jax.media import pictures
 
 
 def restore(
@@ -32,7 +32,7 @@ def restore(
     tile, overlap, ensemble: see `tiling.build`.
     dtype: what the network computes in, 'float32', 'bfloat16' or 'auto'; see
       `zoo.load`.
-    local: window of `inference.local`, for networks that take means.
+    local: window of `batches.local`, for networks that take means.
     blur_threshold: blur effect below which a picture is left as it is, see
       `restoring.Network`; by default as the model's card says.
     region: (x, y, width, height) in pixels of the upright picture, or several

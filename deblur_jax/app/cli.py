@@ -14,8 +14,9 @@ from typing import Annotated
 import typer
 import typer.core
 
-from deblur_jax import errors, zoo
+from deblur_jax import errors
 from deblur_jax.app import large_pages
+from deblur_jax.pretrained import zoo
 
 
 class Commands(typer.core.TyperGroup):
@@ -143,7 +144,7 @@ def restore(
     as_json: Json = False) -> None:
   """Restores photos, videos and whole folders of them."""
   dtype = _dtype(dtype)    # before anything imports jax
-  from deblur_jax.app import blending, restoring, shown
+  from deblur_jax.app import blending, console, restoring
 
   _check_json(as_json, out, *inputs)
   blend = blending.build(region, strength)
@@ -158,10 +159,10 @@ def restore(
   def on_outcome(one):
     outcomes.append(one)
     if not as_json:
-      shown.outcome(one)
+      console.outcome(one)
 
   try:
-    with shown.progress() as progress:
+    with console.progress() as progress:
       restoring.run(
           inputs, out=out, network=network, written=written, blend=blend,
           on_estimate=progress.on_estimate, on_part=progress.on_part,
@@ -197,10 +198,10 @@ def prior(
     max_pixels: MaxPixels = None,
     as_json: Json = False) -> None:
   """Fits a network to one photo, without a model: minutes, not seconds."""
-  from deblur_jax.app import fitting, shown
+  from deblur_jax.app import console, fitting
 
   _check_json(as_json, out, photo)
-  with shown.progress() as progress:
+  with console.progress() as progress:
     outcome = fitting.run(
         photo, task=task, out=out, overwrite=overwrite, mask=mask, side=side,
         settings=dict(steps=steps, factor=factor, kernel_size=kernel_size,
@@ -210,7 +211,7 @@ def prior(
   if as_json:
     print(json.dumps([outcome._asdict()], indent=2))
   else:
-    shown.outcome(outcome)
+    console.outcome(outcome)
 
 
 @app.command()
@@ -250,7 +251,7 @@ def models(
         '--verify', help='Check the SHA-256 of the weights.')] = False,
     as_json: Json = False) -> None:
   """Lists the bundled models, or explains one."""
-  from deblur_jax.app import shown
+  from deblur_jax.app import console
 
   cards, broken = {}, []
   for one in [name] if name else zoo.names():
@@ -274,7 +275,7 @@ def models(
           'parameters' + (f', {seconds:g} s for 1280x720' if seconds else '')
           + f'{", verified" if verify else ""}.')
     if name:
-      shown.card(card)
+      console.card(card)
   if broken:
     raise typer.Exit(2)
 
@@ -313,14 +314,15 @@ def export(
     overwrite: Overwrite = False, as_json: Json = False) -> None:
   """Writes a model as files for other programs, each checked and timed."""
   from deblur_jax import export as exporting
-  from deblur_jax.app import shown
+  from deblur_jax.app import console
 
   sizes = [_size(word) for word in size or ()] or exporting.SIZES
   opened = zoo.load(model)
   rows = exporting.run(
       opened.exact or opened.method, opened.state, out=out,
       kinds=kind or ['onnx'], sizes=sizes, overwrite=overwrite,
-      on_row=lambda row: None if as_json else print(shown.row(row), flush=True))
+      on_row=lambda row: None if as_json else print(console.row(row),
+                                                    flush=True))
   if as_json:
     print(json.dumps([row._asdict() | {
         'path': str(row.path), 'errors': {
@@ -346,7 +348,7 @@ def cache(
   They spare the next call the compiling. DEBLUR_CACHE names another folder;
   DEBLUR_CACHE=off keeps none.
   """
-  from deblur_jax import cache_folder
+  from deblur_jax.inference import cache_folder
 
   deleted = cache_folder.clear() if clear else 0
   facts = cache_folder.facts()
@@ -406,7 +408,7 @@ def _dtype(word: str | None) -> str | None:
            'fp32': 'float32', 'float32': 'float32'}
   dtype = word and errors.look_up(names, word, what='--dtype')
   if dtype in ('auto', 'bfloat16') and 'jax' not in sys.modules:
-    from deblur_jax import precision
+    from deblur_jax.ops import precision
 
     precision.ask_for_onednn()    # before jax reads XLA_FLAGS
   return dtype

@@ -5,8 +5,8 @@ import os
 import numpy as np
 
 from deblur_jax import errors
-from deblur_jax.io import files, pictures
-from deblur_jax.report import figures
+from deblur_jax.evaluation.report import figures
+from deblur_jax.media import files, pictures
 
 
 def run(

@@ -34,7 +34,8 @@ def run(
   Raises:
     UserError: as `convert.to_run`; the folder is then as it was.
   """
-  from deblur_jax import convert, train
+  from deblur_jax.pretrained import convert
+  from deblur_jax.training import train
 
   train.check(BARE)
   entries = convert.to_run(

@@ -7,7 +7,9 @@ import platform
 import time
 from typing import NamedTuple
 
-from deblur_jax import cache_folder, types, zoo
+from deblur_jax import errors
+from deblur_jax.inference import cache_folder
+from deblur_jax.pretrained import zoo
 
 NEEDED = ('jax', 'jaxlib', 'flax', 'numpy', 'pillow')
 # extra -> the module that it brings, and what for.
@@ -57,7 +59,7 @@ def _version(name) -> str | None:
 def _model(name) -> Finding:
   try:
     zoo.verify(name)
-  except types.UserError as error:
+  except errors.UserError as error:
     return Finding(f'model {name}', str(error), False)
   return Finding(f'model {name}', 'its weights are those of its card')
 
@@ -81,7 +83,8 @@ def _forward(device, sound) -> Finding:
   import jax
   import numpy as np
 
-  from deblur_jax import loop, models, parallel
+  from deblur_jax import models
+  from deblur_jax.training import loop, parallel
 
   name = min(sound, key=lambda name: zoo.card(name)['parameters'],
              default=None)

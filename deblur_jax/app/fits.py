@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from deblur_jax import errors
-from deblur_jax.io import files, pictures
+from deblur_jax.media import files, pictures
 
 TASKS = {
     'denoise': 'take noise away',
@@ -45,7 +45,7 @@ def settings(
     task: str, *, steps: int = 1000, chunk: int = 10, seed: int = 0,
     factor: int = 2, kernel_size: int = 15, channels: int = 64, levels: int = 5
 ) -> dict[str, Any]:
-  """A config of `prior.run`.
+  """A config of `solve.run`.
 
   Args:
     task: one of TASKS.
@@ -77,7 +77,7 @@ def settings(
 def problem(
     picture: pictures.Picture, task: str, *, side: int = 256, factor: int = 2,
     mask: pictures.Picture | None = None):
-  """What is to be fitted, a `prior.Problem` named 'picture'.
+  """What is to be fitted, a `problems.Problem` named 'picture'.
 
   Args:
     picture: what was observed.
@@ -90,7 +90,7 @@ def problem(
     UserError: a mask that lacks, or is of another size, or of one colour; a
       factor that leaves fewer than LEAST pixels of the longest side.
   """
-  from deblur_jax.prior import problems
+  from deblur_jax.priors import problems
 
   image = picture.image
   if task == 'sr' and side // factor < LEAST:
@@ -132,16 +132,17 @@ def run(config: Mapping[str, Any], one) -> Iterator[Seen]:
   """
   import jax
 
-  from deblur_jax import inference, prior
+  from deblur_jax.inference import batches
+  from deblur_jax.priors import solve
 
-  prior.check(config)
+  solve.check(config)
   method, begin, run_chunk, mesh = program(json.dumps(config))
   key = jax.random.key(config['seed'])
   batch = {name: value[None] for name, value in one.batch.items()}
   batch['seed'] = np.array([config['seed']], np.int32)
   state, losses, chunk = begin(key, batch), [], config['chunk']
   for done in range(chunk, config['total_steps'] + 1, chunk):
-    fitted = inference.fit_images(
+    fitted = batches.fit_images(
         method, batch, key, chunk, mesh, chunk=chunk, run_chunk=run_chunk,
         state=state)
     state = fitted.state
@@ -154,8 +155,8 @@ def run(config: Mapping[str, Any], one) -> Iterator[Seen]:
 
 
 def is_dead(image: np.ndarray, seen: np.ndarray) -> bool:
-  """Whether nothing came of a fit: see `prior.results.is_flat`."""
-  from deblur_jax.prior import results
+  """Whether nothing came of a fit: see `results.is_flat`."""
+  from deblur_jax.priors import results
 
   return results.is_flat(image, seen)
 
@@ -179,7 +180,8 @@ def program(config: str):
   """
   import jax
 
-  from deblur_jax import loop, methods, parallel
+  from deblur_jax import methods
+  from deblur_jax.training import loop, parallel
 
   config = json.loads(config)
   method = methods.build(config)

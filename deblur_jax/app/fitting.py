@@ -7,7 +7,7 @@ from typing import Any
 
 from deblur_jax import errors
 from deblur_jax.app import fits, restoring
-from deblur_jax.io import files, pictures
+from deblur_jax.media import files, pictures
 
 
 def run(

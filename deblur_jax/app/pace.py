@@ -19,7 +19,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from deblur_jax import cache_folder, zoo
+from deblur_jax.inference import cache_folder
+from deblur_jax.pretrained import zoo
 
 FILE = 'pace.json'
 KEPT = 100            # paces in the file; the oldest go first

@@ -19,8 +19,9 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from deblur_jax import errors, zoo
-from deblur_jax.app import fits, guard, jobs, page_parts, page_restore
+from deblur_jax import errors
+from deblur_jax.app import fits, guard, page_jobs, page_parts, page_restore
+from deblur_jax.pretrained import zoo
 
 PORT = 7860
 MAX_BYTES = 50_000_000
@@ -34,15 +35,16 @@ QUIET = {
 
 
 def build(
-    restorers: jobs.Restorers, *, folder: str, kept: str,
-    runs: str | os.PathLike | None = None, max_pixels: int = jobs.MAX_PIXELS,
+    restorers: page_jobs.Restorers, *, folder: str, kept: str,
+    runs: str | os.PathLike | None = None,
+    max_pixels: int = page_jobs.MAX_PIXELS,
     fit: Mapping[str, Any] | None = None):
   """The page, a `gradio.Blocks`; see `serve`.
 
   Args:
     restorers: the models.
     folder: for what the page shows.
-    kept: for what it does not show, see `jobs.Restored`.
+    kept: for what it does not show, see `page_jobs.Restored`.
     runs, max_pixels, fit: see `serve`.
   """
   import gradio as gr
@@ -80,7 +82,7 @@ def _fit_tab(folder, max_pixels, options) -> None:
       kernel = gr.Slider(3, 31, value=15, step=2, visible=False,
                          label='Kernel, pixels: rather too large',
                          elem_id='kernel')
-      side = gr.Slider(64, 512, value=jobs.SIDE, step=32,
+      side = gr.Slider(64, 512, value=page_jobs.SIDE, step=32,
                        label='Longest side of the result')
       steps = gr.Slider(100, 5000, value=STEPS, step=100, label='Steps')
       seed = gr.Number(0, label='Seed', precision=0)
@@ -101,12 +103,12 @@ def _fit_tab(folder, max_pixels, options) -> None:
       # An emptied field is None.
       ask = {'steps': int(steps), 'seed': int(seed or 0), 'factor': int(factor),
              'kernel_size': int(kernel)} | dict(options)
-      for result, losses in jobs.fitted(
+      for result, losses in page_jobs.fitted(
           path, task, folder=folder, mask=mask, side=int(side),
           max_pixels=max_pixels, **ask):
-        yield *page_parts.told(result), jobs.chart(losses)
+        yield *page_parts.told(result), page_jobs.chart(losses)
     except Exception as error:
-      yield *shown, jobs.line(error), ''
+      yield *shown, page_jobs.line(error), ''
 
   task.change(
       lambda task: [gr.update(visible=task == name)
@@ -131,9 +133,9 @@ def _runs_tab(folder) -> None:
     import base64
 
     try:
-      text, png = jobs.curves(folder)
+      text, png = page_jobs.curves(folder)
     except Exception as error:
-      return jobs.line(error), ''
+      return page_jobs.line(error), ''
     data = base64.b64encode(png).decode() if png else ''
     return text, data and (
         f'<img alt="curves" src="data:image/png;base64,{data}">')
@@ -151,7 +153,7 @@ def _runs_tab(folder) -> None:
 def serve(
     models: Sequence[str | os.PathLike] = (), *, host: str = '127.0.0.1',
     port: int = PORT, runs: str | os.PathLike | None = None,
-    max_bytes: int = MAX_BYTES, max_pixels: int = jobs.MAX_PIXELS,
+    max_bytes: int = MAX_BYTES, max_pixels: int = page_jobs.MAX_PIXELS,
     dtype: str | None = zoo.AUTO, tile: int | None = None,
     fit: Mapping[str, Any] | None = None) -> None:
   """Serves the page until Ctrl-C; tells its address on stderr.
@@ -164,7 +166,7 @@ def serve(
     port: 0 takes any.
     runs: a folder of runs whose curves a third tab shows.
     max_bytes, max_pixels: of an upload.
-    dtype, tile: see `jobs.Restorers`.
+    dtype, tile: see `page_jobs.Restorers`.
     fit: of `fits.settings`, what the page does not ask.
 
   Raises:
@@ -176,7 +178,7 @@ def serve(
     # No request reaches what lies beside the folder of files.
     folder, kept = (os.path.join(whole, name) for name in ('files', 'kept'))
     _need_gradio()
-    restorers = jobs.Restorers(models, dtype=dtype, tile=tile)
+    restorers = page_jobs.Restorers(models, dtype=dtype, tile=tile)
     blocks = build(restorers, folder=folder, kept=kept, runs=runs,
                    max_pixels=max_pixels, fit=fit)
     app = application(blocks, folder=folder, max_bytes=max_bytes,
@@ -280,7 +282,7 @@ def _run(app, listener) -> None:
 
   # The server hands signals on when it has ended. It would log a traceback for
   # each page that is still open then; what goes wrong in the page's functions
-  # is told by `jobs.line`.
+  # is told by `page_jobs.line`.
   before = signal.signal(signal.SIGTERM, end)
   try:
     uvicorn.Server(uvicorn.Config(

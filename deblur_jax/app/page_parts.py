@@ -2,8 +2,8 @@
 
 import os
 
-from deblur_jax.app import jobs
-from deblur_jax.io import pictures
+from deblur_jax.app import page_jobs
+from deblur_jax.media import pictures
 
 
 def upload(label: str, name: str, **options):
@@ -42,7 +42,7 @@ def no_file():
   return gr.DownloadButton('Download', value=None, interactive=False)
 
 
-def told(result: jobs.Result):
+def told(result: page_jobs.Result):
   """(pictures before and after, button, notes)."""
   import gradio as gr
 

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from PIL import Image, ImageDraw
 
-from deblur_jax.app import blending, fits, jobs
-from deblur_jax.io import pictures
+from deblur_jax.app import blending, fits, page_jobs
+from deblur_jax.media import pictures
 
 EXAMPLES = pathlib.Path(__file__).parent / 'examples'
 SHOWN = 500_000    # pixels of a preview
@@ -42,13 +42,14 @@ def take_example(name: str, *, folder: str) -> str:
 
 
 def load(
-    upload: str, *, folder: str, max_pixels: int = jobs.MAX_PIXELS) -> Photo:
+    upload: str, *, folder: str, max_pixels: int = page_jobs.MAX_PIXELS
+) -> Photo:
   """Reads an upload and makes its preview in a new folder inside of `folder`.
 
   Raises:
     UserError: no picture, or too large a one.
   """
-  picture = jobs.read(upload, max_pixels=max_pixels)
+  picture = page_jobs.read(upload, max_pixels=max_pixels)
   size = picture.image.shape[:2]
   share = min(1.0, (SHOWN / (size[0] * size[1])) ** 0.5)
   small = fits.resized(

@@ -9,21 +9,15 @@ import base64
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from deblur_jax.app import (
-    blending,
-    jobs,
-    pace,
-    page_parts,
-    page_photo,
-)
+from deblur_jax.app import blending, pace, page_jobs, page_parts, page_photo
 
 WHOLE = 'x,y,width,height; empty is the whole photo'
 
 
 def build(
-    restorers: jobs.Restorers, *, folder: str, kept: str, max_pixels: int
+    restorers: page_jobs.Restorers, *, folder: str, kept: str, max_pixels: int
 ) -> None:
-  """The tab, inside of a `gradio.Tab`; the arguments are those of `jobs`."""
+  """The tab, inside of a `gradio.Tab`; for the arguments see `page_jobs`."""
   import gradio as gr
 
   photo, corner, restored = (gr.State(None) for _ in range(3))
@@ -92,7 +86,7 @@ def _handlers(restorers, folder, kept, max_pixels) -> _On:
       try:
         one = page_photo.load(path, folder=folder, max_pixels=max_pixels)
       except Exception as error:
-        words = jobs.line(error)
+        words = page_jobs.line(error)
     preview = gr.Image(value=one and one.preview, visible=one is not None)
     models = gr.Radio(_models(restorers, one, ()))
     return (one, None, preview, '', models, words, None, None,
@@ -115,7 +109,7 @@ def _handlers(restorers, folder, kept, max_pixels) -> _On:
       regions = _regions(words)
       blending.check(regions, one.size)
     except Exception as error:
-      return one.preview, gr.skip(), jobs.line(error)
+      return one.preview, gr.skip(), page_jobs.line(error)
     return (page_photo.drawn(one, *(regions or [None]), folder=folder),
             gr.Radio(_models(restorers, one, regions)), '')
 
@@ -127,13 +121,14 @@ def _handlers(restorers, folder, kept, max_pixels) -> _On:
           gr.skip())
     try:
       regions = _regions(words)
-      new = jobs.restore(
+      new = page_jobs.restore(
           path, name, restorers, kept=kept, regions=regions,
           max_pixels=max_pixels, on_tile=_on_tile(
               progress, _estimate(restorers, name, one, regions)))
       found = page_parts.told(new.result(amount, folder=folder))
     except Exception as error:
-      return earlier, None, page_parts.no_file(), jobs.line(error), gr.skip()
+      return (earlier, None, page_parts.no_file(), page_jobs.line(error),
+              gr.skip())
     if earlier is not None:
       earlier.forget()
     return new, *found, gr.Radio(_models(restorers, one, regions))
@@ -144,7 +139,7 @@ def _handlers(restorers, folder, kept, max_pixels) -> _On:
     try:
       return page_parts.told(found.result(amount, folder=folder))
     except Exception as error:
-      return None, page_parts.no_file(), jobs.line(error)
+      return None, page_parts.no_file(), page_jobs.line(error)
 
   return _On(photo, click, region, restore, strength)
 

@@ -16,10 +16,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from deblur_jax import errors, zoo
+from deblur_jax import errors
 from deblur_jax.app import blending, pace, sharp, workload
-from deblur_jax.io import files, pictures, videos
+from deblur_jax.media import files, pictures, videos
 from deblur_jax.ops import frames
+from deblur_jax.pretrained import zoo
 
 STREAM = files.STREAM
 # Suffix of a video -> that of its result.
@@ -31,7 +32,7 @@ WHOLE = blending.Blend()
 class Network(NamedTuple):
   """Which model, and how pictures go through it; see `tiling.build`.
 
-  local: see `inference.local`.
+  local: see `batches.local`.
   blur_threshold: of `sharp.blur_effect`; a picture below it looks sharp and is
     left as it is. None is what the model's card says, and 0, which restores
     all pictures, where it says nothing. Not for videos and regions.
@@ -78,10 +79,10 @@ class Outcome(NamedTuple):
 @functools.lru_cache(maxsize=2)
 def opened(network: Network) -> Callable[..., Any]:
   """What `tiling.build` gives; kept for the next call."""
-  from deblur_jax import inference, tiling
+  from deblur_jax.inference import batches, tiling
 
   model = _loaded(network.model, network.dtype)
-  method, exact = (one and inference.local(one, network.local)
+  method, exact = (one and batches.local(one, network.local)
                    for one in (model.method, model.exact))
   restore = tiling.build(
       method, model.state, model.mesh, exact=exact,

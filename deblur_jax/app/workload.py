@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from deblur_jax import errors
 from deblur_jax.app import blending
-from deblur_jax.io import pictures, videos
+from deblur_jax.media import pictures, videos
 
 
 def megapixels(

@@ -10,9 +10,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from deblur_jax import types
+from deblur_jax import errors
 from deblur_jax.blur import dynamic_scene, sensor, shake, uniform
+from deblur_jax.config import bind, call
 from deblur_jax.ops import keys
+from deblur_jax.state import Array, Batch
 
 
 def from_config(options: Mapping[str, Any], *, where: str):
@@ -22,7 +24,7 @@ def from_config(options: Mapping[str, Any], *, where: str):
     UserError: no dict with a kind, or as `build`.
   """
   if not (isinstance(options, Mapping) and 'kind' in options):
-    raise types.UserError(
+    raise errors.UserError(
         f'{where} must be a dict that names its kind, such as '
         f"dict(kind='dynamic_scene'), got {options}.")
   return build(**options, where=where)
@@ -48,9 +50,9 @@ def build(
     UserError: an unknown kind or option; what the function itself refuses is
       refused at its first call.
   """
-  blur = types.look_up(BLURS, kind, what='blur')
-  blur_one = types.bind(blur, options, where=where)
-  taken = types.call(sensor.build, camera or {}, where=f'{where}.camera')
+  blur = errors.look_up(BLURS, kind, what='blur')
+  blur_one = bind(blur, options, where=where)
+  taken = call(sensor.build, camera or {}, where=f'{where}.camera')
 
   def blur_batch(key, sharp):
     batch = jax.vmap(blur_one)(keys.each(key, len(sharp)), sharp)
@@ -63,10 +65,10 @@ def build(
 
 
 def mixture(
-    key: types.Array, sharp: types.Array, *,
+    key: Array, sharp: Array, *,
     parts: Sequence[Mapping[str, Any]] = (
         dict(kind='trajectory'), dict(kind='disk')),
-    chances: Sequence[float] | None = None) -> types.Batch:
+    chances: Sequence[float] | None = None) -> Batch:
   """One of several blurs, drawn anew for each picture.
 
   Args:
@@ -82,7 +84,7 @@ def mixture(
   chances = [1.0] * len(parts) if chances is None else chances
   if not parts or len(chances) != len(parts) or not (
       min(chances) >= 0 and sum(chances)):
-    raise types.UserError(
+    raise errors.UserError(
         f'data.blur: chances={tuple(chances)} must be a number for each of '
         f'{len(parts)} parts, none negative, not all 0.')
   key_which, key_draw = jax.random.split(key)
@@ -91,8 +93,8 @@ def mixture(
   drawn = []
   for number, part in enumerate(parts):
     where, options = f'data.blur.parts[{number}]', dict(part)
-    blur = types.look_up(SINGLE, options.pop('kind', None), what=where)
-    drawn.append(types.call(blur, options, args=(key_draw, sharp), where=where))
+    blur = errors.look_up(SINGLE, options.pop('kind', None), what=where)
+    drawn.append(call(blur, options, args=(key_draw, sharp), where=where))
   alike = [name for name in drawn[0] if name != 'sharp' and len(
       {pair[name].shape if name in pair else None for pair in drawn}) == 1]
   chosen = {name: jnp.stack([pair[name] for pair in drawn])[which]

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from deblur_jax import types
-from deblur_jax.types import Array
+from deblur_jax import errors
+from deblur_jax.state import Array
 
 
 class Pose(NamedTuple):
@@ -45,7 +45,7 @@ def path(
     UserError: frames is even or below 1.
   """
   if frames < 1 or frames % 2 == 0:
-    raise types.UserError(
+    raise errors.UserError(
         'frames must be odd (the middle one is the sharp picture), got '
         f'{frames}; use {max(frames + 1, 1)}.')
   half = frames // 2

@@ -15,9 +15,10 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from deblur_jax import types
+from deblur_jax import errors
 from deblur_jax.blur import kernels, operators
-from deblur_jax.types import Array
+from deblur_jax.config import bind
+from deblur_jax.state import Array
 
 # sum of |f * x|^2 over these is the Laplacian's prior on smoothness
 _DERIVATIVES = (((1.0, -1.0),), ((1.0,), (-1.0,)))
@@ -64,7 +65,7 @@ def richardson_lucy(
   """
   _check_positive('steps', steps)
   if tv < 0:
-    raise types.UserError(f'tv must be 0 or more, got {tv}.')
+    raise errors.UserError(f'tv must be 0 or more, got {tv}.')
   size = _sizes(blur, kernel)
   blur = jnp.maximum(blur, 1e-6)
   operator = operators.uniform(kernel, border='valid')
@@ -99,7 +100,7 @@ def hyper_laplacian(
     steps: of ADMM.
   """
   if not 0 < alpha <= 1:
-    raise types.UserError(f'alpha must lie above 0 and up to 1, got {alpha}.')
+    raise errors.UserError(f'alpha must lie above 0 and up to 1, got {alpha}.')
   _check_positive('weight', weight)
   _check_positive('steps', steps)
   size = _sizes(blur, kernel)
@@ -164,8 +165,8 @@ def with_kernel(name: str, **options) -> Callable[[Array, Array], Array]:
   Raises:
     UserError: an unknown name or option.
   """
-  solve = types.look_up(DECONVOLUTIONS, name, what='deconvolution')
-  return types.bind(solve, options, where=name)
+  solve = errors.look_up(DECONVOLUTIONS, name, what='deconvolution')
+  return bind(solve, options, where=name)
 
 
 def _curvature(x):
@@ -226,7 +227,7 @@ def _taper(blur, kernel):
 
 def _check_positive(name, value):
   if not value > 0:
-    raise types.UserError(f'{name} must be above 0, got {value}.')
+    raise errors.UserError(f'{name} must be above 0, got {value}.')
 
 
 # name -> (blur, kernel, *, options) -> restored

@@ -14,9 +14,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from deblur_jax import types
+from deblur_jax import errors
 from deblur_jax.blur import camera, exposure
-from deblur_jax.types import Array
+from deblur_jax.state import Array
 
 _EDGE = 3.0     # pixels over which a matte falls from 1 to 0
 
@@ -57,7 +57,7 @@ def dynamic_scene(
   """
   height, width, _ = sharp.shape
   if margin < 0 or 2 * margin >= min(height, width):
-    raise types.UserError(
+    raise errors.UserError(
         f'margin={margin} must be at least 0 and leave something of a picture '
         f'of {height}x{width}; choose less, or larger crops.')
   key_camera, key_object, key_blob = jax.random.split(key, 3)

@@ -22,10 +22,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from deblur_jax import types
+from deblur_jax import errors
 from deblur_jax.blur import deconvolve, kernels, operators
 from deblur_jax.ops import colour
-from deblur_jax.types import Array
+from deblur_jax.state import Array
 
 _STEP = math.sqrt(2)            # from level to level
 _COARSEST = 3                   # kernel size there
@@ -54,7 +54,7 @@ def kernel_of(
   """
   kernels.check_size(size)
   if blur.ndim != 4 or blur.shape[-1] not in (1, 3):
-    raise types.UserError(
+    raise errors.UserError(
         f'Expected pictures [n, h, w, 1 or 3], got {blur.shape}.')
   operators.check_fits((size, size), blur.shape[1:3])
   gray = colour.luma(blur) if blur.shape[-1] == 3 else blur

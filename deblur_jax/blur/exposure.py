@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from deblur_jax import types
+from deblur_jax import errors
 
 # Below this a power < 1 goes on as a straight line: its slope would be infinite
 # at 0. With gamma 2.2 that is 0.06 of a level of 255.
@@ -91,7 +91,7 @@ def check_response(curve, *, straight_above: int | None = None) -> np.ndarray:
   """
   curve = np.asarray(curve, np.float64)
   if curve.shape not in ((256,), (256, 1), (256, 3)):
-    raise types.UserError(
+    raise errors.UserError(
         'A response curve is a table of [256] or [256, 3], the light of each '
         f'stored value, got {list(curve.shape)}.')
   curve = curve.reshape(256, -1)
@@ -123,11 +123,11 @@ def windows(
   """
   longest = shortest if longest is None else longest
   if not 3 <= shortest <= longest or shortest % 2 == 0 or longest % 2 == 0:
-    raise types.UserError(
+    raise errors.UserError(
         'A window has an odd number of frames from 3 on (the middle one is the '
         f'sharp picture), got {shortest} to {longest}; use 7, or 7 to 13.')
   if length < shortest:
-    raise types.UserError(
+    raise errors.UserError(
         f'A window of {shortest} frames is longer than the sequence of '
         f'{length}; choose a shorter window, or leave the sequence out.')
   rng = np.random.default_rng(seed)
@@ -150,7 +150,7 @@ def mean_over(render, moments):
   moment, *_ = leaves = jax.tree.leaves(moments)
   count = moment.shape[0]
   if not count or any(leaf.shape[0] != count for leaf in leaves):
-    raise types.UserError(
+    raise errors.UserError(
         'An exposure needs one or more frames, the same number everywhere, got '
         f'{[leaf.shape for leaf in leaves]}.')
   shape = jax.eval_shape(
@@ -180,7 +180,7 @@ def _interpolate(x, xs, ys):
 def _curve_for(image, response):
   curve = check_response(response)
   if curve.shape[1] not in (1, image.shape[-1]):
-    raise types.UserError(
+    raise errors.UserError(
         f'A response curve {list(curve.shape)} does not fit pictures of '
         f'{image.shape[-1]} channels {list(image.shape)}.')
   return jnp.asarray(curve)
@@ -198,7 +198,7 @@ def _rising(column, channel):
     return mended
   level = 254 if rises.all() else np.argmin(rises) - 1
   before, after = column[level:level + 2]
-  raise types.UserError(
+  raise errors.UserError(
       f'A response curve must rise with the stored value: channel {channel} '
       f'goes from {before:.6g} at {level} to {after:.6g} at {level + 1}; smooth'
       ' it, or straighten its end (REDS does above 250).')
@@ -206,7 +206,7 @@ def _rising(column, channel):
 
 def _straighten(curve, level):
   if not 1 <= level <= 254:
-    raise types.UserError(
+    raise errors.UserError(
         f'straight_above must be a stored value from 1 to 254, got {level}; '
         'REDS uses 250.')
   slope = (curve[level + 1] - curve[level - 1]) / 2
@@ -217,7 +217,7 @@ def _straighten(curve, level):
 def check_gamma(gamma: float) -> float:
   """gamma, or a UserError where it is not above 0."""
   if not (math.isfinite(gamma) and gamma > 0):
-    raise types.UserError(
+    raise errors.UserError(
         f'gamma must be a number above 0, got {gamma}; use 2.2 for GoPro\'s '
         'blur_gamma, 1 for its blur.')
   return gamma

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from deblur_jax.ops import colour
-from deblur_jax.types import Array
+from deblur_jax.state import Array
 
 # Tables K.1 and K.2 of the JPEG standard (ITU-T T.81).
 _LUMINANCE = np.array([

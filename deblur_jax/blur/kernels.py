@@ -16,8 +16,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from deblur_jax import types
-from deblur_jax.types import Array
+from deblur_jax import errors
+from deblur_jax.state import Array
 
 _SAMPLES = 4    # of a line, for each pixel of the kernel's side
 
@@ -108,7 +108,7 @@ def likeness(first, second) -> Array:
     UserError: kernels of two sizes.
   """
   if first.shape[-2:] != second.shape[-2:]:
-    raise types.UserError(
+    raise errors.UserError(
         f'Kernels of one size are compared, got {first.shape[-2:]} and '
         f'{second.shape[-2:]}.')
   room = [2 * side for side in first.shape[-2:]]
@@ -168,19 +168,19 @@ def check_kernel(kernel, *, where: str = 'The kernel') -> np.ndarray:
   """
   kernel = np.asarray(kernel, np.float32)
   if kernel.ndim != 2 or not kernel.size:
-    raise types.UserError(
+    raise errors.UserError(
         f'{where} must be [height, width], got the shape {kernel.shape}.')
   if not all(side % 2 for side in kernel.shape):
-    raise types.UserError(
+    raise errors.UserError(
         f'{where} has the even size {kernel.shape[0]}x{kernel.shape[1]}: its '
         'middle lies between pixels; pad it with a row or column of zeros.')
   if not np.isfinite(kernel).all() or kernel.min() < 0:
-    raise types.UserError(
+    raise errors.UserError(
         f'{where} has values from {kernel.min():g} to {kernel.max():g}; light '
         'is neither negative nor infinite.')
   total = float(kernel.sum())
   if abs(total - 1) > 1e-3:
-    raise types.UserError(
+    raise errors.UserError(
         f'{where} sums to {total:g} instead of 1; divide it by its sum.')
   return kernel
 
@@ -188,7 +188,7 @@ def check_kernel(kernel, *, where: str = 'The kernel') -> np.ndarray:
 def check_size(size: int) -> int:
   """size, or a UserError where it is even or below 1."""
   if size < 1 or size % 2 == 0:
-    raise types.UserError(
+    raise errors.UserError(
         f'A kernel size must be odd and at least 1, got {size}; use '
         f'{max(size + 1, 1)}.')
   return size
@@ -201,7 +201,7 @@ def check_range(
   if not (isinstance(values, Sequence) and len(values) == 2
           and above <= values[0] <= values[1] <= most):
     shown = tuple(values) if isinstance(values, Sequence) else values
-    raise types.UserError(
+    raise errors.UserError(
         f'{name}={shown} must be (low, high) with {above} <= low <= '
         f'high <= {most:g}.')
 

@@ -23,8 +23,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from deblur_jax import types
-from deblur_jax.types import Array
+from deblur_jax import errors
+from deblur_jax.state import Array
 
 # Elements of a kernel from which FFT is quicker. Measured on 2 CPU cores, three
 # channels, 16 pictures of 256x256 and one of 720x1280: 5x5 takes a third of
@@ -52,8 +52,8 @@ def uniform(
     UserError: an unknown border or method; at a call, a kernel larger than the
       picture, or another number of kernels than of pictures.
   """
-  pad = types.look_up(BORDERS, border, what='border')
-  valid = types.look_up(METHODS, method, what='method of convolution')
+  pad = errors.look_up(BORDERS, border, what='border')
+  valid = errors.look_up(METHODS, method, what='method of convolution')
   size = kernel.shape[-2:]
 
   def forward(x):
@@ -106,12 +106,12 @@ def lanczos_downsample(*, factor: int) -> Operator:
   matrices.
   """
   if factor < 1:
-    raise types.UserError(f'factor must be at least 1, got {factor}.')
+    raise errors.UserError(f'factor must be at least 1, got {factor}.')
 
   def forward(x):
     _, height, width, _ = x.shape
     if height % factor or width % factor:
-      raise types.UserError(
+      raise errors.UserError(
           f'Pictures of {height}x{width} cannot be made {factor} times '
           'smaller; crop them to a multiple.')
     return _separable(
@@ -172,7 +172,7 @@ def norm(operator: Operator, shape: Sequence[int], *, steps: int = 30) -> Array:
 def check_fits(size: tuple[int, int], picture: tuple[int, int]) -> None:
   """A UserError where a kernel of that size is larger than the picture."""
   if size[0] > picture[0] or size[1] > picture[1]:
-    raise types.UserError(
+    raise errors.UserError(
         f'A kernel of {size[0]}x{size[1]} is larger than the picture of '
         f'{picture[0]}x{picture[1]}.')
 
@@ -218,7 +218,7 @@ def _mixture(kernels, weights, border, method, *, after):
   """`gather` (after) or `scatter`: sums over the basis, weights' last axis."""
   count = kernels.shape[-3]
   if weights.shape[-1] != count:
-    raise types.UserError(
+    raise errors.UserError(
         f'{count} basis kernels need as many weights a pixel, got weights of '
         f'{weights.shape}.')
   basis = jnp.moveaxis(kernels, -3, 0)                    # [b, (n,) kh, kw]
@@ -251,7 +251,7 @@ def _mixture(kernels, weights, border, method, *, after):
 
 def _weigh(x, share):
   if share.shape[0] not in (1, x.shape[0]) or share.shape[1:3] != x.shape[1:3]:
-    raise types.UserError(
+    raise errors.UserError(
         f'Weights of {share.shape[1]}x{share.shape[2]} for {share.shape[0]} '
         f'pictures do not fit {x.shape[0]} of {x.shape[1]}x{x.shape[2]}.')
   return x * share
@@ -266,11 +266,11 @@ def check(x: Array, kernel: Array, *, fits: bool = True) -> None:
     fits: whether the kernel must not be larger than the pictures.
   """
   if x.ndim != 4:
-    raise types.UserError(f'Expected pictures [n, h, w, c], got {x.shape}.')
+    raise errors.UserError(f'Expected pictures [n, h, w, c], got {x.shape}.')
   if fits:
     check_fits(kernel.shape[-2:], x.shape[1:3])
   if kernel.ndim == 3 and kernel.shape[0] != x.shape[0]:
-    raise types.UserError(
+    raise errors.UserError(
         f'{kernel.shape[0]} kernels do not fit {x.shape[0]} pictures: give one '
         'for each, or one for all.')
 

@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from deblur_jax import types
+from deblur_jax import errors
 from deblur_jax.blur import exposure, jpeg, kernels
 from deblur_jax.ops import keys as keys_lib
-from deblur_jax.types import Array
+from deblur_jax.state import Array
 
 
 def build(
@@ -41,7 +41,7 @@ def build(
     kernels.check_range(
         f'data.blur.camera.{name}', values, above=least, most=most)
   if not isinstance(bits, int) or not 0 <= bits <= 16:
-    raise types.UserError(
+    raise errors.UserError(
         f'data.blur.camera.bits must be 0 to 16, got {bits}.')
   exposure.check_gamma(gamma)
 

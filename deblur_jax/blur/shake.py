@@ -14,9 +14,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from deblur_jax import types
+from deblur_jax import errors
 from deblur_jax.blur import camera, exposure
-from deblur_jax.types import Array
+from deblur_jax.state import Array
 
 
 class Shake(NamedTuple):
@@ -93,7 +93,7 @@ def warp(image, shake: Shake, *, focal: float):
     focal: focal length as a share of the longer side.
   """
   if focal <= 0:
-    raise types.UserError(f'focal must be above 0, got {focal}.')
+    raise errors.UserError(f'focal must be above 0, got {focal}.')
   height, width, _ = image.shape
   length = focal * max(height, width)
   # The pixel seen at p comes from H^-1 p of the still picture.

@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from deblur_jax import types
+from deblur_jax import errors
 from deblur_jax.blur import kernels
-from deblur_jax.types import Array
+from deblur_jax.state import Array
 
 
 def random_trajectory(
@@ -62,12 +62,12 @@ def random_path(
 ) -> tuple[Array, Array, Array]:
   """(y, x, weights), each [steps]; options as of `random_trajectory`."""
   if steps < 2:
-    raise types.UserError(f'steps must be at least 2, got {steps}.')
+    raise errors.UserError(f'steps must be at least 2, got {steps}.')
   if not fractions or not all(0 < fraction <= 1 for fraction in fractions):
-    raise types.UserError(
+    raise errors.UserError(
         f'fractions={tuple(fractions)} must lie above 0 and up to 1.')
   if not impulse or min(impulse) < 0:
-    raise types.UserError(
+    raise errors.UserError(
         f'impulse={tuple(impulse)} must be one or more numbers from 0.')
   key_start, key_bounds, key_impulse, key_walk, key_open = (
       jax.random.split(key, 5))
@@ -105,7 +105,7 @@ def _length(length, size):
   if length is None:
     return 60 / 64 * kernels.check_size(size)
   if not 0 < length <= size:
-    raise types.UserError(
+    raise errors.UserError(
         f'length={length} must lie above 0 and up to the size {size} of the '
         'kernel, which could not hold the path.')
   return length
@@ -129,7 +129,7 @@ def random_gaussian_process(
       the kernel would not hold the path.
   """
   if points < 2 or smoothness <= 0 or not 0 < spread <= 0.5:
-    raise types.UserError(
+    raise errors.UserError(
         'A Gaussian-process trajectory needs points of 2 or more, smoothness '
         'above 0 and spread above 0 and up to 0.5, got '
         f'{points}, {smoothness} and {spread}.')

@@ -13,9 +13,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from deblur_jax import types
+from deblur_jax import errors
 from deblur_jax.blur import exposure, kernels, operators, trajectory
-from deblur_jax.types import Array
+from deblur_jax.state import Array, Batch
 
 # The weak labels: blur_type is a place in this tuple.
 BLUR_TYPES = ('motion', 'defocus', 'gaussian', 'mixed')
@@ -28,7 +28,7 @@ class Family(NamedTuple):
   blur_type: str | None   # None: draw returns (kernel, place in BLUR_TYPES)
 
 
-def make(family: Family) -> Callable[..., types.Batch]:
+def make(family: Family) -> Callable[..., Batch]:
   """A function (key, sharp [h, w, 3], *, options) that blurs one picture.
 
   Its options are those of the family's `draw`, and
@@ -42,7 +42,7 @@ def make(family: Family) -> Callable[..., types.Batch]:
   def blur_one(
       key, sharp, *, gamma: float = 2.2, border: str = 'reflect', **options):
     if border == 'valid':
-      raise types.UserError(
+      raise errors.UserError(
           "border='valid' makes blurry pictures smaller than sharp ones; "
           "choose 'reflect', 'symmetric', 'edge', 'circular' or 'zero'.")
     drawn = family.draw(key, **options)
@@ -85,7 +85,7 @@ def random_any(
       Gaussian and mixed, as `BLUR_TYPES` orders them; scaled to sum one.
   """
   if len(chances) != len(BLUR_TYPES) or min(chances) < 0 or not sum(chances):
-    raise types.UserError(
+    raise errors.UserError(
         f'chances={tuple(chances)} must be {len(BLUR_TYPES)} numbers, none '
         f'negative, not all 0: of {", ".join(BLUR_TYPES)}.')
   key_which, key_motion, key_draw = jax.random.split(key, 3)

@@ -4,12 +4,13 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from deblur_jax import types
+from deblur_jax import errors
+from deblur_jax.config import call
 from deblur_jax.data import (
     builtin,
-    joined,
     layouts,
     loaders,
+    mixture,
     neighbours,
     prepared,
     sampler,
@@ -57,13 +58,13 @@ def open_source(
       beyond (0, 1], a part with nothing in it.
     BadPairs: some pairs are incomplete; the error carries the others.
   """
-  fn = types.look_up(SOURCES, name, what='source')
+  fn = errors.look_up(SOURCES, name, what='source')
   for key, parameter in inspect.signature(fn).parameters.items():
     needed = (parameter.kind is parameter.KEYWORD_ONLY
               and parameter.default is parameter.empty)
     if needed and key not in kwargs:
       hint = f': {HINTS[key]}' if key in HINTS else ''
-      raise types.UserError(f'The source {name!r} needs data.{key}{hint}.')
+      raise errors.UserError(f'The source {name!r} needs data.{key}{hint}.')
   options = {'name': name, **kwargs}
   if scale != 1:
     options['scale'] = scale
@@ -82,7 +83,7 @@ def open_source(
     return source._replace(options=options)
 
   try:
-    return ready(types.call(fn, kwargs, where='data'))
+    return ready(call(fn, kwargs, where='data'))
   except BadPairs as error:
     raise BadPairs(error.problems, ready(error.source)) from None
 
@@ -95,15 +96,15 @@ def join(*, sources: Mapping[str, Mapping[str, Any]]) -> Source:
       pictures count in an epoch (1).
 
   Raises:
-    UserError: as `open_source` and `joined.pairs`; a window of one of them.
+    UserError: as `open_source` and `mixture.pairs`; a window of one of them.
   """
   options = {name: dict(leaf) for name, leaf in sources.items()}
   times = {name: leaf.pop('times', 1) for name, leaf in options.items()}
   if any('window' in leaf for leaf in options.values()):
-    raise types.UserError(
+    raise errors.UserError(
         'data.sources: window is of all of them together: put it beside '
         'sources.')
-  return joined.pairs(
+  return mixture.pairs(
       {name: open_source(**leaf) for name, leaf in options.items()}, times)
 
 

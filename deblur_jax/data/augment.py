@@ -11,9 +11,10 @@ import itertools
 import jax
 import jax.numpy as jnp
 
-from deblur_jax import types
+from deblur_jax import errors
 from deblur_jax.blur import jpeg as jpeg_lib
 from deblur_jax.blur import kernels, uniform
+from deblur_jax.config import call
 from deblur_jax.ops import colour, keys
 
 LABELS = ('kernel', 'blur_type')   # of the blur
@@ -30,9 +31,9 @@ def build(*, preset: str | None = None, **overrides):
   Raises:
     UserError: an unknown preset or option, or what `make` refuses.
   """
-  options = types.look_up(
+  options = errors.look_up(
       PRESETS, preset or 'none', what='augmentation preset')
-  return types.call(make, options | overrides, where='augment')
+  return call(make, options | overrides, where='augment')
 
 
 def make(
@@ -76,12 +77,12 @@ def make(
   for name, span in (
       ('saturation', saturation), ('brightness', brightness)):
     if len(span) != 2 or not 0 <= span[0] <= span[1]:
-      raise types.UserError(
+      raise errors.UserError(
           f'augment: {name}={tuple(span)} must rise, from 0 or '
           'more: two numbers.')
   kernels.check_range('augment.quality', quality, above=1, most=100)
   if noise < 0:
-    raise types.UserError(f'augment: noise={noise} must not be negative.')
+    raise errors.UserError(f'augment: noise={noise} must not be negative.')
   changes = {
       'identity': (_identity, identity),
       'horizontal_flip': (_horizontal_flip, horizontal_flip),
@@ -97,7 +98,7 @@ def make(
   }
   for name, (_, chance) in changes.items():
     if not 0 <= chance <= 1:
-      raise types.UserError(
+      raise errors.UserError(
           f'augment.{name} is a probability, got {chance}; use 0 to 1.')
   *others, brightening, compression = changes.values()
   return _on_batches([*others, (_noise, noise), brightening, compression],
@@ -128,7 +129,7 @@ def _identity(key, images, chance):
   if 'blur' not in images or 'sharp' not in images:
     return images
   if images['blur'].shape != images['sharp'].shape:
-    raise types.UserError(
+    raise errors.UserError(
         'augment.identity needs the sharp picture of each frame, and there is '
         "only the middle one's: leave it at 0.")
   same = jax.random.bernoulli(key, chance)
@@ -242,15 +243,15 @@ def _each_picture(images, change):
 def _check_images(images, *, square):
   shapes = {name: image.shape for name, image in images.items()}
   if not shapes:
-    raise types.UserError(
+    raise errors.UserError(
         "A batch to augment needs 'blur' or 'sharp', and has neither.")
   shape, *others = shapes.values()
   if any(other[:-1] != shape[:-1] for other in others):
-    raise types.UserError(f'blur and sharp must have one shape, got {shapes}.')
+    raise errors.UserError(f'blur and sharp must have one shape, got {shapes}.')
   if len(shape) != 4 or shapes.get('sharp', shape)[-1] != 3 or shape[-1] % 3:
-    raise types.UserError(f'Expected pictures [n, h, w, 3], got {shapes}.')
+    raise errors.UserError(f'Expected pictures [n, h, w, 3], got {shapes}.')
   if square and shape[1] != shape[2]:
-    raise types.UserError(
+    raise errors.UserError(
         'augment turns pictures on their side, so they must be square, '
         f'got {shape[1]}x{shape[2]}; use square crops, or transpose=0 and '
         'rotate=0.')

@@ -33,7 +33,7 @@ import numpy as np
 from PIL import Image
 
 from deblur_jax import blur as blurs
-from deblur_jax import types
+from deblur_jax import errors
 from deblur_jax.data import images, source
 
 # Rendered around each pair and cut off: what moves in from outside is real.
@@ -84,7 +84,7 @@ def pictures(
     UserError: an unknown split, a motion that `blur.dynamic_scene` refuses, a
       photograph that is not installed.
   """
-  types.look_up(SPLITS, split, what='split of the built-in pictures')
+  errors.look_up(SPLITS, split, what='split of the built-in pictures')
   pairs = _pairs(
       split, frames=frames, shift=shift, rotation=rotation, zoom=zoom,
       object_shift=object_shift, gamma=gamma)
@@ -125,7 +125,7 @@ def _crops(photo, height, width):
   for top, left in photo.corners:
     crop = pixels[top:top + height, left:left + width]
     if crop.shape != (height, width, 3):
-      raise types.UserError(
+      raise errors.UserError(
           f'The built-in picture {photo.name} has {pixels.shape[:2]} pixels, '
           f'too few for {height}x{width} at {(top, left)}; reinstall '
           f'{photo.package} in the version of requirements.txt.')
@@ -138,7 +138,7 @@ def _read(photo):
     with file.open('rb') as stream, Image.open(stream) as image:
       image = image.convert('RGB')
   except OSError as error:
-    raise types.UserError(
+    raise errors.UserError(
         f'The built-in picture {photo.name} is not where {photo.package} keeps '
         f'it ({error}); reinstall that package.') from error
   if photo.scale != 1:

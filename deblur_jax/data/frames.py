@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from deblur_jax import types
+from deblur_jax import errors
 from deblur_jax.data import images
 
 
@@ -56,7 +56,7 @@ def find(root: str | os.PathLike) -> list[Sequence]:
   for key, path in sorted(images.find(root).items(), key=_natural):
     folders.setdefault(group(root, key), []).append(path)
   if not folders:
-    raise types.UserError(f'{root}: no pictures there.')
+    raise errors.UserError(f'{root}: no pictures there.')
   return [_folder(name, paths) for name, paths in folders.items()]
 
 
@@ -97,11 +97,11 @@ def _folder(name, paths):
   sizes = [images.size(path) for path in paths]
   for path, size in zip(paths, sizes, strict=True):
     if path.parent != paths[0].parent:
-      raise types.UserError(
+      raise errors.UserError(
           f'The sequences {paths[0].parent} and {path.parent} would have one '
           f'name, {name}; rename one of them.')
     if size != sizes[0]:
-      raise types.UserError(
+      raise errors.UserError(
           f'The frames of a sequence differ in size: {paths[0]} is '
           f'{_in_words(sizes[0])}, {path} is {_in_words(size)}.')
   return Sequence(name, tuple(map(os.fspath, paths)), len(paths), False)
@@ -119,7 +119,7 @@ def _look_through(path):
     raise _breaks_off(path, f'{packets} of its {declared} frames are there')
   for number, size in enumerate(sizes):
     if size != sizes[0]:
-      raise types.UserError(
+      raise errors.UserError(
           f'The frames of {path} differ in size: frame 0 is '
           f'{_in_words(sizes[0])}, frame {number} is {_in_words(size)}.')
   return Sequence(path.stem, (os.fspath(path),), len(sizes), True)
@@ -150,7 +150,7 @@ def _opened(path):
   try:
     with av.open(os.fspath(path)) as container:
       if not container.streams.video:
-        raise types.UserError(f'{path} holds no video.')
+        raise errors.UserError(f'{path} holds no video.')
       stream = container.streams.video[0]
       stream.thread_type = 'AUTO'
       # Else damaged frames are filled up with guesses, silently.
@@ -165,14 +165,14 @@ def import_av():
   try:
     import av
   except ImportError:
-    raise types.UserError(
+    raise errors.UserError(
         'Reading a video needs PyAV: pip install av (or deblur-jax[video]); or '
         'give a folder of its frames.') from None
   return av
 
 
 def _breaks_off(path, reason):
-  return types.UserError(
+  return errors.UserError(
       f'The video {path} is damaged or breaks off: {reason}. Copy it again, or '
       'cut off what is broken.')
 

@@ -14,7 +14,7 @@ import os
 import numpy as np
 import tensorflow_datasets as tfds
 
-from deblur_jax import data, types
+from deblur_jax import data, errors
 from deblur_jax.data import layouts
 
 DESCRIPTION = """
@@ -94,6 +94,6 @@ def _pairs(root, split, subset):
   for name in names:
     for key, files in sides.items():
       if name not in files:
-        raise types.UserError(f'{root}: {split}/{name} has no {key} picture.')
+        raise errors.UserError(f'{root}: {split}/{name} has no {key} picture.')
   return {name: {key: os.fspath(files[name]) for key, files in sides.items()}
           for name in names}

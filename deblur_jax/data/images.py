@@ -11,7 +11,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, ImageOps
 
-from deblur_jax import types
+from deblur_jax import errors
 
 SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
 BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error,
@@ -24,7 +24,7 @@ def read(path: str | os.PathLike) -> np.ndarray:
     with open(path, 'rb') as file:
       return _decode(file, name=path)
   except FileNotFoundError:
-    raise types.UserError(f'No file {path}.') from None
+    raise errors.UserError(f'No file {path}.') from None
 
 
 def from_bytes(data: bytes, *, name: str) -> np.ndarray:
@@ -40,7 +40,7 @@ def size(path: str | os.PathLike) -> tuple[int, int]:
       # PNG may keep EXIF at its end: to look would be to read it all.
       turned = image.format != 'PNG' and image.getexif().get(0x0112, 1) >= 5
   except BROKEN as error:
-    raise types.UserError(_broken(path, error)) from None
+    raise errors.UserError(_broken(path, error)) from None
   return (width, height) if turned else (height, width)
 
 
@@ -52,7 +52,7 @@ def find(folder: str | os.PathLike) -> dict[str, pathlib.Path]:
   """
   folder = pathlib.Path(folder)
   if not folder.is_dir():
-    raise types.UserError(f'No folder {folder}.')
+    raise errors.UserError(f'No folder {folder}.')
   found = {}
   for parent, folders, files in os.walk(folder, followlinks=True):
     folders[:] = [f for f in folders if f[0] != '.' and f != '__MACOSX']
@@ -62,7 +62,7 @@ def find(folder: str | os.PathLike) -> dict[str, pathlib.Path]:
         continue
       key = path.relative_to(folder).with_suffix('').as_posix()
       if key in found:
-        raise types.UserError(
+        raise errors.UserError(
             f'{found[key]} and {path} have one name; remove one of them.')
       found[key] = path
   return dict(sorted(found.items()))
@@ -72,7 +72,7 @@ def require(folder: str | os.PathLike) -> dict[str, pathlib.Path]:
   """As `find`; a UserError also where there are none."""
   found = find(folder)
   if not found:
-    raise types.UserError(f'{folder}: no pictures there.')
+    raise errors.UserError(f'{folder}: no pictures there.')
   return found
 
 
@@ -82,10 +82,10 @@ def _decode(file: BinaryIO, *, name) -> np.ndarray:
       if image.format != 'PNG':
         image = ImageOps.exif_transpose(image)
       return _to_rgb(image, name)
-  except types.UserError:
+  except errors.UserError:
     raise
   except BROKEN as error:
-    raise types.UserError(_broken(name, error)) from None
+    raise errors.UserError(_broken(name, error)) from None
 
 
 def resize(picture: np.ndarray, *, size: tuple[int, int]) -> np.ndarray:
@@ -102,7 +102,7 @@ def partners(
   missing = [name for name in names if name not in there]
   if missing:
     more = f' and {len(missing) - 1} more' if len(missing) > 1 else ''
-    raise types.UserError(f'{folder} has no {missing[0]}{more}.')
+    raise errors.UserError(f'{folder} has no {missing[0]}{more}.')
   return there
 
 
@@ -121,12 +121,12 @@ def _to_rgb(image: Image.Image, name) -> np.ndarray:
     gray = (np.asarray(image).astype(np.uint32) + 128) // 257
     return np.repeat(gray.astype(np.uint8)[..., None], 3, axis=-1)
   if image.mode in ('I', 'F'):
-    raise types.UserError(
+    raise errors.UserError(
         f'{name} has 32 bits a sample; save it with 8 or 16.')
   if image.has_transparency_data:
     image = image.convert('RGBA')
     if image.getchannel('A').getextrema()[0] < 255:
-      raise types.UserError(
+      raise errors.UserError(
           f'{name} is partly transparent; save it without alpha.')
   return np.array(image.convert('RGB'))
 

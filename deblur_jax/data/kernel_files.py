@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 import numpy as np
 
-from deblur_jax import types
+from deblur_jax import errors
 from deblur_jax.blur import kernels
 from deblur_jax.data import images
 from deblur_jax.ops import arrays
@@ -37,7 +37,7 @@ def read(
     found = dict.fromkeys(names, *found.values())
   missing = [name for name in names if name not in found]
   if missing:
-    raise types.UserError(
+    raise errors.UserError(
         f'{path} has no kernel {missing[0]}, only {", ".join(found)}; name '
         'them as the pictures, or give one for all.')
   turn = -1 if correlation else 1
@@ -59,7 +59,7 @@ def read_all(path: str | os.PathLike) -> dict[str, np.ndarray]:
   for name, kernel in found.items():
     if kernel.ndim != 2 or not np.isfinite(kernel).all() or not (
         kernel.min() >= 0 and kernel.sum() > 0):
-      raise types.UserError(
+      raise errors.UserError(
           f'{path}: {name} is no kernel [h, w] of values from 0 on.')
   return {name: (kernel / kernel.sum()).astype(np.float32)
           for name, kernel in found.items()}
@@ -68,7 +68,7 @@ def read_all(path: str | os.PathLike) -> dict[str, np.ndarray]:
 def _find(path):
   found = _in_folder(path) if path.is_dir() else _in_file(path, path.stem)
   if not found:
-    raise types.UserError(
+    raise errors.UserError(
         f'{path}: no kernels there; they are .npz, .npy or pictures.')
   return found
 
@@ -80,7 +80,7 @@ def _in_folder(folder):
       name = file.relative_to(folder).with_suffix('').as_posix()
       for key, kernel in _in_file(file, name).items():
         if key in found:
-          raise types.UserError(
+          raise errors.UserError(
               f'{folder} has two kernels {key}; remove one of them.')
         found[key] = kernel
   return found
@@ -93,9 +93,9 @@ def _in_file(path, name):
   try:
     stored = arrays.load(path)
   except FileNotFoundError:
-    raise types.UserError(f'No file {path}.') from None
+    raise errors.UserError(f'No file {path}.') from None
   except ValueError as error:
-    raise types.UserError(
+    raise errors.UserError(
         f'Cannot read kernels from {path}: {error}.') from None
   if path.suffix.lower() == '.npy':
     stored = {name: next(iter(stored.values()))}

@@ -8,7 +8,7 @@ import os
 import pathlib
 import re
 
-from deblur_jax import types
+from deblur_jax import errors
 from deblur_jax.data import images, sources
 from deblur_jax.data import source as source_lib
 
@@ -39,14 +39,14 @@ def gopro_files(
     root, split: str, subset: str, layout: str | None = None,
 ) -> tuple[pathlib.Path, sources.Sides]:
   """(folder of the split, its files by side and name); see `gopro`."""
-  types.look_up(SUBSETS, subset, what='data.subset')
+  errors.look_up(SUBSETS, subset, what='data.subset')
   folder = _split_folder(pathlib.Path(root), split)
   if layout is None:
     layout = _detect(folder, subset)
-  sides = types.look_up(LAYOUTS, layout, what='data.layout')(folder, subset)
+  sides = errors.look_up(LAYOUTS, layout, what='data.layout')(folder, subset)
   if not sides['blur']:
     have = ', '.join(sorted(p.name for p in folder.glob('*/*') if p.is_dir()))
-    raise types.UserError(
+    raise errors.UserError(
         f'GoPro in {folder} (layout {layout!r}): no pictures of the subset '
         f'{subset!r}' + (f'; its sequences hold: {have}.' if have else '.'))
   return folder, sides
@@ -54,14 +54,14 @@ def gopro_files(
 
 def _split_folder(root: pathlib.Path, split: str) -> pathlib.Path:
   if not root.is_dir():
-    raise types.UserError(f'No folder {root}.')
+    raise errors.UserError(f'No folder {root}.')
   inner = [root, *sorted(
       p for p in root.iterdir() if p.name.lower().startswith('gopro'))]
   for folder in inner:
     if (folder / split).is_dir():
       return folder / split
   have = ', '.join(sorted(p.name for p in root.iterdir())[:6]) or 'nothing'
-  raise types.UserError(f'No folder {split!r} in {root}; it holds: {have}.')
+  raise errors.UserError(f'No folder {split!r} in {root}; it holds: {have}.')
 
 
 def _detect(folder: pathlib.Path, subset: str) -> str:
@@ -106,10 +106,10 @@ def reds(
     track: 'blur', 'blur_jpeg' (NTIRE 2021, track 2) or 'blur_comp' (video).
     val300: only the frames whose number ends in 9, the usual validation set.
   """
-  types.look_up(dict.fromkeys(('blur', 'blur_jpeg', 'blur_comp')), track,
+  errors.look_up(dict.fromkeys(('blur', 'blur_jpeg', 'blur_comp')), track,
                 what='data.track')
   if val300 and split != 'val':
-    raise types.UserError("data.val300 is for data.split='val' only.")
+    raise errors.UserError("data.val300 is for data.split='val' only.")
   base = pathlib.Path(root)
   base = base / split if (base / split).is_dir() else base
   sides = {'blur': images.find(base / f'{split}_{track}'),
@@ -129,7 +129,7 @@ def realblur(
   comes from its RealBlur_{J,R}_{train,test}_list.txt, each line 'SHARP BLUR'
   relative to root; without these, from RealBlur_{J,R}/{input,target}.
   """
-  types.look_up({'J': 'camera JPEG', 'R': 'from raw'}, camera,
+  errors.look_up({'J': 'camera JPEG', 'R': 'from raw'}, camera,
                 what='data.camera')
   base = pathlib.Path(root)
   where = f'RealBlur-{camera} {split} in {root}'
@@ -141,7 +141,7 @@ def realblur(
     folder /= f'RealBlur_{camera}'
     if (folder / 'input').is_dir():
       return sources.from_files(_input_target(folder, None), where=where)
-  raise types.UserError(f'{where}: neither {lines.name} nor RealBlur_{camera}'
+  raise errors.UserError(f'{where}: neither {lines.name} nor RealBlur_{camera}'
                         '/input is there.')
 
 
@@ -152,7 +152,7 @@ def _realblur_list(path):
     if not line.strip():
       continue
     if len(line.split()) != 2:
-      raise types.UserError(f'{path}, line {number}: not two paths: {line!r}.')
+      raise errors.UserError(f'{path}, line {number}: not two paths: {line!r}.')
     sharp, blur = (path.parent / word for word in line.split())
     names.append(f'{blur.parent.parent.name}/{blur.stem}')
     for key, file in (('blur', blur), ('sharp', sharp)):
@@ -181,7 +181,7 @@ def _by_stem(folder):
   for key, path in images.find(folder).items():
     name = key.rpartition('/')[-1]
     if name in files:
-      raise types.UserError(f'{files[name]} and {path} have one name.')
+      raise errors.UserError(f'{files[name]} and {path} have one name.')
     files[name] = path
   return files
 
@@ -249,7 +249,7 @@ def guess(root) -> list[dict]:
 def _holds_gopro(root, split, subset):
   try:
     gopro_files(root, split, subset)
-  except types.UserError:
+  except errors.UserError:
     return False
   return True
 

@@ -17,9 +17,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from deblur_jax import types
-from deblur_jax.data import pool, sampler
+from deblur_jax import errors
+from deblur_jax.config import call
+from deblur_jax.data import parallel_map, sampler
 from deblur_jax.data import source as source_lib
+from deblur_jax.state import Batch
 
 
 class Loader(NamedTuple):
@@ -32,8 +34,8 @@ class Loader(NamedTuple):
   constants: arrays to be put on every device once; {} unless resident.
   """
 
-  batches: Callable[[int], Iterator[types.Batch]]
-  unpack: Callable[[types.Batch], types.Batch]
+  batches: Callable[[int], Iterator[Batch]]
+  unpack: Callable[[Batch], Batch]
   constants: dict[str, np.ndarray]
 
 
@@ -65,12 +67,12 @@ def build(
               progressive=progressive, seed=seed + (k << 32),
               process_index=process_index, process_count=process_count,
               **options) for k, part in enumerate(source.parts.values())])
-  make = types.look_up(LOADERS, loader, what='data.loader')
+  make = errors.look_up(LOADERS, loader, what='data.loader')
   plan = sampler.make(
       size=len(source.names), crop=crop, batch_size=batch_size, seed=seed,
       process_index=process_index, process_count=process_count)
   plans = sampler.in_stages(plan, progressive)
-  return types.call(make, options, args=(source, plans), where='data.loader')
+  return call(make, options, args=(source, plans), where='data.loader')
 
 
 def threads(
@@ -78,7 +80,7 @@ def threads(
 ) -> Loader:
   """By `workers` threads (a core each if None), `prefetch` batches ahead."""
   def read(plan, first):
-    samples = pool.ordered(
+    samples = parallel_map.ordered(
         functools.partial(_sample, source, plan),
         itertools.count(first * plan.rows),
         workers=workers, ahead=prefetch * plan.rows)
@@ -96,7 +98,7 @@ def tf_data(
 ) -> Loader:
   """By tf.data with `workers` parallel reads (a core each if None)."""
   tf = _tensorflow()
-  workers = workers or pool.cores()
+  workers = workers or parallel_map.cores()
 
   def read(plan, first):
     failed = {}
@@ -137,13 +139,14 @@ def resident(
   channels = 3 * len(source.keys)
   gib = count * height * width * channels / 2 ** 30
   if limit_gib is not None and gib > limit_gib:
-    raise types.UserError(
+    raise errors.UserError(
         f'{source.where} needs {gib:.2f} GiB on every device, more than '
         f'data.limit_gib={limit_gib}; take the loader threads or tf_data.')
   # Columns and channels are one axis: an axis of 6 alone would be padded to
   # the width of a vector register on TPUs.
   pictures = np.zeros((count, height, width * channels), np.uint8)
-  reads = pool.ordered(source.read, range(count), workers=workers, ahead=8)
+  reads = parallel_map.ordered(source.read, range(count), workers=workers,
+                               ahead=8)
   for row, pair in zip(pictures, reads, strict=True):
     both = np.concatenate([pair[key] for key in source.keys], axis=-1)
     flat = both.reshape(both.shape[0], -1)
@@ -173,7 +176,7 @@ def _one_after_another(plans, read):
           yield from itertools.islice(stage, count)
         first = plan.end
 
-  return lambda first: pool.closed_when_dropped(batches(first))
+  return lambda first: parallel_map.closed_when_dropped(batches(first))
 
 
 def _side_by_side(parts: Sequence[Loader]) -> Loader:
@@ -230,7 +233,7 @@ def _tensorflow():
   try:
     import tensorflow as tf
   except ImportError:
-    raise types.UserError(
+    raise errors.UserError(
         'The loader tf_data needs TensorFlow, which is not installed: set '
         "data.loader='threads', or pip install tensorflow-cpu.") from None
   with contextlib.suppress(RuntimeError):  # its devices are already in use

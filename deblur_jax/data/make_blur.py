@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from deblur_jax import blur as blurs
-from deblur_jax import types
+from deblur_jax import errors
 from deblur_jax.blur import exposure
 from deblur_jax.data import frames, images
 from deblur_jax.ops import arrays
@@ -66,9 +66,9 @@ def from_photos(
     UserError: no photo, or what the blur refuses, at the smallest photo.
   """
   if per_photo < 1:
-    raise types.UserError(f'per_photo must be 1 or more, got {per_photo}.')
+    raise errors.UserError(f'per_photo must be 1 or more, got {per_photo}.')
   if 'kind' in options:
-    raise types.UserError(
+    raise errors.UserError(
         f'kind is not among the options of the blur {kind}, it names it.')
   blur = blurs.build(kind=kind, **options)
   found = images.require(root)
@@ -125,8 +125,8 @@ def from_frames(
     try:
       runs = exposure.windows(
           (seed, i), sequence.length, shortest=shortest, longest=longest)
-    except types.UserError as error:
-      raise types.UserError(f'Sequence {sequence.name}: {error}') from None
+    except errors.UserError as error:
+      raise errors.UserError(f'Sequence {sequence.name}: {error}') from None
     names = [f'{sequence.name}/{k:06d}' for k in range(len(runs))]
     sources |= {
         name: {'first_frame': run.start, 'frames': len(run),
@@ -157,7 +157,7 @@ def read_response(
     curve = np.asarray(curve, np.float64)
   except (OSError, ValueError, TypeError) as error:
     reason = ' '.join(str(error).split())
-    raise types.UserError(
+    raise errors.UserError(
         f'Cannot read a response curve from {path}: {reason}.') from None
   if curve.ndim == 3 and curve.shape[1] == 1:
     curve = curve[:, 0]
@@ -165,8 +165,8 @@ def read_response(
     return exposure.check_response(
         curve[..., ::-1] if curve.ndim == 2 else curve,
         straight_above=straight_above)
-  except types.UserError as error:
-    raise types.UserError(f'{path}: {error}') from None
+  except errors.UserError as error:
+    raise errors.UserError(f'{path}: {error}') from None
 
 
 def average(shots, *, curve: Mapping[str, Any]) -> Pictures:
@@ -234,11 +234,11 @@ def _try_out(blur, size, options):
   sharp = jax.ShapeDtypeStruct((1, *size, 3), jnp.float32)
   try:
     jax.eval_shape(blur, key, sharp)
-  except types.UserError:
+  except errors.UserError:
     raise
   except (TypeError, ValueError) as error:
     first, *_ = str(error).splitlines() or [type(error).__name__]
-    raise types.UserError(
+    raise errors.UserError(
         f'The blur does not work with {dict(options)}: {first}') from None
 
 

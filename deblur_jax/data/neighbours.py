@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from deblur_jax import types
+from deblur_jax import errors
 from deblur_jax.data import source as source_lib
 
 
@@ -33,12 +33,12 @@ def around(source: source_lib.Source, window: int) -> source_lib.Source:
     UserError: a window that is not odd, no pairs, no two of one sequence.
   """
   if not isinstance(window, int) or window < 1 or window % 2 == 0:
-    raise types.UserError(
+    raise errors.UserError(
         f'data.window must be odd and at least 1, got {window!r}.')
   if window == 1:
     return source
   if source.parts or {*source.keys} != {'blur', 'sharp'}:
-    raise types.UserError(
+    raise errors.UserError(
         f'data.window: {source.where} has no blurred frames with a sharp one '
         'each; make some of film with experiments.make_blur --frames.')
   near = _near(source.names, window, source.where)
@@ -75,7 +75,7 @@ def check(source: source_lib.Source, window: int, *, where: str) -> None:
   """
   found = window_of(source.keys)
   if found != window:
-    raise types.UserError(
+    raise errors.UserError(
         f'The network takes {window} frame{"s" if window > 1 else ""}, but '
         f'{where}.window is {found}: set {where}.window={window}.')
 
@@ -99,7 +99,7 @@ def _near(names: Sequence[str], window: int, where) -> list[dict[int, int]]:
     stem, number = re.fullmatch(r'(.*?)(\d*)', name).groups()
     sequences[stem].append((int(number or 0), i))
   if len(sequences) == len(names):
-    raise types.UserError(
+    raise errors.UserError(
         f'data.window={window}: no two names of {where} are frames of one '
         f'sequence, such as SEQUENCE/000001; the first is {names[0]!r}.')
   half, near = window // 2, [{} for _ in names]

@@ -19,8 +19,8 @@ from collections.abc import Callable, Sequence
 
 from PIL import Image
 
-from deblur_jax import types
-from deblur_jax.data import images, make_blur, pool
+from deblur_jax import errors
+from deblur_jax.data import images, make_blur, parallel_map
 
 VERSION = 1
 MANIFEST = 'manifest.json'
@@ -45,9 +45,9 @@ def write(
   """
   folder = _begin(plan, out, split)
   drawn = itertools.chain.from_iterable(work() for work in plan.works)
-  threads = workers or pool.cores()
+  threads = workers or parallel_map.cores()
   made = 0
-  for done, is_new in enumerate(pool.ordered(
+  for done, is_new in enumerate(parallel_map.ordered(
       lambda pair: _finish(folder, plan.subset, *pair), drawn,
       workers=threads, ahead=threads), 1):
     made += is_new
@@ -78,7 +78,7 @@ def write_with_beam(
     pipeline = beam.Pipeline(
         options=pipeline_options.PipelineOptions(list(options)))
   except (ValueError, SystemExit) as error:      # argparse exits
-    raise types.UserError(f'Beam does not take {options}: {error}') from None
+    raise errors.UserError(f'Beam does not take {options}: {error}') from None
   folder = _begin(plan, out, split)
   with pipeline:
     # Reshuffled, so that a runner does not fuse it all into one piece.
@@ -133,21 +133,21 @@ def _replace(path, content):
 
 def _begin(plan, out, split) -> pathlib.Path:
   """The split's folder, after the manifest was compared or written."""
-  types.look_up(dict.fromkeys(('train', 'test')), split, what='split')
+  errors.look_up(dict.fromkeys(('train', 'test')), split, what='split')
   out = pathlib.Path(out)
   if out.resolve().is_relative_to(plan.root.resolve()):
-    raise types.UserError(
+    raise errors.UserError(
         f'{out} is inside of {plan.root}, where the sharp pictures are: what is'
         ' written would be read as one of them. Give another --out.')
-  types.make_folder(out)
+  errors.make_folder(out)
   old = _load(out)['splits'].get(split)
   different = old and _differences(old, _entry(plan, finished=False))
   if different:
-    raise types.UserError(
+    raise errors.UserError(
         f'{out / MANIFEST} is of other {split} pairs: {"; ".join(different)}. '
         'Give another --out, or delete that folder.')
   if old is None and (out / split).exists():
-    raise types.UserError(
+    raise errors.UserError(
         f'{out / split} is there, and {out / MANIFEST} tells nothing of it: '
         'its pairs would be taken for new ones. Give another --out.')
   _save(plan, out, split, finished=False)
@@ -186,10 +186,10 @@ def _load(out):
   except FileNotFoundError:
     return {'version': VERSION, 'splits': {}}
   except ValueError:
-    raise types.UserError(
+    raise errors.UserError(
         f'{path} is not JSON; delete that folder.') from None
   if not isinstance(manifest, dict) or manifest.get('version') != VERSION:
-    raise types.UserError(
+    raise errors.UserError(
         f'{path} is not a manifest of version {VERSION}; give another --out.')
   return manifest
 
@@ -207,7 +207,7 @@ def _import_beam():
     import apache_beam
     from apache_beam.options import pipeline_options
   except ImportError:
-    raise types.UserError(
+    raise errors.UserError(
         'A pipeline needs Apache Beam: pip install apache-beam (or '
         'deblur-jax[beam]); without --runner=beam this machine makes the '
         'pairs.') from None

@@ -16,8 +16,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from deblur_jax import types
-from deblur_jax.data import pool
+from deblur_jax import errors
+from deblur_jax.data import parallel_map
 from deblur_jax.data import source as source_lib
 
 VERSION = 1
@@ -28,7 +28,7 @@ def pictures(*, root: str) -> source_lib.Source:
   index = _load(pathlib.Path(root))
   pairs = index['pairs']
   if len(pairs) < index['total']:
-    raise types.UserError(
+    raise errors.UserError(
         f'{root} holds {len(pairs)} of {index["total"]} pairs; run the same '
         'prepare_data command again to finish it.')
   keys = tuple(index['keys'])
@@ -65,10 +65,10 @@ def write(
       what is finished stays.
   """
   if source.parts:
-    raise types.UserError(
+    raise errors.UserError(
         f'{source.where}: prepare a set of pairs or of photos, and take halves '
         'when training on it.')
-  root = types.make_folder(root)
+  root = errors.make_folder(root)
   index = _begin(source, root)
   on_pair = on_pair or (lambda done: None)
   try:
@@ -77,9 +77,9 @@ def write(
       _drop_lost(index['pairs'], len(source.keys), file)
       _append(source, index, file, root, workers, on_pair)
   except OSError as error:
-    if not types.is_disk_full(error):
+    if not errors.is_disk_full(error):
       raise
-    raise types.UserError(
+    raise errors.UserError(
         f'No space left for {root / "pixels.bin"}: {len(index["pairs"])} of '
         f'{index["total"]} pairs are there; make room and run the same command '
         f'again to go on ({error.strerror}).') from None
@@ -91,7 +91,7 @@ def check(root: str | os.PathLike, *, workers: int | None = None) -> list[str]:
   index = _load(root)
   pairs, keys = index['pairs'], index['keys']
   pixels = _map(root, pairs, len(keys))
-  sums = pool.ordered(
+  sums = parallel_map.ordered(
       lambda pair: zlib.crc32(pixels[_span(pair, len(keys))]), pairs,
       workers=workers, ahead=8)
   return [pair['name'] for pair, crc in zip(pairs, sums, strict=True)
@@ -111,7 +111,7 @@ def _append(source, index, file, root, workers, on_pair):
   todo = range(len(pairs), len(source.names))
   saved = len(pairs)
   on_pair(saved)
-  reads = pool.ordered(source.read, todo, workers=workers, ahead=8)
+  reads = parallel_map.ordered(source.read, todo, workers=workers, ahead=8)
   try:
     for number, pair in zip(todo, reads, strict=True):
       both = np.concatenate([pair[key] for key in keys], axis=-1)
@@ -161,7 +161,7 @@ def _begin(source, root):
   done = [pair['name'] for pair in old['pairs']]
   same = all(old[key] == index[key] for key in ('options', 'keys', 'total'))
   if not same or done != source.names[:len(done)]:
-    raise types.UserError(
+    raise errors.UserError(
         f'{root} holds another set ({old["where"]}); give another folder, or '
         'delete that one.')
   return old
@@ -175,7 +175,7 @@ def _check_space(source, root, done):
       for height, width in source.sizes(i).values())
   free = shutil.disk_usage(root).free
   if needed > free:
-    raise types.UserError(
+    raise errors.UserError(
         f'{root} has {free / 2**30:.1f} GiB free, and {source.where} needs '
         f'{needed / 2**30:.1f} GiB more.')
 
@@ -185,13 +185,13 @@ def _load(root):
   try:
     index = json.loads(path.read_text())
   except FileNotFoundError:
-    raise types.UserError(
+    raise errors.UserError(
         f'No prepared set in {root} (no index.json); make one with python -m '
         'experiments.prepare_data.') from None
   except ValueError:
-    raise types.UserError(f'{path} is not JSON; prepare it again.') from None
+    raise errors.UserError(f'{path} is not JSON; prepare it again.') from None
   if not isinstance(index, dict) or index.get('version') != VERSION:
-    raise types.UserError(
+    raise errors.UserError(
         f'{path} is not the index of a prepared set of version {VERSION}.')
   return index
 
@@ -200,7 +200,7 @@ def _map(root, pairs, sides):
   path = root / 'pixels.bin'
   size = path.stat().st_size if path.exists() else 0
   if not pairs or size < _end(pairs, sides):
-    raise types.UserError(
+    raise errors.UserError(
         f'{path} has {size} bytes, not the {_end(pairs, sides)} of its index; '
         'delete the folder and prepare it again.')
   return np.memmap(path, np.uint8, 'r')

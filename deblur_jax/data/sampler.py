@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from deblur_jax import types
+from deblur_jax import errors
 
 
 class Plan(NamedTuple):
@@ -52,7 +52,7 @@ def make(
   """A Plan, or a UserError about numbers that do not fit together."""
   for name, value in (('crop', crop), ('batch_size', batch_size)):
     if not isinstance(value, int) or value < 1:
-      raise types.UserError(f'data.{name} must be 1 or more, not {value!r}.')
+      raise errors.UserError(f'data.{name} must be 1 or more, not {value!r}.')
   _check_shares(batch_size, process_count)
   return Plan(size, crop, batch_size, seed, process_index, process_count)
 
@@ -73,12 +73,12 @@ def stages(
   for row in progressive:
     if not (isinstance(row, Sequence) and len(row) == 3
             and all(isinstance(n, int) and n > 0 for n in row)):
-      raise types.UserError(
+      raise errors.UserError(
           f'data.loader.progressive: {row} is not a row of step, crop and '
           'batch size, three whole numbers from 1; one row is '
           '((90000, 320, 8),).')
     if row[0] <= found[-1].begin:
-      raise types.UserError(
+      raise errors.UserError(
           f'data.loader.progressive: step {row[0]} comes after step '
           f'{found[-1].begin}; put its rows in the order of their steps.')
     found.append(Stage(*row))
@@ -135,14 +135,14 @@ def cut(
 def check_crop(size, crop: int, *, name: str):
   """UserError where a picture of (height, width) is too small for a crop."""
   if min(size) < crop:
-    raise types.UserError(
+    raise errors.UserError(
         f'{name} is {size[1]}x{size[0]}, smaller than data.crop={crop}; '
         'choose a smaller crop or remove it.')
 
 
 def _check_shares(batch_size: int, process_count: int):
   if batch_size % process_count:
-    raise types.UserError(
+    raise errors.UserError(
         f'The batch size {batch_size} is not divisible by the {process_count} '
         'processes.')
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from deblur_jax import types
+from deblur_jax import errors
 
 
 class Source(NamedTuple):
@@ -50,7 +50,7 @@ class Problem(NamedTuple):
     return f'{self.name}: {self.detail}' if self.name else self.detail
 
 
-class BadPairs(types.UserError):
+class BadPairs(errors.UserError):
   """Some pairs are incomplete or wrong: `problems`; the rest is `source`."""
 
   def __init__(

@@ -5,7 +5,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from deblur_jax import types
+from deblur_jax import errors
 from deblur_jax.data import images
 from deblur_jax.data import source as source_lib
 
@@ -27,7 +27,7 @@ def from_files(sides: Sides, *, where: str, names=None) -> source_lib.Source:
   if names is None:
     names = sorted(set().union(*sides.values()))
   if not names:
-    raise types.UserError(f'{where}: no pictures there.')
+    raise errors.UserError(f'{where}: no pictures there.')
   whole = [n for n in names if all(n in files for files in sides.values())]
   paths = [{key: files[n] for key, files in sides.items()} for n in whole]
   source = from_paths(whole, paths, where=where, keys=tuple(sides))
@@ -35,7 +35,7 @@ def from_files(sides: Sides, *, where: str, names=None) -> source_lib.Source:
       source_lib.Problem('missing', name, f'no {key} picture')
       for name in names for key, files in sides.items() if name not in files]
   if not whole:
-    raise types.UserError(
+    raise errors.UserError(
         f'{where}: no name has both pictures; the first is {problems[0]}.')
   if problems:
     raise source_lib.BadPairs(problems, source)
@@ -62,7 +62,7 @@ def scaled(source: source_lib.Source, scale: float) -> source_lib.Source:
   except ValueError:
     scale = 0.0
   if not 0 < scale <= 1:
-    raise types.UserError('data.scale must be a number above 0, at most 1.')
+    raise errors.UserError('data.scale must be a number above 0, at most 1.')
   if scale == 1:
     return source
 
@@ -93,7 +93,7 @@ def part(
   except (TypeError, ValueError):
     begin = end = 0.0
   if not 0 <= begin < end <= 1:
-    raise types.UserError(
+    raise errors.UserError(
         'data.part must be two shares of the names, such as (0, 0.9), got '
         f'{ends}.')
   count = len(source.names)
@@ -101,7 +101,7 @@ def part(
   if (first, last) == (0, count):
     return source
   if first == last:
-    raise types.UserError(
+    raise errors.UserError(
         f'data.part={ends}: none of the {count} names of {source.where}.')
   return source._replace(
       names=source.names[first:last], read=lambda i: source.read(first + i),
@@ -113,7 +113,7 @@ def check_equal(sizes: Mapping[str, tuple[int, int]], names: Mapping[str, Any]):
   """UserError unless the pictures of a pair have one size."""
   if len(set(sizes.values())) > 1:
     each = ', '.join(f'{names[k]} is {w}x{h}' for k, (h, w) in sizes.items())
-    raise types.UserError(f'The pictures of a pair differ in size: {each}.')
+    raise errors.UserError(f'The pictures of a pair differ in size: {each}.')
 
 
 def folder_pairs(*, blur: str, sharp: str) -> source_lib.Source:
@@ -125,14 +125,14 @@ def folder_pairs(*, blur: str, sharp: str) -> source_lib.Source:
 def side_by_side(*, root: str, sharp_side: str) -> source_lib.Source:
   """Files that hold both pictures; sharp_side, 'left' or 'right', has no
   default because data sets differ in it."""
-  types.look_up({'left': 0, 'right': 0}, sharp_side, what='data.sharp_side')
+  errors.look_up({'left': 0, 'right': 0}, sharp_side, what='data.sharp_side')
   files = images.require(root)
   names, paths = list(files), list(files.values())
   order = ('sharp', 'blur') if sharp_side == 'left' else ('blur', 'sharp')
 
   def half(width, path):
     if width % 2:
-      raise types.UserError(f'{path} is {width} wide, which has no halves.')
+      raise errors.UserError(f'{path} is {width} wide, which has no halves.')
     return width // 2
 
   def read(i):
@@ -195,7 +195,7 @@ def _tfds_builder(dataset, data_dir):
   try:
     import tensorflow_datasets as tfds
   except ImportError as error:
-    raise types.UserError(
+    raise errors.UserError(
         f'The source tfds needs tensorflow-datasets ({error}).') from None
   try:
     builder = tfds.builder(dataset, data_dir=data_dir)
@@ -204,7 +204,7 @@ def _tfds_builder(dataset, data_dir):
   else:
     reason = 'it is not prepared there'
   if builder is None or not builder.data_path.exists():
-    raise types.UserError(
+    raise errors.UserError(
         f'No TFDS data set {dataset} in {data_dir}: {reason}. GoPro is prepared'
         ' by python -m experiments.prepare_data --tfds')
   return builder
@@ -212,14 +212,14 @@ def _tfds_builder(dataset, data_dir):
 
 def _tfds_records(builder, split, features):
   import tensorflow_datasets as tfds
-  types.look_up(builder.info.splits, split, what='split')
+  errors.look_up(builder.info.splits, split, what='split')
   for feature in features:
-    types.look_up(builder.info.features, feature, what='feature')
+    errors.look_up(builder.info.features, feature, what='feature')
   try:
     return builder.as_data_source(
         split, decoders=dict.fromkeys(features, tfds.decode.SkipDecoding()))
   except NotImplementedError:
-    raise types.UserError(
+    raise errors.UserError(
         f'{builder.data_path} is not stored as array_record; prepare it with '
         "file_format='array_record'.") from None
 

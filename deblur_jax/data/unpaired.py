@@ -8,8 +8,8 @@ look at them.
 
 import pathlib
 
-from deblur_jax import types
-from deblur_jax.data import images, joined, sources
+from deblur_jax import errors
+from deblur_jax.data import images, mixture, sources
 from deblur_jax.data import source as source_lib
 
 
@@ -22,11 +22,11 @@ def folders(*, blur: str, sharp: str) -> source_lib.Source:
   """
   one, other = (pathlib.Path(root).resolve() for root in (blur, sharp))
   if one == other:
-    raise types.UserError(
+    raise errors.UserError(
         f'data.train: blur and sharp are both {blur}; where it holds sharp '
         "photos, take the config's form :small, which blurs one half of them.")
   if one.is_relative_to(other) or other.is_relative_to(one):
-    raise types.UserError(
+    raise errors.UserError(
         f'data.train: of blur={blur} and sharp={sharp} one lies within the '
         'other, so that pictures would be in both; put them side by side.')
   return join({
@@ -48,11 +48,11 @@ def halves(source: source_lib.Source) -> source_lib.Source:
   """
   count = len(source.names)
   if source.parts or 'sharp' not in source.keys:
-    raise types.UserError(
+    raise errors.UserError(
         f'data.halves: {source.where} has no sharp picture for each name; '
         'leave halves out.')
   if count < 2:
-    raise types.UserError(
+    raise errors.UserError(
         f'data.halves: {source.where} has one picture only, and no halves.')
   side = 'blur' if 'blur' in source.keys else 'sharp'
   blurred = 'blur' if side == 'blur' else 'to_blur'
@@ -64,7 +64,7 @@ def halves(source: source_lib.Source) -> source_lib.Source:
 
 def join(parts, *, where: str) -> source_lib.Source:
   """One source of several, each with one key; {key: source of that key}."""
-  one = joined.concatenate(parts, keys=tuple(parts), where=where)
+  one = mixture.concatenate(parts, keys=tuple(parts), where=where)
   return one._replace(parts=dict(parts))
 
 

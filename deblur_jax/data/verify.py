@@ -19,8 +19,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from deblur_jax import types
-from deblur_jax.data import pool
+from deblur_jax import errors
+from deblur_jax.data import parallel_map
 from deblur_jax.data import source as source_lib
 from deblur_jax.data.source import Problem
 
@@ -66,7 +66,7 @@ def full(
   """
   looks = []
   numbers = range(len(source.names))
-  for look in pool.ordered(
+  for look in parallel_map.ordered(
       lambda i: _look(source, i, crop), numbers, workers=workers, ahead=8):
     looks.append(look)
     if on_pair:
@@ -143,7 +143,7 @@ def _look_at_headers(source, i, crop) -> list[Problem]:
 def _guarded(source, i, fn) -> list[Problem]:
   try:
     return fn() or []
-  except types.UserError as error:
+  except errors.UserError as error:
     return [Problem('corrupt', source.names[i], str(error))]
 
 

@@ -24,16 +24,17 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from deblur_jax import data, loop, types
+from deblur_jax import data, errors
 from deblur_jax.data import images
 from deblur_jax.export import (
-    memory,
-    onnx_file,
-    stablehlo,
-    tensorflow_files,
+  memory,
+  onnx_file,
+  stablehlo,
+  tensorflow_files,
 )
 from deblur_jax.export import traced as traced_lib
-from deblur_jax.types import Method, TrainState
+from deblur_jax.state import Method, TrainState
+from deblur_jax.training import loop
 
 Size = tuple[int, int]   # height, width
 Run = Callable[[np.ndarray], np.ndarray]   # [n, h, w, c] to [n, h, w, 3]
@@ -99,7 +100,7 @@ def run(
   """Writes a trained method as files, checks and measures each.
 
   Args:
-    method, state: of `evaluate.load_on_one_device`.
+    method, state: of `test_sets.load_on_one_device`.
     out: the folder.
     kinds: rows of KINDS.
     sizes: the files are checked on, and timed on the first of them; the kinds
@@ -115,19 +116,20 @@ def run(
       picture anew, a network that cannot go out, a package that is missing.
   """
   if method.per_image:
-    raise types.UserError(
+    raise errors.UserError(
         'This method fits each picture anew: there is no network to go out.')
   for kind in kinds:
-    types.look_up(KINDS, kind, what='kind of file')
+    errors.look_up(KINDS, kind, what='kind of file')
   if not sizes or min(min(size) for size in sizes) < 1:
-    raise types.UserError('Give at least one size, height and width from 1 on.')
+    raise errors.UserError(
+        'Give at least one size, height and width from 1 on.')
   paths = {kind: pathlib.Path(out) / (name + KINDS[kind].suffix)
            for kind in kinds}
   for path in paths.values():
     _check_free(path, overwrite)
   state = jax.tree.map(np.asarray, state)
   restore = lambda blur: method.restore(state, blur)
-  types.make_folder(out)
+  errors.make_folder(out)
   rows = []
   for kind, path in paths.items():
     these = sizes[:1] if KINDS[kind].one_size else sizes
@@ -163,7 +165,7 @@ def write(
   Raises:
     UserError: as `run`.
   """
-  row = types.look_up(KINDS, kind, what='kind of file')
+  row = errors.look_up(KINDS, kind, what='kind of file')
   path = pathlib.Path(path)
   _check_free(path, overwrite)
   traced = traced_lib.trace(restore, size=size, window=window)
@@ -178,7 +180,7 @@ def write(
       _remove(path)
     os.replace(temporary, path)
   except OSError as error:
-    raise types.UserError(
+    raise errors.UserError(
         f'Could not write {path}: {error.strerror}.') from error
   finally:
     _remove(temporary)
@@ -191,18 +193,18 @@ def check(
 ) -> tuple[dict[Size, float], float]:
   """How far a file is from its network: (size -> max |error|, lowest PSNR)."""
   pictures = pictures if len(pictures) else _builtin('test')
-  errors, mean_squares = {}, []
+  differences, mean_squares = {}, []
   for i, size in enumerate(sizes):
     blur = _fit(pictures[i % len(pictures)], size, window)[None]
     expected, got = network(blur), run_file(blur)
     if got.shape != expected.shape:
-      raise types.UserError(
+      raise errors.UserError(
           f'The file gives {got.shape} for {blur.shape}.')
     difference = np.abs(got - expected)
-    errors[size] = float(difference.max())
+    differences[size] = float(difference.max())
     mean_squares.append(np.mean(difference.astype(np.float64)**2))
   worst = max(mean_squares)
-  return errors, float(-10 * np.log10(worst)) if worst else float('inf')
+  return differences, float(-10 * np.log10(worst)) if worst else float('inf')
 
 
 def measure(
@@ -213,12 +215,12 @@ def measure(
 
   Args: as of `run` and `write`; `least` is what `write` returned.
   """
-  path, row = pathlib.Path(path), types.look_up(
+  path, row = pathlib.Path(path), errors.look_up(
       KINDS, kind, what='kind of file')
   compiled = loop.anywhere(restore)
   network = lambda blur: np.asarray(jax.block_until_ready(compiled(blur)))
   run_file = row.read(path)
-  errors, psnr = check(
+  differences, psnr = check(
       run_file, network, sizes, pictures=pictures, window=window)
   shape = (*sizes[0], 3 * window)
   blur = np.full((1, *shape), 0.5, np.float32)
@@ -228,7 +230,7 @@ def measure(
   files = path.rglob('*') if path.is_dir() else [path]
   return Row(
       kind, path, sum(file.stat().st_size for file in files if file.is_file()),
-      errors, psnr, least, sizes[0], ms=1e3 * median(b for _, b in rounds),
+      differences, psnr, least, sizes[0], ms=1e3 * median(b for _, b in rounds),
       network_ms=1e3 * median(a for a, _ in rounds),
       ratio=median(a / b for a, b in rounds),
       memory_bytes=memory.peak(kind, path, shape) if repeats else None)
@@ -263,10 +265,10 @@ def _fit(picture, size, window):
 
 def _check_free(path, overwrite):
   if path.exists() and not overwrite:
-    raise types.UserError(
+    raise errors.UserError(
         f'{path} is there already; give another folder or name, or overwrite.')
   if path.is_dir() and not (path / 'saved_model.pb').exists():
-    raise types.UserError(
+    raise errors.UserError(
         f'{path} is a folder, but not one of a model, and is kept; give '
         'another folder or name.')
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend import core
 
-from deblur_jax import types
+from deblur_jax import errors
 from deblur_jax.export import operations
 from deblur_jax.export import traced as traced_lib
 from deblur_jax.export.graph import Graph, Node, Value, known
@@ -74,7 +74,7 @@ def read(path: str | os.PathLike) -> Callable[[np.ndarray], np.ndarray]:
     session = runtime.InferenceSession(
         path, options, providers=['CPUExecutionProvider'])
   except Exception as error:   # its errors have no class of their own
-    raise types.UserError(
+    raise errors.UserError(
         f'Cannot read {path}: {" ".join(str(error).split())}') from None
   return lambda blur: session.run(None, {'blur': blur})[0]
 
@@ -144,7 +144,7 @@ def _needed(nodes):
 
 
 def _no_row(what, where):
-  return types.UserError(
+  return errors.UserError(
       f'No way to ONNX for {what}, in {where or "the function itself"}; add '
       'a row to OPERATIONS in export/operations.py.')
 
@@ -154,7 +154,7 @@ def package(name: str):
   try:
     return importlib.import_module(name)
   except ImportError:
-    raise types.UserError(
+    raise errors.UserError(
         f'ONNX files need {name}: pip install {name} (or deblur-jax[onnx]).'
     ) from None
 

@@ -12,8 +12,9 @@ import jax
 import numpy as np
 from jax import export
 
-from deblur_jax import loop, types
+from deblur_jax import errors
 from deblur_jax.export import traced as traced_lib
+from deblur_jax.training import loop
 
 PLATFORMS = ('cpu', 'cuda', 'rocm', 'tpu')
 
@@ -38,10 +39,10 @@ def read(path: str | os.PathLike) -> Callable[[np.ndarray], np.ndarray]:
   try:
     exported = export.deserialize(bytearray(pathlib.Path(path).read_bytes()))
   except OSError as error:
-    raise types.UserError(f'Cannot read {path}: {error.strerror}.') from None
+    raise errors.UserError(f'Cannot read {path}: {error.strerror}.') from None
   # What is wrong with the bytes has errors of many kinds.
   except Exception as error:
-    raise types.UserError(
+    raise errors.UserError(
         f'{path} is no file of jax.export ({type(error).__name__}).') from None
   call = loop.anywhere(exported.call)
   return lambda blur: np.asarray(jax.block_until_ready(call(blur)))

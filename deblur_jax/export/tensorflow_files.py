@@ -13,7 +13,7 @@ import numpy as np
 from jaxlib.mlir import ir
 from jaxlib.mlir.dialects import stablehlo as dialect
 
-from deblur_jax import types
+from deblur_jax import errors
 from deblur_jax.export import stablehlo
 from deblur_jax.export import traced as traced_lib
 from deblur_jax.models import layers
@@ -67,7 +67,7 @@ def write_tflite(
   except OSError:
     raise
   except Exception as error:   # the converter's own have no common class
-    raise types.UserError(
+    raise errors.UserError(
         'TFLite has no way to write this network: '
         f'{str(error).strip().splitlines()[0]}') from error
 
@@ -127,7 +127,7 @@ def tensorflow():
   try:
     import tensorflow as tf
   except ImportError:
-    raise types.UserError(
+    raise errors.UserError(
         'SavedModel and TFLite files need TensorFlow: pip install '
         'tensorflow.') from None
   return tf

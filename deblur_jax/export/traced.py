@@ -14,11 +14,12 @@ import jax
 import jax.numpy as jnp
 from jax import export, lax
 
-from deblur_jax import types
+from deblur_jax import errors
 from deblur_jax.models import layers
 from deblur_jax.ops import pad
+from deblur_jax.state import Array
 
-Restore = Callable[[types.Array], types.Array]
+Restore = Callable[[Array], Array]
 
 LEAST = tuple(2**i for i in range(8))
 
@@ -64,7 +65,7 @@ def trace(
     # Where the largest does not help, none does.
     reason = _problem(_free(restore, LEAST[-1], window))
     if reason:
-      raise types.UserError(
+      raise errors.UserError(
           'This network cannot be followed for pictures of every size '
           f'({reason}); give one size.')
     found = next(one for least in LEAST[1:]
@@ -77,7 +78,7 @@ def _problem(found: Traced) -> str | None:
   try:
     _check(found)
     return None
-  except types.UserError:
+  except errors.UserError:
     raise
   # What it is depends on where the sizes first meet.
   except Exception as error:
@@ -102,13 +103,13 @@ def _free(restore, least, window):
 def _check(found: Traced):
   restored = jax.eval_shape(found.fn, found.blur)
   if getattr(restored, 'shape', None) != found.restored:
-    raise types.UserError(
+    raise errors.UserError(
         f'Only what restores pictures goes out: of {found.blur.shape} it makes '
         f'{jax.tree.map(jnp.shape, restored)}.')
 
 
 def with_layers(
-    fn: Restore, rows: Mapping[type, Callable[..., types.Array]]) -> Restore:
+    fn: Restore, rows: Mapping[type, Callable[..., Array]]) -> Restore:
   """fn with other programs in the place of some layers.
 
   Args:
@@ -129,7 +130,7 @@ def with_layers(
   return changed
 
 
-def depthwise(module: layers.Depthwise, x: types.Array) -> types.Array:
+def depthwise(module: layers.Depthwise, x: Array) -> Array:
   """`layers.Depthwise` as one convolution, which other programs know."""
   x, weights = x.astype(module.dtype), module.variables['params']
   y = lax.conv_general_dilated(

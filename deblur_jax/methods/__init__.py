@@ -3,25 +3,25 @@
 from collections.abc import Mapping
 from typing import Any
 
-from deblur_jax import models, optim, types
+from deblur_jax import errors, models
+from deblur_jax.config import call, require
 from deblur_jax.methods import (
-    adversarial,
-    blind_prior,
-    blur_type,
-    classical,
-    cycle,
-    cycle_physics,
-    deep_prior,
-    distill,
-    double_prior,
-    int8,
-    kernel,
-    known_blur,
-    prune,
-    supervised,
-    trained,
+  adversarial,
+  blur_type,
+  classical,
+  cycle,
+  cycle_physics,
+  distill,
+  int8,
+  kernel,
+  known_blur,
+  pretrained,
+  prune,
+  supervised,
 )
-from deblur_jax.types import Method
+from deblur_jax.priors import blind_prior, deep_prior, double_prior
+from deblur_jax.state import Method
+from deblur_jax.training import optim
 
 METHODS = {
     'adversarial': adversarial.make,
@@ -62,21 +62,21 @@ def build(
   """
   nets = {}
   for key, kwargs in _networks(config).items():
-    types.require(kwargs, 'name', where=f'nets.{key}')
+    require(kwargs, 'name', where=f'nets.{key}')
     nets[key] = models.build(**kwargs)
   steps = config['total_steps']
-  txs = {key: types.call(optim.build, dict(kwargs, total_steps=steps),
+  txs = {key: call(optim.build, dict(kwargs, total_steps=steps),
                          where=f'optim.{key}')
          for key, kwargs in config['optim'].items()}
   kwargs = dict(config['method'])
   for key in FROZEN:
     if from_checkpoint and isinstance(kwargs.get(key), Mapping):
       kwargs[key] = dict(kwargs[key], path=None)
-  make = types.look_up(METHODS, kwargs.pop('name', None), what='method.name')
-  method = types.call(make, kwargs, args=(nets, txs), where='method')
+  make = errors.look_up(METHODS, kwargs.pop('name', None), what='method.name')
+  method = call(make, kwargs, args=(nets, txs), where='method')
   for key, net in nets.items():
     if models.window(net) not in (1, method.window):
-      raise types.UserError(
+      raise errors.UserError(
           f'The method {config["method"]["name"]} learns of single pictures: '
           f'set nets.{key}.window=1, or take method.name=supervised.')
   return method
@@ -111,7 +111,7 @@ def _networks(config):
   for option, role in OF_RUNS.items():
     given, options = nets.get(role, {}), config['method'].get(option)
     if 'name' not in given and options:
-      start = trained.read(options, where=f'method.{option}')
+      start = pretrained.read(options, where=f'method.{option}')
       if start.path:
-        nets[role] = {**trained.network(start), **given}
+        nets[role] = {**pretrained.network(start), **given}
   return nets

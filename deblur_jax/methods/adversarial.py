@@ -16,11 +16,13 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from deblur_jax import losses, models, optim, types
+from deblur_jax import errors, losses, models
+from deblur_jax.config import call, require
 from deblur_jax.methods import critic as critics
 from deblur_jax.ops import pyramid as pyramids
 from deblur_jax.ops import vgg
-from deblur_jax.types import Array, Batch, Method, Params, TrainState
+from deblur_jax.state import Array, Batch, Method, Params, TrainState
+from deblur_jax.training import optim
 
 
 def make(
@@ -55,10 +57,10 @@ def make(
   gen_net, critic_net = _networks(nets)
   gen_tx, critic_tx = _optimizers(
       txs, critic_steps, fresh=fresh, at_once=at_once)
-  rival = types.call(
+  rival = call(
       critics.make, critic, args=(critic_net, critic_tx), where='method.critic')
-  to_pyramid = types.look_up(pyramids.PYRAMIDS, pyramid, what='method.pyramid')
-  frozen = features and types.call(vgg.build, features, where='method.features')
+  to_pyramid = errors.look_up(pyramids.PYRAMIDS, pyramid, what='method.pyramid')
+  frozen = features and call(vgg.build, features, where='method.features')
   content_loss = losses.content(
       content, over_scales=over_scales,
       frozen=frozen and {'perceptual': losses.perceptual(frozen.apply)})
@@ -157,7 +159,7 @@ def _networks(nets):
 
 
 def _two(table, *, where):
-  return [types.require(table, name, where=where) for name in ('gen', 'critic')]
+  return [require(table, name, where=where) for name in ('gen', 'critic')]
 
 
 def _part(split: Batch, j: int) -> Batch:
@@ -167,18 +169,18 @@ def _part(split: Batch, j: int) -> Batch:
 def _optimizers(txs, critic_steps, *, fresh, at_once):
   gen_tx, critic_tx = _two(txs, where='optim')
   if critic_steps < 1:
-    raise types.UserError(
+    raise errors.UserError(
         f'method.critic_steps must be at least 1, got {critic_steps}.')
   if at_once and critic_steps > 1:
-    raise types.UserError(
+    raise errors.UserError(
         f'method.at_once needs critic_steps=1, got {critic_steps}: the '
         'generator cannot learn from a critic that moves meanwhile.')
   if fresh and critic_steps == 1:
-    raise types.UserError(
+    raise errors.UserError(
         'method.fresh shares a batch out over several critic steps; set '
         'fresh=False, or critic_steps above 1.')
   if critic_tx.updates_per_step != critic_steps:
-    raise types.UserError(
+    raise errors.UserError(
         f'optim.critic.updates_per_step={critic_tx.updates_per_step} must be '
         f'method.critic_steps={critic_steps}, so that its schedule ends with '
         'the run.')

@@ -15,9 +15,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from deblur_jax import models, optim, types
+from deblur_jax import errors, models
+from deblur_jax.config import require
 from deblur_jax.models import blur_type
-from deblur_jax.types import Array, Batch, Method, Metrics, Params, TrainState
+from deblur_jax.state import Array, Batch, Method, Metrics, Params, TrainState
+from deblur_jax.training import optim
 
 
 def make(nets, txs, *, ema: float = 0.0) -> Method:
@@ -32,8 +34,8 @@ def make(nets, txs, *, ema: float = 0.0) -> Method:
     UserError: what does not go together; at the first step, batches without
       labels.
   """
-  net = types.require(nets, 'blur_type', where='nets')
-  taught = teacher(net, types.require(txs, 'blur_type', where='optim'))
+  net = require(nets, 'blur_type', where='nets')
+  taught = teacher(net, require(txs, 'blur_type', where='optim'))
 
   def init(key: Array, batch: Batch) -> TrainState:
     del batch
@@ -131,6 +133,6 @@ def check(batch: Batch, *, where: str = 'data.blur') -> None:
     where: the place of the blur in the config.
   """
   if 'blur_type' not in batch:
-    raise types.UserError(
+    raise errors.UserError(
         f'The type of blur must be known: {where} must blur by one kernel for '
         "the whole picture, such as dict(kind='any').")

@@ -11,9 +11,9 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from deblur_jax import losses, types
+from deblur_jax import errors, losses
 from deblur_jax.blur import estimate
-from deblur_jax.types import Array, Batch, Method, TrainState
+from deblur_jax.state import Array, Batch, Method, TrainState
 
 
 def make(
@@ -30,7 +30,7 @@ def make(
     UserError: networks or optimizers are given, or what those functions refuse.
   """
   if nets or txs:
-    raise types.UserError(
+    raise errors.UserError(
         'The method classical learns nothing: leave nets and optim empty.')
   options = dict(deconvolution=deconvolution, size=size, sparse=sparse)
 

@@ -15,8 +15,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from deblur_jax import losses, models, optim, types
-from deblur_jax.types import Array, Metrics, Params
+from deblur_jax import errors, losses, models
+from deblur_jax.state import Array, Metrics, Params
+from deblur_jax.training import optim
 
 DRIFT = 1e4       # of its mean values: far from what any content loss weighs
 COLLAPSE = 1e-2   # of its loss, where a critic that is never wrong has 0
@@ -57,12 +58,12 @@ def make(
   Raises:
     UserError: unknown names, negative weights.
   """
-  game = types.look_up(losses.ADVERSARIAL, gan, what='method.critic.gan')
-  punish = types.look_up(
+  game = errors.look_up(losses.ADVERSARIAL, gan, what='method.critic.gan')
+  punish = errors.look_up(
       losses.PENALTIES, penalty_form, what='method.critic.penalty_form')
   for name, weight in (('penalty', penalty), ('drift', drift)):
     if weight < 0:
-      raise types.UserError(
+      raise errors.UserError(
           f'method.critic.{name} must be 0 or more, got {weight}.')
   exact = net.clone(dtype='float32')
 

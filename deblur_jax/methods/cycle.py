@@ -21,10 +21,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from deblur_jax import losses, models, optim, types
+from deblur_jax import losses, models
+from deblur_jax.config import call, require
 from deblur_jax.methods import unpaired
 from deblur_jax.ops import vgg
-from deblur_jax.types import Array, Batch, Method, TrainState
+from deblur_jax.state import Array, Batch, Method, TrainState
+from deblur_jax.training import optim
 
 GENERATORS = ('to_sharp', 'to_blur')
 CRITICS = ('is_sharp', 'is_blur')
@@ -70,12 +72,12 @@ def make(
   """
   _check_networks(nets)
   gen_tx, critic_tx = (
-      types.require(txs, name, where='optim') for name in ('gen', 'critic'))
-  whole = types.call(Weights, weights, where='method.weights')
+      require(txs, name, where='optim') for name in ('gen', 'critic'))
+  whole = call(Weights, weights, where='method.weights')
   weights = unpaired.check_weights(unpaired.leave_out(without, whole))
   rivals = {name: unpaired.rival(nets[name], critic_tx, critic, name=name,
                                  pool_size=pool_size) for name in CRITICS}
-  frozen = features and types.call(vgg.build, features, where='method.features')
+  frozen = features and call(vgg.build, features, where='method.features')
   rows = frozen and {'perceptual': losses.perceptual(frozen.apply)}
   cycle_loss, identity_loss = (
       losses.content(terms, frozen=rows) for terms in (cycle, identity))
@@ -172,5 +174,5 @@ def make(
 def _check_networks(nets):
   for names, table in ((GENERATORS, models.MODELS), (CRITICS, models.CRITICS)):
     for name in names:
-      net = types.require(nets, name, where='nets')
+      net = require(nets, name, where='nets')
       models.check_kind(net, table, where=f'nets.{name}.name')

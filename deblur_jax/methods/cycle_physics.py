@@ -30,13 +30,15 @@ import jax.numpy as jnp
 import optax
 
 from deblur_jax import blur as blurs
-from deblur_jax import losses, models, optim, types
+from deblur_jax import errors, losses, models
 from deblur_jax.blur import exposure, operators
+from deblur_jax.config import call, require
 from deblur_jax.methods import blur_type, unpaired
 from deblur_jax.methods import kernel as kernel_method
 from deblur_jax.models import kernel_estimator
 from deblur_jax.ops import pyramid as pyramids
-from deblur_jax.types import Array, Batch, Method, Metrics, TrainState
+from deblur_jax.state import Array, Batch, Method, Metrics, TrainState
+from deblur_jax.training import optim
 
 LEARNERS = ('to_sharp', 'kernel')
 OF_SHARP = ('adversarial', 'cycle', 'kernel', 'blur_type', 'identity')
@@ -95,9 +97,9 @@ def make(
   """
   weights = unpaired.check_weights(
       unpaired.leave_out(
-          without, types.call(Weights, weights, where='method.weights')))
+          without, call(Weights, weights, where='method.weights')))
   _check_options(nets, weights, critic, most, start_steps)
-  txs = {name: types.require(txs, name, where='optim')
+  txs = {name: require(txs, name, where='optim')
          for name in (*LEARNERS, *['critic'] * bool(weights.adversarial),
                       *['blur_type'] * bool(weights.blur_type))}
   rival = unpaired.rival(
@@ -108,7 +110,7 @@ def make(
   synthesise = blurs.from_config(blur, where='method.blur')
   parts = _Parts(
       nets, weights, losses.content(cycle, over_scales=over_scales),
-      types.look_up(pyramids.PYRAMIDS, pyramid, what='method.pyramid'), most,
+      errors.look_up(pyramids.PYRAMIDS, pyramid, what='method.pyramid'), most,
       exposure.check_gamma(gamma), window)
 
   def init(key: Array, batch: Batch) -> TrainState:
@@ -315,17 +317,17 @@ def _check_options(nets, weights, critic, most, start_steps):
   if weights.adversarial:
     kinds['is_sharp'] = models.CRITICS
     if critic is None:
-      raise types.UserError(
+      raise errors.UserError(
           'method.weights.adversarial needs method.critic, such as '
           "dict(gan='lsgan').")
   for name, table in kinds.items():
-    net = types.require(nets, name, where='nets')
+    net = require(nets, name, where='nets')
     models.check_kind(net, table, where=f'nets.{name}.name')
   if not 0 < most <= 1:
-    raise types.UserError(
+    raise errors.UserError(
         f'method.most must be above 0 and up to 1, got {most}.')
   if start_steps < 0:
-    raise types.UserError(
+    raise errors.UserError(
         f'method.start_steps must be 0 or more, got {start_steps}.')
 
 
@@ -336,12 +338,12 @@ def _check_crop(nets, weights, window, synthesise, crop):
   models.check_crop(nets['kernel'], crop, where='nets.kernel')
   size = nets['kernel'].size
   if min(crop) < 2 * size:
-    raise types.UserError(
+    raise errors.UserError(
         f'nets.kernel.size={size} leaves next to nothing of crops of '
         f'{crop[0]}x{crop[1]} to blur again: data.loader.crop must be at least '
         f'{2 * size}.')
   if weights.dark and not 1 <= window <= min(crop):
-    raise types.UserError(
+    raise errors.UserError(
         f'method.window={window} must be 1 to {min(crop)}, the side of crops.')
   made = jax.eval_shape(
       synthesise, jax.random.key(0),

@@ -19,10 +19,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from deblur_jax import losses, models, optim, types
-from deblur_jax.methods import fading, trained
+from deblur_jax import errors, losses, models
+from deblur_jax.config import require
+from deblur_jax.methods import fading, pretrained
 from deblur_jax.ops import pyramid as pyramids
-from deblur_jax.types import Array, Batch, Method, Params, TrainState
+from deblur_jax.state import Array, Batch, Method, Params, TrainState
+from deblur_jax.training import optim
 
 
 def make(
@@ -39,7 +41,7 @@ def make(
     nets: {'net': the student, 'teacher': the network of the teacher}; where
       the config does not have it, `methods.build` takes it from the run.
     txs: {'net': the student's optimizer}.
-    teacher: where its weights are, see `trained.Start`.
+    teacher: where its weights are, see `pretrained.Start`.
     loss, loss_weight: l and w, rows of `losses.PIXEL`: 'l1', 'l1 + 0.1*fft_l1'.
     output, output_weight: l_o and w_o.
     layers, layers_weight: pairs (layer of the student, layer of the teacher)
@@ -49,33 +51,33 @@ def make(
     pyramid: a row of `pyramids.PYRAMIDS`; makes the targets of smaller scales,
       of S and of the finest F(B).
     ema: decay of the averaged weights that restore; 0 restores with the last.
-    start: the student's weights to begin with, see `trained.Start`; random by
-      default.
+    start: the student's weights to begin with, see `pretrained.Start`; random
+      by default.
     fade: how the student becomes smaller still, see `fading.Fade`.
 
   Raises:
     UserError: no such run, a student that is not smaller, unknown layers.
   """
   net, master = _networks(nets)
-  tx = types.require(txs, 'net', where='optim')
+  tx = require(txs, 'net', where='optim')
   _check_weights(loss_weight, output_weight, layers_weight, layers)
   by_truth, by_teacher = (losses.content(terms, over_scales=over_scales)
                           for terms in (loss, output))
-  distance = types.look_up(DISTANCES, layers_by, what='method.layers_by')
-  to_pyramid = types.look_up(pyramids.PYRAMIDS, pyramid, what='method.pyramid')
+  distance = errors.look_up(DISTANCES, layers_by, what='method.layers_by')
+  to_pyramid = errors.look_up(pyramids.PYRAMIDS, pyramid, what='method.pyramid')
   looks = [_looker(one, [pair[i] for pair in layers], who) for i, (one, who) in
            enumerate(((net, 'student'), (master, 'teacher')))]
   faded = fading.build(net, fade)
-  known = trained.weights(
-      master, trained.read(teacher, where='method.teacher'),
+  known = pretrained.weights(
+      master, pretrained.read(teacher, where='method.teacher'),
       where='nets.teacher')
-  first = start and trained.weights(
-      net, trained.read(start, where='method.start'), incomplete=True)
+  first = start and pretrained.weights(
+      net, pretrained.read(start, where='method.start'), incomplete=True)
 
   def init(key: Array, batch: Batch) -> TrainState:
     models.check_scales(net, batch['blur'].shape[1:3])
     key, key_teacher = jax.random.split(key)
-    params = trained.begin(net, first, key)
+    params = pretrained.begin(net, first, key)
     extra = {'teacher': known or models.init(master, key_teacher)}
     if ema:
       extra['ema'] = {'net': params}
@@ -129,14 +131,14 @@ def layer_names(net) -> list[str]:
 
 
 def _networks(nets):
-  net, master = (types.require(nets, name, where='nets')
+  net, master = (require(nets, name, where='nets')
                  for name in ('net', 'teacher'))
   for name, one in (('net', net), ('teacher', master)):
     models.check_kind(one, models.MODELS, where=f'nets.{name}.name')
   small, large = (models.count_parameters(models.shapes(one))
                   for one in (net, master))
   if small > large:
-    raise types.UserError(
+    raise errors.UserError(
         f'The student has {small:,} parameters, more than its teacher, which '
         f'has {large:,}: make nets.net smaller.')
   return net, master
@@ -146,18 +148,18 @@ def _check_weights(loss_weight, output_weight, layers_weight, layers):
   for name, value in dict(loss_weight=loss_weight, output_weight=output_weight,
                           layers_weight=layers_weight).items():
     if value < 0:
-      raise types.UserError(f'method.{name} must be at least 0, got {value}.')
+      raise errors.UserError(f'method.{name} must be at least 0, got {value}.')
   if not (output_weight or layers_weight):
-    raise types.UserError(
+    raise errors.UserError(
         'The student learns nothing from its teacher: raise '
         'method.output_weight or method.layers_weight.')
   if bool(layers) != bool(layers_weight):
-    raise types.UserError(
+    raise errors.UserError(
         'method.layers and method.layers_weight go together, got '
         f'{list(layers)} and {layers_weight}.')
   for pair in layers:
     if len(pair) != 2 or isinstance(pair, str):
-      raise types.UserError(
+      raise errors.UserError(
           'method.layers are pairs (layer of the student, layer of the '
           f'teacher), got {pair!r}.')
 
@@ -168,9 +170,9 @@ def _looker(net, names, who):
     known = layer_names(net)
     for name in names:
       if name not in known:
-        raise types.UserError(
+        raise errors.UserError(
             f'The {who} has no layer {name!r}; it has {len(known)} of them.'
-            f'{types.suggest(name, known)}')
+            f'{errors.suggest(name, known)}')
   paths = [tuple(name.split('/')) for name in names]
 
   def look(params, blur, **options):
@@ -195,7 +197,7 @@ def _mean_distance(distance, maps, guides):
   total = 0.0
   for mine, theirs in zip(maps, guides, strict=True):
     if mine.shape[:3] != theirs.shape[:3]:
-      raise types.UserError(
+      raise errors.UserError(
           f'method.layers pairs features of {mine.shape[1]} x {mine.shape[2]} '
           f'with those of {theirs.shape[1]} x {theirs.shape[2]} pixels.')
     total += distance(mine.astype(jnp.float32), theirs.astype(jnp.float32))
@@ -208,7 +210,7 @@ def _by_attention(mine, theirs):
 
 def _by_values(mine, theirs):
   if mine.shape != theirs.shape:
-    raise types.UserError(
+    raise errors.UserError(
         "method.layers_by='values' needs layers of as many channels, got "
         f'{mine.shape[-1]} and {theirs.shape[-1]}.')
   return jnp.square(mine - theirs).mean() / jnp.square(theirs).mean()

@@ -5,8 +5,10 @@ from typing import Any, NamedTuple
 
 import flax.linen as nn
 
-from deblur_jax import models, optim, types
-from deblur_jax.types import Array, Params
+from deblur_jax import errors, models
+from deblur_jax.config import call
+from deblur_jax.state import Array, Params
+from deblur_jax.training import optim
 
 
 class Fade(NamedTuple):
@@ -35,16 +37,16 @@ def build(
   if options is None:
     return lambda params, step: params
   if not isinstance(options, Mapping):
-    raise types.UserError(
+    raise errors.UserError(
         'method.fade must be a dict such as dict(net=dict(groups=1), '
         f'steps=1000), got {options!r}.')
-  fade = types.call(Fade, options, where='method.fade')
+  fade = call(Fade, options, where='method.fade')
   if not isinstance(fade.net, Mapping):
-    raise types.UserError(
+    raise errors.UserError(
         'method.fade.net must be a dict of options such as dict(groups=1), '
         f'got {fade.net!r}.')
   if not isinstance(fade.steps, int) or fade.steps < 1:
-    raise types.UserError(
+    raise errors.UserError(
         f'method.fade.steps must be a whole number above 0, got {fade.steps}.')
   kept = models.kept(net, fade.net, where='method.fade.net')
   return lambda params, step: optim.fade(

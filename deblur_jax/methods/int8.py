@@ -12,11 +12,13 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from deblur_jax import losses, models, optim, types
-from deblur_jax.methods import trained
+from deblur_jax import errors, losses, models
+from deblur_jax.config import require
+from deblur_jax.methods import pretrained
 from deblur_jax.models import int8
 from deblur_jax.ops import pyramid as pyramids
-from deblur_jax.types import Array, Batch, Method, TrainState
+from deblur_jax.state import Array, Batch, Method, TrainState
+from deblur_jax.training import optim
 
 
 def make(
@@ -28,7 +30,7 @@ def make(
   Args:
     nets: {'net': the network of the run}.
     txs: {'net': its optimizer}.
-    start: the run, see `trained.Start`.
+    start: the run, see `pretrained.Start`.
     loss, over_scales, pyramid: as of `supervised.make`.
     learn: whether the weights move, or stay those of the run: calibration
       alone, a few hundred steps.
@@ -36,17 +38,17 @@ def make(
   Raises:
     UserError: no such run, or another network.
   """
-  net = types.require(nets, 'net', where='nets')
+  net = require(nets, 'net', where='nets')
   models.check_kind(net, models.MODELS, where='nets.net.name')
-  tx = types.require(txs, 'net', where='optim')
+  tx = require(txs, 'net', where='optim')
   content = losses.content(loss, over_scales=over_scales)
-  to_pyramid = types.look_up(pyramids.PYRAMIDS, pyramid, what='method.pyramid')
-  known = trained.weights(
-      net, trained.read(start, where='method.start'), incomplete=True)
+  to_pyramid = errors.look_up(pyramids.PYRAMIDS, pyramid, what='method.pyramid')
+  known = pretrained.weights(
+      net, pretrained.read(start, where='method.start'), incomplete=True)
 
   def init(key: Array, batch: Batch) -> TrainState:
     models.check_scales(net, batch['blur'].shape[1:3])
-    params = trained.begin(net, known, key)
+    params = pretrained.begin(net, known, key)
     names = jax.eval_shape(
         lambda params, blur: int8.observe(net, params, blur), params,
         jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32))

@@ -15,10 +15,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from deblur_jax import models, optim, types
+from deblur_jax import errors, models
 from deblur_jax.blur import deconvolve, kernels
+from deblur_jax.config import require
 from deblur_jax.models import kernel_estimator
-from deblur_jax.types import Array, Batch, Method, TrainState
+from deblur_jax.state import Array, Batch, Method, TrainState
+from deblur_jax.training import optim
 
 
 def make(
@@ -36,11 +38,11 @@ def make(
     UserError: what does not go together; at the first step, batches without
       kernels, or with such of another size.
   """
-  net = types.require(nets, 'kernel', where='nets')
-  tx = types.require(txs, 'kernel', where='optim')
+  net = require(nets, 'kernel', where='nets')
+  tx = require(txs, 'kernel', where='optim')
   models.check_kind(net, models.KERNEL_ESTIMATORS, where='nets.kernel.name')
   if 'name' not in deconvolution:
-    raise types.UserError(
+    raise errors.UserError(
         'method.deconvolution must name one, such as dict(name=\'wiener\').')
   solve = deconvolve.with_kernel(**deconvolution)
 
@@ -111,10 +113,10 @@ def check(batch: Batch, size: int, *, where: str = 'data.blur') -> None:
     where: the place of the blur in the config.
   """
   if 'kernel' not in batch:
-    raise types.UserError(
+    raise errors.UserError(
         f'The kernels must be known: {where} must blur by one kernel for the '
         "whole picture, such as dict(kind='any').")
   if batch['kernel'].shape[-1] != size:
-    raise types.UserError(
+    raise errors.UserError(
         f'{where}.size={batch["kernel"].shape[-1]} must be '
         f'nets.kernel.size={size}: kernels are compared tap by tap.')

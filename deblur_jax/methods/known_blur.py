@@ -20,10 +20,12 @@ import jax.numpy as jnp
 import optax
 
 from deblur_jax import blur as blurs
-from deblur_jax import losses, models, optim, types
-from deblur_jax.methods import trained, unpaired
+from deblur_jax import errors, losses, models
+from deblur_jax.config import call, require
+from deblur_jax.methods import pretrained, unpaired
 from deblur_jax.ops import pyramid as pyramids
-from deblur_jax.types import Array, Batch, Method, TrainState
+from deblur_jax.state import Array, Batch, Method, TrainState
+from deblur_jax.training import optim
 
 
 class Weights(NamedTuple):
@@ -47,7 +49,7 @@ def make(
       `methods.build` takes it from the run}.
     txs: {'to_known', 'critic': optimizers}.
     blur: h: keyword arguments of `blur.build`, those that R was trained with.
-    restorer: where R's weights are, see `trained.Start`.
+    restorer: where R's weights are, see `pretrained.Start`.
     critic: keyword arguments of `critic.make`.
     weights: fields of `Weights`.
     distance: l, as of `losses.content`.
@@ -60,18 +62,18 @@ def make(
   """
   _check_networks(nets)
   weights = unpaired.check_weights(
-      types.call(Weights, weights, where='method.weights'))
+      call(Weights, weights, where='method.weights'))
   levels = _levels(shrink)
-  tx, critic_tx = (types.require(txs, name, where='optim')
+  tx, critic_tx = (require(txs, name, where='optim')
                    for name in ('to_known', 'critic'))
   rival = unpaired.rival(
       nets['is_known'], critic_tx, critic, name='is_known',
       pool_size=pool_size)
   synthesise = blurs.from_config(blur, where='method.blur')
   compare = losses.content(distance)
-  to_pyramid = types.look_up(pyramids.PYRAMIDS, pyramid, what='method.pyramid')
-  known = trained.weights(
-      nets['restorer'], trained.read(restorer, where='method.restorer'),
+  to_pyramid = errors.look_up(pyramids.PYRAMIDS, pyramid, what='method.pyramid')
+  known = pretrained.weights(
+      nets['restorer'], pretrained.read(restorer, where='method.restorer'),
       where='nets.restorer')
 
   def init(key: Array, batch: Batch) -> TrainState:
@@ -134,13 +136,13 @@ def make(
 def _check_networks(nets):
   for name, table in (('to_known', models.MODELS), ('restorer', models.MODELS),
                       ('is_known', models.CRITICS)):
-    net = types.require(nets, name, where='nets')
+    net = require(nets, name, where='nets')
     models.check_kind(net, table, where=f'nets.{name}.name')
 
 
 def _levels(shrink):
   levels = int(shrink).bit_length()
   if shrink < 2 or 1 << (levels - 1) != shrink:
-    raise types.UserError(
+    raise errors.UserError(
         f'method.shrink must be 2, 4, 8, ..., got {shrink}.')
   return levels

@@ -11,10 +11,10 @@ learns on pairs as in methods/supervised.py.
 from collections.abc import Mapping
 from typing import Any
 
-from deblur_jax import models, types
-from deblur_jax.methods import supervised, trained
+from deblur_jax import errors, models
+from deblur_jax.methods import pretrained, supervised
 from deblur_jax.models import channels, pruning
-from deblur_jax.types import Array, Batch, Method, TrainState
+from deblur_jax.state import Array, Batch, Method, TrainState
 
 
 def make(
@@ -28,7 +28,7 @@ def make(
     nets: {'net': the network as it shall become: that of the run, or with less
       of its features, and of a NAFNet with less expansion}.
     txs: {'net': its optimizer}.
-    start: the run to prune, see `trained.Start`.
+    start: the run to prune, see `pretrained.Start`.
     loss, over_scales, pyramid, ema, accumulate: as of `supervised.make`.
     share: of the values of all kernels that are zero, at least 0, less than 1.
     per_layer: whether each kernel loses this share, or all together do.
@@ -37,13 +37,13 @@ def make(
     UserError: no such run, another network, a share out of range.
   """
   if not 0 <= share < 1:
-    raise types.UserError(
+    raise errors.UserError(
         f'method.share must be in [0, 1), got {share}: a network without '
         'weights restores nothing.')
   method = supervised.make(
       nets, txs, loss=loss, over_scales=over_scales, pyramid=pyramid, ema=ema,
       accumulate=accumulate)
-  known = _cut(nets['net'], trained.read(start, where='method.start'))
+  known = _cut(nets['net'], pretrained.read(start, where='method.start'))
 
   def init(key: Array, batch: Batch) -> TrainState:
     state = method.init(key, batch)
@@ -71,12 +71,12 @@ def _masked(state: TrainState) -> TrainState:
   return state.replace(params=pruning.apply(state.params, masks), extra=extra)
 
 
-def _cut(net, start: trained.Start):
+def _cut(net, start: pretrained.Start):
   """The run's parameters, cut to the width of `net`; None without a path."""
   if start.path is None:
     return None
-  wide = trained.check_alike(net, start, but=(channels.width(net),))
-  params = trained.weights(wide, start)
+  wide = pretrained.check_alike(net, start, but=(channels.width(net),))
+  params = pretrained.weights(wide, start)
   if models.count_parameters(params) == models.count_parameters(
       models.shapes(net)):
     return params

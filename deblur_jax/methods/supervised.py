@@ -17,10 +17,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from deblur_jax import losses, models, optim, types
-from deblur_jax.methods import fading, trained
+from deblur_jax import errors, losses, models
+from deblur_jax.config import require
+from deblur_jax.methods import fading, pretrained
 from deblur_jax.ops import pyramid as pyramids
-from deblur_jax.types import Array, Batch, Method, Metrics, TrainState
+from deblur_jax.state import Array, Batch, Method, Metrics, TrainState
+from deblur_jax.training import optim
 
 
 def make(
@@ -43,31 +45,31 @@ def make(
       that has the method `all_stages`; others have one stage.
     ema: decay of the averaged weights that restore; 0 restores with the last.
     accumulate: parts into which the batch is split to save memory.
-    start: the weights to begin with, see `trained.Start`; random by default.
+    start: the weights to begin with, see `pretrained.Start`; random by default.
     freeze: glob patterns of parameters that stay as they are, without update
       and weight decay, see `optim.matching`: 'stage_0_encoder_block_*'.
     fade: how the network becomes a smaller one, see `fading.Fade`.
   """
   if accumulate < 1:
-    raise types.UserError(
+    raise errors.UserError(
         f'method.accumulate must be at least 1, got {accumulate}.')
   if isinstance(freeze, str):
-    raise types.UserError(
+    raise errors.UserError(
         f'method.freeze must be a tuple of patterns, such as ({freeze!r},).')
-  net = types.require(nets, 'net', where='nets')
+  net = require(nets, 'net', where='nets')
   models.check_kind(net, models.MODELS, where='nets.net.name')
-  tx = types.require(txs, 'net', where='optim')
+  tx = require(txs, 'net', where='optim')
   content = losses.content(loss, over_scales=over_scales)
   faded = fading.build(net, fade)
-  known = start and trained.weights(
-      net, trained.read(start, where='method.start'), incomplete=True)
+  known = start and pretrained.weights(
+      net, pretrained.read(start, where='method.start'), incomplete=True)
   of_stages = (
       'all_stages' if all_stages and hasattr(net, 'all_stages') else None)
-  to_pyramid = types.look_up(pyramids.PYRAMIDS, pyramid, what='method.pyramid')
+  to_pyramid = errors.look_up(pyramids.PYRAMIDS, pyramid, what='method.pyramid')
 
   def init(key: Array, batch: Batch) -> TrainState:
     models.check_scales(net, batch['blur'].shape[1:3])
-    params = trained.begin(net, known, key)
+    params = pretrained.begin(net, known, key)
     optim.matching(params, freeze)    # before the first step, what is wrong
     return TrainState(
         step=jnp.zeros((), jnp.int32), params={'net': params},

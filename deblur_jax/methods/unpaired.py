@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from deblur_jax import types
+from deblur_jax import errors
+from deblur_jax.config import call
 from deblur_jax.methods import critic as critics
-from deblur_jax.methods import pool as pools
-from deblur_jax.types import Array, Metrics, Params
+from deblur_jax.methods import image_buffer as pools
+from deblur_jax.state import Array, Metrics, Params
 
 STRANGE = 0.2   # correlation, below which it is another picture; natural: 0.9
 LINES = critics.LINES
@@ -52,9 +53,9 @@ def rival(
     UserError: what `critic.make` refuses, or a negative size.
   """
   if options is None:
-    raise types.UserError(
+    raise errors.UserError(
         "method.critic must be a dict, such as dict(gan='lsgan').")
-  critic = types.call(
+  critic = call(
       critics.make, options, args=(net, tx), where='method.critic')
   prefix = f'{name}/'
 
@@ -127,15 +128,15 @@ def watch_pictures(lines: Sequence[Metrics]) -> str | None:
 def leave_out(term: str, weights: NamedTuple) -> NamedTuple:
   """The weights with 0 for a term; as they are for NOTHING."""
   zeros = {name: {name: 0.0} for name in weights._fields} | {NOTHING: {}}
-  return weights._replace(**types.look_up(zeros, term, what='method.without'))
+  return weights._replace(**errors.look_up(zeros, term, what='method.without'))
 
 
 def check_weights(weights: NamedTuple) -> NamedTuple:
   """The weights, or a UserError where one is negative or all are 0."""
   for name, weight in weights._asdict().items():
     if weight < 0:
-      raise types.UserError(
+      raise errors.UserError(
           f'method.weights.{name} must be 0 or more, got {weight}.')
   if not any(weights):
-    raise types.UserError('All of method.weights are 0: nothing to learn.')
+    raise errors.UserError('All of method.weights are 0: nothing to learn.')
   return weights

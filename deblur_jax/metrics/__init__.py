@@ -19,24 +19,26 @@ prefer ringing and noise to the truth, so no table is ranked by them.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from deblur_jax import types
+from deblur_jax import errors
+from deblur_jax.config import call
 from deblur_jax.metrics import (
-    cw_ssim,
-    ecc,
-    lpips,
-    ms_ssim,
-    niqe,
-    psnr,
-    sharpness,
-    shift,
-    ssim,
-    vgg,
+  cw_ssim,
+  ecc,
+  lpips,
+  ms_ssim,
+  niqe,
+  psnr,
+  sharpness,
+  shift,
+  ssim,
+  vgg,
 )
+from deblur_jax.state import Array
 
 
 def choose(
     names: Sequence[str] | Mapping[str, Mapping[str, Any]]
-) -> dict[str, Callable[[types.Array, types.Array], types.Array]]:
+) -> dict[str, Callable[[Array, Array], Array]]:
   """fn(restored, sharp) -> [n] for each name; some do not look at `sharp`.
 
   Args:
@@ -50,12 +52,12 @@ def choose(
     names = {name: {} for name in names}
   chosen = {}
   for name, options in names.items():
-    fn = types.look_up(ALL, name, what='metric')
+    fn = errors.look_up(ALL, name, what='metric')
     where = f'metrics.{name}'
     if name in WITH_WEIGHTS:
-      fn = types.call(fn, options, where=where)
+      fn = call(fn, options, where=where)
     elif options:
-      raise types.UserError(f'{where} takes no options, got {options}.')
+      raise errors.UserError(f'{where} takes no options, got {options}.')
     chosen[name] = _ignore_sharp(fn) if is_no_reference(name) else fn
   return chosen
 

@@ -19,8 +19,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from deblur_jax import types
+from deblur_jax import errors
 from deblur_jax.metrics import levels
+from deblur_jax.state import Array
 
 WIDTHS = range(1, 31)
 TAPS = 10            # of a wavelet, in widths
@@ -28,7 +29,7 @@ K = 0.01
 CHUNK = 4096         # of the transforms: fits the cache, wastes little overlap
 
 
-def cw_ssim_pyssim(restored: types.Array, sharp: types.Array) -> types.Array:
+def cw_ssim_pyssim(restored: Array, sharp: Array) -> Array:
   """pyssim's `SSIM(restored).cw_ssim_value(sharp)`, as DeblurGAN calls it.
 
   Args:
@@ -41,7 +42,7 @@ def cw_ssim_pyssim(restored: types.Array, sharp: types.Array) -> types.Array:
   levels.check(restored, sharp)
   longest = TAPS * WIDTHS[-1]
   if restored.shape[1] * restored.shape[2] < longest:
-    raise types.UserError(
+    raise errors.UserError(
         f'CW-SSIM needs images of at least {longest} pixels, got '
         f'{restored.shape[2]}x{restored.shape[1]}: leave such images out.')
   return jax.lax.map(lambda pair: _index(*pair), (

@@ -23,16 +23,16 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from deblur_jax import types
 from deblur_jax.metrics import levels
 from deblur_jax.ops import similarity
+from deblur_jax.state import Array
 
 STEPS = 100
 STILL = 1e-4      # pixels
 SIDE = 16
 
 
-def psnr_ecc(restored: types.Array, sharp: types.Array) -> types.Array:
+def psnr_ecc(restored: Array, sharp: Array) -> Array:
   """PSNR of RGB in dB over the pixels that both have, once aligned.
 
   Args:
@@ -45,7 +45,7 @@ def psnr_ecc(restored: types.Array, sharp: types.Array) -> types.Array:
   return _measure(restored, sharp, _psnr)
 
 
-def ssim_ecc(restored: types.Array, sharp: types.Array) -> types.Array:
+def ssim_ecc(restored: Array, sharp: Array) -> Array:
   """SSIM once aligned, over the windows that fit; the mean of three channels.
 
   Args and result as of `psnr_ecc`.
@@ -53,7 +53,7 @@ def ssim_ecc(restored: types.Array, sharp: types.Array) -> types.Array:
   return _measure(restored, sharp, _ssim)
 
 
-def homography(sharp: types.Array, restored: types.Array) -> types.Array:
+def homography(sharp: Array, restored: Array) -> Array:
   """The 3 x 3 matrix that takes pixels (x, y, 1) of `sharp` to `restored`.
 
   Args:

@@ -19,16 +19,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from deblur_jax import types
+from deblur_jax import errors
 from deblur_jax.metrics import levels, ms_ssim
 from deblur_jax.ops import similarity
+from deblur_jax.state import Array
 
 # The low-pass analysis filter of the biorthogonal 9/7 wavelet.
 HALF_BAND = (0.037828455507260, -0.023849465019560, -0.110624404418440,
              0.377402855612830, 0.852698679008890)
 
 
-def psnr_kohler(restored: types.Array, frames: types.Array) -> types.Array:
+def psnr_kohler(restored: Array, frames: Array) -> Array:
   """PSNR of the luma in dB, of the best frame.
 
   Args:
@@ -41,7 +42,7 @@ def psnr_kohler(restored: types.Array, frames: types.Array) -> types.Array:
   return _best(restored, frames, _psnr)
 
 
-def ms_ssim_kohler(restored: types.Array, frames: types.Array) -> types.Array:
+def ms_ssim_kohler(restored: Array, frames: Array) -> Array:
   """MS-SSIM of the luma as MeTriX MuX has it, of the best frame.
 
   That differs from `ms_ssim_luma`: between scales a 9/7 wavelet's low-pass
@@ -57,7 +58,7 @@ def _best(restored, frames, metric):
   n, *size = restored.shape
   if frames.ndim != 5 or frames.shape[0] != n or (
       list(frames.shape[2:]) != size):
-    raise types.UserError(
+    raise errors.UserError(
         f'Expected the frames of {n} paths, [{n}, t, *{tuple(size)}], got '
         f'{frames.shape}.')
   return jax.lax.map(lambda pair: _best_frame(*pair, metric),

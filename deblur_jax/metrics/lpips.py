@@ -22,9 +22,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from deblur_jax import types
+from deblur_jax import errors
 from deblur_jax.metrics import levels
 from deblur_jax.ops import weight_files
+from deblur_jax.state import Array
 
 # Of the backbone's inputs in [-1, 1].
 SHIFT = (-0.030, -0.088, -0.188)
@@ -79,7 +80,7 @@ NETS = {
 
 def build_alex(
     *, backbone: str | pathlib.Path, linear: str | pathlib.Path
-) -> Callable[[types.Array, types.Array], types.Array]:
+) -> Callable[[Array, Array], Array]:
   """fn(restored, sharp) -> [n] on AlexNet, LPIPS' default; see `lpips`.
 
   Args:
@@ -92,7 +93,7 @@ def build_alex(
 
 def build_vgg(
     *, backbone: str | pathlib.Path, linear: str | pathlib.Path
-) -> Callable[[types.Array, types.Array], types.Array]:
+) -> Callable[[Array, Array], Array]:
   """The same on VGG16."""
   params = load(net='vgg', backbone=backbone, linear=linear)
   return functools.partial(lpips, params, net='vgg')
@@ -106,7 +107,7 @@ def load(
   Raises:
     UserError: a file that is missing, or lacks a weight of the right shape.
   """
-  about = types.look_up(NETS, net, what='LPIPS network')
+  about = errors.look_up(NETS, net, what='LPIPS network')
   convs = [layer for layer in about.layers if isinstance(layer, Conv)]
   weights = weight_files.read(backbone, what=(
       f"torchvision's {about.backbone} from download.pytorch.org/models, or an "
@@ -128,9 +129,9 @@ def load(
 
 
 def lpips(
-    params: dict[str, list], restored: types.Array, sharp: types.Array, *,
+    params: dict[str, list], restored: Array, sharp: Array, *,
     net: str
-) -> types.Array:
+) -> Array:
   """The distance; both pictures are rounded to 8 bits first.
 
   Args:
@@ -154,8 +155,8 @@ def lpips(
 
 
 def features(
-    params: dict[str, list], images: types.Array, *, net: str
-) -> list[types.Array]:
+    params: dict[str, list], images: Array, *, net: str
+) -> list[Array]:
   """The activations that are compared, [n, h / s, w / s, c] each."""
   x = levels.round_to_uint8(images) / 127.5 - 1
   x = (x - np.asarray(SHIFT, np.float32)[None, None, None, :]) / (
@@ -190,10 +191,10 @@ def _tap_channels(layers):
 
 def _take(weights, name, shape, path):
   if name not in weights:
-    raise types.UserError(
-        f'{path} has no {name}.{types.suggest(name, weights)}')
+    raise errors.UserError(
+        f'{path} has no {name}.{errors.suggest(name, weights)}')
   if weights[name].shape != tuple(shape):
-    raise types.UserError(
+    raise errors.UserError(
         f'{path}: expected {name} of shape {tuple(shape)}, got '
         f'{weights[name].shape}.')
   return weights[name].astype(np.float32)

@@ -13,15 +13,15 @@ which the power would be complex, count as 0.
 import jax
 import jax.numpy as jnp
 
-from deblur_jax import types
 from deblur_jax.metrics import levels
 from deblur_jax.ops import pyramid, similarity
+from deblur_jax.state import Array
 
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 SIDE = 161   # halved four times, rounding up, that is 11
 
 
-def ms_ssim_luma(restored: types.Array, sharp: types.Array) -> types.Array:
+def ms_ssim_luma(restored: Array, sharp: Array) -> Array:
   """MS-SSIM of the 8-bit gray pictures: the paper's, made for gray.
 
   Args:
@@ -35,7 +35,7 @@ def ms_ssim_luma(restored: types.Array, sharp: types.Array) -> types.Array:
   return _ms_ssim(levels.luma_uint8(restored), levels.luma_uint8(sharp))
 
 
-def ms_ssim_rgb(restored: types.Array, sharp: types.Array) -> types.Array:
+def ms_ssim_rgb(restored: Array, sharp: Array) -> Array:
   """The mean of the three channels' MS-SSIM: `tf.image.ssim_multiscale`.
 
   Args and result as of `ms_ssim_luma`.

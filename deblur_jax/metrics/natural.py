@@ -9,13 +9,14 @@ sets, and with what natural photos have themselves.
 
 import jax.numpy as jnp
 
-from deblur_jax import types
+from deblur_jax import errors
 from deblur_jax.metrics import levels
+from deblur_jax.state import Array
 
 COUNT = 256    # quantiles
 
 
-def quantiles(image: types.Array) -> types.Array:
+def quantiles(image: Array) -> Array:
   """The distribution of log gradients, as evenly spaced quantiles.
 
   Of log(1 + |g|), g the differences of neighbours, across and down, in the
@@ -39,7 +40,7 @@ def quantiles(image: types.Array) -> types.Array:
   return ranked[:, places.astype(jnp.int32)]
 
 
-def distance(image: types.Array, reference: types.Array) -> types.Array:
+def distance(image: Array, reference: Array) -> Array:
   """Wasserstein's distance of both distributions, in nats.
 
   Args:
@@ -50,7 +51,7 @@ def distance(image: types.Array, reference: types.Array) -> types.Array:
     float32 [n]; 0: the same distribution.
   """
   if reference.shape != (COUNT,):
-    raise types.UserError(
+    raise errors.UserError(
         f'Expected {COUNT} quantiles, got {reference.shape}.')
   found = quantiles(image)
   return jnp.mean(jnp.abs(found - jnp.broadcast_to(reference, found.shape)), 1)

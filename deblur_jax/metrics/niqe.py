@@ -26,9 +26,10 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import special
 
-from deblur_jax import types
+from deblur_jax import errors
 from deblur_jax.metrics import levels
 from deblur_jax.ops import arrays
+from deblur_jax.state import Array
 
 BLOCK = 96
 RADIUS = 3                # of the window, sigma 7 / 6
@@ -45,13 +46,13 @@ class Model(NamedTuple):
   covariance: np.ndarray   # [36, 36], positive definite
 
 
-def build(*, path: str | pathlib.Path) -> Callable[[types.Array], types.Array]:
+def build(*, path: str | pathlib.Path) -> Callable[[Array], Array]:
   """fn(image) -> [n] with the parameters of a file: see `load` and `niqe`."""
   model = load(path)
   return lambda image: niqe(image, model)
 
 
-def niqe(image: types.Array, model: Model) -> types.Array:
+def niqe(image: Array, model: Model) -> Array:
   """The distance of each picture to the model.
 
   Args:
@@ -86,15 +87,15 @@ def load(path: str | pathlib.Path) -> Model:
     found = {key: np.asarray(stored[key], np.float64) for key in KEYS
              if key in stored}
   except FileNotFoundError as error:
-    raise types.UserError(
+    raise errors.UserError(
         f'No NIQE parameters at {path}: take niqe_pris_params.npz of BasicSR, '
         'or fit your own on sharp photos with niqe.fit.') from error
   except (OSError, ValueError, TypeError) as error:
-    raise types.UserError(
+    raise errors.UserError(
         f'{path} is not an .npz file with {" and ".join(KEYS)}.') from error
   if list(found) != list(KEYS) or found[KEYS[0]].size != FEATURES or (
       found[KEYS[1]].shape != (FEATURES, FEATURES)):
-    raise types.UserError(
+    raise errors.UserError(
         f'{path} lacks NIQE parameters: expected {KEYS[0]} of {FEATURES} '
         f'numbers and {KEYS[1]} of {FEATURES}x{FEATURES}.')
   return _checked(Model(found[KEYS[0]].reshape(-1), found[KEYS[1]]), path)
@@ -131,7 +132,7 @@ def fit(photos: Iterable[np.ndarray], *, threshold: float = 0.75) -> Model:
     chosen.append(features[good])
   rows = np.concatenate(chosen) if chosen else np.zeros((0, FEATURES))
   if len(rows) <= FEATURES:
-    raise types.UserError(
+    raise errors.UserError(
         f'A NIQE model needs more than {FEATURES} blocks of {BLOCK}x{BLOCK} '
         f'with texture, got {len(rows)}: give more or larger photos.')
   return _checked(Model(rows.mean(axis=0), np.cov(rows, rowvar=False)),
@@ -142,7 +143,7 @@ def _checked(model, where):
   try:
     np.linalg.cholesky(model.covariance)
   except np.linalg.LinAlgError as error:
-    raise types.UserError(
+    raise errors.UserError(
         f'The NIQE covariance of {where} is not positive definite: fit it on '
         'more photos.') from error
   return model
@@ -168,7 +169,7 @@ def _features(image):
   n, h, w, _ = image.shape
   rows, columns = h // BLOCK, w // BLOCK
   if rows * columns < 1:
-    raise types.UserError(
+    raise errors.UserError(
         f'NIQE needs images of at least {BLOCK}x{BLOCK} pixels, got {w}x{h}: '
         'leave such images out.')
   x = levels.luma_uint8(image)[:, :rows * BLOCK, :columns * BLOCK, 0]

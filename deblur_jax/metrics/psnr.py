@@ -3,13 +3,13 @@
 import jax.numpy as jnp
 import numpy as np
 
-from deblur_jax import types
 from deblur_jax.metrics import levels
+from deblur_jax.state import Array
 
 _LUMA = np.array([65.481, 128.553, 24.966], np.float32) / 255
 
 
-def psnr_uint8(restored: types.Array, sharp: types.Array) -> types.Array:
+def psnr_uint8(restored: Array, sharp: Array) -> Array:
   """10 log10(255^2 / MSE) of the clipped pictures, rounded to 8 bits.
 
   The convention of DeepDeblur-PyTorch, MPRNet, Restormer and NAFNet. Equal
@@ -27,7 +27,7 @@ def psnr_uint8(restored: types.Array, sharp: types.Array) -> types.Array:
                peak=255)
 
 
-def psnr_float(restored: types.Array, sharp: types.Array) -> types.Array:
+def psnr_float(restored: Array, sharp: Array) -> Array:
   """10 log10(1 / MSE) of the clipped pictures, not rounded (MIMO-UNet).
 
   Args and result as of `psnr_uint8`.
@@ -37,8 +37,8 @@ def psnr_float(restored: types.Array, sharp: types.Array) -> types.Array:
 
 
 def psnr_luma_shaved(
-    restored: types.Array, sharp: types.Array, *, shave: int = 4
-) -> types.Array:
+    restored: Array, sharp: Array, *, shave: int = 4
+) -> Array:
   """PSNR of the luma of BT.601, 4 pixels off the border: super-resolution's.
 
   Y = 16 + 65.481 R + 128.553 G + 24.966 B, not rounded, peak 255: what the
@@ -53,5 +53,5 @@ def psnr_luma_shaved(
       levels.mean(jnp.square((a - b) / 255)[..., None]))
 
 
-def _psnr(a: types.Array, b: types.Array, *, peak: float) -> types.Array:
+def _psnr(a: Array, b: Array, *, peak: float) -> Array:
   return -10 * jnp.log10(levels.mean(jnp.square((a - b) / peak)))

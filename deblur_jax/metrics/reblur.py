@@ -2,14 +2,15 @@
 
 import jax.numpy as jnp
 
-from deblur_jax import types
+from deblur_jax import errors
 from deblur_jax.blur import exposure, operators
 from deblur_jax.metrics import levels
+from deblur_jax.state import Array
 
 
 def reblur_residual(
-    restored: types.Array, blur: types.Array, kernel: types.Array, *,
-    gamma: float = 1.0) -> types.Array:
+    restored: Array, blur: Array, kernel: Array, *,
+    gamma: float = 1.0) -> Array:
   """mean |k * x - y| where the kernel fits into the picture.
 
   True convolution: the kernel is flipped. Needs no sharp picture, and yet is
@@ -27,7 +28,7 @@ def reblur_residual(
     float32 [n], in the units of the pictures; 0 is a perfect fit.
   """
   if restored.shape != blur.shape:
-    raise types.UserError(
+    raise errors.UserError(
         'Expected restored and blurry images of equal shapes, got '
         f'{restored.shape} and {blur.shape}.')
   levels.check_images(restored)
@@ -36,7 +37,7 @@ def reblur_residual(
     kernel = jnp.broadcast_to(kernel[None], (n, *kernel.shape))
   kh, kw = kernel.shape[-2:]
   if kernel.ndim != 3 or len(kernel) != n or not kh % 2 or not kw % 2:
-    raise types.UserError(
+    raise errors.UserError(
         f'Expected a kernel [kh, kw] or [{n}, kh, kw] of odd sides, got '
         f'{kernel.shape}.')
   # About mid-grey, where transforms round less; the kernel's sum puts it back.

@@ -8,14 +8,14 @@ metric with reference, or as a distance from what sharp photos have.
 
 import jax.numpy as jnp
 
-from deblur_jax import types
 from deblur_jax.metrics import levels
+from deblur_jax.state import Array
 
 REBLUR = 11
 SMALLEST = 1e-16   # scikit-image's floor of a gradient
 
 
-def laplacian_variance(image: types.Array) -> types.Array:
+def laplacian_variance(image: Array) -> Array:
   """The variance of the 4-neighbour Laplacian of the 8-bit gray picture.
 
   The border is mirrored without repeating it: OpenCV's
@@ -37,7 +37,7 @@ def laplacian_variance(image: types.Array) -> types.Array:
   return levels.mean(jnp.square(laplacian - mean))
 
 
-def blur_effect(image: types.Array) -> types.Array:
+def blur_effect(image: Array) -> Array:
   """How little a picture changes when blurred once more (Crete et al. 2007).
 
   `skimage.measure.blur_effect(image, channel_axis=-1)`: gradients of the gray

@@ -18,9 +18,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from deblur_jax import types
+from deblur_jax import errors
 from deblur_jax.metrics import levels, ssim
 from deblur_jax.ops import similarity
+from deblur_jax.state import Array
 
 BORDER = 15
 MAX_SHIFT = 5
@@ -28,8 +29,8 @@ STEP = 0.25
 
 
 def psnr_shift(
-    restored: types.Array, sharp: types.Array, *, max_shift: int = MAX_SHIFT
-) -> types.Array:
+    restored: Array, sharp: Array, *, max_shift: int = MAX_SHIFT
+) -> Array:
   """PSNR in dB after the best shift; `restored` is rounded to 8 bits before it.
 
   Args:
@@ -46,8 +47,8 @@ def psnr_shift(
 
 
 def ssim_shift(
-    restored: types.Array, sharp: types.Array, *, max_shift: int = MAX_SHIFT
-) -> types.Array:
+    restored: Array, sharp: Array, *, max_shift: int = MAX_SHIFT
+) -> Array:
   """SSIM at the shift of `psnr_shift`: windows that fit, mean over channels.
 
   For gray pictures the `ssim_index` of Wang et al. Args and result as there.
@@ -56,9 +57,9 @@ def ssim_shift(
 
 
 def error_ratio(
-    restored: types.Array, sharp: types.Array,
-    restored_with_true_kernel: types.Array, *, max_shift: int = MAX_SHIFT
-) -> types.Array:
+    restored: Array, sharp: Array,
+    restored_with_true_kernel: Array, *, max_shift: int = MAX_SHIFT
+) -> Array:
   """Levin's error ratio: what not knowing the kernel costs.
 
     |restored - sharp|^2 / |restored_with_true_kernel - sharp|^2
@@ -88,7 +89,7 @@ def _align(restored, sharp, *, max_shift):
   levels.check_size(restored, side=2 * BORDER + 2 * similarity.RADIUS + 1,
                     what='The best shift')
   if not 1 <= max_shift <= BORDER:
-    raise types.UserError(
+    raise errors.UserError(
         f'max_shift must be from 1 to the border of {BORDER}, got {max_shift}.')
   pair = levels.round_to_uint8(restored), levels.round_to_uint8(sharp)
   return jax.lax.map(lambda pair: _align_one(*pair, max_shift), pair)

@@ -10,12 +10,12 @@ The window and the constants are those of `ops.similarity`.
 import jax.numpy as jnp
 import numpy as np
 
-from deblur_jax import types
 from deblur_jax.metrics import levels
 from deblur_jax.ops import similarity
+from deblur_jax.state import Array
 
 
-def ssim_matlab3d(restored: types.Array, sharp: types.Array) -> types.Array:
+def ssim_matlab3d(restored: Array, sharp: Array) -> Array:
   """MATLAB's `ssim` of an h x w x 3 array, as papers from Nah et al. on use it.
 
   The window has 11 x 11 x 11 taps, so the three channels mix; the borders of
@@ -39,7 +39,7 @@ def ssim_matlab3d(restored: types.Array, sharp: types.Array) -> types.Array:
   return index(*_levels(restored, sharp), smooth=smooth)
 
 
-def ssim_skimage(restored: types.Array, sharp: types.Array) -> types.Array:
+def ssim_skimage(restored: Array, sharp: Array) -> Array:
   """scikit-image's `structural_similarity` with the settings of that paper.
 
   That is gaussian_weights=True, sigma=1.5, use_sample_covariance=False,
@@ -52,9 +52,9 @@ def ssim_skimage(restored: types.Array, sharp: types.Array) -> types.Array:
 
 
 def index(
-    x: types.Array, y: types.Array, *,
+    x: Array, y: Array, *,
     smooth: similarity.Smooth = similarity.filter_plane
-) -> types.Array:
+) -> Array:
   """The mean of eq. 13 over the map: [n, h, w, c] of 255 levels -> [n]."""
   luminance, structure = similarity.terms(x, y, smooth=smooth)
   return levels.mean(luminance * structure)

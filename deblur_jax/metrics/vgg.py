@@ -14,9 +14,9 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from deblur_jax import types
 from deblur_jax.metrics import levels
 from deblur_jax.ops import vgg
+from deblur_jax.state import Array
 
 LAYERS = ('relu1_2', 'relu2_2', 'relu3_3')
 
@@ -24,7 +24,7 @@ LAYERS = ('relu1_2', 'relu2_2', 'relu3_3')
 def build_unit(
     *, path: str | pathlib.Path, convention: str | None = None,
     sha256: str = ''
-) -> Callable[[types.Array, types.Array], types.Array]:
+) -> Callable[[Array, Array], Array]:
   """fn(restored, sharp) -> [n], 0 for equal pictures and never above 2.
 
   Both pictures, [n, h, w, 3] in [0, 1] with h and w at least 4, are rounded to
@@ -39,7 +39,7 @@ def build_unit(
     with jax.default_matmul_precision('highest'):
       return net.apply({'params': params}, levels.round_to_uint8(images) / 255)
 
-  def distance(restored: types.Array, sharp: types.Array) -> types.Array:
+  def distance(restored: Array, sharp: Array) -> Array:
     levels.check(restored, sharp)
     levels.check_size(restored, side=4, what='vgg19_unit')
     pairs = zip(features(restored), features(sharp), strict=True)

@@ -29,50 +29,52 @@ import jax.numpy as jnp
 from flax import traverse_util
 from jax.interpreters import partial_eval
 
-from deblur_jax import types
+from deblur_jax import errors
+from deblur_jax.config import call
 from deblur_jax.models import (
-    attention,
-    blur_type,
-    deep_decoder,
-    fpn,
-    fusion,
-    kernel_estimator,
-    kernel_fourier,
-    kernel_net,
-    maxim,
-    maxim_files,
-    maxim_student,
-    multiscale,
-    nafnet,
-    nah_discriminator,
-    patchgan,
-    resnet,
-    restormer,
-    single_scale,
-    skip,
-    srn,
-    unet,
-    unet_prior,
+  attention,
+  blur_type,
+  deep_decoder,
+  fpn,
+  fusion,
+  kernel_estimator,
+  kernel_fourier,
+  kernel_net,
+  maxim,
+  maxim_files,
+  maxim_student,
+  multiscale,
+  nafnet,
+  nah_discriminator,
+  patchgan,
+  resnet,
+  restormer,
+  single_scale,
+  skip,
+  srn,
+  unet,
+  unet_prior,
 )
 from deblur_jax.models.presets import PRESETS as PRESETS
+from deblur_jax.state import Array, Params
 
 
 def build(*, name: str, **kwargs) -> nn.Module:
   """A network of any table from one leaf of the config, such as `nets.net`.
 
   Raises:
-    types.UserError: for an unknown name or option.
+    UserError: for an unknown name or option.
   """
-  network = types.look_up(
+  network = errors.look_up(
       MODELS | CRITICS | KERNEL_ESTIMATORS | CLASSIFIERS | PRIORS | KERNELS,
       name, what='network')
-  return types.call(network, kwargs=kwargs, where='nets')
+  return call(network, kwargs=kwargs, where='nets')
 
 
 def check_kind(net: nn.Module, table, *, where: str) -> None:
   """A UserError where a network is not of one of the tables below."""
   if type(net) not in table.values():
-    raise types.UserError(
+    raise errors.UserError(
         f'{where} must be one of {", ".join(sorted(table))}, got a '
         f'{type(net).__name__}.')
 
@@ -89,7 +91,7 @@ def check_scales(net: nn.Module, crop: tuple[int, int]) -> None:
         lambda x: net.init_with_output(jax.random.key(0), x)[0],
         jax.ShapeDtypeStruct((1, *crop, 3 * window(net)), jnp.float32)))
   if any(side % 2**(scales - 1) for side in crop):
-    raise types.UserError(
+    raise errors.UserError(
         f'data.loader.crop = {crop[0]} is not divisible by 2^(K-1) = '
         f'{2**(scales - 1)} for K = {scales} scales.')
 
@@ -98,17 +100,17 @@ def check_crop(
     net: nn.Module, crop: tuple[int, int], *, where: str) -> None:
   """A UserError where crops are too small for a network."""
   if min(crop) < least_crop(net):
-    raise types.UserError(
+    raise errors.UserError(
         f'data.loader.crop = {min(crop)} is below the {least_crop(net)} pixels '
         f'that {where} needs.')
 
 
-def count_parameters(params: types.Params) -> int:
+def count_parameters(params: Params) -> int:
   """The number of values in a tree of arrays, or of their shapes."""
   return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
 
 
-def shapes(net: nn.Module) -> types.Params:
+def shapes(net: nn.Module) -> Params:
   """The parameters of a network as `jax.ShapeDtypeStruct`s."""
   if type(net) is maxim.MAXIM:    # whose trace takes seconds
     return traverse_util.unflatten_dict(
@@ -120,8 +122,8 @@ def shapes(net: nn.Module) -> types.Params:
 
 
 def init(
-    net: nn.Module, key: types.Array, *, known: types.Params | None = None
-) -> types.Params:
+    net: nn.Module, key: Array, *, known: Params | None = None
+) -> Params:
   """Fresh parameters of a network.
 
   Of a small image, whose size parameters do not depend on, and eagerly: jit and
@@ -166,7 +168,7 @@ def window(net: nn.Module) -> int:
   return getattr(net, 'window', 1)
 
 
-def own(net: nn.Module, params: types.Params) -> types.Params:
+def own(net: nn.Module, params: Params) -> Params:
   """The parameters of a tree that a network reads, without tracing it.
 
   A file may serve several networks: fewer stages of MAXIM leave the rest.
@@ -184,7 +186,7 @@ def fewer(net: nn.Module, other: nn.Module) -> tuple[str, ...]:
 
 def kept(
     net: nn.Module, options: Mapping[str, Any], *, where: str
-) -> types.Params:
+) -> Params:
   """The values of a network's parameters that a smaller one has, too.
 
   Args:
@@ -199,13 +201,13 @@ def kept(
     UserError: networks of this kind do not become smaller.
   """
   if type(net) is not maxim.MAXIM:
-    raise types.UserError(
+    raise errors.UserError(
         f'{where}: only maxim becomes smaller, not {type(net).__name__}.')
   own = {field.name: getattr(net, field.name)
          for field in dataclasses.fields(net)
          if field.name not in ('parent', 'name')}
   return maxim_student.kept(
-      types.call(maxim.MAXIM, own | dict(options), where=where), net)
+      call(maxim.MAXIM, own | dict(options), where=where), net)
 
 
 def training_only(net: nn.Module) -> set[str]:

@@ -13,9 +13,9 @@ import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 
-from deblur_jax import types
 from deblur_jax.models import layers
 from deblur_jax.ops import statistics
+from deblur_jax.state import Array
 
 
 class SE(nn.Module):
@@ -34,7 +34,7 @@ class SE(nn.Module):
   dtype: Any = jnp.float32
 
   @nn.compact
-  def __call__(self, x: types.Array) -> types.Array:
+  def __call__(self, x: Array) -> Array:
     mean = statistics.mean(x)
     weights = nn.sigmoid(Mlp(self.reduction, name='channels')(mean))
     return x.astype(self.dtype) * weights.astype(self.dtype)
@@ -58,7 +58,7 @@ class CBAM(nn.Module):
   dtype: Any = jnp.float32
 
   @nn.compact
-  def __call__(self, x: types.Array) -> types.Array:
+  def __call__(self, x: Array) -> Array:
     x = x.astype(self.dtype)
     full = x.astype(jnp.float32)
     look = Mlp(self.reduction, name='channels')
@@ -77,7 +77,7 @@ class Mlp(nn.Module):
   reduction: int
 
   @nn.compact
-  def __call__(self, x: types.Array) -> types.Array:
+  def __call__(self, x: Array) -> Array:
     channels = x.shape[-1]
     hidden = max(channels // self.reduction, 1)
     x = layers.relu(layers.Conv(hidden, kernel_size=1, name='shrink')(x))
@@ -105,7 +105,7 @@ class Window(nn.Module):
   dtype: Any = jnp.float32
 
   @nn.compact
-  def __call__(self, x: types.Array) -> types.Array:
+  def __call__(self, x: Array) -> Array:
     channels = x.shape[-1]
     heads = math.gcd(self.heads, channels)
     options = dict(kernel_size=1, dtype=self.dtype)

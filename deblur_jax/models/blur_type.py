@@ -10,10 +10,11 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
-from deblur_jax import types
+from deblur_jax import errors
 from deblur_jax.blur import uniform
 from deblur_jax.models import checks, kernel_estimator, layers
 from deblur_jax.ops import colour
+from deblur_jax.state import Array
 
 # Of the logits: a blur's type, or that there is none.
 NONE = 'none'
@@ -40,7 +41,7 @@ class BlurType(nn.Module):
     super().__post_init__()
 
   @nn.compact
-  def __call__(self, blur: types.Array) -> types.Array:
+  def __call__(self, blur: Array) -> Array:
     checks.images(blur)
     x = kernel_estimator.standard(colour.luma(blur).astype(jnp.float32))
     for i in range(3):
@@ -57,5 +58,5 @@ class BlurType(nn.Module):
 
 def place(name: str, *, what: str = 'blur type') -> int:
   """The logit of a type, or a UserError that lists them all."""
-  return types.look_up(
+  return errors.look_up(
       {name: number for number, name in enumerate(NAMES)}, name, what=what)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import flax.linen as nn
 
-from deblur_jax import types
+from deblur_jax import errors
 from deblur_jax.models import (
     fusion,
     multiscale,
@@ -48,11 +48,11 @@ def wires(net: nn.Module) -> Wires:
   for kind, of_net in KINDS.items():
     if isinstance(net, kind):
       if getattr(net, 'attention', 'none') != 'none':
-        raise types.UserError(
+        raise errors.UserError(
             'Channels of networks with attention cannot be pruned, got '
             f'attention={net.attention}; prune values (method.share).')
       return of_net(net)
-  raise types.UserError(
+  raise errors.UserError(
       f'Channels of a {type(net).__name__} cannot be pruned, only of '
       f'{", ".join(sorted(kind.__name__ for kind in KINDS))}; prune values '
       '(method.share).')

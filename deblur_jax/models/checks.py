@@ -3,26 +3,27 @@
 import flax.linen as nn
 import jax.numpy as jnp
 
-from deblur_jax import types
+from deblur_jax import errors
+from deblur_jax.state import Array
 
 DTYPES = ('float32', 'bfloat16', 'float16')
 
 
-def images(blur: types.Array, *, least: int = 1, window: int = 1) -> None:
+def images(blur: Array, *, least: int = 1, window: int = 1) -> None:
   """Refuses what is not [n, h, w, 3 * window], or below `least` on a side."""
   if blur.ndim != 4 or blur.shape[-1] != 3 * window:
-    raise types.UserError(
+    raise errors.UserError(
         f'The network takes images [n, h, w, {3 * window}], got {blur.shape}.')
   if any(side < least for side in blur.shape[1:3]):
-    raise types.UserError(
+    raise errors.UserError(
         f'The network takes images of at least {least} x {least} pixels, got '
         f'{blur.shape[1]} x {blur.shape[2]}: take larger crops.')
 
 
-def code(net: nn.Module, z: types.Array) -> None:
+def code(net: nn.Module, z: Array) -> None:
   """Refuses codes that are not [n, h, w, depth] of a size the prior takes."""
   if z.ndim != 4 or z.shape[-1] != net.depth:
-    raise types.UserError(
+    raise errors.UserError(
         f'The network takes codes [n, h, w, {net.depth}], got {z.shape}.')
 
 
@@ -30,16 +31,16 @@ def dtype(value) -> None:
   """Refuses a dtype to compute in that is none of `DTYPES`."""
   name = value if isinstance(value, str) else jnp.dtype(value).name
   if name not in DTYPES:
-    raise types.UserError(
+    raise errors.UserError(
         f'The dtype must be one of {", ".join(DTYPES)}, got {name}.'
-        f'{types.suggest(name, DTYPES)}')
+        f'{errors.suggest(name, DTYPES)}')
 
 
 def at_least(least: int, **options) -> None:
   """Refuses options of a network that are smaller than `least`."""
   for name, value in options.items():
     if value < least:
-      raise types.UserError(
+      raise errors.UserError(
           f"The network's {name} must be at least {least}, got {value}.")
 
 
@@ -47,7 +48,7 @@ def between(least: int, most: int, **options) -> None:
   """Refuses options of a network that are not in [least, most]."""
   for name, value in options.items():
     if not least <= value <= most:
-      raise types.UserError(
+      raise errors.UserError(
           f"The network's {name} must be between {least} and {most}, got "
           f'{value}.')
 
@@ -56,7 +57,7 @@ def odd(**options) -> None:
   """Refuses sides of kernels, in lists, that are not odd and positive."""
   for name, values in options.items():
     if any(value < 1 or value % 2 == 0 for value in values):
-      raise types.UserError(
+      raise errors.UserError(
           f"The network's {name} must be odd, got {list(values)}.")
 
 
@@ -64,5 +65,5 @@ def share(**options) -> None:
   """Refuses options that are not in [0, 1)."""
   for name, value in options.items():
     if not 0 <= value < 1:
-      raise types.UserError(
+      raise errors.UserError(
           f"The network's {name} must be in [0, 1), got {value}.")

@@ -5,9 +5,9 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
-from deblur_jax import types
 from deblur_jax.models import checks, layers
 from deblur_jax.ops import pad, resize
+from deblur_jax.state import Array
 
 
 class DeepDecoder(nn.Module):
@@ -53,8 +53,8 @@ class DeepDecoder(nn.Module):
 
   @nn.compact
   def __call__(
-      self, z: types.Array, *, size: tuple[int, int] | None = None
-  ) -> types.Array:
+      self, z: Array, *, size: tuple[int, int] | None = None
+  ) -> Array:
     """Images of `size`, by default 2^levels times the code's, the middle."""
     checks.code(self, z)
     conv = lambda features, name: layers.Conv(

@@ -13,9 +13,10 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
-from deblur_jax import types
+from deblur_jax import errors
 from deblur_jax.models import checks, layers
 from deblur_jax.ops import pad
+from deblur_jax.state import Array
 
 STAGES = 5    # of the backbone: 1/2, 1/4, ... 1/32 of the size
 
@@ -47,7 +48,7 @@ class FPN(nn.Module):
     for name in ('widths', 'repeats'):
       numbers = getattr(self, name)
       if len(numbers) != STAGES or min(numbers) < 1:
-        raise types.UserError(
+        raise errors.UserError(
             f"The network's {name} must be {STAGES} numbers of at least 1, "
             f'got {list(numbers)}.')
     checks.dtype(self.dtype)
@@ -55,7 +56,7 @@ class FPN(nn.Module):
 
   @nn.compact
   def __call__(
-      self, blur: types.Array, *, train: bool = False) -> list[types.Array]:
+      self, blur: Array, *, train: bool = False) -> list[Array]:
     del train  # it has no dropout
     checks.images(blur)
     padded, size = pad.to_multiple(blur, multiple=32)
@@ -120,7 +121,7 @@ class InvertedResidual(nn.Module):
   dtype: Any
 
   @nn.compact
-  def __call__(self, x: types.Array) -> types.Array:
+  def __call__(self, x: Array) -> Array:
     options = dict(use_bias=False, dtype=self.dtype)
     y = x
     if self.expansion > 1:

@@ -19,11 +19,12 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
-from deblur_jax import types
+from deblur_jax import errors
 from deblur_jax.models import attention, checks, layers
 from deblur_jax.ops import conv as conv_ops
 from deblur_jax.ops import frames, pad
 from deblur_jax.ops import pyramid as pyramids
+from deblur_jax.state import Array
 
 SCALES = 3
 
@@ -60,15 +61,15 @@ class Fusion(nn.Module):
     checks.at_least(4, features=self.features)
     checks.at_least(0, blocks=self.blocks)
     checks.at_least(1, unshuffle=self.unshuffle)
-    types.look_up(pyramids.PYRAMIDS, self.pyramid, what='pyramid')
+    errors.look_up(pyramids.PYRAMIDS, self.pyramid, what='pyramid')
     checks.odd(window=[self.window])
-    types.look_up(attention.ATTENTION, self.attention, what='attention')
+    errors.look_up(attention.ATTENTION, self.attention, what='attention')
     checks.dtype(self.dtype)
     super().__post_init__()
 
   @nn.compact
   def __call__(
-      self, blur: types.Array, *, train: bool = False) -> list[types.Array]:
+      self, blur: Array, *, train: bool = False) -> list[Array]:
     del train  # it has no dropout
     checks.images(blur, window=self.window)
     padded, size = pad.to_multiple(
@@ -142,7 +143,7 @@ class Look(nn.Module):
   dtype: Any
 
   @nn.compact
-  def __call__(self, blur: types.Array) -> types.Array:
+  def __call__(self, blur: Array) -> Array:
     x = blur
     for i, (features, size) in enumerate((
         (self.features // 4, 3), (self.features // 2, 1),

@@ -12,16 +12,16 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from deblur_jax import types
 from deblur_jax.models import layers
+from deblur_jax.state import Array, Params
 
 LARGEST = 127
 KINDS = (layers.Conv, layers.ConvTranspose, layers.Dense, layers.Depthwise)
 
-Ranges = dict[str, types.Array]   # path of a convolution -> largest |input|
+Ranges = dict[str, Array]   # path of a convolution -> largest |input|
 
 
-def fake(x: types.Array, largest: types.Array) -> types.Array:
+def fake(x: Array, largest: Array) -> Array:
   """x rounded to whole multiples of largest / 127, at most 127 of them.
 
   The gradient in x is one where |x| <= largest, and else zero.
@@ -39,7 +39,7 @@ def fake(x: types.Array, largest: types.Array) -> types.Array:
   return passed + jax.lax.stop_gradient(rounded - x)
 
 
-def kernels(params: types.Params) -> types.Params:
+def kernels(params: Params) -> Params:
   """Each kernel [..., c_out], rounded channel by channel; the rest as it is."""
   def quantise(path, leaf):
     if path[-1].key != 'kernel':
@@ -51,7 +51,7 @@ def kernels(params: types.Params) -> types.Params:
 
 
 def observe(
-    net: nn.Module, params: types.Params, blur: types.Array) -> Ranges:
+    net: nn.Module, params: Params, blur: Array) -> Ranges:
   """The largest magnitude that enters each convolution, in float32."""
   ranges = {}
 
@@ -66,8 +66,8 @@ def observe(
 
 
 def apply(
-    net: nn.Module, params: types.Params, ranges: Ranges, blur: types.Array,
-    **options) -> list[types.Array]:
+    net: nn.Module, params: Params, ranges: Ranges, blur: Array,
+    **options) -> list[Array]:
   """net.apply with int8 kernels and inputs of convolutions.
 
   Args:

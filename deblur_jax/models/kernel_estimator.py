@@ -13,10 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from deblur_jax import types
 from deblur_jax.blur import kernels
 from deblur_jax.models import checks, layers
 from deblur_jax.ops import colour
+from deblur_jax.state import Array
 
 _GREY = 1e-3    # of contrast: below it, an image is taken to be flat
 
@@ -28,8 +28,8 @@ class Estimate(NamedTuple):
   weights: [n, h, w, b] that sum to one, of each pixel's mixture; or None.
   """
 
-  kernels: types.Array
-  weights: types.Array | None = None
+  kernels: Array
+  weights: Array | None = None
 
 
 class KernelCNN(nn.Module):
@@ -57,7 +57,7 @@ class KernelCNN(nn.Module):
     super().__post_init__()
 
   @nn.compact
-  def __call__(self, blur: types.Array) -> Estimate:
+  def __call__(self, blur: Array) -> Estimate:
     checks.images(blur)
     x = Trunk(self.features, self.blocks, self.dtype, name='trunk')(blur)
     logits = Average(self.heads, self.size**2, name='head')(x)
@@ -88,7 +88,7 @@ class KernelMixture(nn.Module):
     super().__post_init__()
 
   @nn.compact
-  def __call__(self, blur: types.Array) -> Estimate:
+  def __call__(self, blur: Array) -> Estimate:
     checks.images(blur)
     n, height, width, _ = blur.shape
     x = Trunk(self.features, self.blocks, self.dtype, name='trunk')(blur)
@@ -108,7 +108,7 @@ class Trunk(nn.Module):
   dtype: Any
 
   @nn.compact
-  def __call__(self, blur: types.Array) -> types.Array:
+  def __call__(self, blur: Array) -> Array:
     x = standard(colour.luma(blur))
     for i, stride in enumerate((1, 2, 2)):
       x = layers.relu(layers.Conv(
@@ -126,7 +126,7 @@ class Average(nn.Module):
   results: int
 
   @nn.compact
-  def __call__(self, x: types.Array) -> types.Array:
+  def __call__(self, x: Array) -> Array:
     n, c = x.shape[0], x.shape[-1]
     x = x.reshape(n, -1, c)
     shares = jax.nn.softmax(nn.Dense(self.heads, name='shares')(x), axis=1)
@@ -135,7 +135,7 @@ class Average(nn.Module):
     return nn.Dense(self.results, name='result')(x)
 
 
-def to_kernels(logits: types.Array, size: int) -> types.Array:
+def to_kernels(logits: Array, size: int) -> Array:
   """[..., size^2] to kernels [..., size, size] of sum one.
 
   Logits of 0 are a Gaussian that fits into the size: to begin with, light
@@ -149,7 +149,7 @@ def to_kernels(logits: types.Array, size: int) -> types.Array:
   return taps.reshape(*logits.shape[:-1], size, size)
 
 
-def standard(gray: types.Array) -> types.Array:
+def standard(gray: Array) -> Array:
   """Each image to mean 0 and deviation 1, but nothing is made of flat ones."""
   gray = gray - gray.mean(axis=(1, 2, 3), keepdims=True)
   variance = (gray**2).mean(axis=(1, 2, 3), keepdims=True)

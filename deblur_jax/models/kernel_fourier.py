@@ -20,10 +20,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from deblur_jax import types
 from deblur_jax.blur import kernels, operators
 from deblur_jax.models import checks, kernel_estimator, layers
 from deblur_jax.ops import colour, resize
+from deblur_jax.state import Array
 
 _DAMPING = (1e-3, 1e-1)   # of the images deconvolved between rounds
 _LEAST_POWER = 1e-6       # of a spectrum: an image without edges has none
@@ -64,7 +64,7 @@ class KernelFourier(nn.Module):
     return 2 * self.size
 
   @nn.compact
-  def __call__(self, blur: types.Array) -> kernel_estimator.Estimate:
+  def __call__(self, blur: Array) -> kernel_estimator.Estimate:
     checks.images(blur, least=self.least_crop)
     y = kernel_estimator.standard(colour.luma(blur).astype(jnp.float32))
     own = spectra(slopes(y[..., 0]), self.size)
@@ -95,7 +95,7 @@ class Edges(nn.Module):
   dtype: Any
 
   @nn.compact
-  def __call__(self, x: types.Array) -> types.Array:
+  def __call__(self, x: Array) -> Array:
     height, width = x.shape[1:3]
     x = jnp.pad(x, ((0, 0), (0, -height % 4), (0, -width % 4), (0, 0)),
                 mode='edge')
@@ -122,7 +122,7 @@ class Refine(nn.Module):
   dtype: Any
 
   @nn.compact
-  def __call__(self, x: types.Array) -> types.Array:
+  def __call__(self, x: Array) -> Array:
     x = layers.relu(
         layers.Conv(self.features, 5, dtype=self.dtype, name='first')(x))
     for i in range(self.blocks):
@@ -130,14 +130,14 @@ class Refine(nn.Module):
     return layers.Conv(1, 5, dtype=self.dtype, name='last')(x).astype('float32')
 
 
-def slopes(image: types.Array) -> types.Array:
+def slopes(image: Array) -> Array:
   """[..., h, w] to forward differences down and right, [2, ..., h, w]."""
   down = jnp.diff(image, axis=-2, append=image[..., -1:, :])
   right = jnp.diff(image, axis=-1, append=image[..., -1:])
   return jnp.stack([down, right])
 
 
-def spectra(maps: types.Array, size: int) -> types.Array:
+def spectra(maps: Array, size: int) -> Array:
   """Transforms of maps [..., h, w] that fade out at the image's border."""
   height, width = maps.shape[-2:]
   window = lambda length: np.clip(
@@ -149,8 +149,8 @@ def spectra(maps: types.Array, size: int) -> types.Array:
 
 
 def quotients(
-    guessed: types.Array, own: types.Array, ridge: types.Array, size: int
-) -> types.Array:
+    guessed: Array, own: Array, ridge: Array, size: int
+) -> Array:
   """The least squares of each guess, [n, size, size, guesses].
 
   Args:

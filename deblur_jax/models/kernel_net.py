@@ -6,8 +6,9 @@ from collections.abc import Sequence
 import flax.linen as nn
 import jax.numpy as jnp
 
-from deblur_jax import types
+from deblur_jax import errors
 from deblur_jax.models import checks, layers
+from deblur_jax.state import Array
 
 
 class KernelNet(nn.Module):
@@ -28,16 +29,16 @@ class KernelNet(nn.Module):
 
   def __post_init__(self):
     if len(self.size) != 2:
-      raise types.UserError(
+      raise errors.UserError(
           f'The size of a kernel is (height, width), got {self.size}.')
     checks.at_least(1, size=min(self.size), depth=self.depth,
                     hidden=self.hidden)
     super().__post_init__()
 
   @nn.compact
-  def __call__(self, z: types.Array) -> types.Array:
+  def __call__(self, z: Array) -> Array:
     if z.ndim != 2 or z.shape[1] != self.depth:
-      raise types.UserError(
+      raise errors.UserError(
           f'The network takes codes [n, {self.depth}], got {z.shape}.')
     height, width = self.size
     x = jnp.clip(self._dense(z, self.hidden, 'dense_0'), 0, 6)

@@ -9,10 +9,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from deblur_jax import types
 from deblur_jax.ops import conv as conv_ops
 from deblur_jax.ops import depthwise as depthwise_ops
 from deblur_jax.ops import norm, pad, statistics
+from deblur_jax.state import Array
 
 
 class Conv(nn.Module):
@@ -43,7 +43,7 @@ class Conv(nn.Module):
   dtype: Any = jnp.float32
 
   @nn.compact
-  def __call__(self, x: types.Array) -> types.Array:
+  def __call__(self, x: Array) -> Array:
     shape = (self.kernel_size, self.kernel_size, x.shape[-1], self.features)
     kernel, bias = parameters(self, shape)
     padding = self.kernel_size // 2 if self.padding is None else self.padding
@@ -68,7 +68,7 @@ class ConvTranspose(nn.Module):
   dtype: Any = jnp.float32
 
   @nn.compact
-  def __call__(self, x: types.Array) -> types.Array:
+  def __call__(self, x: Array) -> Array:
     size = self.kernel_size
     kernel, bias = parameters(self, (size, size, x.shape[-1], self.features))
     return bias + conv_ops.conv_transpose(
@@ -83,7 +83,7 @@ class Dense(nn.Module):
   dtype: Any = jnp.float32
 
   @nn.compact
-  def __call__(self, x: types.Array) -> types.Array:
+  def __call__(self, x: Array) -> Array:
     kernel = param(self, 'kernel', nn.initializers.lecun_normal(),
                    (x.shape[-1], self.features))
     bias = param(self, 'bias', nn.initializers.zeros, (self.features,))
@@ -99,7 +99,7 @@ class Depthwise(nn.Module):
   dtype: Any = jnp.float32
 
   @nn.compact
-  def __call__(self, x: types.Array) -> types.Array:
+  def __call__(self, x: Array) -> Array:
     kernel = self.param('kernel', uniform(1 / 3), (3, 3, x.shape[-1]))
     y = depthwise_ops.depthwise(
         x.astype(self.dtype), kernel.astype(self.dtype), stride=self.stride)
@@ -120,7 +120,7 @@ class ResBlock(nn.Module):
   attend: Any = None
 
   @nn.compact
-  def __call__(self, x: types.Array) -> types.Array:
+  def __call__(self, x: Array) -> Array:
     options = dict(
         features=x.shape[-1], kernel_size=self.kernel_size, dtype=self.dtype)
     y = relu(Conv(**options, name='conv_0')(x))
@@ -142,7 +142,7 @@ class NormBlock(nn.Module):
   attend: Any = None
 
   @nn.compact
-  def __call__(self, x: types.Array, *, train: bool) -> types.Array:
+  def __call__(self, x: Array, *, train: bool) -> Array:
     options = dict(features=x.shape[-1], kernel_size=3, reflect=True,
                    std=self.std, dtype=self.dtype)
     y = relu(instance_norm(Conv(**options, name='conv_0')(x)))
@@ -172,7 +172,7 @@ class Norm(nn.Module):
   slope: float = 1.0
 
   @nn.compact
-  def __call__(self, x: types.Array) -> types.Array:
+  def __call__(self, x: Array) -> Array:
     shape = x.shape[-1:]
     ones = nn.initializers.zeros if self.zeros else nn.initializers.ones
     scale = self.param('scale', ones, shape)
@@ -187,7 +187,7 @@ class JoinNorm(nn.Module):
   """
 
   @nn.compact
-  def __call__(self, parts: Sequence[types.Array]) -> types.Array:
+  def __call__(self, parts: Sequence[Array]) -> Array:
     widths = [x.shape[-1] for x in parts]
     scale = self.param('scale', nn.initializers.ones, (sum(widths),))
     bias = self.param('bias', nn.initializers.zeros, (sum(widths),))
@@ -212,11 +212,11 @@ class ConvNorm(nn.Module):
   kernel_size: int = 3
   stride: int = 1
   reflect: bool = True
-  shrink: Callable[[types.Array], types.Array] | None = None
+  shrink: Callable[[Array], Array] | None = None
   dtype: Any = jnp.float32
 
   @nn.compact
-  def __call__(self, x: types.Array) -> types.Array:
+  def __call__(self, x: Array) -> Array:
     bound = 1 / math.sqrt(self.kernel_size**2 * x.shape[-1])
     self.param('bias', uniform(bound), (self.features,))
     x = Conv(self.features, self.kernel_size, self.stride, use_bias=False,
@@ -227,7 +227,7 @@ class ConvNorm(nn.Module):
 
 
 @jax.custom_jvp
-def relu(x: types.Array) -> types.Array:
+def relu(x: Array) -> Array:
   """max(x, 0), whose gradient is told from the result, not from x.
 
   The next convolution keeps the result anyway. XLA would rather keep x, or what
@@ -244,12 +244,12 @@ def _relu_jvp(primals, tangents):
   return y, jnp.where(positive, tangents[0], 0)
 
 
-def leaky_relu(x: types.Array) -> types.Array:
+def leaky_relu(x: Array) -> Array:
   """x where it is positive, else 0.2 x."""
   return jnp.where(x > 0, x, 0.2 * x)
 
 
-def instance_norm(x: types.Array) -> types.Array:
+def instance_norm(x: Array) -> Array:
   """Each image and channel to mean 0 and variance 1 over h and w.
 
   The variance is the biased one, plus 1e-5; nothing is learnt. Computed in
@@ -271,19 +271,19 @@ class LayerNorm(nn.Module):
   dtype: Any = jnp.float32
 
   @nn.compact
-  def __call__(self, x: types.Array) -> types.Array:
+  def __call__(self, x: Array) -> Array:
     shape = x.shape[-1:]
     scale = param(self, 'scale', nn.initializers.ones, shape)
     bias = param(self, 'bias', nn.initializers.zeros, shape)
     return norm.layer_norm(x.astype(self.dtype), scale, bias, self.epsilon)
 
 
-def add_tanh(blur: types.Array, y: types.Array) -> types.Array:
+def add_tanh(blur: Array, y: Array) -> Array:
   """clamp(x + tanh(y), -1, 1) for x = 2 blur - 1, as an image in [0, 1]."""
   return jnp.clip(blur + jnp.tanh(y.astype(jnp.float32)) / 2, 0, 1)
 
 
-def enlarge(x: types.Array, *, factor: int) -> types.Array:
+def enlarge(x: Array, *, factor: int) -> Array:
   """[n, h, w, c] to [n, factor h, factor w, c] by repeating pixels."""
   n, h, w, c = x.shape
   x = jnp.broadcast_to(

@@ -29,11 +29,11 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
-from deblur_jax import types
 from deblur_jax.models import checks, layers
 from deblur_jax.models import maxim_blocks as blocks
 from deblur_jax.ops import conv as conv_ops
 from deblur_jax.ops import pad, pyramid, resize
+from deblur_jax.state import Array
 
 STAGES = 3             # of the network that the authors trained
 HIGH_RES = 2           # levels whose cells and windows have 16 x 16 positions
@@ -125,13 +125,13 @@ class MAXIM(nn.Module):
             'multiple': self.multiple, 'trust': 0.075}
 
   def __call__(
-      self, blur: types.Array, *, train: bool = False) -> list[types.Array]:
+      self, blur: Array, *, train: bool = False) -> list[Array]:
     return self.all_stages(blur, train=train)[-1]
 
   @nn.compact
   def all_stages(
-      self, blur: types.Array, *, train: bool = False
-  ) -> list[list[types.Array]]:
+      self, blur: Array, *, train: bool = False
+  ) -> list[list[Array]]:
     """The images of every stage, first stage first, for deep supervision."""
     del train  # it has no dropout
     checks.images(blur)

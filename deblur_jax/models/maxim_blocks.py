@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax.numpy as jnp
 
-from deblur_jax import types
 from deblur_jax.models import layers
 from deblur_jax.ops import positions, statistics
+from deblur_jax.state import Array
 
 REDUCTION = 4   # of channels in the channel attention
 
@@ -34,7 +34,7 @@ class UpSampleRatio(nn.Module):
   dtype: Any
 
   @nn.compact
-  def __call__(self, x: types.Array) -> types.Array:
+  def __call__(self, x: Array) -> Array:
     return _conv(self, self.features, 'Conv_0')(x)
 
 
@@ -94,7 +94,7 @@ class Bottleneck(nn.Module):
   dtype: Any
 
   @nn.compact
-  def __call__(self, x: types.Array) -> types.Array:
+  def __call__(self, x: Array) -> Array:
     x = shortcut = _conv(self, self.features, 'input_proj')(x)
     for k in range(self.groups):
       x = MultiAxisGmlp(self.places, self.dtype,
@@ -111,7 +111,7 @@ class MultiAxisGmlp(nn.Module):
   dtype: Any
 
   @nn.compact
-  def __call__(self, x: types.Array) -> types.Array:
+  def __call__(self, x: Array) -> Array:
     y = _norm(self, 'LayerNorm_in')(x)
     y = nn.gelu(_dense(self, 2 * x.shape[-1], 'in_project')(y))
     u, v = jnp.split(y, 2, axis=-1)
@@ -129,7 +129,7 @@ class Gmlp(nn.Module):
   dtype: Any
 
   @nn.compact
-  def __call__(self, x: types.Array) -> types.Array:
+  def __call__(self, x: Array) -> Array:
     y = _norm(self, 'LayerNorm')(x)
     y = nn.gelu(_dense(self, 2 * x.shape[-1], 'in_project')(y))
     y = GatingUnit(self.axis, self.places, self.dtype,
@@ -145,7 +145,7 @@ class GatingUnit(nn.Module):
   dtype: Any
 
   @nn.compact
-  def __call__(self, x: types.Array) -> types.Array:
+  def __call__(self, x: Array) -> Array:
     u, v = jnp.split(x, 2, axis=-1)
     v = _norm(self, 'intermediate_layernorm')(v)
     v = Positions(self.axis, self.places, self.dtype, name='Dense_0')(v)
@@ -192,7 +192,7 @@ class MultiAxisGating(nn.Module):
   dtype: Any
 
   @nn.compact
-  def __call__(self, x: types.Array) -> types.Array:
+  def __call__(self, x: Array) -> Array:
     y = _norm(self, 'LayerNorm_in')(x)
     y = nn.gelu(_dense(self, 2 * x.shape[-1], 'in_project')(y))
     u, v = jnp.split(y, 2, axis=-1)
@@ -210,7 +210,7 @@ class Positions(nn.Module):
   dtype: Any
 
   @nn.compact
-  def __call__(self, x: types.Array) -> types.Array:
+  def __call__(self, x: Array) -> Array:
     side, rank = self.places
     count, zeros = side**2, nn.initializers.zeros
     param = lambda name, init, *shape: layers.param(
@@ -233,7 +233,7 @@ class ChannelAttentionBlock(nn.Module):
   dtype: Any
 
   @nn.compact
-  def __call__(self, x: types.Array) -> types.Array:
+  def __call__(self, x: Array) -> Array:
     conv = lambda name: layers.Conv(
         x.shape[-1], 3, dtype=self.dtype, name=name)
     y = conv('conv1')(_norm(self, 'LayerNorm')(x))
@@ -247,7 +247,7 @@ class ChannelMixingBlock(nn.Module):
   dtype: Any
 
   @nn.compact
-  def __call__(self, x: types.Array) -> types.Array:
+  def __call__(self, x: Array) -> Array:
     y = ChannelMlp(self.dtype, name='channel_mixing')(
         _norm(self, 'LayerNorm')(x))
     return x + ChannelAttention(self.dtype, name='channel_attention')(y)
@@ -259,7 +259,7 @@ class ChannelMlp(nn.Module):
   dtype: Any
 
   @nn.compact
-  def __call__(self, x: types.Array) -> types.Array:
+  def __call__(self, x: Array) -> Array:
     y = nn.gelu(_dense(self, x.shape[-1], 'Dense_0')(x))
     return _dense(self, x.shape[-1], 'Dense_1')(y)
 
@@ -270,7 +270,7 @@ class ChannelAttention(nn.Module):
   dtype: Any
 
   @nn.compact
-  def __call__(self, x: types.Array) -> types.Array:
+  def __call__(self, x: Array) -> Array:
     y = statistics.mean(x).astype(self.dtype)
     y = layers.relu(_conv(self, x.shape[-1] // REDUCTION, 'Conv_0')(y))
     return x * nn.sigmoid(_conv(self, x.shape[-1], 'Conv_1')(y))
@@ -307,7 +307,7 @@ class Double(nn.Module):
   dtype: Any
 
   @nn.compact
-  def __call__(self, x: types.Array) -> types.Array:
+  def __call__(self, x: Array) -> Array:
     n, h, w, channels = x.shape
     kernel = layers.param(self, 'kernel', nn.initializers.lecun_normal(),
                           (2, 2, channels, self.features))

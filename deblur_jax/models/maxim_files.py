@@ -25,9 +25,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
-from deblur_jax import types
+from deblur_jax import errors
 from deblur_jax.models import maxim, maxim_blocks
 from deblur_jax.ops import tfjs, weight_files
+from deblur_jax.state import Params
 
 SUFFIXES = ('.npz', '.safetensors')
 WHAT = "MAXIM's weights: .npz, .safetensors or a folder of TensorFlow.js"
@@ -51,7 +52,7 @@ class Weights(NamedTuple):
   others: names in the file that are no parameters.
   """
 
-  params: types.Params
+  params: Params
   network: dict[str, Any]
   prefix: str
   names: dict[str, tuple[str, str]]
@@ -100,13 +101,13 @@ def read(path: str | os.PathLike) -> Weights:
   others = [f'{name} ({value.dtype})' for name, value in flat.items()
             if not jnp.issubdtype(value.dtype, jnp.floating)]
   if others:
-    raise types.UserError(
+    raise errors.UserError(
         f'{path} has arrays that are no floats: {some(others)}.')
   values = {name: value.astype(np.float32) for name, value in flat.items()}
   broken = [name for name, value in values.items()
             if not np.isfinite(value).all()]
   if broken:
-    raise types.UserError(
+    raise errors.UserError(
         f'{path} has values that are not finite in {some(broken)}.')
   whole = leaves(net.clone(scales=net.depth))
   return Weights(
@@ -145,7 +146,7 @@ def check(
   if wrong:
     options = ', '.join(f'{option}={getattr(net, option)}' for option in (
         'features', 'depth', 'groups', 'bottleneck', 'stages'))
-    raise types.UserError(
+    raise errors.UserError(
         f'{what} does not fit MAXIM with {options} ({len(expected):,} arrays): '
         f'{"; ".join(wrong)}.')
 
@@ -169,14 +170,14 @@ def _is_head(name: str) -> bool:
 def _prefix(names, path) -> str:
   found = [name.removesuffix(_HEAD) for name in names if _is_head(name)]
   if not found:
-    raise types.UserError(
+    raise errors.UserError(
         f'{path} is not of MAXIM: it has no {_HEAD}, but '
         f'{some(list(names)) or "nothing"}.')
   for prefix in PREFIXES:
     if prefix in found:
       return prefix
   if len(found) > 1:
-    raise types.UserError(
+    raise errors.UserError(
         f'{path} holds MAXIM more than once, as {some(found)}: give a file '
         'with one of them.')
   return found[0]
@@ -186,7 +187,7 @@ def _network(shapes: Shapes, path) -> tuple[dict[str, Any], dict[str, str]]:
   """Keywords of the network; name in the file -> name here, where it differs.
   """
   if len(shapes[_HEAD]) != 4:
-    raise types.UserError(
+    raise errors.UserError(
         f'{path}: {_HEAD} has the shape {shapes[_HEAD]} and is no convolution.')
 
   def count(pattern):
@@ -207,8 +208,8 @@ def _network(shapes: Shapes, path) -> tuple[dict[str, Any], dict[str, str]]:
       bottleneck=count(r'stage_0_global_block_(\d+)/'))
   try:
     maxim.MAXIM(**network)
-  except types.UserError as error:
-    raise types.UserError(f'{path}: {error}') from error
+  except errors.UserError as error:
+    raise errors.UserError(f'{path}: {error}') from error
   return network, ours
 
 

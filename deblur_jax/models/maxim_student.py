@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from flax import traverse_util
 
-from deblur_jax import types
+from deblur_jax import errors
 from deblur_jax.models import maxim, maxim_files
 from deblur_jax.ops import positions
 
@@ -78,7 +78,7 @@ def kept(student: maxim.MAXIM, teacher: maxim.MAXIM) -> dict[str, Any]:
   """
   _check(student, teacher)
   if student.rank != teacher.rank:
-    raise types.UserError(
+    raise errors.UserError(
         f'What fades has the rank of its network, {teacher.rank}, not '
         f'{student.rank}.')
   ours = maxim_files.leaves(student)
@@ -118,7 +118,7 @@ def _check(student, teacher):
   if teacher.rank not in (0, student.rank):
     wrong.append(f'rank={student.rank} instead of {teacher.rank}')
   if wrong:
-    raise types.UserError(
+    raise errors.UserError(
         f'No student of such a MAXIM has {"; ".join(wrong)}.')
 
 

@@ -11,11 +11,12 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
-from deblur_jax import types
+from deblur_jax import errors
 from deblur_jax.models import attention, checks, layers
 from deblur_jax.ops import conv as conv_ops
 from deblur_jax.ops import pad
 from deblur_jax.ops import pyramid as pyramids
+from deblur_jax.state import Array
 
 MEAN = 0.5  # of images in [0, 1]; the networks see values around zero
 
@@ -63,7 +64,7 @@ class MultiScale(nn.Module):
 
   @nn.compact
   def __call__(
-      self, blur: types.Array, *, train: bool = False) -> list[types.Array]:
+      self, blur: Array, *, train: bool = False) -> list[Array]:
     del train  # it has no dropout
     checks.images(blur)
     padded, size = pad.to_multiple(
@@ -108,7 +109,7 @@ class Scale(nn.Module):
   attend: Any = None
 
   @nn.compact
-  def __call__(self, x: types.Array) -> types.Array:
+  def __call__(self, x: Array) -> Array:
     options = dict(kernel_size=self.kernel_size, dtype=self.dtype)
     x = layers.Conv(self.features, **options, name='head')(x)
     for i in range(self.blocks):
@@ -126,24 +127,24 @@ def num_blocks(net: MultiScale) -> int:
 
 def _check(net):
   if net.scales < 1:
-    raise types.UserError(
+    raise errors.UserError(
         f'nets.net.scales must be at least 1, got {net.scales}.')
   if net.blocks is None and num_blocks(net) < 1:
-    raise types.UserError(
+    raise errors.UserError(
         f'nets.net.depth must be at least {4 * net.scales} for {net.scales} '
         f'scales, got {net.depth}.')
   if net.blocks is not None and net.blocks < 0:
-    raise types.UserError(
+    raise errors.UserError(
         f'nets.net.blocks must be at least 0, got {net.blocks}.')
   if net.features < 1:
-    raise types.UserError(
+    raise errors.UserError(
         f'nets.net.features must be at least 1, got {net.features}.')
   if net.value_range <= 0:
-    raise types.UserError(
+    raise errors.UserError(
         f'nets.net.value_range must be positive, got {net.value_range}.')
   if net.kernel_size % 2 == 0:
-    raise types.UserError(
+    raise errors.UserError(
         f'nets.net.kernel_size must be odd, got {net.kernel_size}.')
-  types.look_up(pyramids.PYRAMIDS, net.pyramid, what='pyramid')
-  types.look_up(attention.ATTENTION, net.attention, what='attention')
+  errors.look_up(pyramids.PYRAMIDS, net.pyramid, what='pyramid')
+  errors.look_up(attention.ATTENTION, net.attention, what='attention')
   checks.dtype(net.dtype)

@@ -15,10 +15,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from deblur_jax import types
+from deblur_jax import errors
 from deblur_jax.models import checks, layers
 from deblur_jax.ops import conv as conv_ops
 from deblur_jax.ops import pad, statistics
+from deblur_jax.state import Array
 
 
 class NAFNet(nn.Module):
@@ -51,11 +52,11 @@ class NAFNet(nn.Module):
         0, middle=self.middle, blocks=min(self.blocks),
         up_blocks=min(self.up_blocks, default=0))
     if len(self.up_blocks) != len(self.blocks):
-      raise types.UserError(
+      raise errors.UserError(
           "The network's up_blocks must be as many numbers as its blocks, got "
           f'{list(self.up_blocks)} and {list(self.blocks)}.')
     if self.features * self.expansion < 2:
-      raise types.UserError(
+      raise errors.UserError(
           "The network's expansion must leave one channel behind the gate: at "
           f'least {2 / self.features:g}, got {self.expansion}.')
     checks.dtype(self.dtype)
@@ -63,7 +64,7 @@ class NAFNet(nn.Module):
 
   @nn.compact
   def __call__(
-      self, blur: types.Array, *, train: bool = False) -> list[types.Array]:
+      self, blur: Array, *, train: bool = False) -> list[Array]:
     del train  # it has no dropout
     checks.images(blur)
     levels = len(self.blocks)
@@ -99,7 +100,7 @@ class Block(nn.Module):
   dtype: Any
 
   @nn.compact
-  def __call__(self, x: types.Array) -> types.Array:
+  def __call__(self, x: Array) -> Array:
     channels = x.shape[-1]
     hidden = int(self.expansion * channels) // 2   # behind the gates
     y = layers.LayerNorm(epsilon=1e-6, name='norm_0')(x)

@@ -10,8 +10,9 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
-from deblur_jax import types
+from deblur_jax import errors
 from deblur_jax.models import checks, layers, windows
+from deblur_jax.state import Array
 
 
 class NahDiscriminator(nn.Module):
@@ -35,7 +36,7 @@ class NahDiscriminator(nn.Module):
   dtype: Any = 'float32'
 
   def __post_init__(self):
-    types.look_up(LAYOUTS, self.variant, what='variant')
+    errors.look_up(LAYOUTS, self.variant, what='variant')
     checks.at_least(1, features=self.features)
     checks.dtype(self.dtype)
     super().__post_init__()
@@ -51,7 +52,7 @@ class NahDiscriminator(nn.Module):
     return windows.least_size(self.layout, least=[1] * len(self.layout))
 
   @nn.compact
-  def __call__(self, image: types.Array) -> types.Array:
+  def __call__(self, image: Array) -> Array:
     checks.images(image, least=self.least_crop)
     x = self.scale * image
     options = dict(use_bias=False, dtype=self.dtype)

@@ -5,8 +5,8 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
-from deblur_jax import types
 from deblur_jax.models import layers
+from deblur_jax.state import Array
 
 
 class NonLocal(nn.Module):
@@ -24,7 +24,7 @@ class NonLocal(nn.Module):
   dtype: Any = jnp.float32
 
   @nn.compact
-  def __call__(self, x: types.Array) -> types.Array:
+  def __call__(self, x: Array) -> Array:
     n, h, w, channels = x.shape
     conv = lambda features, name: layers.Conv(
         features, 1, dtype=self.dtype, name=name)

@@ -10,8 +10,9 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
-from deblur_jax import types
+from deblur_jax import errors
 from deblur_jax.models import checks, layers, windows
+from deblur_jax.state import Array
 
 STD = 0.02  # of the first weights
 
@@ -41,10 +42,10 @@ class PatchGAN(nn.Module):
     checks.at_least(1, features=self.features, depth=self.depth)
     checks.at_least(0, padding=self.padding)
     if self.norm == 'batch':
-      raise types.UserError(
+      raise errors.UserError(
           "A critic with norm 'batch' judges images by each other, which "
           "forbids a gradient penalty: take 'instance' or 'none'.")
-    types.look_up(NORMS, self.norm, what='norm')
+    errors.look_up(NORMS, self.norm, what='norm')
     checks.dtype(self.dtype)
     super().__post_init__()
 
@@ -64,7 +65,7 @@ class PatchGAN(nn.Module):
     return windows.receptive_field(self.layout)
 
   @nn.compact
-  def __call__(self, image: types.Array) -> types.Array:
+  def __call__(self, image: Array) -> Array:
     checks.images(image, least=self.least_crop)
     x = 2 * image - 1
     *hidden, last = self.layout

@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from deblur_jax import types
+from deblur_jax import errors
 from deblur_jax.models import channels
-from deblur_jax.types import Array, Params
+from deblur_jax.state import Array, Params
 
 Kept = dict[str, np.ndarray]   # group -> its channels that stay, ascending
 
@@ -76,7 +76,7 @@ def choose(params: Params, wires: channels.Wires, like: Params) -> Kept:
   for group, values in strength.items():
     count = wanted[group]
     if count > len(values):
-      raise types.UserError(
+      raise errors.UserError(
           f'Pruning makes a network thinner: {group} has {len(values)} '
           f'channels, and {count} in nets.net.')
     kept[group] = np.sort(np.argsort(-values, kind='stable')[:count])

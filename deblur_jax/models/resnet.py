@@ -11,9 +11,10 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
-from deblur_jax import types
+from deblur_jax import errors
 from deblur_jax.models import attention, checks, layers
 from deblur_jax.ops import pad
+from deblur_jax.state import Array
 
 STD = 0.02  # of the first weights
 
@@ -47,14 +48,14 @@ class ResNet(nn.Module):
     checks.at_least(1, features=self.features)
     checks.at_least(0, blocks=self.blocks)
     checks.share(dropout=self.dropout)
-    types.look_up(UPSAMPLE, self.upsample, what='upsample')
-    types.look_up(attention.ATTENTION, self.attention, what='attention')
+    errors.look_up(UPSAMPLE, self.upsample, what='upsample')
+    errors.look_up(attention.ATTENTION, self.attention, what='attention')
     checks.dtype(self.dtype)
     super().__post_init__()
 
   @nn.compact
   def __call__(
-      self, blur: types.Array, *, train: bool = False) -> list[types.Array]:
+      self, blur: Array, *, train: bool = False) -> list[Array]:
     checks.images(blur)
     padded, size = pad.to_multiple(blur, multiple=4)
     up = UPSAMPLE[self.upsample]

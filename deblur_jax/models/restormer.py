@@ -16,10 +16,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from deblur_jax import types
+from deblur_jax import errors
 from deblur_jax.models import checks, layers
 from deblur_jax.ops import conv as conv_ops
 from deblur_jax.ops import pad
+from deblur_jax.state import Array
 
 
 class Restormer(nn.Module):
@@ -51,7 +52,7 @@ class Restormer(nn.Module):
                     levels=len(self.blocks), expansion=self.expansion)
     checks.at_least(0, refinement=self.refinement, blocks=min(self.blocks))
     if self.features % (2 * self.heads):
-      raise types.UserError(
+      raise errors.UserError(
           f"The network's features must be a multiple of 2 heads = "
           f'{2 * self.heads}, got {self.features}.')
     checks.dtype(self.dtype)
@@ -59,7 +60,7 @@ class Restormer(nn.Module):
 
   @nn.compact
   def __call__(
-      self, blur: types.Array, *, train: bool = False) -> list[types.Array]:
+      self, blur: Array, *, train: bool = False) -> list[Array]:
     del train  # it has no dropout
     checks.images(blur)
     lowest = len(self.blocks) - 1
@@ -107,7 +108,7 @@ class Block(nn.Module):
   dtype: Any
 
   @nn.compact
-  def __call__(self, x: types.Array) -> types.Array:
+  def __call__(self, x: Array) -> Array:
     options = dict(dtype=self.dtype)
     attention = Attention(self.heads, **options, name='attention')
     forward = FeedForward(self.expansion, **options, name='forward')
@@ -122,7 +123,7 @@ class Attention(nn.Module):
   dtype: Any
 
   @nn.compact
-  def __call__(self, x: types.Array) -> types.Array:
+  def __call__(self, x: Array) -> Array:
     n, h, w, channels = x.shape
     options = dict(use_bias=False, dtype=self.dtype)
     x = layers.Conv(3 * channels, 1, **options, name='expand')(x)
@@ -147,7 +148,7 @@ class FeedForward(nn.Module):
   dtype: Any
 
   @nn.compact
-  def __call__(self, x: types.Array) -> types.Array:
+  def __call__(self, x: Array) -> Array:
     channels = x.shape[-1]
     hidden = int(self.expansion * channels)
     options = dict(use_bias=False, dtype=self.dtype)

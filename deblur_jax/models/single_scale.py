@@ -12,8 +12,9 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
-from deblur_jax import types
+from deblur_jax import errors
 from deblur_jax.models import checks, layers
+from deblur_jax.state import Array
 
 
 class SingleScale(nn.Module):
@@ -43,13 +44,13 @@ class SingleScale(nn.Module):
     checks.dtype(self.dtype)
     for name in ('kernel_size', 'end_kernel_size'):
       if getattr(self, name) % 2 == 0:
-        raise types.UserError(
+        raise errors.UserError(
             f'nets.net.{name} must be odd, got {getattr(self, name)}.')
     super().__post_init__()
 
   @nn.compact
   def __call__(
-      self, blur: types.Array, *, train: bool = False) -> list[types.Array]:
+      self, blur: Array, *, train: bool = False) -> list[Array]:
     del train  # it has no dropout
     checks.images(blur)
     ends = dict(kernel_size=self.end_kernel_size, dtype=self.dtype)

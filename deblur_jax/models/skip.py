@@ -11,10 +11,11 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
-from deblur_jax import types
+from deblur_jax import errors
 from deblur_jax.blur import operators
 from deblur_jax.models import checks, layers, non_local
 from deblur_jax.ops import pad, resize
+from deblur_jax.state import Array
 
 
 class Skip(nn.Module):
@@ -72,10 +73,10 @@ class Skip(nn.Module):
       checks.odd(**{name: self.at_levels(name)})
     for name, table in (('downsample', DOWNSAMPLE), ('upsample', UPSAMPLE)):
       for value in self.at_levels(name):
-        types.look_up(table, value, what=name)
+        errors.look_up(table, value, what=name)
     for level in self.attention:
-      types.look_up(dict(enumerate(self.down)), level, what='attention level')
-    types.look_up(BORDERS, self.border, what='border')
+      errors.look_up(dict(enumerate(self.down)), level, what='attention level')
+    errors.look_up(BORDERS, self.border, what='border')
     checks.dtype(self.dtype)
     super().__post_init__()
 
@@ -93,8 +94,8 @@ class Skip(nn.Module):
 
   @nn.compact
   def __call__(
-      self, z: types.Array, *, size: tuple[int, int] | None = None
-  ) -> types.Array:
+      self, z: Array, *, size: tuple[int, int] | None = None
+  ) -> Array:
     """Images of `size`, by default that of the code, from the middle."""
     checks.code(self, z)
     x, skips = z, []
@@ -141,7 +142,7 @@ class Skip(nn.Module):
     if isinstance(value, int | str):
       return [value] * len(self.down)
     if len(value) != len(self.down):
-      raise types.UserError(
+      raise errors.UserError(
           f"The network's {name} must be one for all or one for each of the "
           f'{len(self.down)} levels of down, got {list(value)}.')
     return list(value)
@@ -156,7 +157,7 @@ class Hourglass(Skip):
 
   depth: int = 3
 
-  def __call__(self, blur: types.Array, *, train: bool = False) -> list:
+  def __call__(self, blur: Array, *, train: bool = False) -> list:
     del train
     checks.images(blur)
     height, width = blur.shape[1:3]
@@ -166,7 +167,7 @@ class Hourglass(Skip):
     return [pad.crop(super().__call__(z), size=(height, width))]
 
 
-def crop_alike(images: Sequence[types.Array]) -> list[types.Array]:
+def crop_alike(images: Sequence[Array]) -> list[Array]:
   """All from their middles to the smallest height and width of them."""
   size = tuple(min(x.shape[axis] for x in images) for axis in (1, 2))
   return [pad.crop_centre(x, size=size) for x in images]

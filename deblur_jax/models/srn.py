@@ -15,10 +15,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from deblur_jax import types
+from deblur_jax import errors
 from deblur_jax.models import attention, checks, layers
 from deblur_jax.ops import pad, resize
 from deblur_jax.ops import pyramid as pyramids
+from deblur_jax.state import Array
 
 LEVELS = 3   # sizes inside of N: 1, 1/2 and 1/4
 
@@ -61,14 +62,14 @@ class SRN(nn.Module):
     checks.at_least(1, scales=self.scales, features=self.features)
     checks.at_least(0, blocks=self.blocks)
     checks.odd(kernel_size=[self.kernel_size])
-    types.look_up(pyramids.PYRAMIDS, self.pyramid, what='pyramid')
-    types.look_up(attention.ATTENTION, self.attention, what='attention')
+    errors.look_up(pyramids.PYRAMIDS, self.pyramid, what='pyramid')
+    errors.look_up(attention.ATTENTION, self.attention, what='attention')
     checks.dtype(self.dtype)
     super().__post_init__()
 
   @nn.compact
   def __call__(
-      self, blur: types.Array, *, train: bool = False) -> list[types.Array]:
+      self, blur: Array, *, train: bool = False) -> list[Array]:
     del train  # it has no dropout
     checks.images(blur)
     padded, size = pad.to_multiple(
@@ -104,7 +105,7 @@ class Coder(nn.Module):
   attend: Any
 
   @nn.compact
-  def __call__(self, x: types.Array, state):
+  def __call__(self, x: Array, state):
     skips = []
     for level in range(LEVELS):
       x = self._conv(
@@ -145,7 +146,7 @@ class ConvLSTM(nn.Module):
   dtype: Any = jnp.float32
 
   @nn.compact
-  def __call__(self, x: types.Array, state):
+  def __call__(self, x: Array, state):
     features = x.shape[-1]
     if state is None:
       state = (jnp.zeros(x.shape, jnp.float32),) * 2

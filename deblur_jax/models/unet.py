@@ -10,9 +10,10 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
-from deblur_jax import types
+from deblur_jax import errors
 from deblur_jax.models import attention, checks, layers
 from deblur_jax.ops import pad
+from deblur_jax.state import Array
 
 STD = 0.02  # of the first weights
 
@@ -42,13 +43,13 @@ class UNet(nn.Module):
     checks.at_least(1, features=self.features, levels=self.levels)
     checks.at_least(0, blocks=self.blocks)
     checks.share(dropout=self.dropout)
-    types.look_up(attention.ATTENTION, self.attention, what='attention')
+    errors.look_up(attention.ATTENTION, self.attention, what='attention')
     checks.dtype(self.dtype)
     super().__post_init__()
 
   @nn.compact
   def __call__(
-      self, blur: types.Array, *, train: bool = False) -> list[types.Array]:
+      self, blur: Array, *, train: bool = False) -> list[Array]:
     checks.images(blur)
     padded, size = pad.to_multiple(blur, multiple=2**self.levels)
     x = self._conv(2 * padded - 1, self.features, name='head')

@@ -5,9 +5,10 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
-from deblur_jax import types
+from deblur_jax import errors
 from deblur_jax.models import checks, layers, skip
 from deblur_jax.ops import pad
+from deblur_jax.state import Array
 
 
 class UNetPrior(nn.Module):
@@ -39,7 +40,7 @@ class UNetPrior(nn.Module):
     checks.at_least(2, num_layers=self.num_layers)
     checks.at_least(
         1, depth=self.depth, channels=self.channels, features=self.features)
-    types.look_up(skip.UPSAMPLE, self.upsample, what='upsample')
+    errors.look_up(skip.UPSAMPLE, self.upsample, what='upsample')
     checks.dtype(self.dtype)
     super().__post_init__()
 
@@ -49,8 +50,8 @@ class UNetPrior(nn.Module):
 
   @nn.compact
   def __call__(
-      self, z: types.Array, *, size: tuple[int, int] | None = None
-  ) -> types.Array:
+      self, z: Array, *, size: tuple[int, int] | None = None
+  ) -> Array:
     """Images of `size`, by default that of the code, from the middle."""
     checks.code(self, z)
     levels, x, beside = self.num_layers // 2, z, []

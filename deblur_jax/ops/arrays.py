@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from flax import traverse_util
 
-from deblur_jax import types
+from deblur_jax import errors
 
 # An .npz that unpacks to more than MAX_RATIO times its own size, and to more
 # than ROOM bytes, is refused: a few kB may hold any number of zeros.
@@ -110,7 +110,7 @@ def save(path: str | os.PathLike, named: Mapping[str, np.ndarray]) -> None:
     os.replace(temporary, path)
   except OSError as error:
     temporary.unlink(missing_ok=True)
-    raise types.UserError(
+    raise errors.UserError(
         f'Could not write {path}: {error.strerror}.') from error
 
 
@@ -132,8 +132,8 @@ def load_tree(path: str | os.PathLike, *, what: str) -> dict[str, Any]:
   try:
     named = load(path)
   except FileNotFoundError as error:
-    raise types.UserError(f'No file {path}: it should be {what}.') from error
+    raise errors.UserError(f'No file {path}: it should be {what}.') from error
   except ValueError as error:
-    raise types.UserError(
+    raise errors.UserError(
         f'Cannot read {path} ({error}): it should be {what}.') from error
   return traverse_util.unflatten_dict(named, sep='.')

@@ -6,7 +6,7 @@ saturation have no meaning.
 
 import jax.numpy as jnp
 
-from deblur_jax import types
+from deblur_jax import errors
 
 _NEUTRAL = 128 / 255    # Cb and Cr of grays
 
@@ -67,6 +67,6 @@ def _value_chroma_saturation(image):
 
 def _check_rgb(image):
   if image.shape[-1] != 3:
-    raise types.UserError(
+    raise errors.UserError(
         f'Expected RGB in the last axis, got an array of shape {image.shape}; '
         'repeat a gray picture three times.')

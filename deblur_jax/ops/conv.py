@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from deblur_jax import types
+from deblur_jax.state import Array
 
 # Length of the sums of one matrix product, and values on its left side at most:
 # enough for its full speed, few enough for the copies to stay in the cache.
@@ -29,8 +29,8 @@ STRIP_VALUES = 2**18
 THIN = 16
 
 
-def conv(x: types.Array, kernel: types.Array, *, stride: int = 1,
-         padding: int = 0) -> types.Array:
+def conv(x: Array, kernel: Array, *, stride: int = 1,
+         padding: int = 0) -> Array:
   """Cross-correlation, as in all networks, with zeros outside of the image.
 
   Args:
@@ -48,8 +48,8 @@ def conv(x: types.Array, kernel: types.Array, *, stride: int = 1,
   return _conv(x, kernel, stride, padding)
 
 
-def conv_transpose(x: types.Array, kernel: types.Array, *, stride: int = 2,
-                   padding: int = 1, output_padding: int = 1) -> types.Array:
+def conv_transpose(x: Array, kernel: Array, *, stride: int = 2,
+                   padding: int = 1, output_padding: int = 1) -> Array:
   """Transposed convolution, with the three numbers of PyTorch's.
 
   The same as a cross-correlation of x with stride - 1 zeros between its values,
@@ -76,7 +76,7 @@ def conv_transpose(x: types.Array, kernel: types.Array, *, stride: int = 2,
   return _scatter(x, adjoint, stride, padding, size)
 
 
-def pixel_shuffle(x: types.Array, *, factor: int) -> types.Array:
+def pixel_shuffle(x: Array, *, factor: int) -> Array:
   """Channels to space, in the channel order of PyTorch.
 
   out[r i + a, r j + b, c] = in[i, j, c r^2 + a r + b]  (Shi et al. 2016, eq. 4)
@@ -97,7 +97,7 @@ def pixel_shuffle(x: types.Array, *, factor: int) -> types.Array:
   return x.reshape(n, h * factor, w * factor, channels // factor**2)
 
 
-def pixel_unshuffle(x: types.Array, *, factor: int) -> types.Array:
+def pixel_unshuffle(x: Array, *, factor: int) -> Array:
   """Space to channels, the inverse of `pixel_shuffle`.
 
   Args:

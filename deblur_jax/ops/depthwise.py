@@ -11,13 +11,13 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from deblur_jax import types
+from deblur_jax.state import Array
 
 SIZE = 3
 
 
 def depthwise(
-    x: types.Array, kernel: types.Array, *, stride: int = 1) -> types.Array:
+    x: Array, kernel: Array, *, stride: int = 1) -> Array:
   """Cross-correlation of each channel, with one zero around the image.
 
   Args:

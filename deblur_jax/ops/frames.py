@@ -6,7 +6,7 @@ The frame to restore is the one in the middle. NumPy or JAX.
 import jax
 from jax import lax
 
-from deblur_jax import types
+from deblur_jax import errors
 
 
 def middle(blur):
@@ -26,7 +26,7 @@ def still(blur, *, window: int):
   """
   channels = blur.shape[-1]
   if channels not in (3, 3 * window):
-    raise types.UserError(
+    raise errors.UserError(
         f'The network takes {window} frames, [..., {3 * window}], or a picture '
         f'[..., 3], got {list(blur.shape)}.')
   if channels == 3 * window:

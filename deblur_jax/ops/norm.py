@@ -10,14 +10,14 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from deblur_jax import types
+from deblur_jax.state import Array
 
 EPSILON = 1e-5
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
-def normalise(x: types.Array, scale: types.Array, bias: types.Array,
-              slope: float = 1.0) -> types.Array:
+def normalise(x: Array, scale: Array, bias: Array,
+              slope: float = 1.0) -> Array:
   """leaky(scale (x - mean) / sqrt(variance + 1e-5) + bias), of each image.
 
   Mean and variance (the biased one) are over h and w: batch norm of a batch of
@@ -77,8 +77,8 @@ def _affine(x, centre, factor, scale, bias):
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
-def layer_norm(x: types.Array, scale: types.Array, bias: types.Array,
-               epsilon: float = EPSILON) -> types.Array:
+def layer_norm(x: Array, scale: Array, bias: Array,
+               epsilon: float = EPSILON) -> Array:
   """scale (x - mean) / sqrt(variance + epsilon) + bias, of each pixel.
 
   Mean and variance (the biased one) are over the channels (Ba et al. 2016).

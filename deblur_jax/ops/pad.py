@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from deblur_jax import types
+from deblur_jax.state import Array
 
 
 def to_multiple(
-    image: types.Array, *, multiple: int
-) -> tuple[types.Array, tuple[int, int]]:
+    image: Array, *, multiple: int
+) -> tuple[Array, tuple[int, int]]:
   """Repeats the last row and column until both sizes are multiples.
 
   Args:
@@ -33,8 +33,8 @@ def to_multiple(
 
 
 def reflect_to_multiple(
-    image: types.Array, *, multiple: int
-) -> tuple[types.Array, tuple[int, int]]:
+    image: Array, *, multiple: int
+) -> tuple[Array, tuple[int, int]]:
   """Mirrors all four sides until both sizes are multiples.
 
   Half of what is missing comes before, and the larger half behind. Images of
@@ -65,8 +65,8 @@ def reflect_to_multiple(
 
 
 def crop_at(
-    image: types.Array, *, corner: tuple[int, int], size: tuple[int, int]
-) -> types.Array:
+    image: Array, *, corner: tuple[int, int], size: tuple[int, int]
+) -> Array:
   """`size` = (height, width) of [n, h, w, c] from the pixel `corner` on."""
   (top, left), (height, width) = corner, size
   n, _, _, channels = image.shape
@@ -74,7 +74,7 @@ def crop_at(
                    (n, top + height, left + width, channels))
 
 
-def crop(image: types.Array, *, size: tuple[int, int]) -> types.Array:
+def crop(image: Array, *, size: tuple[int, int]) -> Array:
   """The top left corner of [n, h, w, c], `size` = (height, width)."""
   height, width = size
   if height > image.shape[1] or width > image.shape[2]:
@@ -84,7 +84,7 @@ def crop(image: types.Array, *, size: tuple[int, int]) -> types.Array:
   return lax.slice(image, (0, 0, 0, 0), (n, height, width, channels))
 
 
-def crop_centre(image: types.Array, *, size: tuple[int, int]) -> types.Array:
+def crop_centre(image: Array, *, size: tuple[int, int]) -> Array:
   """The middle of [n, h, w, c]; of an odd rest, the larger half is cut behind.
 
   `size` = (height, width).
@@ -98,7 +98,7 @@ def crop_centre(image: types.Array, *, size: tuple[int, int]) -> types.Array:
   return crop(lax.slice_in_dim(image, left, None, axis=2), size=size)
 
 
-def reflect(image: types.Array, *, padding: int) -> types.Array:
+def reflect(image: Array, *, padding: int) -> Array:
   """Mirrors h and w of [n, h, w, c] without repeating the edge, as PyTorch.
 
   With a gradient of our own: XLA's CPU backend takes eight times longer for

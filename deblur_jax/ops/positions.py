@@ -15,19 +15,19 @@ from collections.abc import Callable
 import jax.numpy as jnp
 import numpy as np
 
-from deblur_jax import types
+from deblur_jax.state import Array
 
-Linear = Callable[[types.Array], types.Array]   # along the first axis
+Linear = Callable[[Array], Array]   # along the first axis
 SWEEPS = 10    # of `split`, until d and L R hardly change
 
 
-def full(kernel: types.Array) -> Linear:
+def full(kernel: Array) -> Linear:
   """W of a matrix [positions, positions], from row to column."""
   return lambda x: jnp.einsum('qp,q...->p...', kernel, x)
 
 
 def low_rank(
-    left: types.Array, right: types.Array, diagonal: types.Array) -> Linear:
+    left: Array, right: Array, diagonal: Array) -> Linear:
   """W = diag(diagonal) + left right."""
   def apply(x):
     y = jnp.einsum('rp,r...->p...', right,
@@ -55,8 +55,8 @@ def split(
 
 
 def mix_grid(
-    x: types.Array, linear: Linear, bias: types.Array, *, side: int
-) -> types.Array:
+    x: Array, linear: Linear, bias: Array, *, side: int
+) -> Array:
   """Mixes the pixels at one place of all cells of a side x side grid.
 
   Args:
@@ -76,8 +76,8 @@ def mix_grid(
 
 
 def mix_block(
-    x: types.Array, linear: Linear, bias: types.Array, *, side: int
-) -> types.Array:
+    x: Array, linear: Linear, bias: Array, *, side: int
+) -> Array:
   """Mixes the pixels of each block of side x side; as `mix_grid`."""
   n, h, w, c = x.shape
   blocks = x.reshape(n, h // side, side, w // side, side, c)

@@ -12,11 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from deblur_jax import types
+from deblur_jax.state import Array
 
 
 def deepdeblur_pytorch(
-    image: types.Array, *, levels: int) -> list[types.Array]:
+    image: Array, *, levels: int) -> list[Array]:
   """`skimage.transform.pyramid_gaussian`, as DeepDeblur-PyTorch calls it.
 
   A Gaussian of sigma 2/3 cut at radius 3, with the border mirrored, then linear
@@ -26,7 +26,7 @@ def deepdeblur_pytorch(
   return _repeat(_reduce_centred, image, levels=levels)
 
 
-def deepdeblur_torch7(image: types.Array, *, levels: int) -> list[types.Array]:
+def deepdeblur_torch7(image: Array, *, levels: int) -> list[Array]:
   """`image.gaussianpyramid` of Torch 7, as DeepDeblur_release calls it.
 
   A 3x3 Gaussian of sigma 0.75 with zeros outside, of which the pixels (2i, 2j)
@@ -38,12 +38,12 @@ def deepdeblur_torch7(image: types.Array, *, levels: int) -> list[types.Array]:
   return [image] + [coarse + mean for coarse in centred[1:]]
 
 
-def average(image: types.Array, *, levels: int) -> list[types.Array]:
+def average(image: Array, *, levels: int) -> list[Array]:
   """Means of 2x2 pixels; the last row and column of odd sizes count twice."""
   return _repeat(_reduce_mean, image, levels=levels)
 
 
-def nearest(image: types.Array, *, levels: int) -> list[types.Array]:
+def nearest(image: Array, *, levels: int) -> list[Array]:
   """The pixels nearest below the centres: MAXIM's pictures of smaller size.
 
   Level s keeps the rows and columns 2^(s-1) + 2^s i. Sizes that 2^s does not
@@ -75,7 +75,7 @@ def size(full: tuple[int, int], *, level: int) -> tuple[int, int]:
   return height, width
 
 
-def every(image: types.Array, *, step: int) -> types.Array:
+def every(image: Array, *, step: int) -> Array:
   """The rows and columns 0, step, 2 step, ... of [n, h, w, c]."""
   index = slice(0, None, step)
   return _slice(_slice(image, 1, index), 2, index)

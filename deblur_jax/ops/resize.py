@@ -11,11 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from deblur_jax import types
+from deblur_jax.state import Array
 
 
 @jax.custom_vjp
-def double_bilinear(x: types.Array) -> types.Array:
+def double_bilinear(x: Array) -> Array:
   """[n, h, w, c] to [n, 2h, 2w, c], PyTorch's with align_corners=False.
 
   Along both axes each pixel becomes two, 3/4 of it and 1/4 of its neighbour on
@@ -67,7 +67,7 @@ def _neighbours(x, y, axis, *, ends=None):
       jnp.concatenate([part(y, 1, size), part(high, size - 1, size)], axis))
 
 
-def shrink(x: types.Array, *, factor: int) -> types.Array:
+def shrink(x: Array, *, factor: int) -> Array:
   """[n, h, w, c] to [n, h / factor, w / factor, c], bilinear and antialiased.
 
   Each result is a triangle of 2 factor pixels, normalised where it reaches over
@@ -82,7 +82,7 @@ def shrink(x: types.Array, *, factor: int) -> types.Array:
   return _shrink(_shrink(x, factor, axis=1), factor, axis=2)
 
 
-def enlarge(x: types.Array, *, factor: int) -> types.Array:
+def enlarge(x: Array, *, factor: int) -> Array:
   """[n, h, w, c] to [n, factor h, factor w, c], bilinear, edges repeat.
 
   Pixel centres lie at halves: `jax.image.resize(..., 'bilinear')`.

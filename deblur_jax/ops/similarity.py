@@ -8,16 +8,16 @@ from collections.abc import Callable
 
 import numpy as np
 
-from deblur_jax import types
+from deblur_jax.state import Array
 
 RADIUS = 5
 SIGMA = 1.5
 C1 = (0.01 * 255) ** 2
 C2 = (0.03 * 255) ** 2
-Smooth = Callable[[types.Array], types.Array]
+Smooth = Callable[[Array], Array]
 
 
-def filter_plane(x: types.Array) -> types.Array:
+def filter_plane(x: Array) -> Array:
   """The window over [n, h, w, c] where it fits: [n, h - 10, w - 10, c].
 
   Sums of shifted slices: exact float32 also where convolutions would round to
@@ -32,8 +32,8 @@ def filter_plane(x: types.Array) -> types.Array:
 
 
 def terms(
-    x: types.Array, y: types.Array, *, smooth: Smooth = filter_plane
-) -> tuple[types.Array, types.Array]:
+    x: Array, y: Array, *, smooth: Smooth = filter_plane
+) -> tuple[Array, Array]:
   """The two factors of eq. 13, as maps: luminance, and contrast x structure.
 
   Args:
@@ -46,8 +46,8 @@ def terms(
 
 
 def moments(
-    x: types.Array, y: types.Array, *, smooth: Smooth = filter_plane
-) -> tuple[types.Array, ...]:
+    x: Array, y: Array, *, smooth: Smooth = filter_plane
+) -> tuple[Array, ...]:
   """Local means of x and y, their variances, and their covariance."""
   # Variances do not move with the origin, but their float32 error does: about
   # mid-grey the squares are four times smaller, and half-integers are exact.

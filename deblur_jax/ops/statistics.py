@@ -12,8 +12,8 @@ from collections.abc import Iterator
 
 import jax.numpy as jnp
 
-from deblur_jax import types
-from deblur_jax.types import Array
+from deblur_jax import errors
+from deblur_jax.state import Array
 
 # (side of the window, height of the image), in pixels of the image.
 _window = contextvars.ContextVar('window', default=None)
@@ -33,7 +33,7 @@ def local(window: int, *, height: int) -> Iterator[None]:
     UserError: a window below one pixel.
   """
   if window < 1:
-    raise types.UserError(f'The window must be at least 1, got {window}.')
+    raise errors.UserError(f'The window must be at least 1, got {window}.')
   token = _window.set((window, height))
   try:
     yield

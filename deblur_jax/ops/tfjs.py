@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from deblur_jax import types
+from deblur_jax import errors
 
 INDEX = 'model.json'
 # The operation that takes a constant -> the parameter that it is.
@@ -59,11 +59,11 @@ def read(folder: str | pathlib.Path) -> dict[str, np.ndarray]:
               [str(name).split(':')[0] for name in node.get('input', ())])
              for node in index['modelTopology']['node']]
   except FileNotFoundError as error:
-    raise types.UserError(f'No file {path}.') from error
+    raise errors.UserError(f'No file {path}.') from error
   except (OSError, ValueError, LookupError, TypeError, AttributeError,
           RecursionError) as error:
     reason = ' '.join(str(error).split()) or type(error).__name__
-    raise types.UserError(
+    raise errors.UserError(
         f'Cannot read {path} ({reason}): it should be a graph of '
         'TensorFlow.js.') from error
   values = {}
@@ -94,15 +94,15 @@ def _constants(folder, paths, entries) -> dict[str, np.ndarray]:
                  for _, shape, dtype in entries)
   for name in paths:
     if pathlib.PurePath(name).name != name:
-      raise types.UserError(
+      raise errors.UserError(
           f'{folder / INDEX} names {name!r}: its files must lie beside it.')
     if not (folder / name).is_file():
-      raise types.UserError(
+      raise errors.UserError(
           f'{folder} has no {name}: of its {len(paths)} files of values '
           'this one is missing.')
   size = sum((folder / name).stat().st_size for name in paths)
   if size != expected:
-    raise types.UserError(
+    raise errors.UserError(
         f'The files of values in {folder} have {size:,} bytes, and {INDEX} '
         f'wants {expected:,}: one of them is cut short or of another model.')
   content, found, start = bytearray(), {}, 0
@@ -129,7 +129,7 @@ def _parameters(values, nodes, path) -> Iterator[tuple[str, np.ndarray]]:
     place = consumer if _FIRST in constant else constant
     _, scope, place = place.partition(_SCOPE)
     if op not in OPERATIONS or not scope:
-      raise types.UserError(
+      raise errors.UserError(
           f'{path}: the constant {constant} (of {op}) is no parameter of a '
           'Flax network.')
     leaf = OPERATIONS[op]
@@ -143,6 +143,6 @@ def _parameters(values, nodes, path) -> Iterator[tuple[str, np.ndarray]]:
       value = value.reshape(-1)
     name = f'{module}/{leaf}'
     if name in seen:
-      raise types.UserError(f'{path} has {name} twice.')
+      raise errors.UserError(f'{path} has {name} twice.')
     seen.add(name)
     yield name, np.array(value, np.float32, order='C')

@@ -29,8 +29,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from deblur_jax import types
+from deblur_jax import errors
 from deblur_jax.ops import conv, weight_files
+from deblur_jax.state import Array, Params
 
 CHANNELS = (64, 128, 256, 512, 512)   # of each block
 CONVS = tuple((block, n) for block, depth in enumerate((2, 2, 4, 4, 4), 1)
@@ -54,8 +55,8 @@ class Features(NamedTuple):
   apply: (params, images [n, h, w, 3] in [0, 1]) -> [n, h / s, w / s, c].
   """
 
-  params: types.Params
-  apply: Callable[[types.Params, types.Array], types.Array]
+  params: Params
+  apply: Callable[[Params, Array], Array]
 
 
 class Vgg19(nn.Module):
@@ -75,7 +76,7 @@ class Vgg19(nn.Module):
   dtype: Any = 'float32'
 
   @nn.compact
-  def __call__(self, images: types.Array) -> list[types.Array]:
+  def __call__(self, images: Array) -> list[Array]:
     convs = CONVS[:_count(self.layers)]
     _check_images(images, blocks=convs[-1][0])
     x = CONVENTIONS[self.convention](images.astype(jnp.float32))
@@ -115,7 +116,7 @@ def load(
     *, path: str | pathlib.Path, layers: Sequence[str],
     convention: str | None = None, sha256: str = '',
     dtype: str = 'float32'
-) -> tuple[Vgg19, types.Params]:
+) -> tuple[Vgg19, Params]:
   """The network as far as `layers` need it, with the weights of a file.
 
   Args:
@@ -139,11 +140,11 @@ def load(
   """
   count = _count(layers)
   if convention is not None:
-    types.look_up(CONVENTIONS, convention, what='convention of VGG19')
+    errors.look_up(CONVENTIONS, convention, what='convention of VGG19')
   if dtype not in DTYPES:
-    raise types.UserError(
+    raise errors.UserError(
         f'VGG19 computes in {" or ".join(DTYPES)}, got {dtype}.'
-        f'{types.suggest(dtype, DTYPES)}')
+        f'{errors.suggest(dtype, DTYPES)}')
   weights = weight_files.read(path, what=_WHAT)
   if sha256:
     weight_files.check_sha256(path, sha256)
@@ -187,7 +188,7 @@ def _max_pool(x):
 
 
 def _count(layers):
-  return max(types.look_up(LAYERS, layer, what='layer of VGG19')
+  return max(errors.look_up(LAYERS, layer, what='layer of VGG19')
              for layer in layers)
 
 
@@ -195,7 +196,7 @@ def _check_images(images, *, blocks):
   side = 2**(blocks - 1)
   if (images.ndim != 4 or images.shape[-1] != 3
       or min(images.shape[1:3]) < side):
-    raise types.UserError(
+    raise errors.UserError(
         f'VGG19 takes images [n, h, w, 3] of at least {side}x{side} pixels as '
         f'far as block {blocks}, got {images.shape}.')
 
@@ -242,7 +243,7 @@ def _layout(weights, path):
   for layout in _LAYOUTS:
     if layout.names[0][0] in weights:
       return layout
-  raise types.UserError(
+  raise errors.UserError(
       f'{path} is not VGG19: it holds {", ".join(list(weights)[:4])}, ...; it '
       f'should be {_WHAT}.')
 
@@ -258,16 +259,16 @@ def _check_weights(weights, layout, path, count):
       for name, shape in zip(layout.names[i], layout.shapes(i), strict=True)
       if weights[name].shape != shape]
   if wrong:
-    raise types.UserError(
+    raise errors.UserError(
         f'{path} is not VGG19: it has {"; ".join(wrong[:4])}'
         f'{" and more" if wrong[4:] else ""}.')
   missing = here.index(False) if False in here else len(here)
   if any(here[missing:]):
-    raise types.UserError(
+    raise errors.UserError(
         f'{path} is not VGG19: it has no {layout.names[missing][0]}, but later '
         f'layers (VGG16, or one with batch norm?).')
   if missing < count:
-    raise types.UserError(
+    raise errors.UserError(
         f'{path} ends before conv{CONVS[count - 1][0]}_{CONVS[count - 1][1]}: '
         f'it holds {", ".join(held)}.')
 

@@ -22,7 +22,7 @@ import ml_dtypes
 import numpy as np
 from flax import traverse_util
 
-from deblur_jax import types
+from deblur_jax import errors
 from deblur_jax.ops import arrays
 
 _MAGIC = 0x1950A86A20F9469CFC6C
@@ -96,10 +96,10 @@ def _refusing(path, what):
   try:
     yield
   except (FileNotFoundError, IsADirectoryError) as error:
-    raise types.UserError(f'No file {path}: it should be {what}.') from error
+    raise errors.UserError(f'No file {path}: it should be {what}.') from error
   except _REFUSED as error:
     reason = ' '.join(str(error).split()) or type(error).__name__
-    raise types.UserError(
+    raise errors.UserError(
         f'Cannot read {path} ({reason}): it should be {what}.') from error
 
 
@@ -122,11 +122,11 @@ def check_sha256(path: str | pathlib.Path, expected: str) -> None:
   try:
     found = sha256(path)
   except OSError as error:
-    raise types.UserError(
+    raise errors.UserError(
         f'Cannot read {path} to check its SHA-256: {error.strerror}.'
     ) from error
   if found != str(expected).lower():
-    raise types.UserError(
+    raise errors.UserError(
         f'{path} has SHA-256 {found}, expected {expected}: it is another file, '
         'or damaged; get it again, or correct sha256.')
 

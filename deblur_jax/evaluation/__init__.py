@@ -1,0 +1,1 @@
+"""How good results are: with a reference, without one, and for a detector."""

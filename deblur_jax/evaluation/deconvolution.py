@@ -1,0 +1,91 @@
+"""Blurry pictures and their kernels in folders -> classically restored ones.
+
+What `measure --oracle` compares a blind method with, and the rows of Wiener,
+Richardson-Lucy and the hyper-Laplacian prior in a table.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from PIL import Image
+
+from deblur_jax import errors
+from deblur_jax.blur import deconvolve, operators
+from deblur_jax.data import images, kernel_files
+from deblur_jax.training import loop, parallel
+
+Path = str | os.PathLike
+
+
+def run(
+    blur: Path, kernels: Path, out: Path, *, method: str,
+    options: Mapping[str, Any] | None = None, correlation: bool = False,
+    turn_by: Path | None = None,
+    on_picture: Callable[[int], None] = lambda done: None
+) -> dict[str, bool]:
+  """Restores the pictures below a folder, each with its kernel.
+
+  Args:
+    blur: the folder; `out` gets a PNG of the same name for each.
+    kernels: see `kernel_files.read`.
+    out: a folder to make, or an empty one.
+    method: a row of `deconvolve.DECONVOLUTIONS`.
+    options: its keyword arguments.
+    correlation: see `kernel_files.read`.
+    turn_by: the folder of the sharp pictures: turn each kernel by half a turn
+      if so it blurs the sharp picture into something nearer to the blurry one.
+      Levin's kernels are stored both ways.
+    on_picture: called with the number of pictures done.
+
+  Returns:
+    Name -> whether its kernel was turned.
+
+  Raises:
+    UserError: folders that lack a picture or a kernel, or what the method or
+      a file refuses.
+  """
+  solve = deconvolve.with_kernel(method, **options or {})
+  found = images.require(blur)
+  sharps = images.partners(found, turn_by) if turn_by else {}
+  by_name = kernel_files.read(
+      kernels, names=list(found), correlation=correlation)
+  out = errors.make_folder(out)
+  if any(out.iterdir()):
+    raise errors.UserError(f'{out} is not empty; give another --out.')
+  restore = loop.on_mesh(
+      solve, parallel.data_mesh(jax.local_devices()[:1]))
+  turned = {}
+  for name, path in found.items():
+    picture, kernel = _read(path), by_name[name]
+    turned[name] = name in sharps and _is_turned(
+        _read(sharps[name]), picture, kernel)
+    if turned[name]:
+      kernel = np.ascontiguousarray(kernel[::-1, ::-1])
+    operators.check(picture, kernel)
+    restored = np.asarray(restore(picture, kernel))[0]
+    target = out / f'{name}.png'
+    target.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(images.to_uint8(restored)).save(target)
+    on_picture(len(turned))
+  return turned
+
+
+def _is_turned(sharp, blur, kernel) -> bool:
+  """Whether blurring by the turned kernel comes nearer to the blurry one."""
+  if sharp.shape != blur.shape:
+    raise errors.UserError(
+        f'A sharp picture of {sharp.shape[1:3]} is no partner of a blurry one '
+        f'of {blur.shape[1:3]}.')
+  top, left = (side // 2 for side in kernel.shape)
+  inside = blur[:, top:blur.shape[1] - top, left:blur.shape[2] - left]
+  error = lambda kernel: float(jnp.square(
+      operators.uniform(kernel, border='valid').forward(sharp) - inside).sum())
+  return error(kernel[::-1, ::-1]) < error(kernel)
+
+
+def _read(path) -> np.ndarray:
+  return images.to_float(images.read(path))[None]

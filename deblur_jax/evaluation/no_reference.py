@@ -1,0 +1,179 @@
+"""A run on real blurry photos, of which nobody has the sharp ones.
+
+No single number can tell here: sharpness prefers ringing, naturalness prefers
+what was left blurry, and a picture that did not change explains itself. So
+several of them side by side, always with the untouched input, and the pictures.
+
+  reblur    mean |k * x - y|: does the result, blurred again, give the photo?
+            k is told by the run, or else estimated classically from y
+  natural   distance of x's gradients from those of natural photos
+  niqe      the metric of that name; needs its file
+  objects   how many a detector finds with a confidence of at least 0.3, and
+            `confidence`, their mean one; needs the detector's file
+"""
+
+import os
+import pathlib
+import shutil
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from deblur_jax import data, errors
+from deblur_jax import metrics as metrics_lib
+from deblur_jax.blur import estimate
+from deblur_jax.data import images
+from deblur_jax.evaluation import test_sets
+from deblur_jax.evaluation.detection import detector as detector_lib
+from deblur_jax.inference import tiling
+from deblur_jax.methods import cycle_physics
+from deblur_jax.metrics import natural
+from deblur_jax.models import blur_type, kernel_estimator
+from deblur_jax.training import loop, workdir
+
+Path = str | os.PathLike
+FOUND = 0.3   # the least confidence of an object
+
+
+def run(
+    config: Mapping[str, Any], folder: pathlib.Path, *, photos: Path,
+    niqe: Path | None = None, natural_photos: Path | None = None,
+    detector: Path | None = None,
+    size: int = 31, gamma: float = 1.0, which: str = 'last',
+    limit: int | None = None, name: str = 'judge',
+    on_picture: Callable[[str, Mapping[str, np.ndarray]], None] = (
+        lambda name, shown: None)
+) -> dict[str, Any]:
+  """Restores the photos of a folder and judges them without their truth.
+
+  Args:
+    config: the run's config, plain dicts.
+    folder: the run's folder; it gets NAME.json and the restored photos in
+      NAME_pictures.
+    photos: the folder.
+    niqe: file of that metric, see `metrics.niqe`; without it, it is left out.
+    natural_photos: folder of sharp photos whose gradients are natural; by
+      default those of the built-in test set, which are few.
+    detector: an ONNX file, see `detector.load`; without it, no objects.
+    size: of the kernels where the run tells none; larger than the blur.
+    gamma: of the camera: light is what kernels blur.
+    which: 'last' or 'best' checkpoint, or a step.
+    limit: look at the first so many photos only.
+    name: of the file.
+    on_picture: called with each name and its 'blur' and 'restored' picture,
+      float32 [h, w, 3].
+
+  Returns:
+    What NAME.json holds: 'input' and 'mean', the means of the untouched photos
+    and of the restored ones; 'natural', the mean distance of natural photos
+    from their mean; 'rows', each photo, with the types of blur that the run
+    tells of it before and after, if it tells any; 'kernels', whose they are.
+
+  Raises:
+    UserError: no photos, or what a file, a metric, the detector or the run
+      refuses.
+  """
+  if limit is not None and limit < 1:
+    raise errors.UserError(f'limit must be at least 1, got {limit}.')
+  paths = dict(list(images.require(photos).items())[:limit])
+  method, state, mesh = test_sets.load_on_one_device(
+      config, folder, which=which)
+  reference, spread = _reference(natural_photos)
+  measure = loop.on_mesh(_measure(niqe, reference, gamma), mesh)
+  look_for = _objects(detector)
+  look, own = _look(method, state, config, size)
+  small = [path for path in paths.values()
+           if not own and min(images.size(path)) < size]
+  if small:
+    raise errors.UserError(
+        f'{small[0]} is smaller than kernels of {size}x{size}: give a smaller '
+        'size, or leave it out.')
+  look = loop.on_mesh(look, mesh)
+  restore = tiling.build(method, state, mesh)     # as `deblur` restores
+  shutil.rmtree(folder / f'{name}_pictures', ignore_errors=True)
+  pictures = errors.make_folder(folder / f'{name}_pictures')
+  rows = []
+  for photo, path in paths.items():
+    blur = images.to_float(images.read(path))
+    shown = {'blur': blur, 'restored': restore(blur).image}
+    told = {'blur': look(state, shown['blur'][None])}
+    if 'blur_type' in told['blur']:
+      told['restored'] = look(state, shown['restored'][None])
+    row = {'name': photo}
+    for side, image in shown.items():
+      found = measure(image[None], shown['blur'][None], told['blur']['kernel'])
+      row[side] = {key: float(value) for key, value in found.items()}
+      row[side] |= look_for(image)
+      if 'blur_type' in told['blur']:
+        row[side]['blur_type'] = blur_type.NAMES[
+            int(told[side]['blur_type'].argmax())]
+    rows.append(row)
+    test_sets.save_pictures(pictures, photo, {'restored': shown['restored']})
+    on_picture(photo, shown)
+  result = {
+      'input': _means([row['blur'] for row in rows]),
+      'mean': _means([row['restored'] for row in rows]),
+      'natural': spread, 'rows': rows, 'photos': str(photos),
+      'kernels': 'run' if own else 'classical', 'step': int(state.step)}
+  workdir.write_json(folder / f'{name}.json', result)
+  return result
+
+
+def _measure(niqe, reference, gamma):
+  """(image, blur, kernels) -> the columns of a photo, [1, h, w, 3] each."""
+  columns = metrics_lib.choose({'niqe': {'path': niqe}} if niqe else {})
+
+  def measure(image, blur, kernels):
+    told = {
+        'reblur': cycle_physics.reblur(image, blur, kernels, gamma=gamma),
+        'natural': natural.distance(image, reference)[0]}
+    return told | {key: column(image, image)[0]
+                   for key, column in columns.items()}
+
+  return measure
+
+
+def _objects(detector):
+  """image -> {'objects', 'confidence'}; nothing without a detector."""
+  if detector is None:
+    return lambda image: {}
+  detect = detector_lib.load(detector, confidence=FOUND)
+
+  def look_for(image):
+    scores = detect(images.to_uint8(image)).scores
+    return {'objects': len(scores),
+            'confidence': float(scores.mean()) if len(scores) else 0.0}
+
+  return look_for
+
+
+def _look(method, state, config, size):
+  """((state, blur) -> what is told of its blur, whether the run tells k)."""
+  if 'kernel' in test_sets.tells(method, state, config):
+    return method.tell, True
+
+  def look(state, blur):
+    told = method.tell(state, blur) if method.tell else {}
+    return told | {'kernel': kernel_estimator.Estimate(
+        estimate.kernel_of(blur, size=size))}
+
+  return look, False
+
+
+def _reference(folder):
+  """(mean quantiles of natural photos, their mean distance from them)."""
+  if folder is None:
+    source = data.open_source(name='builtin', split='test')
+    photos = (source.read(i)['sharp'] for i in range(len(source.names)))
+  else:
+    photos = map(images.read, images.require(folder).values())
+  each = np.stack([np.asarray(natural.quantiles(
+      images.to_float(photo)[None]))[0] for photo in photos])
+  mean = each.mean(axis=0)
+  return mean, float(np.abs(each - mean[None]).mean())
+
+
+def _means(rows):
+  return {key: float(np.mean([row[key] for row in rows]))
+          for key, value in rows[0].items() if not isinstance(value, str)}

@@ -1,0 +1,271 @@
+"""Many runs -> one table, for Markdown, LaTeX and spreadsheets, with pictures.
+
+The table shows only what is in the folders of the runs; it is not sorted, and
+runs that are not finished are named.
+
+Metrics without reference get a column, a mark, and what the sharp pictures
+have, but no say: a deconvolution that rings has three times the Laplacian
+variance of the ground truth and less of Crete's blur, so "sharper is better"
+ranks the worst result first. What is gained is told in dB of `psnr_uint8`.
+"""
+
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from deblur_jax import errors
+from deblur_jax.evaluation.report import figures, judged, render, rows, runs
+
+CONVENTIONS = {
+    'psnr_uint8': 'PSNR of RGB frames, clipped and rounded to 8 bits',
+    'psnr_float': 'the same, not rounded',
+    'ssim_matlab3d': "MATLAB's ssim of an RGB array (3-D window)",
+    'ssim_skimage': "scikit-image's SSIM, Gaussian window, mean over channels",
+    'ms_ssim_luma': 'MS-SSIM (Wang et al. 2003) of 8-bit gray pictures',
+    'ms_ssim_rgb': "MS-SSIM, mean over channels, as TensorFlow's",
+    'cw_ssim_pyssim': "DeblurGAN's CW-SSIM (pyssim), unlike any other SSIM",
+    'psnr_luma_shaved': 'PSNR of luma, 4 pixels off the border (Set5, Set14)',
+    'psnr_shift': "PSNR after the best shift, borders cut (Levin's protocol)",
+    'ssim_shift': 'SSIM at that shift',
+    'psnr_ecc': "PSNR after an ECC alignment (RealBlur's protocol)",
+    'ssim_ecc': 'SSIM after it',
+    'lpips_alex': 'LPIPS v0.1 on AlexNet; lower is nearer',
+    'lpips_vgg': 'LPIPS v0.1 on VGG16; lower is nearer',
+    'vgg19_unit': 'LPIPS without its linear layers, on VGG19; lower is nearer',
+    'niqe': 'distance to natural photos (Mittal et al. 2013); lower is nearer',
+    'laplacian_variance': 'variance of the 8-bit gray Laplacian',
+    'blur_effect': "Crete's blur, 0 to 1, as scikit-image's",
+}
+
+
+class Report(NamedTuple):
+  """What was written."""
+
+  markdown: str                  # the table alone
+  rows: list[dict[str, Any]]
+  files: list[pathlib.Path]
+  unfinished: list[runs.Run]
+
+
+def write(
+    folder: pathlib.Path, *, keys: Sequence[str] | None = None,
+    pictures: int = 4
+) -> Report:
+  """Writes report.md, .tex, .csv, curves.png and sheet.png into `folder`.
+
+  Args:
+    folder: of the runs, see `runs.read_study`.
+    keys: the settings that make a row, dotted; by default all that differ.
+    pictures: how many test pictures the sheet shows.
+
+  Raises:
+    UserError: no runs, keys that do not fit, a file that cannot be written.
+  """
+  folder = pathlib.Path(folder)
+  study = runs.read_study(folder, keys=keys)
+  table = rows.build(study)
+  markdown = render.to_markdown(table)
+  beside = render.has_paper(table)
+  paper = render.to_markdown(table, paper=True) if beside else ''
+  contents = {
+      'curves.png': _curves(study),
+      'sheet.png': _sheet(study, pictures)}
+  unfinished = [run for run in study.runs if not runs.is_finished(run)]
+  contents |= {
+      'report.md': _page(study, markdown, paper, unfinished, contents),
+      'report.tex': render.to_latex(table, caption=_caption(study)),
+      'report.csv': render.to_csv(table)}
+  files = [folder / name for name, content in contents.items() if content]
+  for name, content in contents.items():
+    _replace(folder / name, content)
+  return Report(markdown, table, files, unfinished)
+
+
+def describe(report: Report) -> str:
+  """What a program prints at its end: the table, what lacks, where it lies."""
+  parts = [report.markdown.rstrip()]
+  if report.unfinished:
+    parts.append('\n'.join(f'{run.folder.name}: {runs.state(run)}'
+                           for run in report.unfinished))
+  parts.append('\n'.join(['Written:', *map(str, report.files)]))
+  return '\n\n'.join(parts)
+
+
+def _page(study, markdown, paper, unfinished, contents) -> str:
+  """report.md."""
+  parts = [f'# {study.name}', '\n'.join(_facts(study)), markdown.rstrip()]
+  shown = [name for name in CONVENTIONS if f' {name} ' in markdown]
+  parts.append('\n'.join(f'* `{name}`: {CONVENTIONS[name]}.' for name in shown))
+  if paper:
+    parts += ['## Beside the paper', paper.rstrip(),
+              '\n'.join(_paper_facts(study))]
+  if unfinished:
+    parts.append('**Not in the table, because not finished:**')
+    parts.append('\n'.join(
+        f'* `{run.folder.name}`: {runs.state(run)}' for run in unfinished))
+  parts += [f'![{name}]({name})'
+            for name in ('curves.png', 'sheet.png') if contents[name]]
+  parts.append(judged.section(study))
+  return '\n\n'.join(part for part in parts if part) + '\n'
+
+
+def _facts(study) -> list[str]:
+  """What was tested on what."""
+  done = [run for run in study.runs if runs.is_finished(run)]
+  facts = []
+  if study.plan:
+    facts.append(f'Config {study.plan["config"]}.')
+  for test in _distinct([_test(run) for run in done]):
+    facts.append(f'Tested on {test}.')
+  if any(len(group) > 1 for group in runs.group(study).values()):
+    facts.append('Mean ± sample deviation over seeds.')
+  facts += _distinct([text for run in done for text in _blind_facts(run)])
+  devices = _distinct([_device(run) for run in done])
+  if devices:
+    facts.append(f'Times and memory on {" and ".join(devices)}.')
+  if len(devices) > 1:
+    facts.append('Times of different devices do not compare.')
+  return facts
+
+
+def _blind_facts(run) -> list[str]:
+  """How to read what was measured without the sharp pictures."""
+  natural = run.eval.get('sharp')
+  if not natural:
+    return []
+  values = ', '.join(f'{name} {render.number(value, 4)}'
+                     for name, value in natural.items())
+  return [f'{render.BLIND_MARK} Measured without the sharp picture, which '
+          'decides nothing: ringing and noise are sharp too. The sharp '
+          f'pictures have {values}.']
+
+
+def _paper_facts(study) -> list[str]:
+  """Whose the other numbers are, and whether they may be compared."""
+  paper = study.plan.get('paper')
+  if not paper:
+    return []
+  facts = [
+      f'{render.MARK} The numbers of {paper["source"]}, not ours: '
+      f'{paper["test"]}.', '']
+  facts += [f"* `paper's {key}`: {text}."
+            for key, text in paper['columns'].items()]
+  facts += [f'* {note}' for note in paper['notes']]
+  done = [run for run in study.runs if runs.is_finished(run)]
+  if done and all(_is_test_of(paper, run) for run in done):
+    facts.append('* Our runs were tested on the same pictures.')
+  else:
+    facts.append('* **Not comparable with ours**: our runs were tested on '
+                 'other pictures.')
+  return facts
+
+
+def _caption(study) -> str:
+  """The facts of report.md on one line."""
+  lines = [*_facts(study), *_paper_facts(study)]
+  marks = str.maketrans('', '', '*`')
+  return ' '.join(line.translate(marks).strip() for line in lines if line)
+
+
+def _is_test_of(paper, run):
+  test = run.eval.get('test', {})
+  return (len(run.eval['rows']) == paper['pictures'] and all(
+      test.get(key) == value for key, value in paper['match'].items()))
+
+
+def _test(run):
+  options = run.eval['test'] | {
+      key: run.eval[key] for key in ('tile', 'ensemble') if run.eval.get(key)}
+  listed = ', '.join(
+      f'{key} {runs.show(value)}' for key, value in options.items())
+  return f'{len(run.eval["rows"])} pictures ({listed})'
+
+
+def _device(run):
+  count = run.summary.get('devices', 1)
+  name = run.summary.get('device', 'an unknown device')
+  return f'{count} x {name}' if count > 1 else name
+
+
+def _distinct(things):
+  return list(dict.fromkeys(things))
+
+
+def _curves(study) -> bytes | None:
+  return figures.curves({
+      label: [run.metrics for run in group]
+      for label, group in runs.group(study).items()})
+
+
+def _sheet(study, count) -> bytes | None:
+  """Pictures that all settings have, each setting by its first seed."""
+  shown = {}
+  for label, group in runs.group(study).items():
+    for run in filter(runs.is_finished, group):
+      shown.setdefault(label, run)
+  if not shown:
+    return None
+  names = [row['name'] for row in next(iter(shown.values())).eval['rows']]
+  names = [name for name in names if all(
+      _picture(run, name, 'restored').exists() for run in shown.values())]
+  if not names:
+    return None
+  return figures.sheet(
+      [_states(name, shown) for name in _spread(names, count)])
+
+
+def _states(name, shown):
+  """A test picture: blur, restored by each setting, sharp."""
+  first = next(iter(shown.values()))
+  panels = {f'blur  {_psnr(_row(first, name)["input"])}':
+            _read(_picture(first, name, 'blur'))}
+  for label, run in shown.items():
+    panels[f'{label}  {_psnr(_row(run, name))}'] = _read(
+        _picture(run, name, 'restored'))
+  panels['sharp'] = _read(_picture(first, name, 'sharp'))
+  return figures.Picture(name, panels)
+
+
+def _row(run, name):
+  return next(row for row in run.eval['rows'] if row['name'] == name)
+
+
+def _psnr(row):
+  return f'{render.number(row.get(rows.PSNR), 2)} dB'
+
+
+def _picture(run, name, state):
+  name = name.replace('/', '_')
+  return run.folder / 'eval_pictures' / f'{name}.{state}.png'
+
+
+def _read(path):
+  try:
+    return np.asarray(Image.open(path).convert('RGB'))
+  except OSError as error:
+    raise errors.UserError(f'Cannot read {path}: {error}.') from error
+
+
+def _spread(names, count):
+  """At most `count` of them, evenly."""
+  chosen = np.linspace(0, len(names) - 1, min(count, len(names)))
+  return [names[round(index)] for index in chosen]
+
+
+def _replace(path, content) -> None:
+  """Writes a file whole; None takes away an old one."""
+  temporary = path.with_name(f'{path.name}.{os.getpid()}.tmp')
+  try:
+    if content is None:
+      path.unlink(missing_ok=True)
+      return
+    data = content if isinstance(content, bytes) else content.encode()
+    temporary.write_bytes(data)
+    os.replace(temporary, path)
+  except OSError as error:
+    temporary.unlink(missing_ok=True)
+    raise errors.UserError(f'Cannot write {path}: {error.strerror}.') from error

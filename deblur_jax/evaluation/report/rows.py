@@ -1,0 +1,126 @@
+"""Runs -> rows of a table: plain dicts of numbers, None where there is none."""
+
+import json
+import math
+import statistics
+from typing import Any
+
+from deblur_jax.evaluation.report import runs as runs_lib
+from deblur_jax.evaluation.report.runs import Run, Study
+
+PSNR = 'psnr_uint8'
+GAIN = f'{PSNR}_gain'
+
+
+def build(study: Study) -> list[dict[str, Any]]:
+  """One row a setting, in the order of the study, after that of the input.
+
+  Keys of a row, in this order:
+    setting: 'input', or a label such as 'scales=1'.
+    the settings themselves, by their dotted keys; '' for the input.
+    each metric, and METRIC_std: mean and sample deviation over the seeds.
+    psnr_uint8_gain: dB above the untouched input.
+    parameters, gmacs_256, train_seconds, step_ms, peak_memory_bytes.
+    seconds: per image.
+    seeds: how many runs are behind the row.
+    paper_*: the paper's own numbers for this setting.
+
+  Runs that are not finished count for nothing, their settings keep a row.
+  Where the settings have several test sets there is an input row for each.
+  """
+  groups = runs_lib.group(study)
+  metrics = _metrics(study.runs)
+  rows = _input_rows(groups, study.keys, metrics)
+  for label, runs in groups.items():
+    settings = {key: runs_lib.value(runs[0], key) for key in study.keys}
+    done = [run for run in runs if runs_lib.is_finished(run)]
+    rows.append({'setting': label, **settings, **_scores(done, metrics),
+                 **_costs(done), 'seeds': len(done), **_paper(study, settings)})
+  return [{key: row.get(key) for key in rows[-1]} for row in rows]
+
+
+def metric_names(row: dict[str, Any]) -> list[str]:
+  """The metrics among a row's keys."""
+  return [key.removesuffix('_std') for key in row if key.endswith('_std')]
+
+
+def _metrics(runs: list[Run]) -> list[str]:
+  names = {name: None for run in runs for name in run.eval.get('input', ())}
+  return list(names) or [PSNR]
+
+
+def _input_rows(groups, keys, metrics):
+  """The untouched blurry pictures of each test set."""
+  tests = {}
+  for label, runs in groups.items():
+    for run in filter(runs_lib.is_finished, runs):
+      test = json.dumps(
+          [run.eval.get('test'), len(run.eval['rows'])], sort_keys=True)
+      tests.setdefault(test, (label, []))[1].append(run)
+  if not tests:
+    tests = {'': ('', [])}
+  rows = []
+  for label, runs in tests.values():
+    row = {'setting': f'input of {label}' if len(tests) > 1 else 'input',
+           **dict.fromkeys(keys, '')}
+    for name in metrics:
+      row[name] = _mean([run.eval['input'].get(name) for run in runs])
+    row[GAIN] = 0.0 if runs else None
+    rows.append(row)
+  return rows
+
+
+def _scores(runs, metrics):
+  row = {}
+  for name in metrics:
+    values = [run.eval['mean'].get(name) for run in runs]
+    row[name], row[f'{name}_std'] = _mean(values), _deviation(values)
+  gains = [run.eval['mean'][PSNR] - run.eval['input'][PSNR] for run in runs]
+  return row | {GAIN: _mean(gains)}
+
+
+def _costs(runs):
+  get = lambda key, scale=1: _mean(
+      [_times(run.summary.get(key), scale) for run in runs])
+  return {
+      'parameters': _round(get('parameters')),
+      'gmacs_256': get('macs_256', 1e-9),
+      'train_seconds': get('train_seconds'),
+      'step_ms': get('step_seconds', 1e3),
+      'peak_memory_bytes': _round(get('peak_memory_bytes')),
+      'seconds': _mean([run.eval['mean'].get('seconds') for run in runs])}
+
+
+def _paper(study, settings):
+  """What the paper says of just these settings."""
+  paper = study.plan.get('paper') or {'columns': {}, 'rows': ()}
+  for row in paper['rows']:
+    if all(settings.get(k) == value for k, value in row['settings'].items()):
+      return {f'paper_{key}': row.get(key) for key in paper['columns']}
+  return {f'paper_{key}': None for key in paper['columns']}
+
+
+def _round(value):
+  return None if value is None else round(value)
+
+
+def _times(value, scale):
+  return None if value is None else value * scale
+
+
+def _mean(values):
+  """The mean; None where any is missing, inf and nan where they arise."""
+  if not values or None in values:
+    return None
+  return sum(values) / len(values)
+
+
+def _deviation(values):
+  """The sample deviation; None for one value, or any that is not finite."""
+  if len(values) < 2 or None in values or not _finite(values):
+    return None
+  return statistics.stdev(values)
+
+
+def _finite(values):
+  return all(map(math.isfinite, values))

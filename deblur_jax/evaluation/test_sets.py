@@ -1,0 +1,316 @@
+"""A trained run on its test set: eval.json and a few pictures.
+
+eval.json holds `input` (means of the untouched blurry pictures), `mean` (of the
+restored ones) and `rows` (each picture); where metrics without reference were
+chosen, also `sharp` (what those give for the sharp pictures: the value to come
+near to, for beyond it lie ringing and noise). Pictures are whole, restored in
+one pass, and every metric's name says its convention. Of several frames of a
+video, `input` is the middle one.
+"""
+
+import collections
+import concurrent.futures
+import pathlib
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import multihost_utils
+from PIL import Image
+
+from deblur_jax import data, errors, methods
+from deblur_jax import metrics as metrics_lib
+from deblur_jax.data import images, neighbours
+from deblur_jax.inference import batches
+from deblur_jax.ops import frames
+from deblur_jax.state import Array, Method, TrainState
+from deblur_jax.training import checkpoint, loop, parallel, workdir
+
+Fns = Mapping[str, Callable[[Array, Array], Array]]
+
+
+def run(
+    config: Mapping[str, Any], folder: pathlib.Path, *,
+    test: Mapping[str, Any] | None = None, name: str = 'eval',
+    metrics: Sequence[str] | Mapping[str, Mapping[str, Any]] = (),
+    which: str = 'last', batch_size: int | None = None,
+    limit: int | None = None, pictures: int = 4, local: int = 0
+) -> dict[str, Any]:
+  """Evaluates a run and writes its eval.json; all processes call it.
+
+  Args:
+    config: the run's config, plain dicts.
+    folder: the run's folder.
+    test: keywords of another test set than `config['data']['test']`.
+    name: of the file, without .json, and of its folder of pictures.
+    metrics: further ones, see `metrics.choose`.
+    which: 'last' or 'best' checkpoint, or a step.
+    batch_size: pictures at once, over the devices of this process.
+    limit: look at the first so many pictures only.
+    pictures: of how many, evenly spread, blur, restored and sharp are kept.
+    local: window of `batches.local`; 0 for means over whole pictures.
+
+  Returns:
+    What eval.json holds.
+  """
+  if limit is not None and limit < 1:
+    raise errors.UserError(f'limit must be at least 1, got {limit}.')
+  fns = metrics_lib.METRICS | metrics_lib.choose(metrics)
+  method = batches.local(
+      methods.build(config, from_checkpoint=True), local)
+  test = dict(test or config['data']['test'])
+  source = data.open_source(**test)
+  neighbours.check(source, method.window, where='data.test')
+  state = load(config, method, folder, which=which)
+  mesh = parallel.data_mesh(jax.local_devices())
+  step = int(state.step)
+  state = parallel.put(jax.tree.map(_local, state), parallel.replicated(mesh))
+  count = min(limit or len(source.names), len(source.names))
+  mine = range(jax.process_index(), count, jax.process_count())
+  picture_folder = folder / f'{name}_pictures'
+  if jax.process_index() == 0:
+    shutil.rmtree(picture_folder, ignore_errors=True)
+    picture_folder.mkdir(exist_ok=True)
+  if jax.process_count() > 1:     # nobody writes where is still being cleaned
+    multihost_utils.sync_global_devices(f'{name} pictures')
+  rows = []
+  kept = {int(index) for index in np.linspace(0, count - 1, pictures)}
+  for index, shown, row in evaluate_source(
+      method, state, source, mine, mesh, batch_size=batch_size, fns=fns):
+    rows.append({'name': source.names[index], **row})
+    if index in kept:
+      picture_folder.mkdir(exist_ok=True)
+      save_pictures(picture_folder, source.names[index], shown)
+  rows = _gather(rows, source.names, count, fns)
+  result = summarise(rows) | {
+      'step': step, 'which': str(which), 'test': test,
+      'pictures': count, 'tile': None, 'ensemble': None,
+      'device': jax.devices()[0].device_kind}
+  if jax.process_index() == 0:
+    workdir.write_json(folder / f'{name}.json', result)
+  return result
+
+
+def load(
+    config: Mapping[str, Any], method: Method, folder: pathlib.Path, *,
+    which: str = 'last'
+) -> TrainState:
+  """A run's state, on all devices.
+
+  Raises:
+    UserError: no such checkpoint, or one of another network.
+  """
+  checkpoints = checkpoint.Checkpoints(
+      folder / workdir.CHECKPOINTS, read_only=True)
+  step = checkpoints.find(which)
+  crop = config['data']['loader']['crop']
+  state = checkpoints.restore(
+      loop.like(method, crop, parallel.data_mesh()), step)
+  checkpoints.close()
+  return state
+
+
+def evaluate_source(
+    method: Method, state: TrainState, source, indices, mesh, *,
+    batch_size: int | None = None, fns: Fns = metrics_lib.METRICS
+) -> Iterator[tuple[int, dict[str, np.ndarray], dict[str, Any]]]:
+  """Restores and measures pictures of a source.
+
+  Yields:
+    index, {'blur', 'restored', 'sharp'} as float32 [h, w, 3], and the row:
+    each metric, 'seconds', 'input' with each metric of the blurry picture, and
+    'sharp' with those without reference, if any, of the sharp one.
+  """
+  measure = loop.on_mesh(
+      lambda image, sharp: {
+          name: fn(image[None], sharp[None])[0]
+          for name, fn in fns.items()}, mesh)
+  blind = _no_reference(fns)
+  waiting = collections.deque()
+
+  def blurs():
+    for index, pair in _read(source, indices):
+      waiting.append((index, pair))
+      yield pair['blur']
+
+  for restored in batches.restore_images(
+      method, state, blurs(), mesh, batch_size=batch_size):
+    index, pair = waiting.popleft()
+    pair |= {'blur': frames.middle(pair['blur'])}
+    row = jax.tree.map(float, measure(restored.image, pair['sharp']))
+    row['seconds'] = restored.seconds
+    row['input'] = jax.tree.map(float, measure(pair['blur'], pair['sharp']))
+    if blind:
+      natural = measure(pair['sharp'], pair['sharp'])
+      row['sharp'] = {name: float(natural[name]) for name in blind}
+    yield index, {**pair, 'restored': restored.image}, row
+
+
+def summarise(rows: list[dict[str, Any]]) -> dict[str, Any]:
+  """{'input': means, 'mean': means, 'rows': rows}, and 'sharp' if rows do."""
+  mean = lambda rows, names: {
+      name: float(np.mean([row[name] for row in rows])) for name in names}
+  names = [name for name in metrics_lib.ALL if name in rows[0]['input']]
+  result = {
+      'input': mean([row['input'] for row in rows], names),
+      'mean': mean(rows, [*names, 'seconds']),
+      'rows': rows}
+  if 'sharp' in rows[0]:
+    sharp = [row['sharp'] for row in rows]
+    result['sharp'] = mean(sharp, list(sharp[0]))
+  return result
+
+
+def save_pictures(
+    folder: pathlib.Path, name: str, pictures: Mapping[str, np.ndarray]
+) -> None:
+  """Writes NAME.KEY.png for each image, float32 [h, w, 3] in [0, 1]."""
+  for key, image in pictures.items():
+    path = folder / f'{name.replace("/", "_")}.{key}.png'
+    Image.fromarray(images.to_uint8(image)).save(path)
+
+
+def make_validate(
+    method: Method, test: Mapping[str, Any], mesh, *, pictures: int, crop: int):
+  """A function state -> ({metric: mean}, draw), quick enough for every save.
+
+  draw() is a sheet, uint8: blur, restored and sharp a row. It looks at centre
+  crops of a few pictures, spread evenly over the set `test`.
+  """
+  source = data.open_source(**test)
+  blurs, sharps = _centre_crops(source, pictures=pictures, crop=crop)
+  neighbours.check(source, method.window, where='data.test')
+  put = lambda x: parallel.put(x, parallel.replicated(mesh))
+  blurs_there, sharps_there = put(blurs), put(sharps)
+
+  def measure(state, blurs, sharps):
+    restored = jnp.clip(method.restore(state, blurs), 0, 1)
+    return restored, {name: fn(restored, sharps).mean()
+                      for name, fn in metrics_lib.METRICS.items()}
+
+  measure = loop.on_mesh(measure, mesh)
+
+  def validate(state):
+    restored, scores = measure(state, blurs_there, sharps_there)
+
+    def draw():
+      rows = [np.concatenate(row, axis=1)
+              for row in zip(frames.middle(blurs), np.asarray(restored), sharps,
+                             strict=True)]
+      return images.to_uint8(np.concatenate(rows[:8]))
+
+    return {name: float(value) for name, value in scores.items()}, draw
+
+  return validate
+
+
+def _centre_crops(source, *, pictures: int, crop: int):
+  count = len(source.names)
+  chosen = np.linspace(0, count - 1, min(pictures, count)).astype(int)
+  pairs = [_pair(source, int(index)) for index in chosen]
+  sizes = [pair['sharp'].shape[:2] for pair in pairs]
+  height, width = (min(crop, *side) for side in zip(*sizes, strict=True))
+
+  def cut(image):
+    top = (image.shape[0] - height) // 2
+    left = (image.shape[1] - width) // 2
+    image = image[top:top + height, left:left + width]
+    return images.to_float(image)
+
+  return (np.stack([cut(pair['blur']) for pair in pairs]),
+          np.stack([cut(pair['sharp']) for pair in pairs]))
+
+
+def _read(source, indices):
+  """Pairs as float32, read one ahead."""
+  def read(index):
+    return {key: images.to_float(picture)
+            for key, picture in _pair(source, index).items()}
+
+  with concurrent.futures.ThreadPoolExecutor(2) as pool:
+    ahead = collections.deque()
+    for index in indices:
+      ahead.append((index, pool.submit(read, index)))
+      if len(ahead) > 2:
+        index, pair = ahead.popleft()
+        yield index, pair.result()
+    for index, pair in ahead:
+      yield index, pair.result()
+
+
+def _pair(source, index):
+  pair = source.read(index)
+  for key in ('blur', 'sharp'):
+    if key not in pair:
+      raise errors.UserError(
+          f'{source.where}: {source.names[index]} has no {key} picture, and '
+          'evaluation needs pairs; set config.data.test to a set of pairs.')
+  blur = np.concatenate(neighbours.frames(pair), axis=-1)
+  return {'blur': blur, 'sharp': pair['sharp']}
+
+
+def load_on_one_device(
+    config: Mapping[str, Any], folder: pathlib.Path, *, which: str = 'last'):
+  """(method, state, mesh) of a run, for pictures one by one; see `load`."""
+  method = methods.build(config, from_checkpoint=True)
+  mesh = parallel.data_mesh(jax.local_devices()[:1])
+  state = jax.tree.map(
+      np.asarray, load(config, method, folder, which=which))
+  return method, parallel.put(state, parallel.replicated(mesh)), mesh
+
+
+def tells(
+    method: Method, state: TrainState, config: Mapping[str, Any]
+) -> dict[str, Any]:
+  """Shapes of what a run tells of a picture; {} where it tells nothing."""
+  if not method.tell:
+    return {}
+  crop = config['data']['loader']['crop']
+  return jax.eval_shape(method.tell, state, jax.ShapeDtypeStruct(
+      (1, crop, crop, 3), np.float32))
+
+
+def _local(x) -> np.ndarray:
+  """A replicated array of many processes, as this one has it."""
+  return np.asarray(x.addressable_data(0))
+
+
+def _no_reference(fns):
+  return [name for name in fns if metrics_lib.is_no_reference(name)]
+
+
+def _gather(rows, names, count, fns):
+  """All processes' rows, in the order of the set."""
+  processes = jax.process_count()
+  if processes == 1:
+    return rows
+  columns = _columns(fns)
+  table = np.full((-(-count // processes), len(columns)), np.nan)
+  for index, row in enumerate(rows):
+    table[index] = _line(row, columns)
+  everyone = multihost_utils.process_allgather(table)  # [processes, rows, ...]
+  lines = [everyone[index % processes, index // processes].tolist()
+           for index in range(count)]
+  return [_row(name, line, columns)
+          for name, line in zip(names, lines, strict=False)]
+
+
+def _columns(fns):
+  """(group, key) of every number of a row; '' is the row itself."""
+  groups = {'': [*fns, 'seconds'], 'input': list(fns),
+            'sharp': _no_reference(fns)}
+  return [(group, key) for group, keys in groups.items() for key in keys]
+
+
+def _line(row, columns):
+  return [(row[group] if group else row)[key] for group, key in columns]
+
+
+def _row(name, line, columns):
+  row = {'name': name}
+  for (group, key), value in zip(columns, line, strict=True):
+    (row.setdefault(group, {}) if group else row)[key] = value
+  return row

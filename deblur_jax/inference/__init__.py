@@ -1,0 +1,1 @@
+"""Restores pictures by a trained network, in batches and in tiles."""

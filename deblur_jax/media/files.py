@@ -1,0 +1,361 @@
+"""Where results go: a name for every input, and files that are whole or absent.
+
+A result stands beside its picture as `<stem>_deblurred.<ext>`, or under its own
+name in a folder of its own, which mirrors the folders that were given.
+"""
+
+import contextlib
+import os
+import pathlib
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from deblur_jax import errors
+from deblur_jax.media import pictures
+
+STREAM = '-'  # stdin as a source, stdout as a target
+SUFFIX = '_deblurred'
+
+
+class Job(NamedTuple):
+  """One input and where its result goes: paths, or STREAM."""
+
+  source: pathlib.Path | str
+  target: pathlib.Path | str
+
+
+class Plan(NamedTuple):
+  """What is to be done, and what is done already and passed over."""
+
+  jobs: tuple[Job, ...]
+  skipped: tuple[Job, ...]
+
+
+def plan(
+    inputs: Sequence[str | os.PathLike], *,
+    out: str | os.PathLike | None = None, suffix: str | None = None,
+    ext: str | None = None, others: Mapping[str, str] | None = None,
+    recursive: bool = True, skip_existing: bool = False,
+    overwrite: bool = False) -> Plan:
+  """Names for the results of files, folders and `-`; touches nothing.
+
+  Of folders the files with a known suffix are taken, in sorted order: hidden
+  ones, earlier results (whose stem is that of a file beside them and the
+  suffix) and what lies in `out` are passed over, links to folders are not
+  followed.
+
+  Args:
+    inputs: files, folders, `-` (stdin).
+    out: a file for one input; else a folder, made when it is written to. A name
+      that ends in `/` or has no suffix is a folder. `-` is stdout. None puts
+      results beside their inputs, and stdin's to stdout.
+    suffix: is added to the stem; None is SUFFIX beside the inputs, and nothing
+      in a folder.
+    ext: of the pictures that are written, such as 'png'; None keeps theirs.
+    others: suffixes of files that are no pictures but taken as well -> that of
+      their results.
+    recursive: whether folders are searched to their bottom.
+    skip_existing: passes over what has a result.
+    overwrite: allows to write over files that are there, but not over inputs.
+
+  Raises:
+    UserError: an input that is not there, a folder without pictures, two
+      results of one name, a result that would be an input or that exists.
+  """
+  if not inputs:
+    raise errors.UserError('No input; give files, folders, or - for stdin.')
+  if skip_existing and overwrite:
+    raise errors.UserError(
+        'Existing results are skipped or written over, not both.')
+  sources = _sources(inputs)
+  name = _Names(suffix, _checked_ext(ext), dict(others or {}))
+  if out is None:
+    jobs = _in_folders(sources, None, name, recursive)
+  elif _is_folder(out, sources):
+    jobs = _in_folders(sources, pathlib.Path(out), name, recursive)
+  else:
+    jobs = [Job(sources[0], _single(out, sources, name))]
+  jobs = _without_doubles(jobs)
+  _check_inputs_stay(jobs)
+  there = [job for job in jobs if _is_there(job.target)]
+  if there and not skip_existing and not overwrite:
+    more = f' and {len(there) - 1} more' if len(there) > 1 else ''
+    raise errors.UserError(
+        f'{there[0].target}{more} exist{"" if more else "s"} already; take '
+        '--overwrite, --skip-existing or another -o.')
+  skipped = dict.fromkeys(there if skip_existing else ())
+  return Plan(
+      tuple(job for job in jobs if job not in skipped), tuple(skipped))
+
+
+def check_target(
+    target: str | os.PathLike, *, inputs: Sequence[str | os.PathLike],
+    overwrite: bool = False) -> None:
+  """Raises a UserError where `write` would, or would change an input."""
+  target = pathlib.Path(target)
+  _check_inputs_stay([Job(pathlib.Path(one), target) for one in inputs
+                      if os.path.exists(one)])
+  _check_free(target, overwrite)
+  check_folders([target])
+
+
+def check_folders(targets: Sequence[str | os.PathLike]) -> None:
+  """Raises a UserError for the first target whose folder takes no new file.
+
+  Folders that are to be made are not; nothing is left in those that are there.
+  """
+  for folder in dict.fromkeys(
+      pathlib.Path(os.path.realpath(target)).parent
+      for target in targets if target != STREAM):
+    near = next(one for one in (folder, *folder.parents)
+                if os.path.exists(one))
+    if not near.is_dir():
+      raise errors.UserError(f'{near} is no folder; take another -o.')
+    new = near / f'.{secrets.token_hex(8)}'
+    try:
+      new.touch(exist_ok=False)
+      new.unlink()
+    except OSError as error:
+      raise _cannot_write(folder, error) from None
+
+
+@contextlib.contextmanager
+def replacing(
+    target: str | os.PathLike, *, overwrite: bool = False
+) -> Iterator[pathlib.Path]:
+  """A new file to write, which becomes `target` where the block ends well.
+
+  It lies hidden in the same folder, with the same suffix. A process that is
+  killed leaves the old target or the new one, whole; an error leaves nothing.
+  A link is followed: what it points to is replaced.
+
+  Raises:
+    UserError: the target exists and is not to be written over, is no regular
+      file, or cannot be written.
+  """
+  target = pathlib.Path(os.path.realpath(target))
+  _check_free(target, overwrite)
+  errors.make_folder(target.parent)
+  # Not tempfile, whose files only their owner may read.
+  new = target.with_name(f'.{secrets.token_hex(8)}{target.suffix}')
+  try:
+    os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+  except OSError as error:
+    raise _cannot_write(target, error) from None
+  try:
+    yield new
+    _check_free(target, overwrite)
+    if target.exists():
+      shutil.copymode(target, new)
+    with open(new, 'rb+') as file:
+      os.fsync(file.fileno())
+    os.replace(new, target)
+  except OSError as error:
+    if error.filename not in (os.fspath(new), None):
+      raise  # of another file that the block read
+    raise _cannot_write(target, error) from error
+  finally:
+    with contextlib.suppress(OSError):
+      new.unlink()
+
+
+def write(
+    target: str | os.PathLike, data: bytes, *, overwrite: bool = False
+) -> None:
+  """Writes a whole file or none; the errors are those of `replacing`."""
+  with replacing(target, overwrite=overwrite) as new:
+    new.write_bytes(data)
+
+
+class _Names(NamedTuple):
+  """How the result of a file is called."""
+
+  suffix: str | None
+  ext: str | None
+  others: Mapping[str, str]
+
+  def known(self, path):
+    return path.suffix.lower() in {
+        *pictures.SUFFIXES, *pictures.READ_ONLY, *self.others}
+
+  def result(self, path, *, suffix):
+    """The name of the result beside its source, by the default suffix."""
+    suffix = suffix if self.suffix is None else self.suffix
+    kind = path.suffix.lower()
+    ext = self.others.get(kind) or self.ext or pictures.READ_ONLY.get(kind)
+    # As it is written, such as .JPG, where it need not change.
+    ext = path.suffix if ext in (None, kind) else ext
+    return path.with_name(f'{path.stem}{suffix}{ext}')
+
+
+def _sources(inputs):
+  if '' in map(os.fspath, inputs):
+    raise errors.UserError("An input is empty: ''; write . for this folder.")
+  sources = [STREAM if name == STREAM else pathlib.Path(name)
+             for name in inputs]
+  if STREAM in sources and len(sources) > 1:
+    raise errors.UserError('- is stdin, and goes alone.')
+  for source in sources:
+    if source != STREAM and not os.path.exists(source):
+      raise errors.UserError(f'No file or folder {source}.')
+    if source != STREAM and not (source.is_file() or source.is_dir()):
+      raise errors.UserError(
+          f'{source} is a pipe or a device: pipe it to -, which is stdin.')
+  return sources
+
+
+def _checked_ext(ext):
+  if ext is None:
+    return None
+  ext = '.' + ext.lower().removeprefix('.')
+  pictures.form_of('x' + ext)
+  return ext
+
+
+def _is_folder(out, sources):
+  many = len(sources) > 1 or (sources[0] != STREAM and sources[0].is_dir())
+  if out == STREAM:
+    if many:
+      raise errors.UserError('- is stdout, and takes the result of one file.')
+    return False
+  name = os.fspath(out)
+  if not name:
+    raise errors.UserError('-o is empty; write . for this folder.')
+  named = os.path.isdir(name) or name.endswith(('/', os.sep))
+  is_folder = many or named or not pathlib.Path(name).suffix
+  if is_folder and os.path.exists(name) and not os.path.isdir(name):
+    raise errors.UserError(f'{name} is there and is no folder; take another '
+                           '-o.')
+  return is_folder
+
+
+def _single(out, sources, name):
+  """The target that is named itself."""
+  if out == STREAM:
+    return STREAM
+  out = pathlib.Path(out)
+  is_other = out.suffix.lower() in {*name.others, *name.others.values()}
+  if not is_other:
+    pictures.form_of(out)
+  source, = sources
+  if source == STREAM and is_other:
+    raise errors.UserError(
+        f'- cannot become {out}: of stdin a picture is taken, and a video by '
+        'the name of its file.')
+  if is_other != (os.path.splitext(source)[1].lower() in name.others):
+    raise errors.UserError(
+        f'{source} cannot become {out}: a video is written as a video, a '
+        'picture as a picture.')
+  if name.suffix:
+    raise errors.UserError(f'{out} is the whole name; leave --suffix away.')
+  if name.ext and name.ext != out.suffix.lower():
+    raise errors.UserError(
+        f'{out} does not end in {name.ext}; leave --ext away.')
+  return out
+
+
+def _in_folders(sources, out, name, recursive):
+  """Jobs whose results lie beside their inputs, or in `out`."""
+  default = SUFFIX if out is None else ''
+  suffix = default if name.suffix is None else name.suffix
+  if os.path.basename(suffix) != suffix:
+    raise errors.UserError(f'The suffix {suffix} is no part of a file\'s name.')
+  jobs = []
+  for source in sources:
+    if source == STREAM:
+      if out is not None:
+        raise errors.UserError(
+            f'The result of stdin needs a name, and {out} is a folder.')
+      jobs.append(Job(STREAM, STREAM))
+    elif not source.is_dir():
+      target = name.result(source, suffix=suffix)
+      jobs.append(Job(source, out / target.name if out else target))
+    else:
+      mirror = out
+      if out and len(sources) > 1:
+        mirror = out / source.resolve().name
+      for path in _found(source, name, {suffix, SUFFIX} - {''}, out, recursive):
+        target = name.result(path, suffix=suffix)
+        jobs.append(Job(path, mirror / target.relative_to(source)
+                        if mirror else target))
+  return jobs
+
+
+def _found(folder, name, results, out, recursive):
+  """The files of a folder that are taken, in sorted order."""
+  found = []
+  for parent, folders, files in os.walk(folder, onerror=_cannot_list):
+    folders[:] = sorted(
+        one for one in folders if recursive and one[0] != '.'
+        and one != '__MACOSX'
+        and not (out and _is_same(os.path.join(parent, one), out)))
+    paths = [pathlib.Path(parent, one) for one in sorted(files)]
+    made = {path.stem + suffix for path in paths for suffix in results}
+    found += [path for path in paths if path.name[0] != '.'
+              and name.known(path) and path.is_file()
+              and path.stem not in made]
+  if not found:
+    raise errors.UserError(f'{folder}: no pictures there.')
+  return found
+
+
+def _without_doubles(jobs):
+  """The jobs, each once; a UserError where two would write one file."""
+  by_target = {}
+  for job in jobs:
+    key = (STREAM if job.target == STREAM else
+           os.path.normcase(os.path.abspath(job.target)))
+    first = by_target.setdefault(key, job)
+    if first.source != job.source and not _is_same(first.source, job.source):
+      raise errors.UserError(
+          f'{first.source} and {job.source} would both become {job.target}; '
+          'restore them into different folders.')
+  return list(by_target.values())
+
+
+def _check_inputs_stay(jobs):
+  inputs = {_identity(job.source): job.source
+            for job in jobs if job.source != STREAM}
+  for job in jobs:
+    if _is_there(job.target) and _identity(job.target) in inputs:
+      raise errors.UserError(
+          f'{job.target} is an input itself; take another -o or --suffix.')
+
+
+def _is_there(target):
+  return target != STREAM and os.path.exists(target)
+
+
+def _is_same(one, other):
+  """Whether two names are of one file or folder, also through links."""
+  try:
+    return os.path.samefile(one, other)
+  except OSError:
+    return False
+
+
+def _identity(path):
+  stat = os.stat(path)
+  return stat.st_dev, stat.st_ino
+
+
+def _check_free(target, overwrite):
+  if target.is_dir():
+    raise errors.UserError(f'{target} is a folder; name a file.')
+  if target.exists() and not target.is_file():
+    raise errors.UserError(f'{target} is no regular file; name another.')
+  if target.exists() and not overwrite:
+    raise errors.UserError(
+        f'{target} exists already; take --overwrite or another name.')
+
+
+def _cannot_list(error):
+  raise errors.UserError(
+      f'Cannot look into {error.filename}: {error.strerror}.') from None
+
+
+def _cannot_write(target, error):
+  return errors.UserError(
+      f'Cannot write {target}: {error.strerror or error}; take another -o.')

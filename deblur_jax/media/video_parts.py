@@ -1,0 +1,110 @@
+"""Unfinished work on a video: encoded parts in a hidden folder beside it."""
+
+import contextlib
+import itertools
+import json
+import os
+import pathlib
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+from deblur_jax import errors
+from deblur_jax.data import frames
+from deblur_jax.media import video_writing
+
+
+@contextlib.contextmanager
+def workplace(
+    target: pathlib.Path, task: dict[str, Any], *, resume: bool,
+) -> Iterator[pathlib.Path]:
+  """The hidden folder of parts, held by this process.
+
+  It is gone at the end; where the work breaks off it stays, if there is a part.
+
+  Args:
+    target: what is to be written.
+    task: all that the parts depend on; those of another task are thrown away.
+    resume: whether parts of this task are kept.
+
+  Raises:
+    UserError: no room, no right to write there, or another process does.
+  """
+  import fcntl  # there is none on Windows, where photos are restored
+
+  errors.make_folder(target.parent)
+  folder = errors.make_folder(target.with_name(f'.{target.name}.unfinished'))
+  with writing(target):
+    lock = open(folder / 'lock', 'w')  # noqa: SIM115
+  with lock:
+    try:
+      fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+      raise errors.UserError(f'Another process is writing {target}.') from None
+    try:
+      with writing(target):
+        _prepare(folder, json.dumps(task, indent=2), resume)
+      yield folder
+    except BaseException:
+      if not finished(folder):
+        shutil.rmtree(folder, ignore_errors=True)
+      raise
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _prepare(folder, task, resume):
+  record = folder / 'task.json'
+  begun = record.read_text() if record.exists() else None
+  if not resume or begun != task:
+    for path in folder.glob('*.part'):
+      path.unlink()
+    record.write_text(task)
+
+
+def save(folder: pathlib.Path, number: int, packets: list) -> None:
+  """Writes a part: a line of JSON with times and lengths, then the bytes."""
+  rows = [[p.pts, p.duration, p.is_key, len(p.data)] for p in packets]
+  temporary = folder / 'part.tmp'
+  with writing(folder):
+    with open(temporary, 'wb') as file:
+      file.write(json.dumps(rows).encode() + b'\n')
+      file.writelines(packet.data for packet in packets)
+    os.replace(temporary, _part(folder, number))
+
+
+def saved(folder: pathlib.Path) -> Iterator[video_writing.Packet]:
+  """The packets of all parts, in order."""
+  for number in range(len(finished(folder))):
+    with open(_part(folder, number), 'rb') as file:
+      for pts, duration, is_key, length in json.loads(file.readline()):
+        yield video_writing.Packet(pts, duration, is_key, file.read(length))
+
+
+def finished(folder: pathlib.Path) -> list[int]:
+  """How many frames each part has, up to the first that is not whole."""
+  counts = []
+  for number in itertools.count():
+    try:
+      with open(_part(folder, number), 'rb') as file:
+        line = file.readline()
+        size = os.fstat(file.fileno()).st_size
+      lengths = [row[-1] for row in json.loads(line)]
+    except (OSError, ValueError):
+      return counts
+    if len(line) + sum(lengths) != size:
+      return counts
+    counts.append(len(lengths))
+
+
+@contextlib.contextmanager
+def writing(target: pathlib.Path) -> Iterator[None]:
+  """What goes wrong with the disk inside is one line."""
+  try:
+    yield
+  except (frames.import_av().FFmpegError, OSError) as error:
+    raise errors.UserError(
+        f'Could not write {target}: {error.strerror or error}.') from error
+
+
+def _part(folder, number):
+  return folder / f'{number:06d}.part'

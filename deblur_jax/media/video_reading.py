@@ -1,0 +1,223 @@
+"""How a video is read: what can be decoded, upright, each frame at its time."""
+
+import contextlib
+import fractions
+import itertools
+import math
+import pathlib
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from deblur_jax import errors
+from deblur_jax.data import frames
+from deblur_jax.media import video_writing
+
+MAX_PIXELS = 200_000_000
+# Play lists are not among them: they would make us read other files.
+KNOWN = ('mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg,'
+         'mxf,dv,ivf,nut,yuv4mpegpipe')
+
+
+class Cut(NamedTuple):
+  """Seconds of a file's clock, first to before last, moved down by shift."""
+
+  first: float = -math.inf
+  last: float = math.inf
+  shift: fractions.Fraction = fractions.Fraction(0)
+
+  @property
+  def is_whole(self) -> bool:
+    return self.first == -math.inf and self.last == math.inf
+
+  def holds(self, packet) -> bool:
+    """Whether a packet, that must have a time, is to be copied."""
+    time = packet.pts if packet.dts is None else packet.dts
+    return time is not None and (
+        self.first <= float(time * packet.time_base) < self.last)
+
+
+class Shot:
+  """A frame, its times, and its picture, converted when it is first needed."""
+
+  def __init__(self, frame, pts: int, duration: int):
+    self.frame, self.pts, self.duration = frame, pts, duration
+    self._picture = None
+
+  def picture(self) -> np.ndarray:
+    """float32 [h, w, 3] in [0, 1], upright."""
+    if self._picture is None:
+      self._picture = upright(
+          video_writing.to_picture(self.frame),
+          video_writing.display_matrix(self.frame))
+    return self._picture
+
+
+@contextlib.contextmanager
+def opened(
+    path: pathlib.Path, *, max_pixels: int = MAX_PIXELS
+) -> Iterator[tuple[Any, Any]]:
+  """(container, its first stream of moving pictures); a UserError without."""
+  av = frames.import_av()
+  try:
+    container = av.open(str(path), container_options={
+        'format_whitelist': KNOWN, 'protocol_whitelist': 'file'})
+  except (av.FFmpegError, OSError) as error:
+    raise errors.UserError(
+        f'{path} is no video that can be read: {error.strerror or error}.'
+        ) from None
+  with container:
+    cover = av.stream.Disposition.attached_pic
+    streams = [stream for stream in container.streams.video
+               if not stream.disposition & cover and stream.codec_context]
+    if not streams:
+      raise errors.UserError(f'{path} holds no video that can be decoded.')
+    context = streams[0].codec_context
+    if context.width * context.height > max_pixels:
+      raise errors.UserError(
+          f'The frames of {path} have {context.width}x{context.height} pixels; '
+          f'more than {max_pixels} are not taken.')
+    streams[0].thread_type = 'AUTO'
+    yield container, streams[0]
+
+
+def cut(
+    container, start: float | None, end: float | None,
+) -> Cut:
+  """From seconds as a player counts them to those of the file's clock."""
+  if start is None and end is None:
+    return Cut()
+  start, end = start or 0.0, math.inf if end is None else end
+  if not 0 <= start < end:
+    raise errors.UserError(
+        f'From {start} s to {end} s there is nothing of a video.')
+  origin = fractions.Fraction(container.start_time or 0, 1_000_000)
+  first = origin + fractions.Fraction(start)
+  return Cut(float(first), float(origin) + end, first)
+
+
+def shots(container, stream, part: Cut, notes: list[str]) -> Iterator[Shot]:
+  """The frames of a time, with times that grow; notes of what is wrong.
+
+  Raises:
+    UserError: frames become larger or smaller within the file.
+  """
+  time_base = video_writing.as_fraction(stream.time_base)
+  usual = max(1, round(1 / (video_writing.rate(stream) * time_base)))
+  shift = round(part.shift / time_base)
+  last, size, moved = None, None, 0
+  for frame in _decoded(container, stream, notes):
+    if last is None:
+      size = frame.width, frame.height
+    elif (frame.width, frame.height) != size:
+      raise errors.UserError(
+          f'{container.name} turns from {size[0]}x{size[1]} to {frame.width}x'
+          f'{frame.height} at {float(last * time_base):.1f} s; cut it in two '
+          'there first.')
+    pts, late = _next_time(frame, last, usual)
+    last, moved = pts, moved + late
+    if pts * time_base >= part.last:
+      break
+    if pts * time_base >= part.first:
+      yield Shot(frame, pts - shift, frame.duration or usual)
+  if moved:
+    notes.append(
+        f'{moved} frames had no time behind the one before; they follow it')
+
+
+def packets(
+    container, streams: Sequence, notes: list[str],
+) -> Iterator[Any]:
+  """What can be read of streams, in the order of the file."""
+  av = frames.import_av()
+  demuxed = container.demux(streams)
+  while True:
+    try:
+      packet = next(demuxed, None)
+    except av.FFmpegError as error:
+      notes.append(f'the file breaks off: {error.strerror}')
+      return
+    if packet is None:
+      return
+    if packet.size:
+      yield packet
+
+
+def total(container, stream, part: Cut) -> int | None:
+  """How many frames there will be, as far as the file says."""
+  if part.is_whole and stream.frames:
+    return stream.frames
+  if not container.duration or not stream.average_rate:
+    return None
+  origin = (container.start_time or 0) / 1e6
+  span = (min(part.last, origin + container.duration / 1e6)
+          - max(part.first, origin))
+  return max(1, round(span * float(stream.average_rate)))
+
+
+def upright(picture: np.ndarray, matrix: Sequence[int]) -> np.ndarray:
+  """[h, w, 3] as a player turns it by a display matrix."""
+  transposed, down, right = _turn(matrix)
+  picture = picture.swapaxes(0, 1) if transposed else picture
+  return picture[::down, ::right]
+
+
+def stored(picture: np.ndarray, matrix: Sequence[int]) -> np.ndarray:
+  """The way back from `upright`."""
+  transposed, down, right = _turn(matrix)
+  picture = picture[::down, ::right]
+  return picture.swapaxes(0, 1) if transposed else picture
+
+
+def _turn(matrix):
+  """(whether axes are swapped, steps of rows and of columns then).
+
+  A point goes to (a x + c y, b x + d y), [[a, b], [c, d]] the upper left of the
+  matrix. Turns that are no multiple of 90 degrees are left to the player.
+  """
+  if not matrix:
+    return False, 1, 1
+  a, b, c, d = (int(np.sign(matrix[i])) for i in (0, 1, 3, 4))
+  if a and d and not b and not c:
+    return False, d, a
+  if b and c and not a and not d:
+    return True, b, c
+  return False, 1, 1
+
+
+def _decoded(container, stream, notes) -> Iterator[Any]:
+  """The frames that can be decoded, and notes of those that cannot."""
+  av = frames.import_av()
+  read, end, bad, damaged = 0, 0.0, 0, 0
+  for packet in itertools.chain(packets(container, [stream], notes), [None]):
+    if packet is not None:
+      read += 1
+      time = (packet.pts or 0) + (packet.duration or 0)
+      end = max(end, float(time * packet.time_base))
+    try:
+      for frame in stream.codec_context.decode(packet):
+        damaged += frame.is_corrupt
+        yield frame
+    except av.FFmpegError:
+      bad += 1
+  if bad:
+    notes.append(f'{bad} packets of the video could not be decoded')
+  if damaged:
+    notes.append(f'{damaged} frames were damaged in the source')
+  if read < stream.frames:
+    notes.append(
+        f'the video breaks off: {read} of its {stream.frames} frames are there')
+  stated = frames.stated_end(stream)
+  if end < 0.95 * stated:
+    notes.append(f'the video breaks off at {end:.1f} of {stated:.1f} s')
+
+
+def _next_time(frame, last, usual):
+  """(its time, whether it had to be changed to lie behind the last one)."""
+  pts = frame.dts if frame.pts is None else frame.pts
+  if pts is None:
+    return (0 if last is None else last + usual), False
+  if last is not None and pts <= last:
+    return last + 1, True
+  return pts, False

@@ -1,0 +1,1 @@
+"""Trained weights: bundled models, runs, and the papers' own files."""

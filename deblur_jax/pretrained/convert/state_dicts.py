@@ -1,0 +1,237 @@
+"""State dicts of PyTorch programs <-> parameters of ours, name by name."""
+
+import collections
+import inspect
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import numpy as np
+from flax import traverse_util
+
+from deblur_jax import errors, models
+from deblur_jax.pretrained.convert import layouts
+from deblur_jax.pretrained.convert.layouts import Layout
+from deblur_jax.state import Params
+
+StateDict = Mapping[str, np.ndarray]
+
+
+class Part(NamedTuple):
+  """The arrays of a file that are of one layout.
+
+  key: the row of `LAYOUTS`.
+  prefix: what stands before their names, such as 'G.module.'.
+  arrays: all that has this prefix, named without it.
+  network: keywords of our network.
+  """
+
+  key: str
+  prefix: str
+  arrays: StateDict
+  network: dict[str, Any]
+
+  @property
+  def layout(self) -> Layout:
+    return layouts.LAYOUTS[self.key]
+
+
+class Pair(NamedTuple):
+  """An array of theirs and of ours."""
+
+  theirs: str
+  ours: tuple[str, ...]
+  shape: tuple[int, ...]     # theirs
+  kind: layouts.Kind | None  # of a kernel; a bias is left as it is
+
+
+def find(
+    arrays: StateDict, given: Mapping[str, Any], *, layout: str | None = None
+) -> list[Part]:
+  """Which layouts the arrays are of, one a role at most.
+
+  Args:
+    arrays: of a file.
+    given: options of the layouts, such as rgb_range=1.
+    layout: the only one that is looked for.
+
+  Raises:
+    UserError: none, or several alike.
+  """
+  table = layouts.LAYOUTS
+  if layout is not None:
+    table = {layout: errors.look_up(table, layout, what='layout')}
+  for pattern, why in layouts.REFUSED.items():
+    if any(re.search(rf'(^|\.)({pattern})', name) for name in arrays):
+      raise errors.UserError(f'it is of {why}.')
+  candidates = [part for key in table for part in _parts(arrays, key)]
+  candidates.sort(key=lambda part: -len(part.arrays))
+  found = []
+  for part in candidates:
+    if any(_collide(part, other) for other in found):
+      continue
+    network = _options(part, given)
+    if network is None:
+      continue
+    _refuse_rivals(part, candidates)
+    found.append(part._replace(network=network))
+  if not found:
+    raise errors.UserError(_nothing(arrays, layout))
+  return [_with_strangers(part, found, arrays) for part in found]
+
+
+def pairs(layout: Layout, net: nn.Module) -> list[Pair]:
+  """Every array of the network, with its name in the layout."""
+  there = flatten(_shapes(net))
+  found = []
+  for layer in layout.layers(net):
+    kind = layouts.KINDS[layer.kind]
+    path = (*layer.ours, 'kernel')
+    shape = there.pop(path).shape
+    found.append(Pair(
+        f'{layer.theirs}.weight', path,
+        tuple(shape[i] for i in np.argsort(kind.axes)), kind))
+    path = (*layer.ours, 'bias')
+    if path in there:
+      shape = there.pop(path).shape
+      found.append(Pair(f'{layer.theirs}.bias', path, shape, None))
+  assert not there, f'{layout.about}: what is {there} there?'
+  return found
+
+
+def to_ours(part: Part, pairs_: list[Pair]) -> Params:
+  """The parameters, float32.
+
+  Raises:
+    UserError: names that are missing, left over or of another shape, or values
+      that are not finite.
+  """
+  _check(part, pairs_)
+  flat = {}
+  for pair in pairs_:
+    value = part.arrays[pair.theirs].astype(np.float32)
+    flat[pair.ours] = pair.kind.to_ours(value) if pair.kind else value
+  broken = [pair.theirs for pair in pairs_
+            if not np.isfinite(flat[pair.ours]).all()]
+  if broken:
+    raise errors.UserError(f'values that are not finite in {_some(broken)}.')
+  return traverse_util.unflatten_dict(flat)
+
+
+def is_unused(part: Part, name: str) -> bool:
+  """Whether no output of their program depends on this array."""
+  return bool(re.fullmatch(part.layout.unused, name))
+
+
+def to_theirs(params: Params, pairs_: list[Pair]) -> StateDict:
+  """The state dict, float32 and in the order of the layout."""
+  flat = flatten(params)
+  arrays = {}
+  for pair in pairs_:
+    value = np.asarray(flat[pair.ours], np.float32)
+    value = pair.kind.to_theirs(value) if pair.kind else value
+    arrays[pair.theirs] = np.ascontiguousarray(value)
+  return arrays
+
+
+def flatten(params: Params) -> dict[tuple[str, ...], Any]:
+  """Nested dicts as one, with paths as keys."""
+  leaves, _ = jax.tree_util.tree_flatten_with_path(params)
+  return {tuple(part.key for part in path): leaf for path, leaf in leaves}
+
+
+def _shapes(net) -> Params:
+  return jax.eval_shape(lambda key: models.init(net, key), jax.random.key(0))
+
+
+def _parts(arrays, key) -> list[Part]:
+  """The arrays that a layout could have, by what stands before the names."""
+  groups = collections.defaultdict(dict)
+  for name, array in arrays.items():
+    match = re.fullmatch(rf'((?:.*?\.)??)({layouts.LAYOUTS[key].names})', name)
+    if match:
+      groups[match[1]][match[2]] = array
+  return [Part(key, prefix, group, {}) for prefix, group in groups.items()]
+
+
+def full_names(part: Part) -> set[str]:
+  """The names of its arrays in the file."""
+  return {part.prefix + name for name in part.arrays}
+
+
+def _refuse_rivals(part, candidates) -> None:
+  alike = [other for other in candidates
+           if len(other.arrays) == len(part.arrays)
+           and other.layout.role == part.layout.role]
+  keys = sorted({other.key for other in alike})
+  if len(keys) > 1:
+    raise errors.UserError(
+        f'its names fit {" and ".join(keys)} alike: say which by --layout.')
+  if len(alike) > 1:
+    places = ' and '.join(sorted(f'{other.prefix}*' for other in alike))
+    raise errors.UserError(
+        f'it holds {part.key} more than once, as {places}: give a file with '
+        'one of them.')
+
+
+def _collide(part, other) -> bool:
+  return (part.layout.role == other.layout.role
+          or not full_names(part).isdisjoint(full_names(other)))
+
+
+def _options(part, given):
+  """Keywords of the network, or None where it is another one."""
+  make = part.layout.options
+  known = inspect.signature(make).parameters
+  shapes = {name: array.shape for name, array in part.arrays.items()}
+  options = make(shapes, **{k: v for k, v in given.items() if k in known})
+  return options and {'name': part.layout.network} | options
+
+
+def _with_strangers(part, parts, arrays) -> Part:
+  """Adds what has the same prefix and is of no part: it should not be there."""
+  known = set().union(*map(full_names, parts))
+  strangers = {
+      name.removeprefix(part.prefix): array for name, array in arrays.items()
+      if name.startswith(part.prefix) and name not in known}
+  return part._replace(arrays={**part.arrays, **strangers})
+
+
+def _check(part, pairs_) -> None:
+  """All names and shapes are as they should be."""
+  expected = {pair.theirs: pair.shape for pair in pairs_}
+  there = {name: array.shape for name, array in part.arrays.items()
+           if not is_unused(part, name)}
+  missing = [name for name in expected if name not in there]
+  more = [name for name in there if name not in expected]
+  other = [f'{name} {there[name]} instead of {shape}'
+           for name, shape in expected.items()
+           if there.get(name, shape) != shape]
+  wrong = [f'{what} {_some(names)}' for what, names in (
+      ('missing:', missing), ('left over:', more), ('of another shape:', other)
+  ) if names]
+  if wrong:
+    raise errors.UserError(
+        f'it is not quite {part.key} ({part.layout.about}): '
+        f'{"; ".join(wrong)}.')
+
+
+def _nothing(arrays, layout) -> str:
+  if layout is None:
+    return (f'its names ({_some(list(arrays))}) fit no layout; known: '
+            f'{", ".join(layouts.LAYOUTS)}.')
+  example = layouts.LAYOUTS[layout].example
+  near = [part.key for part in sorted(
+      (part for key in layouts.LAYOUTS for part in _parts(arrays, key)),
+      key=lambda part: -len(part.arrays))]
+  hint = f' Did you mean {near[0]!r}?' if near else ''
+  return (f'none of its names is of {layout}, such as {example}; they are '
+          f'{_some(list(arrays))}.{hint}')
+
+
+def _some(names: Iterable[str]) -> str:
+  names = list(names)
+  more = f' and {len(names) - 4} more' if len(names) > 4 else ''
+  return ', '.join(names[:4]) + more

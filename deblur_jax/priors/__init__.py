@@ -1,0 +1,1 @@
+"""Deep image priors: networks that are fitted to one image."""

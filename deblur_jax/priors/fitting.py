@@ -1,0 +1,131 @@
+"""What all methods share that fit each image anew: many fits as one state.
+
+Such a method is two functions for one image, without a batch axis:
+
+  begin    (key, item) -> fit, a dict with 'params' and 'opt_state' (both by
+           the networks' names), 'record' (see `outputs`), and what else it
+           remembers; 'found' has what it finds beside the image, by name
+  advance  (fit, item, key, step, parameters of a frozen network) ->
+           (fit, metrics)
+
+Here they are mapped over the images of a batch. Each item has a 'seed', so what
+an image becomes does not depend on the others, and many seeds are so many
+copies of an image.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from deblur_jax import errors
+from deblur_jax.priors import outputs, stopping
+from deblur_jax.state import Array, Batch, Method, Metrics, Params, TrainState
+from deblur_jax.training import optim
+
+Fit = dict[str, Any]
+
+
+def make(
+    begin: Callable[[Array, Batch], Fit],
+    advance: Callable[..., tuple[Fit, Metrics]], *, result: str,
+    frozen_params: Params = None) -> Method:
+  """The method of two such functions.
+
+  Args:
+    begin, advance: see above.
+    result: which of `outputs.KEPT` `restore` returns.
+    frozen_params: of a network that is not fitted.
+
+  Raises:
+    UserError: an unknown `result`.
+  """
+  errors.look_up(outputs.KEPT, result, what='method.result')
+
+  def init(key: Array, batch: Batch) -> TrainState:
+    fits = jax.vmap(lambda item: begin(key, item))(_with_seeds(batch))
+    params, opt_state = fits.pop('params'), fits.pop('opt_state')
+    if frozen_params is not None:
+      fits['features'] = frozen_params
+    return TrainState(step=jnp.zeros((), jnp.int32), params=params,
+                      opt_state=opt_state, extra=fits)
+
+  def step(state: TrainState, batch: Batch, key: Array):
+    fits = dict(state.extra, params=state.params, opt_state=state.opt_state)
+    features = fits.pop('features', None)
+    fits, metrics = jax.vmap(
+        lambda fit, item: advance(fit, item, key, state.step, features))(
+            fits, _with_seeds(batch))
+    params, opt_state = fits.pop('params'), fits.pop('opt_state')
+    return state.replace(
+        step=state.step + 1, params=params, opt_state=opt_state,
+        extra=state.extra | fits), metrics
+
+  def restore(state: TrainState, blur: Array) -> Array:
+    del blur
+    return state.extra['record']['kept'][result]
+
+  return Method(init, step, restore, per_image=True)
+
+
+def finish(
+    rule: stopping.Rule, txs: Mapping[str, Any], fit: Fit, grads: Params,
+    seen: stopping.Seen, loss: Array, *, sharp: Array | None, average: float,
+    backtrack: float, check_every: int) -> tuple[Fit, Metrics]:
+  """What every step ends with: the update, the record, the way back.
+
+  Args:
+    rule: of stopping.
+    txs: optimizers by network.
+    fit: before the step.
+    grads: of its parameters.
+    seen: the step.
+    loss: of the step.
+    sharp: the truth, where it is known, for the metrics.
+    average: decay of the moving average of the outputs.
+    backtrack, check_every: decibels and steps, see `outputs.backtrack`.
+  """
+  params, opt_state = {}, {}
+  for name, tx in txs.items():
+    params[name], opt_state[name] = optim.apply(
+        tx, grads[name], fit['opt_state'][name], fit['params'][name])
+  record = outputs.add(rule, fit['record'], seen, average=average)
+  finite = jnp.isfinite(loss) & jnp.isfinite(optax.tree.norm(grads))
+  params, opt_state, record, back = outputs.backtrack(
+      record, seen, (fit['params'], fit['opt_state']), (params, opt_state),
+      finite, decibels=backtrack, every=check_every)
+  metrics = {'loss': loss, 'fit': seen.fit, 'back': back,
+             **outputs.metrics(record, seen, sharp)}
+  return fit | {'params': params, 'opt_state': opt_state,
+                'record': record}, metrics
+
+
+def build_rule(options: Mapping[str, Any]) -> stopping.Rule:
+  """`stopping.build` for methods without values held out and without SURE.
+
+  Raises:
+    UserError: a rule that needs them, and all that `stopping.build` raises.
+  """
+  rule = stopping.build(**options)
+  if rule.held_out or options['name'] == 'sure':
+    raise errors.UserError(
+        f'method.stopping.name={options["name"]} is for the method deep_prior '
+        'only; take emv, wmv, discrepancy or fixed.')
+  return rule
+
+
+def check_channels(item: Batch, **nets: Any) -> None:
+  """Raises a UserError where a network paints other channels than there are."""
+  for name, net in nets.items():
+    if net.channels != item['blur'].shape[-1]:
+      raise errors.UserError(
+          f'nets.{name}.channels = {net.channels}, and the picture has '
+          f"{item['blur'].shape[-1]}; set both alike, or use --gray.")
+
+
+def _with_seeds(batch: Batch) -> Batch:
+  """The batch with a seed for each image: 0 where it has none."""
+  count = len(batch['blur'])
+  return {'seed': jnp.zeros(count, jnp.int32)} | dict(batch)

@@ -1,0 +1,233 @@
+"""Deep image priors on pictures: problems in, restored pictures and tables out.
+
+`problems` reads or makes what is to be solved, `run` fits a prior to each and
+writes a folder by `results`; `baselines` has what stands beside it in the
+table. `starts` learns where to begin.
+"""
+
+import itertools
+import os
+import pathlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from deblur_jax import errors, methods
+from deblur_jax.config import check_keys
+from deblur_jax.inference import batches
+from deblur_jax.priors import baselines as baselines
+from deblur_jax.priors import problems as problems
+from deblur_jax.priors import results, starts
+from deblur_jax.priors.problems import Problem
+from deblur_jax.priors.results import Fit
+from deblur_jax.state import Method, Params
+from deblur_jax.training import loop, parallel, workdir
+
+KEYS = ('seed', 'total_steps', 'chunk', 'method', 'nets', 'optim')
+AGAIN = 2           # further tries with other seeds, where a fit is dead
+RESCUE_STEPS = 1000  # of a fit by the kernel that a dead one has found
+
+OnSteps = Callable[[str, int], None]
+
+
+def run(
+    config: Mapping[str, Any], tasks: Sequence[Problem], out: str | os.PathLike,
+    *, task: str, params: bool = False, **options) -> dict[str, Any]:
+  """Fits all problems and writes their folder.
+
+  Args:
+    config: plain dicts with KEYS.
+    tasks: the problems.
+    out: a folder to make, or an empty one; see `results.write`.
+    task: a row of `problems.TASKS`, for the rows beside the fit.
+    params: whether the parameters are kept, see `results.write`.
+    **options: of `fit_all`.
+
+  Returns:
+    What result.json holds.
+
+  Raises:
+    UserError: what the config or the method refuses, a folder that is full,
+      pictures with values that are not finite.
+  """
+  check(config)
+  check_problems(config, tasks)
+  out = pathlib.Path(out)
+  results.check_names([problem.name for problem in tasks], out)
+  errors.make_folder(out)
+  if any(out.iterdir()):
+    raise errors.UserError(f'{out} is not empty; give another --output.')
+  factor = config['method'].get('factor', 1)
+  rows, summary, digest = {}, {}, problems.digest(tasks)
+  for fit in fit_all(config, tasks, **options):
+    results.write(out, fit, params=params)
+    rows[fit.problem.name] = results.row(fit, task, factor)
+    summary = results.summary(config, task, rows, digest=digest)
+    workdir.write_json(out / 'result.json', summary)
+  return summary
+
+
+def fit_all(
+    config: Mapping[str, Any], tasks: Sequence[Problem], *, seeds: int = 1,
+    at_once: int = 1, start: Params = None, warm: bool = False,
+    on_steps: OnSteps = lambda name, done: None) -> Iterator[Fit]:
+  """The fits, one after another.
+
+  A fit that ends without contrast is tried again with other seeds; where all
+  of them end so, but have found a kernel, the picture is fitted once more with
+  that kernel as a known one.
+
+  Args:
+    config, tasks: as of `run`.
+    seeds: fits of each problem, of which the one with the lowest loss counts.
+    at_once: pictures of one size that are fitted together.
+    start: parameters by network to begin with, see `starts`; by default
+      random ones.
+    warm: each group of pictures begins with what the one before has come to:
+      for the frames of a video.
+    on_steps: called with the problems under way and their finished steps.
+
+  Raises:
+    UserError: what the config or the method refuses.
+  """
+  method = _build(config)
+  mesh = parallel.data_mesh()
+  run_chunk = loop.make_chunk(method, steps=config['chunk'], mesh=mesh)
+  for group in _groups(tasks, at_once):
+    waiting = list(group)
+    for attempt in range(1 + AGAIN):
+      last = attempt == AGAIN
+      fits = _fit(config, method, run_chunk, waiting,
+                  range(attempt * seeds, (attempt + 1) * seeds), start=start,
+                  on_steps=on_steps)
+      if last:
+        fits = [_rescue(config, fit) for fit in fits]
+      alive = [fit for fit in fits if last or not results.is_dead(fit)]
+      yield from alive
+      whole = [fit for fit in alive
+               if not results.is_dead(fit) and not fit.rescued]
+      if warm and whole:
+        start = whole[-1].params
+      done = {fit.problem.name for fit in alive}
+      waiting = [problem for problem in waiting if problem.name not in done]
+      if not waiting:
+        break
+
+
+def check(config: Mapping[str, Any]) -> None:
+  """Raises a UserError for unknown, missing and impossible top-level keys."""
+  if 'data' in config:
+    raise errors.UserError(
+        'This config is of a method that is trained; give it to '
+        'python -m experiments.train.')
+  check_keys(config, KEYS)
+  for key in ('total_steps', 'chunk'):
+    if config[key] < 1:
+      raise errors.UserError(f'{key} must be at least 1, got {config[key]}.')
+  if config['total_steps'] % config['chunk']:
+    raise errors.UserError(
+        f"{config['total_steps']} steps are not a multiple of the chunk of "
+        f"{config['chunk']}; set both.")
+
+
+def check_problems(
+    config: Mapping[str, Any], tasks: Sequence[Problem]) -> None:
+  """Raises a UserError for what cannot be fitted, before anything is."""
+  if not tasks:
+    raise errors.UserError('There are no pictures to fit.')
+  method, seen = _build(config), set()
+  for problem in tasks:
+    problems.check_finite(problem)
+    batch = {key: jax.ShapeDtypeStruct((1, *np.shape(value)), np.float32)
+             for key, value in problem.batch.items()}
+    if str(batch) not in seen:
+      seen.add(str(batch))
+      jax.eval_shape(method.init, jax.random.key(0), batch)
+
+
+def _build(config):
+  method = methods.build(config)
+  if not method.per_image:
+    raise errors.UserError(
+        f'method.name={config["method"]["name"]} does not fit single pictures; '
+        'train it by experiments.train.')
+  return method
+
+
+def _groups(tasks, at_once):
+  """Neighbours of one shape, at most so many together."""
+  shape = lambda problem: sorted(
+      (key, np.shape(value)) for key, value in problem.batch.items())
+  for _, same in itertools.groupby(tasks, key=shape):
+    while group := list(itertools.islice(same, at_once)):
+      yield group
+
+
+def _fit(config, method: Method, run_chunk, group, seeds, *, start, on_steps):
+  """One `Fit` for each problem: of its seeds the one that fits best."""
+  mesh = parallel.data_mesh()
+  copies = [(problem, seed) for problem in group for seed in seeds]
+  # Filled up to a multiple of the devices by fits that nobody looks at.
+  while len(copies) % mesh.size:
+    copies.append(copies[-1])
+  batch = {key: np.stack([problem.batch[key] for problem, _ in copies])
+           for key in group[0].batch}
+  batch['seed'] = np.array([seed for _, seed in copies], np.int32)
+  name = ', '.join(problem.name for problem in group)
+  key = jax.random.key(config['seed'])
+  state = starts.begin(method, key, batch, start)
+  fitted = batches.fit_images(
+      method, batch, key, config['total_steps'], mesh, chunk=config['chunk'],
+      run_chunk=run_chunk, state=state,
+      on_chunk=lambda done: on_steps(name, done))
+  state = jax.tree.map(np.asarray, fitted.state)
+  found = []
+  for i, problem in enumerate(group):
+    own = range(i * len(seeds), (i + 1) * len(seeds))
+    best = min(own, key=lambda j: _last_loss(fitted.curve, j))
+    pick = lambda tree, j=best: jax.tree.map(lambda x: x[j], tree)
+    found.append(Fit(
+        problem, kept=pick(state.extra['record']['kept']),
+        found=pick(state.extra.get('found', {})),
+        result=np.asarray(method.restore(state, batch['blur']))[best],
+        params=pick(state.params),
+        curve={key: value[:, best] for key, value in fitted.curve.items()},
+        seed=int(batch['seed'][best]), seconds=fitted.seconds / len(copies)))
+  return found
+
+
+def _last_loss(curve, column: int) -> float:
+  """The mean of the ten losses up to the best step; what is none comes last."""
+  end = int(curve['best_step'][-1, column]) + 1
+  loss = float(curve['loss'][max(0, end - 10):end, column].mean())
+  return loss if np.isfinite(loss) else np.inf
+
+
+def _rescue(config, fit: Fit) -> Fit:
+  """A dead fit with a kernel, fitted again as if the kernel were known."""
+  if not results.is_dead(fit) or 'kernel' not in fit.found:
+    return fit
+  steps = min(RESCUE_STEPS, config['total_steps'])
+  rate = config['optim']['image']
+  if 'boundaries' in rate:
+    rate = dict(rate, boundaries=(0.7, 0.8, 0.9))    # as for known kernels
+  known = dict(
+      config, total_steps=steps, chunk=steps,
+      nets={'net': config['nets']['image']},
+      optim={'net': rate},
+      method=dict(name='deep_prior', code='noise', result='last',
+                  stopping=dict(name='fixed'),
+                  **{key: value for key, value in config['method'].items()
+                     if key in ('average', 'code_scale', 'jitter', 'tv')}))
+  names = ('blur', 'sharp')
+  problem = Problem(fit.problem.name, {
+      'kernel': fit.found['kernel'],
+      **{key: fit.problem.batch[key] for key in names
+         if key in fit.problem.batch}})
+  method = methods.build(known)
+  run_chunk = loop.make_chunk(method, steps=steps, mesh=parallel.data_mesh())
+  (again,) = _fit(known, method, run_chunk, [problem], [fit.seed], start=None,
+                  on_steps=lambda name, done: None)
+  return again._replace(problem=fit.problem, found=fit.found, rescued=True)

@@ -1,0 +1,229 @@
+"""When to stop the fit of one image: rules for deep image priors.
+
+A prior passes the picture on its way to the noise. A rule gives each step a
+score, lower where the reconstruction is better, without the truth:
+
+  emv         variance of the last reconstructions, by two moving averages
+              (ES-EMV; Wang et al., TMLR 2023, eq. 6)
+  wmv         the same over a window of them (ES-WMV; eq. 4)
+  held_out    error at observed values that the fit does not see
+  discrepancy |MSE to the observed - sigma^2|   (Morozov 1966)
+  sure        |Stein's unbiased estimate of the MSE|, of the loss 'sure'
+              (Jo et al., ICCV 2021: it crosses zero)
+  fixed       the last step is the best
+
+The fit of an image stops where the score has had no new minimum for `patience`
+steps, and the reconstruction at the minimum is the result. All of it is for one
+image, without a batch axis; methods map it over their images.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from deblur_jax import errors
+from deblur_jax.config import call
+from deblur_jax.state import Array
+
+Memory = dict[str, Array]
+
+
+class Seen(NamedTuple):
+  """What a rule sees of a step.
+
+  image: the reconstruction [h, w, c].
+  fit: scalar, MSE to the observed values that the fit sees.
+  held_out: scalar, MSE at those that it does not see.
+  sure: scalar, Stein's estimate.
+  step: int, finished steps before this one.
+  """
+
+  image: Array
+  fit: Array
+  held_out: Array
+  sure: Array
+  step: Array
+
+
+class Rule(NamedTuple):
+  """A rule.
+
+  init: image -> memory, of zeros of the image's shape.
+  score: (memory, Seen) -> (memory, score); infinite where it cannot tell yet.
+  patience: steps without a new minimum after which the fit has stopped; None
+    for never.
+  held_out: the share of the observed values that the fit must not see.
+  """
+
+  init: Callable[[Array], Memory]
+  score: Callable[[Memory, Seen], tuple[Memory, Array]]
+  patience: int | None
+  held_out: float = 0.0
+
+
+def build(*, name: str, **options) -> Rule:
+  """A row of RULES with its options.
+
+  Raises:
+    UserError: unknown names and options, values out of range.
+  """
+  make = errors.look_up(RULES, name, what='method.stopping.name')
+  return call(make, options, where='method.stopping')
+
+
+def emv(
+    *, rate: float = 0.1, warmup: int = 100, patience: int = 1000) -> Rule:
+  """m <- m + a d, V <- (1 - a) (V + a |d|^2), with d = x - m.
+
+  Args:
+    rate: a; about as many steps as 1 / a count.
+    warmup: steps in which nothing is told, V being that of the start.
+    patience: see the head of this file.
+  """
+  _check(patience=patience, warmup=warmup)
+  if not 0 < rate < 1:
+    raise errors.UserError(
+        f'method.stopping.rate must lie between 0 and 1, got {rate}.')
+
+  def init(image: Array) -> Memory:
+    return {'mean': jnp.zeros_like(image), 'variance': jnp.zeros(())}
+
+  def score(memory: Memory, seen: Seen):
+    # The mean begins as the first image, not as black.
+    mean = jnp.where(seen.step == 0, seen.image, memory['mean'])
+    away = seen.image - mean
+    variance = (1 - rate) * (
+        memory['variance'] + rate * jnp.mean(jnp.square(away)))
+    memory = {'mean': mean + rate * away, 'variance': variance}
+    return memory, jnp.where(seen.step < warmup, jnp.inf, variance)
+
+  return Rule(init, score, patience)
+
+
+def wmv(*, window: int = 100, patience: int = 1000) -> Rule:
+  """1 / W sum over w of |x_w - mean of x|^2, over the last W.
+
+  Keeps W images an image, and copies them in every step: dear for large ones.
+  The variance is that of sums of the images and of their squares, which are
+  made anew each time round.
+  """
+  _check(patience=patience, window=window)
+
+  def init(image: Array) -> Memory:
+    return {'images': jnp.zeros((window, *image.shape)),
+            'sum': jnp.zeros_like(image), 'square': jnp.zeros(())}
+
+  def score(memory: Memory, seen: Seen):
+    place = seen.step % window
+    # About mid-grey squares are four times smaller, and so is their rounding.
+    image = seen.image - 0.5
+    old = memory['images'][place]
+    images = memory['images'].at[place].set(image)
+    moved = (memory['sum'] + image - old,
+             memory['square'] + _energy(image) - _energy(old))
+    total, square = jax.lax.cond(
+        place == window - 1,
+        lambda: (images.sum(axis=0), jnp.square(images).sum() / image.size),
+        lambda: moved)
+    variance = square / window - _energy(total / window)
+    memory = {'images': images, 'sum': total, 'square': square}
+    return memory, jnp.where(seen.step < window - 1, jnp.inf, variance)
+
+  return Rule(init, score, patience)
+
+
+def held_out(
+    *, share: float = 0.1, rate: float = 0.1, warmup: int = 20,
+    patience: int = 500) -> Rule:
+  """A moving average of the error at a share of the observed values.
+
+  Args:
+    share: of the values, drawn once for each image.
+    rate: of the average, which evens out what the jitter does.
+    warmup, patience: as of `emv`.
+  """
+  _check(patience=patience, warmup=warmup)
+  for name, value in (('share', share), ('rate', rate)):
+    if not 0 < value < 1:
+      raise errors.UserError(
+          f'method.stopping.{name} must lie between 0 and 1, got {value}.')
+  return Rule(*_moving(lambda seen: seen.held_out, rate, warmup), patience,
+              share)
+
+
+def discrepancy(
+    *, sigma: float, rate: float = 0.1, patience: int = 200) -> Rule:
+  """Fits to the noise level and no further.
+
+  Args:
+    sigma: standard deviation of the noise, of values in [0, 1].
+    rate: of the moving average of the MSE.
+    patience: see the head of this file.
+  """
+  _check(patience=patience)
+  if sigma <= 0:
+    raise errors.UserError(
+        f'method.stopping.sigma must be above 0, got {sigma}.')
+  init, fit = _moving(lambda seen: seen.fit, rate, 0)
+
+  def score(memory: Memory, seen: Seen):
+    memory, value = fit(memory, seen)
+    return memory, jnp.abs(value - sigma**2)
+
+  return Rule(init, score, patience)
+
+
+def sure(*, rate: float = 0.02, patience: int = 500) -> Rule:
+  """Where Stein's estimate crosses zero; for the loss 'sure' only."""
+  _check(patience=patience)
+  init, estimate = _moving(lambda seen: seen.sure, rate, 0)
+
+  def score(memory: Memory, seen: Seen):
+    memory, value = estimate(memory, seen)
+    return memory, jnp.abs(value)
+
+  return Rule(init, score, patience)
+
+
+def fixed() -> Rule:
+  """No stop before the last step, which is the best."""
+  return Rule(lambda image: {},
+              lambda memory, seen: (memory, -seen.step.astype(jnp.float32)),
+              None)
+
+
+def _moving(pick: Callable[[Seen], Array], rate: float, warmup: int):
+  """(init, score) of the moving average of a number."""
+  def init(image: Array) -> Memory:
+    del image
+    return {'value': jnp.zeros(())}
+
+  def score(memory: Memory, seen: Seen):
+    old = jnp.where(seen.step == 0, pick(seen), memory['value'])
+    value = old + rate * (pick(seen) - old)
+    return {'value': value}, jnp.where(seen.step < warmup, jnp.inf, value)
+
+  return init, score
+
+
+def _energy(image: Array) -> Array:
+  return jnp.mean(jnp.square(image))
+
+
+def _check(**counts: int) -> None:
+  for name, count in counts.items():
+    if count < 1:
+      raise errors.UserError(
+          f'method.stopping.{name} must be at least 1, got {count}.')
+
+
+RULES: Mapping[str, Callable[..., Any]] = {
+    'discrepancy': discrepancy,
+    'emv': emv,
+    'fixed': fixed,
+    'held_out': held_out,
+    'sure': sure,
+    'wmv': wmv,
+}

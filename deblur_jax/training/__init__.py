@@ -1,0 +1,1 @@
+"""The trainer: optimizers, devices, checkpoints, the loop and the program."""

@@ -1,0 +1,207 @@
+"""THE loop, and the only place where anything is jitted.
+
+Nothing here knows of disks, configs or methods' insides. Deep image priors see
+one batch for hundreds of steps, so theirs go in chunks.
+"""
+
+import functools
+from collections.abc import Callable, Iterable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from deblur_jax.state import Array, Batch, Method, Metrics, TrainState
+from deblur_jax.training import parallel
+
+# (finished steps, state, metrics) -> True to leave the loop after this step.
+Hook = Callable[[int, TrainState, Metrics], bool | None]
+
+
+def like(method: Method, crop: int, mesh: Mesh) -> TrainState:
+  """Shapes, dtypes and shardings of a method's state for crops [crop, crop].
+
+  Raises:
+    UserError: the method's networks cannot take such crops.
+  """
+  shapes = jax.eval_shape(
+      method.init, jax.random.key(0), _crops(method, crop))
+  everywhere = parallel.replicated(mesh)
+  return jax.tree.map(
+      lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere),
+      shapes)
+
+
+def check_step(
+    method: Method, state: TrainState, crop: int, batch_size: int, *,
+    synthesise: Callable[[Array, Array], Batch] | None = None) -> None:
+  """Traces a step without running it; a UserError where it cannot be done.
+
+  Args:
+    method, state: whose step; shapes of its state.
+    crop, batch_size: of the batch.
+    synthesise: (key, sharp) -> the batch, if it is blurred in the step.
+  """
+  key, batch = jax.random.key(0), _crops(method, crop, batch_size)
+  if synthesise:
+    batch |= jax.eval_shape(synthesise, key, batch['sharp'])
+  jax.eval_shape(method.step, state, batch, key)
+
+
+def init(method: Method, key: Array, crop: int, mesh: Mesh) -> TrainState:
+  """The first state, on all devices of the mesh."""
+  # Not jitted: XLA would spend minutes on the random numbers of 120 layers.
+  # By way of numpy, so that no buffer stands twice in a state to be donated.
+  state = jax.tree.map(np.asarray, method.init(key, _crops(method, crop)))
+  return parallel.put(state, parallel.replicated(mesh))
+
+
+def make_step(
+    method: Method, prepare: Callable[[Array, Batch], Batch], mesh: Mesh
+) -> Callable[[TrainState, Batch, Array], tuple[TrainState, Metrics]]:
+  """One program: make the batch ready, then one step of the method.
+
+  Args:
+    method: the method.
+    prepare: (key, batch of the loader) -> batch of the method; crops, blur,
+      flips and noise are made here, on the device.
+    mesh: the devices; metrics and state are replicated over them.
+
+  Returns:
+    (state, batch, key) -> (state, metrics). The state is donated. The key is
+    the run's; what is random follows from it and from `state.step` alone.
+  """
+  split = parallel.split_batch(mesh)
+
+  def step(state: TrainState, batch: Batch, key: Array):
+    key = jax.random.fold_in(key, state.step)
+    key_data, key_method = jax.random.split(key)
+    batch = prepare(key_data, batch)
+    batch = jax.lax.with_sharding_constraint(batch, split)
+    return method.step(state, batch, key_method)
+
+  return jax.jit(
+      step, donate_argnums=0, out_shardings=parallel.replicated(mesh))
+
+
+def make_chunk(
+    method: Method, *, steps: int, mesh: Mesh, in_turn: bool | None = None
+) -> Callable[[TrainState, Batch, Array], tuple[TrainState, Metrics]]:
+  """Several steps on one batch as one program, each device with its images.
+
+  Args:
+    method: one with `per_image`; `spread` tells what lies where.
+    steps: of a chunk.
+    mesh: the devices.
+    in_turn: on each device one image after another, a chunk of each, and not
+      all at once. By default on CPUs, whose cores one image keeps busy: there
+      convolutions with weights of their own for each image are slow.
+
+  Returns:
+    (state, batch, key) -> (state, metrics, each [steps, n]). The state is
+    donated; what is random follows from the key and `state.step` alone.
+  """
+  def chunk(state: TrainState, batch: Batch, key: Array):
+    def one(state, _):
+      return method.step(state, batch, jax.random.fold_in(key, state.step))
+
+    return jax.lax.scan(one, state, length=steps)
+
+  if in_turn is None:
+    in_turn = jax.default_backend() == 'cpu'
+  # Not left to XLA: it cannot spread the grouped convolutions of a vmap.
+  rows, curves = PartitionSpec(parallel.AXIS), PartitionSpec(
+      None, parallel.AXIS)
+
+  def on_devices(state: TrainState, batch: Batch, key: Array):
+    where = _rows_of(state)
+    several = len(batch['blur']) > mesh.size
+    run = functools.partial(_each, chunk) if in_turn and several else chunk
+    return jax.shard_map(
+        run, mesh=mesh, in_specs=(where, rows, PartitionSpec()),
+        out_specs=(where, curves), check_vma=False)(state, batch, key)
+
+  return jax.jit(on_devices, donate_argnums=0)
+
+
+def _each(chunk, state: TrainState, batch: Batch, key: Array):
+  """The chunk for one image after another: its result for all of them."""
+  everywhere = {'features'} & state.extra.keys()
+  shared = {name: state.extra[name] for name in everywhere}
+  rows = (state.params, state.opt_state, {
+      name: value for name, value in state.extra.items()
+      if name not in everywhere})
+
+  def one(row_and_item):
+    (params, opt_state, extra), item = jax.tree.map(
+        lambda x: x[None], row_and_item)
+    new, curve = chunk(state.replace(
+        params=params, opt_state=opt_state, extra=extra | shared), item, key)
+    extra = {name: new.extra[name] for name in extra}
+    return jax.tree.map(
+        lambda x: x[0], (new.params, new.opt_state, extra)), jax.tree.map(
+            lambda x: x[:, 0], curve)
+
+  (params, opt_state, extra), curve = jax.lax.map(one, (rows, batch))
+  steps = len(jax.tree.leaves(curve)[0][0])
+  return state.replace(
+      step=state.step + steps, params=params, opt_state=opt_state,
+      extra=extra | shared), jax.tree.map(jnp.transpose, curve)
+
+
+def spread(state: TrainState, mesh: Mesh) -> TrainState:
+  """The state of a method with `per_image`: its rows over the devices.
+
+  All of it has a row for each image, but `step` and frozen features.
+  """
+  def place(x, where):
+    # By way of numpy, so that no buffer stands twice in a state to be donated.
+    return parallel.put(np.asarray(x), NamedSharding(mesh, where))
+
+  return jax.tree.map(
+      lambda where, part: jax.tree.map(lambda x: place(x, where), part),
+      _rows_of(state), state, is_leaf=lambda x: isinstance(x, PartitionSpec))
+
+
+def _rows_of(state: TrainState) -> TrainState:
+  """Where the parts of such a state lie, as the head of a tree."""
+  rows, everywhere = PartitionSpec(parallel.AXIS), PartitionSpec()
+  return TrainState(
+      step=everywhere, params=rows, opt_state=rows,
+      extra={name: everywhere if name == 'features' else rows
+             for name in state.extra})
+
+
+def on_mesh(fn: Callable, mesh: Mesh) -> Callable:
+  """fn jitted, its results replicated over the mesh."""
+  return jax.jit(fn, out_shardings=parallel.replicated(mesh))
+
+
+def anywhere(fn: Callable) -> Callable:
+  """fn jitted without saying where: as `jax.export` wants it."""
+  return jax.jit(fn)
+
+
+def fit(
+    step_fn, state: TrainState, batches: Iterable[Batch], key: Array,
+    num_steps: int, *, hooks: Iterable[Hook] = ()
+) -> TrainState:
+  """Goes on from `state.step` to `num_steps`, calling the hooks after each.
+
+  `batches` must begin with that of step `state.step`. All hooks see a step
+  before any of them can end the loop.
+  """
+  first = int(state.step)
+  steps = range(first + 1, num_steps + 1)
+  for step, batch in zip(steps, batches, strict=False):
+    state, metrics = step_fn(state, batch, key)
+    if any([hook(step, state, metrics) for hook in hooks]):
+      break
+  return state
+
+
+def _crops(method: Method, crop: int, batch_size: int = 1) -> Batch:
+  of = lambda frames: jax.ShapeDtypeStruct(
+      (batch_size, crop, crop, 3 * frames), jnp.float32)
+  return {'blur': of(method.window), 'sharp': of(1)}
