@@ -84,7 +84,7 @@ def _teach(blur, folder, key, restore):
   if targets['sharp'].exists():
     return
   large = restore(images.to_float(blur))
-  if large.kept:
+  if large.rejected:
     return
   sharp = pictures.quantized(large.image, bits=8)
   for side, picture in (('blur', blur), ('sharp', sharp)):

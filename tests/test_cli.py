@@ -569,7 +569,8 @@ def test_models(shipped, tmp_path, capsys, monkeypatch):
                 'trained by configs/x.py, 2,000 steps'):
     assert words in told
   assert deblur('models', '--json') == 0
-  assert json.loads(capsys.readouterr().out)[zoo.DEFAULT]['reach'] == 4
+  listed = json.loads(capsys.readouterr().out)
+  assert listed[zoo.DEFAULT]['receptive_field'] == 4
   Image.fromarray(PHOTO).save(tmp_path / 'photo.png')
   for flag, leaves in (('--overwrite', True), ('--blur-threshold=0', False)):
     assert deblur(tmp_path / 'photo.png', '--overwrite', flag) == 0

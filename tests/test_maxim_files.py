@@ -286,7 +286,7 @@ def test_a_start_may_read_less_than_there_is(tmp_path):
       maxim.MAXIM(**TINY, stages=1, scales=1)))
   with pytest.raises(errors.UserError, match='nets.net.stages is 2, but 1 in'):
     pretrained.weights(models.build(name='maxim', **TINY, stages=2, scales=1),
-                    pretrained.Start(str(shallow)))
+                       pretrained.Start(str(shallow)))
 
 
 def test_heads_that_are_missing_are_drawn(tmp_path, caplog):

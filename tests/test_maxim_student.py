@@ -130,7 +130,8 @@ def test_a_run_hands_on_what_has_faded(tmp_path):
   # As trained: its own first parameters take long to draw.
   state = jax.tree.map(
       lambda x: rng.normal(0, 0.1, x.shape).astype(x.dtype),
-      loop.like(methods.build(config), 32, mesh)).replace(step=np.int32(2))
+      loop.abstract_state(methods.build(config), 32, mesh)).replace(
+          step=np.int32(2))
   shelf = checkpoint.Checkpoints(tmp_path / 'run' / workdir.CHECKPOINTS)
   shelf.save(2, parallel.put(state, parallel.replicated(mesh)), None)
   shelf.close()

@@ -100,7 +100,7 @@ def test_kernels_go_by_the_names_of_the_pictures(folders, tmp_path):
   read_back = kernel_files.read(tmp_path, names=NAMES)
   assert [kernel.shape for kernel in read_back.values()] == [(15, 15), (3, 1)]
   rows = folder_scores.run(folders['sharp'], blur=folders['blur'],
-                     kernels=tmp_path)['rows']
+                           kernels=tmp_path)['rows']
   assert rows[0]['reblur_residual'] < 3e-3 < rows[1]['reblur_residual']
   (tmp_path / 'two.npy').rename(tmp_path / 'three.npy')
   with pytest.raises(

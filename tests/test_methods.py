@@ -26,7 +26,7 @@ def parts(request):
 
 def test_state_is_what_like_says(parts):
   method, state, *_, mesh = parts
-  like = loop.like(method, 16, mesh)
+  like = loop.abstract_state(method, 16, mesh)
   jax.tree.map(lambda a, b: (a.shape, a.dtype) == (b.shape, b.dtype) or
                pytest.fail(f'{a} is not {b}'), like, state)
 

@@ -139,7 +139,7 @@ def test_tiles_of_frames():
       method, {}, parallel.data_mesh(jax.devices()[:1]), tile=64, overlap=16)
   blur = RNG.random((70, 66, 9), np.float32)
   found = restore(blur)
-  assert found.tiles == 4 and found.kept == 0
+  assert found.tiles == 4 and found.rejected == 0
   np.testing.assert_allclose(
       found.image, np.clip(blur[..., 3:6] - 0.01 * blur[..., :3], 0, 1),
       atol=1e-6)
@@ -229,7 +229,7 @@ def run(tmp_path_factory):
   config = helpers.get_config('video').to_dict()
   mesh = parallel.data_mesh()
   state = jax.tree.map_with_path(
-      only_the_way, loop.like(methods.build(config), 32, mesh))
+      only_the_way, loop.abstract_state(methods.build(config), 32, mesh))
   checkpoints = checkpoint.Checkpoints(folder / workdir.CHECKPOINTS)
   checkpoints.save(2, parallel.put(state, parallel.replicated(mesh)), None)
   checkpoints.close()

@@ -186,7 +186,7 @@ def test_two_at_once_are_not_mixed(restorers, uploads, expected, tmp_path):
 def test_mistakes_are_one_line(restorers, uploads, name, model, words):
   with pytest.raises(errors.UserError, match=words) as told:
     page_jobs.restore(str(uploads / name), model, restorers, kept='',
-                 max_pixels=MAX_PIXELS)
+                      max_pixels=MAX_PIXELS)
   assert '\n' not in page_jobs.line(told.value)
 
 
@@ -309,7 +309,7 @@ def test_a_fit_in_parts_is_a_fit(uploads, tmp_path):
   upload = str(uploads / 'two.png')
   found = list(page_jobs.fitted(upload, 'denoise', folder=str(tmp_path),
                                 steps=19,
-                           **SMALL))
+                                **SMALL))
   assert [result.notes[0] for result, _ in found] == [
       f'step {done} of 20' for done in (5, 10, 15, 20)]
   assert len(list(tmp_path.iterdir())) == page_jobs.RECENT

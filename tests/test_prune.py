@@ -195,7 +195,7 @@ def test_what_is_zero_stays_zero_while_the_rest_learns(run):
       assert (after != before)[mask].mean() > 0.5
   # A checkpoint's state has the same form without the folder of the run.
   folder = dict(config['method'], start=dict(path='gone'))
-  again = loop.like(methods.build(
+  again = loop.abstract_state(methods.build(
       config | {'method': folder}, from_checkpoint=True), 16,
       parallel.data_mesh())
   assert jax.tree.structure(again) == jax.tree.structure(start)

@@ -51,7 +51,7 @@ def test_tiles_are_the_whole_picture():
   whole = np.asarray(jax.jit(smooth)(None, PHOTO[None]))[0]
   found = tiled(smooth, tile=70, overlap=4 * RADIUS)(PHOTO)
   assert found.tiles == 24 and found.tile == (64, 64)    # of ALIGNMENT
-  assert (found.again, found.kept) == (0, 0)
+  assert (found.recomputed, found.rejected) == (0, 0)
   inside = (slice(RADIUS, -RADIUS), slice(RADIUS, -RADIUS))
   np.testing.assert_allclose(found.image[inside], whole[inside], atol=1e-6)
   # Without any there is a seam.
@@ -196,7 +196,7 @@ def test_how_far_a_pixel_counts():
     return jnp.repeat(jnp.repeat(jnp.roll(small, 3, 2), 2, 1), 2, 2)
 
   mesh = parallel.data_mesh(jax.local_devices()[:1])
-  assert [batches.reach(method(restore), None, mesh, longest=256) for
+  assert [batches.receptive_field(method(restore), None, mesh, longest=256) for
           restore in (smooth, halved, mean)] == [RADIUS, 6, None]
 
 
@@ -238,9 +238,9 @@ def test_what_does_not_agree_is_done_again_and_then_left():
       (None, (0, 1)), (method(wild), (1, 1)),
       (method(lambda state, blur: blur), (1, 0))):
     found = tiled(wild, tile=64, overlap=0, exact=exact)(photo)
-    assert (found.tiles, found.again, found.kept) == (2, *counts)
+    assert (found.tiles, found.recomputed, found.rejected) == (2, *counts)
     np.testing.assert_allclose(found.image, photo, atol=1e-6)
-  assert tiled(wild, tile=64, overlap=0, trust=1.0)(photo).kept == 0
+  assert tiled(wild, tile=64, overlap=0, trust=1.0)(photo).rejected == 0
 
 
 @pytest.mark.parametrize('spoil', [np.nan, np.inf, 40.0])

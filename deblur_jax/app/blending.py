@@ -174,9 +174,10 @@ def restore_in(
     out[_inside(region)] = mix(
         out[_inside(region)], inner, weights(region, size))
     found.append(large)
-  tiles, again, kept = (sum(getattr(one, name) for one in found)
-                        for name in ('tiles', 'again', 'kept'))
-  return found[-1]._replace(image=out, tiles=tiles, again=again, kept=kept)
+  tiles, recomputed, rejected = (sum(getattr(one, name) for one in found)
+                        for name in ('tiles', 'recomputed', 'rejected'))
+  return found[-1]._replace(
+      image=out, tiles=tiles, recomputed=recomputed, rejected=rejected)
 
 
 def mix(

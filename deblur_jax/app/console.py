@@ -89,9 +89,9 @@ def card(card) -> None:
     print(f'  {title}, {score["pictures"]} pictures: {_scores(score)}')
   if seconds := card.get('seconds_720p'):
     print(f'  {seconds:g} s for 1280x720 ({card["timed_on"]})')
-  if reach := card.get('reach'):
-    print(f'  a pixel counts for {reach} around it: tiles are exact with '
-          f'--overlap={4 * reach}')
+  if radius := card.get('receptive_field'):
+    print(f'  a pixel counts for {radius} around it: tiles are exact with '
+          f'--overlap={4 * radius}')
   if threshold := card.get('blur_threshold'):
     print(f'  photos with a blur effect below {threshold} look sharp and are '
           'left as they are: --blur-threshold')

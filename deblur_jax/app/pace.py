@@ -180,7 +180,7 @@ class Meter:
         share = 1 - told[0][1] / large.tiles
       # Tiles that are done again take longer than what the model takes, and
       # of small pictures what surrounds the network takes most.
-      if not large.again and _megapixels(image) >= LEAST_MEGAPIXELS:
+      if not large.recomputed and _megapixels(image) >= LEAST_MEGAPIXELS:
         self.seconds += end - start - (_compile_seconds() - compiled)
         self.megapixels += share * _megapixels(image)
       return large

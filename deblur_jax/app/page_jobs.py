@@ -99,7 +99,7 @@ class Restorers:
 
   def _load(self, name):
     if name not in self._made:
-      self._made[name] = restoring.opened(self._network(name))
+      self._made[name] = restoring.load_model(self._network(name))
     return self._made[name]
 
 

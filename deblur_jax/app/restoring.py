@@ -77,7 +77,7 @@ class Outcome(NamedTuple):
 
 
 @functools.lru_cache(maxsize=2)
-def opened(network: Network) -> Callable[..., Any]:
+def load_model(network: Network) -> Callable[..., Any]:
   """What `tiling.build` gives; kept for the next call."""
   from deblur_jax.inference import batches, tiling
 
@@ -142,7 +142,7 @@ def run(
       skip_existing=written.skip_existing, overwrite=written.overwrite)
   files.check_folders([job.target for job in jobs])
   if jobs:
-    opened(network)
+    load_model(network)
   outcomes = [Outcome(os.fspath(job.source), os.fspath(job.target), 0.0,
                       ('has a result, passed over',)) for job in skipped]
   for outcome in outcomes:
@@ -234,9 +234,9 @@ def restored(
   # What is compiled does not depend on the threshold.
   with measured(network) as meter:
     large = blending.restore_in(
-        meter.timed(opened(network._replace(blur_threshold=None))), image,
+        meter.timed(load_model(network._replace(blur_threshold=None))), image,
         blend.regions, on_tile)
-  if large.kept == large.tiles:
+  if large.rejected == large.tiles:
     return image, trust(large)
   return blending.mix(image, large.image, blend.strength), trust(large)
 
@@ -303,7 +303,7 @@ def _video(job, network, written, blend, on_share):
   window = _loaded(network.model, network.dtype).method.window
   seen = []    # of each frame the counts, without its picture
   with measured(network) as meter:
-    restore = meter.timed(opened(network))
+    restore = meter.timed(load_model(network))
 
     def fn(batch):
       frame, = batch
@@ -343,13 +343,14 @@ def trust(*large) -> tuple[str, ...]:
   Args:
     *large: a `tiling.Large` of each picture, or frame.
   """
-  tiles, again, kept = (
+  tiles, recomputed, rejected = (
       sum(getattr(one, name) for one in large)
-      for name in ('tiles', 'again', 'kept'))
+      for name in ('tiles', 'recomputed', 'rejected'))
   notes = []
-  if again:
-    notes.append(f'{again} of {tiles} tiles were done again in float32')
-  if kept:
-    notes.append(f'{kept} of {tiles} tiles are left as they were: what the '
+  if recomputed:
+    notes.append(
+        f'{recomputed} of {tiles} tiles were computed again in float32')
+  if rejected:
+    notes.append(f'{rejected} of {tiles} tiles are left as they were: what the '
                  'model made of them was not the same picture')
   return tuple(notes)

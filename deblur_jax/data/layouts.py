@@ -107,7 +107,7 @@ def reds(
     val300: only the frames whose number ends in 9, the usual validation set.
   """
   errors.look_up(dict.fromkeys(('blur', 'blur_jpeg', 'blur_comp')), track,
-                what='data.track')
+                 what='data.track')
   if val300 and split != 'val':
     raise errors.UserError("data.val300 is for data.split='val' only.")
   base = pathlib.Path(root)
@@ -130,7 +130,7 @@ def realblur(
   relative to root; without these, from RealBlur_{J,R}/{input,target}.
   """
   errors.look_up({'J': 'camera JPEG', 'R': 'from raw'}, camera,
-                what='data.camera')
+                 what='data.camera')
   base = pathlib.Path(root)
   where = f'RealBlur-{camera} {split} in {root}'
   lines = base / f'RealBlur_{camera}_{split}_list.txt'
@@ -142,7 +142,7 @@ def realblur(
     if (folder / 'input').is_dir():
       return sources.from_files(_input_target(folder, None), where=where)
   raise errors.UserError(f'{where}: neither {lines.name} nor RealBlur_{camera}'
-                        '/input is there.')
+                         '/input is there.')
 
 
 def _realblur_list(path):

@@ -118,7 +118,7 @@ def _columns(
       columns[name] = lambda image, others, fn=fn: fn(image, others['sharp'])
     else:
       raise errors.UserError(f'{name} compares with the sharp pictures: give '
-                            'their folder too.')
+                             'their folder too.')
   if oracle:
     _needs('The error ratio', 'sharp', sharp)
     columns['error_ratio'] = lambda image, others: shift.error_ratio(
@@ -141,7 +141,7 @@ def _columns(
 def _needs(what, kind, folder):
   if not folder:
     raise errors.UserError(f'{what} needs the {kind} pictures: give their '
-                          'folder too.')
+                           'folder too.')
 
 
 def _frames(folder, name, *, like):

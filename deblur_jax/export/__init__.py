@@ -34,7 +34,6 @@ from deblur_jax.export import (
 )
 from deblur_jax.export import traced as traced_lib
 from deblur_jax.state import Method, TrainState
-from deblur_jax.training import loop
 
 Size = tuple[int, int]   # height, width
 Run = Callable[[np.ndarray], np.ndarray]   # [n, h, w, c] to [n, h, w, 3]
@@ -217,7 +216,7 @@ def measure(
   """
   path, row = pathlib.Path(path), errors.look_up(
       KINDS, kind, what='kind of file')
-  compiled = loop.anywhere(restore)
+  compiled = jax.jit(restore)
   network = lambda blur: np.asarray(jax.block_until_ready(compiled(blur)))
   run_file = row.read(path)
   differences, psnr = check(

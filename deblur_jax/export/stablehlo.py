@@ -14,7 +14,6 @@ from jax import export
 
 from deblur_jax import errors
 from deblur_jax.export import traced as traced_lib
-from deblur_jax.training import loop
 
 PLATFORMS = ('cpu', 'cuda', 'rocm', 'tpu')
 
@@ -22,7 +21,7 @@ PLATFORMS = ('cpu', 'cuda', 'rocm', 'tpu')
 def make(
     traced: traced_lib.Traced, *, platforms=PLATFORMS) -> export.Exported:
   """The function as StableHLO, its weights inside."""
-  return export.export(loop.anywhere(traced.fn), platforms=platforms)(
+  return export.export(jax.jit(traced.fn), platforms=platforms)(
       traced.blur)
 
 
@@ -44,5 +43,5 @@ def read(path: str | os.PathLike) -> Callable[[np.ndarray], np.ndarray]:
   except Exception as error:
     raise errors.UserError(
         f'{path} is no file of jax.export ({type(error).__name__}).') from None
-  call = loop.anywhere(exported.call)
+  call = jax.jit(exported.call)
   return lambda blur: np.asarray(jax.block_until_ready(call(blur)))

@@ -148,7 +148,7 @@ def fit_images(
   return Fitted(state, curve, float(later))
 
 
-def reach(
+def receptive_field(
     method: Method, state: TrainState, mesh: Mesh, *, block: int = 32,
     longest: int = 2048) -> int | None:
   """How many pixels away from a pixel the result still depends on it.

@@ -49,15 +49,15 @@ class Large(NamedTuple):
 
   image: float32 [h, w, 3] in [0, 1].
   tiles: how many there were.
-  again: tiles that were done once more in float32.
-  kept: tiles of which the input was kept, for the result was not trusted.
+  recomputed: tiles that were computed again in float32.
+  rejected: tiles whose result was not trusted; they keep the input.
   tile: their shape, (height, width).
   """
 
   image: np.ndarray
   tiles: int
-  again: int
-  kept: int
+  recomputed: int
+  rejected: int
   tile: Shape
 
 
@@ -285,7 +285,7 @@ def _restore(
                    in zip(places[1:], shape, sides, strict=True))
   corners = list(itertools.product(places.tops, places.lefts))
   total = np.zeros((*size, 3), np.float32)
-  again = kept = 0
+  recomputed = rejected = 0
   # A small picture is not made a large batch.
   batch = way.devices * (way.at_once if len(corners) > way.devices else 1)
   for first in range(0, len(corners), batch):
@@ -295,18 +295,18 @@ def _restore(
     for (top, left), tile, result in zip(part, tiles, results, strict=True):
       blur = frames.middle(tile)
       if not agrees(result, blur, trust=way.trust) and way.redo:
-        again += 1
+        recomputed += 1
         result = _all_ways(
             way.redo, tile[None], way.devices, ensemble=way.ensemble)[0]
       if not agrees(result, blur, trust=way.trust):
-        kept += 1
+        rejected += 1
         result = blur
       inside = total[top:top + shape[0], left:left + shape[1]]
       share = rows[top][:, None, None] * columns[left][:, None]
       inside += (share * np.clip(result, 0, 1))[
           :inside.shape[0], :inside.shape[1]]
     on_tile(first + len(part), len(corners))
-  return Large(total, len(corners), again, kept, shape)
+  return Large(total, len(corners), recomputed, rejected, shape)
 
 
 def _cut(image, corner, shape):

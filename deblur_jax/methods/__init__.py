@@ -66,7 +66,7 @@ def build(
     nets[key] = models.build(**kwargs)
   steps = config['total_steps']
   txs = {key: call(optim.build, dict(kwargs, total_steps=steps),
-                         where=f'optim.{key}')
+                   where=f'optim.{key}')
          for key, kwargs in config['optim'].items()}
   kwargs = dict(config['method'])
   for key in FROZEN:

@@ -222,7 +222,7 @@ def _card(start) -> dict[str, Any]:
   card = workdir.read_json(path)
   require(card, 'sha256', where=str(path))
   require(require(card, 'net', where=str(path)), 'name',
-                where=f'{path}.net')
+          where=f'{path}.net')
   return card
 
 

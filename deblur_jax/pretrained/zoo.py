@@ -131,7 +131,7 @@ def write(
     theirs = pretrained.weights(models.build(**net), pretrained.Start(other))
     params = jax.tree.map(
         lambda a, b: (1 - share) * a + share * b, params, theirs)
-  reach = batches.reach(
+  receptive_field = batches.receptive_field(
       _method(models.build(**net)), _state(params), _mesh())
   weights = errors.make_folder(folder) / f'{name}.safetensors'
   write_weights(weights, params, dtype=dtype)
@@ -141,7 +141,7 @@ def write(
       'weights': weights.name,
       'sha256': weight_files.sha256(weights),
       'parameters': models.count_parameters(params),
-      'reach': reach, **about})
+      'receptive_field': receptive_field, **about})
   return path
 
 
@@ -237,7 +237,7 @@ def _method(net):
     return net.apply({'params': state.params[ROLE]}, blur)[0]
 
   return Method(init=None, step=None, restore=restore,
-                      window=models.window(net), identity=repr(net))
+                window=models.window(net), identity=repr(net))
 
 
 def _of_run(name, dtype, which) -> Model:

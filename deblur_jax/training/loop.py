@@ -19,7 +19,7 @@ from deblur_jax.training import parallel
 Hook = Callable[[int, TrainState, Metrics], bool | None]
 
 
-def like(method: Method, crop: int, mesh: Mesh) -> TrainState:
+def abstract_state(method: Method, crop: int, mesh: Mesh) -> TrainState:
   """Shapes, dtypes and shardings of a method's state for crops [crop, crop].
 
   Raises:
@@ -176,11 +176,6 @@ def _rows_of(state: TrainState) -> TrainState:
 def on_mesh(fn: Callable, mesh: Mesh) -> Callable:
   """fn jitted, its results replicated over the mesh."""
   return jax.jit(fn, out_shardings=parallel.replicated(mesh))
-
-
-def anywhere(fn: Callable) -> Callable:
-  """fn jitted without saying where: as `jax.export` wants it."""
-  return jax.jit(fn)
 
 
 def fit(

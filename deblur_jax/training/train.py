@@ -86,7 +86,7 @@ def setup(
   method = methods.build(config, from_checkpoint=from_checkpoint)
   synthesise = preprocess.make_synthesis(config)
   crop = config['data']['loader']['crop']
-  like = loop.like(method, crop, mesh)
+  like = loop.abstract_state(method, crop, mesh)
   stages = data.stages(
       crop, config['batch_size'],
       config['data']['loader'].get('progressive', ()))
@@ -95,7 +95,7 @@ def setup(
     for what, parts in method.splits.items():
       optim.check_parts(stage.batch_size, parts, what=what)
     if stage.begin:           # what would end the run when the stage begins
-      loop.like(method, stage.crop, mesh)
+      loop.abstract_state(method, stage.crop, mesh)
       loop.check_step(
           method, like, stage.crop, stage.batch_size, synthesise=synthesise)
   source = data.open_source(**config['data']['train'])

@@ -70,7 +70,7 @@ def run(
       raise errors.UserError(f'{what} must be in (0, 1], got {value}.')
   if not sides:
     raise errors.UserError('Nothing to compare with the sharp pictures: give '
-                          'folders, or a run.')
+                           'folders, or a run.')
   sharp, sides = _pictures(sharp), {
       title: _pictures(side) for title, side in sides.items()}
   for title, side in sides.items():
