@@ -9,7 +9,7 @@ one tells of the blurry pictures what kernels blurred them (of each pixel a
 mixture of 8), with which the restored ones, blurred again, must give them back;
 a critic compares them with the sharp ones. With method.weights.blur_type they
 should also be told to be without blur, by a network that learns from weak
-labels: see configs/blur_type.py. It is judged on pairs, by default
+labels: see configs/blur_classification.py. It is judged on pairs, by default
 the built-in ones.
 
   ...cycle_physics.py:gopro   blurry frames of one half of GoPro, sharp ones of

@@ -59,7 +59,7 @@ def get_config(arg=None):
   if arg in ('int8', 'int8_small'):
     config.nets.net.update(features=64, dtype='float32')
     config.method = dict(
-        name='int8', start=dict(path='runs/gopro', which='last', role=''),
+        name='quantize', start=dict(path='runs/gopro', which='last', role=''),
         loss='l1', learn=True, over_scales='sum', pyramid=pyramid)
     config.optim.net.lr = 1e-5
   if arg in ('small', 'int8_small'):

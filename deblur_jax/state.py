@@ -41,12 +41,12 @@ class Method(NamedTuple):
   splits: option of the config -> into how many parts it splits a batch.
   unpaired: whether the blurry and the sharp pictures of a batch are to be
     different ones, of which it compares no two.
-  tell: (state, blur) -> what it tells of how pictures were blurred: 'kernel',
-    a `kernel_estimator.Estimate`; 'blur_type', logits [n, types]. None where it
-    tells nothing.
-  identity: tells what `restore` computes from all else that this version of the
-    package computes, the arrays of the state aside: its networks and options.
-    Compiled programs are kept on disk by it; '' keeps none.
+  estimate_blur: (state, blur) -> what it predicts of the blur: 'kernel', a
+    `kernel_estimator.Estimate`; 'blur_type', logits [n, types]. None where it
+    predicts nothing.
+  identity: a name of what `restore` computes, without the arrays of the state:
+    its networks and options. Compiled programs are kept on disk under it, for
+    this version of the package; '' keeps none.
   """
 
   init: Callable[[Array, Batch], TrainState]
@@ -58,7 +58,7 @@ class Method(NamedTuple):
   window: int = 1
   splits: Mapping[str, int] = {}
   unpaired: bool = False
-  tell: Callable[[TrainState, Array], dict[str, Any]] | None = None
+  estimate_blur: Callable[[TrainState, Array], dict[str, Any]] | None = None
   identity: str = ''
 
 

@@ -7,7 +7,7 @@ Prints, for the untouched photos and for the restored ones: NIQE; the distance
 of their gradients from those of natural photos (of --natural=DIR); how many
 objects a detector finds and how sure it is of them; and what is left when the
 restored photo is blurred again, by the kernel that the run tells or, where it
-tells none, by one that was estimated classically. Writes DIR/judge.json,
+predicts none, by one that was estimated classically. Writes DIR/judge.json,
 DIR/judge_pictures/ and a sheet for the eye, which decides.
 """
 
@@ -25,7 +25,7 @@ _NATURAL = flags.DEFINE_string(
 _DETECTOR = flags.DEFINE_string(
     'detector', None, 'ONNX file of the YOLO family.')
 _SIZE = flags.DEFINE_integer(
-    'size', 31, 'Of kernels, where the run tells none.')
+    'size', 31, 'Of kernels, where the run predicts none.')
 _GAMMA = flags.DEFINE_float('gamma', 1.0, 'Of the camera.')
 _LIMIT = flags.DEFINE_integer('limit', None, 'Only the first so many photos.')
 _NAME = flags.DEFINE_string('name', 'judge', 'Of the file, without .json.')

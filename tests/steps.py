@@ -18,7 +18,7 @@ from deblur_jax.training import loop, parallel
 START = 1   # of what cycle_physics learns from sharp pictures
 SMALL = dict(name='single_scale', blocks=0, features=2)
 CONFIGS = {
-    'blur_type': helpers.get_config('blur_type').to_dict(),
+    'blur_classification': helpers.get_config('blur_classification').to_dict(),
     'classical': tiny(
         nets={}, optim={}, method=dict(
             name='classical', size=5, sparse=8e-3,
@@ -36,11 +36,11 @@ CONFIGS = {
         nets=dict(net=SMALL, teacher=SMALL | dict(features=3)), method=dict(
             name='distill', teacher=dict(path=None), layers_weight=1.0,
             layers=[['head', 'head']])),
-    'int8': tiny(
+    'quantize': tiny(
         nets=dict(net=SMALL), method=dict(
-            name='int8', start=dict(path=None), learn=True)),
-    'kernel': helpers.get_config('kernel').to_dict(),
-    'known_blur': helpers.get_config('known_blur').to_dict(),
+            name='quantize', start=dict(path=None), learn=True)),
+    'kernel_estimation': helpers.get_config('kernel_estimation').to_dict(),
+    'blur_translation': helpers.get_config('blur_translation').to_dict(),
     'prune': tiny(
         nets=dict(net=SMALL), method=dict(
             name='prune', start=dict(path=None), loss='l1', share=0.5)),

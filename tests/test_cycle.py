@@ -13,7 +13,7 @@ from steps import START, batch_of, parts_of
 from deblur_jax import errors, methods, models
 from deblur_jax.blur import kernels, operators
 from deblur_jax.methods import cycle_physics, unpaired
-from deblur_jax.methods import kernel as kernel_method
+from deblur_jax.methods import kernel_estimation as kernel_method
 from deblur_jax.models.kernel_estimator import Estimate
 from deblur_jax.training import optim, parallel
 

@@ -75,7 +75,7 @@ def test_one_device_does_what_two_do():
   """
   told = []
   for devices in (1, 2):
-    _, state, step, batch, key, _ = parts_of('known_blur', devices)
+    _, state, step, batch, key, _ = parts_of('blur_translation', devices)
     state, metrics = step(state, batch, key)
     told.append(jax.tree.map(
         np.asarray, (metrics, state.extra, state.opt_state)))

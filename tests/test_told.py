@@ -23,7 +23,7 @@ from deblur_jax.evaluation import (
   test_sets,
 )
 from deblur_jax.metrics import natural
-from deblur_jax.models import blur_type, kernel_fourier
+from deblur_jax.models import blur_classifier, kernel_fourier
 from deblur_jax.training import checkpoint, train, workdir
 
 
@@ -125,7 +125,7 @@ def test_a_run_is_judged_without_the_truth(run, tmp_path):
   assert result['mean']['objects'] == 1
   assert result['input']['confidence'] == pytest.approx(0.81)
   assert result['mean']['reblur'] == row['restored']['reblur'] > 0
-  assert row['blur']['blur_type'] in blur_type.NAMES
+  assert row['blur']['blur_type'] in blur_classifier.NAMES
   assert (folder / 'judge_pictures' / 'a.restored.png').exists()
   assert workdir.read_json(folder / 'judge.json') == result
 
@@ -159,7 +159,8 @@ def test_parts_of_a_mixture_with_unlike_kernels_have_none():
 # ---- mistakes
 
 
-@pytest.mark.parametrize('name', ['kernel', 'blur_type'])
+@pytest.mark.parametrize(
+    'name', ['kernel_estimation', 'blur_classification'])
 def test_crops_may_grow_where_labels_come_from_the_blur(name):
   config = helpers.get_config(name).to_dict()
   config['data']['loader']['progressive'] = ((1, 36, 2),)
@@ -210,9 +211,10 @@ def test_mistakes_are_one_line(run, tmp_path):
 
 
 @pytest.mark.parametrize('name, change, message', [
-    ('kernel', {}, 'kernels must be known: data.blur'),
-    ('kernel', {'kernel': jnp.zeros((1, 7, 7))}, 'blur.size=7 must be nets'),
-    ('blur_type', {}, 'type of blur must be known: data.blur'),
+    ('kernel_estimation', {}, 'kernels must be known: data.blur'),
+    ('kernel_estimation', {'kernel': jnp.zeros((1, 7, 7))},
+     'blur.size=7 must be nets'),
+    ('blur_classification', {}, 'type of blur must be known: data.blur'),
 ])
 def test_labels_must_be_known(name, change, message):
   method = methods.build(helpers.get_config(name).to_dict())
@@ -225,4 +227,4 @@ def test_labels_must_be_known(name, change, message):
 def test_who_tells_nothing_is_not_asked(run, tmp_path):
   config = helpers.tiny()
   method = methods.build(config)
-  assert test_sets.tells(method, None, config) == {}
+  assert test_sets.estimates(method, None, config) == {}

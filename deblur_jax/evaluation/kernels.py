@@ -20,8 +20,8 @@ from deblur_jax.blur import estimate, exposure, operators
 from deblur_jax.blur import kernels as kernels_lib
 from deblur_jax.data import images, kernel_files
 from deblur_jax.evaluation import test_sets
-from deblur_jax.methods import kernel as kernel_method
-from deblur_jax.models import blur_type
+from deblur_jax.methods import kernel_estimation as kernel_method
+from deblur_jax.models import blur_classifier
 from deblur_jax.training import loop, workdir
 
 Path = str | os.PathLike
@@ -57,7 +57,7 @@ def kernels(
     'classical', the medians of both, 'kernels' and 'left_out', their numbers.
 
   Raises:
-    UserError: a run that tells no kernels, nothing to measure by, crops that
+    UserError: a run that predicts no kernels, nothing to measure by, crops that
       are too small, or what a file refuses.
   """
   method, state, mesh, shape = _run(config, folder, 'kernel', which)
@@ -116,15 +116,15 @@ def blur_types(
     was, and of 'all'.
 
   Raises:
-    UserError: a run that tells no types, a folder of no type, or as above.
+    UserError: a run that predicts no types, a folder of no type, or as above.
   """
   method, state, mesh, _ = _run(config, folder, 'blur_type', which)
   paths = images.require(photos)
   truths = _labels(paths, photos) if labelled else None
-  tell = loop.on_mesh(lambda state, pictures: method.tell(
+  estimate = loop.on_mesh(lambda state, pictures: method.estimate_blur(
       state, pictures)['blur_type'].argmax(-1), mesh)
   draw = loop.on_mesh(drawing(config, blur), mesh)
-  confusion = np.zeros((len(blur_type.NAMES),) * 2, int)
+  confusion = np.zeros((len(blur_classifier.NAMES),) * 2, int)
   for number, name in enumerate(_evenly(list(paths), limit)):
     sharp = middle(images.read(paths[name]), crop, where=paths[name])
     if labelled:
@@ -132,14 +132,14 @@ def blur_types(
     else:
       key = jax.random.fold_in(jax.random.key(seed), number)
       shown, labels = draw(key, sharp)
-    told = np.asarray(tell(state, shown))
+    told = np.asarray(estimate(state, shown))
     np.add.at(confusion, (np.asarray(labels), told), 1)
     on_picture(number + 1)
   right, counts = confusion.diagonal(), confusion.sum(1)
   accuracy = {name: float(right[i] / counts[i])
-              for i, name in enumerate(blur_type.NAMES) if counts[i]}
+              for i, name in enumerate(blur_classifier.NAMES) if counts[i]}
   result = {
-      'names': list(blur_type.NAMES), 'confusion': confusion.tolist(),
+      'names': list(blur_classifier.NAMES), 'confusion': confusion.tolist(),
       'accuracy': accuracy | {'all': float(right.sum() / counts.sum())},
       'crop': crop, 'step': int(state.step)}
   workdir.write_json(folder / 'blur_types.json', result)
@@ -158,15 +158,16 @@ def middle(picture: np.ndarray, crop: int, *, where: Path) -> np.ndarray:
 
 
 def _run(config, folder, wanted, which):
-  """(method, state, mesh of one device, shapes of what the run tells)."""
+  """(method, state, mesh of one device, shapes of what the run predicts)."""
   method, state, mesh = test_sets.load_on_one_device(
       config, folder, which=which)
-  shapes = test_sets.tells(method, state, config)
+  shapes = test_sets.estimates(method, state, config)
   if wanted not in shapes:
-    takes = {'kernel': 'kernel or cycle_physics', 'blur_type':
-             'blur_type, or cycle_physics with method.weights.blur_type'}
+    takes = {'kernel': 'kernel_estimation or cycle_physics', 'blur_type':
+             'blur_classification, or cycle_physics with '
+             'method.weights.blur_type'}
     raise errors.UserError(
-        f'The run of {folder} tells no {wanted}: its method is '
+        f'The run of {folder} predicts no {wanted}: its method is '
         f'{config["method"]["name"]}, wanted is {takes[wanted]}.')
   return method, state, mesh, shapes[wanted]
 
@@ -175,7 +176,7 @@ def _compare(method, state, sharp, kernel, gamma, classical_size):
   light = exposure.to_light(sharp, gamma=gamma)
   light = operators.uniform(kernel).forward(light)
   blurry = exposure.to_stored(light.clip(0, 1), gamma=gamma)
-  told = method.tell(state, blurry)['kernel']
+  told = method.estimate_blur(state, blurry)['kernel']
   found = {'likeness': kernel_method.mean_kernel(told)}
   if classical_size:
     found['classical'] = estimate.kernel_of(blurry, size=classical_size)
@@ -204,7 +205,8 @@ def _evenly(names, limit):
 def _labels(paths, folder):
   """The type of each picture, which is the name of a folder above it."""
   named = {name: name.split('/')[0] if '/' in name else '' for name in paths}
-  return {name: blur_type.place(label, what=f'blur type of {folder}/{name}:')
+  return {name: blur_classifier.place(
+      label, what=f'blur type of {folder}/{name}:')
           for name, label in named.items()}
 
 
@@ -221,7 +223,7 @@ def drawing(config: Mapping[str, Any], blur: Mapping[str, Any] | None = None):
 
   def draw(key, sharp):
     made = one(key, jnp.broadcast_to(sharp, (DRAWS, *sharp.shape)))
-    none = jnp.array([blur_type.place(blur_type.NONE)])
+    none = jnp.array([blur_classifier.place(blur_classifier.NONE)])
     return (jnp.concatenate([made['blur'], sharp[None]]),
             jnp.concatenate([made['blur_type'], none]))
 

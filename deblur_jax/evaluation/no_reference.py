@@ -29,7 +29,7 @@ from deblur_jax.evaluation.detection import detector as detector_lib
 from deblur_jax.inference import tiling
 from deblur_jax.methods import cycle_physics
 from deblur_jax.metrics import natural
-from deblur_jax.models import blur_type, kernel_estimator
+from deblur_jax.models import blur_classifier, kernel_estimator
 from deblur_jax.training import loop, workdir
 
 Path = str | os.PathLike
@@ -56,7 +56,7 @@ def run(
     natural_photos: folder of sharp photos whose gradients are natural; by
       default those of the built-in test set, which are few.
     detector: an ONNX file, see `detector.load`; without it, no objects.
-    size: of the kernels where the run tells none; larger than the blur.
+    size: of the kernels where the run predicts none; larger than the blur.
     gamma: of the camera: light is what kernels blur.
     which: 'last' or 'best' checkpoint, or a step.
     limit: look at the first so many photos only.
@@ -106,7 +106,7 @@ def run(
       row[side] = {key: float(value) for key, value in found.items()}
       row[side] |= look_for(image)
       if 'blur_type' in told['blur']:
-        row[side]['blur_type'] = blur_type.NAMES[
+        row[side]['blur_type'] = blur_classifier.NAMES[
             int(told[side]['blur_type'].argmax())]
     rows.append(row)
     test_sets.save_pictures(pictures, photo, {'restored': shown['restored']})
@@ -150,11 +150,11 @@ def _objects(detector):
 
 def _look(method, state, config, size):
   """((state, blur) -> what is told of its blur, whether the run tells k)."""
-  if 'kernel' in test_sets.tells(method, state, config):
-    return method.tell, True
+  if 'kernel' in test_sets.estimates(method, state, config):
+    return method.estimate_blur, True
 
   def look(state, blur):
-    told = method.tell(state, blur) if method.tell else {}
+    told = method.estimate_blur(state, blur) if method.estimate_blur else {}
     return told | {'kernel': kernel_estimator.Estimate(
         estimate.kernel_of(blur, size=size))}
 

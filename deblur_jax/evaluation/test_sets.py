@@ -262,14 +262,14 @@ def load_on_one_device(
   return method, parallel.put(state, parallel.replicated(mesh)), mesh
 
 
-def tells(
+def estimates(
     method: Method, state: TrainState, config: Mapping[str, Any]
 ) -> dict[str, Any]:
-  """Shapes of what a run tells of a picture; {} where it tells nothing."""
-  if not method.tell:
+  """Shapes of what a run predicts of the blur of a picture; may be {}."""
+  if not method.estimate_blur:
     return {}
   crop = config['data']['loader']['crop']
-  return jax.eval_shape(method.tell, state, jax.ShapeDtypeStruct(
+  return jax.eval_shape(method.estimate_blur, state, jax.ShapeDtypeStruct(
       (1, crop, crop, 3), np.float32))
 
 

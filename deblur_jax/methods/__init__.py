@@ -6,18 +6,18 @@ from typing import Any
 from deblur_jax import errors, models
 from deblur_jax.config import call, require
 from deblur_jax.methods import (
-  adversarial,
-  blur_type,
-  classical,
-  cycle,
-  cycle_physics,
-  distill,
-  int8,
-  kernel,
-  known_blur,
-  pretrained,
-  prune,
-  supervised,
+    adversarial,
+    blur_classification,
+    blur_translation,
+    classical,
+    cycle,
+    cycle_physics,
+    distill,
+    kernel_estimation,
+    pretrained,
+    prune,
+    quantize,
+    supervised,
 )
 from deblur_jax.priors import blind_prior, deep_prior, double_prior
 from deblur_jax.state import Method
@@ -26,16 +26,16 @@ from deblur_jax.training import optim
 METHODS = {
     'adversarial': adversarial.make,
     'blind_prior': blind_prior.make,
-    'blur_type': blur_type.make,
+    'blur_classification': blur_classification.make,
     'classical': classical.make,
     'cycle': cycle.make,
     'cycle_physics': cycle_physics.make,
     'deep_prior': deep_prior.make,
     'distill': distill.make,
     'double_prior': double_prior.make,
-    'int8': int8.make,
-    'kernel': kernel.make,
-    'known_blur': known_blur.make,
+    'quantize': quantize.make,
+    'kernel_estimation': kernel_estimation.make,
+    'blur_translation': blur_translation.make,
     'prune': prune.make,
     'supervised': supervised.make,
 }

@@ -33,8 +33,8 @@ from deblur_jax import blur as blurs
 from deblur_jax import errors, losses, models
 from deblur_jax.blur import exposure, operators
 from deblur_jax.config import call, require
-from deblur_jax.methods import blur_type, unpaired
-from deblur_jax.methods import kernel as kernel_method
+from deblur_jax.methods import blur_classification, unpaired
+from deblur_jax.methods import kernel_estimation as kernel_method
 from deblur_jax.models import kernel_estimator
 from deblur_jax.ops import pyramid as pyramids
 from deblur_jax.state import Array, Batch, Method, Metrics, TrainState
@@ -54,7 +54,7 @@ class Weights(NamedTuple):
   adversarial: float = 0.0
   cycle: float = 1.0
   kernel: float = 0.0
-  blur_type: float = 0.0
+  blur_classification: float = 0.0
   identity: float = 0.0
   tv: float = 0.0
   dark: float = 0.0
@@ -105,7 +105,7 @@ def make(
   rival = unpaired.rival(
       nets['is_sharp'], txs['critic'], critic, name='is_sharp',
       pool_size=pool_size) if weights.adversarial else None
-  taught = blur_type.teacher(
+  taught = blur_classification.teacher(
       nets['blur_type'], txs['blur_type']) if weights.blur_type else None
   synthesise = blurs.from_config(blur, where='method.blur')
   parts = _Parts(
@@ -177,7 +177,8 @@ def make(
 
   watches = unpaired.watch_pictures, watch_kernels
   return Method(
-      init, step, restore, unpaired=True, tell=_teller(nets, taught),
+      init, step, restore, unpaired=True,
+      estimate_blur=_estimator(nets, taught),
       watches=(*watches, *([rival.watch] if rival else [])))
 
 
@@ -200,8 +201,8 @@ def _teach(taught, params, opt_state, made: Batch) -> Metrics:
   return {f'blur_type/{key}': value for key, value in seen.items()}
 
 
-def _teller(nets, taught):
-  """`Method.tell`."""
+def _estimator(nets, taught):
+  """`Method.estimate_blur`."""
   names = ['kernel', *['blur_type'] * bool(taught)]
   return lambda state, blur: {
       name: nets[name].apply({'params': state.params[name]}, blur)
@@ -351,4 +352,4 @@ def _check_crop(nets, weights, window, synthesise, crop):
   if weights.kernel:
     kernel_method.check(made, size, where='method.blur')
   if weights.blur_type:
-    blur_type.check(made, where='method.blur')
+    blur_classification.check(made, where='method.blur')

@@ -32,28 +32,28 @@ from jax.interpreters import partial_eval
 from deblur_jax import errors
 from deblur_jax.config import call
 from deblur_jax.models import (
-  attention,
-  blur_type,
-  deep_decoder,
-  fpn,
-  fusion,
-  kernel_estimator,
-  kernel_fourier,
-  kernel_net,
-  maxim,
-  maxim_files,
-  maxim_student,
-  multiscale,
-  nafnet,
-  nah_discriminator,
-  patchgan,
-  resnet,
-  restormer,
-  single_scale,
-  skip,
-  srn,
-  unet,
-  unet_prior,
+    attention,
+    blur_classifier,
+    deep_decoder,
+    fpn,
+    fusion,
+    kernel_estimator,
+    kernel_fourier,
+    kernel_net,
+    maxim,
+    maxim_files,
+    maxim_student,
+    multiscale,
+    nafnet,
+    nah_discriminator,
+    patchgan,
+    resnet,
+    restormer,
+    single_scale,
+    skip,
+    srn,
+    unet,
+    unet_prior,
 )
 from deblur_jax.models.presets import PRESETS as PRESETS
 from deblur_jax.state import Array, Params
@@ -248,7 +248,7 @@ KERNEL_ESTIMATORS = {
     'kernel_fourier': kernel_fourier.KernelFourier,
     'kernel_mixture': kernel_estimator.KernelMixture,
 }
-CLASSIFIERS = {'blur_type': blur_type.BlurType}
+CLASSIFIERS = {'blur_type': blur_classifier.BlurType}
 PRIORS = {
     'skip': skip.Skip,
     'unet_prior': unet_prior.UNetPrior,

@@ -17,7 +17,7 @@ import optax
 
 from deblur_jax import errors, models
 from deblur_jax.config import require
-from deblur_jax.models import blur_type
+from deblur_jax.models import blur_classifier
 from deblur_jax.state import Array, Batch, Method, Metrics, Params, TrainState
 from deblur_jax.training import optim
 
@@ -59,7 +59,7 @@ def make(nets, txs, *, ema: float = 0.0) -> Method:
         step=state.step + 1, params={'blur_type': params},
         opt_state={'blur_type': opt_state}, extra=extra), metrics
 
-  def tell(state: TrainState, blur: Array) -> dict[str, Any]:
+  def estimate_blur(state: TrainState, blur: Array) -> dict[str, Any]:
     params = (state.extra['ema'] if ema else state.params)['blur_type']
     return {'blur_type': net.apply({'params': params}, blur)}
 
@@ -67,7 +67,7 @@ def make(nets, txs, *, ema: float = 0.0) -> Method:
     del state
     return blur
 
-  return Method(init, step, restore, tell=tell)
+  return Method(init, step, restore, estimate_blur=estimate_blur)
 
 
 class Teacher(NamedTuple):
@@ -99,18 +99,19 @@ def teacher(net, tx) -> Teacher:
 
   def persuade(params: Params, image: Array) -> Array:
     told = jax.nn.log_softmax(net.apply({'params': params}, image))
-    return -jnp.mean(told[:, blur_type.place(blur_type.NONE)])
+    return -jnp.mean(told[:, blur_classifier.place(blur_classifier.NONE)])
 
   def objective(params: Params, batch: Batch):
     pictures = jnp.concatenate([batch['blur'], batch['sharp']])
-    none = jnp.full_like(batch['blur_type'], blur_type.place(blur_type.NONE))
+    none = jnp.full_like(
+        batch['blur_type'], blur_classifier.place(blur_classifier.NONE))
     labels = jnp.concatenate([batch['blur_type'], none])
     told = net.apply({'params': params}, pictures)
     loss = optax.softmax_cross_entropy_with_integer_labels(told, labels)
     right = (jnp.argmax(told, axis=-1) == labels).astype(jnp.float32)
     blurred, sharp = jnp.split(loss, 2)
     # Sharp ones as often as one type of several equally frequent ones.
-    share = 1 / len(blur_type.NAMES)
+    share = 1 / len(blur_classifier.NAMES)
     value = (1 - share) * jnp.mean(blurred) + share * jnp.mean(sharp)
     return value, {'accuracy': jnp.mean(right)}
 

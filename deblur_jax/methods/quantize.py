@@ -2,7 +2,8 @@
 
 A step looks at what enters each convolution and remembers the largest values;
 with learn=True the network also learns, through the rounding, as in
-methods/supervised.py. It restores as int8 arithmetic would, see models/int8.py.
+methods/supervised.py. It restores as int8 arithmetic would, see
+models/quantization.py.
 """
 
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ import optax
 from deblur_jax import errors, losses, models
 from deblur_jax.config import require
 from deblur_jax.methods import pretrained
-from deblur_jax.models import int8
+from deblur_jax.models import quantization
 from deblur_jax.ops import pyramid as pyramids
 from deblur_jax.state import Array, Batch, Method, TrainState
 from deblur_jax.training import optim
@@ -50,7 +51,7 @@ def make(
     models.check_scales(net, batch['blur'].shape[1:3])
     params = pretrained.begin(net, known, key)
     names = jax.eval_shape(
-        lambda params, blur: int8.observe(net, params, blur), params,
+        lambda params, blur: quantization.observe(net, params, blur), params,
         jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32))
     ranges = {name: jnp.zeros((), jnp.float32) for name in names}
     return TrainState(
@@ -58,8 +59,9 @@ def make(
         opt_state={'net': tx.init(params)}, extra={'ranges': ranges})
 
   def objective(params, ranges, batch: Batch, key: Array):
-    restored = int8.apply(net, params, ranges, batch['blur'], train=True,
-                          rngs={'dropout': key})
+    restored = quantization.apply(
+        net, params, ranges, batch['blur'], train=True,
+        rngs={'dropout': key})
     sharp = to_pyramid(batch['sharp'], levels=len(restored))
     psnr = -losses.psnr(restored[0], sharp[0])
     return content(restored, sharp), {'psnr': psnr}
@@ -68,7 +70,7 @@ def make(
     params, opt_state = state.params['net'], state.opt_state['net']
     ranges = jax.tree.map(
         jnp.maximum, state.extra['ranges'],
-        int8.observe(net, params, batch['blur']))
+        quantization.observe(net, params, batch['blur']))
     if learn:
       (value, metrics), grads = jax.value_and_grad(objective, has_aux=True)(
           params, ranges, batch, key)
@@ -82,7 +84,7 @@ def make(
         opt_state={'net': opt_state}, extra={'ranges': ranges}), metrics
 
   def restore(state: TrainState, blur: Array) -> Array:
-    return int8.apply(
+    return quantization.apply(
         net, state.params['net'], state.extra['ranges'], blur)[0]
 
   return Method(init, step, restore)

@@ -1,6 +1,6 @@
 r"""What type of blur a picture has: motion, defocus, Gaussian, mixed or none.
 
-  python -m experiments.train --config=configs/blur_type.py \
+  python -m experiments.train --config=configs/blur_classification.py \
       --config.data.train.root=DIR_OF_PHOTOS --workdir=runs/blur_type
   python -m experiments.blur_type --workdir=runs/blur_type --photos=OTHER_PHOTOS
 
@@ -22,7 +22,7 @@ def get_config(arg=None):
   config.log_every = 100
   config.save_every = 1_000
   config.tensorboard = True
-  config.method = dict(name='blur_type', ema=0.0)
+  config.method = dict(name='blur_classification', ema=0.0)
   config.nets = dict(blur_type=dict(
       name='blur_type', features=16, blocks=1, dtype='float32'))
   config.optim = dict(blur_type=dict(

@@ -1,6 +1,6 @@
 r"""Kernels told of blurry pictures: the estimator alone, on synthetic blur.
 
-  python -m experiments.train --config=configs/kernel.py \
+  python -m experiments.train --config=configs/kernel_estimation.py \
       --config.data.train.root=DIR_OF_PHOTOS --workdir=runs/kernel
   python -m experiments.kernels --workdir=runs/kernel --photos=OTHER_PHOTOS \
       --kernels=motion_kernels.npz --classical
@@ -9,7 +9,8 @@ Half of the crops are shaken along random paths, half along smooth ones. What is
 restored along the way is deconvolved by the told kernel. For whole photographs
 raise --config.data.loader.crop: more edges, better kernels.
 
-configs/kernel.py:small is for CPUs: kernels of 35 pixels from crops of 128.
+configs/kernel_estimation.py:small is for CPUs: kernels of 35 pixels from crops
+of 128.
 """
 
 import ml_collections
@@ -28,7 +29,7 @@ def get_config(arg=None):
   # Kernels of this size in three places: those of a tuple take no references.
   size, gamma = 35, 1.0
   config.method = dict(
-      name='kernel', ema=0.0,
+      name='kernel_estimation', ema=0.0,
       deconvolution=dict(name='wiener', noise=5e-3))
   config.nets = dict(kernel=dict(
       name='kernel_fourier', size=size, features=32, blocks=4, guesses=16,

@@ -8,7 +8,7 @@ from helpers import tiny
 from run_folders import untrained
 
 from deblur_jax import errors, methods, models
-from deblur_jax.models import int8, layers
+from deblur_jax.models import layers, quantization
 
 NET = dict(name='multiscale', scales=1, blocks=1, features=4)
 
@@ -16,8 +16,9 @@ NET = dict(name='multiscale', scales=1, blocks=1, features=4)
 def test_rounding_and_its_gradient():
   x = np.array([-3.0, -1.0, 0.004, 0.5, 1.0], np.float32)
   rounded, slopes, nothing = jax.jit(lambda x: (
-      int8.fake(x, 1.27), jax.grad(lambda x: int8.fake(x, 1.27).sum())(x),
-      int8.fake(x, 0.0)))(x)
+      quantization.fake(x, 1.27),
+      jax.grad(lambda x: quantization.fake(x, 1.27).sum())(x),
+      quantization.fake(x, 0.0)))(x)
   np.testing.assert_allclose(rounded, [-1.27, -1, 0, 0.5, 1], atol=1e-6)
   np.testing.assert_array_equal(slopes, [0, 1, 1, 1, 1])
   np.testing.assert_allclose(nothing, 0 * x, atol=1e-11)
@@ -26,7 +27,7 @@ def test_rounding_and_its_gradient():
 def test_each_channel_has_a_step_of_its_own():
   kernel = np.float32([[1, 100], [0.33, 33]]).reshape(1, 1, 2, 2)
   params = {'a': {'kernel': kernel, 'bias': np.full(2, 0.123, np.float32)}}
-  rounded = jax.jit(int8.kernels)(params)['a']
+  rounded = jax.jit(quantization.kernels)(params)['a']
   np.testing.assert_array_equal(rounded['bias'], params['a']['bias'])
   np.testing.assert_allclose(
       rounded['kernel'][0, 0, 1], [42 / 127, 4200 / 127], rtol=1e-6)
@@ -44,9 +45,9 @@ def test_it_is_what_integers_would_give(dtype):
 
   @jax.jit
   def restore(x):
-    ranges = int8.observe(conv, params, x)
+    ranges = quantization.observe(conv, params, x)
     assert ranges.keys() == {''}
-    return int8.apply(conv, params, ranges, x)
+    return quantization.apply(conv, params, ranges, x)
 
   y = restore(x)
   step_x = np.abs(x).max() / 127
@@ -58,10 +59,11 @@ def test_it_is_what_integers_would_give(dtype):
 
 
 def test_the_largest_passes_its_whole_gradient():
-  slope = jax.grad(lambda x: int8.fake(x, jnp.abs(x).max(keepdims=True)).sum())
+  slope = jax.grad(lambda x: quantization.fake(
+      x, jnp.abs(x).max(keepdims=True)).sum())
   x = jax.random.normal(jax.random.key(0), (50,))
   np.testing.assert_array_equal(slope(x), jnp.ones(50))
-  beyond = jax.grad(lambda x: int8.fake(x, jnp.array(0.5)).sum())(
+  beyond = jax.grad(lambda x: quantization.fake(x, jnp.array(0.5)).sum())(
       jnp.array([0.4, 0.5, 0.6]))
   np.testing.assert_array_equal(beyond, [1, 1, 0])
 
@@ -70,7 +72,7 @@ def test_ranges_are_those_of_every_convolution_and_every_call():
   net = models.build(name='srn', scales=2, features=1, blocks=0, kernel_size=1)
   shapes = models.shapes(net)
   ranges = jax.eval_shape(
-      lambda params, blur: int8.observe(net, params, blur), shapes,
+      lambda params, blur: quantization.observe(net, params, blur), shapes,
       jax.ShapeDtypeStruct((1, 16, 16, 3), jnp.float32))
   assert {'/'.join(part.key for part in path[:-1])
           for path, _ in jax.tree.leaves_with_path(shapes)} == set(ranges)
@@ -80,7 +82,7 @@ def test_calibrated_to_near_the_float_network(tmp_path):
   """The weights stay those of the run; eight bits cost little."""
   params = untrained(tmp_path, tiny(nets=dict(net=NET)))
   config = tiny(nets=dict(net=NET | dict(remat=True)), method=dict(
-      name='int8', start=dict(path=str(tmp_path))))
+      name='quantize', start=dict(path=str(tmp_path))))
   method, plain = methods.build(config), models.build(**NET)
 
   @jax.jit

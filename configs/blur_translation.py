@@ -2,7 +2,7 @@ r"""Blurry pictures are brought to a blur that a trained network undoes.
 
   python -m experiments.train --config=configs/multiscale_photos.py \
       --config.data.train.root=DIR_SHARP --workdir=runs/photos
-  python -m experiments.train --config=configs/known_blur.py \
+  python -m experiments.train --config=configs/blur_translation.py \
       --config.method.restorer.path=runs/photos \
       --config.data.train.blur=DIR_BLURRY --config.data.train.sharp=DIR_SHARP \
       --workdir=runs/known
@@ -28,7 +28,7 @@ def get_config(arg=None):
   config.tensorboard = True
   pyramid = ml_collections.FieldReference('deepdeblur_pytorch')
   config.method = dict(
-      name='known_blur', distance='l1', pyramid=pyramid, shrink=4,
+      name='blur_translation', distance='l1', pyramid=pyramid, shrink=4,
       restorer=dict(path='runs/photos', which='last', role=''),
       blur=dict(kind='dynamic_scene'),
       weights=dict(adversarial=1.0, content=10.0, identity=5.0),

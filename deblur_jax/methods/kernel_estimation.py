@@ -76,14 +76,14 @@ def make(
         step=state.step + 1, params={'kernel': params},
         opt_state={'kernel': opt_state}, extra=extra), metrics
 
-  def tell(state: TrainState, blur: Array) -> dict[str, Any]:
+  def estimate_blur(state: TrainState, blur: Array) -> dict[str, Any]:
     params = (state.extra['ema'] if ema else state.params)['kernel']
     return {'kernel': net.apply({'params': params}, blur)}
 
   def restore(state: TrainState, blur: Array) -> Array:
-    return solve(blur, mean_kernel(tell(state, blur)['kernel']))
+    return solve(blur, mean_kernel(estimate_blur(state, blur)['kernel']))
 
-  return Method(init, step, restore, tell=tell)
+  return Method(init, step, restore, estimate_blur=estimate_blur)
 
 
 def divergence(told: kernel_estimator.Estimate, true: Array) -> Array:
