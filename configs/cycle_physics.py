@@ -40,8 +40,8 @@ def get_config(arg=None):
   gamma = ml_collections.FieldReference(1.0)
   pyramid = ml_collections.FieldReference('deepdeblur_pytorch')
   config.method = dict(
-      # Not 'psnr', whose slope is steepest where the error is least: at the
-      # coarse scales.
+      # Not 'psnr_loss', whose slope is steepest where the error is least: at
+      # the coarse scales.
       name='cycle_physics', cycle='l1', over_scales='sum', pyramid=pyramid,
       blur=dict(
           kind='any', size=size, gamma=gamma, chances=(0.7, 0.1, 0.1, 0.1)),

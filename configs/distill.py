@@ -50,7 +50,7 @@ def get_config(arg=None):
   config.validate = dict(pictures=8, crop=512)
   if arg == 'small':
     common.use_pairs(config)
-    config.method.update(loss='psnr', output='psnr')
+    config.method.update(loss='psnr_loss', output='psnr_loss')
     config.nets.net.update(
         features=8, blocks=(1, 1, 2), middle=0, up_blocks=(1, 1, 2),
         dtype='float32')

@@ -46,7 +46,7 @@ def get_config(arg=None):
   config.validate = dict(pictures=8, crop=512)
   if arg == 'small':
     common.use_pairs(config)
-    config.method.loss = 'psnr'
+    config.method.loss = 'psnr_loss'
     config.nets.net.update(
         features=16, blocks=3, attention='none', dtype='float32')
   if common.is_debug(arg, 'small'):

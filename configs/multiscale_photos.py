@@ -45,7 +45,7 @@ def get_config(arg=None):
   config.validate = dict(pictures=6, crop=256)
   if arg == 'small':
     config.total_steps, config.batch_size = 4_000, 4
-    config.method.loss = 'psnr'
+    config.method.loss = 'psnr_loss'
     config.nets.net.update(
         depth=18, features=16, residual=True, dtype='float32')
     config.optim.net.update(lr=2e-3, clip_norm=1.0)

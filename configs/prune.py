@@ -64,7 +64,7 @@ def get_config(arg=None):
     config.optim.net.lr = 1e-5
   if arg in ('small', 'int8_small'):
     common.use_pairs(config)
-    config.method.loss = 'psnr'
+    config.method.loss = 'psnr_loss'
     config.nets.net = dict(
         name='fusion', features=8 if arg == 'small' else 16, blocks=3,
         attention='none', pyramid=pyramid, dtype='float32')

@@ -23,7 +23,7 @@ def get_config(arg=None):
   config.tensorboard = False
   pyramid = ml_collections.FieldReference('deepdeblur_pytorch')
   config.method = dict(
-      name='supervised', loss='psnr', over_scales='sum',
+      name='supervised', loss='psnr_loss', over_scales='sum',
       pyramid=pyramid, ema=0.0, accumulate=1)
   config.nets = dict(net=dict(
       name='multiscale', scales=3, depth=12, features=16, kernel_size=5,

@@ -295,7 +295,7 @@ GRIDS = {
         _GOPRO, {'nets.net.scales': (1, 2, 3)},
         paper=paper_numbers.NAH_K_SCALES),
     'loss': Grid(
-        _GOPRO, {'method.loss': ('l1', 'mse', 'charbonnier', 'psnr',
+        _GOPRO, {'method.loss': ('l1', 'mse', 'charbonnier', 'psnr_loss',
                                  'l1 + 0.1*fft_l1')}),
     'residual': Grid(_GOPRO, {'nets.net.residual': (False, True)}),
     'width': Grid(_GOPRO, {'nets.net.features': (16, 32, 64)}),

@@ -66,7 +66,7 @@ def _job(folder, script):
     ('1e-4', [1e-4]),
     ('True,False', [True, False]),
     ('l1,mse', ['l1', 'mse']),
-    ('l1 + 0.1*fft_l1, psnr', ['l1 + 0.1*fft_l1', 'psnr']),
+    ('l1 + 0.1*fft_l1, psnr_loss', ['l1 + 0.1*fft_l1', 'psnr_loss']),
     ('(1, 2),(3,)', [(1, 2), (3,)]),
     ("{'l1': 1.0, 'mse': 2},{'mse': 1}", [{'l1': 1.0, 'mse': 2}, {'mse': 1}]),
 ])

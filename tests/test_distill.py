@@ -52,7 +52,7 @@ def test_the_student_learns_from_the_truth_and_from_the_teacher(run):
     output = sum(map(losses.l1, restored, guides))
     return state, after, metrics, {
         'truth': truth, 'output': output, 'loss': 0.5 * truth + 2 * output,
-        'psnr_teacher': -losses.psnr(guide, batch['sharp'])}
+        'psnr_teacher': losses.psnr(guide, batch['sharp'])}
 
   state, after, metrics, expected = learn(_batch())
   for one in (state, after):

@@ -16,12 +16,12 @@ def images():
           for _ in range(2)]
 
 
-AT_EQUALITY = {'charbonnier': 1e-3, 'psnr': -80.0}
+AT_EQUALITY = {'charbonnier': 1e-3, 'psnr_loss': -80.0}
 # Of a constant difference of 0.1: |d|, d^2, sqrt(d^2 + 1e-6), 20 log10 d; the
 # spectrum has 0.1 * h * w at frequency 0, whose mean over h * w and {Re, Im}
 # is 0.05.
 OF_A_TENTH = {'l1': 0.1, 'mse': 0.01, 'charbonnier': 0.10000500,
-              'psnr': -20.0, 'fft_l1': 0.05, 'huber': 0.05 * (0.1 - 0.025)}
+              'psnr_loss': -20.0, 'fft_l1': 0.05, 'huber': 0.05 * (0.1 - 0.025)}
 
 
 @pytest.mark.parametrize('name', losses.PIXEL)
@@ -80,6 +80,15 @@ def test_psnr_is_the_mean_over_images(images):
   values = [losses.psnr(a[None], b[None])
             for a, b in zip(*images, strict=True)]
   np.testing.assert_allclose(losses.psnr(*images), np.mean(values), rtol=1e-6)
+
+
+def test_regularizers_are_terms_of_the_content_loss(images):
+  # Larger than the windows of the dark channel.
+  images = [jnp.tile(image, (1, 5, 6, 1)) for image in images]
+  for name, regularizer in losses.REGULARIZERS.items():
+    value = losses.content(f'l1 + 0.5*{name}')([images[0]], [images[1]])
+    expected = losses.l1(*images) + 0.5 * regularizer(images[0])
+    np.testing.assert_allclose(value, expected, rtol=1e-6)
 
 
 def test_content_is_equation_4(images):

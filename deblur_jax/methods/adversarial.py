@@ -105,7 +105,7 @@ def make(
 
   def content_of(restored: list[Array], sharp: Array, features: Params):
     targets = to_pyramid(sharp, levels=len(restored))
-    psnr = -losses.psnr(restored[0], targets[0])
+    psnr = losses.psnr(restored[0], targets[0])
     return content_loss(restored, targets, features), {'psnr': psnr}
 
   def step(state: TrainState, batch: Batch, key: Array):

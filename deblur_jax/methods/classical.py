@@ -43,7 +43,7 @@ def make(
     del key
     restored = restore(state, batch['blur'])
     metrics = {'loss': losses.l1(restored, batch['sharp']),
-               'psnr': -losses.psnr(restored, batch['sharp'])}
+               'psnr': losses.psnr(restored, batch['sharp'])}
     return state.replace(step=state.step + 1), metrics
 
   def restore(state: TrainState, blur: Array) -> Array:

@@ -99,8 +99,8 @@ def make(
     if layers:
       terms['layers'] = _mean_distance(distance, maps, guides)
       total += layers_weight * terms['layers']
-    terms |= {'psnr': -losses.psnr(restored[0], sharp[0]),
-              'psnr_teacher': -losses.psnr(guide[0], sharp[0])}
+    terms |= {'psnr': losses.psnr(restored[0], sharp[0]),
+              'psnr_teacher': losses.psnr(guide[0], sharp[0])}
     return total, terms
 
   def step(state: TrainState, batch: Batch, key: Array):

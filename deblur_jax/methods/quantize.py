@@ -63,7 +63,7 @@ def make(
         net, params, ranges, batch['blur'], train=True,
         rngs={'dropout': key})
     sharp = to_pyramid(batch['sharp'], levels=len(restored))
-    psnr = -losses.psnr(restored[0], sharp[0])
+    psnr = losses.psnr(restored[0], sharp[0])
     return content(restored, sharp), {'psnr': psnr}
 
   def step(state: TrainState, batch: Batch, key: Array):

@@ -86,7 +86,7 @@ def make(
     stages = stages if of_stages else [stages]
     sharp = to_pyramid(batch['sharp'], levels=len(stages[-1]))
     # PSNR of the finest scale, as a curve that people can read.
-    psnr = -losses.psnr(stages[-1][0], sharp[0])
+    psnr = losses.psnr(stages[-1][0], sharp[0])
     return sum(content(images, sharp) for images in stages), {'psnr': psnr}
 
   def step(state: TrainState, batch: Batch, key: Array):

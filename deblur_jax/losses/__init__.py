@@ -1,0 +1,98 @@
+"""Losses on images [n, h, w, c] in [0, 1]; each a float32 scalar, a mean.
+
+A config names them with their weights: loss='l1 + 0.1*fft_l1 + 0.01*tv'.
+`content` makes one loss of that, summed over the scales of a network. The
+tables are PIXEL (they compare the restored image with the sharp one) and
+REGULARIZERS (they look at the restored image alone). `perceptual` compares the
+features of a frozen network. ADVERSARIAL and PENALTIES are for discriminators.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+from deblur_jax import errors
+from deblur_jax.losses.adversarial import (
+    ADVERSARIAL,
+    PENALTIES,
+    Game,
+    gradient_penalty,
+)
+from deblur_jax.losses.features import Frozen, perceptual
+from deblur_jax.losses.pixel import PIXEL, fft_l1, l1, mse, psnr, ssim
+from deblur_jax.losses.regularizers import REGULARIZERS, dark_channel, tv
+from deblur_jax.state import Array, Params
+
+__all__ = [
+    'ADVERSARIAL', 'OVER_SCALES', 'PENALTIES', 'PIXEL', 'REGULARIZERS',
+    'Frozen', 'Game', 'content', 'dark_channel', 'fft_l1', 'gradient_penalty',
+    'l1', 'mse', 'perceptual', 'psnr', 'ssim', 'tv']
+
+OVER_SCALES = {'sum': lambda k: 1.0, 'half_mean': lambda k: 1 / (2 * k)}
+
+
+def content(
+    terms: str, *, over_scales: str = 'sum',
+    frozen: Mapping[str, Frozen] | None = None
+) -> Callable[..., Array]:
+  """The loss of a network that returns several scales, finest first.
+
+  'sum':  sum_k sum_i w_i l_i(L_k, S_k)         (DeepDeblur's released codes)
+  'half_mean':  the same / 2K    (with 'mse': Nah et al. 2017, eq. 4)
+
+  Args:
+    terms: rows of PIXEL and REGULARIZERS l_i with their weights w_i: 'l1',
+      'l1 + 0.1*fft_l1', 'l1 + 0.01*tv'.
+    over_scales: a row of OVER_SCALES.
+    frozen: further losses by name, such as {'perceptual': perceptual(phi)}.
+      They compare the finest scale alone, and `over_scales` does not change
+      their weight.
+
+  Returns:
+    (restored images, sharp images, params), finest first -> scalar. `params`
+    is what the losses of `frozen` take, and may be left out where `terms` name
+    none of them.
+
+  Raises:
+    UserError: unknown rows, or a weight that is no number.
+  """
+  frozen = frozen or {}
+  known = PIXEL | REGULARIZERS | frozen
+  weights = [_term(term, known) for term in terms.split('+')]
+  scale = errors.look_up(OVER_SCALES, over_scales, what='over_scales')
+
+  def loss(
+      restored: Sequence[Array], sharp: Sequence[Array], params: Params = None
+  ) -> Array:
+    if len(restored) != len(sharp):
+      raise ValueError(
+          f'Expected as many scales, got {len(restored)} and {len(sharp)}.')
+    total = sum(weight * _value(name, one, other)
+                for one, other in zip(restored, sharp, strict=True)
+                for name, weight in weights if name not in frozen)
+    return total * scale(len(restored)) + sum(
+        weight * frozen[name](restored[0], sharp[0], params)
+        for name, weight in weights if name in frozen)
+
+  return loss
+
+
+def _value(name: str, restored: Array, sharp: Array) -> Array:
+  if name in REGULARIZERS:
+    return REGULARIZERS[name](restored)
+  return PIXEL[name](restored, sharp)
+
+
+def _term(term: str, known: Mapping) -> tuple[str, float]:
+  *weight, name = (word.strip() for word in term.split('*'))
+  try:
+    weights = [float(word) for word in weight]
+  except ValueError as error:
+    raise errors.UserError(
+        f'Loss {term.strip()!r} is not of the form 0.1*name.') from error
+  if name == 'perceptual' and name not in known:
+    raise errors.UserError(
+        f"Loss {term.strip()!r} needs VGG19's features, which the methods "
+        'adversarial and cycle have: say there where its weights are, '
+        'method.features.path, or leave this loss out.')
+  errors.look_up(known, name, what='loss')
+  return name, math.prod(weights)

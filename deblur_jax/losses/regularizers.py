@@ -1,0 +1,55 @@
+"""Losses that look at the restored image alone.
+
+Each takes images [n, h, w, c] in [0, 1] and returns a float32 scalar, a mean.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from deblur_jax import errors
+from deblur_jax.state import Array
+
+
+def tv(image: Array) -> Array:
+  """mean sqrt(Dx^2 + Dy^2): total variation   (Rudin et al. 1992)."""
+  down = jnp.diff(image, axis=1)[:, :, :-1]
+  right = jnp.diff(image, axis=2)[:, :-1]
+  # The root's own slope at 0 is infinite.
+  return jnp.mean(jnp.sqrt(jnp.square(down) + jnp.square(right) + 1e-8))
+
+
+def dark_channel(image: Array, *, window: int = 35) -> Array:
+  """mean of the darkest value of any colour in each window   (He et al. 2009).
+
+  Blur makes it brighter (Pan et al., CVPR 2016, who count the pixels where it
+  is not 0; the mean is what has a slope).
+
+  Raises:
+    UserError: an image smaller than the window.
+  """
+  if window < 1 or min(image.shape[1:3]) < window:
+    raise errors.UserError(
+        f'The dark channel needs windows of 1 to {min(image.shape[1:3])} '
+        f'pixels for crops of {image.shape[1]}x{image.shape[2]}, got {window}.')
+  dark = image.min(axis=-1)
+  for axis in (1, 2):
+    dark = _sliding_min(dark, window, axis)
+  return jnp.mean(dark)
+
+
+def _sliding_min(x: Array, window: int, axis: int) -> Array:
+  """Minima of all runs of `window`, from those of runs of half the length."""
+  reach = 1
+  while reach < window:
+    step = min(reach, window - reach)
+    count = x.shape[axis] - step
+    x = jnp.minimum(jax.lax.slice_in_dim(x, 0, count, axis=axis),
+                    jax.lax.slice_in_dim(x, step, step + count, axis=axis))
+    reach += step
+  return x
+
+
+REGULARIZERS = {
+    'dark_channel': dark_channel,
+    'tv': tv,
+}
