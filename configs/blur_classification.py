@@ -32,7 +32,7 @@ def get_config(arg=None):
       train=dict(name='photos', root='data/photos'),
       test=dict(name='builtin', split='test'),
       blur=dict(kind='any', size=31, gamma=1.0, chances=(1.0, 1.0, 1.0, 1.0)),
-      loader=dict(loader='threads', crop=128, progressive=()))
+      loader=dict(backend='threads', crop=128, progressive=()))
   config.augment = dict(preset='flips')
   config.validate = dict(pictures=2, crop=64)
   if common.is_debug(arg):

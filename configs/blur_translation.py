@@ -45,7 +45,7 @@ def get_config(arg=None):
   config.data = dict(
       train=dict(name='unpaired', blur='data/blurry', sharp='data/sharp'),
       test=dict(name='builtin', split='test'),
-      loader=dict(loader='tf_data', crop=256, progressive=()))
+      loader=dict(backend='tf_data', crop=256, progressive=()))
   config.augment = dict(preset='flips')
   config.validate = dict(pictures=6, crop=256)
   if common.is_debug(arg):

@@ -31,7 +31,7 @@ def get_config(arg=None):
       train=dict(name='builtin', split='train'),
       test=dict(name='gopro', root='data/GOPRO_Large', subset='blur',
                 split='test'),
-      loader=dict(loader='resident', crop=128))
+      loader=dict(backend='resident', crop=128))
   config.augment = dict(preset='none')
   config.validate = dict(pictures=2, crop=256)
   if common.is_debug(arg):

@@ -30,7 +30,7 @@ def use_builtin(config, *, halves: bool = False) -> None:
   config.data.test = dict(name='builtin', split='test')
   if window > 1:
     config.data.train.window = config.data.test.window = window
-  config.data.loader.loader = 'resident'
+  config.data.loader.backend = 'resident'
 
 
 def use_gopro_halves(config) -> None:
@@ -53,7 +53,7 @@ def use_photo_halves(config) -> None:
       name='gopro', root='data/held_back', subset='blur', split='test')
   config.data.blur = dict(
       kind='trajectory', size=11, gamma=1.0, fractions=(0.5, 1.0))
-  config.data.loader.loader = 'threads'
+  config.data.loader.backend = 'threads'
 
 
 def use_pairs(config) -> None:
@@ -69,7 +69,7 @@ def use_pairs(config) -> None:
                           part=(0.9, 1.0))
   config.batch_size, config.total_steps = 4, 4_000
   config.data.loader = dict(
-      loader='resident', crop=64, progressive=((2_000, 128, 2),))
+      backend='resident', crop=64, progressive=((2_000, 128, 2),))
   config.optim.net = dict(name='adamw', lr=2e-3, schedule='cosine', b2=0.9,
                           weight_decay=1e-3, clip_norm=1.0)
   config.validate = dict(pictures=8, crop=256)

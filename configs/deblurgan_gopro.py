@@ -60,7 +60,7 @@ def get_config(arg=None):
                  scale=scale),
       test=dict(name='gopro', root=root, subset=subset, split='test',
                 scale=scale),
-      loader=dict(loader='tf_data', crop=256, progressive=()))
+      loader=dict(backend='tf_data', crop=256, progressive=()))
   config.augment = dict(preset='deblurgan')
   config.validate = dict(pictures=8, crop=512)
   if arg in ('small', 'small_l1'):
@@ -91,7 +91,7 @@ def _make_small(config):
   config.nets.critic.features = 16
   config.optim.gen.lr, config.optim.critic.lr = 1e-3, 2e-4
   config.data.train.scale = 0.5
-  config.data.loader.update(loader='resident', crop=128)
+  config.data.loader.update(backend='resident', crop=128)
   # Sharp pictures among the blurry ones: what is sharp is to stay so.
   config.augment = dict(preset='flips', rotate=1.0, identity=0.1)
   config.validate = dict(pictures=4, crop=360)

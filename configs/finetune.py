@@ -44,7 +44,7 @@ def get_config(arg=None):
       train=dict(name='folder_pairs', blur='data/blur', sharp='data/sharp'),
       test=dict(name='folder_pairs', blur='data/test_blur',
                 sharp='data/test_sharp'),
-      loader=dict(loader='threads', crop=128, progressive=()))
+      loader=dict(backend='threads', crop=128, progressive=()))
   config.augment = dict(preset='flips', identity=0.1)
   config.validate = dict(pictures=4, crop=256)
   if arg == 'side_by_side':

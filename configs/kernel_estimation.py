@@ -43,13 +43,13 @@ def get_config(arg=None):
       blur=dict(kind='mixture', parts=(
           dict(kind='trajectory', size=size, gamma=gamma),
           dict(kind='gaussian_process', size=size, gamma=gamma))),
-      loader=dict(loader='tf_data', crop=256, progressive=()))
+      loader=dict(backend='tf_data', crop=256, progressive=()))
   config.augment = dict(preset='flips')
   config.validate = dict(pictures=6, crop=256)
   if arg == 'small':
     config.total_steps, config.batch_size = 4_000, 8
     config.nets.kernel.update(features=16, blocks=2, guesses=8)
-    config.data.loader.update(loader='threads', crop=128)
+    config.data.loader.update(backend='threads', crop=128)
   if common.is_debug(arg, 'small'):
     common.use_builtin(config)
     config.total_steps, config.batch_size = 2, 4

@@ -50,7 +50,7 @@ def get_config(arg=None):
           long=pixels('long', 1), gopro=pixels('gopro', 40),
           taught_0=pixels('taught_0', 32))),
       test=dict(name='gopro', root='data/gopro', subset='blur', split='test'),
-      loader=dict(loader='threads', crop=192, progressive=()))
+      loader=dict(backend='threads', crop=192, progressive=()))
   config.augment = dict(preset='flips', rotate=1.0, identity=0.05,
                         noise=2 / 255, jpeg=0.5, quality=(80, 100))
   config.validate = dict(pictures=2, crop=512)

@@ -44,7 +44,7 @@ def get_config(arg=None):
   config.data = dict(
       train=dict(name='gopro', root=root, subset=subset, split='train'),
       test=dict(name='gopro', root=root, subset=subset, split='test'),
-      loader=dict(loader='tf_data', crop=256, progressive=()))
+      loader=dict(backend='tf_data', crop=256, progressive=()))
   config.augment = dict(preset='deepdeblur_pytorch')
   config.validate = dict(pictures=8, crop=512)
   if arg == 'prepared':             # experiments.prepare_data --out=data/gopro

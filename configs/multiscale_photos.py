@@ -40,7 +40,7 @@ def get_config(arg=None):
       train=dict(name='photos', root='data/photos'),
       test=dict(name='builtin', split='test'),
       blur=dict(kind='dynamic_scene'),
-      loader=dict(loader='tf_data', crop=256, progressive=()))
+      loader=dict(backend='tf_data', crop=256, progressive=()))
   config.augment = dict(preset='flips')
   config.validate = dict(pictures=6, crop=256)
   if arg == 'small':
@@ -57,7 +57,7 @@ def get_config(arg=None):
             dict(kind='line', length=(5.0, 21.0), angle=(0.0, 0.0), gamma=1.0,
                  border='zero')),
         camera=dict(gamma=1.0, read=(0.0, 0.005), quality=(75, 100), bits=8))
-    config.data.loader.update(loader='threads', crop=128)
+    config.data.loader.update(backend='threads', crop=128)
   if common.is_debug(arg, 'small'):
     common.use_builtin(config)
     config.total_steps, config.batch_size = 2, 4

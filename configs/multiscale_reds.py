@@ -39,7 +39,7 @@ def get_config(arg=None):
   config.data = dict(
       train=dict(name='reds', root=root, track=track, split='train'),
       test=dict(name='reds', root=root, track=track, split='val'),
-      loader=dict(loader='tf_data', crop=256, progressive=()))
+      loader=dict(backend='tf_data', crop=256, progressive=()))
   config.augment = dict(preset='deepdeblur_pytorch')
   config.validate = dict(pictures=8, crop=512)
   if common.is_debug(arg):

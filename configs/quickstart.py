@@ -35,7 +35,7 @@ def get_config(arg=None):
   config.data = dict(
       train=dict(name='builtin', split='train'),
       test=dict(name='builtin', split='test'),
-      loader=dict(loader='resident', crop=64))
+      loader=dict(backend='resident', crop=64))
   config.augment = dict(preset='flips')
   config.validate = dict(pictures=6, crop=256)
   if common.is_debug(arg):

@@ -105,7 +105,7 @@ def get_config(arg=None):
   config.data = dict(
       train=dict(name='joined', sources=sources),
       test=dict(name='gopro', root='data/gopro', subset='blur', split='test'),
-      loader=dict(loader='threads', crop=256, progressive=()))
+      loader=dict(backend='threads', crop=256, progressive=()))
   config.augment = dict(preset='flips', rotate=1.0, identity=0.08,
                         noise=2 / 255, jpeg=0.3, quality=(60, 100))
   config.validate = dict(pictures=4, crop=512)

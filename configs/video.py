@@ -45,7 +45,7 @@ def get_config(arg=None):
               window=window)
   config.data = dict(
       train=dict(film, part=(0.0, 0.9)), test=dict(film, part=(0.9, 1.0)),
-      loader=dict(loader='threads', crop=96, progressive=()))
+      loader=dict(backend='threads', crop=96, progressive=()))
   config.augment = dict(preset='flips', noise=2 / 255)
   config.validate = dict(pictures=4, crop=512)
   if common.is_debug(arg):

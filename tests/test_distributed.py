@@ -30,7 +30,7 @@ def start(folder, *flags, devices=1, **options):
       'batch_size': 8, 'nets.net.dtype': 'float32', 'nets.net.scales': 1,
       'nets.net.depth': 4, 'nets.net.features': 2, 'validate.pictures': 1,
       # The same program for any number of steps.
-      'optim.net.schedule': 'constant', 'data.loader.loader': 'threads'}
+      'optim.net.schedule': 'constant', 'data.loader.backend': 'threads'}
   return subprocess.Popen(
       [sys.executable, '-m', 'experiments.train', f'--workdir={folder}',
        '--config=configs/multiscale_gopro.py:debug',

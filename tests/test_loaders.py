@@ -41,7 +41,7 @@ def assert_equal(first, second):
 
 def build(loader, **kwargs):
   """A small loader."""
-  return data.build(make_source(), loader=loader, crop=16, batch_size=6,
+  return data.build(make_source(), backend=loader, crop=16, batch_size=6,
                     seed=3, **kwargs)
 
 
@@ -108,7 +108,8 @@ def test_sharp_pictures_only(loader):
   one = make_source()
   one = one._replace(keys=('sharp',),
                      read=lambda i: {'sharp': make_source().read(i)['sharp']})
-  batch, = crops(data.build(one, loader=loader, crop=16, batch_size=2), count=1)
+  batch, = crops(
+      data.build(one, backend=loader, crop=16, batch_size=2), count=1)
   assert list(batch) == ['sharp'] and batch['sharp'].shape == (2, 16, 16, 3)
 
 
@@ -116,7 +117,7 @@ def test_sharp_pictures_only(loader):
 def test_real_pictures(loader, real_data):
   gopro = data.open_source(
       name='gopro', root=real_data / 'gopro', split='test', subset='blur')
-  a, b = (crops(data.build(gopro, loader=name, crop=96, batch_size=4), count=1)
+  a, b = (crops(data.build(gopro, backend=name, crop=96, batch_size=4), count=1)
           for name in (loader, 'resident'))
   assert_equal(a, b)
 
@@ -156,7 +157,7 @@ def test_a_broken_file_is_one_line(loader, tmp_path):
       name='gopro', root=pictures.gopro(tmp_path), subset='blur')
   broken = tmp_path / 'train/GOPR0372_07_00/sharp/000049.png'
   broken.write_bytes(broken.read_bytes()[:-99])
-  batches = data.build(gopro, loader=loader, crop=16, batch_size=1).batches(0)
+  batches = data.build(gopro, backend=loader, crop=16, batch_size=1).batches(0)
   with pytest.raises(errors.UserError, match=r'^Cannot read .*000049\.png'):
     list(itertools.islice(batches, 5))
 
@@ -165,12 +166,12 @@ def test_a_small_picture_is_one_line():
   for loader in data.LOADERS:
     with pytest.raises(
         errors.UserError, match='p1 is 32x32, smaller than data'):
-      crops(data.build(make_source(), loader=loader, crop=36, batch_size=7),
+      crops(data.build(make_source(), backend=loader, crop=36, batch_size=7),
             count=2)
 
 
 @pytest.mark.parametrize(('kwargs', 'message'), [
-    (dict(loader='tfdata'), 'Did you mean .tf_data.'),
+    (dict(backend='tfdata'), 'Did you mean .tf_data.'),
     (dict(batch_size=5, process_count=2), '5 is not divisible by the 2 proc'),
     (dict(crop=None), 'data.crop must be 1 or more, not None'),
     (dict(progressive=[(2, 24)]), r'\(2, 24\) is not a row of step, crop'),
@@ -178,8 +179,8 @@ def test_a_small_picture_is_one_line():
     (dict(progressive=[(2, 24, 4), (2, 32, 2)]), 'order of their steps'),
     (dict(progressive=[(2, 24, 3)], process_count=2), '3 is not divisible by'),
     (dict(batch_size=0), 'data.batch_size must be 1 or more, not 0'),
-    (dict(loader='threads', prefetsh=2), 'Did you mean .prefetch.'),
-    (dict(loader='resident', limit_gib=1e-6), r'needs 0\.00 GiB .*limit_gib'),
+    (dict(backend='threads', prefetsh=2), 'Did you mean .prefetch.'),
+    (dict(backend='resident', limit_gib=1e-6), r'needs 0\.00 GiB .*limit_gib'),
 ])
 def test_messages(kwargs, message):
   with pytest.raises(errors.UserError, match=message):
@@ -188,7 +189,7 @@ def test_messages(kwargs, message):
 
 def test_without_tensorflow(monkeypatch):
   monkeypatch.setitem(sys.modules, 'tensorflow', None)  # as if not installed
-  with pytest.raises(errors.UserError, match="data.loader='threads'"):
+  with pytest.raises(errors.UserError, match="data.loader.backend='threads'"):
     build('tf_data')
   assert crops(build('threads'), count=1)
 
@@ -214,7 +215,7 @@ import sys
 from deblur_jax import data
 assert not {{'tensorflow', 'tensorflow_datasets'}} & set(sys.modules)
 gopro = data.open_source(name='gopro', root={str(tmp_path)!r}, subset='blur')
-readers = [data.build(gopro, loader=name, crop=8, batch_size=4).batches(0)
+readers = [data.build(gopro, backend=name, crop=8, batch_size=4).batches(0)
            for name in ('threads', 'tf_data')]
 for reader in readers:
   next(reader)

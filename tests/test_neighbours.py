@@ -70,7 +70,7 @@ def test_what_is_held_back_is_not_seen(film):
 def test_batches_hold_them_along_the_last_axis(film, loader):
   source = data.open_source(**film, window=3)
   verify.quick(source, crop=16)
-  made = data.build(source, loader=loader, crop=16, batch_size=6)
+  made = data.build(source, backend=loader, crop=16, batch_size=6)
   prepare = jax.jit(preprocess.make_prepare(
       dict(augment={}, data={}), made.unpack))
   batch = prepare(jax.random.key(0), next(made.batches(0)) | made.constants)

@@ -202,7 +202,7 @@ def test_one_process_a_folder(straight):
     ('data.loader.progressive', [(1, 17, 4)], 'crop = 17 is not divisible'),
     ('data.loader.progressive', [(1, 32, 3)], '3 is not divisible by the 2'),
     ('data.blur', 'line', "data.blur must be a dict .*, got line"),
-    ('data.loader.loader', 'tfdata', "Did you mean 'tf_data'"),
+    ('data.loader.backend', 'tfdata', "Did you mean 'tf_data'"),
     ('data.trin', {}, 'Unknown key data.trin'),
     ('data.train.name', 'gropo', "Unknown source 'gropo'"),
     ('augment.preset', 'flip', "Did you mean 'flips'"),

@@ -37,7 +37,7 @@ def values(batch):
 
 
 def batches(source, *, loader='threads', start=0, count=6):
-  built = data.build(source, loader=loader, crop=16, batch_size=2, seed=3)
+  built = data.build(source, backend=loader, crop=16, batch_size=2, seed=3)
   return [built.unpack(batch | built.constants) for batch
           in itertools.islice(built.batches(start), count)]
 
@@ -88,7 +88,7 @@ def test_one_half_of_photos_is_blurred_in_the_step(two_folders):
   config = get_config('quickstart').to_dict()
   config['augment'] = dict(preset='none')
   config['data']['blur'] = dict(kind='gaussian', size=3, sigma=(0.4, 1.0))
-  built = data.build(source, loader='threads', crop=16, batch_size=4, seed=0)
+  built = data.build(source, backend='threads', crop=16, batch_size=4, seed=0)
   prepare = jax.jit(preprocess.make_prepare(config, built.unpack))
   batch = prepare(jax.random.key(0), next(built.batches(0)))
   assert 'to_blur' not in batch and batch['kernel'].shape == (4, 3, 3)

@@ -15,7 +15,7 @@ BARE = dict(
     optim=dict(net=dict(name='adam', lr=1e-4)),
     data=dict(train=dict(name='builtin', split='train'),
               test=dict(name='builtin', split='test'),
-              loader=dict(loader='resident', crop=64)),
+              loader=dict(backend='resident', crop=64)),
     augment=dict(preset='none'), validate=dict(pictures=1, crop=64))
 
 

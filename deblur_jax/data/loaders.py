@@ -40,7 +40,7 @@ class Loader(NamedTuple):
 
 
 def build(
-    source: source_lib.Source, *, loader: str = 'tf_data', crop: int = 256,
+    source: source_lib.Source, *, backend: str = 'tf_data', crop: int = 256,
     batch_size: int = 16, progressive: Sequence[Sequence[int]] = (),
     seed: int = 0, process_index: int = 0, process_count: int = 1, **options,
 ) -> Loader:
@@ -51,7 +51,7 @@ def build(
 
   Args:
     source: what to read.
-    loader: a name in LOADERS.
+    backend: a row of LOADERS.
     crop: height and width of the crops.
     batch_size: of all processes together; each reads its share of the rows.
     progressive: rows (step, crop, batch size) in the order of their steps: what
@@ -63,11 +63,11 @@ def build(
   """
   if source.parts:
     return _side_by_side([
-        build(part, loader=loader, crop=crop, batch_size=batch_size,
+        build(part, backend=backend, crop=crop, batch_size=batch_size,
               progressive=progressive, seed=seed + (k << 32),
               process_index=process_index, process_count=process_count,
               **options) for k, part in enumerate(source.parts.values())])
-  make = errors.look_up(LOADERS, loader, what='data.loader')
+  make = errors.look_up(LOADERS, backend, what='data.loader.backend')
   plan = sampler.make(
       size=len(source.names), crop=crop, batch_size=batch_size, seed=seed,
       process_index=process_index, process_count=process_count)
@@ -235,7 +235,8 @@ def _tensorflow():
   except ImportError:
     raise errors.UserError(
         'The loader tf_data needs TensorFlow, which is not installed: set '
-        "data.loader='threads', or pip install tensorflow-cpu.") from None
+        "data.loader.backend='threads', or pip install tensorflow-cpu."
+    ) from None
   with contextlib.suppress(RuntimeError):  # its devices are already in use
     tf.config.set_visible_devices([], 'GPU')  # the memory is for JAX
   return tf
