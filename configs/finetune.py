@@ -12,7 +12,7 @@ sharp half on the left, --config=configs/finetune.py:side_by_side
 of the crops is sharp and shall stay so. The 800 steps of maxim-1 take an hour
 of one CPU core, and 4.5 GB.
 
---config.method.start.path=NAME begins with another bundled model (`deblur
+--config.method.init_from.path=NAME begins with another bundled model (`deblur
 models`), a run's folder, or the authors' .npz of MAXIM. The network is that of
 the model; what nets.net lists is changed in it.
 --config.method.freeze="('stage_0_encoder_block_*',)" leaves parameters as they
@@ -35,7 +35,7 @@ def get_config(arg=None):
   config.method = dict(
       name='supervised', loss='l1 + 0.05*fft_l1', over_scales='sum',
       pyramid='deepdeblur_pytorch', ema=0.99, accumulate=1,
-      start=dict(path='maxim-1'), freeze=())
+      init_from=dict(path='maxim-1'), freeze=())
   config.nets = dict(net=dict(dtype='float32'))
   config.optim = dict(net=dict(
       name='adamw', lr=1e-4, schedule='cosine', warmup_steps=50, b2=0.99,
@@ -56,7 +56,7 @@ def get_config(arg=None):
     common.use_builtin(config)
     config.total_steps = 2
     # A network of its own: the steps of a bundled one take minutes to compile.
-    config.method.start.path = None
+    config.method.init_from.path = None
     config.nets.net = dict(
         name='maxim', features=4, depth=1, groups=1, bottleneck=1, stages=1,
         scales=1)

@@ -34,7 +34,7 @@ def get_config(arg=None):
   config.tensorboard = False
   config.method = dict(
       name='supervised', loss='l1 + 0.05*fft_l1', over_scales='sum',
-      pyramid='nearest', ema=0.99, accumulate=1, start=dict(path='maxim-1'),
+      pyramid='nearest', ema=0.99, accumulate=1, init_from=dict(path='maxim-1'),
       freeze=())
   config.nets = dict(net=dict(dtype='bfloat16'))
   config.optim = dict(net=dict(
@@ -58,7 +58,7 @@ def get_config(arg=None):
     common.use_builtin(config)
     config.total_steps, config.batch_size = 2, 4
     # A network of its own: the steps of a bundled one take minutes to compile.
-    config.method.start.path = None
+    config.method.init_from.path = None
     config.nets.net = dict(
         name='maxim', features=4, depth=1, groups=1, bottleneck=1, stages=1,
         scales=1)

@@ -1,7 +1,7 @@
 r"""Half of the channels of a trained network, chosen by norm, and trained on.
 
   python -m experiments.train --config=configs/prune.py \
-      --config.method.start.path=runs/gopro \
+      --config.method.init_from.path=runs/gopro \
       --config.data.train.root=DIR/GOPRO_Large --workdir=runs/thin
 
 nets.net is the network as it shall become: that of the run (here of
@@ -37,7 +37,7 @@ def get_config(arg=None):
   config.tensorboard = True
   pyramid = ml_collections.FieldReference('deepdeblur_pytorch')
   config.method = dict(
-      name='prune', start=dict(path='runs/gopro', which='last', role=''),
+      name='prune', init_from=dict(path='runs/gopro', which='last', role=''),
       share=0.0, per_layer=False, loss='l1', over_scales='sum',
       pyramid=pyramid, ema=0.0, accumulate=1)
   config.nets = dict(net=dict(
@@ -59,7 +59,8 @@ def get_config(arg=None):
   if arg in ('int8', 'int8_small'):
     config.nets.net.update(features=64, dtype='float32')
     config.method = dict(
-        name='quantize', start=dict(path='runs/gopro', which='last', role=''),
+        name='quantize',
+        init_from=dict(path='runs/gopro', which='last', role=''),
         loss='l1', learn=True, over_scales='sum', pyramid=pyramid)
     config.optim.net.lr = 1e-5
   if arg in ('small', 'int8_small'):
@@ -76,7 +77,7 @@ def get_config(arg=None):
     common.use_builtin(config)
     config.total_steps, config.batch_size = 2, 4
     config.data.loader.crop = 32
-    config.method.start.path, config.method.share = None, 0.5   # by chance
+    config.method.init_from.path, config.method.share = None, 0.5   # by chance
     config.nets.net.update(scales=1, depth=4, features=4, dtype='float32')
     config.validate = dict(pictures=2, crop=64)
     config.tensorboard = False

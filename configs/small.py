@@ -79,7 +79,7 @@ def get_config(arg=None):
   loss = 'l1 + 0.05*fft_l1'
   config.method = dict(
       name='supervised', loss=loss,
-      start=dict(path=f'runs/small/start_{name or "run"}.npz'),
+      init_from=dict(path=f'runs/small/start_{name or "run"}.npz'),
       over_scales='sum', pyramid='nearest', ema=0.99)
   config.nets = dict(net=part['net'])
   if part['layers'] and not by_truth:
@@ -113,7 +113,8 @@ def get_config(arg=None):
     common.use_builtin(config)
     config.total_steps, config.batch_size = 2, 4
     config.data.loader.crop = 64
-    config.method.start.path = config.method.teacher.path = None    # by chance
+    # By chance.
+    config.method.init_from.path = config.method.teacher.path = None
     tiny = dict(name='maxim', features=4, depth=1, bottleneck=1, stages=1,
                 scales=1, reduce=2)
     config.nets = dict(net=tiny | dict(rank=2, groups=1), teacher=tiny)

@@ -79,7 +79,7 @@ def main(argv):
   for part, name in PARTS.items():
     config, run = _config(part, roots), runs / name
     start = errors.make_folder(runs) / f'start_{name}.npz'
-    config['method']['start'] = {'path': str(start)}
+    config['method']['init_from'] = {'path': str(start)}
     if not start.exists():
       _begin(config, before, start)
     if not train.run(config, run).finished:

@@ -38,12 +38,12 @@ CONFIGS = {
             layers=[['head', 'head']])),
     'quantize': tiny(
         nets=dict(net=SMALL), method=dict(
-            name='quantize', start=dict(path=None), learn=True)),
+            name='quantize', init_from=dict(path=None), learn=True)),
     'kernel_estimation': helpers.get_config('kernel_estimation').to_dict(),
     'blur_translation': helpers.get_config('blur_translation').to_dict(),
     'prune': tiny(
         nets=dict(net=SMALL), method=dict(
-            name='prune', start=dict(path=None), loss='l1', share=0.5)),
+            name='prune', init_from=dict(path=None), loss='l1', share=0.5)),
     'supervised': tiny()}
 
 

@@ -315,18 +315,18 @@ def test_a_bundled_model_by_name_from_anywhere(tmp_path, monkeypatch):
   config = helpers.get_config('finetune', None).to_dict()
   network = methods.complete(config)['nets']['net']
   assert network == zoo.card('maxim-1')['net'] | {'dtype': 'float32'}
-  config['method']['start']['path'] = 'maxim-3'
+  config['method']['init_from']['path'] = 'maxim-3'
   with pytest.raises(errors.UserError, match=(
       "No model 'maxim-3'.* Did you mean 'maxim")):
     methods.complete(config)
-  config['method']['start'] = None
+  config['method']['init_from'] = None
   with pytest.raises(errors.UserError, match='nets.net.name is missing'):
     methods.build(config)
 
 
 def test_the_network_is_that_of_the_start(tmp_path):
   path = _safetensors(tmp_path / 'x.safetensors', _values(maxim.MAXIM(**ONE)))
-  config = helpers.changed('finetune', **{'method.start.path': str(path)})
+  config = helpers.changed('finetune', **{'method.init_from.path': str(path)})
   config['nets'] = {'net': {'remat': True}}
   stored = methods.complete(config)
   assert stored['nets']['net'] == dict(name='maxim', remat=True, **ONE)

@@ -183,7 +183,7 @@ def test_network_source_and_method_must_fit(film):
     fit(data.open_source(**film, window=3), blur=dict(kind='line'))
   with pytest.raises(errors.UserError, match='set nets.net.window=1, or take'):
     methods.build(config | dict(
-        method=dict(name='quantize', start=dict(path=None))))
+        method=dict(name='quantize', init_from=dict(path=None))))
 
 
 def test_input_is_the_middle_frame(film):

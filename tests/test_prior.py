@@ -336,7 +336,7 @@ def test_starts(tmp_path):
   # A prior of the picture itself is a generator too, which learns from pairs.
   learned = helpers.tiny(**{
       'nets.net': config['nets']['net'] | dict(name='hourglass'),
-      'method.start': {'path': str(tmp_path / 'start.npz')}})
+      'method.init_from': {'path': str(tmp_path / 'start.npz')}})
   supervised = methods.build(learned)
   begun = supervised.init(jax.random.key(0), {'blur': np.zeros((1, 16, 16, 3))})
   jax.tree.map(np.testing.assert_array_equal, begun.params, read)

@@ -158,7 +158,7 @@ def run(tmp_path_factory):
 
 def _config(run, *, net=NET, **method):
   return tiny(nets=dict(net=net), method=dict(
-      name='prune', start=dict(path=str(run[0])), loss='l1') | method)
+      name='prune', init_from=dict(path=str(run[0])), loss='l1') | method)
 
 
 def test_begins_with_the_strongest_channels_of_the_run(run):
@@ -194,7 +194,7 @@ def test_what_is_zero_stays_zero_while_the_rest_learns(run):
       assert not after[~mask].any()
       assert (after != before)[mask].mean() > 0.5
   # A checkpoint's state has the same form without the folder of the run.
-  folder = dict(config['method'], start=dict(path='gone'))
+  folder = dict(config['method'], init_from=dict(path='gone'))
   again = loop.abstract_state(methods.build(
       config | {'method': folder}, from_checkpoint=True), 16,
       parallel.data_mesh())
@@ -206,8 +206,9 @@ def test_what_is_zero_stays_zero_while_the_rest_learns(run):
     (dict(net=NET | dict(features=8)), 'has 4 channels, and 8 in nets.net'),
     (dict(net=NET | dict(blocks=2)), 'nets.net.blocks is 2, but 1 in '),
     (dict(net=dict(name='unet')), 'nets.net is a UNet, but .* a MultiScale'),
-    (dict(start=dict(path='nowhere')), "No model 'nowhere'"),
-    (dict(start='runs/wide'), 'method.start must be a dict with a path'),
+    (dict(init_from=dict(path='nowhere')), "No model 'nowhere'"),
+    (dict(init_from='runs/wide'),
+     'method.init_from must be a dict with a path'),
 ])
 def test_mistakes(run, change, message):
   with pytest.raises(errors.UserError, match=message) as error:

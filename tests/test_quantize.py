@@ -82,7 +82,7 @@ def test_calibrated_to_near_the_float_network(tmp_path):
   """The weights stay those of the run; eight bits cost little."""
   params = untrained(tmp_path, tiny(nets=dict(net=NET)))
   config = tiny(nets=dict(net=NET | dict(remat=True)), method=dict(
-      name='quantize', start=dict(path=str(tmp_path))))
+      name='quantize', init_from=dict(path=str(tmp_path))))
   method, plain = methods.build(config), models.build(**NET)
 
   @jax.jit

@@ -68,7 +68,7 @@ def test_a_run_may_begin_where_a_model_ended(shipped, tmp_path):
   path = folder / 'other.safetensors'
   net = zoo.card('other', folder=folder)['net']
   begin = lambda **changes: methods.build(helpers.tiny(**{
-      'nets.net': dict(net), 'method.start': {'path': str(path)}}
+      'nets.net': dict(net), 'method.init_from': {'path': str(path)}}
                                           | changes)).init(
           jax.random.key(0), {'blur': BLUR})
   params = zoo.load('other', folder=folder).state.params
@@ -77,17 +77,17 @@ def test_a_run_may_begin_where_a_model_ended(shipped, tmp_path):
       errors.UserError, match='nets.net.features is 8, but 4 in'):
     begin(**{'nets.net.features': 8})
   with pytest.raises(errors.UserError, match='other.*gen is missing'):
-    begin(**{'method.start.role': 'gen'})
+    begin(**{'method.init_from.role': 'gen'})
   (tmp_path / 'bad.json').write_bytes(path.with_suffix('.json').read_bytes())
   (tmp_path / 'bad.safetensors').write_bytes(path.read_bytes()[:-1] + b'x')
   with pytest.raises(errors.UserError, match='another file, or damaged'):
-    begin(**{'method.start.path': str(tmp_path / 'bad.safetensors')})
+    begin(**{'method.init_from.path': str(tmp_path / 'bad.safetensors')})
   (tmp_path / 'bad.json').write_text('{"sha256": "", "net": {}}')
   with pytest.raises(errors.UserError, match='bad.json.net.name is missing'):
-    begin(**{'method.start.path': str(tmp_path / 'bad.safetensors')})
+    begin(**{'method.init_from.path': str(tmp_path / 'bad.safetensors')})
   (tmp_path / 'lone.safetensors').write_bytes(path.read_bytes())
   with pytest.raises(errors.UserError, match='no card beside it, lone.json'):
-    begin(**{'method.start.path': str(tmp_path / 'lone.safetensors')})
+    begin(**{'method.init_from.path': str(tmp_path / 'lone.safetensors')})
   # A student learns of it, whose network is not told a second time.
   student = methods.build(helpers.tiny(**{
       'nets.net': net | dict(features=2),

@@ -41,10 +41,10 @@ METHODS = {
 }
 
 # Options of methods that name a file or a run for its weights, as `path`.
-FROZEN = ('features', 'restorer', 'start', 'teacher')
+FROZEN = ('features', 'init_from', 'restorer', 'teacher')
 # Of these, options whose network `nets` may leave out, or give without a name
 # and with other options than the model at the path.
-OF_RUNS = {'restorer': 'restorer', 'start': 'net', 'teacher': 'teacher'}
+OF_RUNS = {'restorer': 'restorer', 'init_from': 'net', 'teacher': 'teacher'}
 
 
 def build(

@@ -33,7 +33,7 @@ def make(
     layers: Sequence[Sequence[str]] = (), layers_weight: float = 0.0,
     layers_by: str = 'attention',
     over_scales: str = 'sum', pyramid: str = 'deepdeblur_pytorch',
-    ema: float = 0.0, start: Mapping[str, Any] | None = None,
+    ema: float = 0.0, init_from: Mapping[str, Any] | None = None,
     fade: Mapping[str, Any] | None = None) -> Method:
   """The method.
 
@@ -51,8 +51,8 @@ def make(
     pyramid: a row of `pyramids.PYRAMIDS`; makes the targets of smaller scales,
       of S and of the finest F(B).
     ema: decay of the averaged weights that restore; 0 restores with the last.
-    start: the student's weights to begin with, see `pretrained.Start`; random
-      by default.
+    init_from: the student's weights to begin with, see `pretrained.Start`;
+      random by default.
     fade: how the student becomes smaller still, see `fading.Fade`.
 
   Raises:
@@ -71,8 +71,8 @@ def make(
   known = pretrained.weights(
       master, pretrained.read(teacher, where='method.teacher'),
       where='nets.teacher')
-  first = start and pretrained.weights(
-      net, pretrained.read(start, where='method.start'), incomplete=True)
+  first = init_from and pretrained.weights(
+      net, pretrained.read(init_from), incomplete=True)
 
   def init(key: Array, batch: Batch) -> TrainState:
     models.check_scales(net, batch['blur'].shape[1:3])

@@ -41,8 +41,13 @@ class Start(NamedTuple):
   role: str = ''
 
 
-def read(options: Mapping[str, Any], *, where: str) -> Start:
-  """The Start of a config's leaf; `where` is its place, 'method.start'.
+def read(
+    options: Mapping[str, Any], *, where: str = 'method.init_from') -> Start:
+  """Reads a leaf of a config.
+
+  Args:
+    options: the leaf.
+    where: its place in the config, for messages.
 
   Raises:
     UserError: not of this form.

@@ -18,7 +18,7 @@ from deblur_jax.state import Array, Batch, Method, TrainState
 
 
 def make(
-    nets, txs, *, start: Mapping[str, Any], loss: str, share: float = 0.0,
+    nets, txs, *, init_from: Mapping[str, Any], loss: str, share: float = 0.0,
     per_layer: bool = False, over_scales: str = 'sum',
     pyramid: str = 'deepdeblur_pytorch', ema: float = 0.0, accumulate: int = 1
 ) -> Method:
@@ -28,7 +28,7 @@ def make(
     nets: {'net': the network as it shall become: that of the run, or with less
       of its features, and of a NAFNet with less expansion}.
     txs: {'net': its optimizer}.
-    start: the run to prune, see `pretrained.Start`.
+    init_from: the run to prune, see `pretrained.Start`.
     loss, over_scales, pyramid, ema, accumulate: as of `supervised.make`.
     share: of the values of all kernels that are zero, at least 0, less than 1.
     per_layer: whether each kernel loses this share, or all together do.
@@ -43,7 +43,7 @@ def make(
   method = supervised.make(
       nets, txs, loss=loss, over_scales=over_scales, pyramid=pyramid, ema=ema,
       accumulate=accumulate)
-  known = _cut(nets['net'], pretrained.read(start, where='method.start'))
+  known = _cut(nets['net'], pretrained.read(init_from))
 
   def init(key: Array, batch: Batch) -> TrainState:
     state = method.init(key, batch)

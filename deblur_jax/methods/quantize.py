@@ -23,7 +23,7 @@ from deblur_jax.training import optim
 
 
 def make(
-    nets, txs, *, start: Mapping[str, Any], loss: str = 'l1',
+    nets, txs, *, init_from: Mapping[str, Any], loss: str = 'l1',
     learn: bool = False, over_scales: str = 'sum',
     pyramid: str = 'deepdeblur_pytorch') -> Method:
   """The method.
@@ -31,7 +31,7 @@ def make(
   Args:
     nets: {'net': the network of the run}.
     txs: {'net': its optimizer}.
-    start: the run, see `pretrained.Start`.
+    init_from: the run, see `pretrained.Start`.
     loss, over_scales, pyramid: as of `supervised.make`.
     learn: whether the weights move, or stay those of the run: calibration
       alone, a few hundred steps.
@@ -45,7 +45,7 @@ def make(
   content = losses.content(loss, over_scales=over_scales)
   to_pyramid = errors.look_up(pyramids.PYRAMIDS, pyramid, what='method.pyramid')
   known = pretrained.weights(
-      net, pretrained.read(start, where='method.start'), incomplete=True)
+      net, pretrained.read(init_from), incomplete=True)
 
   def init(key: Array, batch: Batch) -> TrainState:
     models.check_scales(net, batch['blur'].shape[1:3])

@@ -29,7 +29,7 @@ def make(
     nets, txs, *, loss: str, over_scales: str = 'sum',
     pyramid: str = 'deepdeblur_pytorch', all_stages: bool = False,
     ema: float = 0.0, accumulate: int = 1,
-    start: Mapping[str, Any] | None = None,
+    init_from: Mapping[str, Any] | None = None,
     freeze: Sequence[str] = (),
     fade: Mapping[str, Any] | None = None) -> Method:
   """The method.
@@ -45,7 +45,8 @@ def make(
       that has the method `all_stages`; others have one stage.
     ema: decay of the averaged weights that restore; 0 restores with the last.
     accumulate: parts into which the batch is split to save memory.
-    start: the weights to begin with, see `pretrained.Start`; random by default.
+    init_from: the weights to begin with, see `pretrained.Start`; random by
+      default.
     freeze: glob patterns of parameters that stay as they are, without update
       and weight decay, see `optim.matching`: 'stage_0_encoder_block_*'.
     fade: how the network becomes a smaller one, see `fading.Fade`.
@@ -61,8 +62,8 @@ def make(
   tx = require(txs, 'net', where='optim')
   content = losses.content(loss, over_scales=over_scales)
   faded = fading.build(net, fade)
-  known = start and pretrained.weights(
-      net, pretrained.read(start, where='method.start'), incomplete=True)
+  known = init_from and pretrained.weights(
+      net, pretrained.read(init_from), incomplete=True)
   of_stages = (
       'all_stages' if all_stages and hasattr(net, 'all_stages') else None)
   to_pyramid = errors.look_up(pyramids.PYRAMIDS, pyramid, what='method.pyramid')
