@@ -108,7 +108,7 @@ def load(
   step = checkpoints.find(which)
   crop = config['data']['loader']['crop']
   state = checkpoints.restore(
-      loop.like(method, crop, parallel.data_mesh()), step)
+      loop.abstract_state(method, crop, parallel.data_mesh()), step)
   checkpoints.close()
   return state
 
