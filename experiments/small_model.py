@@ -75,7 +75,7 @@ def main(argv):
         '--blurred.')
   roots = training_pictures.decoded(sources, folder / 'pixels')
   runs = folder / 'truth_only' if _TRUTH_ONLY.value else folder
-  before, pretrained = BEGINS_WITH, {}
+  before, trained = BEGINS_WITH, {}
   for part, name in PARTS.items():
     config, run = _config(part, roots), runs / name
     start = errors.make_folder(runs) / f'start_{name}.npz'
@@ -85,14 +85,14 @@ def main(argv):
     if not train.run(config, run).finished:
       return 143
     before = str(run)
-    pretrained['configs/small.py' + f':{part}' * bool(part)] = (
+    trained['configs/small.py' + f':{part}' * bool(part)] = (
         config['total_steps'])
   scores = _scores(config, run)
   if _TRUTH_ONLY.value:
     return 0
   path = zoo.write(
       run, _NAME.value, folder=_OUT.value or zoo.SHIPPED, dtype='float16',
-      about=about | {'scores': scores, 'trained': pretrained})
+      about=about | {'scores': scores, 'trained': trained})
   print(f'Written: {path}')
   return 0
 

@@ -54,7 +54,7 @@ class Weights(NamedTuple):
   adversarial: float = 0.0
   cycle: float = 1.0
   kernel: float = 0.0
-  blur_classification: float = 0.0
+  blur_type: float = 0.0
   identity: float = 0.0
   tv: float = 0.0
   dark: float = 0.0
