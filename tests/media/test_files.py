@@ -260,7 +260,7 @@ def test_killed_while_writing(here):
           '  two.write_bytes(b"half")\n'
           '  print("written", flush=True)\n'
           '  time.sleep(60)\n')
-  root = pathlib.Path(__file__).resolve().parents[1]
+  root = pathlib.Path(__file__).resolve().parents[2]
   with subprocess.Popen(
       [sys.executable, '-c', code], stdout=subprocess.PIPE,
       env={**os.environ, 'PYTHONPATH': str(root)}) as process:

@@ -22,7 +22,7 @@ from deblur_jax.training import checkpoint, workdir
 from experiments import prior as program
 from experiments import prior_ablate
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def picture(seed=0, height=24, width=32):

@@ -18,7 +18,7 @@ import pytest
 
 from deblur_jax.training import workdir
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 STEPS, LONG = 8, 40
 
 

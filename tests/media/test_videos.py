@@ -400,7 +400,7 @@ def fn(blur, calls=[]):
 videos.restore(sys.argv[1], sys.argv[2], fn, batch=2, part=4)
 '''
   process = subprocess.run([sys.executable, '-c', code, source, target],
-                           cwd=pathlib.Path(__file__).parents[1])
+                           cwd=pathlib.Path(__file__).parents[2])
   assert process.returncode == -9 and not target.exists()
   done = videos.restore(source, target, same, batch=2, part=4)
   assert done.resumed == 8

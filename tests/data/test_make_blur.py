@@ -15,7 +15,7 @@ from deblur_jax import data, errors
 from deblur_jax.blur import exposure
 from deblur_jax.data import images, make_blur, pair_folder, verify
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 MOTION = dict(frames=5, shift=8.0)
 
 

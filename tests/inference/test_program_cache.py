@@ -100,7 +100,7 @@ def test_a_second_process_does_not_trace(folder, dtype, flags):
       'sys.argv[1]', f'jnp.{dtype}')
   told = [subprocess.run(
       [sys.executable, '-c', code], check=True, env=env, text=True,
-      capture_output=True, cwd=pathlib.Path(__file__).parents[1])
+      capture_output=True, cwd=pathlib.Path(__file__).parents[2])
       for _ in range(2)]
   assert 'traced' in told[0].stdout and 'traced' not in told[1].stdout
   assert told[0].stdout.split()[-1] == told[1].stdout.split()[-1] == '64.0'

@@ -18,7 +18,7 @@ from deblur_jax.evaluation.report import runs
 from deblur_jax.training import workdir
 from experiments import ablate, common
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 CONFIG = '''
 import ml_collections
 
