@@ -4,7 +4,7 @@ r"""The student `small`: MAXIM's first stage, made small step by step.
       --gopro=GOPRO_Large --pairs=DIR --blurred=DIR,... --teacher=maxim-2 \
       --about=FILE.json --workdir=runs/small
 
-makes the pairs, trains the four parts of this config in turn, and writes the
+makes the pairs, trains the five parts of this config in turn, and writes the
 weights and their card (experiments/small_model.py). A part alone, on what that
 has made of each kind of picture:
 
@@ -20,8 +20,9 @@ million. The rest is taken away while it learns:
   ...small.py:groups   the second of two groups in every block fades
   ...small.py:regain   the rest learns the values of its teacher's layers
   ...small.py:widths   of 128 channels at the lowest level 20 fade
-  ...small.py          the rest keeps training: 2.2 million parameters, a tenth
+  ...small.py:narrow   the rest keeps training: 2.2 million parameters, a tenth
                        of MAXIM-3S
+  ...small.py          once more, from the full rate on
 
 It learns from sharp pictures, from what its teacher makes of each crop
 (`maxim-half`, and its layers), and from `maxim-2` where there is no sharp
@@ -50,6 +51,7 @@ WHOLE = dict(name='maxim', stages=1, scales=1, reduce=2, rank=16, bottleneck=1,
              dtype='bfloat16')
 NARROW = WHOLE | dict(groups=1)
 CONSTANT = dict(schedule='constant')
+COSINE = dict(lr=1.5e-4, schedule='cosine', end_lr=1e-6)
 PARTS = {
     'groups': dict(net=WHOLE, fade=dict(groups=1), layers=0, steps=1_900,
                    optim=dict(lr=3e-5, **CONSTANT)),
@@ -57,8 +59,10 @@ PARTS = {
                    optim=dict(lr=1e-4, **CONSTANT)),
     'widths': dict(net=NARROW, fade=dict(widest=108), layers=2, steps=520,
                    optim=dict(lr=1.5e-4, **CONSTANT)),
-    '': dict(net=NARROW | dict(widest=108), fade=None, layers=2, steps=2_600,
-             optim=dict(lr=1.5e-4, schedule='cosine', end_lr=1e-6)),
+    'narrow': dict(net=NARROW | dict(widest=108), fade=None, layers=2,
+                   steps=2_600, optim=COSINE),
+    '': dict(net=NARROW | dict(widest=108), fade=None, layers=2, steps=5_600,
+             optim=COSINE),
 }
 
 

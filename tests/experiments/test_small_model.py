@@ -40,7 +40,7 @@ from deblur_jax import precision
 from experiments import common, small_model
 precision.ask_for_onednn = lambda: None    # its programs cannot be kept
 small_model.BEGINS_WITH = os.environ['TEACHER']
-small_model.PARTS = {'': 'run'}    # the last of four
+small_model.PARTS = {'': 'run'}    # the last of five
 common.run(small_model.main)
 '''
 
