@@ -347,7 +347,7 @@ def test_flags():
   code = f'''
 from absl import flags
 from absl.testing import flagsaver
-from deblur_jax import types
+from deblur_jax import errors
 from experiments import make_blur
 for words in {[words for words, _ in FLAGS]!r}:
   with flagsaver.flagsaver():
