@@ -8,10 +8,10 @@ Makes pairs of the photos (WORKDIR/scene, WORKDIR/kernel) and of the film
 (WORKDIR/film_0, ...). Restores the blurred pictures, which have no sharp
 original, by --teacher (WORKDIR/taught_0, ...): its results are their targets.
 Decodes all once (WORKDIR/pixels), trains the parts of configs/small.py in turn
-(WORKDIR/groups, /regain, /widths, /narrow, /run), each from the weights of that
-before, the first from those of `maxim-half`. Evaluates the last on the pictures
-held back, and writes its weights and their card to --out. What was not given is
-left out. A stopped program resumes with the same command.
+(WORKDIR/groups, /regain, /widths, /narrow, /run), each from what the one
+before has learned, the first from `maxim-half`. Evaluates the last on the
+pictures held back, and writes its weights and their card to --out. What was not
+given is left out. A stopped program resumes with the same command.
 
 --truth_only trains the same student from truth alone, without the pictures that
 the teacher restored, in WORKDIR/truth_only, and ships nothing: the comparison.
