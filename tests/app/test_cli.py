@@ -644,7 +644,7 @@ def test_half_precision_in_a_process_of_its_own(tmp_path):
   code = (
       'import os, sys\nfrom deblur_jax.app import cli\ntry:\n  cli.main()\n'
       'except SystemExit as end:\n  assert not end.code\n'
-      'from deblur_jax import precision\n'
+      'from deblur_jax.ops import precision\n'
       'assert not precision.has_bfloat16() or (\n'
       '    precision.ONEDNN in os.environ.get("XLA_FLAGS", "")), "not asked"')
   done = subprocess.run(

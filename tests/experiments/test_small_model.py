@@ -36,7 +36,7 @@ def smaller(arg=None):
   config.validate = dict(pictures=1, crop=64)    # as those of the tests
   return config
 config_file.get_config = smaller
-from deblur_jax import precision
+from deblur_jax.ops import precision
 from experiments import common, small_model
 precision.ask_for_onednn = lambda: None    # its programs cannot be kept
 small_model.BEGINS_WITH = os.environ['TEACHER']

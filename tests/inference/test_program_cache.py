@@ -75,7 +75,8 @@ PROCESS = """
     import jax
     import jax.numpy as jnp
     import numpy as np
-    from deblur_jax import loop, parallel, program_cache
+    from deblur_jax.inference import program_cache
+    from deblur_jax.training import loop, parallel
 
     def fn(x, kernel):
       print('traced')

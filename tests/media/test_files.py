@@ -253,7 +253,7 @@ def test_a_folder_that_is_closed():
 def test_killed_while_writing(here):
   pathlib.Path('old.png').write_bytes(b'old')
   code = ('import time\n'
-          'from deblur_jax.io import files\n'
+          'from deblur_jax.media import files\n'
           'with (files.replacing("old.png", overwrite=True) as one,\n'
           '      files.replacing("new.png") as two):\n'
           '  one.write_bytes(b"half")\n'

@@ -395,7 +395,7 @@ def test_a_bomb_in_a_process_of_its_own(tmp_path):
   if not status.exists():
     pytest.skip('tells the most memory of a process on Linux alone')
   (tmp_path / 'bomb.png').write_bytes(bomb(tmp_path))
-  code = ('import sys\nfrom deblur_jax.io import pictures\n'
+  code = ('import sys\nfrom deblur_jax.media import pictures\n'
           'try: pictures.read(sys.argv[1])\n'
           'except ValueError as error: print(error)\n'
           'print(open("/proc/self/status").read())')
@@ -647,6 +647,6 @@ def test_pillow_images_come_back(mode, kept):
 
 
 def test_reading_is_light():
-  code = ('import sys, deblur_jax.io.pictures, deblur_jax.io.files; '
+  code = ('import sys, deblur_jax.media.pictures, deblur_jax.media.files; '
           'assert not {"jax", "flax", "scipy", "tifffile"} & set(sys.modules)')
   subprocess.run([sys.executable, '-c', code], check=True)

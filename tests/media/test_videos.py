@@ -392,7 +392,7 @@ def test_killed_work_goes_on(tmp_path):
   target = tmp_path / 'out.mp4'
   code = '''
 import os, signal, sys
-from deblur_jax.io import videos
+from deblur_jax.media import videos
 def fn(blur, calls=[]):
   calls.append(1)
   if len(calls) == 5: os.kill(os.getpid(), signal.SIGKILL)
