@@ -102,8 +102,7 @@ def card(card) -> None:
 
 
 def _scores(score) -> str:
-  """'PSNR 24.58 -> 31.73 dB, SSIM ...'; None: all pictures are without error.
-  """
+  """'PSNR 24.58 -> 31.73 dB, SSIM ...'; 'equal' where no picture differs."""
   words = []
   for title, metric, unit in (('PSNR', 'psnr_uint8', ' dB'),
                               ('SSIM', 'ssim_matlab3d', '')):

@@ -85,7 +85,6 @@ class Restorers:
 
   def estimate(self, name: str, megapixels: float) -> pace.Estimate | None:
     """How long a model takes for so many; None where nothing tells it."""
-
     network = self._network(name)
     card = zoo.card(name) if name in zoo.names() else {}
     return pace.estimate(pace.find(

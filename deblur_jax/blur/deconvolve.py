@@ -83,7 +83,9 @@ def richardson_lucy(
 def hyper_laplacian(
     blur, kernel, *, weight: float = 2e4, alpha: float = 2 / 3,
     steps: int = 60) -> Array:
-  """The sparse gradients of photographs (Krishnan & Fergus 2009, eq. 2):
+  """Deconvolution by the sparse gradients of photographs.
+
+  Krishnan & Fergus (2009, eq. 2):
 
     min over x of  weight / 2 |M (k * x) - y|^2 + sum of |f_j * x|^alpha
 

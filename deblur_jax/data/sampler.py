@@ -98,8 +98,12 @@ def in_stages(plan: Plan, progressive: Sequence[Sequence[int]]) -> list[Plan]:
 
 
 def draw(plan: Plan, start: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-  """Samples start, start + 1, ...: (picture numbers [count], fractions
-  [count, 2] in [0, 1) of the way that the crop's corner may go)."""
+  """Draws the samples start, start + 1, ...
+
+  Returns:
+    (numbers of pictures [count], fractions [count, 2] in [0, 1) of the way that
+    the corner of the crop may go).
+  """
   positions = np.arange(start, start + count)
   epochs, places = np.divmod(positions, plan.size)
   numbers = np.array([

@@ -123,8 +123,12 @@ def folder_pairs(*, blur: str, sharp: str) -> source_lib.Source:
 
 
 def side_by_side(*, root: str, sharp_side: str) -> source_lib.Source:
-  """Files that hold both pictures; sharp_side, 'left' or 'right', has no
-  default because data sets differ in it."""
+  """Files that hold both pictures, one beside the other.
+
+  Args:
+    root: the folder.
+    sharp_side: 'left' or 'right'; no default, because data sets differ in it.
+  """
   errors.look_up({'left': 0, 'right': 0}, sharp_side, what='data.sharp_side')
   files = images.require(root)
   names, paths = list(files), list(files.values())

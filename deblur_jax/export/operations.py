@@ -37,12 +37,14 @@ def elementwise(graph: Graph, values, make) -> Value:
 
 
 def convert(graph: Graph, values, params):
+  """convert_element_type: a Cast."""
   x, = values
   kind = TYPES[np.dtype(params['new_dtype']).name]
   return x._replace(data=graph.op('Cast', graph.stored(x), to=kind))
 
 
 def maximum(graph: Graph, values, params):
+  """max: a Relu where one side is zero, else a Max."""
   for x, other in (values, values[::-1]):
     if other.constant and not other.data.any() and not x.constant:
       return x._replace(data=graph.op('Relu', graph.stored(x)))
@@ -50,6 +52,7 @@ def maximum(graph: Graph, values, params):
 
 
 def clamp(graph: Graph, values, params):
+  """clamp: a Clip between two numbers."""
   low, x, high = values
   if low.shape or high.shape:
     raise NotImplementedError('between bounds that are no numbers')
@@ -58,17 +61,20 @@ def clamp(graph: Graph, values, params):
 
 
 def select(graph: Graph, values, params):
+  """select_n: a Where."""
   which, no, yes = values
   return elementwise(graph, [which, yes, no],
                      lambda *names: graph.op('Where', *names))
 
 
 def not_equal(graph: Graph, values, params):
+  """ne: an Equal and a Not."""
   return elementwise(graph, values, lambda a, b: graph.op(
       'Not', graph.op('Equal', a, b)))
 
 
 def square(graph: Graph, values, params):
+  """square: a value times itself."""
   return elementwise(graph, values, lambda x: graph.op('Mul', x, x))
 
 
@@ -79,6 +85,7 @@ def remainder(graph: Graph, values, params):
 
 
 def integer_pow(graph: Graph, values, params):
+  """integer_pow: one or two products, or a Pow."""
   if params['y'] == 2:
     return square(graph, values, params)
   if params['y'] == 3:   # far quicker than Pow
@@ -89,23 +96,27 @@ def integer_pow(graph: Graph, values, params):
 
 
 def rsqrt(graph: Graph, values, params):
+  """rsqrt: the reciprocal of a Sqrt."""
   return elementwise(graph, values, lambda x: graph.op(
       'Reciprocal', graph.op('Sqrt', x)))
 
 
 def erfc(graph: Graph, values, params):
+  """erfc: 1 - Erf."""
   one = graph.constant(np.float32(1))
   return elementwise(graph, values, lambda x: graph.op(
       'Sub', one, graph.op('Erf', x)))
 
 
 def log1p(graph: Graph, values, params):
+  """log1p: Log(1 + x)."""
   one = graph.constant(np.float32(1))
   return elementwise(graph, values, lambda x: graph.op(
       'Log', graph.op('Add', x, one)))
 
 
 def reduction(kind: str):
+  """Makes the row of a reduction over axes, of the ONNX operation `kind`."""
   def reduce(graph, values, params):
     axes = params['axes']
     x = graph.full(values[0], axes)
@@ -121,11 +132,13 @@ def reduction(kind: str):
 
 
 def dim_as_value(graph: Graph, values, params):
+  """dim_as_value: a side of the picture as a number."""
   size = graph.op('Squeeze', graph.dims([params['dim']]))
   return Value(graph.op('Cast', size, to=TYPES['int32']), (), (), ())
 
 
 def convolution(graph: Graph, values, params):
+  """conv_general_dilated: a Conv, channels first."""
   x, kernel = map(graph.full, values)
   image_axes, kernel_axes, out_axes = params['dimension_numbers']
   if set(params['lhs_dilation']) != {1} or params['batch_group_count'] != 1:
@@ -168,6 +181,7 @@ def layer_norm(graph: Graph, values, params):
 
 
 def dot_general(graph: Graph, values, params):
+  """dot_general: a MatMul of batches."""
   a, b = map(graph.full, values)
   (sum_a, sum_b), (batch_a, batch_b) = params['dimension_numbers']
   free_a, free_b = ([axis for axis in range(len(x.shape)) if axis not in taken]
@@ -195,10 +209,12 @@ def dot_general(graph: Graph, values, params):
 
 
 def same(graph: Graph, values, params):
+  """The first value as it is, for primitives that change nothing."""
   return values[0]
 
 
 def all_same(graph: Graph, values, params):
+  """All values as they are."""
   return values
 
 

@@ -16,6 +16,7 @@ LOWEST = np.iinfo(np.int64).min
 
 
 def transpose(graph: Graph, values, params):
+  """transpose: only the order of the axes is noted; nothing moves."""
   x, = values
   axes = params['permutation']
   if x.constant:
@@ -26,6 +27,7 @@ def transpose(graph: Graph, values, params):
 
 
 def broadcast_in_dim(graph: Graph, values, params):
+  """broadcast_in_dim: notes which axes repeat; nothing is copied."""
   x = values[0]
   shape, axes = params['shape'], params['broadcast_dimensions']
   have = [1] * len(shape)
@@ -49,6 +51,7 @@ def _inserted(order: list[int], new: Sequence[int]) -> list[int]:
 
 
 def squeeze(graph: Graph, values, params):
+  """squeeze: a Squeeze."""
   x, = values
   gone = params['dimensions']
   stay = [axis for axis in range(len(x.shape)) if axis not in gone]
@@ -113,6 +116,7 @@ def _groups(old: Shape, new: Shape) -> list[tuple[list[int], list[int]]]:
 
 
 def concatenate(graph: Graph, values, params):
+  """concatenate: a Concat."""
   axis = params['dimension']
   values = [graph.full(x) for x in values]
   order = graph.best_order(values)
@@ -124,6 +128,7 @@ def concatenate(graph: Graph, values, params):
 
 
 def stack(graph: Graph, values, params):
+  """stack: new axes, then a Concat."""
   axis, rank = params['axis'], len(values[0].shape) + 1
   shape = list(values[0].shape)
   shape.insert(axis, 1)
@@ -135,6 +140,7 @@ def stack(graph: Graph, values, params):
 
 
 def split(graph: Graph, values, params):
+  """split: a Split with several outputs."""
   x = graph.full(values[0])
   axis, sizes = params['axis'], params['sizes']
   names = graph.op(
@@ -146,6 +152,7 @@ def split(graph: Graph, values, params):
 
 
 def slice_(graph: Graph, values, params):
+  """slice: a Slice, with steps if there are any."""
   x, = values
   strides = params['strides'] or (1,) * len(x.shape)
   parts = list(zip(
@@ -167,6 +174,7 @@ def slice_(graph: Graph, values, params):
 
 
 def rev(graph: Graph, values, params):
+  """rev: a Slice with steps of -1."""
   x, = values
   axes = [axis for axis in params['dimensions'] if x.have[axis] != 1]
   if not axes:
@@ -179,6 +187,7 @@ def rev(graph: Graph, values, params):
 
 
 def pad(graph: Graph, values, params):
+  """pad: a Pad; negative sides cut off."""
   x, filling = graph.full(values[0]), values[1]
   config = params['padding_config']
   if any(between for _, _, between in config):
@@ -194,6 +203,7 @@ def pad(graph: Graph, values, params):
 
 
 def iota(graph: Graph, values, params):
+  """iota: a constant, or a Range where a side depends on the picture."""
   shape, axis = params['shape'], params['dimension']
   have = [1] * len(shape)
   have[axis] = shape[axis]

@@ -26,6 +26,7 @@ def make(
 
 
 def write(path: str | os.PathLike, traced: traced_lib.Traced) -> None:
+  """Writes the function to a file, its weights inside."""
   pathlib.Path(path).write_bytes(make(traced).serialize())
 
 

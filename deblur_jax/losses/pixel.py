@@ -80,6 +80,7 @@ def _difference(restored: Array, sharp: Array) -> Array:
 
 
 def check_shapes(restored: Array, sharp: Array) -> None:
+  """Raises a ValueError where two images differ in their shapes."""
   if restored.shape != sharp.shape:
     raise ValueError(
         f'Expected equal shapes, got {restored.shape} and {sharp.shape}.')

@@ -174,8 +174,7 @@ def _form(start) -> str:
 
 
 def _card_path(start) -> pathlib.Path | None:
-  """Where the card of a bundled model is, by its name, itself or its weights.
-  """
+  """The path of a bundled model's card, by name, card or weights."""
   path = pathlib.Path(start.path)
   if start.path in cards.names():
     return cards.SHIPPED / f'{start.path}.json'

@@ -184,8 +184,7 @@ def _prefix(names, path) -> str:
 
 
 def _network(shapes: Shapes, path) -> tuple[dict[str, Any], dict[str, str]]:
-  """Keywords of the network; name in the file -> name here, where it differs.
-  """
+  """(keywords of the network, name in the file -> name here if it differs)."""
   if len(shapes[_HEAD]) != 4:
     raise errors.UserError(
         f'{path}: {_HEAD} has the shape {shapes[_HEAD]} and is no convolution.')

@@ -104,8 +104,7 @@ def _refusing(path, what):
 
 
 def read_tree(path: str | pathlib.Path, *, what: str) -> dict[str, Any]:
-  """As `read`, names with points or slashes as dicts within dicts, as Flax's.
-  """
+  """As `read`; names with points or slashes become dicts within dicts."""
   found = read(path, what=what)
   sep = '/' if any('/' in name for name in found) else '.'
   return traverse_util.unflatten_dict(found, sep=sep)

@@ -117,8 +117,7 @@ def backtrack(
 
 def metrics(
     record: Record, seen: stopping.Seen, sharp: Array | None) -> Metrics:
-  """Scalars of a step; with the truth, the PSNR of the output and the average.
-  """
+  """Scalars of a step; with the truth, PSNR of the output and the average."""
   told = {'score': record['best_score'], 'stopped': record['stopped'],
           'best_step': record['best_step']}
   if sharp is not None:
