@@ -67,7 +67,7 @@ def run_python(code, **kwargs):
 
 CHILD = '''
 import os, resource, signal, sys
-sys.path.insert(0, 'tests/data')
+sys.path[:0] = 'tests', 'tests/data'
 import test_prepared
 from deblur_jax.data import prepared
 made = test_prepared.make_source()
