@@ -1,7 +1,7 @@
 """How a leaf of a config becomes a call: options by name, checked.
 
 A leaf is the keyword arguments of one function or network. Unknown and missing
-names are a user's mistakes, told with the place of the leaf.
+names are a user's mistakes. The message names the place of the leaf.
 """
 
 import functools

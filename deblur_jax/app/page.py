@@ -106,7 +106,7 @@ def _fit_tab(folder, max_pixels, options) -> None:
       for result, losses in page_jobs.fitted(
           path, task, folder=folder, mask=mask, side=int(side),
           max_pixels=max_pixels, **ask):
-        yield *page_parts.told(result), page_jobs.chart(losses)
+        yield *page_parts.outputs(result), page_jobs.chart(losses)
     except Exception as error:
       yield *shown, page_jobs.line(error), ''
 
@@ -282,7 +282,7 @@ def _run(app, listener) -> None:
 
   # The server hands signals on when it has ended. It would log a traceback for
   # each page that is still open then; what goes wrong in the page's functions
-  # is told by `page_jobs.line`.
+  # gets its message from `page_jobs.line`.
   before = signal.signal(signal.SIGTERM, end)
   try:
     uvicorn.Server(uvicorn.Config(

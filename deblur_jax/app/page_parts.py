@@ -42,7 +42,7 @@ def no_file():
   return gr.DownloadButton('Download', value=None, interactive=False)
 
 
-def told(result: page_jobs.Result):
+def outputs(result: page_jobs.Result):
   """(pictures before and after, button, notes)."""
   import gradio as gr
 

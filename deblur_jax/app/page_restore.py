@@ -125,7 +125,7 @@ def _handlers(restorers, folder, kept, max_pixels) -> _On:
           path, name, restorers, kept=kept, regions=regions,
           max_pixels=max_pixels, on_tile=_on_tile(
               progress, _estimate(restorers, name, one, regions)))
-      found = page_parts.told(new.result(amount, folder=folder))
+      found = page_parts.outputs(new.result(amount, folder=folder))
     except Exception as error:
       return (earlier, None, page_parts.no_file(), page_jobs.line(error),
               gr.skip())
@@ -137,7 +137,7 @@ def _handlers(restorers, folder, kept, max_pixels) -> _On:
     if found is None:
       return gr.skip(), gr.skip(), gr.skip()
     try:
-      return page_parts.told(found.result(amount, folder=folder))
+      return page_parts.outputs(found.result(amount, folder=folder))
     except Exception as error:
       return None, page_parts.no_file(), page_jobs.line(error)
 

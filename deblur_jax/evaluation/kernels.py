@@ -79,9 +79,9 @@ def kernels(
   for number, name in enumerate(chosen):
     photo = list(paths)[order[number % len(paths)]]
     sharp = middle(images.read(paths[photo]), crop, where=paths[photo])
-    told = look(state, sharp[None], fitting[name][None])
+    predicted = look(state, sharp[None], fitting[name][None])
     rows.append({'name': name, 'photo': photo,
-                 **{key: float(value) for key, value in told.items()}})
+                 **{key: float(value) for key, value in predicted.items()}})
     on_kernel(len(rows))
   result = {key: float(np.median([row[key] for row in rows]))
             for key in rows[0] if key not in ('name', 'photo')} | {
@@ -104,7 +104,7 @@ def blur_types(
     config, folder: of the run; the folder gets blur_types.json.
     photos: folder of sharp pictures of which it has not learned: the middle of
       each is looked at as it is, and blurred DRAWS times by a type drawn anew.
-    labelled: the pictures are as they should be told, in folders named by their
+    labelled: the pictures have known types, in folders named by their
       types: motion, defocus, gaussian, mixed, none.
     blur: how the types are drawn, keywords of `blur.build` of kind 'any' but
       `chances`; by default the run's size and gamma.
@@ -112,7 +112,7 @@ def blur_types(
 
   Returns:
     What blur_types.json holds: 'names'; 'confusion', rows of counts: what it is
-    is the row, what was told the column; 'accuracy' of each name that there
+    is the row, the prediction the column; 'accuracy' of each name that there
     was, and of 'all'.
 
   Raises:
@@ -132,8 +132,8 @@ def blur_types(
     else:
       key = jax.random.fold_in(jax.random.key(seed), number)
       shown, labels = draw(key, sharp)
-    told = np.asarray(estimate(state, shown))
-    np.add.at(confusion, (np.asarray(labels), told), 1)
+    predicted = np.asarray(estimate(state, shown))
+    np.add.at(confusion, (np.asarray(labels), predicted), 1)
     on_picture(number + 1)
   right, counts = confusion.diagonal(), confusion.sum(1)
   accuracy = {name: float(right[i] / counts[i])
@@ -176,8 +176,8 @@ def _compare(method, state, sharp, kernel, gamma, classical_size):
   light = exposure.to_light(sharp, gamma=gamma)
   light = operators.uniform(kernel).forward(light)
   blurry = exposure.to_stored(light.clip(0, 1), gamma=gamma)
-  told = method.estimate_blur(state, blurry)['kernel']
-  found = {'likeness': kernel_method.mean_kernel(told)}
+  predicted = method.estimate_blur(state, blurry)['kernel']
+  found = {'likeness': kernel_method.mean_kernel(predicted)}
   if classical_size:
     found['classical'] = estimate.kernel_of(blurry, size=classical_size)
   return {name: kernels_lib.likeness(one, kernel)[0]

@@ -5,7 +5,7 @@ what was left blurry, and a picture that did not change explains itself. So
 several of them side by side, always with the untouched input, and the pictures.
 
   reblur    mean |k * x - y|: does the result, blurred again, give the photo?
-            k is told by the run, or else estimated classically from y
+            k is predicted by the run, or else estimated classically from y
   natural   distance of x's gradients from those of natural photos
   niqe      the metric of that name; needs its file
   objects   how many a detector finds with a confidence of at least 0.3, and
@@ -97,17 +97,18 @@ def run(
   for photo, path in paths.items():
     blur = images.to_float(images.read(path))
     shown = {'blur': blur, 'restored': restore(blur).image}
-    told = {'blur': look(state, shown['blur'][None])}
-    if 'blur_type' in told['blur']:
-      told['restored'] = look(state, shown['restored'][None])
+    predicted = {'blur': look(state, shown['blur'][None])}
+    if 'blur_type' in predicted['blur']:
+      predicted['restored'] = look(state, shown['restored'][None])
     row = {'name': photo}
     for side, image in shown.items():
-      found = measure(image[None], shown['blur'][None], told['blur']['kernel'])
+      found = measure(
+          image[None], shown['blur'][None], predicted['blur']['kernel'])
       row[side] = {key: float(value) for key, value in found.items()}
       row[side] |= look_for(image)
-      if 'blur_type' in told['blur']:
+      if 'blur_type' in predicted['blur']:
         row[side]['blur_type'] = blur_classifier.NAMES[
-            int(told[side]['blur_type'].argmax())]
+            int(predicted[side]['blur_type'].argmax())]
     rows.append(row)
     test_sets.save_pictures(pictures, photo, {'restored': shown['restored']})
     on_picture(photo, shown)
@@ -125,10 +126,10 @@ def _measure(niqe, reference, gamma):
   columns = metrics_lib.choose({'niqe': {'path': niqe}} if niqe else {})
 
   def measure(image, blur, kernels):
-    told = {
+    predicted = {
         'reblur': cycle_physics.reblur(image, blur, kernels, gamma=gamma),
         'natural': natural.distance(image, reference)[0]}
-    return told | {key: column(image, image)[0]
+    return predicted | {key: column(image, image)[0]
                    for key, column in columns.items()}
 
   return measure
@@ -149,13 +150,14 @@ def _objects(detector):
 
 
 def _look(method, state, config, size):
-  """((state, blur) -> what is told of its blur, whether the run tells k)."""
+  """((state, blur) -> predictions of its blur, whether the run predicts k)."""
   if 'kernel' in test_sets.estimates(method, state, config):
     return method.estimate_blur, True
 
   def look(state, blur):
-    told = method.estimate_blur(state, blur) if method.estimate_blur else {}
-    return told | {'kernel': kernel_estimator.Estimate(
+    predicted = (
+        method.estimate_blur(state, blur) if method.estimate_blur else {})
+    return predicted | {'kernel': kernel_estimator.Estimate(
         estimate.kernel_of(blur, size=size))}
 
   return look, False

@@ -5,7 +5,7 @@
 x are sharp pictures, whose type is 'none'; the labels of the others come free
 from `blur/`. By itself a method that tells and does not restore: pictures come
 back as they were. As a term of another method, `teacher`: restored pictures
-should be told to be without blur, whatever its type was.
+should be classified as without blur, whatever its type was.
 """
 
 from collections.abc import Callable
@@ -98,17 +98,17 @@ def teacher(net, tx) -> Teacher:
     return params, tx.init(params)
 
   def persuade(params: Params, image: Array) -> Array:
-    told = jax.nn.log_softmax(net.apply({'params': params}, image))
-    return -jnp.mean(told[:, blur_classifier.place(blur_classifier.NONE)])
+    predicted = jax.nn.log_softmax(net.apply({'params': params}, image))
+    return -jnp.mean(predicted[:, blur_classifier.place(blur_classifier.NONE)])
 
   def objective(params: Params, batch: Batch):
     pictures = jnp.concatenate([batch['blur'], batch['sharp']])
     none = jnp.full_like(
         batch['blur_type'], blur_classifier.place(blur_classifier.NONE))
     labels = jnp.concatenate([batch['blur_type'], none])
-    told = net.apply({'params': params}, pictures)
-    loss = optax.softmax_cross_entropy_with_integer_labels(told, labels)
-    right = (jnp.argmax(told, axis=-1) == labels).astype(jnp.float32)
+    predicted = net.apply({'params': params}, pictures)
+    loss = optax.softmax_cross_entropy_with_integer_labels(predicted, labels)
+    right = (jnp.argmax(predicted, axis=-1) == labels).astype(jnp.float32)
     blurred, sharp = jnp.split(loss, 2)
     # Sharp ones as often as one type of several equally frequent ones.
     share = 1 / len(blur_classifier.NAMES)
