@@ -40,11 +40,11 @@ def get_config(arg=None):
   config.optim = dict(net=dict(
       name='adamw', lr=3e-5, schedule='cosine', warmup_steps=50, b2=0.999,
       end_lr=1e-6, weight_decay=1e-4, clip_norm=1.0))
-  pixels = lambda name, times: dict(
-      name='prepared', root=f'runs/shake/pixels/{name}', times=times)
+  pixels = lambda name, weight: dict(
+      name='prepared', root=f'runs/shake/pixels/{name}', weight=weight)
   # Three sets of 300 shaken photos count nearly as often as all others.
   config.data = dict(
-      train=dict(name='joined', sources=dict(
+      train=dict(name='mixture', sources=dict(
           trajectory=pixels('trajectory', 1),
           camera_shake=pixels('camera_shake', 1),
           long=pixels('long', 1), gopro=pixels('gopro', 40),

@@ -97,8 +97,8 @@ def get_config(arg=None):
   config.optim = dict(net=dict(
       name='adamw', warmup_steps=50, b2=0.999, weight_decay=1e-4,
       clip_norm=1.0, **part['optim']))
-  pixels = lambda name, times: dict(
-      name='prepared', root=f'runs/small/pixels/{name}', times=times)
+  pixels = lambda name, weight: dict(
+      name='prepared', root=f'runs/small/pixels/{name}', weight=weight)
   # Few large frames count as often as makes the shares above.
   sources = dict(
       taught_0=pixels('taught_0', 48), gopro=pixels('gopro', 60),
@@ -107,7 +107,7 @@ def get_config(arg=None):
   if by_truth:
     del sources['taught_0']
   config.data = dict(
-      train=dict(name='joined', sources=sources),
+      train=dict(name='mixture', sources=sources),
       test=dict(name='gopro', root='data/gopro', subset='blur', split='test'),
       loader=dict(backend='threads', crop=256, progressive=()))
   config.augment = dict(preset='flips', rotate=1.0, identity=0.08,

@@ -1,11 +1,12 @@
 """A user's mistakes as one line; needs nothing, so that help stays quick."""
 
 import ast
+import contextlib
 import difflib
 import errno
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -24,6 +25,28 @@ def is_disk_full(error: BaseException | None) -> bool:
   return isinstance(error, Exception) and (
       getattr(error, 'errno', None) in _NO_SPACE
       or any(sign in str(error) for sign in _NO_SPACE_WORDS))
+
+
+@contextlib.contextmanager
+def needs_extra(package: str, *, extra: str, what: str = 'This'
+                ) -> Iterator[None]:
+  """Explains the failed import of a package that the base install lacks.
+
+  Args:
+    package: its usual name: 'TensorFlow'.
+    extra: the extra of pyproject.toml that installs it: 'train'.
+    what: what needs it, for the start of the message.
+
+  Raises:
+    UserError: the imports in the block failed; the message has the command
+      that installs the package.
+  """
+  try:
+    yield
+  except ImportError as error:
+    raise UserError(
+        f"{what} needs {package}: pip install 'deblur-jax[{extra}]'."
+    ) from error
 
 
 def make_folder(path: str | os.PathLike) -> pathlib.Path:

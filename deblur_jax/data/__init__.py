@@ -1,4 +1,4 @@
-"""Pictures for training and testing: `open_source`, then `build`."""
+"""Data for training and testing: `open_source`, then `build` a loader."""
 
 import inspect
 from collections.abc import Mapping, Sequence
@@ -17,11 +17,10 @@ from deblur_jax.data import (
     sources,
     unpaired,
 )
-from deblur_jax.data import source as source_lib
 
-Source = source_lib.Source
-Problem = source_lib.Problem
-BadPairs = source_lib.BadPairs
+Source = sources.Source
+Problem = sources.Problem
+BadPairs = sources.BadPairs
 Loader = loaders.Loader
 LOADERS = loaders.LOADERS
 build = loaders.build
@@ -39,24 +38,27 @@ HINTS = {
 def open_source(
     *, name: str, scale: float = 1.0, part: Sequence[float] = (0.0, 1.0),
     window: int = 1, halves: bool = False, **kwargs) -> Source:
-  """A source by its name in SOURCES and the keywords of its function.
+  """Opens a source by its name in SOURCES.
+
+  No picture is decoded.
 
   Args:
     name: a row of SOURCES.
-    scale: 0.5 halves both sides of each picture, bicubic and antialiased, as
-      DeblurGAN's authors prepare GoPro.
-    part: from which share of the names to which, in their order; where a set
-      has no test set of its own, (0, 0.9) to train and (0.9, 1) to test.
-    window: of film: so many blurred frames, the pair's in the middle, under
-      keys of their own, see `neighbours.around`; for networks of videos.
-    halves: gives up the pairs: blurred pictures of the first half of the names
-      and sharp ones of the second, see `unpaired.halves`.
-    **kwargs: of the row's function.
+    scale: in (0, 1]; 0.5 halves both sides of each picture, bicubic and
+      antialiased, as DeblurGAN's authors prepare GoPro.
+    part: the first and last share of the names, in their order. Where a set
+      has no test set of its own: (0, 0.9) to train and (0.9, 1) to test.
+    window: number of blurred video frames, odd, the pair's in the middle; the
+      others have keys of their own, see `neighbours.around`. For networks that
+      take several frames.
+    halves: makes a set without pairs: the blurred pictures of the first half
+      of the names and the sharp ones of the second, see `unpaired.halves`.
+    **kwargs: the keywords of the row's function.
 
   Raises:
     UserError: unknown or missing keyword, missing or empty folder, a scale
-      beyond (0, 1], a part with nothing in it.
-    BadPairs: some pairs are incomplete; the error carries the others.
+      outside (0, 1], a part without names.
+    BadPairs: some pairs are incomplete; the error has the others.
   """
   fn = errors.look_up(SOURCES, name, what='source')
   for key, parameter in inspect.signature(fn).parameters.items():
@@ -78,7 +80,7 @@ def open_source(
   def ready(source):
     source = sources.scaled(sources.part(source, part), scale)
     source = unpaired.halves(source) if halves else source
-    # Last, so that what is held back is not seen from the other side.
+    # Last: a frame at the edge of a part must not see frames of another part.
     source = neighbours.around(source, window)
     return source._replace(options=options)
 
@@ -88,24 +90,24 @@ def open_source(
     raise BadPairs(error.problems, ready(error.source)) from None
 
 
-def join(*, sources: Mapping[str, Mapping[str, Any]]) -> Source:
-  """Several sources of pairs as one.
+def mix(*, sources: Mapping[str, Mapping[str, Any]]) -> Source:
+  """Opens several sources of pairs as one.
 
   Args:
-    sources: name -> the keywords of `open_source`, and `times`, how often its
-      pictures count in an epoch (1).
+    sources: name -> the keywords of `open_source` and `weight`, the number of
+      times that an epoch has each of its pairs (1 by default).
 
   Raises:
-    UserError: as `open_source` and `mixture.pairs`; a window of one of them.
+    UserError: as `open_source` and `mixture.pairs`; one of them has a window.
   """
   options = {name: dict(leaf) for name, leaf in sources.items()}
-  times = {name: leaf.pop('times', 1) for name, leaf in options.items()}
+  weights = {name: leaf.pop('weight', 1) for name, leaf in options.items()}
   if any('window' in leaf for leaf in options.values()):
     raise errors.UserError(
-        'data.sources: window is of all of them together: put it beside '
+        'data.sources: window is one option for all sources: put it beside '
         'sources.')
   return mixture.pairs(
-      {name: open_source(**leaf) for name, leaf in options.items()}, times)
+      {name: open_source(**leaf) for name, leaf in options.items()}, weights)
 
 
 SOURCES = {
@@ -114,8 +116,8 @@ SOURCES = {
     'folder_pairs': sources.folder_pairs,
     'gopro': layouts.gopro,
     'hide': layouts.hide,
-    'joined': join,
     'kohler': layouts.kohler,
+    'mixture': mix,
     'photos': sources.photos,
     'prepared': prepared.pictures,
     'realblur': layouts.realblur,

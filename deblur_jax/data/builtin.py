@@ -34,7 +34,7 @@ from PIL import Image
 
 from deblur_jax import blur as blurs
 from deblur_jax import errors
-from deblur_jax.data import images, source
+from deblur_jax.data import images, sources
 
 # Rendered around each pair and cut off: what moves in from outside is real.
 _MARGIN = 16
@@ -69,7 +69,7 @@ class Split(NamedTuple):
 def pictures(
     *, split: str = 'train', frames: int = 15, shift: float = 4.0,
     rotation: float = 0.01, zoom: float = 0.005, object_shift: float = 4.0,
-    gamma: float = 2.2) -> source.Source:
+    gamma: float = 2.2) -> sources.Source:
   """Pairs with dynamic-scene blur, made once and kept in memory.
 
   Args:
@@ -93,7 +93,7 @@ def pictures(
       f'{photo.name}_{index}' for photo in SPLITS[split].photos
       for index in range(len(photo.corners))]
   size = SPLITS[split].height, SPLITS[split].width
-  return source.Source(
+  return sources.Source(
       names, read, f'built-in pictures ({split})',
       sizes=lambda i: dict.fromkeys(pairs, size))
 

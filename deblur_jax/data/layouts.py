@@ -10,14 +10,13 @@ import re
 
 from deblur_jax import errors
 from deblur_jax.data import images, sources
-from deblur_jax.data import source as source_lib
 
 SUBSETS = {'blur': 'linear averages', 'blur_gamma': 'averages at gamma 2.2'}
 
 
 def gopro(
     *, root: str, subset: str, split: str = 'train', layout: str | None = None,
-) -> source_lib.Source:
+) -> sources.Source:
   """GOPRO_Large (Nah et al. 2017): 2103 pairs to train, 1111 to test.
 
   https://seungjunnah.github.io/Datasets/gopro (CC BY 4.0), GOPRO_Large.zip.
@@ -94,7 +93,7 @@ def _two_folders(blur, sharp):
 def reds(
     *, root: str, split: str = 'train', track: str = 'blur',
     val300: bool = False,
-) -> source_lib.Source:
+) -> sources.Source:
   """REDS (Nah et al. 2019): 240 sequences of 100 frames to train, 30 as val.
 
   https://seungjunnah.github.io/Datasets/reds (CC BY 4.0); unpack the zips to
@@ -122,7 +121,7 @@ def reds(
 
 def realblur(
     *, root: str, split: str = 'test', camera: str = 'J',
-) -> source_lib.Source:
+) -> sources.Source:
   """RealBlur (Rim et al. 2020): 3758 pairs to train, 980 to test, J and R.
 
   https://github.com/rimchang/RealBlur (CC BY 4.0), RealBlur.tar.gz. The split
@@ -161,7 +160,7 @@ def _realblur_list(path):
   return names, sides
 
 
-def hide(*, root: str, split: str = 'test') -> source_lib.Source:
+def hide(*, root: str, split: str = 'test') -> sources.Source:
   """HIDE (Shen et al. 2019): 6397 pairs to train, 2025 to test.
 
   https://github.com/joanshen0508/HA_deblur, HIDE_dataset.zip: train/,
@@ -186,7 +185,7 @@ def _by_stem(folder):
   return files
 
 
-def kohler(*, root: str, frame: str | int = 'middle') -> source_lib.Source:
+def kohler(*, root: str, frame: str | int = 'middle') -> sources.Source:
   """The camera shake benchmark of Koehler et al. 2012: 48 pictures.
 
   BlurryImages.zip and GroundTruth_pngs_Image{1..4}.zip of its page, unpacked

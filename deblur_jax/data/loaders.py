@@ -19,8 +19,7 @@ import numpy as np
 
 from deblur_jax import errors
 from deblur_jax.config import call
-from deblur_jax.data import parallel_map, sampler
-from deblur_jax.data import source as source_lib
+from deblur_jax.data import parallel_map, sampler, sources
 from deblur_jax.state import Batch
 
 
@@ -40,7 +39,7 @@ class Loader(NamedTuple):
 
 
 def build(
-    source: source_lib.Source, *, backend: str = 'tf_data', crop: int = 256,
+    source: sources.Source, *, backend: str = 'tf_data', crop: int = 256,
     batch_size: int = 16, progressive: Sequence[Sequence[int]] = (),
     seed: int = 0, process_index: int = 0, process_count: int = 1, **options,
 ) -> Loader:

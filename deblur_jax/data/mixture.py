@@ -3,21 +3,21 @@
 from collections.abc import Mapping
 
 from deblur_jax import errors
-from deblur_jax.data import source as source_lib
+from deblur_jax.data import sources
 
 
 def pairs(
-    parts: Mapping[str, source_lib.Source], times: Mapping[str, int]
-) -> source_lib.Source:
-  """Sources of pairs, each as often as it is told.
+    parts: Mapping[str, sources.Source], weights: Mapping[str, int]
+) -> sources.Source:
+  """Mixes sources of pairs.
 
   Args:
-    parts: name -> source; the names begin those of the pictures.
-    times: name -> how often each of its pictures counts in an epoch, so that
-      few good ones are not drowned by many.
+    parts: name -> source; the names of pictures begin with these names.
+    weights: name -> the number of times that an epoch has each of its pairs.
+      With large weights a small set counts as much as a large one.
 
   Raises:
-    UserError: no parts, one without pairs, or one that counts less than once.
+    UserError: no parts, one without pairs, or a weight below 1.
   """
   if not parts:
     raise errors.UserError(
@@ -27,20 +27,21 @@ def pairs(
       raise errors.UserError(
           f'data.sources.{name}: {part.where} has no pairs; make some with '
           'experiments.make_blur.')
-    if times[name] < 1:
+    if not isinstance(weights[name], int) or weights[name] < 1:
       raise errors.UserError(
-          f'data.sources.{name}.times must be at least 1, got {times[name]}.')
-  again = {f'{name}#{number}' if number else name: parts[name]
-           for name in parts for number in range(times[name])}
+          f'data.sources.{name}.weight must be a whole number from 1, got '
+          f'{weights[name]}.')
+  repeated = {f'{name}#{number}' if number else name: parts[name]
+              for name in parts for number in range(weights[name])}
   return concatenate(
-      again, keys=('blur', 'sharp'),
+      repeated, keys=('blur', 'sharp'),
       where=' + '.join(part.where for part in parts.values()))
 
 
 def concatenate(
-    parts: Mapping[str, source_lib.Source], *, keys: tuple[str, ...],
-    where: str) -> source_lib.Source:
-  """One part after another; 'PART/NAME' are the names."""
+    parts: Mapping[str, sources.Source], *, keys: tuple[str, ...],
+    where: str) -> sources.Source:
+  """Puts the parts one after another; the names are 'PART/NAME'."""
   places = [(part, i) for part, source in parts.items()
             for i in range(len(source.names))]
 
@@ -52,6 +53,6 @@ def concatenate(
     part, i = places[number]
     return parts[part].sizes(i)
 
-  return source_lib.Source(
+  return sources.Source(
       [f'{part}/{parts[part].names[i]}' for part, i in places], read, where,
       keys, sizes if all(part.sizes for part in parts.values()) else None)

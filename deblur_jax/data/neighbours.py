@@ -12,10 +12,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from deblur_jax import errors
-from deblur_jax.data import source as source_lib
+from deblur_jax.data import sources
 
 
-def around(source: source_lib.Source, window: int) -> source_lib.Source:
+def around(source: sources.Source, window: int) -> sources.Source:
   """Each pair with the blurred frames around it.
 
   Before the first frame of a sequence and behind its last one these are
@@ -65,7 +65,7 @@ def window_of(keys: Iterable[str]) -> int:
   return 1 + 2 * sum(key.startswith('before_') for key in keys)
 
 
-def check(source: source_lib.Source, window: int, *, where: str) -> None:
+def check(source: sources.Source, window: int, *, where: str) -> None:
   """A UserError unless a source has as many frames as a network takes.
 
   Args:

@@ -17,13 +17,12 @@ from collections.abc import Callable
 import numpy as np
 
 from deblur_jax import errors
-from deblur_jax.data import parallel_map
-from deblur_jax.data import source as source_lib
+from deblur_jax.data import parallel_map, sources
 
 VERSION = 1
 
 
-def pictures(*, root: str) -> source_lib.Source:
+def pictures(*, root: str) -> sources.Source:
   """The source that `write` made: views of a memory map, read as needed."""
   index = _load(pathlib.Path(root))
   pairs = index['pairs']
@@ -41,14 +40,14 @@ def pictures(*, root: str) -> source_lib.Source:
   def sizes(i):
     return dict.fromkeys(keys, (pairs[i]['height'], pairs[i]['width']))
 
-  return source_lib.Source(
+  return sources.Source(
       [pair['name'] for pair in pairs], read,
       f'{index["where"]}, prepared in {root}', keys, sizes,
       subset=index['options'].get('subset'))
 
 
 def write(
-    source: source_lib.Source, root: str | os.PathLike, *,
+    source: sources.Source, root: str | os.PathLike, *,
     workers: int | None = None, on_pair: Callable[[int], None] | None = None,
 ):
   """Decodes a source into `root`, after what an earlier call has done there.

@@ -1,28 +1,121 @@
-"""Data sets of no special layout: folders of pairs, of photos, and TFDS."""
+"""Sources: what a data set is to the rest of the code, and the plain ones.
+
+A `Source` is a list of names and a way to read the pictures of each. Here are
+the sources without a special layout: folders of pairs, folders of photos, and
+data sets that TFDS prepared. `layouts` has the public data sets.
+"""
 
 import json
 import pathlib
-from collections.abc import Mapping, Sequence
-from typing import Any
+import shlex
+import types
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from deblur_jax import errors
 from deblur_jax.data import images
-from deblur_jax.data import source as source_lib
 
 Sides = Mapping[str, Mapping[str, pathlib.Path]]  # 'blur' -> name -> path
 
 
-def from_files(sides: Sides, *, where: str, names=None) -> source_lib.Source:
-  """A source of one file a picture.
+class Source(NamedTuple):
+  """Pictures in a fixed order.
+
+  Attributes:
+    names: one for each pair, unique, the same on every machine: 'SEQ/000047'.
+    read: i -> {key: uint8 [h, w, 3]}, all of one size, with the keys below. It
+      raises a UserError that names the file if the file is damaged.
+    where: the set in words, for messages: 'GoPro train (blur) in DIR'.
+    keys: ('blur', 'sharp') for pairs; ('sharp',) for pictures that the training
+      step blurs; ('blur',) for real blurred pictures without ground truth.
+      Video sources may have the neighbouring frames too, see `neighbours`.
+    sizes: i -> {key: (height, width)} from the headers of the files; None where
+      only decoding gives the size.
+    options: the keywords of `open_source`, for messages and records.
+    subset: 'blur' or 'blur_gamma' where the set is one of GoPro's two; else
+      None.
+    parts: {key: its source} of a set without pairs; empty for others. `read`
+      then returns one of these keys. The key 'to_blur' is a sharp picture that
+      the training step blurs.
+  """
+
+  names: list[str]
+  read: Callable[[int], dict[str, np.ndarray]]
+  where: str
+  keys: tuple[str, ...] = ('blur', 'sharp')
+  sizes: Callable[[int], dict[str, tuple[int, int]]] | None = None
+  options: Mapping[str, Any] = types.MappingProxyType({})
+  subset: str | None = None
+  parts: Mapping[str, 'Source'] = types.MappingProxyType({})
+
+
+class Problem(NamedTuple):
+  """A fault of one picture or pair, or of the whole set (`name` is '')."""
+
+  kind: str    # 'missing', 'size', 'corrupt', 'small', 'swapped', ...
+  name: str
+  detail: str
+
+  def __str__(self):
+    return f'{self.name}: {self.detail}' if self.name else self.detail
+
+
+class BadPairs(errors.UserError):
+  """Some pairs are incomplete or wrong.
+
+  Attributes:
+    problems: all of them.
+    source: the source of the other pairs.
+  """
+
+  def __init__(
+      self, problems: Sequence[Problem], source: Source, *,
+      crop: int | None = None):
+    first = '; '.join(map(str, problems[:3]))
+    more = ', ...' if len(problems) > 3 else ''
+    count = f'{len(problems)} problem{"s" if len(problems) > 1 else ""}'
+    super().__init__(
+        f'{source.where}: {count}: {first}{more}. '
+        f'See them all: {verify_command(source.options, crop=crop)}')
+    self.problems = list(problems)
+    self.source = source
+
+
+def verify_command(
+    options: Mapping[str, Any], *, crop: int | None = None) -> str:
+  """Returns the command that lists every fault of a source.
+
+  Args:
+    options: the keywords of `open_source`.
+    crop: side of the training crops in pixels, if it matters.
+  """
+  words = ['python', '-m', 'experiments.verify_data']
+  if not options:
+    words.append('--data=DIR')
+  flags = {'name': '--source=', 'root': '--data=', 'split': '--split=',
+           'subset': '--subset='}
+  for key, value in options.items():
+    words.append(f'{flags.get(key, f"--option={key}=")}{value}')
+  if crop is not None:
+    words.append(f'--crop={crop}')
+  return ' '.join(map(shlex.quote, words))
+
+
+def from_files(
+    sides: Sides, *, where: str, names: Sequence[str] | None = None) -> Source:
+  """Builds a source of picture files.
 
   Args:
     sides: {'blur': {name: path}, 'sharp': {name: path}}, or one of the two.
     where: the set in words.
-    names: the names that are wanted; by default all that any side has.
+    names: the names to use; by default all names that any side has.
 
   Raises:
-    UserError: there is no picture at all.
-    BadPairs: a name lacks a side; it holds the source of the whole pairs.
+    UserError: there is no picture, or no complete pair.
+    BadPairs: a name lacks a side. The error holds the source of the complete
+      pairs.
   """
   if names is None:
     names = sorted(set().union(*sides.values()))
@@ -32,18 +125,23 @@ def from_files(sides: Sides, *, where: str, names=None) -> source_lib.Source:
   paths = [{key: files[n] for key, files in sides.items()} for n in whole]
   source = from_paths(whole, paths, where=where, keys=tuple(sides))
   problems = [
-      source_lib.Problem('missing', name, f'no {key} picture')
+      Problem('missing', name, f'no {key} picture')
       for name in names for key, files in sides.items() if name not in files]
   if not whole:
     raise errors.UserError(
         f'{where}: no name has both pictures; the first is {problems[0]}.')
   if problems:
-    raise source_lib.BadPairs(problems, source)
+    raise BadPairs(problems, source)
   return source
 
 
-def from_paths(names, paths, *, where, keys) -> source_lib.Source:
-  """A source from one {key: path} a name; sizes come from the headers."""
+def from_paths(
+    names: Sequence[str], paths: Sequence[Mapping[str, pathlib.Path]], *,
+    where: str, keys: tuple[str, ...]) -> Source:
+  """Builds a source from one {key: path} for each name.
+
+  The sizes come from the headers of the files.
+  """
   def read(i):
     pictures = {key: images.read(path) for key, path in paths[i].items()}
     check_equal({k: p.shape[:2] for k, p in pictures.items()}, paths[i])
@@ -52,11 +150,15 @@ def from_paths(names, paths, *, where, keys) -> source_lib.Source:
   def sizes(i):
     return {key: images.size(path) for key, path in paths[i].items()}
 
-  return source_lib.Source(list(names), read, where, keys, sizes)
+  return Source(list(names), read, where, keys, sizes)
 
 
-def scaled(source: source_lib.Source, scale: float) -> source_lib.Source:
-  """The same source, its pictures resized; see `data.open_source`."""
+def scaled(source: Source, scale: float) -> Source:
+  """Resizes all pictures of a source; see `data.open_source`.
+
+  Raises:
+    UserError: `scale` is not in (0, 1].
+  """
   try:
     scale = float(scale)
   except ValueError:
@@ -82,11 +184,14 @@ def scaled(source: source_lib.Source, scale: float) -> source_lib.Source:
       where=f'{source.where}, scaled by {scale:g}')
 
 
-def part(
-    source: source_lib.Source, ends: Sequence[float]) -> source_lib.Source:
-  """Some of a source's names in a row; see `data.open_source`.
+def part(source: Source, ends: Sequence[float]) -> Source:
+  """Takes a contiguous share of a source's names; see `data.open_source`.
 
-  Neighbours are often of one scene, so nothing is mixed before.
+  The names are not shuffled first, because neighbours often show one scene.
+
+  Raises:
+    UserError: `ends` are not two increasing numbers in [0, 1], or no name lies
+      between them.
   """
   try:
     begin, end = map(float, ends)
@@ -109,21 +214,22 @@ def part(
       where=f'{source.where}, names {first} to {last - 1}')
 
 
-def check_equal(sizes: Mapping[str, tuple[int, int]], names: Mapping[str, Any]):
-  """UserError unless the pictures of a pair have one size."""
+def check_equal(
+    sizes: Mapping[str, tuple[int, int]], names: Mapping[str, Any]) -> None:
+  """Raises a UserError unless the pictures of a pair have one size."""
   if len(set(sizes.values())) > 1:
     each = ', '.join(f'{names[k]} is {w}x{h}' for k, (h, w) in sizes.items())
     raise errors.UserError(f'The pictures of a pair differ in size: {each}.')
 
 
-def folder_pairs(*, blur: str, sharp: str) -> source_lib.Source:
-  """Two folders with equal paths below them: blur/a/b.jpg, sharp/a/b.png."""
+def folder_pairs(*, blur: str, sharp: str) -> Source:
+  """Opens two folders with equal paths below them: blur/a.jpg, sharp/a.png."""
   sides = {'blur': images.find(blur), 'sharp': images.find(sharp)}
   return from_files(sides, where=f'pairs of {blur} and {sharp}')
 
 
-def side_by_side(*, root: str, sharp_side: str) -> source_lib.Source:
-  """Files that hold both pictures, one beside the other.
+def side_by_side(*, root: str, sharp_side: str) -> Source:
+  """Opens files that hold both pictures side by side.
 
   Args:
     root: the folder.
@@ -148,17 +254,16 @@ def side_by_side(*, root: str, sharp_side: str) -> source_lib.Source:
     height, width = images.size(paths[i])
     return dict.fromkeys(order, (height, half(width, paths[i])))
 
-  return source_lib.Source(
-      names, read, f'pairs side by side in {root}', sizes=sizes)
+  return Source(names, read, f'pairs side by side in {root}', sizes=sizes)
 
 
-def photos(*, root: str) -> source_lib.Source:
-  """Sharp photos anywhere below a folder, to be blurred while training."""
+def photos(*, root: str) -> Source:
+  """Opens sharp photos below a folder; the training step blurs them."""
   return from_files({'sharp': images.find(root)}, where=f'photos in {root}')
 
 
-def blurred_photos(*, root: str) -> source_lib.Source:
-  """Really blurred photos anywhere below a folder, without a truth."""
+def blurred_photos(*, root: str) -> Source:
+  """Opens real blurred photos below a folder, without ground truth."""
   return from_files(
       {'blur': images.find(root)}, where=f'blurred photos in {root}')
 
@@ -166,14 +271,17 @@ def blurred_photos(*, root: str) -> source_lib.Source:
 def tfds_pairs(
     *, dataset: str, data_dir: str, split: str = 'train', blur: str = 'blur',
     sharp: str = 'sharp',
-) -> source_lib.Source:
-  """A data set that TFDS has prepared as array_record; needs no TensorFlow.
+) -> Source:
+  """Opens a data set that TFDS prepared as array_record.
 
   Args:
-    dataset: as TFDS names it: 'gopro_large/blur'.
-    data_dir: where it was prepared.
+    dataset: its name in TFDS: 'gopro_large/blur'.
+    data_dir: the folder that it was prepared in.
     split: 'train' or 'test'.
     blur, sharp: the names of its two image features.
+
+  Raises:
+    UserError: TFDS is not installed, or no such data set, split or feature.
   """
   builder = _tfds_builder(dataset, data_dir)
   records = _tfds_records(builder, split, (blur, sharp))
@@ -188,19 +296,16 @@ def tfds_pairs(
                 {key: f'{names[i]} ({key})' for key in pictures})
     return pictures
 
-  # Of gopro_large the builder's config is the subset.
+  # The builder's config of gopro_large is the subset.
   name, _, config = dataset.partition('/')
-  return source_lib.Source(
+  return Source(
       names, read, f'{dataset} {split} in {data_dir}',
       subset=config if name == 'gopro_large' else None)
 
 
 def _tfds_builder(dataset, data_dir):
-  try:
+  with errors.needs_extra('TensorFlow Datasets', extra='train'):
     import tensorflow_datasets as tfds
-  except ImportError as error:
-    raise errors.UserError(
-        f'The source tfds needs tensorflow-datasets ({error}).') from None
   try:
     builder = tfds.builder(dataset, data_dir=data_dir)
   except (tfds.core.DatasetNotFoundError, ValueError) as error:
@@ -229,7 +334,7 @@ def _tfds_records(builder, split, features):
 
 
 def _tfds_names(builder, split, count) -> list[str]:
-  """The names kept in the builder's metadata, else 'train/000000', ..."""
+  """The names in the builder's metadata, else 'train/000000', ..."""
   path = pathlib.Path(builder.data_path) / 'metadata.json'
   if path.is_file():
     names = json.loads(path.read_text()).get('names', {}).get(split, [])

@@ -10,10 +10,9 @@ import pathlib
 
 from deblur_jax import errors
 from deblur_jax.data import images, mixture, sources
-from deblur_jax.data import source as source_lib
 
 
-def folders(*, blur: str, sharp: str) -> source_lib.Source:
+def folders(*, blur: str, sharp: str) -> sources.Source:
   """Blurred pictures below one folder, sharp ones below another.
 
   Raises:
@@ -36,7 +35,7 @@ def folders(*, blur: str, sharp: str) -> source_lib.Source:
       where=f'blurred pictures in {blur}, sharp ones in {sharp}')
 
 
-def halves(source: source_lib.Source) -> source_lib.Source:
+def halves(source: sources.Source) -> sources.Source:
   """Pictures of the first half blurred, those of the second half sharp.
 
   The halves are not mixed, for names that follow each other are often of one
@@ -62,7 +61,7 @@ def halves(source: source_lib.Source) -> source_lib.Source:
       where=f'{source.where}, in halves')
 
 
-def join(parts, *, where: str) -> source_lib.Source:
+def join(parts, *, where: str) -> sources.Source:
   """One source of several, each with one key; {key: source of that key}."""
   one = mixture.concatenate(parts, keys=tuple(parts), where=where)
   return one._replace(parts=dict(parts))

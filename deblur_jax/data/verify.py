@@ -20,9 +20,8 @@ from typing import NamedTuple
 import numpy as np
 
 from deblur_jax import errors
-from deblur_jax.data import parallel_map
-from deblur_jax.data import source as source_lib
-from deblur_jax.data.source import Problem
+from deblur_jax.data import parallel_map, sources
+from deblur_jax.data.sources import Problem
 
 PSNR = (15.0, 45.0)         # what a blurred picture usually has
 BLOCK = 32                  # pixels a side of a region, for the subset
@@ -51,7 +50,7 @@ class Report(NamedTuple):
 
 
 def full(
-    source: source_lib.Source, *, problems: Iterable[Problem] = (),
+    source: sources.Source, *, problems: Iterable[Problem] = (),
     crop: int | None = None, workers: int | None = None,
     on_pair: Callable[[int], None] | None = None,
 ) -> Report:
@@ -81,7 +80,7 @@ def full(
       slope, regions)
 
 
-def quick(source: source_lib.Source, *, crop: int | None, pairs: int = 8):
+def quick(source: sources.Source, *, crop: int | None, pairs: int = 8):
   """Reads all headers and some pairs, evenly spaced.
 
   Raises:
@@ -92,7 +91,7 @@ def quick(source: source_lib.Source, *, crop: int | None, pairs: int = 8):
   problems = [p for i in range(len(source.names))
               for p in _look_at_headers(source, i, crop)]
   if problems:
-    raise source_lib.BadPairs(problems, source, crop=crop)
+    raise sources.BadPairs(problems, source, crop=crop)
   count = min(pairs, len(source.names))
   some = np.linspace(0, len(source.names) - 1, count).round().astype(int)
   looks = [_look(source, int(i), crop) for i in some]
@@ -103,14 +102,14 @@ def _refuse(source, looks, crop):
   problems = [p for look in looks for p in look.problems]
   plain = [p for p in problems if p.kind in ('corrupt', 'size', 'small')]
   if plain:
-    raise source_lib.BadPairs(plain, source, crop=crop)
+    raise sources.BadPairs(plain, source, crop=crop)
   for kind in ('swapped', 'identical'):
     these = [p for p in problems if p.kind == kind]
     if len(these) > len(looks) / 2:
-      raise source_lib.BadPairs(these, source)
+      raise sources.BadPairs(these, source)
   subset = _judge_subset(source, *_slope(looks))
   if subset:
-    raise source_lib.BadPairs(subset, source)
+    raise sources.BadPairs(subset, source)
 
 
 def _look(source, i, crop) -> Look:

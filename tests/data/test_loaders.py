@@ -12,7 +12,7 @@ import pytest
 import sample_pictures as pictures
 
 from deblur_jax import data, errors
-from deblur_jax.data import parallel_map, sampler, source
+from deblur_jax.data import parallel_map, sampler, sources
 
 SIZES = ((40, 56), (32, 32), (48, 40))
 
@@ -20,7 +20,7 @@ SIZES = ((40, 56), (32, 32), (48, 40))
 def make_source(count=7):
   """Pictures of three sizes, made from their numbers."""
   pairs = [pictures.smooth(i, *SIZES[i % 3]) for i in range(count)]
-  return source.Source([f'p{i}' for i in range(count)], pairs.__getitem__,
+  return sources.Source([f'p{i}' for i in range(count)], pairs.__getitem__,
                        'a test set')
 
 

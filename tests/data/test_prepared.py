@@ -10,7 +10,7 @@ import pytest
 import sample_pictures as pictures
 
 from deblur_jax import data, errors
-from deblur_jax.data import prepared, source
+from deblur_jax.data import prepared, sources
 
 SIZES = ((40, 56), (32, 32), (48, 40))
 
@@ -19,7 +19,7 @@ def make_source(count=30, **kwargs):
   """Pictures of three sizes, made from their numbers."""
   def read(i):
     return pictures.smooth(i, *SIZES[i % 3])
-  return source.Source([f'p{i}' for i in range(count)], read, 'a test set',
+  return sources.Source([f'p{i}' for i in range(count)], read, 'a test set',
                        **kwargs)
 
 

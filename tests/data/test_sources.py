@@ -52,22 +52,23 @@ def test_gopro_of_others(tmp_path, layout, blur, sharp):
                            subset='blur', layout=given), ['S-1', 'S-2'])
 
 
-def test_joined(tmp_path):
+def test_mixture(tmp_path):
   sides = [{'name': 'folder_pairs', 'blur': str(tmp_path / which / 'blur'),
             'sharp': str(tmp_path / which / 'sharp')} for which in 'ab']
   fill(tmp_path / 'a', blur=['blur/1.png'], sharp=['sharp/1.png'])
   fill(tmp_path / 'b', blur=['blur/1.png', 'blur/2.png'],
        sharp=['sharp/1.png', 'sharp/2.png'])
   one, two = sides
-  joined = dict(name='joined', sources=dict(one=one | dict(times=2), two=two))
-  check(data.open_source(**joined), ['one/1', 'one#1/1', 'two/1', 'two/2'])
+  mixture = dict(
+      name='mixture', sources=dict(one=one | dict(weight=2), two=two))
+  check(data.open_source(**mixture), ['one/1', 'one#1/1', 'two/1', 'two/2'])
   for sources, message in [
       ({}, 'must name sources'),
-      (dict(one=one | dict(times=0)), 'one.times must be at least 1'),
+      (dict(one=one | dict(weight=0)), 'one.weight must be a whole number'),
       (dict(one=dict(name='photos', root=tmp_path / 'a' / 'sharp')),
        'one: .*has no pairs; make some')]:
     with pytest.raises(errors.UserError, match=message) as error:
-      data.open_source(name='joined', sources=sources)
+      data.open_source(name='mixture', sources=sources)
     assert '\n' not in str(error.value)
 
 

@@ -10,12 +10,12 @@ import sample_pictures as pictures
 from PIL import Image
 
 from deblur_jax import data, errors
-from deblur_jax.data import images, source, verify
+from deblur_jax.data import images, sources, verify
 
 
 def make_source(pairs, subset=None):
   """A source of pairs in memory."""
-  return source.Source([f'p{i}' for i in range(len(pairs))],
+  return sources.Source([f'p{i}' for i in range(len(pairs))],
                        pairs.__getitem__, 'a test set', subset=subset)
 
 
