@@ -79,6 +79,7 @@ def _teach(blur, folder, key, restore):
 
   from deblur_jax.data import images
   from deblur_jax.media import pictures
+  from deblur_jax.ops import atomic_files
 
   targets = {side: folder / side / f'{key}.png' for side in ('blur', 'sharp')}
   if targets['sharp'].exists():
@@ -88,11 +89,8 @@ def _teach(blur, folder, key, restore):
     return
   sharp = pictures.quantized(large.image, bits=8)
   for side, picture in (('blur', blur), ('sharp', sharp)):
-    target = targets[side]
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f'.{target.name}.part')
-    Image.fromarray(picture).save(part, 'png')
-    os.replace(part, target)
+    with atomic_files.replacing(targets[side]) as part:
+      Image.fromarray(picture).save(part)
 
 
 def decoded(

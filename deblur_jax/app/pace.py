@@ -11,7 +11,6 @@ import functools
 import json
 import math
 import os
-import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -19,7 +18,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from deblur_jax import errors
 from deblur_jax.inference import cache_folder
+from deblur_jax.ops import atomic_files
 from deblur_jax.pretrained import zoo
 
 FILE = 'pace.json'
@@ -122,15 +123,9 @@ def record(one: Key, seconds: float, megapixels: float) -> None:
   folder = cache_folder.locate()
   if folder is None:
     return
-  path = folder / FILE
-  new = path.with_name(f'.{secrets.token_hex(8)}')
-  with contextlib.suppress(OSError):
+  with contextlib.suppress(OSError, errors.UserError):
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    try:
-      new.write_text(json.dumps(entries, indent=1))
-      os.replace(new, path)
-    finally:
-      new.unlink(missing_ok=True)
+    atomic_files.write(folder / FILE, json.dumps(entries, indent=1))
 
 
 def words(seconds: float) -> str:

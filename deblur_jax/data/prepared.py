@@ -18,6 +18,7 @@ import numpy as np
 
 from deblur_jax import errors
 from deblur_jax.data import parallel_map, sources
+from deblur_jax.ops import atomic_files
 
 VERSION = 1
 
@@ -140,12 +141,8 @@ def _write(file, array):
 def _save(index, file, root) -> int:
   """Index to disk, after the pixels; returns the number of pairs in it."""
   os.fsync(file.fileno())
-  part = root / 'index.json.part'
-  with open(part, 'w') as out:
-    json.dump(index, out, indent=1)
-    out.flush()
-    os.fsync(out.fileno())
-  os.replace(part, root / 'index.json')
+  atomic_files.write(root / 'index.json', json.dumps(index, indent=1),
+                     part=root / 'index.json.part', durable=True)
   return len(index['pairs'])
 
 

@@ -33,6 +33,7 @@ from deblur_jax.export import (
   tensorflow_files,
 )
 from deblur_jax.export import traced as traced_lib
+from deblur_jax.ops import atomic_files
 from deblur_jax.state import Method, TrainState
 
 Size = tuple[int, int]   # height, width
@@ -172,17 +173,10 @@ def write(
   if row.int8:
     pictures = pictures if len(pictures) else _builtin('train')
     options = dict(pictures=[_fit(x, size, window) for x in pictures])
-  temporary = path.with_name(f'{path.name}.{os.getpid()}.tmp')
-  try:
-    row.write(temporary, traced, **options)
-    if path.is_dir():      # which nothing replaces in one go
-      _remove(path)
-    os.replace(temporary, path)
-  except OSError as error:
-    raise errors.UserError(
-        f'Could not write {path}: {error.strerror}.') from error
-  finally:
-    _remove(temporary)
+  with atomic_files.replacing(path) as part:
+    row.write(part, traced, **options)
+    if path.is_dir():      # which nothing replaces in one step
+      shutil.rmtree(path)
   return traced.least
 
 
@@ -270,13 +264,6 @@ def _check_free(path, overwrite):
     raise errors.UserError(
         f'{path} is a folder, but not one of a model, and is kept; give '
         'another folder or name.')
-
-
-def _remove(path):
-  if path.is_dir():
-    shutil.rmtree(path)
-  else:
-    path.unlink(missing_ok=True)
 
 
 KINDS = {

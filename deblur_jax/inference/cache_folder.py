@@ -17,7 +17,7 @@ VARIABLE = 'DEBLUR_CACHE'
 OFF = ('', '0', 'off')
 LIMIT = 2**30            # bytes; the least recently used programs go first
 # Also what a killed process left half.
-FILES = re.compile(r'[0-9a-f]{64}\.program(\.\d+-\d+)?')
+FILES = re.compile(r'([0-9a-f]{64}|\.[0-9a-f]{16})\.program')
 
 
 class Facts(NamedTuple):

@@ -11,7 +11,6 @@ import os
 import pathlib
 import platform
 import sys
-import threading
 import zlib
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -23,6 +22,7 @@ from jax.experimental import serialize_executable
 from jax.sharding import Mesh
 
 from deblur_jax.inference import cache_folder
+from deblur_jax.ops import atomic_files
 from deblur_jax.training import loop
 
 _EXECUTABLE, _STABLEHLO = b'X', b'S'
@@ -85,8 +85,6 @@ def _load(path, name, args, mesh):
 
 def _store(path, name, program, fn, args) -> None:
   """Keeps a program, whole or not at all."""
-  temporary = path.with_name(
-      f'{path.name}.{os.getpid()}-{threading.get_ident()}')
   try:
     if jax.config.jax_compilation_cache_dir or _ONEDNN in program.as_text():
       # This spares tracing alone. What jax's own cache gave cannot be
@@ -96,13 +94,10 @@ def _store(path, name, program, fn, args) -> None:
     else:
       content = _EXECUTABLE + zlib.compress(
           serialize_executable.serialize(program)[0], 1)
-    with temporary.open('xb') as file:
-      file.write(_checksum(name, content) + b'\n' + content)
-    os.replace(temporary, path)
+    atomic_files.write(path, _checksum(name, content) + b'\n' + content)
     cache_folder.evict(path.parent)
   except Exception:    # a full disk, a program that cannot be serialized
-    with contextlib.suppress(OSError):
-      temporary.unlink(missing_ok=True)
+    return
 
 
 def _checksum(name, content) -> bytes:

@@ -8,12 +8,12 @@ import contextlib
 import os
 import pathlib
 import secrets
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from deblur_jax import errors
 from deblur_jax.media import pictures
+from deblur_jax.ops import atomic_files
 
 STREAM = '-'  # stdin as a source, stdout as a target
 SUFFIX = '_deblurred'
@@ -137,28 +137,10 @@ def replacing(
   """
   target = pathlib.Path(os.path.realpath(target))
   _check_free(target, overwrite)
-  errors.make_folder(target.parent)
-  # Not tempfile, whose files only their owner may read.
-  new = target.with_name(f'.{secrets.token_hex(8)}{target.suffix}')
-  try:
-    os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-  except OSError as error:
-    raise _cannot_write(target, error) from None
-  try:
-    yield new
+  with atomic_files.replacing(
+      target, durable=True, advice='; take another -o') as part:
+    yield part
     _check_free(target, overwrite)
-    if target.exists():
-      shutil.copymode(target, new)
-    with open(new, 'rb+') as file:
-      os.fsync(file.fileno())
-    os.replace(new, target)
-  except OSError as error:
-    if error.filename not in (os.fspath(new), None):
-      raise  # of another file that the block read
-    raise _cannot_write(target, error) from error
-  finally:
-    with contextlib.suppress(OSError):
-      new.unlink()
 
 
 def write(

@@ -12,6 +12,7 @@ from typing import Any
 from deblur_jax import errors
 from deblur_jax.data import frames
 from deblur_jax.media import video_writing
+from deblur_jax.ops import atomic_files
 
 
 @contextlib.contextmanager
@@ -64,12 +65,9 @@ def _prepare(folder, task, resume):
 def save(folder: pathlib.Path, number: int, packets: list) -> None:
   """Writes a part: a line of JSON with times and lengths, then the bytes."""
   rows = [[p.pts, p.duration, p.is_key, len(p.data)] for p in packets]
-  temporary = folder / 'part.tmp'
-  with writing(folder):
-    with open(temporary, 'wb') as file:
-      file.write(json.dumps(rows).encode() + b'\n')
-      file.writelines(packet.data for packet in packets)
-    os.replace(temporary, _part(folder, number))
+  content = [json.dumps(rows).encode() + b'\n', *(p.data for p in packets)]
+  atomic_files.write(
+      _part(folder, number), b''.join(content), part=folder / 'part.tmp')
 
 
 def saved(folder: pathlib.Path) -> Iterator[video_writing.Packet]:
@@ -103,7 +101,7 @@ def writing(target: pathlib.Path) -> Iterator[None]:
     yield
   except (frames.import_av().FFmpegError, OSError) as error:
     raise errors.UserError(
-        f'Could not write {target}: {error.strerror or error}.') from error
+        f'Cannot write {target}: {error.strerror or error}.') from error
 
 
 def _part(folder, number):

@@ -25,6 +25,7 @@ import numpy as np
 from deblur_jax import errors
 from deblur_jax.data import frames
 from deblur_jax.media import video_parts, video_reading, video_writing
+from deblur_jax.ops import atomic_files
 
 SUFFIXES = ('.3gp', '.avi', '.flv', '.m2ts', '.m4v', '.mkv', '.mov', '.mp4',
             '.mpeg', '.mpg', '.mts', '.ogv', '.ts', '.webm', '.wmv')
@@ -144,10 +145,10 @@ def restore(
           lambda done: on_frame(done, total))
       with video_parts.writing(target):
         whole = folder / f'whole{target.suffix}'
-        _assemble(whole, source, container, settings, folder, cut, copied,
-                  strip_gps, notes)
-        _check_free(target, overwrite)      # hours later
-        os.replace(whole, target)
+        with atomic_files.replacing(target, part=whole):
+          _assemble(whole, source, container, settings, folder, cut, copied,
+                    strip_gps, notes)
+          _check_free(target, overwrite)      # hours later
   return Done(count, resumed, (*changes, *left_out, *dict.fromkeys(notes)))
 
 

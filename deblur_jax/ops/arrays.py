@@ -13,6 +13,7 @@ import numpy as np
 from flax import traverse_util
 
 from deblur_jax import errors
+from deblur_jax.ops import atomic_files
 
 # An .npz that unpacks to more than MAX_RATIO times its own size, and to more
 # than ROOM bytes, is refused: a few kB may hold any number of zeros.
@@ -102,16 +103,8 @@ def save(path: str | os.PathLike, named: Mapping[str, np.ndarray]) -> None:
   Raises:
     UserError: it cannot be written.
   """
-  path = pathlib.Path(path)
-  temporary = path.with_name(f'{path.name}.{os.getpid()}.tmp')
-  try:
-    with open(temporary, 'wb') as file:
-      np.savez(file, **named)
-    os.replace(temporary, path)
-  except OSError as error:
-    temporary.unlink(missing_ok=True)
-    raise errors.UserError(
-        f'Could not write {path}: {error.strerror}.') from error
+  with atomic_files.replacing(path) as part, open(part, 'wb') as file:
+    np.savez(file, **named)
 
 
 def save_tree(path: str | os.PathLike, tree: Mapping[str, Any]) -> None:

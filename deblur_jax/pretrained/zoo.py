@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from deblur_jax import errors
+from deblur_jax.ops import atomic_files
 from deblur_jax.pretrained.cards import CARD as CARD
 from deblur_jax.pretrained.cards import DEFAULT as DEFAULT
 from deblur_jax.pretrained.cards import SHIPPED, card, names
@@ -163,14 +164,7 @@ def write_weights(
 
   flat = {key: value.astype(dtype) for key, value
           in traverse_util.flatten_dict(params, sep='/').items()}
-  temporary = path.with_name(f'{path.name}.{os.getpid()}.tmp')
-  try:
-    temporary.write_bytes(safetensors_numpy.save(flat))
-    os.replace(temporary, path)
-  except OSError as error:
-    temporary.unlink(missing_ok=True)
-    raise errors.UserError(
-        f'Cannot write {path}: {error.strerror}.') from error
+  atomic_files.write(path, safetensors_numpy.save(flat))
 
 
 def _of_card(name, found, dtype, folder) -> Model:

@@ -14,7 +14,6 @@ import contextlib
 import fcntl
 import importlib.metadata
 import json
-import os
 import pathlib
 import platform
 import subprocess
@@ -25,6 +24,7 @@ from typing import Any
 import jax
 
 from deblur_jax import errors
+from deblur_jax.ops import atomic_files
 
 CONFIG = 'config.json'
 METRICS = 'metrics.jsonl'
@@ -35,14 +35,7 @@ FREE_KEYS = ('log_every', 'save_every', 'tensorboard')
 
 def write_json(path: pathlib.Path, content: Any) -> None:
   """Writes or replaces a file, never half of it."""
-  temporary = path.with_name(f'{path.name}.{os.getpid()}.tmp')
-  try:
-    temporary.write_text(json.dumps(content, indent=2) + '\n')
-    os.replace(temporary, path)
-  except OSError as error:
-    temporary.unlink(missing_ok=True)
-    raise errors.UserError(
-        f'Could not write {path}: {error.strerror}.') from error
+  atomic_files.write(path, json.dumps(content, indent=2) + '\n')
 
 
 def read_json(path: pathlib.Path) -> Any:
@@ -125,9 +118,8 @@ class MetricsLog:
     """
     path = folder / METRICS
     lines = [line for line in read_metrics(folder) if line['step'] <= finished]
-    temporary = path.with_suffix('.tmp')
-    temporary.write_text(''.join(json.dumps(line) + '\n' for line in lines))
-    os.replace(temporary, path)
+    atomic_files.write(
+        path, ''.join(json.dumps(line) + '\n' for line in lines))
     self._file = path.open('a')
 
   def write(self, step: int, values: Mapping[str, float]) -> None:

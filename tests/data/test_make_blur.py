@@ -190,13 +190,14 @@ import os, signal
 from deblur_jax.data import make_blur, pair_folder
 plan = make_blur.{plan}
 pair_folder.write(plan, {undisturbed!r})
-replace = pair_folder._replace
-def dying(path, content):
+from deblur_jax.ops import atomic_files
+write = atomic_files.write
+def dying(path, content, **options):
   if path.name == '000003.png':
     path.with_name('.' + path.name + '.part').write_bytes(content[:99])
     os.kill(os.getpid(), signal.SIGKILL)
-  replace(path, content)
-pair_folder._replace = dying
+  write(path, content, **options)
+atomic_files.write = dying
 pair_folder.write(plan, {out!r}, workers=1)
 '''
 

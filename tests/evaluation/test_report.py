@@ -148,7 +148,7 @@ def test_nothing_is_left_over_and_all_files_are_named(study):
   assert {path.name for path in written.files} == {
       'report.md', 'report.tex', 'report.csv', 'curves.png', 'sheet.png'}
   assert all(path.exists() for path in written.files)
-  assert not list(folder.glob('*.tmp'))
+  assert not list(folder.glob('.*'))
 
 
 def test_sheet_shows_blur_settings_and_sharp(study):

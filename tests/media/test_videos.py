@@ -501,7 +501,7 @@ def test_no_room(tmp_path):
   soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
   try:
     resource.setrlimit(resource.RLIMIT_FSIZE, (6000, hard))
-    with pytest.raises(errors.UserError, match='Could not write .*File'):
+    with pytest.raises(errors.UserError, match='Cannot write .*File'):
       videos.restore(source, tmp_path / 'out.mp4', same)
   finally:
     resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -9,7 +9,6 @@ variance of the ground truth and less of Crete's blur, so "sharper is better"
 ranks the worst result first. What is gained is told in dB of `psnr_uint8`.
 """
 
-import os
 import pathlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -19,6 +18,7 @@ from PIL import Image
 
 from deblur_jax import errors
 from deblur_jax.evaluation.report import figures, judged, render, rows, runs
+from deblur_jax.ops import atomic_files
 
 CONVENTIONS = {
     'psnr_uint8': 'PSNR of RGB frames, clipped and rounded to 8 bits',
@@ -81,7 +81,10 @@ def write(
       'report.csv': render.to_csv(table)}
   files = [folder / name for name, content in contents.items() if content]
   for name, content in contents.items():
-    _replace(folder / name, content)
+    if content is None:      # an earlier report had it
+      atomic_files.delete(folder / name)
+    else:
+      atomic_files.write(folder / name, content)
   return Report(markdown, table, files, unfinished)
 
 
@@ -256,16 +259,3 @@ def _spread(names, count):
   return [names[round(index)] for index in chosen]
 
 
-def _replace(path, content) -> None:
-  """Writes a file whole; None takes away an old one."""
-  temporary = path.with_name(f'{path.name}.{os.getpid()}.tmp')
-  try:
-    if content is None:
-      path.unlink(missing_ok=True)
-      return
-    data = content if isinstance(content, bytes) else content.encode()
-    temporary.write_bytes(data)
-    os.replace(temporary, path)
-  except OSError as error:
-    temporary.unlink(missing_ok=True)
-    raise errors.UserError(f'Cannot write {path}: {error.strerror}.') from error

@@ -11,19 +11,17 @@ import copy
 import inspect
 import json
 import math
-import os
 import pathlib
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 
 from deblur_jax import errors, methods, models
 from deblur_jax.evaluation import test_sets
 from deblur_jax.models import maxim_files
-from deblur_jax.ops import weight_files
+from deblur_jax.ops import arrays as array_files
+from deblur_jax.ops import atomic_files, weight_files
 from deblur_jax.pretrained.convert import maxim, state_dicts
 from deblur_jax.pretrained.convert.layouts import LAYOUTS
 from deblur_jax.state import TrainState
@@ -106,15 +104,16 @@ def to_run(
   key, _ = jax.random.split(jax.random.key(config['seed']))
   crop = config['data']['loader']['crop']
   state = _replace(loop.init(method, key, crop, mesh), params)
-  with _appearing(folder) as temporary:
-    checkpoints = checkpoint.Checkpoints(temporary / workdir.CHECKPOINTS)
+  with atomic_files.replacing(folder) as part:
+    part.mkdir()
+    checkpoints = checkpoint.Checkpoints(part / workdir.CHECKPOINTS)
     checkpoints.save(0, parallel.put(state, parallel.replicated(mesh)), None)
     checkpoints.close()
-    workdir.write_json(temporary / workdir.CONFIG, config)
+    workdir.write_json(part / workdir.CONFIG, config)
     workdir.write_json(
-        temporary / 'environment.json', workdir.describe_environment())
+        part / 'environment.json', workdir.describe_environment())
     workdir.write_json(
-        temporary / REPORT, [entry._asdict() for entry in report])
+        part / REPORT, [entry._asdict() for entry in report])
   return report
 
 
@@ -351,38 +350,12 @@ def _about(path):
         text if str(path) in text else f'{path}: {text}') from error
 
 
-@contextlib.contextmanager
-def _appearing(folder: pathlib.Path):
-  """A folder beside it, which takes its place if nothing goes wrong."""
-  folder = folder.absolute()
-  temporary = folder.with_name(f'.{folder.name}.{os.getpid()}.tmp')
-  try:
-    temporary.mkdir(parents=True)
-    yield temporary
-    os.replace(temporary, folder)
-  except OSError as error:
-    raise errors.UserError(
-        f'Cannot write {folder}: {error.strerror}.') from error
-  finally:
-    shutil.rmtree(temporary, ignore_errors=True)
-
-
 def _write(file: pathlib.Path, arrays, metadata) -> None:
   """Writes or replaces a file, never half of it."""
   from safetensors import numpy as safetensors_numpy
 
-  temporary = file.with_name(f'{file.name}.{os.getpid()}.tmp')
-  try:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    if file.suffix == '.npz':
-      with temporary.open('wb') as stream:
-        np.savez(stream, **arrays)
-    else:
-      temporary.write_bytes(safetensors_numpy.save(
-          arrays, metadata={'format': 'pt', **metadata}))
-    os.replace(temporary, file)
-  except OSError as error:
-    raise errors.UserError(
-        f'Could not write {file}: {error.strerror}.') from error
-  finally:
-    temporary.unlink(missing_ok=True)
+  if file.suffix == '.npz':
+    array_files.save(file, arrays)
+  else:
+    atomic_files.write(file, safetensors_numpy.save(
+        arrays, metadata={'format': 'pt', **metadata}))
