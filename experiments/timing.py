@@ -105,9 +105,9 @@ def measure_fit(
   factor = config['method'].get('factor', 1)
   net = models.build(**config['nets'][next(iter(config['nets']))])
   shape = (images, *(side // factor for side in size), net.channels)
-  blur = np.asarray(jax.random.uniform(jax.random.key(0), shape))
-  batch = parallel.put({'blur': blur}, parallel.split_batch(mesh))
-  state = loop.spread(method.init(jax.random.key(0), {'blur': blur}), mesh)
+  batch = {'observed': np.asarray(jax.random.uniform(jax.random.key(0), shape))}
+  state = loop.spread(method.init(jax.random.key(0), batch), mesh)
+  batch = parallel.put(batch, parallel.split_batch(mesh))
   key = parallel.put_key(jax.random.key(0), mesh)
   chunk = loop.make_chunk(
       method, steps=STEPS, mesh=mesh, in_turn=in_turn)

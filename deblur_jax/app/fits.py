@@ -98,27 +98,27 @@ def problem(
         f'{side} pixels would be made of {side // factor}: take a smaller '
         f'factor than {factor}, or a larger side.')
   size = _size(image.shape[:2], side // factor if task == 'sr' else side)
-  batch = {'blur': resized(image, size)}
+  batch = {'observed': resized(image, size)}
   if task == 'inpaint':
     known = _known(mask, image.shape[:2])
     # A pixel that is partly of the hole is not known.
     known = resized(known, size, resample=Image.Resampling.BOX) > 0.999
     batch['mask'] = known[..., :1].astype(np.float32)
-    batch['blur'] = batch['blur'] * batch['mask']
+    batch['observed'] = batch['observed'] * batch['mask']
   return problems.Problem('picture', batch)
 
 
 def smaller(picture: pictures.Picture, one) -> tuple[str, ...]:
   """A note, where a problem has less pixels than its picture."""
-  if one.batch['blur'].shape == picture.image.shape:
+  if one.batch['observed'].shape == picture.image.shape:
     return ()
-  height, width = one.batch['blur'].shape[:2]
+  height, width = one.batch['observed'].shape[:2]
   return (f'made smaller, to be fitted: {width}x{height}',)
 
 
 def observed(one, task: str, *, factor: int = 2) -> np.ndarray:
   """What stands beside the result, of its size."""
-  blur = one.batch['blur']
+  blur = one.batch['observed']
   if task != 'sr':
     return blur
   return resized(blur, [factor * side for side in blur.shape[:2]])
@@ -147,7 +147,7 @@ def run(config: Mapping[str, Any], one) -> Iterator[Seen]:
         state=state)
     state = fitted.state
     losses.append(fitted.curve['loss'][:, 0])
-    image = np.asarray(method.restore(state, batch['blur']))[0]
+    image = np.asarray(method.restore(state, batch['observed']))[0]
     yield Seen(done, config['total_steps'], np.clip(image, 0, 1),
                np.concatenate(losses))
     if fitted.curve['stopped'][-1, 0]:

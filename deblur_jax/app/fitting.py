@@ -56,7 +56,7 @@ def run(
     raise errors.UserError(
         f'{source}: the memory does not hold a fit of {side} pixels; give a '
         'smaller --side.') from error
-  if fits.is_dead(seen.image, one.batch['blur']):
+  if fits.is_dead(seen.image, one.batch['observed']):
     raise errors.UserError(
         f'{source}: nothing came of the fit; try --seed={config["seed"] + 1}.')
   restoring.write(

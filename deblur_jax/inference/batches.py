@@ -125,7 +125,7 @@ def fit_images(
   if num_steps < 1 or num_steps % chunk:
     raise errors.UserError(
         f'{num_steps} steps are not a multiple of the chunk of {chunk}.')
-  parallel.check_batch_size(len(batch['blur']), mesh)
+  parallel.check_batch_size(len(batch['observed']), mesh)
   if state is None:
     state = method.init(key, batch)
   state = loop.spread(state, mesh)

@@ -20,21 +20,21 @@ Baseline = Callable[[Batch, int, int], np.ndarray]
 def observed(batch: Batch, factor: int, kernel_size: int) -> np.ndarray:
   """As it came."""
   del factor, kernel_size
-  return batch['blur']
+  return batch['observed']
 
 
 def nearest_pixel(batch: Batch, factor: int, kernel_size: int) -> np.ndarray:
   """Each pixel repeated."""
   del kernel_size
-  return batch['blur'].repeat(factor, axis=0).repeat(factor, axis=1)
+  return batch['observed'].repeat(factor, axis=0).repeat(factor, axis=1)
 
 
 def bicubic(batch: Batch, factor: int, kernel_size: int) -> np.ndarray:
   """Bicubic interpolation."""
   del kernel_size
-  height, width, channels = batch['blur'].shape
+  height, width, channels = batch['observed'].shape
   size = width * factor, height * factor
-  planes = [Image.fromarray(batch['blur'][..., c]).resize(
+  planes = [Image.fromarray(batch['observed'][..., c]).resize(
       size, Image.Resampling.BICUBIC) for c in range(channels)]
   return np.stack([np.asarray(plane) for plane in planes], axis=-1)
 
@@ -42,24 +42,24 @@ def bicubic(batch: Batch, factor: int, kernel_size: int) -> np.ndarray:
 def nearest_known(batch: Batch, factor: int, kernel_size: int) -> np.ndarray:
   """What is missing takes the value of the nearest pixel that is known."""
   del factor, kernel_size
-  unknown = np.broadcast_to(batch['mask'], batch['blur'].shape)[..., 0] == 0
+  unknown = np.broadcast_to(batch['mask'], batch['observed'].shape)[..., 0] == 0
   rows, columns = scipy.ndimage.distance_transform_edt(
       unknown, return_distances=False, return_indices=True)
-  return batch['blur'][rows, columns]
+  return batch['observed'][rows, columns]
 
 
 def biharmonic(batch: Batch, factor: int, kernel_size: int) -> np.ndarray:
   """scikit-image's biharmonic inpainting."""
   del factor, kernel_size
   return restoration.inpaint_biharmonic(
-      batch['blur'], batch['mask'][..., 0] == 0, channel_axis=-1,
+      batch['observed'], batch['mask'][..., 0] == 0, channel_axis=-1,
       split_into_regions=True)
 
 
 def non_local_means(batch: Batch, factor: int, kernel_size: int) -> np.ndarray:
   """scikit-image's, of the noise level that the picture shows."""
   del factor, kernel_size
-  blur = batch['blur']
+  blur = batch['observed']
   sigma = noise_level(blur)
   denoised = restoration.denoise_nl_means(
       blur, h=0.6 * sigma, sigma=sigma, patch_size=5, patch_distance=6,
@@ -71,14 +71,14 @@ def hyper_laplacian(batch: Batch, factor: int, kernel_size: int) -> np.ndarray:
   """With the kernel that is known."""
   del factor, kernel_size
   return np.asarray(deconvolve.hyper_laplacian(
-      batch['blur'][None], batch['kernel'], weight=2e3))[0]
+      batch['observed'][None], batch['kernel'], weight=2e3))[0]
 
 
 def classical_blind(batch: Batch, factor: int, kernel_size: int) -> np.ndarray:
   """A kernel from the picture's gradients, then the hyper-Laplacian prior."""
   del factor
   return np.asarray(estimate.deblur(
-      batch['blur'][None], size=kernel_size, sparse=8e-3,
+      batch['observed'][None], size=kernel_size, sparse=8e-3,
       deconvolution=dict(name='hyper_laplacian', weight=2e3)))[0]
 
 

@@ -71,7 +71,7 @@ def make(
 
   def begin(key: Array, item: Batch) -> dict[str, Any]:
     fitting.check_channels(item, image=image_net)
-    operators.check_fits(size, item['blur'].shape[:2])
+    operators.check_fits(size, item['observed'].shape[:2])
     keys = jax.random.split(jax.random.fold_in(key, item['seed']), 4)
     shapes = {'image': image_net.code(_wide(item, size)),
               'kernel': (kernel_net.depth,)}
@@ -84,7 +84,7 @@ def make(
         'opt_state': {
             name: tx.init(params[name]) for name, tx in txs.items()},
         'found': {'kernel': jnp.zeros(size)},
-        'record': outputs.init(rule, jnp.zeros(item['blur'].shape), params)}
+        'record': outputs.init(rule, jnp.zeros(item['observed'].shape), params)}
 
   def paint(params: Params, codes: Mapping[str, Array], wide):
     return (
@@ -100,7 +100,7 @@ def make(
     image_code = fit['code']['image']
     codes = fit['code'] | {'image': image_code + jitter * jax.random.normal(
         key, image_code.shape)}
-    y = item['blur'][None]
+    y = item['observed'][None]
 
     def objective(params: Params):
       wide, kernel = paint(params, codes, _wide(item, size))
@@ -139,12 +139,12 @@ def _pull(image: Array, kernel: Array, item: Batch) -> Array:
 
 def _wide(item: Batch, size) -> tuple[int, int]:
   return tuple(side + k - 1 for side, k in zip(
-      item['blur'].shape[:2], size, strict=True))
+      item['observed'].shape[:2], size, strict=True))
 
 
 def _crop(wide: Array, item: Batch, size) -> Array:
   top, left = (side - 1 - side // 2 for side in size)
-  height, width = item['blur'].shape[:2]
+  height, width = item['observed'].shape[:2]
   return wide[top:top + height, left:left + width]
 
 

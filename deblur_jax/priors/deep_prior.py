@@ -37,7 +37,7 @@ def make(
 ) -> Method:
   """The method.
 
-  Its batches hold, for n images: 'blur' [n, h, w, c], what was observed,
+  Its batches hold, for n images: 'observed' [n, h, w, c], what was observed,
   whatever was done to it; where there is one, 'mask' [n, h, w, 1 or c], 1
   where it is known, 'kernel' [n, kh, kw], 'guide' [n, h', w', 3] of the size of
   the result, a picture that is the code, and 'seed' int32 [n]; and for the
@@ -101,7 +101,7 @@ def _one_image(
     params = {'net': models.init(net, key_net)}
     shape = _result_shape(item, factor)
     held = jax.random.bernoulli(
-        key_held, rule.held_out, item['blur'].shape)
+        key_held, rule.held_out, item['observed'].shape)
     return {
         'params': params,
         'opt_state': {'net': txs['net'].init(params['net'])}, 'code': z,
@@ -113,7 +113,7 @@ def _one_image(
         jax.random.fold_in(key, item['seed']))
     z = fit['code'] + jitter * jax.random.normal(
         key_jitter, fit['code'].shape)
-    y, known = item['blur'][None], _known(item)[None]
+    y, known = item['observed'][None], _known(item)[None]
     seen_by_fit = known * (1 - fit['held'][None])
     size = _wide(item, factor)
     apply = _forward(item, factor)
@@ -180,11 +180,11 @@ def _wide(item: Batch, factor: int) -> tuple[int, int]:
   """Height and width of f: of the result, and what a kernel reads beyond."""
   margins = [side - 1 for side in _kernel_size(item)]
   return tuple(side * factor + margin for side, margin in zip(
-      item['blur'].shape[:2], margins, strict=True))
+      item['observed'].shape[:2], margins, strict=True))
 
 
 def _result_shape(item, factor):
-  height, width, channels = item['blur'].shape
+  height, width, channels = item['observed'].shape
   return height * factor, width * factor, channels
 
 
@@ -212,7 +212,7 @@ def _forward(item: Batch, factor: int):
 
 def _known(item: Batch) -> Array:
   mask = item.get('mask', jnp.ones((1, 1, 1)))
-  return jnp.broadcast_to(mask, item['blur'].shape)
+  return jnp.broadcast_to(mask, item['observed'].shape)
 
 
 def _mean(error: Array, weight: Array) -> Array:
@@ -248,5 +248,5 @@ CODES = {
     'guide': _picture('guide'),
     'meshgrid': _meshgrid,
     'noise': _noise,
-    'observed': _picture('blur'),
+    'observed': _picture('observed'),
 }

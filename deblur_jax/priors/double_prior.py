@@ -39,7 +39,7 @@ def make(
     result: str = 'last') -> Method:
   """The method.
 
-  Batches hold 'blur' [n, h, w, c], the blend; where there is one, 'hint'
+  Batches hold 'observed' [n, h, w, c], the blend; where there is one, 'hint'
   [n, h, w, 1]; and 'sharp' for the curves, the blend without what disturbs it.
   What `restore` gives is the blend as it is painted; after the fit
   `state.extra['found']` has 'first' and 'second' [n, h, w, c] and 'mask'
@@ -75,7 +75,7 @@ def make(
   def begin(key: Array, item: Batch) -> fitting.Fit:
     fitting.check_channels(item, **{name: nets[name] for name in LAYERS})
     keys = jax.random.split(jax.random.fold_in(key, item['seed']), 6)
-    height, width, _ = shape = item['blur'].shape
+    height, width, _ = shape = item['observed'].shape
     codes = {name: code_scale * jax.random.uniform(
         one, net.code((height, width)))
         for one, (name, net) in zip(keys[:3], nets.items(), strict=True)}
@@ -91,7 +91,7 @@ def make(
               frozen_params: Params):
     del frozen_params
     keys = jax.random.split(jax.random.fold_in(key, item['seed']), 3)
-    y, size = item['blur'][None], item['blur'].shape[:2]
+    y, size = item['observed'][None], item['observed'].shape[:2]
     codes = {name: z + jitter * jax.random.normal(one, z.shape)
              for one, (name, z) in zip(keys, fit['code'].items(), strict=True)}
 

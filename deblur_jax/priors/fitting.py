@@ -119,13 +119,13 @@ def build_rule(options: Mapping[str, Any]) -> stopping.Rule:
 def check_channels(item: Batch, **nets: Any) -> None:
   """Raises a UserError where a network paints other channels than there are."""
   for name, net in nets.items():
-    if net.channels != item['blur'].shape[-1]:
+    if net.channels != item['observed'].shape[-1]:
       raise errors.UserError(
           f'nets.{name}.channels = {net.channels}, and the picture has '
-          f"{item['blur'].shape[-1]}; set both alike, or use --gray.")
+          f"{item['observed'].shape[-1]}; set both alike, or use --gray.")
 
 
 def _with_seeds(batch: Batch) -> Batch:
   """The batch with a seed for each image: 0 where it has none."""
-  count = len(batch['blur'])
+  count = len(batch['observed'])
   return {'seed': jnp.zeros(count, jnp.int32)} | dict(batch)

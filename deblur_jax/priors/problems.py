@@ -28,14 +28,17 @@ from deblur_jax.ops import colour
 from deblur_jax.state import Batch
 
 Path = str | os.PathLike
+# A key of a batch -> its name in messages, where it has another one.
+NAMES = {'observed': 'picture', 'sharp': 'truth', 'guide': 'flash picture'}
 
 
 class Problem(NamedTuple):
   """One picture and what is known of it.
 
   name: of its file, without suffix.
-  batch: what methods take of one image, NumPy, without the batch axis: 'blur'
-    and, where there are such, 'mask', 'kernel', 'guide', 'hint', 'sharp'.
+  batch: what methods take of one image, NumPy, without the batch axis:
+    'observed' and, where there are such, 'mask', 'kernel', 'guide', 'hint',
+    'sharp'.
   chroma: [h, w, 2], Cb and Cr of what was observed, where luma alone is fitted.
   """
 
@@ -79,7 +82,7 @@ def read(
       kernel, names=list(found), correlation=correlation) if kernel else {}
   problems = []
   for name, file in found.items():
-    batch = {'blur': _picture(file, gray)}
+    batch = {'observed': _picture(file, gray)}
     for key, files in sides.items():
       if name in files:
         batch[key] = (
@@ -143,7 +146,7 @@ def make(
 
 def with_classical_start(problem: Problem, *, size: int) -> Problem:
   """A blind problem with 'guide' and 'guide_kernel' of `blur.estimate`."""
-  blur = problem.batch['blur'][None]
+  blur = problem.batch['observed'][None]
   kernel = estimate.kernel_of(blur, size=size)
   guide = deconvolve.hyper_laplacian(blur, kernel, weight=2e3)
   return problem._replace(batch=problem.batch | {
@@ -167,8 +170,9 @@ def check_finite(problem: Problem) -> None:
     bad = np.size(value) - np.sum(np.isfinite(value))
     if bad:
       raise errors.UserError(
-          f'{problem.name}: {bad} values of its {name} are not finite; mend '
-          'the picture, or set them to 0 and leave them out by a mask.')
+          f'{problem.name}: {bad} values of the {NAMES.get(name, name)} are '
+          'not finite; replace them, or set them to 0 and give a mask that is '
+          'black there.')
 
 
 # ---- corruption: (sharp, random, options) -> batch
@@ -179,7 +183,7 @@ def _noisy(sharp, random, options):
   if options['impulse']:
     lost = random.random(sharp.shape) < options['impulse']
     noisy = np.where(lost, random.integers(0, 2, sharp.shape), noisy)
-  return {'blur': noisy.astype(np.float32), 'sharp': sharp}
+  return {'observed': noisy.astype(np.float32), 'sharp': sharp}
 
 
 def _small(sharp, random, options):
@@ -189,7 +193,7 @@ def _small(sharp, random, options):
               for c in range(sharp.shape[-1])]
   small = [np.asarray(one.resize(size, Image.Resampling.LANCZOS))
            for one in channels]
-  return {'blur': images.to_float(np.stack(small, axis=-1)), 'sharp': sharp}
+  return {'observed': images.to_float(np.stack(small, axis=-1)), 'sharp': sharp}
 
 
 def _holes(sharp, random, options):
@@ -198,7 +202,7 @@ def _holes(sharp, random, options):
     known = random.random(sharp.shape[:2])[..., None] >= options['missing']
   known = known.astype(np.float32)
   _check_mask(known, sharp, 'The mask')
-  return {'blur': sharp * known, 'mask': known, 'sharp': sharp}
+  return {'observed': sharp * known, 'mask': known, 'sharp': sharp}
 
 
 def _compressed(sharp, random, options):
@@ -208,7 +212,7 @@ def _compressed(sharp, random, options):
   Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture).save(
       file, 'jpeg', quality=options['quality'])
   decoded = np.asarray(Image.open(file)).reshape(sharp.shape)
-  return {'blur': images.to_float(decoded), 'sharp': sharp}
+  return {'observed': images.to_float(decoded), 'sharp': sharp}
 
 
 def _blurred(sharp, random, options):
@@ -219,13 +223,13 @@ def _blurred(sharp, random, options):
       sharp[None]))[0]
   top, left = (side - 1 - side // 2 for side in kernel.shape)
   height, width = blur.shape[:2]
-  return {'blur': blur, 'kernel': kernel,
+  return {'observed': blur, 'kernel': kernel,
           'sharp': sharp[top:top + height, left:left + width]}
 
 
 def _blurred_blindly(sharp, random, options):
   batch = _blurred(sharp, random, options)
-  return {'blur': batch['blur'], 'sharp': batch['sharp']}
+  return {'observed': batch['observed'], 'sharp': batch['sharp']}
 
 
 # ---- reading
@@ -297,18 +301,17 @@ def _check_given(task, **given):
 
 
 def _check_sizes(name, batch: Mapping[str, np.ndarray], factor: int) -> None:
-  blur = batch['blur']
+  blur = batch['observed']
   if 'mask' in batch:
     _check_mask(batch['mask'], blur, f'{name}: the mask')
   if 'kernel' in batch:
     operators.check_fits(batch['kernel'].shape, blur.shape[:2])
   size = tuple(side * factor for side in blur.shape[:2])
-  for key, what in (
-      ('sharp', 'truth'), ('guide', 'flash picture'), ('hint', 'hint')):
+  for key in ('sharp', 'guide', 'hint'):
     if key in batch and batch[key].shape[:2] != size:
       height, width = batch[key].shape[:2]
       raise errors.UserError(
-          f'{name}: the {what} is {width}x{height}, and the result will be '
+          f'{name}: the {NAMES.get(key, key)} is {width}x{height}, and the result will be '
           f'{size[1]}x{size[0]}.')
 
 

@@ -64,7 +64,7 @@ def is_dead(fit: Fit) -> bool:
 
   Not where what was observed is of one colour itself.
   """
-  return is_flat(fit.kept['last'], fit.problem.batch['blur'])
+  return is_flat(fit.kept['last'], fit.problem.batch['observed'])
 
 
 def is_flat(image: np.ndarray, seen: np.ndarray) -> bool:
@@ -152,7 +152,7 @@ def write(out: pathlib.Path, fit: Fit, *, params: bool = False) -> None:
   save('', _coloured(fit.result, chroma))
   for name in outputs.KEPT:
     save(f'_{name}', _coloured(fit.kept[name], chroma))
-  save('_input', _coloured(fit.problem.batch['blur'], chroma))
+  save('_input', _coloured(fit.problem.batch['observed'], chroma))
   for name, found in fit.found.items():
     if found.ndim == 2:    # a kernel: its brightest pixel is white
       found = (found / found.max())[..., None]

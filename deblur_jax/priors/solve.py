@@ -191,7 +191,7 @@ def _fit(config, method: Method, run_chunk, group, seeds, *, start, on_steps):
     found.append(Fit(
         problem, kept=pick(state.extra['record']['kept']),
         found=pick(state.extra.get('found', {})),
-        result=np.asarray(method.restore(state, batch['blur']))[best],
+        result=np.asarray(method.restore(state, batch['observed']))[best],
         params=pick(state.params),
         curve={key: value[:, best] for key, value in fitted.curve.items()},
         seed=int(batch['seed'][best]), seconds=fitted.seconds / len(copies)))
@@ -221,7 +221,7 @@ def _rescue(config, fit: Fit) -> Fit:
                   stopping=dict(name='fixed'),
                   **{key: value for key, value in config['method'].items()
                      if key in ('average', 'code_scale', 'jitter', 'tv')}))
-  names = ('blur', 'sharp')
+  names = ('observed', 'sharp')
   problem = Problem(fit.problem.name, {
       'kernel': fit.found['kernel'],
       **{key: fit.problem.batch[key] for key in names

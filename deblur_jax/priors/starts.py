@@ -48,7 +48,7 @@ def begin(
     return state
   check_same_shapes(
       start, jax.tree.map(lambda x: x[0], state.params), what='The start')
-  count = len(batch['blur'])
+  count = len(batch['observed'])
   return state.replace(params=jax.tree.map(
       lambda x: jnp.broadcast_to(x, (count, *x.shape)), start))
 

@@ -116,7 +116,7 @@ def make_chunk(
 
   def on_devices(state: TrainState, batch: Batch, key: Array):
     where = _rows_of(state)
-    several = len(batch['blur']) > mesh.size
+    several = len(jax.tree.leaves(batch)[0]) > mesh.size
     run = functools.partial(_each, chunk) if in_turn and several else chunk
     return jax.shard_map(
         run, mesh=mesh, in_specs=(where, rows, PartitionSpec()),

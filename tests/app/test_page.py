@@ -315,7 +315,7 @@ def test_a_fit_in_parts_is_a_fit(uploads, tmp_path):
   assert len(list(tmp_path.iterdir())) == page_jobs.RECENT
   result, losses = found[-1]
   assert losses.shape == (20,) and len(result.notes) == 1
-  batch = {'blur': pictures.read(upload).image[None],
+  batch = {'observed': pictures.read(upload).image[None],
            'seed': np.zeros(1, np.int32)}
   method, begin, run_chunk, mesh = fits.program(
       json.dumps(fits.settings('denoise', steps=19, **SMALL)))

@@ -44,9 +44,9 @@ def pictures(count=2, size=16, channels=3):
 def batch_for(name, count=2):
   """What the method of a config takes, of small pictures."""
   sharp = pictures(count, size=32)
-  batch = {'blur': sharp, 'sharp': sharp, 'seed': np.zeros(count, np.int32)}
+  batch = {'observed': sharp, 'sharp': sharp, 'seed': np.zeros(count, np.int32)}
   if name == 'prior_sr':
-    batch['blur'] = sharp[:, ::4, ::4]
+    batch['observed'] = sharp[:, ::4, ::4]
   if name == 'prior_inpaint':
     batch['mask'] = (pictures(count, 32, 1) > 0.4).astype(np.float32)
   if name == 'prior_deblur':
@@ -112,14 +112,14 @@ def test_every_method_fits_its_kind_of_picture(name):
     assert np.isfinite(image).all() and image.max() > 0.1
     method = methods.build(config_of(name, **{'method.result': row}))
     np.testing.assert_array_equal(
-        method.restore(fitted.state, batch['blur']), image)
+        method.restore(fitted.state, batch['observed']), image)
 
 
 def test_an_image_becomes_what_it_does_alone():
   """Whatever is beside it, one after another or at once, on two devices."""
   batch = batch_for('prior_denoise')
   both = last(fit(built('prior_denoise'), batch))
-  others = batch | {'blur': batch['blur'][[1, 1]]}
+  others = batch | {'observed': batch['observed'][[1, 1]]}
   beside = fit(built('prior_denoise'), others)
   np.testing.assert_array_equal(last(beside)[1], both[1])
   assert np.abs(last(beside)[0] - both[0]).max() > 1e-4
@@ -166,13 +166,14 @@ def test_what_is_masked_and_what_is_held_out_is_not_fitted():
       'method.stopping': dict(name='held_out', share=0.3),
       'nets.net': DECODER}))
   batch = batch_for('prior_sr', count=1)
-  batch['mask'] = (batch['blur'][..., :1] > 0.4).astype(np.float32)
+  batch['mask'] = (batch['observed'][..., :1] > 0.4).astype(np.float32)
   first = fit(one, batch)
   assert last(first).shape == batch['sharp'].shape
   held = np.asarray(first.state.extra['held'])
   assert 0.2 < held.mean() < 0.4
   for unseen in (batch['mask'] == 0, held):
-    other = batch | {'blur': np.where(unseen, 9.0, batch['blur']).astype('f')}
+    changed = np.where(unseen, 9.0, batch['observed']).astype(np.float32)
+    other = batch | {'observed': changed}
     np.testing.assert_array_equal(
         first.curve['loss'], fit(one, other).curve['loss'])
 
@@ -184,7 +185,7 @@ def test_a_known_kernel_reads_beyond_the_picture():
   batch['kernel'][:, 1, 1] = 1     # does nothing
   fitted = fit(built('prior_deblur'), batch)
   assert fitted.state.extra['code'].shape[1:3] == (34, 34)
-  error = np.square(last(fitted) - batch['blur']).mean(axis=(1, 2, 3))
+  error = np.square(last(fitted) - batch['observed']).mean(axis=(1, 2, 3))
   np.testing.assert_allclose(fitted.curve['fit'][-1], error, rtol=1e-4)
 
 
@@ -195,7 +196,7 @@ def test_what_is_blind_is_seen_through_its_own_kernel():
   assert kernel.shape == (1, 5, 5) and kernel.min() >= 0
   np.testing.assert_allclose(kernel.sum(axis=(1, 2)), 1, rtol=1e-5)
   inside = operators.uniform(kernel[0], border='valid').forward(last(fitted))
-  error = np.mean(np.square(inside - batch['blur'][:, 2:-2, 2:-2]))
+  error = np.mean(np.square(inside - batch['observed'][:, 2:-2, 2:-2]))
   # All but the border, which is read from beyond the result.
   np.testing.assert_allclose(error, fitted.curve['fit'][-1, 0], rtol=0.3)
 
@@ -209,7 +210,7 @@ def test_sure_is_the_error_that_nobody_knows():
       'optim.net.lr': 1e-9})
   sharp = pictures(1, size=32)
   noise = np.random.default_rng(1).normal(0, 0.1, sharp.shape)
-  batch = {'blur': (sharp + noise).astype(np.float32), 'sharp': sharp}
+  batch = {'observed': (sharp + noise).astype(np.float32), 'sharp': sharp}
   fitted = fit(make(config), batch, 60)
   error = np.mean(np.square(last(fitted) - sharp))
   np.testing.assert_allclose(fitted.curve['loss'].mean(), error, rtol=0.01)
@@ -228,8 +229,8 @@ def test_layers_whose_edges_lie_apart_cost_nothing():
 def test_a_broken_gradient_is_left_out():
   """One pixel of a huge value overflows float32: the fit stays as it was."""
   batch = batch_for('prior_denoise')
-  batch['blur'] = batch['blur'].copy()
-  batch['blur'][1] = 3e38
+  batch['observed'] = batch['observed'].copy()
+  batch['observed'][1] = 3e38
   fitted = fit(built('prior_denoise'), batch)
   whole = fit(built('prior_denoise'), batch_for('prior_denoise'))
   np.testing.assert_array_equal(last(fitted)[0], last(whole)[0])
@@ -241,7 +242,7 @@ def test_a_broken_gradient_is_left_out():
 def test_a_classical_start_pulls_the_kernel():
   one, batch = built('prior_blind'), batch_for('prior_blind', count=1)
   with pytest.raises(errors.UserError, match="estimate, batch\\['guide'\\]"):
-    fit(one, {key: batch[key] for key in ('blur', 'seed')})
+    fit(one, {key: batch[key] for key in ('observed', 'seed')})
   found = lambda steps: fit(one, batch, steps).state.extra['found']['kernel']
   distance = [float(np.abs(found(steps) - batch['guide_kernel']).sum())
               for steps in (2, 12)]

@@ -69,7 +69,7 @@ def test_problems_made_from_the_truth(task, gray, folder):
   factor = options.get('factor', 1)
   for problem in found:
     batch = problem.batch
-    height, width, _ = batch['blur'].shape
+    height, width, _ = batch['observed'].shape
     assert batch['sharp'].shape == (
         height * factor, width * factor, 1 if gray else 3)
     for value in batch.values():
@@ -88,18 +88,18 @@ def test_problems_are_what_they_say(folder):
   make = lambda task, **options: problems.make(
       folder / 'sharp' / 'a.png', task=task, **options)[0].batch
   sharp = images.to_float(picture(0))
-  salted = make('denoise', sigma=0.0, impulse=0.3)['blur'] != sharp
+  salted = make('denoise', sigma=0.0, impulse=0.3)['observed'] != sharp
   assert 0.25 < salted.mean() < 0.35
-  noise = make('denoise', sigma=10.0)['blur'] - sharp
+  noise = make('denoise', sigma=10.0)['observed'] - sharp
   assert abs(noise[(sharp > 0.2) & (sharp < 0.8)].std() * 255 - 10) < 1
   half = make('inpaint', missing=0.5)
   assert 0.4 < half['mask'].mean() < 0.6
-  np.testing.assert_array_equal(half['blur'], sharp * half['mask'])
+  np.testing.assert_array_equal(half['observed'], sharp * half['mask'])
   np.testing.assert_array_equal(
       make('denoise', crop=8)['sharp'], sharp[8:16, 12:20])
   blurred = make('deblur', kernel=folder / 'kernel.npy')
   np.testing.assert_allclose(
-      blurred['blur'], scipy.ndimage.uniform_filter(
+      blurred['observed'], scipy.ndimage.uniform_filter(
           sharp, (3, 5, 1))[1:-1, 2:-2], atol=1e-5)
   np.testing.assert_array_equal(blurred['sharp'], sharp[1:-1, 2:-2])
 
@@ -110,10 +110,10 @@ def test_problems_read_from_files(folder):
       truth=folder / 'sharp', gray=True)
   assert [problem.name for problem in found] == ['a', 'b']
   for problem in found:
-    assert problem.batch['blur'].shape == (24, 32, 1)
+    assert problem.batch['observed'].shape == (24, 32, 1)
     assert problem.batch['mask'].mean() == 1 - 64 / (24 * 32)
     np.testing.assert_array_equal(
-        problem.batch['blur'], problem.batch['sharp'])
+        problem.batch['observed'], problem.batch['sharp'])
 
 
 @pytest.mark.parametrize('pixels', [
@@ -123,7 +123,8 @@ def test_problems_read_from_files(folder):
 def test_kinds_of_pictures(pixels, tmp_path):
   save(tmp_path / 'a.png', pixels)
   (found,) = problems.read(tmp_path / 'a.png', task='denoise')
-  np.testing.assert_array_equal(found.batch['blur'], np.ones((6, 5, 3), 'f'))
+  np.testing.assert_array_equal(
+      found.batch['observed'], np.ones((6, 5, 3), np.float32))
 
 
 @pytest.mark.parametrize('options, message', [
@@ -167,7 +168,7 @@ def test_mistakes_in_making_are_one_line(options, message, folder):
 def test_nearest_known_pixel():
   blur = np.array([[[0.2], [0.0], [0.0], [0.9]]], np.float32)
   mask = np.array([[[1.0], [0.0], [0.0], [1.0]]], np.float32)
-  filled = baselines.nearest_known({'blur': blur, 'mask': mask}, 1, 0)
+  filled = baselines.nearest_known({'observed': blur, 'mask': mask}, 1, 0)
   np.testing.assert_array_equal(
       filled.ravel(), np.array([0.2, 0.2, 0.9, 0.9], np.float32))
 
@@ -182,7 +183,7 @@ def test_noise_level():
 def test_bicubic_of_a_plane_is_the_plane():
   row = np.linspace(0.2, 0.8, 8, dtype=np.float32)
   small = np.broadcast_to(row[None, :, None], (6, 8, 3)).copy()
-  large = baselines.bicubic({'blur': small}, 2, 0)
+  large = baselines.bicubic({'observed': small}, 2, 0)
   down = operators.lanczos_downsample(factor=2).forward(large[None])[0]
   np.testing.assert_allclose(down[2:-2, 2:-2], small[2:-2, 2:-2], atol=1e-3)
 
@@ -261,7 +262,7 @@ def test_a_classical_start_is_of_the_picture(folder):
   (one,) = problems.make(folder / 'sharp' / 'a.png', task='blind',
                          kernel=folder / 'kernel.npy')
   one = problems.with_classical_start(one, size=3)
-  assert one.batch['guide'].shape == one.batch['blur'].shape
+  assert one.batch['guide'].shape == one.batch['observed'].shape
   assert one.batch['guide_kernel'].shape == (3, 3)
   np.testing.assert_allclose(one.batch['guide_kernel'].sum(), 1, rtol=1e-5)
 
@@ -292,18 +293,18 @@ def test_a_refused_config_leaves_no_folder(change, message, tmp_path):
 def test_pixels_that_are_no_numbers_are_refused(tmp_path):
   blur = np.full((8, 8, 3), 0.5, np.float32)
   blur[2, 3] = np.nan
-  with pytest.raises(errors.UserError, match='a: 3 values of its blur are not'):
-    solve.run(debug(), [problems.Problem('a', {'blur': blur})],
+  with pytest.raises(errors.UserError, match='a: 3 values of the picture are'):
+    solve.run(debug(), [problems.Problem('a', {'observed': blur})],
               tmp_path / 'out', task='denoise')
   assert not (tmp_path / 'out').exists()
 
 
 def test_luma_is_fitted_and_chroma_stays(folder, tmp_path):
   (one,) = problems.read(folder / 'sharp' / 'a.png', task='denoise', luma=True)
-  assert one.batch['blur'].shape == (24, 32, 1)
-  kept = dict.fromkeys(outputs.KEPT, one.batch['blur'])
+  assert one.batch['observed'].shape == (24, 32, 1)
+  kept = dict.fromkeys(outputs.KEPT, one.batch['observed'])
   fit = solve.Fit(
-      one, kept, found={}, result=one.batch['blur'], params={},
+      one, kept, found={}, result=one.batch['observed'], params={},
       curve={'loss': np.zeros(1)}, seed=0, seconds=0.0)
   solve.results.write(tmp_path / 'out', fit)
   np.testing.assert_allclose(
@@ -328,7 +329,7 @@ def test_starts(tmp_path):
   read = solve.starts.read(tmp_path / 'start.npz')
   assert jax.tree.all(jax.tree.map(np.array_equal, start, read))
   method = methods.build(config)
-  batch = {'blur': np.stack([task.batch['blur'] for task in tasks])}
+  batch = {'observed': np.stack([task.batch['observed'] for task in tasks])}
   state = solve.starts.begin(method, jax.random.key(0), batch, read)
   jax.tree.map(
       lambda own, one: np.testing.assert_array_equal(own, [one, one]),
