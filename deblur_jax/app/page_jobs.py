@@ -17,6 +17,7 @@ from PIL import Image
 
 from deblur_jax import errors
 from deblur_jax.app import blending, fits, pace, restoring
+from deblur_jax.data import sampler
 from deblur_jax.media import files, pictures
 from deblur_jax.pretrained import zoo
 
@@ -285,7 +286,7 @@ def chart(losses: np.ndarray) -> str:
   values = values[np.isfinite(values)]
   if len(values) < 2:
     return ''
-  steps = np.unique(np.linspace(0, len(values) - 1, 300).astype(int))
+  steps = np.array(sampler.evenly_spaced(range(len(values)), 300))
   low, high = values.min(), values.max()
   ys = 58 - 56 * (values[steps] - low) / max(high - low, 1e-9)
   xs = 2 + 296 * steps / (len(values) - 1)

@@ -88,6 +88,18 @@ def _decode(file: BinaryIO, *, name) -> np.ndarray:
     raise errors.UserError(_broken(name, error)) from None
 
 
+def crop_centre(picture: np.ndarray, *, size: tuple[int, int]) -> np.ndarray:
+  """The middle of [h, w, c], a view; of an odd rest one more is cut behind.
+
+  Args:
+    picture: at least as large as `size`.
+    size: (height, width).
+  """
+  top, left = ((have - want) // 2 for have, want in zip(
+      picture.shape[:2], size, strict=True))
+  return picture[top:top + size[0], left:left + size[1]]
+
+
 def resize(picture: np.ndarray, *, size: tuple[int, int]) -> np.ndarray:
   """uint8 [h, w, 3] to (height, width), bicubic; made smaller, antialiased."""
   image = Image.fromarray(picture)

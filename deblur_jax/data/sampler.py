@@ -13,7 +13,7 @@ samples go on where the stage before it stopped.
 
 import functools
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -134,6 +134,15 @@ def cut(
   top, left = corner(fractions, size, crop)
   return {key: np.ascontiguousarray(p[top:top + crop, left:left + crop])
           for key, p in pictures.items()}
+
+
+def evenly_spaced(items: Sequence[Any], count: int) -> list[Any]:
+  """At most `count` items of a sequence, evenly spaced from its first one on.
+
+  Of two or more items the last one is the sequence's own last.
+  """
+  places = np.linspace(0, len(items) - 1, min(count, len(items)))
+  return [items[place] for place in places.astype(int).tolist()]
 
 
 def check_crop(size, crop: int, *, name: str):

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from deblur_jax import errors
-from deblur_jax.data import parallel_map, sources
+from deblur_jax.data import parallel_map, sampler, sources
 from deblur_jax.data.sources import Problem
 
 PSNR = (15.0, 45.0)         # what a blurred picture usually has
@@ -92,9 +92,8 @@ def quick(source: sources.Source, *, crop: int | None, pairs: int = 8):
               for p in _look_at_headers(source, i, crop)]
   if problems:
     raise sources.BadPairs(problems, source, crop=crop)
-  count = min(pairs, len(source.names))
-  some = np.linspace(0, len(source.names) - 1, count).round().astype(int)
-  looks = [_look(source, int(i), crop) for i in some]
+  looks = [_look(source, i, crop) for i in sampler.evenly_spaced(
+      range(len(source.names)), pairs)]
   _refuse(source, looks, crop)
 
 

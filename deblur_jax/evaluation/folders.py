@@ -22,7 +22,7 @@ from deblur_jax import errors
 from deblur_jax import metrics as metrics_lib
 from deblur_jax.data import images, kernel_files, layouts
 from deblur_jax.metrics import kohler as kohler_lib
-from deblur_jax.metrics import reblur, shift
+from deblur_jax.metrics import means, reblur, shift
 from deblur_jax.state import Array
 from deblur_jax.training import loop, parallel
 
@@ -96,11 +96,10 @@ def run(
       row['sharp'] = jax.tree.map(float, measure_blind(others['sharp'], {}))
     rows.append(row)
     on_picture(len(rows))
-  result = {'mean': _means(rows, columns), 'rows': rows}
+  result = {'mean': means.over_rows(rows, columns), 'rows': rows}
   for title in ('input', 'sharp'):
     if title in rows[0]:
-      these = [row[title] for row in rows]
-      result[title] = _means(these, these[0])
+      result[title] = means.over_rows([row[title] for row in rows])
   return result
 
 
@@ -171,7 +170,3 @@ def _check_size(size, path, *, like, of):
   if size != expected:
     raise errors.UserError(
         f'{path} is {size[1]}x{size[0]}, and {of} {expected[1]}x{expected[0]}.')
-
-
-def _means(rows, columns):
-  return {name: float(np.mean([row[name] for row in rows])) for name in columns}

@@ -18,7 +18,7 @@ from deblur_jax import blur as blurs
 from deblur_jax import errors
 from deblur_jax.blur import estimate, exposure, operators
 from deblur_jax.blur import kernels as kernels_lib
-from deblur_jax.data import images, kernel_files
+from deblur_jax.data import images, kernel_files, sampler
 from deblur_jax.evaluation import test_sets
 from deblur_jax.methods import kernel_estimation as kernel_method
 from deblur_jax.models import blur_classifier
@@ -153,8 +153,7 @@ def middle(picture: np.ndarray, crop: int, *, where: Path) -> np.ndarray:
     raise errors.UserError(
         f'{where}: {width}x{height} is below the crop of {crop}; give a '
         'smaller --crop.')
-  top, left = (height - crop) // 2, (width - crop) // 2
-  return images.to_float(picture[top:top + crop, left:left + crop])
+  return images.to_float(images.crop_centre(picture, size=(crop, crop)))
 
 
 def _run(config, folder, wanted, which):
@@ -198,8 +197,7 @@ def _fit(kernel, size):
 def _evenly(names, limit):
   if limit is not None and limit < 1:
     raise errors.UserError(f'limit must be at least 1, got {limit}.')
-  count = min(limit or len(names), len(names))
-  return [names[i] for i in np.linspace(0, len(names) - 1, count).astype(int)]
+  return sampler.evenly_spaced(names, limit or len(names))
 
 
 def _labels(paths, folder):

@@ -28,7 +28,7 @@ from deblur_jax.evaluation import test_sets
 from deblur_jax.evaluation.detection import detector as detector_lib
 from deblur_jax.inference import tiling
 from deblur_jax.methods import cycle_physics
-from deblur_jax.metrics import natural
+from deblur_jax.metrics import means, natural
 from deblur_jax.models import blur_classifier, kernel_estimator
 from deblur_jax.training import loop, workdir
 
@@ -113,8 +113,8 @@ def run(
     test_sets.save_pictures(pictures, photo, {'restored': shown['restored']})
     on_picture(photo, shown)
   result = {
-      'input': _means([row['blur'] for row in rows]),
-      'mean': _means([row['restored'] for row in rows]),
+      'input': means.over_rows([row['blur'] for row in rows]),
+      'mean': means.over_rows([row['restored'] for row in rows]),
       'natural': spread, 'rows': rows, 'photos': str(photos),
       'kernels': 'run' if own else 'classical', 'step': int(state.step)}
   workdir.write_json(folder / f'{name}.json', result)
@@ -174,8 +174,3 @@ def _reference(folder):
       images.to_float(photo)[None]))[0] for photo in photos])
   mean = each.mean(axis=0)
   return mean, float(np.abs(each - mean[None]).mean())
-
-
-def _means(rows):
-  return {key: float(np.mean([row[key] for row in rows]))
-          for key, value in rows[0].items() if not isinstance(value, str)}

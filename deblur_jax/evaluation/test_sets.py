@@ -23,8 +23,9 @@ from PIL import Image
 
 from deblur_jax import data, errors, methods
 from deblur_jax import metrics as metrics_lib
-from deblur_jax.data import images, neighbours
+from deblur_jax.data import images, neighbours, sampler
 from deblur_jax.inference import batches
+from deblur_jax.metrics import means
 from deblur_jax.ops import frames
 from deblur_jax.state import Array, Method, TrainState
 from deblur_jax.training import checkpoint, loop, parallel, workdir
@@ -77,7 +78,7 @@ def run(
   if jax.process_count() > 1:     # nobody writes where is still being cleaned
     multihost_utils.sync_global_devices(f'{name} pictures')
   rows = []
-  kept = {int(index) for index in np.linspace(0, count - 1, pictures)}
+  kept = set(sampler.evenly_spaced(range(count), pictures))
   for index, shown, row in evaluate_source(
       method, state, source, mine, mesh, batch_size=batch_size, fns=fns):
     rows.append({'name': source.names[index], **row})
@@ -151,16 +152,13 @@ def evaluate_source(
 
 def summarise(rows: list[dict[str, Any]]) -> dict[str, Any]:
   """{'input': means, 'mean': means, 'rows': rows}, and 'sharp' if rows do."""
-  mean = lambda rows, names: {
-      name: float(np.mean([row[name] for row in rows])) for name in names}
   names = [name for name in metrics_lib.ALL if name in rows[0]['input']]
   result = {
-      'input': mean([row['input'] for row in rows], names),
-      'mean': mean(rows, [*names, 'seconds']),
+      'input': means.over_rows([row['input'] for row in rows], names),
+      'mean': means.over_rows(rows, [*names, 'seconds']),
       'rows': rows}
   if 'sharp' in rows[0]:
-    sharp = [row['sharp'] for row in rows]
-    result['sharp'] = mean(sharp, list(sharp[0]))
+    result['sharp'] = means.over_rows([row['sharp'] for row in rows])
   return result
 
 
@@ -208,20 +206,13 @@ def make_validate(
 
 
 def _centre_crops(source, *, pictures: int, crop: int):
-  count = len(source.names)
-  chosen = np.linspace(0, count - 1, min(pictures, count)).astype(int)
-  pairs = [_pair(source, int(index)) for index in chosen]
+  pairs = [_pair(source, index) for index in sampler.evenly_spaced(
+      range(len(source.names)), pictures)]
   sizes = [pair['sharp'].shape[:2] for pair in pairs]
-  height, width = (min(crop, *side) for side in zip(*sizes, strict=True))
-
-  def cut(image):
-    top = (image.shape[0] - height) // 2
-    left = (image.shape[1] - width) // 2
-    image = image[top:top + height, left:left + width]
-    return images.to_float(image)
-
-  return (np.stack([cut(pair['blur']) for pair in pairs]),
-          np.stack([cut(pair['sharp']) for pair in pairs]))
+  size = tuple(min(crop, *side) for side in zip(*sizes, strict=True))
+  return tuple(
+      np.stack([images.to_float(images.crop_centre(pair[key], size=size))
+                for pair in pairs]) for key in ('blur', 'sharp'))
 
 
 def _read(source, indices):

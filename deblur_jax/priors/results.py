@@ -19,6 +19,7 @@ from PIL import Image
 
 from deblur_jax import errors, metrics, models
 from deblur_jax.data import images
+from deblur_jax.metrics import means
 from deblur_jax.ops import arrays, colour
 from deblur_jax.priors import baselines, outputs
 from deblur_jax.priors.problems import Problem
@@ -118,9 +119,7 @@ def summary(
     config: Mapping[str, Any], task: str, rows: Mapping[str, Any], *,
     digest: str) -> dict[str, Any]:
   """What result.json holds; `digest` tells these problems from others."""
-  names = dict.fromkeys(name for one in rows.values() for name in one['psnr'])
-  mean = {name: float(np.mean([one['psnr'][name] for one in rows.values()
-                               if name in one['psnr']])) for name in names}
+  mean = means.over_rows([one['psnr'] for one in rows.values()])
   return {'task': task, 'mean': mean, 'rows': dict(rows),
           'config': dict(config), 'problems': digest}
 

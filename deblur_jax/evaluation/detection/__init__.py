@@ -24,7 +24,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from deblur_jax import errors
-from deblur_jax.data import images
+from deblur_jax.data import images, sampler
 from deblur_jax.evaluation.detection import boxes as boxes_lib
 from deblur_jax.evaluation.detection import detector as detector_lib
 from deblur_jax.training import workdir
@@ -78,7 +78,7 @@ def run(
   detect = detector_lib.load(
       detector, form=form, confidence=min(confidence, RANKED_FROM))
   truth, found = [], {title: [] for title in sides}
-  chosen = set(np.linspace(0, len(sharp) - 1, drawn).astype(int).tolist())
+  chosen = set(sampler.evenly_spaced(range(len(sharp)), drawn))
   for index, name in enumerate(sharp):
     pictures = _read(name, sharp, sides)
     seen = [detect(picture) for picture in pictures]

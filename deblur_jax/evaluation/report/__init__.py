@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from deblur_jax import errors
+from deblur_jax.data import sampler
 from deblur_jax.evaluation.report import figures, judged, render, rows, runs
 from deblur_jax.ops import atomic_files
 
@@ -218,7 +219,7 @@ def _sheet(study, count) -> bytes | None:
   if not names:
     return None
   return figures.sheet(
-      [_states(name, shown) for name in _spread(names, count)])
+      [_states(name, shown) for name in sampler.evenly_spaced(names, count)])
 
 
 def _states(name, shown):
@@ -253,9 +254,5 @@ def _read(path):
     raise errors.UserError(f'Cannot read {path}: {error}.') from error
 
 
-def _spread(names, count):
-  """At most `count` of them, evenly."""
-  chosen = np.linspace(0, len(names) - 1, min(count, len(names)))
-  return [names[round(index)] for index in chosen]
 
 
