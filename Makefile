@@ -19,7 +19,7 @@ install: .venv/installed
 	echo "make install: $$("$$python" --version)"; \
 	test -x $(PY) || "$$python" -m venv .venv
 	@$(PY) -m pip install --quiet --disable-pip-version-check uv
-	@.venv/bin/uv pip install --quiet --compile-bytecode --python $(PY) -e '.[dev]'
+	@.venv/bin/uv pip install --quiet --compile-bytecode --python $(PY) -r requirements.txt -e '.[dev]'
 	@touch $@
 
 quickstart: install

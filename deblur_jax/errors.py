@@ -28,24 +28,27 @@ def is_disk_full(error: BaseException | None) -> bool:
 
 
 @contextlib.contextmanager
-def needs_extra(package: str, *, extra: str, what: str = 'This'
-                ) -> Iterator[None]:
+def needs_extra(
+    package: str, *, extra: str, what: str = 'This', otherwise: str = ''
+) -> Iterator[None]:
   """Explains the failed import of a package that the base install lacks.
 
   Args:
     package: its usual name: 'TensorFlow'.
     extra: the extra of pyproject.toml that installs it: 'train'.
     what: what needs it, for the start of the message.
+    otherwise: what to do without the package, if there is a way.
 
   Raises:
-    UserError: the imports in the block failed; the message has the command
-      that installs the package.
+    UserError: an import in the block failed; the message has the command that
+      installs the package.
   """
   try:
     yield
   except ImportError as error:
+    way = f'; or {otherwise}' if otherwise else ''
     raise UserError(
-        f"{what} needs {package}: pip install 'deblur-jax[{extra}]'."
+        f"{what} needs {package}: pip install 'deblur-jax[{extra}]'{way}."
     ) from error
 
 

@@ -1,6 +1,17 @@
-"""The researchers' door: programs, run as `python -m experiments.NAME`."""
+"""Programs for researchers, run as `python -m experiments.NAME`."""
 
 import os
+import sys
+
+from deblur_jax import errors
+
+try:
+  with errors.needs_extra(
+      'ml_collections', extra='train', what='This program'):
+    import ml_collections  # noqa: F401
+except errors.UserError as _error:
+  print(f'error: {_error}', file=sys.stderr)
+  raise SystemExit(2) from None
 
 # TensorFlow and XLA would greet every run with a page of their own news.
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')

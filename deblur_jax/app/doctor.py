@@ -14,6 +14,7 @@ from deblur_jax.pretrained import zoo
 NEEDED = ('jax', 'jaxlib', 'flax', 'numpy', 'pillow')
 # extra -> the module that it brings, and what for.
 EXTRAS = {
+    'train': ('tensorflow', 'training'),
     'video': ('av', 'videos'), 'heif': ('pillow_heif', 'HEIC photos'),
     'page': ('gradio', 'deblur page'), 'onnx': ('onnx', 'deblur export'),
     'detect': ('onnxruntime', 'detection, and checks of exported files')}

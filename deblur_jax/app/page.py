@@ -227,11 +227,8 @@ def sweep(folder: str | os.PathLike, *, age: float = KEPT) -> None:
 
 def _need_gradio() -> None:
   os.environ.update(QUIET)
-  try:
+  with errors.needs_extra('Gradio', extra='page', what='The page'):
     import gradio  # noqa: F401
-  except ImportError:
-    raise errors.UserError(
-        "The page needs Gradio: pip install 'deblur-jax[page]'.") from None
 
 
 @contextlib.contextmanager

@@ -133,7 +133,9 @@ def _crops(photo, height, width):
 
 
 def _read(photo):
-  file = importlib.resources.files(photo.package).joinpath(photo.file)
+  with errors.needs_extra(
+      photo.package, extra='train', what='A built-in picture'):
+    file = importlib.resources.files(photo.package).joinpath(photo.file)
   try:
     with file.open('rb') as stream, Image.open(stream) as image:
       image = image.convert('RGB')

@@ -162,12 +162,10 @@ def _opened(path):
 
 def import_av():
   """The module of PyAV; a UserError where it is not installed."""
-  try:
+  with errors.needs_extra(
+      'PyAV', extra='video', what='A video',
+      otherwise='give a folder of its frames'):
     import av
-  except ImportError:
-    raise errors.UserError(
-        'Reading a video needs PyAV: pip install av (or deblur-jax[video]); or '
-        'give a folder of its frames.') from None
   return av
 
 

@@ -12,10 +12,12 @@ importing this file imports TFDS, and registers the builder with it.
 import os
 
 import numpy as np
-import tensorflow_datasets as tfds
 
 from deblur_jax import data, errors
 from deblur_jax.data import layouts
+
+with errors.needs_extra('TensorFlow Datasets', extra='train'):
+  import tensorflow_datasets as tfds
 
 DESCRIPTION = """
 Dynamic scenes filmed at 240 frames a second, 1280x720: each blurred picture is

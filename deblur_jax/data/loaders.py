@@ -229,13 +229,10 @@ def _tf_sample(tf, source, plan, failed):
 def _tensorflow():
   # It only moves bytes here; without this it prints while it is imported.
   os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '0')
-  try:
+  with errors.needs_extra(
+      'TensorFlow', extra='train',
+      otherwise="set data.loader.backend='threads'"):
     import tensorflow as tf
-  except ImportError:
-    raise errors.UserError(
-        'The loader tf_data needs TensorFlow, which is not installed: set '
-        "data.loader.backend='threads', or pip install tensorflow-cpu."
-    ) from None
   with contextlib.suppress(RuntimeError):  # its devices are already in use
     tf.config.set_visible_devices([], 'GPU')  # the memory is for JAX
   return tf

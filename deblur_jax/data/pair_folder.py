@@ -200,12 +200,9 @@ def _save(plan, out, split, *, finished):
 
 
 def _import_beam():
-  try:
+  with errors.needs_extra(
+      'Apache Beam', extra='beam', what='--runner=beam',
+      otherwise='leave it out: this machine makes the pairs'):
     import apache_beam
     from apache_beam.options import pipeline_options
-  except ImportError:
-    raise errors.UserError(
-        'A pipeline needs Apache Beam: pip install apache-beam (or '
-        'deblur-jax[beam]); without --runner=beam this machine makes the '
-        'pairs.') from None
   return apache_beam, pipeline_options

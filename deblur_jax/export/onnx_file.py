@@ -150,13 +150,9 @@ def _no_row(what, where):
 
 
 def package(name: str):
-  """onnx or onnxruntime, or a UserError that says how to get it."""
-  try:
+  """Imports onnx or onnxruntime; a UserError says how to install it."""
+  with errors.needs_extra(name, extra='onnx', what='An ONNX file'):
     return importlib.import_module(name)
-  except ImportError:
-    raise errors.UserError(
-        f'ONNX files need {name}: pip install {name} (or deblur-jax[onnx]).'
-    ) from None
 
 
 # Nothing but a name for what ONNX has an operation of its own for.

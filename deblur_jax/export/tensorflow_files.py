@@ -123,13 +123,9 @@ def _older(program: bytes) -> bytes:
 
 
 def tensorflow():
-  """The package, imported only where a file of its own is wanted."""
-  try:
+  """Imports TensorFlow, or raises a UserError that says how to install it."""
+  with errors.needs_extra('TensorFlow', extra='train'):
     import tensorflow as tf
-  except ImportError:
-    raise errors.UserError(
-        'SavedModel and TFLite files need TensorFlow: pip install '
-        'tensorflow.') from None
   return tf
 
 

@@ -109,11 +109,8 @@ def from_image(
 
 def need_heif(what: str) -> None:
   """Teaches Pillow HEIC; a UserError where it cannot, about what."""
-  try:
+  with errors.needs_extra('pillow-heif', extra='heif', what=what):
     import pillow_heif
-  except ImportError:
-    raise errors.UserError(
-        f"{what} needs pillow-heif: pip install 'deblur-jax[heif]'.") from None
   pillow_heif.register_heif_opener(thumbnails=False)
 
 

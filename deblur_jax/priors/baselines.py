@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import scipy.ndimage
 from PIL import Image
-from skimage import restoration
 
+from deblur_jax import errors
 from deblur_jax.blur import deconvolve, estimate
 from deblur_jax.state import Batch
 
@@ -51,7 +51,7 @@ def nearest_known(batch: Batch, factor: int, kernel_size: int) -> np.ndarray:
 def biharmonic(batch: Batch, factor: int, kernel_size: int) -> np.ndarray:
   """scikit-image's biharmonic inpainting."""
   del factor, kernel_size
-  return restoration.inpaint_biharmonic(
+  return _restoration().inpaint_biharmonic(
       batch['observed'], batch['mask'][..., 0] == 0, channel_axis=-1,
       split_into_regions=True)
 
@@ -61,10 +61,18 @@ def non_local_means(batch: Batch, factor: int, kernel_size: int) -> np.ndarray:
   del factor, kernel_size
   blur = batch['observed']
   sigma = noise_level(blur)
-  denoised = restoration.denoise_nl_means(
+  denoised = _restoration().denoise_nl_means(
       blur, h=0.6 * sigma, sigma=sigma, patch_size=5, patch_distance=6,
       channel_axis=-1)
   return denoised.reshape(blur.shape)    # it drops axes of length 1
+
+
+def _restoration():
+  """skimage.restoration, which the base install lacks."""
+  with errors.needs_extra(
+      'scikit-image', extra='train', what='This baseline'):
+    from skimage import restoration
+  return restoration
 
 
 def hyper_laplacian(batch: Batch, factor: int, kernel_size: int) -> np.ndarray:

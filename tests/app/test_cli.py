@@ -143,15 +143,6 @@ def test_one_call_gives_back_what_it_was_given(run, photo):
     deblur_jax.restore(PHOTO, model=run, out='x.png')
 
 
-def test_help_needs_nothing_heavy():
-  code = ('import sys\nfrom deblur_jax.app import cli\n'
-          'try: cli.main(["restore", "--help"])\nexcept SystemExit: pass\n'
-          'assert not {"jax", "numpy", "PIL"} & set(sys.modules)')
-  done = subprocess.run([sys.executable, '-c', code], check=True,
-                        cwd=helpers.ROOT, capture_output=True, text=True)
-  assert '--skip-existing' in done.stdout
-
-
 def test_weights_of_others_become_a_model(photo, tmp_path, capsys):
   theirs, model = tmp_path / 'theirs.safetensors', tmp_path / 'model'
   config = helpers.tiny(**{'nets.net.scales': 1})

@@ -189,7 +189,9 @@ def test_messages(kwargs, message):
 
 def test_without_tensorflow(monkeypatch):
   monkeypatch.setitem(sys.modules, 'tensorflow', None)  # as if not installed
-  with pytest.raises(errors.UserError, match="data.loader.backend='threads'"):
+  with pytest.raises(errors.UserError, match=(
+      r"needs TensorFlow: pip install 'deblur-jax\[train\]'; or set "
+      "data.loader.backend='threads'")):
     build('tf_data')
   assert crops(build('threads'), count=1)
 

@@ -149,12 +149,8 @@ def _cells(size):
 
 
 def _session(path):
-  try:
+  with errors.needs_extra('onnxruntime', extra='detect', what='A detector'):
     import onnxruntime
-  except ImportError:
-    raise errors.UserError(
-        'A detector needs onnxruntime: pip install onnxruntime (or '
-        'deblur-jax[detect]).') from None
   if not pathlib.Path(path).is_file():
     raise errors.UserError(f'No file {path}.')
   options = onnxruntime.SessionOptions()

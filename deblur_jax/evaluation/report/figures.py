@@ -8,6 +8,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
+from deblur_jax import errors
+
 WIDTH = 320        # of a column of the sheet, pixels
 CAPTION = 22       # height of a line of text
 GAP = 8
@@ -38,8 +40,9 @@ def curves(
       for line in run)]
   if not names:
     return None
-  import matplotlib
-  from matplotlib import figure
+  with errors.needs_extra('matplotlib', extra='train'):
+    import matplotlib
+    from matplotlib import figure
 
   colours = matplotlib.colormaps['viridis'](
       np.linspace(0, 0.9, max(len(histories), 2)))
