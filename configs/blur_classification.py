@@ -2,7 +2,8 @@ r"""What type of blur a picture has: motion, defocus, Gaussian, mixed or none.
 
   python -m experiments.train --config=configs/blur_classification.py \
       --config.data.train.root=DIR_OF_PHOTOS --workdir=runs/blur_type
-  python -m experiments.blur_type --workdir=runs/blur_type --photos=OTHER_PHOTOS
+  python -m experiments.evaluate_blur_type --workdir=runs/blur_type \
+      --photos=OTHER_PHOTOS
 
 The labels are weak, and free: `blur/` knows what it drew. Pictures are not
 restored; as a term of a method that does, see method.weights.blur_type of

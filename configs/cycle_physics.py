@@ -18,7 +18,7 @@ the built-in ones.
                                them blurred in the step; --config.data.train.
                                root=DIR --config.data.test.root=OUT, pairs of
                                other photos:
-  python -m experiments.make_blur --photos=OTHERS --out=OUT --split=test \
+  python -m experiments.make_pairs --photos=OTHERS --out=OUT --split=test \
       --kind=trajectory --option=size=11 --option=gamma=1.0 \
       --option="fractions=(0.5, 1.0)"
 """

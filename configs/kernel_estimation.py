@@ -2,8 +2,8 @@ r"""Kernels told of blurry pictures: the estimator alone, on synthetic blur.
 
   python -m experiments.train --config=configs/kernel_estimation.py \
       --config.data.train.root=DIR_OF_PHOTOS --workdir=runs/kernel
-  python -m experiments.kernels --workdir=runs/kernel --photos=OTHER_PHOTOS \
-      --kernels=motion_kernels.npz --classical
+  python -m experiments.evaluate_kernels --workdir=runs/kernel \
+      --photos=OTHER_PHOTOS --kernels=motion_kernels.npz --classical
 
 Half of the crops are shaken along random paths, half along smooth ones. What is
 restored along the way is deconvolved by the told kernel. For whole photographs

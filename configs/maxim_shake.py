@@ -3,11 +3,11 @@ r"""MAXIM's first stage learns the blur of a shaking camera.
 GoPro's blur, which MAXIM knows, is an average of frames. A photo that was taken
 by hand has the path of the camera: loops and double images.
 
-  python -m experiments.shake_model --photos=DIR --gopro=GOPRO_Large \
-      --blurred=DIR --about=experiments/shake_model.json --workdir=runs/shake
+  python -m experiments.release.train_shake --photos=DIR --gopro=GOPRO_Large \
+      --blurred=DIR --about=experiments/release/shake.json --workdir=runs/shake
 
 makes pairs of that kind in linear light, trains this config on them, and writes
-a model `maxim-shake` (experiments/shake_model.py). The config alone,
+a model `maxim-shake` (experiments/release/train_shake.py). The config alone,
 on what that has made:
 
   python -m experiments.train --config=configs/maxim_shake.py \

@@ -1,12 +1,12 @@
 r"""The student `small`: MAXIM's first stage, made small step by step.
 
-  python -m experiments.small_model --photos=DIR --frames=DIR_OR_VIDEO,... \
-      --gopro=GOPRO_Large --pairs=DIR --blurred=DIR,... --teacher=maxim-2 \
-      --about=FILE.json --workdir=runs/small
+  python -m experiments.release.train_small --photos=DIR --gopro=GOPRO_Large \
+      --frames=DIR_OR_VIDEO,... --pairs=DIR --blurred=DIR,... \
+      --teacher=maxim-2 --about=FILE.json --workdir=runs/small
 
-makes the pairs, trains the five parts of this config in turn, and writes the
-weights and their card (experiments/small_model.py). A part alone, on what that
-has made of each kind of picture:
+makes the pairs, trains the five parts of this config one after another, and
+writes the weights and their card. One part alone, on the pairs that the program
+made:
 
   python -m experiments.train --config=configs/small.py:groups \
       --config.data.test.root=GOPRO_Large \

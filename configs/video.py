@@ -1,6 +1,6 @@
 r"""A small network for videos: five frames in, the middle one out.
 
-  python -m experiments.make_blur --frames=DIR_OR_VIDEO --window=7 --gamma=1 \
+  python -m experiments.make_pairs --frames=DIR_OR_VIDEO --window=7 --gamma=1 \
       --out=data/film
   python -m experiments.train --config=configs/video.py --workdir=runs/video
   deblur film.mp4 -m runs/video

@@ -13,5 +13,5 @@ except errors.UserError as _error:
   print(f'error: {_error}', file=sys.stderr)
   raise SystemExit(2) from None
 
-# TensorFlow and XLA would greet every run with a page of their own news.
+# Without this, TensorFlow and XLA print a page of messages in every run.
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')

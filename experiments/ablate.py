@@ -32,7 +32,7 @@ from deblur_jax import errors, methods
 from deblur_jax.evaluation import report
 from deblur_jax.evaluation.report import runs as runs_lib
 from deblur_jax.training import workdir
-from experiments import common, paper_numbers
+from experiments import common, published_results
 
 
 class Grid(NamedTuple):
@@ -293,7 +293,7 @@ _DEBLURGAN = 'configs/deblurgan_gopro.py'
 GRIDS = {
     'k_scales': Grid(
         _GOPRO, {'nets.net.scales': (1, 2, 3)},
-        paper=paper_numbers.NAH_K_SCALES),
+        paper=published_results.NAH_K_SCALES),
     'loss': Grid(
         _GOPRO, {'method.loss': ('l1', 'mse', 'charbonnier', 'psnr_loss',
                                  'l1 + 0.1*fft_l1')}),

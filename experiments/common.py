@@ -1,4 +1,4 @@
-"""What the programs share: flags, several processes, and clean errors."""
+"""What the programs share: flags, several processes, errors in one line."""
 
 import ast
 import os
@@ -14,7 +14,7 @@ from deblur_jax import errors
 
 
 def run(main) -> None:
-  """app.run(main), where a user's mistake is one line and exit code 2."""
+  """Runs a program; a user's mistake becomes one line and exit code 2."""
   def guarded(argv):
     try:
       if len(argv) > 1:
@@ -25,8 +25,8 @@ def run(main) -> None:
     except OSError as error:
       if errors.is_disk_full(error):
         fail(f'Could not write {error.filename or "a file"}: {error.strerror}. '
-             'Make room and start again.')
-      # A config file that is not there is reported when it is first used.
+             'Free some space and start again.')
+      # absl reports a missing config file only when it is first used.
       if 'Configuration is not available' not in str(error):
         raise
       fail(str(error).splitlines()[-1])
@@ -42,23 +42,23 @@ def run(main) -> None:
 def fail(error: Exception | str) -> None:
   """Prints one line and exits with 2."""
   print(f'error: {" ".join(str(error).split())}', file=sys.stderr, flush=True)
-  # Not sys.exit: another process of the run may keep atexit handlers waiting.
+  # Not sys.exit: its handlers may wait for another process of the run.
   os._exit(2)
 
 
 def define_run_flags() -> None:
-  """--workdir, and the flags by which several processes find each other."""
+  """Defines --workdir and the flags that connect several processes."""
   flags.DEFINE_string('workdir', None, 'Folder of the run.', required=True)
   flags.DEFINE_bool(
       'distributed', False, 'Join the other processes that SLURM, a TPU pod or '
       'GKE started.')
-  flags.DEFINE_string('coordinator', '', 'host:port of process 0.')
-  flags.DEFINE_integer('num_processes', 0, 'How many processes there are.')
-  flags.DEFINE_integer('process_id', -1, 'Which of them this is.')
+  flags.DEFINE_string('coordinator', '', 'HOST:PORT of process 0.')
+  flags.DEFINE_integer('num_processes', 0, 'Number of processes.')
+  flags.DEFINE_integer('process_id', -1, 'Number of this process, from 0.')
 
 
 def join_processes() -> None:
-  """Joins the other processes of the run, where the flags say so."""
+  """Joins the other processes of the run if the flags ask for it."""
   from deblur_jax.training import parallel
 
   values = flags.FLAGS
@@ -69,7 +69,7 @@ def join_processes() -> None:
 
 
 def workdir() -> pathlib.Path:
-  """The flag as a path."""
+  """--workdir as a path."""
   return pathlib.Path(flags.FLAGS.workdir).expanduser()
 
 
@@ -77,7 +77,7 @@ key_and_value = errors.key_and_value
 
 
 def key_and_values(text: str) -> tuple[str, list[Any]]:
-  """('key', [1, 2]) of --set=key=1,2."""
+  """Parses the value of --set: 'key=1,2' -> ('key', [1, 2])."""
   key, equals, values = text.partition('=')
   if not equals or not values:
     raise errors.UserError(f'--set takes KEY=VALUE,VALUE,..., got {text!r}.')
@@ -96,13 +96,16 @@ def parse_values(text: str) -> list[Any]:
 
 
 def _quieten_threads():
-  """On a full disk the save that waits for orbax's threads says so, alone."""
+  """Hides the tracebacks of orbax's threads on a full disk.
+
+  The save that waits for them reports the error.
+  """
   def failed(args):
     if not errors.is_disk_full(args.exc_value):
       threading.__excepthook__(args)
 
   def unraisable(args):
-    # What is still being written when the save has given up.
+    # From files that were still being written when the save failed.
     if 'Event loop is closed' not in str(args.exc_value):
       sys.__unraisablehook__(args)
 
@@ -110,17 +113,17 @@ def _quieten_threads():
 
 
 def _parse(args):
-  """absl's parser; its mistakes, and those in config files, are one line."""
+  """absl's parser; errors of flags and config files become one line."""
   try:
     return flags.FLAGS(args)
   except (flags.Error, AttributeError, KeyError, NameError, OSError,
           SyntaxError, TypeError, ValueError) as error:
-    # ml_collections quotes the traceback of a config file: its end says it.
+    # ml_collections quotes the traceback of a config file; the error is last.
     *_, last = str(error).strip().splitlines() or [type(error).__name__]
-    bare = re.fullmatch(r'["\']*(\w+)["\']*', last)  # of a key, that is all
+    bare = re.fullmatch(r'["\']*(\w+)["\']*', last)  # a KeyError
     if bare:
       fail(_unknown_key(bare[1], args))
-    # Its errors come as repr of repr: quotes of quotes, and '\\n'.
+    # Its errors are a repr of a repr: nested quotes, and '\\n'.
     last = re.sub(r'[\\"\']+', "'", last.replace('\\n', ' '))
     near = re.match(r"'*(\w+)'* (Did you mean '\w+')", last)
     if near:
@@ -137,7 +140,7 @@ def _literal(text):
 
 
 def _unknown_key(name: str, args) -> str:
-  """What to say of --config.NAME=..., with the nearest word of the config."""
+  """The message for --config.NAME=..., with the nearest word of the config."""
   words = set()
   for path in (arg[9:] for arg in args if arg.startswith('--config=')):
     text = pathlib.Path(path.split(':')[0]).read_text()

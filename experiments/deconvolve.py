@@ -1,11 +1,11 @@
-r"""Restores pictures whose kernels are known, classically.
+r"""Restores pictures with known kernels by classical deconvolution.
 
   python -m experiments.deconvolve --blur=DIR --kernels=FILE_OR_DIR \
       --method=hyper_laplacian --option=weight=2000 --out=OUT
 
-Kernels are .npz, .npy or pictures, one for all or one of each picture's name.
---turn_by=SHARP_DIR settles for each kernel whether it is stored for convolution
-or for correlation. Measure with experiments.measure.
+Kernels are .npz, .npy or pictures: one for all, or one with each picture's
+name. --turn_by=SHARP_DIR decides for each kernel whether it is stored for
+convolution or for correlation. Evaluate with experiments.evaluate_folder.
 """
 
 import sys
@@ -15,15 +15,18 @@ from absl import flags
 
 from experiments import common
 
-_BLUR = flags.DEFINE_string('blur', None, 'Folder.', required=True)
-_KERNELS = flags.DEFINE_string('kernels', None, 'Of them.', required=True)
+_BLUR = flags.DEFINE_string(
+    'blur', None, 'Folder of blurry pictures.', required=True)
+_KERNELS = flags.DEFINE_string(
+    'kernels', None, 'File or folder.', required=True)
 _METHOD = flags.DEFINE_string(
     'method', 'hyper_laplacian', 'wiener, richardson_lucy, ...')
 _CORRELATION = flags.DEFINE_bool(
-    'correlation', False, 'The kernels are meant for cross-correlation.')
+    'correlation', False, 'The kernels are stored for cross-correlation.')
 _OPTIONS = flags.DEFINE_multi_string(
-    'option', [], 'Of the method: key=value.')
-_TURN_BY = flags.DEFINE_string('turn_by', None, 'Folder of the sharp ones.')
+    'option', [], 'An option of the method, KEY=VALUE; may be repeated.')
+_TURN_BY = flags.DEFINE_string(
+    'turn_by', None, 'Folder of the sharp pictures.')
 _OUT = flags.DEFINE_string('out', None, 'Folder to write.', required=True)
 
 

@@ -1,11 +1,11 @@
-"""Evaluates a run: python -m experiments.evaluate --workdir=DIR.
+r"""Evaluates a run on a test set: python -m experiments.evaluate --workdir=DIR.
 
 Writes DIR/eval.json and prints the means. Another test set than the run's own:
 
   python -m experiments.evaluate --workdir=DIR --name=eval_hide \
       --source=hide --root=HIDE_DIR
 
-Further metrics, those that need files with their options after colons:
+Further metrics by name, with their options after colons:
 
   --metrics=ms_ssim_luma,blur_effect,niqe:path=niqe_pris_params.npz
 """
@@ -16,18 +16,22 @@ from ml_collections import config_flags
 from experiments import common, metric_flags, source_flags
 
 _CONFIG = config_flags.DEFINE_config_file(
-    'config', None, "The run's, to make sure of it; DIR/config.json is used.",
+    'config', None, 'If given, it must be equal to DIR/config.json.',
     lock_config=True)
-_NAME = flags.DEFINE_string('name', 'eval', 'Of the file, without .json.')
+_NAME = flags.DEFINE_string(
+    'name', 'eval', 'Name of the result file, without .json.')
 _ROOT = flags.DEFINE_string('root', None, 'Folder of the other test set.')
 _WHICH = flags.DEFINE_string('which', 'last', 'last, best, or a step.')
 _BATCH = flags.DEFINE_integer(
-    'batch_size', None, 'Pictures at once; by default one a device.')
-_LIMIT = flags.DEFINE_integer('limit', None, 'Only the first so many pictures.')
+    'batch_size', None, 'Pictures in a batch; by default one a device.')
+_LIMIT = flags.DEFINE_integer(
+    'limit', None, 'Evaluate only the first N pictures.')
 _LOCAL = flags.DEFINE_integer(
-    'local', 0, 'Means of layers over so many pixels around each (TLC); one '
-    "and a half of the crops' side.", lower_bound=0)
-_PICTURES = flags.DEFINE_integer('pictures', 4, 'How many are kept as PNG.')
+    'local', 0, 'Side in pixels of the windows over which layers take their '
+    'means (TLC); 1.5 times the side of the training crops is usual. 0: the '
+    'whole picture.', lower_bound=0)
+_PICTURES = flags.DEFINE_integer(
+    'pictures', 4, 'How many pictures to keep as PNG.')
 common.define_run_flags()
 
 
@@ -49,7 +53,7 @@ def main(argv):
       _NAME.value == 'eval'):
     raise errors.UserError(
         'Another test set, --limit, --local and --which need another --name, '
-        'such as --name=eval_hide: eval.json is of the last checkpoint and of '
+        'such as --name=eval_hide: eval.json describes the last checkpoint on '
         "the whole of the run's own test set.")
   result = test_sets.run(
       config, folder, test=other or None, name=_NAME.value,

@@ -1,17 +1,17 @@
-r"""What bundled models and runs gain on camera shake, by the size of the blur.
+r"""Evaluates models on camera shake: the gain in PSNR by the size of the blur.
 
   python -m experiments.evaluate_shake --photos=DIR,... --kernels=FILE.npz \
       --models=maxim-2,maxim-1,small,runs/mine --out=shake.json
 
 Blurs the middle of each photo in linear light: by one kernel of each group of
-sizes, and by a camera that shakes in six degrees of freedom. Then comes what a
-camera adds, noise and JPEG of quality 90 to 98. A kernel's size is the longer
-side of what is brighter than a hundredth of its maximum; its mean of light is
-centred. Photos and kernels must be none that a model was trained on.
+sizes, and by a camera that shakes in six degrees of freedom. Then it adds what
+a camera adds: noise, and JPEG of quality 90 to 98. The size of a kernel is the
+longer side of the part that is brighter than 1 % of its maximum; its centre of
+mass is centred. No model may be trained on these photos and kernels.
 
 Prints the mean PSNR of the blurred pictures and the gain of each model, both
-after the best shift, for blind methods find a picture only up to that.
---part=0,0.5 takes the first half of the kernels only.
+after the best shift, because a blind method can determine a picture only up to
+a shift. --part=0,0.5 uses the first half of the kernels only.
 """
 
 import pathlib
@@ -23,15 +23,19 @@ from absl import flags
 
 from experiments import common
 
-_PHOTOS = flags.DEFINE_list('photos', None, 'Folders.', required=True)
+_PHOTOS = flags.DEFINE_list(
+    'photos', None, 'Folders of sharp photos.', required=True)
 _KERNELS = flags.DEFINE_string(
-    'kernels', None, '.npz, .npy, pictures, or their folder.', required=True)
-_PART = flags.DEFINE_list('part', ['0', '1'], 'Of the kernels: from, to.')
-_MODELS = flags.DEFINE_list('models', None, 'By default all bundled ones.')
-_WITH = flags.DEFINE_string('with', '', "A part of the photos' names.")
-_CROP = flags.DEFINE_integer('crop', 256, 'Side of the middle.')
-_SEED = flags.DEFINE_integer('seed', 0, 'Of all that is drawn.')
-_OUT = flags.DEFINE_string('out', None, 'JSON file, a row a picture.')
+    'kernels', None, 'File (.npz, .npy or picture) or folder.', required=True)
+_PART = flags.DEFINE_list('part', ['0', '1'], 'Share of the kernels: FROM,TO.')
+_MODELS = flags.DEFINE_list(
+    'models', None, 'Names or runs; by default all bundled.')
+_WITH = flags.DEFINE_string(
+    'with', '', "Use only photos with this in the name.")
+_CROP = flags.DEFINE_integer('crop', 256, 'Side of the middle, pixels.')
+_SEED = flags.DEFINE_integer('seed', 0, 'Seed of all random numbers.')
+_OUT = flags.DEFINE_string(
+    'out', None, 'JSON file to write, one row a picture.')
 
 SIZES = ((1, 10), (11, 20), (21, 30), (31, 64))    # of kernels, pixels
 SHAKES = {'6-DoF, weak': 0.02, '6-DoF, strong': 0.06}    # radians
@@ -106,7 +110,7 @@ def _blurred():
 
 
 def _groups():
-  """Title -> the kernels of that size, centred in one square."""
+  """Title -> the kernels of that size, each centred in a square."""
   from deblur_jax.data import kernel_files
 
   named = kernel_files.read_all(_KERNELS.value)
@@ -136,7 +140,7 @@ def _part():
 
 
 def _centred(kernel, side=2 * SIZES[-1][1] + 1):
-  """With its mean of light in the middle of a larger square."""
+  """The kernel with its centre of mass in the middle of a square."""
   grid = np.indices(kernel.shape)
   top, left = (side // 2 - round(float((axis * kernel).sum() / kernel.sum()))
                for axis in grid)
@@ -155,7 +159,7 @@ def _by_kernel(sharp, kernel):
 
 
 def _psnr(image, sharp):
-  """PSNR after the best shift of up to some pixels."""
+  """PSNR after the best shift."""
   from deblur_jax import metrics
 
   return float(metrics.FULL_REFERENCE['psnr_shift'](

@@ -1,18 +1,18 @@
-"""What the programs share that measure pictures: a flag, and what is shown."""
+"""The flag --metrics, and how programs that evaluate print their means."""
 
 from absl import flags
 
 _METRICS = flags.DEFINE_list(
-    'metrics', [], 'Further ones: NAME or NAME:OPTION=VALUE:...')
+    'metrics', [], 'Further metrics: NAME or NAME:OPTION=VALUE:...')
 
 
 def chosen() -> dict[str, dict[str, str]]:
-  """Names and their options, for `metrics.choose`."""
+  """Name -> options of each metric of --metrics, for `metrics.choose`."""
   return dict(map(_metric, _METRICS.value))
 
 
 def show(result) -> None:
-  """Prints the means, a line each of the blurry, the restored, the sharp."""
+  """Prints the means, a line each for input, restored and sharp pictures."""
   for title in ('input', 'mean', 'sharp'):
     if title in result:
       print(title.ljust(6), '  '.join(

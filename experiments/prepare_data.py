@@ -1,4 +1,4 @@
-r"""Decodes a set once, for quick reading.
+r"""Decodes a data set once, so that training reads it faster.
 
   python -m experiments.prepare_data --source=gopro --root=GOPRO_Large \
       --split=train --subset=blur --out=DIR
@@ -6,11 +6,11 @@ r"""Decodes a set once, for quick reading.
   python -m experiments.prepare_data --tfds --root=GOPRO_Large --subset=blur \
       --out=DATA_DIR
 
-The first writes a uint8 memory map (5.5 MB a 720p pair), to be read as
-data.train = dict(name='prepared', root=DIR). It may be killed at any time: the
-same command goes on. --check reads it all again and compares checksums. --tfds
-prepares the TFDS data set gopro_large/SUBSET instead, the PNG files as they
-are, to be read by the source 'tfds'.
+The first writes a uint8 memory map (5.5 MB for a 720p pair); train on it with
+data.train = dict(name='prepared', root=DIR). It may be stopped at any time: the
+same command resumes. --check reads the files again and compares checksums.
+--tfds makes the TFDS data set gopro_large/SUBSET instead, with the PNG files as
+they are; the source 'tfds' reads it.
 """
 
 from absl import flags
@@ -19,10 +19,11 @@ from deblur_jax import data, errors
 from deblur_jax.data import prepared
 from experiments import common, source_flags
 
-flags.DEFINE_string('root', None, 'Folder of the set.')
+flags.DEFINE_string('root', None, 'Folder of the data set.')
 flags.DEFINE_string('out', None, 'Folder to write.', required=True)
-flags.DEFINE_integer('workers', None, 'Threads that decode; a core each.')
-flags.DEFINE_bool('check', False, 'Only compare --out with its checksums.')
+flags.DEFINE_integer(
+    'workers', None, 'Decoding threads; by default one a core.')
+flags.DEFINE_bool('check', False, 'Compare --out with its checksums, and stop.')
 flags.DEFINE_bool('tfds', False, 'Prepare gopro_large for TFDS.')
 
 
@@ -49,7 +50,7 @@ def main(argv):
 def _check(out):
   damaged = prepared.check(out, workers=flags.FLAGS.workers)
   for name in damaged:
-    print(f'{name}: not the bytes that were written')
+    print(f'{name}: its bytes have changed since they were written')
   print(f'{len(damaged)} damaged pairs in {out}')
   return int(bool(damaged))
 

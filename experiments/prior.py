@@ -30,7 +30,7 @@ import tqdm
 from absl import flags
 from ml_collections import config_flags
 
-from experiments import common, paper_numbers
+from experiments import common, published_results
 
 TASK = flags.DEFINE_string('task', None, 'See above.', required=True)
 _INPUT = flags.DEFINE_string('input', None, 'Picture or folder.')
@@ -103,8 +103,8 @@ def main(argv):
   if result['mean']:
     head, *body = solve.results.table(result)
     print(render.table(head, body))
-    if TASK.value in paper_numbers.PRIORS:
-      print(f'The paper reports {paper_numbers.PRIORS[TASK.value]}.')
+    if TASK.value in published_results.PRIORS:
+      print(f'The paper reports {published_results.PRIORS[TASK.value]}.')
   for name, row in result['rows'].items():
     if 'gap' in row:
       print(f"{name}: the best average that there was is {row['gap']:.2f} dB "

@@ -1,4 +1,4 @@
-r"""Compares the runs in a folder again, whoever made them.
+"""Writes a report that compares the runs in a folder.
 
   python -m experiments.report --workdir=runs/k_scales [--rows=nets.net.scales]
 
@@ -12,7 +12,7 @@ from experiments import common
 
 flags.DEFINE_string('workdir', None, 'Folder of the runs.', required=True)
 _ROWS = flags.DEFINE_list(
-    'rows', None, 'The config keys that make a row; by default all that '
+    'rows', None, 'Config keys whose values make a row; by default all that '
     'differ. Seeds are averaged.')
 _PICTURES = flags.DEFINE_integer('pictures', 4, 'Test pictures on the sheet.')
 

@@ -1,4 +1,4 @@
-"""What the programs share that read a source: its flags, and a bar."""
+"""Flags of a data source, and a progress bar over its pairs."""
 
 import sys
 
@@ -7,14 +7,16 @@ from absl import flags
 
 from experiments import common
 
-flags.DEFINE_string('source', None, 'Kind of set: gopro, folder_pairs, ...')
+flags.DEFINE_string(
+    'source', None, 'Kind of data set: gopro, folder_pairs, ...')
 flags.DEFINE_string('split', None, "'train', 'test' or 'val'.")
-flags.DEFINE_string('subset', None, "GoPro's: 'blur' or 'blur_gamma'.")
-flags.DEFINE_multi_string('option', [], "Any other of the source's: key=value.")
+flags.DEFINE_string('subset', None, "Of GoPro: 'blur' or 'blur_gamma'.")
+flags.DEFINE_multi_string(
+    'option', [], 'Another option of the source, KEY=VALUE; may be repeated.')
 
 
 def options(*, root: str | None) -> dict:
-  """Keywords for `data.open_source`; only what was given."""
+  """Keywords for `data.open_source`, of the flags that were given."""
   values = flags.FLAGS
   found = {'name': values.source, 'root': root, 'split': values.split,
            'subset': values.subset}
@@ -23,6 +25,6 @@ def options(*, root: str | None) -> dict:
 
 
 def bar(source) -> tqdm.tqdm:
-  """A progress bar over the pairs of a source, where there is a terminal."""
+  """A progress bar over the pairs of a source, shown in a terminal."""
   return tqdm.tqdm(total=len(source.names), file=sys.stderr, unit='pair',
                    disable=None)

@@ -1,10 +1,10 @@
 """Trains a config: python -m experiments.train --config=FILE --workdir=DIR.
 
-A run that is there already, also one made by experiments.convert, goes on by
-its own config without --config.
+Without --config it resumes the run in --workdir by that run's own config, also
+a run that experiments.convert_weights wrote.
 
 Exit codes: 0 trained to the end, 2 one line says what is wrong, 143 stopped by
-SIGTERM after saving; the same command goes on.
+SIGTERM after saving; the same command resumes.
 """
 
 import sys
@@ -15,12 +15,12 @@ from ml_collections import config_flags
 from experiments import common
 
 _CONFIG = config_flags.DEFINE_config_file(
-    'config', None, 'By default that of the run in --workdir.',
+    'config', None, 'By default the config of the run in --workdir.',
     lock_config=True)
 _ALLOW = flags.DEFINE_bool(
-    'allow_config_change', False, 'Go on in a folder whose config differs.')
+    'allow_config_change', False, 'Resume in a folder whose config differs.')
 _EVALUATE = flags.DEFINE_bool(
-    'evaluate', False, 'When trained to the end, evaluate at once.')
+    'evaluate', False, 'Evaluate the run after training.')
 common.define_run_flags()
 
 
@@ -38,11 +38,11 @@ def main(argv):
     config = workdir.read_json(folder / workdir.CONFIG)
   else:
     raise errors.UserError(
-        f'--config is missing, and {folder} holds no run that has one.')
+        f'--config is missing, and {folder} has no run to resume.')
   result = train.run(config, folder, allow_config_change=_ALLOW.value)
   if not result.finished:
     print(f'Stopped after step {result.step}, which is saved; the same command '
-          'goes on from there.', file=sys.stderr)
+          'resumes from there.', file=sys.stderr)
     return 143
   if _EVALUATE.value:
     test_sets.run(config, folder)

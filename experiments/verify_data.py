@@ -1,12 +1,13 @@
-r"""Lists what is wrong with a set of pictures.
+r"""Lists the problems of a data set.
 
   python -m experiments.verify_data --data=GOPRO_Large
   python -m experiments.verify_data --data=DIR --source=reds --split=val \
       --option=track=blur_jpeg --crop=256 --json
 
-Without --source it goes by the folder's looks: a prepared set, GoPro (each
-split and subset there is), two folders of pairs, or photos. Exit code 0: all
-is well; 1: something is wrong; 2: the set cannot be opened at all.
+Without --source it recognizes the layout of the folder: a prepared set, GoPro
+(each split and subset that exists), two folders of pairs, or photos.
+
+Exit codes: 0 no problems, 1 problems, 2 the set cannot be opened.
 """
 
 import collections
@@ -18,11 +19,11 @@ from deblur_jax import data, errors
 from deblur_jax.data import layouts, verify
 from experiments import common, source_flags
 
-flags.DEFINE_string('data', None, 'Folder of the set.')
-flags.DEFINE_integer('crop', None, 'List pictures smaller than this.')
-flags.DEFINE_bool('json', False, 'Print one JSON object a set.')
+flags.DEFINE_string('data', None, 'Folder of the data set.')
+flags.DEFINE_integer('crop', None, 'Report pictures smaller than this.')
+flags.DEFINE_bool('json', False, 'Print one JSON object for each set.')
 
-SHOWN = 20    # problems of one kind that are printed
+SHOWN = 20    # printed problems of one kind
 
 
 def main(argv):
@@ -39,7 +40,7 @@ def _sets():
   if 'name' in given:
     return [given]
   if 'root' not in given:
-    raise errors.UserError('--data is missing: the folder to look at.')
+    raise errors.UserError('--data is missing: the folder to check.')
   found = layouts.guess(given['root'])
   matching = [options for options in found if given.items() <= options.items()]
   return matching or [{'name': 'gopro', **given}]

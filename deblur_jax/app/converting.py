@@ -29,7 +29,8 @@ def run(
       code in them is not run.
     out: to make; may be there already if it is empty.
     layout: a row of `convert.LAYOUTS`; by default what the names tell.
-    options: what neither names nor shapes tell, see `experiments.convert`.
+    options: what neither names nor shapes tell, see
+      `experiments.convert_weights`.
 
   Raises:
     UserError: as `convert.to_run`; the folder is then as it was.

@@ -193,7 +193,7 @@ def kohler(*, root: str, frame: str | int = 'middle') -> sources.Source:
 
   This pairs each picture with one true frame, `frame` or the middle one. The
   benchmark's own numbers take the best over all frames after an alignment;
-  they cannot be had from these pairs: `experiments.measure --kohler`.
+  they cannot be had from these pairs: `experiments.evaluate_folder --kohler`.
   """
   base = pathlib.Path(root)
   sides = {'blur': {}, 'sharp': {}}

@@ -26,7 +26,7 @@ def pairs(
     if part.parts or {*part.keys} != {'blur', 'sharp'}:
       raise errors.UserError(
           f'data.sources.{name}: {part.where} has no pairs; make some with '
-          'experiments.make_blur.')
+          'experiments.make_pairs.')
     if not isinstance(weights[name], int) or weights[name] < 1:
       raise errors.UserError(
           f'data.sources.{name}.weight must be a whole number from 1, got '

@@ -2,7 +2,7 @@
 
 A name is that of a sequence and the number of a frame: 'GOPR0372_07_00/000047',
 'GOPR0372_07_00-000047' and 'film_7' all are. So GoPro, REDS and what
-experiments.make_blur makes of film need nothing else.
+experiments.make_pairs makes of film need nothing else.
 """
 
 import collections
@@ -40,7 +40,7 @@ def around(source: sources.Source, window: int) -> sources.Source:
   if source.parts or {*source.keys} != {'blur', 'sharp'}:
     raise errors.UserError(
         f'data.window: {source.where} has no blurred frames with a sharp one '
-        'each; make some of film with experiments.make_blur --frames.')
+        'each; make some of film with experiments.make_pairs --frames.')
   near = _near(source.names, window, source.where)
   others = {key: offset for key, offset in _offsets(window) if offset}
   # In turn, as they are validated and put into memory, each is read once.

@@ -28,8 +28,8 @@ def card(name: str, *, folder: Path = SHIPPED) -> dict[str, Any]:
   """What is known of a shipped model.
 
   Keys CARD; where measured 'scores' and 'seconds_720p', see
-  experiments/model_cards.py; 'receptive_field', see `batches.receptive_field`;
-  'blur_threshold', see `app.restoring`.
+  experiments/release/write_cards.py; 'receptive_field', see
+  `batches.receptive_field`; 'blur_threshold', see `app.restoring`.
 
   Raises:
     UserError: no such model, or its card is damaged.

@@ -66,8 +66,8 @@ def load(
   Args:
     where: a name, or a path with a separator or of something that is there: a
       file of MAXIM's weights or a folder of TensorFlow.js, which restores with
-      all its stages, or the folder of a run. What `experiments.convert` has
-      made of others' weights is a run too.
+      all its stages, or the folder of a run, also one
+      that `experiments.convert_weights` wrote.
     dtype: what the network computes in, 'float32' or 'bfloat16'; AUTO takes
       for a shipped model and for a file what `precision.fastest` finds. By
       default as the model was made.

@@ -49,9 +49,9 @@ def make(plan, out, **kwargs):
 
 
 def program(*args, **kwargs):
-  """python -m experiments.make_blur with flags."""
+  """python -m experiments.make_pairs with flags."""
   return subprocess.run(
-      [sys.executable, '-m', 'experiments.make_blur', *map(str, args)],
+      [sys.executable, '-m', 'experiments.make_pairs', *map(str, args)],
       cwd=ROOT, capture_output=True, text=True, **kwargs)
 
 
@@ -331,14 +331,15 @@ def test_messages(tmp_path, picture_folder):
 
 
 FLAGS = [
-    ([], 'Give --photos or --frames'),
-    (['--frames=a', '--photos=b'], 'Give --photos or --frames'),
+    ([], 'Give either --photos or --frames'),
+    (['--frames=a', '--photos=b'], 'Give either --photos or --frames'),
     (['--photos=a'], '--kind is missing'),
-    (['--photos=a', '--gamma=1'], '--gamma does not go with --photos'),
-    (['--frames=a', '--kind=x'], '--kind does not go with --frames'),
+    (['--photos=a', '--gamma=1'], '--gamma does not work with --photos'),
+    (['--frames=a', '--kind=x'], '--kind does not work with --frames'),
     (['--frames=a', '--window=7,x'], 'write --window=7 or --window=7,13'),
     (['--frames=a', '--gamma=1', '--response=b'], '--gamma or --response'),
-    (['--frames=a', '--straight_above=250'], 'not go without --response'),
+    (['--frames=a', '--straight_above=250'],
+     '--straight_above needs --response'),
     (['--photos=a', '--kind=b', '--option=c'], 'write --option=key=value'),
 ]
 
@@ -349,12 +350,12 @@ def test_flags():
 from absl import flags
 from absl.testing import flagsaver
 from deblur_jax import errors
-from experiments import make_blur
+from experiments import make_pairs
 for words in {[words for words, _ in FLAGS]!r}:
   with flagsaver.flagsaver():
-    flags.FLAGS(['make_blur', '--out=o', *words])
+    flags.FLAGS(['make_pairs', '--out=o', *words])
     try:
-      make_blur.main([])
+      make_pairs.main([])
     except errors.UserError as error:
       print(error)
 '''

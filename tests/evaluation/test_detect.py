@@ -350,8 +350,9 @@ def test_the_table_of_a_run(runtime, run_folder, tmp_path):
 def test_the_program(runtime, run_folder, tmp_path):
   path, out = tiny(tmp_path / 'd.onnx', 'yolox'), tmp_path / 'out'
   done = subprocess.run(
-      [sys.executable, '-m', 'experiments.detect', f'--detector={path}',
-       f'--workdir={run_folder}', f'--out={out}', '--pictures=2'],
+      [sys.executable, '-m', 'experiments.evaluate_detection',
+       f'--detector={path}', f'--workdir={run_folder}', f'--out={out}',
+       '--pictures=2'],
       cwd=ROOT, capture_output=True, text=True, timeout=300)
   assert done.returncode == 0, done.stderr
   rows = [[cell.strip() for cell in line.strip('|').split('|')]

@@ -214,9 +214,9 @@ def test_measured_kernels_of_others(real_data):
 def test_the_program(folders, tmp_path):
   out = tmp_path / 'numbers.json'
   done = subprocess.run(
-      [sys.executable, '-m', 'experiments.measure', '--metrics=blur_effect',
-       f'--restored={folders["restored"]}', f'--sharp={folders["sharp"]}',
-       f'--out={out}'],
+      [sys.executable, '-m', 'experiments.evaluate_folder',
+       '--metrics=blur_effect', f'--restored={folders["restored"]}',
+       f'--sharp={folders["sharp"]}', f'--out={out}'],
       cwd=ROOT, capture_output=True, text=True, timeout=300)
   assert done.returncode == 0, done.stderr
   written = json.loads(out.read_text())

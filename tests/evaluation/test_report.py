@@ -15,10 +15,10 @@ from deblur_jax import errors
 from deblur_jax.evaluation import report
 from deblur_jax.evaluation.report import figures, render, rows, runs
 from deblur_jax.training import workdir
-from experiments import paper_numbers
+from experiments import published_results
 
 K = 'nets.net.scales'
-PAPER = paper_numbers.NAH_K_SCALES
+PAPER = published_results.NAH_K_SCALES
 
 
 def _plan(folder, settings, paper=None):

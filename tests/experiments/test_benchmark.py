@@ -12,12 +12,12 @@ from helpers import ROOT, tiny
 
 from deblur_jax import errors, models
 from deblur_jax.training import workdir
-from experiments import peers, timing
+from experiments.benchmark import network, peers, prior, runs, timing
 
 
 @pytest.fixture(scope='module')
 def result():
-  return timing.measure(
+  return network.measure(
       tiny(), ['train', 'restore'], (24, 32), repeats=3, onnx=True)
 
 
@@ -41,7 +41,7 @@ def test_network_by_hand(result):
   assert 2.5 < train < 4
 
 
-@pytest.mark.parametrize('name', timing.PROGRAMS)
+@pytest.mark.parametrize('name', network.PROGRAMS)
 def test_numbers_hang_together(result, name):
   part = result[name]
   seconds = part['seconds']
@@ -66,7 +66,7 @@ def test_beside_onnx_runtime(result):
 
 def test_a_prior_is_timed_too():
   config = helpers.get_config('prior_denoise').to_dict()
-  result = timing.measure_fit(config, (16, 24), images=2, repeats=2)
+  result = prior.measure(config, (16, 24), images=2, repeats=2)
   part = result['fit']
   assert part['shape'] == (2, 16, 24, 3) and result['parameters'] == (
       models.count_parameters(jax.eval_shape(
@@ -84,7 +84,7 @@ def test_runs_side_by_side(tmp_path):
   score = lambda folder, psnr: workdir.write_json(folder / 'eval.json', {
       'mean': {'psnr_uint8': 30.0}, 'input': {'psnr_uint8': psnr}})
   score(folders[1], 25.0)
-  wide, thin = timing.compare(folders, (24, 32), repeats=2)
+  wide, thin = runs.compare(folders, (24, 32), repeats=2)
   assert [row['run'] for row in (wide, thin)] == ['wide', 'thin']
   assert [row['psnr_uint8'] for row in (wide, thin)] == [None, 30]
   assert [row['input_psnr_uint8'] for row in (wide, thin)] == [None, 25]
@@ -93,10 +93,10 @@ def test_runs_side_by_side(tmp_path):
   assert wide['gmacs_256'] == 2 * thin['gmacs_256']
   assert wide['ratio'] == 1 and thin['ratio'] > 0 and thin['ms'] > 0
   with pytest.raises(errors.UserError, match='No config.json in'):
-    timing.compare([tmp_path], (24, 32), repeats=1)
+    runs.compare([tmp_path], (24, 32), repeats=1)
   score(folders[0], 24.0)
   with pytest.raises(errors.UserError, match='wide 24.000, .*thin 25.000 dB'):
-    timing.compare(folders, (24, 32), repeats=1)
+    runs.compare(folders, (24, 32), repeats=1)
 
 
 def test_peaks():
@@ -114,7 +114,7 @@ def test_sizes():
 
 def test_unknown_program():
   with pytest.raises(errors.UserError, match="'trian'.*Did you mean 'train'"):
-    timing.measure(tiny(), ['trian'], (8, 8), repeats=1)
+    network.measure(tiny(), ['trian'], (8, 8), repeats=1)
 
 
 def test_peer_needs_a_checkout():
@@ -125,19 +125,19 @@ def test_peer_needs_a_checkout():
 
 def test_peer_that_does_not_run(tmp_path):
   peer = peers.Peer(
-      'torch_multiscale.py', str(tmp_path), sys.executable, {})
+      'multiscale.py', str(tmp_path), sys.executable, {})
   with pytest.raises(errors.UserError, match='has --peer_python torch'):
     peer.run('train')
 
 
 def test_peer_python_that_is_not_there(tmp_path):
   with pytest.raises(errors.UserError, match='--peer_python=nowhere: No such'):
-    peers.Peer('torch_multiscale.py', str(tmp_path), 'nowhere', {})
+    peers.Peer('multiscale.py', str(tmp_path), 'nowhere', {})
 
 
 def test_program_prints_one_line_about_a_mistake():
   ended = subprocess.run(
-      [sys.executable, '-m', 'experiments.benchmark', '--size=720',
+      [sys.executable, '-m', 'experiments.benchmark', 'network', '--size=720',
        '--config=configs/quickstart.py'],
       cwd=ROOT, capture_output=True, text=True, timeout=300)
   assert ended.returncode == 2 and ended.stdout == ''

@@ -221,7 +221,7 @@ def test_a_file_of_pytorch_to_a_run_and_on(pth, tmp_path):
 def test_the_program(pth, tmp_path):
   folder = tmp_path / 'run'
   done = subprocess.run(
-      [sys.executable, '-m', 'experiments.convert', f'--weights={pth}',
+      [sys.executable, '-m', 'experiments.convert_weights', f'--weights={pth}',
        f'--workdir={folder}', '--root=here', '--option=rgb_range=1'],
       cwd=helpers.ROOT, capture_output=True, text=True)
   assert done.returncode == 0, done.stderr

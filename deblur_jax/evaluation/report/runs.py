@@ -93,7 +93,7 @@ def write_plan(
     name: of the grid.
     config: the config file of all.
     runs: name of a run's folder -> {dotted key: value}.
-    paper: see `experiments.paper_numbers`.
+    paper: see `experiments.published_results`.
   """
   workdir.write_json(folder / PLAN, {
       'name': name, 'config': config, 'paper': paper,

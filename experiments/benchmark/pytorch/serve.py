@@ -1,6 +1,6 @@
 """What the scripts share that time the authors' PyTorch code.
 
-They run under a Python of their own that has torch, and answer each line
+They run in a Python of their own that has torch. They answer each line
 `train N` or `restore N` with one line of JSON, the seconds of N steps, so that
 two programs can take turns.
 """

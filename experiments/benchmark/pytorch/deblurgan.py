@@ -1,15 +1,15 @@
-"""Times the official DeblurGAN for `experiments.benchmark --peer=...`.
+"""Times the official DeblurGAN for `benchmark network --peer`.
 
 Imports the networks from a checkout of https://github.com/KupynOrest/DeblurGAN
-at commit 39e8a4b, by their path; the step is that of its `content_gan` model
-with `wgan-gp`, which itself asks for a GPU. VGG19 has random weights: its time
-does not depend on them.
+at commit 39e8a4b, by their path. The step is that of its `content_gan` model
+with `wgan-gp`; that class itself needs a GPU. VGG19 has random weights: its
+time does not depend on them.
 """
 
 import importlib.util
 
+import serve
 import torch
-import torch_peer
 
 VGG = (64, 64, 'pool', 128, 128, 'pool', 256, 256, 256)   # up to conv3_3
 
@@ -37,7 +37,7 @@ def make_vgg():
 
 
 def penalty(critic, real, fake):
-  """The released code's, with a norm over the channels."""
+  """The penalty of the released code, whose norm is over the channels."""
   place = torch.rand(1, 1).expand(real.size())
   middle = (place * real + (1 - place) * fake).requires_grad_(True)
   values = critic(middle)
@@ -80,7 +80,7 @@ def make_restore(gen, options):
   blur = torch.rand(1, 3, *options['size'])
 
   def restore():
-    with torch_peer.restoring(options):
+    with serve.restoring(options):
       gen(blur)
   return restore
 
@@ -103,4 +103,4 @@ def make_programs(folder, options):
 
 
 if __name__ == '__main__':
-  torch_peer.serve(make_programs)
+  serve.serve(make_programs)

@@ -37,11 +37,12 @@ def smaller(arg=None):
   return config
 config_file.get_config = smaller
 from deblur_jax.ops import precision
-from experiments import common, small_model
+from experiments import common
+from experiments.release import train_small
 precision.ask_for_onednn = lambda: None    # its programs cannot be kept
-small_model.BEGINS_WITH = os.environ['TEACHER']
-small_model.PARTS = {'': 'run'}    # the last of five
-common.run(small_model.main)
+train_small.BEGINS_WITH = os.environ['TEACHER']
+train_small.PARTS = {'': 'run'}    # the last of five
+common.run(train_small.main)
 '''
 
 

@@ -1,4 +1,4 @@
-"""Times the official multi-scale network for `experiments.benchmark --peer`.
+"""Times the official multi-scale network for `benchmark network --peer`.
 
 Imports it from a checkout of https://github.com/SeungjunNah/DeepDeblur-PyTorch
 by its path.
@@ -7,8 +7,8 @@ by its path.
 import sys
 import types
 
+import serve
 import torch
-import torch_peer
 
 
 def load_network(folder, options):
@@ -23,7 +23,7 @@ def load_network(folder, options):
 
 
 def make_pyramid(options, *, height, width):
-  """Random images of all scales, finest first: their making is not timed."""
+  """Random images of all scales, finest first; making them is not timed."""
   images = [
       torch.rand(options['batch'], 3, height >> s, width >> s)
       for s in range(options['scales'])]
@@ -53,7 +53,7 @@ def make_restore(net, options):
   blurs = make_pyramid(options | {'batch': 1}, height=height, width=width)
 
   def restore():
-    with torch_peer.restoring(options):
+    with serve.restoring(options):
       net(list(blurs))
   return restore
 
@@ -67,4 +67,4 @@ def make_programs(folder, options):
 
 
 if __name__ == '__main__':
-  torch_peer.serve(make_programs)
+  serve.serve(make_programs)

@@ -1,9 +1,9 @@
-"""The two blurred photos that the page offers to try, in the package.
+"""Makes the two blurred example photos of the page, which the package contains.
 
-  python -m experiments.page_examples
+  python -m experiments.release.make_page_examples
 
 Two photos of scikit-image, blurred by the camera shake of `deblur_jax.blur`,
-become deblur_jax/app/examples/*.jpg; SOURCES.txt there says whose they are.
+become deblur_jax/app/examples/*.jpg; SOURCES.txt there names their authors.
 """
 
 import pathlib
@@ -18,11 +18,11 @@ from deblur_jax.app import page_photo
 from experiments import common
 
 _OUT = flags.DEFINE_string(
-    'out', str(page_photo.EXAMPLES), 'Folder of the photos.')
+    'out', str(page_photo.EXAMPLES), 'Folder to write.')
 
 QUALITY = 85
 SHAKE = {'kind': 'camera_shake', 'rotation': 0.03, 'roll': 0.01, 'frames': 61}
-SEED = 3    # of a blur that is plain to see
+SEED = 3    # gives a clearly visible blur
 
 
 def main(argv):

@@ -1,20 +1,20 @@
-"""Times the official deep image prior for `experiments.benchmark --peer`.
+"""Times the official deep image prior for `benchmark prior --peer`.
 
 Imports the networks from a checkout of
 https://github.com/DmitryUlyanov/deep-image-prior by its path; an iteration is
-that of its program for denoising.
+that of its denoising program.
 """
 
 import importlib
 import sys
 import types
 
+import serve
 import torch
-import torch_peer
 
 
 def load_network(folder, options):
-  """`skip` of the checkout, without what else its package imports."""
+  """`skip` of the checkout, without the other imports of its package."""
   package = types.ModuleType('models')
   package.__path__ = [f'{folder}/models']
   sys.modules['models'] = package
@@ -56,4 +56,4 @@ def make_programs(folder, options):
 
 
 if __name__ == '__main__':
-  torch_peer.serve(make_programs)
+  serve.serve(make_programs)

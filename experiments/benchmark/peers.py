@@ -1,4 +1,4 @@
-"""The authors' PyTorch code beside ours: in a process of its own, in turns."""
+"""Times the authors' PyTorch code beside ours, in a process of its own."""
 
 import contextlib
 import json
@@ -9,16 +9,17 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
+from absl import flags
 
 from deblur_jax import errors, models
 from deblur_jax.models import multiscale, patchgan, resnet, skip
 
 
 class Official(NamedTuple):
-  """How one of them is run.
+  """How the official code of a paper is run.
 
-  script: beside this file.
-  file: of the checkout, by which it is known.
+  script: in the folder `pytorch`.
+  file: of the checkout, by which it is recognized.
   options: config -> what the script takes; a UserError for what the checkout
     cannot do.
   """
@@ -32,7 +33,7 @@ class Peer:
   """The official network in a process of its own."""
 
   def __init__(self, script, folder, python, options):
-    path = pathlib.Path(__file__).with_name(script)
+    path = pathlib.Path(__file__).parent / 'pytorch' / script
     try:
       self._process = subprocess.Popen(
           [python, str(path), folder, json.dumps(options)], text=True,
@@ -55,10 +56,34 @@ class Peer:
     return self.answer['seconds'][0]
 
   def close(self) -> int:
-    """Ends the process; its peak memory in bytes."""
+    """Ends the process; its largest memory in bytes."""
     self._process.stdin.close()
     self._process.wait()
     return self.answer['peak_kib'] * 1024
+
+
+def define_flags() -> None:
+  """Which official code to time as well, and how."""
+  flags.DEFINE_string('peer', None, "Checkout of the authors' PyTorch code.")
+  flags.DEFINE_string('peer_python', 'python', 'A Python that has torch.')
+  flags.DEFINE_bool(
+      'peer_channels_last', False, 'Use NHWC in the PyTorch network.')
+
+
+def from_flags(
+    config: Mapping[str, Any], size: tuple[int, int], *, what: Sequence[str]
+) -> Peer | None:
+  """The official code that --peer names, see `start`; None without --peer."""
+  values = flags.FLAGS
+  if not values.peer:
+    return None
+  return start(config, size, values.peer, values.peer_python, what=what,
+               channels_last=values.peer_channels_last)
+
+
+def runs(peer: Peer | None, name: str) -> dict[str, Callable[[], float]]:
+  """{'peer': a function that runs one step and returns its seconds}, or {}."""
+  return {'peer': lambda: peer.run(name)} if peer else {}
 
 
 def start(
@@ -66,14 +91,22 @@ def start(
     *, what: Sequence[str], channels_last: bool) -> Peer:
   """The official code for the method of a config, with the same shapes.
 
+  Args:
+    config: plain dicts.
+    size: height and width of a restored image, pixels.
+    folder: of the checkout.
+    python: a Python that has torch.
+    what: 'train', 'restore' or both.
+    channels_last: whether it computes in NHWC.
+
   Raises:
-    UserError: for what it cannot be compared with.
+    UserError: the config has no official code, or uses what that cannot do.
   """
   method = config['method']['name']
   official = OFFICIAL.get(method)
   if official is None:
     raise errors.UserError(
-        f'--peer knows {", ".join(OFFICIAL)}, not method.name={method}.')
+        f'--peer works for method.name={", ".join(OFFICIAL)}, not {method}.')
   if not pathlib.Path(folder, official.file).is_file():
     raise errors.UserError(f'--peer={folder} has no {official.file}.')
   if jax.default_backend() != 'cpu' or jax.device_count() > 1:
@@ -110,7 +143,7 @@ def _deblurgan(config):
           and method['critic']['penalty'] and not method['fresh']
           and method['content'] in ('l1', 'perceptual')):
     raise errors.UserError(
-        '--peer compares what configs/deblurgan_gopro.py describes only: '
+        '--peer compares only what configs/deblurgan_gopro.py describes: '
         'resnet and patchgan, WGAN with a penalty, the same crops for all '
         'critic steps, content l1 or perceptual.')
   return {'dtype': gen.dtype, 'features': gen.features, 'blocks': gen.blocks,
@@ -138,9 +171,9 @@ def _prior(config):
 # By method.name: DmitryUlyanov/deep-image-prior, SeungjunNah/DeepDeblur-PyTorch
 # and KupynOrest/DeblurGAN at 39e8a4b (its later commits have half of it).
 OFFICIAL = {
-    'deep_prior': Official('torch_prior.py', 'models/skip.py', _prior),
+    'deep_prior': Official('deep_prior.py', 'models/skip.py', _prior),
     'supervised': Official(
-        'torch_multiscale.py', 'src/model/MSResNet.py', _multiscale),
+        'multiscale.py', 'src/model/MSResNet.py', _multiscale),
     'adversarial': Official(
-        'torch_deblurgan.py', 'models/networks.py', _deblurgan),
+        'deblurgan.py', 'models/networks.py', _deblurgan),
 }

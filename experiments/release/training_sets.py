@@ -1,6 +1,6 @@
-"""Pictures for the programs that train bundled models, made once.
+"""Training sets of the bundled models: made, restored by a teacher, decoded.
 
-Files that exist are kept, so a stopped program resumes.
+Existing files are kept, so a stopped program resumes.
 """
 
 import os
@@ -18,7 +18,12 @@ Source = dict[str, Any]    # keywords of `data.open_source`
 def pairs(
     plans: Mapping[str, Any], folder: pathlib.Path, *, subset: str = 'blur'
 ) -> dict[str, Source]:
-  """Writes the pairs of each `make_blur.Plan` below `folder`; name -> source.
+  """Writes the pairs of each plan into a folder; name -> source.
+
+  Args:
+    plans: name -> `make_blur.Plan`.
+    folder: gets a folder for each name.
+    subset: blur_gamma where light was averaged, else blur.
   """
   from deblur_jax.data import pair_folder
 
@@ -38,12 +43,12 @@ def gopro(root: str | os.PathLike, *, subset: str = 'blur') -> Source:
 def taught(
     blurred: Sequence[str], teacher: str, folder: pathlib.Path
 ) -> dict[str, Source]:
-  """Restores blurred pictures without a sharp original: targets to learn from.
+  """Restores blurred pictures without sharp originals, as training targets.
 
   Args:
     blurred: folders.
     teacher: a bundled model or a run.
-    folder: gets a folder taught_0, ... for each, and leaves what is there.
+    folder: gets a folder taught_0, ... for each; existing pairs stay.
 
   Returns:
     Name of the folder -> the source.
@@ -71,9 +76,9 @@ def taught(
 
 
 def _teach(blur, folder, key, restore):
-  """Writes a pair, unless it is there, or the teacher's result is no picture.
+  """Writes a pair, unless it exists or the teacher's result was rejected.
 
-  The sharp side comes last: a pair that has one is whole.
+  The sharp side is written last, so a pair that has one is complete.
   """
   from PIL import Image
 
@@ -109,9 +114,9 @@ def decoded(
 
 
 def use(config: dict[str, Any], roots: Mapping[str, pathlib.Path]) -> None:
-  """Makes the decoded folders the sources of a config that exist.
+  """Makes decoded folders the only training sources of a config.
 
-  A folder film_1 is used as the config's source film_0.
+  A folder film_1 has the options of the config's source film_0.
   """
   known = config['data']['train']['sources']
   config['data']['train']['sources'] = {
@@ -120,10 +125,10 @@ def use(config: dict[str, Any], roots: Mapping[str, pathlib.Path]) -> None:
 
 
 def about(path: str) -> dict[str, Any]:
-  """Reads what a model's card must say: 'summary', 'licence' and 'sources'.
+  """Reads what the card of a model must have: summary, licence, sources.
 
   Raises:
-    UserError: no such file, or one of these is missing.
+    UserError: there is no such file, or one of these keys is missing.
   """
   from deblur_jax.config import require
   from deblur_jax.training import workdir

@@ -1,14 +1,14 @@
-r"""A run on real blurry photos, of which nobody has the sharp ones.
+r"""Evaluates a run on real blurry photos that have no sharp original.
 
-  python -m experiments.judge --workdir=DIR --photos=DIR_OF_BLURRY_PHOTOS \
+  python -m experiments.evaluate_no_reference --workdir=DIR --photos=DIR \
       --niqe=niqe_pris_params.npz --detector=yolox_nano.onnx
 
 Prints, for the untouched photos and for the restored ones: NIQE; the distance
 of their gradients from those of natural photos (of --natural=DIR); how many
-objects a detector finds and how sure it is of them; and what is left when the
-restored photo is blurred again, by the kernel that the run tells or, where it
-predicts none, by one that was estimated classically. Writes DIR/judge.json,
-DIR/judge_pictures/ and a sheet for the eye, which decides.
+objects a detector finds, and with what confidence; and the residual after the
+restored photo is blurred again. The kernel for that is the one that the run
+predicts or, where it predicts none, a classical estimate. Writes
+DIR/NAME.json, DIR/NAME_pictures/ and DIR/NAME.png, a sheet to look at.
 """
 
 import sys
@@ -18,19 +18,20 @@ from absl import flags
 
 from experiments import common
 
-_PHOTOS = flags.DEFINE_string('photos', None, 'Folder.', required=True)
-_NIQE = flags.DEFINE_string('niqe', None, "File of NIQE's parameters.")
+_PHOTOS = flags.DEFINE_string(
+    'photos', None, 'Folder of blurry photos.', required=True)
+_NIQE = flags.DEFINE_string('niqe', None, "File with NIQE's parameters.")
 _NATURAL = flags.DEFINE_string(
-    'natural', None, 'Folder of sharp photos; by default few built-in ones.')
+    'natural', None, 'Folder of sharp photos; by default built-in ones.')
 _DETECTOR = flags.DEFINE_string(
     'detector', None, 'ONNX file of the YOLO family.')
 _SIZE = flags.DEFINE_integer(
-    'size', 31, 'Of kernels, where the run predicts none.')
-_GAMMA = flags.DEFINE_float('gamma', 1.0, 'Of the camera.')
-_LIMIT = flags.DEFINE_integer('limit', None, 'Only the first so many photos.')
-_NAME = flags.DEFINE_string('name', 'judge', 'Of the file, without .json.')
+    'size', 31, 'Side of estimated kernels, where the run predicts none.')
+_GAMMA = flags.DEFINE_float('gamma', 1.0, 'Gamma of the camera.')
+_LIMIT = flags.DEFINE_integer('limit', None, 'Use only the first N photos.')
+_NAME = flags.DEFINE_string('name', 'judge', 'Name of the result files.')
 _SHEET = flags.DEFINE_integer(
-    'pictures', 8, 'How many are on the sheet.', lower_bound=1)
+    'pictures', 8, 'How many photos the sheet shows.', lower_bound=1)
 _WHICH = flags.DEFINE_string('which', 'last', 'last, best, or a step.')
 common.define_run_flags()
 
@@ -59,7 +60,7 @@ def main(argv):
   _show(result)
   print(f'{len(result["rows"])} photos, reblurred by kernels of the '
         f'{"run" if result["kernels"] == "run" else "classical estimate"}; '
-        f'look at {sheet}.')
+        f'see {sheet}.')
 
 
 def _sheet(pictures):
@@ -73,7 +74,7 @@ def _sheet(pictures):
 
 
 def _show(result):
-  """The untouched photos on top; natural ones below, where that is known."""
+  """Prints a row for the untouched, the restored and the natural photos."""
   from deblur_jax.evaluation.report import render
 
   names = list(result['mean'])

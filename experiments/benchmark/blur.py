@@ -1,48 +1,52 @@
 r"""Times the synthesis of blur beside SciPy, a line of JSON for each kind.
 
-  python -m experiments.benchmark_blur --kinds=line,trajectory,dynamic_scene
+  python -m experiments.benchmark blur --kinds=line,trajectory,dynamic_scene
 
-Warm and synchronised: a batch of sharp crops to blurred ones, as in the step of
-training. `scipy` is the same with NumPy and scipy.signal.fftconvolve, given the
-kernels already, for the kinds that have one a picture; ours and theirs take
-turns, and `ratio` is our median over theirs.
+A batch of sharp crops becomes blurred ones, as in a training step, warm and
+synchronized. SciPy does the same with NumPy and scipy.signal.fftconvolve, for
+the kinds that have one kernel for a picture; the kernels are given to it. Both
+take turns, and `ratio` is our median over SciPy's.
 """
 
 import json
 import statistics
-import time
 
+import jax
+import numpy as np
+import scipy.signal
 from absl import flags
 
-from experiments import common
+from deblur_jax import blur, errors
+from experiments.benchmark import timing
 
-_KINDS = flags.DEFINE_list('kinds', [], 'Of deblur_jax.blur.BLURS; all.')
-_BATCH = flags.DEFINE_integer('batch_size', 16, 'Crops.', lower_bound=1)
-_CROP = flags.DEFINE_integer('crop', 256, 'Their side.', lower_bound=32)
-_REPEATS = flags.DEFINE_integer('repeats', 5, 'Timed runs.', lower_bound=1)
+
+def define_flags() -> None:
+  """Those of this subject."""
+  flags.DEFINE_list('kinds', [], 'Names in deblur_jax.blur.BLURS; all.')
+  flags.DEFINE_integer('batch_size', 16, 'Crops.', lower_bound=1)
+  flags.DEFINE_integer('crop', 256, 'Side of a crop, pixels.', lower_bound=32)
+  flags.DEFINE_integer('repeats', 5, 'Timed rounds.', lower_bound=1)
 
 
 def main(argv):
+  """Prints a line for each kind."""
   del argv
-  import jax
-
-  from deblur_jax import blur, errors
-
-  shape = (_BATCH.value, _CROP.value, _CROP.value, 3)
+  values = flags.FLAGS
+  shape = (values.batch_size, values.crop, values.crop, 3)
   key = jax.random.key(0)
   sharp = jax.random.uniform(key, shape)
-  for kind in _KINDS.value or blur.BLURS:
+  for kind in values.kinds or blur.BLURS:
     errors.look_up(blur.BLURS, kind, what='blur')
     make = jax.jit(blur.build(kind=kind))
     run = lambda make=make: jax.block_until_ready(make(key, sharp))
-    first = _seconds(run)
+    first = timing.seconds(run)
     batch = run()
     peer = _scipy_blur(sharp, batch) if 'kernel' in batch else None
     ours, theirs = [], []
-    for _ in range(_REPEATS.value):
-      ours.append(_seconds(run))
+    for _ in range(values.repeats):
+      ours.append(timing.seconds(run))
       if peer:
-        theirs.append(_seconds(peer))
+        theirs.append(timing.seconds(peer))
     line = {'kind': kind, 'shape': shape, 'first_seconds': first,
             'seconds': statistics.median(ours),
             'spread': [min(ours), max(ours)],
@@ -55,9 +59,6 @@ def main(argv):
 
 def _scipy_blur(sharp, batch):
   """A function that blurs by the kernels of `batch`, gamma 2.2, mirrored."""
-  import numpy as np
-  import scipy.signal
-
   sharp, kernels = np.asarray(sharp), np.asarray(batch['kernel'])
   half = kernels.shape[1] // 2
   around = ((half, half), (half, half), (0, 0))
@@ -70,13 +71,3 @@ def _scipy_blur(sharp, batch):
       np.clip(light, 0, 1) ** np.float32(1 / 2.2)
 
   return run
-
-
-def _seconds(run):
-  start = time.perf_counter()
-  run()
-  return time.perf_counter() - start
-
-
-if __name__ == '__main__':
-  common.run(main)

@@ -1,11 +1,12 @@
-r"""How right the kernels are that a run tells of blurry pictures.
+r"""Evaluates the kernels that a run predicts from blurry pictures.
 
-  python -m experiments.kernels --workdir=DIR --photos=DIR \
+  python -m experiments.evaluate_kernels --workdir=DIR --photos=DIR \
       --kernels=motion_kernels.npz
 
-Held-back kernels blur held-back photos; the correlation of the told kernel with
-the true one at their best shift is 1 where they are equal. Writes
-DIR/kernels.json. --classical measures blind estimation without learning beside.
+Held-back kernels blur held-back photos. The score is the correlation of the
+predicted and the true kernel at their best shift; it is 1 where they are equal.
+Writes DIR/kernels.json. --classical also scores blind estimation without
+learning.
 """
 
 import sys
@@ -16,13 +17,16 @@ from absl import flags
 from experiments import common
 
 _PHOTOS = flags.DEFINE_string(
-    'photos', None, 'Folder of sharp photos, not learned of.', required=True)
+    'photos', None, 'Folder of sharp photos that were not trained on.',
+    required=True)
 _KERNELS = flags.DEFINE_string(
-    'kernels', None, '.npz, .npy, pictures, or their folder.', required=True)
-_CROP = flags.DEFINE_integer('crop', 128, 'Side of the pictures.')
-_GAMMA = flags.DEFINE_float('gamma', 1.0, 'Of the camera that is played.')
-_LIMIT = flags.DEFINE_integer('limit', None, 'So many kernels only, evenly.')
-_CLASSICAL = flags.DEFINE_bool('classical', False, 'Slow: seconds a picture.')
+    'kernels', None, 'File (.npz, .npy or picture) or folder.', required=True)
+_CROP = flags.DEFINE_integer('crop', 128, 'Side of the pictures, pixels.')
+_GAMMA = flags.DEFINE_float('gamma', 1.0, 'Gamma of the simulated camera.')
+_LIMIT = flags.DEFINE_integer(
+    'limit', None, 'Use only N kernels, evenly spaced.')
+_CLASSICAL = flags.DEFINE_bool(
+    'classical', False, 'Also score a classical estimate; seconds a picture.')
 _WHICH = flags.DEFINE_string('which', 'last', 'last, best, or a step.')
 common.define_run_flags()
 

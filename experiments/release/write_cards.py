@@ -1,22 +1,25 @@
-r"""Measures the bundled models and writes what it finds into their cards.
+r"""Measures the bundled models and writes the results into their cards.
 
-  python -m experiments.model_cards --tests=experiments/model_cards.json \
-      [--models=maxim-2,small] [--only='GoPro test'] [--dtype=float32]
+  python -m experiments.release.write_cards [--models=maxim-2,small] \
+      [--only='GoPro test, 2 frames'] [--dtype=float32]
 
---tests names the test sets: {'sets': {name: set}}, where a set is the keywords
-of a source of `data.open_source`, with five options of its own: 'border', how
-many pixels at the borders do not count for a second score; 'jpeg', a quality at
-which the blurred picture is stored first; 'self', whether the blurred picture
-is the sharp one, and the score says what a model does to it; 'with', a part of
-the names of the pictures that count; 'not', models that were trained on it.
+--tests is a JSON file of test sets: {'sets': {name: set}}. A set is the keyword
+arguments of `data.open_source`, with five more options:
+
+  border  pixels at the borders that a second score leaves out
+  jpeg    quality of a JPEG that the blurred picture is stored as first
+  self    whether the sharp picture is the input: what does a model change?
+  with    use only pictures with this in the name
+  not     models that were trained on this set
+
 $DEBLUR_DATA stands for the folder of pictures.
 
-Each card gets PSNR and SSIM of every set, of the input and of the result, and
-the seconds of a 1280x720 picture on this machine, warm. Pictures that come back
-without any difference are counted, and not in the mean PSNR. A result
-is what `tiling.build` gives, whatever `--blur-threshold` would keep.
---weights=FILE first stores the authors' weights in float16, for all cards
-that name this file. --table prints what the cards say, for the README.
+Each card gets PSNR and SSIM of the input and of the result on every set, and
+the seconds for a 1280x720 picture on this machine, warm. Unchanged pictures are
+counted, and are not part of the mean PSNR. A result is what `tiling.build`
+returns, without the check of `--blur-threshold`. --weights=FILE first stores
+the authors' weights in float16, for all cards that name this file. --table
+prints the table of all cards for the README.
 """
 
 import io
@@ -32,16 +35,17 @@ from absl import flags
 
 from experiments import common
 
-_TESTS = flags.DEFINE_string('tests', 'experiments/model_cards.json', 'JSON.')
-_MODELS = flags.DEFINE_list('models', None, 'By default all.')
+_TESTS = flags.DEFINE_string(
+    'tests', 'experiments/release/card_tests.json', 'JSON file of test sets.')
+_MODELS = flags.DEFINE_list('models', None, 'Models; by default all bundled.')
 _ONLY = flags.DEFINE_multi_string(
-    'only', None, 'A test set; may be given again. By default all.')
-_DTYPE = flags.DEFINE_string('dtype', 'auto', 'Of the network.')
+    'only', None, 'A test set; may be repeated. By default all.')
+_DTYPE = flags.DEFINE_string('dtype', 'auto', 'Number format of the network.')
 _WEIGHTS = flags.DEFINE_string(
-    'weights', None, 'MAXIM-3S as .safetensors or .npz, to be bundled.')
-_TIME = flags.DEFINE_bool('time', True, 'Whether to time 1280x720, too.')
-_TABLE = flags.DEFINE_bool('table', False, 'See above.')
-_DRY_RUN = flags.DEFINE_bool('dry_run', False, 'Prints, and writes no card.')
+    'weights', None, 'MAXIM-3S as .safetensors or .npz, to bundle.')
+_TIME = flags.DEFINE_bool('time', True, 'Also time a 1280x720 picture.')
+_TABLE = flags.DEFINE_bool('table', False, 'Print the table, measure nothing.')
+_DRY_RUN = flags.DEFINE_bool('dry_run', False, 'Print, and write no card.')
 
 BUNDLED = 'maxim3s_gopro.safetensors'
 PHOTO = (720, 1280)
@@ -95,7 +99,7 @@ def _bundle(path):
 
 
 def _table():
-  """All cards as a table: a row a model, PSNR of every test set."""
+  """All cards as a table: one row a model, the PSNR on every test set."""
   from deblur_jax.evaluation.report import render
   from deblur_jax.pretrained import zoo
 
@@ -116,7 +120,7 @@ def _table():
 
 
 def _measured(name, sets):
-  """What goes into the card of a model."""
+  """The measured part of a card."""
   from deblur_jax.inference import tiling
   from deblur_jax.pretrained import zoo
 
@@ -138,7 +142,7 @@ def _measured(name, sets):
 
 
 def _score(restore, title, *, border=0, jpeg=None, **options):
-  """Title -> the means over a test set, and their least gain."""
+  """Title -> the summary of a test set, also without its borders."""
   from deblur_jax import data, metrics
   from deblur_jax.data import images
 
@@ -170,7 +174,7 @@ def _score(restore, title, *, border=0, jpeg=None, **options):
 
 
 def _summary(rows, measure):
-  """Of the rows of a test set."""
+  """Means and lowest values over the rows of a test set."""
   mean = lambda side: {
       key: _mean([row[side][key] for row in rows]) for key in measure}
   gains = [row['mean']['psnr_uint8'] - row['input']['psnr_uint8']
@@ -183,13 +187,13 @@ def _summary(rows, measure):
 
 
 def _mean(values):
-  """Of those that are finite; None where there is none."""
+  """The mean of the finite values; None if there are none."""
   finite = [value for value in values if np.isfinite(value)]
   return _finite(np.mean(finite)) if finite else None
 
 
 def _stored(picture, quality):
-  """As a JPEG gives it back."""
+  """The picture after storing it as JPEG."""
   from PIL import Image
 
   file = io.BytesIO()
@@ -198,7 +202,7 @@ def _stored(picture, quality):
 
 
 def _finite(value):
-  """Two digits for decibels; JSON has no infinity."""
+  """Rounded; None for infinity, which JSON lacks."""
   return round(float(value), 4) if np.isfinite(value) else None
 
 

@@ -1,10 +1,10 @@
-r"""Draws the README's picture: crops of blurred pictures, and restored.
+r"""Draws the README's picture: crops of blurred pictures beside restored ones.
 
-  python -m experiments.front_page --blur=DIR --restored=DIR \
+  python -m experiments.release.draw_readme_picture --blur=DIR --restored=DIR \
       --crops=nah_Flower:330:60,nah_Istanbul:500:150 --out=docs/before_after.jpg
 
-A crop is NAME:X:Y, of --size; each becomes a row, the blurred picture on the
-left and the restored one on the right.
+A crop NAME:X:Y of --size becomes a row: the blurred picture on the left, the
+restored one on the right.
 """
 
 import pathlib
@@ -14,10 +14,12 @@ from absl import flags
 
 from experiments import common
 
-_BLUR = flags.DEFINE_string('blur', None, 'Folder.', required=True)
-_RESTORED = flags.DEFINE_string('restored', None, 'Folder.', required=True)
-_CROPS = flags.DEFINE_list('crops', None, 'See above.', required=True)
-_SIZE = flags.DEFINE_string('size', '480x270', 'Of a crop, width x height.')
+_BLUR = flags.DEFINE_string(
+    'blur', None, 'Folder of blurred pictures.', required=True)
+_RESTORED = flags.DEFINE_string(
+    'restored', None, 'Folder of restored pictures.', required=True)
+_CROPS = flags.DEFINE_list('crops', None, 'NAME:X:Y of each.', required=True)
+_SIZE = flags.DEFINE_string('size', '480x270', 'Crop, WIDTHxHEIGHT.')
 _GAP = flags.DEFINE_integer('gap', 6, 'White pixels between crops.')
 _OUT = flags.DEFINE_string('out', None, 'Picture to write.', required=True)
 QUALITY = 88

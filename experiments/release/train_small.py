@@ -1,55 +1,64 @@
 r"""Trains the bundled model `small`, from photos to its card.
 
-  python -m experiments.small_model --photos=DIR --frames=DIR_OR_VIDEO,... \
-      --gopro=GOPRO_Large --pairs=DIR --blurred=DIR,... --teacher=maxim-2 \
-      --about=FILE.json --workdir=runs/small
+  python -m experiments.release.train_small --photos=DIR --gopro=GOPRO_Large \
+      --frames=DIR_OR_VIDEO,... --pairs=DIR --blurred=DIR,... \
+      --teacher=maxim-2 --about=experiments/release/small.json \
+      --workdir=runs/small
 
-Makes pairs of the photos (WORKDIR/scene, WORKDIR/kernel) and of the film
-(WORKDIR/film_0, ...). Restores the blurred pictures, which have no sharp
-original, by --teacher (WORKDIR/taught_0, ...): its results are their targets.
-Decodes all once (WORKDIR/pixels), trains the parts of configs/small.py in turn
-(WORKDIR/groups, /regain, /widths, /narrow, /run), each from what the one
-before has learned, the first from `maxim-half`. Evaluates the last on the
-pictures held back, and writes its weights and their card to --out. What was not
-given is left out. A stopped program resumes with the same command.
+1. Makes pairs of the photos (WORKDIR/scene, WORKDIR/kernel) and of the film
+   (WORKDIR/film_0, ...).
+2. Restores the blurred pictures that have no sharp original by --teacher
+   (WORKDIR/taught_0, ...): its results are their targets.
+3. Decodes all pairs once (WORKDIR/pixels).
+4. Trains the parts of configs/small.py one after another (WORKDIR/groups,
+   /regain, /widths, /narrow, /run). Each starts from the weights of the part
+   before it, the first from `maxim-half`.
+5. Evaluates the last part on the held-back pictures, and writes its weights and
+   their card to --out.
 
---truth_only trains the same student from truth alone, without the pictures that
-the teacher restored, in WORKDIR/truth_only, and ships nothing: the comparison.
+Data sets that are not given are left out. The same command resumes after a
+stop. --truth_only trains the same student without the pictures that the teacher
+restored, in WORKDIR/truth_only, for comparison, and writes no model.
 
 --about is a JSON file with 'summary', 'licence' and 'sources', a list of
-{'name', 'terms'} of all that it was trained on: no model is shipped without. It
-may have more, such as 'blur_threshold', see `app.restoring`. That of the
-bundled model is experiments/small_model.json.
+{'name', 'terms'} of all training pictures: a model needs all three. It may have
+more keys of a card, such as 'blur_threshold', see `app.restoring`.
 """
 
 from absl import flags
 
-from experiments import common, training_pictures
+from experiments import common
+from experiments.release import training_sets
 
 _PHOTOS = flags.DEFINE_string('photos', None, 'Folder of sharp photos.')
 _FRAMES = flags.DEFINE_list('frames', [], 'Folders of frames, and videos.')
-_GOPRO = flags.DEFINE_string('gopro', None, 'GoPro; its test set is held back.')
+_GOPRO = flags.DEFINE_string(
+    'gopro', None, 'Folder of GoPro; its test set is held back.')
 _PAIRS = flags.DEFINE_string(
-    'pairs', None, 'Pairs side by side; the last tenth is held back.')
-_ABOUT = flags.DEFINE_string('about', None, 'See above.', required=True)
+    'pairs', None, 'Folder of pairs side by side; the last tenth is held back.')
+_ABOUT = flags.DEFINE_string(
+    'about', None, 'JSON file about the model.', required=True)
 _BLURRED = flags.DEFINE_list(
-    'blurred', [], 'Folders of blurred pictures without a sharp original.')
+    'blurred', [], 'Folders of blurred pictures without sharp originals.')
 _TEACHER = flags.DEFINE_string(
-    'teacher', 'maxim-2', 'Restores them: a bundled model or a run.')
-_TRUTH_ONLY = flags.DEFINE_bool('truth_only', False, 'See above.')
-_NAME = flags.DEFINE_string('name', 'small', 'Of the model.')
-_OUT = flags.DEFINE_string('out', None, 'Folder; by default the package.')
+    'teacher', 'maxim-2', 'Bundled model or run that restores them.')
+_TRUTH_ONLY = flags.DEFINE_bool(
+    'truth_only', False, 'Train without the teacher.')
+_NAME = flags.DEFINE_string('name', 'small', 'Name of the model.')
+_OUT = flags.DEFINE_string(
+    'out', None, 'Folder to write; by default in the package.')
 _STEPS = flags.DEFINE_integer(
-    'steps', None, "Of each part; by default the config's.", lower_bound=1)
+    'steps', None, "Steps of each part; by default the config's.",
+    lower_bound=1)
 common.define_run_flags()
 
-# What two kinds of blur are made of: kind, pairs of each photo, options.
+# Two kinds of synthetic blur: kind, pairs of each photo, options.
 SCENE = ('dynamic_scene', 3, dict(
     gamma=1.0, shift=16.0, object_shift=16.0, frames=25))
 KERNEL = ('any', 2, dict(gamma=1.0))
-WINDOW = (5, 13)    # frames of film that are averaged
+WINDOW = (5, 13)    # averaged frames of film
 BEGINS_WITH = 'maxim-half'
-# The parts of the config, and where each is trained.
+# Part of the config -> folder of its run.
 PARTS = {'groups': 'groups', 'regain': 'regain', 'widths': 'widths',
          'narrow': 'narrow', '': 'run'}
 
@@ -64,17 +73,17 @@ def main(argv):
   from deblur_jax.pretrained import zoo
   from deblur_jax.training import train
 
-  about = training_pictures.about(_ABOUT.value)
+  about = training_sets.about(_ABOUT.value)
   folder = common.workdir()
   sources = _made(folder) | _given()
   if not _TRUTH_ONLY.value:
-    sources |= training_pictures.taught(
+    sources |= training_sets.taught(
         _BLURRED.value, _TEACHER.value, folder)
   if not sources:
     raise errors.UserError(
         'Nothing to train on: give --photos, --frames, --gopro, --pairs or '
         '--blurred.')
-  roots = training_pictures.decoded(sources, folder / 'pixels')
+  roots = training_sets.decoded(sources, folder / 'pixels')
   runs = folder / 'truth_only' if _TRUTH_ONLY.value else folder
   before, trained = BEGINS_WITH, {}
   for part, name in PARTS.items():
@@ -99,7 +108,7 @@ def main(argv):
 
 
 def _begin(config, before, path):
-  """Writes weights to begin with: those of a model or run, as far as needed."""
+  """Writes initial weights: those of a model or run that the network has."""
   from deblur_jax import models
   from deblur_jax.methods import pretrained
   from deblur_jax.models import maxim_student
@@ -113,7 +122,7 @@ def _begin(config, before, path):
 
 
 def _made(folder):
-  """Makes the pairs; name -> the source."""
+  """Makes pairs of photos and film; name -> source."""
   from deblur_jax.data import make_blur
 
   plans = {}
@@ -125,14 +134,14 @@ def _made(folder):
   for number, frames in enumerate(_FRAMES.value):
     plans[f'film_{number}'] = make_blur.from_frames(
         frames, window=WINDOW, gamma=1.0)
-  return training_pictures.pairs(plans, folder)
+  return training_sets.pairs(plans, folder)
 
 
 def _given():
-  """The pairs that others made; name -> the source."""
+  """The data sets of pairs that were given; name -> source."""
   given = {}
   if _GOPRO.value:
-    given['gopro'] = training_pictures.gopro(_GOPRO.value)
+    given['gopro'] = training_sets.gopro(_GOPRO.value)
   if _PAIRS.value:
     given['pairs'] = _pairs(part=(0.0, 0.9))
   return given
@@ -144,13 +153,13 @@ def _pairs(part):
 
 
 def _config(part, roots):
-  """The config of a part, plain dicts, with the sources that there are."""
+  """The config of a part, plain dicts, with the sources that exist."""
   from configs import small
 
   by_truth = (part, 'truth') if part else ('truth',)
   config = small.get_config(
       '_'.join(by_truth) if _TRUTH_ONLY.value else part).to_dict()
-  training_pictures.use(config, roots)
+  training_sets.use(config, roots)
   if _GOPRO.value:
     config['data']['test']['root'] = _GOPRO.value
   else:
@@ -163,7 +172,7 @@ def _config(part, roots):
 
 
 def _scores(config, run):
-  """Of each test set the means, with those of the untouched input."""
+  """Test set -> means of the results and of the untouched input."""
   from deblur_jax.evaluation import test_sets
 
   tests = {'test': config['data']['test']}

@@ -1,7 +1,7 @@
-"""What papers report of their own ablations, for tables beside ours.
+"""Results that papers report of their own ablations, for tables beside ours.
 
-A table: `source`, what was tested (`test`; `match` and `pictures` tell whether
-one of our runs was tested on the same), `columns` with their conventions,
+A table has `source`, `test` (the test set), `match` and `pictures` (whether a
+run of ours was tested on the same set), `columns` with their conventions,
 `notes`, and `rows`: {'settings': {config key: value}, column: number}.
 """
 
@@ -18,8 +18,8 @@ NAH_K_SCALES = {
     'notes': (
         'Trained with the adversarial term.',
         'K = 3, the PSNR of K = 1 and 29.23 / 0.916 of K = 2 are confirmed by '
-        'other sources; the SSIM of K = 1 and the run times are not: look into '
-        'the paper before citing them.',
+        'other sources; the SSIM of K = 1 and the run times are not: check '
+        'them in the paper before citing them.',
     ),
     'rows': (
         {'settings': {'nets.net.scales': 1},

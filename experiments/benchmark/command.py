@@ -1,10 +1,11 @@
-r"""How long people wait: from the command to the file, in fresh processes.
+r"""Times the command `deblur` from its start to the file, in fresh processes.
 
-  python -m experiments.benchmark_door --model=runs/mine
+  python -m experiments.benchmark command --model=runs/mine
 
 Prints the median seconds of `deblur --help`, of `import deblur_jax`, and of
-`deblur restore` for one photo of each --size, all of it included: Python, jax,
-compiling, reading and writing. And the largest memory that a process had.
+`deblur restore` for one photo of each --size. The time includes all: Python,
+jax, compiling, reading and writing. The last column is the largest memory of a
+process.
 """
 
 import os
@@ -16,36 +17,39 @@ import tempfile
 import time
 
 from absl import flags
+from PIL import Image
 
-from deblur_jax import errors
-from experiments import common
-
-_MODEL = flags.DEFINE_string('model', 'maxim-2', 'As of `deblur restore`.')
-_SIZE = flags.DEFINE_list('size', ['1280x720', '4000x3000'], 'Of the photos.')
-_REPEATS = flags.DEFINE_integer('repeats', 3, 'Each.', lower_bound=1)
-_OPTION = flags.DEFINE_multi_string(
-    'option', [], 'Of `deblur restore`, such as --dtype=bf16.')
+from deblur_jax import data, errors
+from deblur_jax.evaluation.report import render
 
 DEBLUR = 'from deblur_jax.app import cli; cli.main()'
 
 
-def main(argv):
-  """Returns 0."""
-  del argv
-  from deblur_jax.evaluation.report import render
+def define_flags() -> None:
+  """Those of this subject."""
+  flags.DEFINE_string('model', 'maxim-2', 'A model of `deblur restore`.')
+  flags.DEFINE_list('size', ['1280x720', '4000x3000'], 'Photos, WIDTHxHEIGHT.')
+  flags.DEFINE_integer('repeats', 3, 'Runs of each command.', lower_bound=1)
+  flags.DEFINE_multi_string(
+      'option', [], 'An option of `deblur restore`, such as --dtype=bf16.')
 
+
+def main(argv):
+  """Prints the table."""
+  del argv
+  values = flags.FLAGS
   rows = [('deblur --help', ['-c', DEBLUR, '--help']),
           ('import deblur_jax', ['-c', 'import deblur_jax'])]
   with tempfile.TemporaryDirectory() as folder:
-    for size in _SIZE.value:
+    for size in values.size:
       photo = pathlib.Path(folder, f'{size}.jpg')
       _photo(photo, size)
       rows.append((f'deblur restore, {size}', [
           '-c', DEBLUR, 'restore', str(photo), '--overwrite',
-          f'--model={_MODEL.value}', *_OPTION.value]))
+          f'--model={values.model}', *values.option]))
     lines = []
     for name, command in rows:
-      times, memory = zip(*(_once(command) for _ in range(_REPEATS.value)),
+      times, memory = zip(*(_once(command) for _ in range(values.repeats)),
                           strict=True)
       lines.append([name, render.number(statistics.median(times), 2),
                     f'{max(memory) / 2**20:.0f}'])
@@ -53,11 +57,7 @@ def main(argv):
 
 
 def _photo(path, size):
-  """A built-in picture, enlarged to that size."""
-  from PIL import Image
-
-  from deblur_jax import data
-
+  """Writes a built-in picture, enlarged to that size."""
   try:
     width, height = map(int, size.split('x'))
   except ValueError:
@@ -72,12 +72,8 @@ def _once(command):
   process = subprocess.Popen(
       [sys.executable, *command], stdout=subprocess.DEVNULL,
       stderr=subprocess.PIPE)
-  said = process.stderr.read().decode(errors='replace').strip()
+  messages = process.stderr.read().decode(errors='replace').strip()
   _, status, usage = os.wait4(process.pid, 0)
   if status:
-    raise errors.UserError(f'A command failed: {said.splitlines()[-1:]}')
+    raise errors.UserError(f'A command failed: {messages.splitlines()[-1:]}')
   return time.perf_counter() - start, usage.ru_maxrss * 1024
-
-
-if __name__ == '__main__':
-  common.run(main)

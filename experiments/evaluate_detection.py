@@ -1,12 +1,14 @@
-r"""What a detector sees in restored pictures: the table of DeblurGAN's paper.
+r"""Evaluates restored pictures by what an object detector finds in them.
 
-  python -m experiments.detect --detector=yolox_nano.onnx --sharp=DIR \
-      --folders=BLUR_DIR,RESTORED_DIR --out=OUT
+  python -m experiments.evaluate_detection --detector=yolox_nano.onnx \
+      --sharp=DIR --folders=BLUR_DIR,RESTORED_DIR --out=OUT
 
-What it sees in the sharp pictures is the truth. For runs of ours, with as many
-pictures as `experiments.evaluate --pictures=N` has kept:
+This is the table of DeblurGAN's paper. The detector's boxes in the sharp
+pictures are the truth. For runs, on the pictures that
+`experiments.evaluate --pictures=N` kept:
 
-  python -m experiments.detect --detector=yolox_nano.onnx --workdir=DIR,DIR
+  python -m experiments.evaluate_detection --detector=yolox_nano.onnx \
+      --workdir=DIR,DIR
 """
 
 import sys
@@ -20,22 +22,22 @@ _DETECTOR = flags.DEFINE_string(
     'detector', None, 'ONNX file of the YOLO family.', required=True)
 _SHARP = flags.DEFINE_string('sharp', None, 'Folder of the sharp pictures.')
 _FOLDERS = flags.DEFINE_list(
-    'folders', [], 'Folders to compare, the blurry one first; a row each.')
+    'folders', [], 'Folders to compare, the blurry one first; one row each.')
 _WORKDIR = flags.DEFINE_list(
-    'workdir', [], 'Folders of evaluated runs; a row each.')
+    'workdir', [], 'Folders of evaluated runs; one row each.')
 _NAME = flags.DEFINE_string(
-    'name', 'eval', "Of the runs' evaluation, as experiments.evaluate has it.")
+    'name', 'eval', 'Name of the evaluation, as in experiments.evaluate.')
 _FORMAT = flags.DEFINE_string(
-    'format', None, 'yolox, yolox_decoded, yolov5 or yolov8; by default as its '
-    'shapes say.')
+    'format', None, 'yolox, yolox_decoded, yolov5 or yolov8; by default by the '
+    'shapes of its outputs.')
 _CONFIDENCE = flags.DEFINE_float(
-    'confidence', 0.3, 'Least one of the truth and of what is found.')
+    'confidence', 0.3, 'Lowest confidence of a box that counts.')
 _OVERLAP = flags.DEFINE_float(
-    'overlap', 0.5, 'Least IoU of a box that is right.')
+    'overlap', 0.5, 'Lowest IoU of a correct box.')
 _OUT = flags.DEFINE_string(
-    'out', None, 'Folder for detect.json and pictures with their boxes.')
+    'out', None, 'Folder for detect.json and pictures with boxes.')
 _PICTURES = flags.DEFINE_integer(
-    'pictures', 4, 'How many with their boxes.', lower_bound=0)
+    'pictures', 4, 'How many pictures with boxes to write.', lower_bound=0)
 
 
 def main(argv):
@@ -59,7 +61,7 @@ def main(argv):
 
 
 def _sides():
-  """The sharp pictures, and those of each row: folders and runs."""
+  """(sharp pictures, row -> its pictures), of folders and runs."""
   from deblur_jax import errors
   from deblur_jax.evaluation import detection
 

@@ -1,0 +1,1 @@
+"""The benchmark: `python -m experiments.benchmark SUBJECT`, see __main__.py."""

@@ -1,0 +1,1 @@
+"""Programs that make what a release contains: models, cards, pictures."""
