@@ -398,5 +398,5 @@ def test_command(tmp_path):
   done = program(f'--frames={tmp_path / "in"}', '--gamma=1',
                  f'--out={tmp_path / "out"}')
   assert (done.returncode, done.stdout) == (0, (
-      f'4 pairs (4 of them made now) are in {tmp_path / "out"}: '
+      f'4 pairs (4 of them new) are in {tmp_path / "out"}: '
       '--source=gopro --split=train --subset=blur\n')), done.stderr
