@@ -84,7 +84,7 @@ def main(argv):
     print('\n'.join(convert.describe(entry)))
   if _WEIGHTS.value:
     given = [entry.role for entry in entries]
-    for role in workdir.read_json(folder / workdir.CONFIG)['nets']:
+    for role in workdir.read_config(folder)['nets']:
       if role not in given:
         print(f'nets.{role}: no file has it, so its weights are random')
   print(f'\nWritten: {_TO.value or folder}')
@@ -118,7 +118,7 @@ def _write(folder):
   for name, value in given.items():
     if value:
       raise errors.UserError(f'{name} works with --weights only.')
-  config = workdir.read_json(folder / workdir.CONFIG)
+  config = workdir.read_config(folder)
   train.check(config)
   return convert.from_run(
       config, folder, _TO.value, layout=_LAYOUT.value, which=_WHICH.value)

@@ -43,7 +43,7 @@ def main(argv):
   from deblur_jax.training import train, workdir
 
   folder = common.workdir()
-  config = workdir.read_json(folder / workdir.CONFIG)
+  config = workdir.read_config(folder)
   train.check(config)
   if _CONFIG.value is not None:
     workdir.check_config(

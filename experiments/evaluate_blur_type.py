@@ -33,7 +33,7 @@ def main(argv):
   from deblur_jax.training import workdir
 
   folder = common.workdir()
-  config = workdir.read_json(folder / workdir.CONFIG)
+  config = workdir.read_config(folder)
   with tqdm.tqdm(file=sys.stderr, unit='picture', disable=None) as bar:
     result = kernels.blur_types(
         config, folder, photos=_PHOTOS.value, labelled=_LABELLED.value,

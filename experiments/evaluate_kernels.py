@@ -37,7 +37,7 @@ def main(argv):
   from deblur_jax.training import workdir
 
   folder = common.workdir()
-  config = workdir.read_json(folder / workdir.CONFIG)
+  config = workdir.read_config(folder)
   with tqdm.tqdm(file=sys.stderr, unit='kernel', disable=None) as bar:
     result = kernels.kernels(
         config, folder, photos=_PHOTOS.value, kernels=_KERNELS.value,

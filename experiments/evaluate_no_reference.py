@@ -42,7 +42,7 @@ def main(argv):
   from deblur_jax.training import workdir
 
   folder = common.workdir()
-  config = workdir.read_json(folder / workdir.CONFIG)
+  config = workdir.read_config(folder)
   pictures = []
   with tqdm.tqdm(file=sys.stderr, unit='photo', disable=None) as bar:
     def look(name, shown):

@@ -35,7 +35,7 @@ def main(argv):
   if _CONFIG.value is not None:
     config = _CONFIG.value.to_dict()
   elif (folder / workdir.CONFIG).exists():
-    config = workdir.read_json(folder / workdir.CONFIG)
+    config = workdir.read_config(folder)
   else:
     raise errors.UserError(
         f'--config is missing, and {folder} has no run to resume.')

@@ -36,6 +36,7 @@ def config(*, scales=1, seed=0, lr=1e-4, test=None, total_steps=STEPS):
   """A small config, as plain dicts."""
   return {
       'seed': seed, 'total_steps': total_steps, 'log_every': 10,
+      'method': {'name': 'supervised'},
       'nets': {'net': {'name': 'multiscale', 'scales': scales}},
       'optim': {'net': {'lr': lr}}, 'data': {'test': test or TEST}}
 
@@ -43,7 +44,7 @@ def config(*, scales=1, seed=0, lr=1e-4, test=None, total_steps=STEPS):
 def train(folder, settings, *, steps=STEPS):
   """What is left after so many steps of training."""
   folder.mkdir(parents=True)
-  workdir.write_json(folder / workdir.CONFIG, settings)
+  workdir.write_config(folder, settings)
   log = workdir.MetricsLog(folder, finished=0)
   for step in range(10, steps + 1, 10):
     log.write(step, {'loss': 1 / step, 'val_psnr_uint8': 20 + step / 10})
@@ -96,6 +97,6 @@ def untrained(folder, settings, *, scale=1.0, step=0):
   checkpoints = checkpoint.Checkpoints(folder / workdir.CHECKPOINTS)
   checkpoints.save(step, state, None)
   checkpoints.close()
-  workdir.write_json(folder / workdir.CONFIG, settings)
+  workdir.write_config(folder, settings)
   params, = state.params.values()
   return jax.tree.map(np.asarray, params)

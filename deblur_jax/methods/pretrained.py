@@ -217,7 +217,7 @@ def _networks(start) -> dict[str, Any]:
     return {ROLES[0]: maxim_files.read(start.path).network}
   if form == 'card':
     return {ROLES[0]: _card(start)['net']}
-  return workdir.read_json(pathlib.Path(start.path) / workdir.CONFIG)['nets']
+  return workdir.read_config(pathlib.Path(start.path))['nets']
 
 
 def _card(start) -> dict[str, Any]:
@@ -247,8 +247,7 @@ def _restored(start) -> dict[str, Params]:
   checkpoints.close()
   averaged = state['extra'].get('ema') or {}
   params = jax.tree.map(np.asarray, {**state['params'], **averaged})
-  fade = workdir.read_json(
-      pathlib.Path(start.path) / workdir.CONFIG)['method'].get('fade')
+  fade = workdir.read_config(pathlib.Path(start.path))['method'].get('fade')
   if fade:
     role = ROLES[0]
     faded = fading.build(models.build(**_networks(start)[role]), fade)

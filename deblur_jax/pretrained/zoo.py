@@ -240,7 +240,7 @@ def _of_run(name, dtype, which) -> Model:
   from deblur_jax.training import workdir
 
   folder = pathlib.Path(name)
-  config = workdir.read_json(folder / workdir.CONFIG)
+  config = workdir.read_config(folder)
   _check_config(config, folder / workdir.CONFIG)
   if config['method'].get('name') in ('kernel', 'blur_type'):
     raise errors.UserError(
@@ -261,7 +261,6 @@ def _check_config(config, path):
   """Raises a UserError where a config is not of a run."""
   from deblur_jax.training import workdir
 
-  config = config if isinstance(config, dict) else {}
   wanted = ['method.name', 'total_steps', 'data.loader.crop',
             *(f'nets.{key}.name' for key in config.get('nets', ['net']))]
   known = {*config, *workdir.flatten(config)}

@@ -165,9 +165,9 @@ def _run(config, folder, parts: Setup, allow_config_change) -> Result:
   total = config['total_steps']
   hook = Recorder(config, folder, parts, checkpoints, finished=first)
   if jax.process_index() == 0:      # all that could be refused was accepted
-    workdir.write_json(folder / workdir.CONFIG, config)
+    workdir.write_config(folder, config)
     workdir.write_json(
-        folder / 'environment.json', workdir.describe_environment())
+        folder / workdir.ENVIRONMENT, workdir.describe_environment())
   previous = _on_sigterm(hook.stop)
   # ---- the loop
   try:

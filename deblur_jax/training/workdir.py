@@ -1,8 +1,8 @@
-"""The files by which a run's folder explains itself.
+"""The files in the folder of a run.
 
-  config.json       the resolved config
+  config.json       the resolved config, and the format number of the folder
   environment.json  versions, devices, commit, command
-  metrics.jsonl     one line a logged step
+  metrics.jsonl     one line for each logged step
   summary.json      written when training is finished
   eval.json         written by `deblur_jax.evaluation.test_sets`
   checkpoints       the folder of `deblur_jax.training.checkpoint`
@@ -27,19 +27,26 @@ from deblur_jax import errors
 from deblur_jax.ops import atomic_files
 
 CONFIG = 'config.json'
+ENVIRONMENT = 'environment.json'
 METRICS = 'metrics.jsonl'
 CHECKPOINTS = 'checkpoints'
-# How often a run speaks or saves does not change what it computes.
+# Raised when config keys or the parts of a checkpoint get other names.
+FORMAT = 2
+# These options change no result.
 FREE_KEYS = ('log_every', 'save_every', 'tensorboard')
 
 
 def write_json(path: pathlib.Path, content: Any) -> None:
-  """Writes or replaces a file, never half of it."""
+  """Writes or replaces a JSON file atomically."""
   atomic_files.write(path, json.dumps(content, indent=2) + '\n')
 
 
 def read_json(path: pathlib.Path) -> Any:
-  """What `write_json` wrote."""
+  """Reads a JSON file.
+
+  Raises:
+    UserError: it is missing, unreadable or not JSON.
+  """
   try:
     return json.loads(path.read_text())
   except FileNotFoundError as error:
@@ -51,16 +58,53 @@ def read_json(path: pathlib.Path) -> Any:
     raise errors.UserError(f'{path} is not JSON: {error}.') from error
 
 
+def write_config(folder: pathlib.Path, config: Mapping[str, Any]) -> None:
+  """Writes the config of a run (plain dicts) and the format of its folder."""
+  write_json(folder / CONFIG, {'format': FORMAT, **config})
+
+
+def read_config(folder: pathlib.Path) -> dict[str, Any]:
+  """Reads the config of a run.
+
+  Raises:
+    UserError: there is no run, or one in the format of another version.
+  """
+  config = read_json(folder / CONFIG)
+  if not isinstance(config, dict) or 'method' not in config:
+    raise errors.UserError(
+        f'{folder / CONFIG} is not of a run: it has no method.')
+  found = config.pop('format', 1)
+  if found != FORMAT:
+    raise errors.UserError(
+        f'{folder} holds a run in format {found}, which another version of '
+        f'deblur_jax made{_maker(folder)}; this version reads format {FORMAT}. '
+        'Use that version for it, or train again in another folder.')
+  return config
+
+
+def _maker(folder) -> str:
+  """' (commit ...)' of the code that made a run, where it is known."""
+  try:
+    commit = read_json(folder / ENVIRONMENT)['commit']
+  except (errors.UserError, KeyError, TypeError):
+    return ''
+  return f' (commit {commit})' if commit else ''
+
+
 def check_config(folder: pathlib.Path, config: Mapping[str, Any]) -> None:
   """Refuses a folder that holds another experiment.
 
+  Args:
+    folder: the folder of a run; a folder without a config is accepted.
+    config: plain dicts.
+
   Raises:
-    UserError: the folder's config differs, with the first differences.
+    UserError: the run has another format, or its config differs; the message
+      has the first differences.
   """
-  path = folder / CONFIG
-  if path.exists():
-    config = json.loads(json.dumps(config))  # tuples become lists, as on disk
-    differing = differences(read_json(path), config)
+  if (folder / CONFIG).exists():
+    config = json.loads(json.dumps(config))  # JSON has lists, no tuples
+    differing = differences(read_config(folder), config)
     if differing:
       more = f'; and {len(differing) - 4} more' if len(differing) > 4 else ''
       raise errors.UserError(
@@ -69,7 +113,7 @@ def check_config(folder: pathlib.Path, config: Mapping[str, Any]) -> None:
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-  """'key: old -> new' for every leaf that differs and matters."""
+  """Lists the leaves that change results: 'key: old -> new'."""
   old, new = flatten(old), flatten(new)
   return [
       f'{key}: {old.get(key, "absent")} -> {new.get(key, "absent")}'
@@ -78,7 +122,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 
 
 def flatten(config: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
-  """{'nets': {'net': {'scales': 3}}} -> {'nets.net.scales': 3}."""
+  """Flattens a config: {'nets': {'net': {...}}} -> {'nets.net.scales': 3}."""
   flat = {}
   for key, value in config.items():
     if isinstance(value, Mapping):
@@ -89,7 +133,7 @@ def flatten(config: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
 
 
 def describe_environment() -> dict[str, Any]:
-  """Versions, devices, commit and command of this process."""
+  """Returns versions, devices, commit and command of this process."""
   packages = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy',
               'pillow', 'tensorflow-cpu', 'tensorflow')
   versions = {}
@@ -108,13 +152,13 @@ def describe_environment() -> dict[str, Any]:
 
 
 class MetricsLog:
-  """metrics.jsonl: a JSON object a line."""
+  """The file metrics.jsonl: one JSON object in each line."""
 
   def __init__(self, folder: pathlib.Path, *, finished: int):
-    """Opens it for the steps after `finished`.
+    """Opens the file for the steps after `finished`.
 
-    Lines of later steps are dropped: they are of steps that an earlier process
-    lost when it was killed, and will come again.
+    Lines of later steps are dropped: a killed process wrote them after its last
+    checkpoint, and this process computes those steps again.
     """
     path = folder / METRICS
     lines = [line for line in read_metrics(folder) if line['step'] <= finished]
@@ -123,7 +167,7 @@ class MetricsLog:
     self._file = path.open('a')
 
   def write(self, step: int, values: Mapping[str, float]) -> None:
-    """Adds a line."""
+    """Appends a line."""
     self._file.write(json.dumps({'step': step, **values}) + '\n')
     self._file.flush()
 
@@ -133,7 +177,7 @@ class MetricsLog:
 
 
 def read_metrics(folder: pathlib.Path) -> list[dict[str, Any]]:
-  """The lines of metrics.jsonl; a last one that was cut short is left out."""
+  """Reads metrics.jsonl; leaves out a last line that is incomplete."""
   path = folder / METRICS
   lines = []
   for line in path.read_text().splitlines() if path.exists() else ():
@@ -144,7 +188,7 @@ def read_metrics(folder: pathlib.Path) -> list[dict[str, Any]]:
 
 @contextlib.contextmanager
 def locked(folder: pathlib.Path):
-  """Holds the folder for one process; the lock goes when the process does.
+  """Locks the folder for this process; the lock ends with the process.
 
   Raises:
     UserError: another process of this machine trains there.

@@ -113,7 +113,7 @@ def _check_same_tests(folders):
 
 def _restoring(folder, size):
   """(the row of a run without its time, what restores an image by it)."""
-  config = workdir.read_json(folder / workdir.CONFIG)
+  config = workdir.read_config(folder)
   method = methods.build(config, from_checkpoint=True)
   state = jax.tree.map(np.asarray, test_sets.load(config, method, folder))
   mesh = parallel.data_mesh(jax.local_devices()[:1])

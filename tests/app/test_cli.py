@@ -26,6 +26,7 @@ from deblur_jax.inference import tiling
 from deblur_jax.media import exif, pictures
 from deblur_jax.ops import precision
 from deblur_jax.pretrained import convert, zoo
+from deblur_jax.training import workdir
 
 PHOTO = np.asarray(Image.fromarray(np.random.default_rng(0).integers(
     0, 256, (9, 12, 3), np.uint8)).resize((72, 54), Image.BICUBIC))
@@ -298,8 +299,8 @@ def test_what_is_no_picture_is_one_line_and_exit_code_1(run, capsys):
 @pytest.mark.parametrize('made, message', [
     (None, 'No config.json in'),
     ('weights.pth', 'is a file, and a model is a folder, or a .npz or'),
-    ({}, 'config.json is not of a run: it has no method.name'),
-    ([], 'config.json is not of a run: it has no method.name'),
+    ({}, 'config.json is not of a run: it has no method'),
+    ([], 'config.json is not of a run: it has no method'),
     (CONFIG | {'nets': {'net': {}}}, 'it has no nets.net.name'),
     (CONFIG, 'No checkpoint in')])
 def test_what_is_no_model_is_told_before_any_file(
@@ -310,7 +311,8 @@ def test_what_is_no_model_is_told_before_any_file(
     model.write_bytes(b'x')
   elif made is not None:
     model.mkdir()
-    (model / 'config.json').write_text(json.dumps(made))
+    workdir.write_json(
+        model / workdir.CONFIG, made and {'format': workdir.FORMAT, **made})
   assert deblur(broken, '-m', model) == 2
   told = capsys.readouterr()
   assert message in told.err and told.err.count('\n') == 1 and not told.out

@@ -233,7 +233,7 @@ def run(tmp_path_factory):
   checkpoints = checkpoint.Checkpoints(folder / workdir.CHECKPOINTS)
   checkpoints.save(2, parallel.put(state, parallel.replicated(mesh)), None)
   checkpoints.close()
-  workdir.write_json(folder / workdir.CONFIG, config)
+  workdir.write_config(folder, config)
   return str(folder)
 
 

@@ -31,6 +31,7 @@ def get_config(arg=None):
   config.optim = dict(net=dict(lr=1e-4))
   config.data = dict(test=dict(name='builtin', split='test'))
   config.sizes = (1, 2)
+  config.method = dict(name='supervised')
   return config
 '''
 

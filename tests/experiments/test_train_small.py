@@ -93,7 +93,7 @@ def test_learns_from_truth_and_from_a_teacher(make, teacher, tmp_path):
   assert pictures == {'test': 2, 'pairs': 1}
   assert card['sources'] == ABOUT['sources']
   zoo.verify('small', folder=folder)
-  config = workdir.read_json(tmp_path / 'run' / 'run' / workdir.CONFIG)
+  config = workdir.read_config(tmp_path / 'run' / 'run')
   assert config['method']['name'] == 'distill'
   # Its sources are only those that were given.
   assert {*config['data']['train']['sources']} == {

@@ -151,7 +151,7 @@ def test_to_a_run_and_back_bit_for_bit(suffix, tmp_path):
   assert 'is maxim: google-research/maxim' in text
   assert 'num_stages=1' in text and "the optimizer's state: 2 arrays" in text
   back = tmp_path / f'back{suffix}'
-  config = workdir.read_json(tmp_path / 'run' / 'config.json')
+  config = workdir.read_config(tmp_path / 'run')
   convert.from_run(config, tmp_path / 'run', back)
   if suffix == '.npz':
     found = {name.removeprefix('params/'): value

@@ -135,7 +135,7 @@ def test_a_run_hands_on_what_has_faded(tmp_path):
   shelf = checkpoint.Checkpoints(tmp_path / 'run' / workdir.CHECKPOINTS)
   shelf.save(2, parallel.put(state, parallel.replicated(mesh)), None)
   shelf.close()
-  workdir.write_json(tmp_path / 'run' / workdir.CONFIG, config)
+  workdir.write_config(tmp_path / 'run', config)
   flat = traverse_util.flatten_dict(pretrained.any_weights(
       pretrained.Start(str(tmp_path / 'run'))), sep='/')
   silent = [name for name in flat if any(part in name for part in (

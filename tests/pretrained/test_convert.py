@@ -191,7 +191,7 @@ def test_a_file_of_pytorch_to_a_run_and_on(pth, tmp_path):
   assert '1 array is of float64 there, float32 here' in text
   assert not list(folder.parent.glob('.*'))
 
-  config = workdir.read_json(folder / 'config.json')
+  config = workdir.read_config(folder)
   method = methods.build(config)
   state = test_sets.load(config, method, folder)
   assert int(state.step) == 0
@@ -227,7 +227,7 @@ def test_the_program(pth, tmp_path):
   assert done.returncode == 0, done.stderr
   assert 'is deepdeblur_pytorch' in done.stdout
   assert 'value_range=1' in done.stdout and 'rgb_range=1' in done.stdout
-  config = workdir.read_json(folder / 'config.json')
+  config = workdir.read_config(folder)
   assert config['data']['train']['root'] == 'here'
   assert config['data']['test']['root'] == 'here'
 
@@ -277,7 +277,7 @@ def test_both_of_deblurgan_go_on_learning(tmp_path):
   folder = tmp_path / 'run'
   gen, critic = convert.to_run(config, folder, paths)
   assert (gen.role, critic.role) == ('gen', 'critic')
-  config = workdir.read_json(folder / 'config.json')
+  config = workdir.read_config(folder)
   again = tmp_path / 'again.safetensors'
   for layout, path in zip((None, 'deblurgan_critic'), paths, strict=True):
     convert.from_run(config, folder, again, layout=layout)
@@ -478,7 +478,7 @@ def test_a_really_trained_network(real_data, tmp_path):
   folder = tmp_path / 'run'
   convert.to_run(
       _config(), folder, [weights / f'{NOSKIP}_gopro.npz'], layout=NOSKIP)
-  config = workdir.read_json(folder / 'config.json')
+  config = workdir.read_config(folder)
   method = methods.build(config)
   state = test_sets.load(config, method, folder)
   assert models.count_parameters(state.params) == 674_371

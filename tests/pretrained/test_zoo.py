@@ -53,7 +53,7 @@ def test_a_model_is_the_network_of_its_run(shipped):
 def test_the_mean_of_two(shipped, tmp_path):
   folder, run = shipped
   other = tmp_path / 'other'
-  config = workdir.read_json(run / workdir.CONFIG)
+  config = workdir.read_config(run)
   theirs = run_folders.untrained(other, config, scale=0.5)
   zoo.write(run, 'mean', about=ABOUT, folder=tmp_path,
             mean_with=(str(other), 0.25))

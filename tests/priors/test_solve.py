@@ -346,7 +346,7 @@ def test_starts(tmp_path):
   shelf.save(1, begun, None)
   shelf.wait()
   shelf.close()
-  workdir.write_json(tmp_path / 'run' / workdir.CONFIG, learned)
+  workdir.write_config(tmp_path / 'run', learned)
   again = solve.starts.read(tmp_path / 'run')
   jax.tree.map(np.testing.assert_array_equal, again, read)
   read['net'].pop('tail')

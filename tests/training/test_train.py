@@ -83,7 +83,7 @@ def test_lines_of_lost_steps_are_dropped(straight, tmp_path):
 
 def test_the_folder_explains_itself(straight):
   config, folder = straight
-  assert workdir.read_json(folder / 'config.json') == json.loads(
+  assert workdir.read_config(folder) == json.loads(
       json.dumps(config))
   environment = workdir.read_json(folder / 'environment.json')
   assert environment['versions']['jax'] == jax.__version__
@@ -125,7 +125,7 @@ def test_another_config_is_refused(straight, tmp_path):
       errors.UserError,
       match=r'another experiment: optim.net.lr: 0.0001 -> 1e-05\. Choose'):
     train.run(other, folder)
-  assert workdir.read_json(folder / 'config.json')['log_every'] == 1
+  assert workdir.read_config(folder)['log_every'] == 1
 
 
 def test_another_network_is_refused(straight):
@@ -136,7 +136,7 @@ def test_another_network_is_refused(straight):
   with pytest.raises(errors.UserError, match='of another network: params/net'):
     train.run(other, folder, allow_config_change=True)
   # What was refused leaves no trace.
-  assert workdir.read_json(folder / 'config.json') == json.loads(
+  assert workdir.read_config(folder) == json.loads(
       json.dumps(config))
 
 

@@ -49,14 +49,16 @@ def read_run(
   """Reads a run's folder; one that is not there gives a run not started.
 
   Raises:
-    UserError: a file in it is not JSON.
+    UserError: a file in it is not JSON, or another version made the run.
   """
   def read(name):
     path = folder / name
     return workdir.read_json(path) if path.exists() else {}
 
+  there = (folder / workdir.CONFIG).exists()
+  config = workdir.read_config(folder) if there else {}
   return Run(
-      folder, config=read(workdir.CONFIG), settings=dict(settings or {}),
+      folder, config=config, settings=dict(settings or {}),
       metrics=workdir.read_metrics(folder), summary=read('summary.json'),
       eval=read('eval.json'), judge=read('judge.json'),
       failure=read(FAILED).get('reason', ''))

@@ -109,9 +109,9 @@ def to_run(
     checkpoints = checkpoint.Checkpoints(part / workdir.CHECKPOINTS)
     checkpoints.save(0, parallel.put(state, parallel.replicated(mesh)), None)
     checkpoints.close()
-    workdir.write_json(part / workdir.CONFIG, config)
+    workdir.write_config(part, config)
     workdir.write_json(
-        part / 'environment.json', workdir.describe_environment())
+        part / workdir.ENVIRONMENT, workdir.describe_environment())
     workdir.write_json(
         part / REPORT, [entry._asdict() for entry in report])
   return report
