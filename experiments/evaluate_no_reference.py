@@ -64,11 +64,11 @@ def main(argv):
 
 
 def _sheet(pictures):
-  from deblur_jax.data import images
   from deblur_jax.evaluation.report import figures
+  from deblur_jax.ops import bit_depth
 
   return figures.sheet([
-      figures.Picture(name, {key: images.to_uint8(image)
+      figures.Picture(name, {key: bit_depth.to_uint8(image)
                              for key, image in shown.items()})
       for name, shown in pictures])
 

@@ -10,6 +10,9 @@ PACKAGE = ROOT / 'deblur_jax'
 LEVELS = {
     'errors': 0, 'state': 0, 'config': 0, 'inference.cache_folder': 0,
     'ops': 1, 'blur': 1,
+    # One decoder for data sets and for people's photos.
+    'media.decoding': 1, 'media.metadata': 1, 'media.exif': 1,
+    'media.sixteen': 1,
     'losses': 2, 'metrics': 2, 'models': 2, 'data': 2, 'pretrained.cards': 2,
     'training.optim': 2, 'training.parallel': 2, 'training.checkpoint': 2,
     'training.workdir': 2,

@@ -7,6 +7,7 @@ import numpy as np
 from deblur_jax import errors
 from deblur_jax.evaluation.report import figures
 from deblur_jax.media import files, pictures
+from deblur_jax.ops import bit_depth
 
 
 def run(
@@ -45,4 +46,4 @@ def _on_white(picture) -> np.ndarray:
   if picture.alpha is not None:
     share = picture.alpha / np.float32(np.iinfo(picture.alpha.dtype).max)
     image = 1 - share[..., None] * (1 - image)
-  return pictures.quantized(image, bits=8)
+  return bit_depth.to_uint8(image)

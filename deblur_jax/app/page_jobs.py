@@ -19,6 +19,7 @@ from deblur_jax import errors
 from deblur_jax.app import blending, fits, pace, restoring
 from deblur_jax.data import sampler
 from deblur_jax.media import files, pictures
+from deblur_jax.ops import bit_depth
 from deblur_jax.pretrained import zoo
 
 MAX_PIXELS = 25_000_000
@@ -245,7 +246,7 @@ def give(
   shown = []
   for name, image in (('before', before), ('after', after)):
     size = [max(1, round(share * side)) for side in image.shape[:2]]
-    one = Image.fromarray(pictures.quantized(
+    one = Image.fromarray(bit_depth.quantize(
         fits.resized(image, size), bits=8))
     one.save(new / f'{name}.png', icc_profile=picture.icc, compress_level=1)
     shown.append(str(new / f'{name}.png'))

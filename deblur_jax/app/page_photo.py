@@ -9,7 +9,7 @@ from typing import NamedTuple
 from PIL import Image, ImageDraw
 
 from deblur_jax.app import blending, fits, page_jobs
-from deblur_jax.media import pictures
+from deblur_jax.ops import bit_depth
 
 EXAMPLES = pathlib.Path(__file__).parent / 'examples'
 SHOWN = 500_000    # pixels of a preview
@@ -55,7 +55,7 @@ def load(
   small = fits.resized(
       picture.image, [max(1, round(share * side)) for side in size])
   path = str(_new(folder) / 'preview.png')
-  Image.fromarray(pictures.quantized(small, bits=8)).save(
+  Image.fromarray(bit_depth.to_uint8(small)).save(
       path, icc_profile=picture.icc, compress_level=1)
   return Photo(upload, size, path)
 

@@ -35,6 +35,7 @@ from PIL import Image
 from deblur_jax import blur as blurs
 from deblur_jax import errors
 from deblur_jax.data import images, sources
+from deblur_jax.ops import bit_depth
 
 # Rendered around each pair and cut off: what moves in from outside is real.
 _MARGIN = 16
@@ -111,8 +112,8 @@ def _pairs(split, **motion):
   with jax.default_device(jax.local_devices(backend='cpu')[0]):
     # The generator is named: the pairs must not follow a change of the default.
     key = jax.random.key(seed, impl='threefry2x32')
-    pairs = make(key, jnp.asarray(sharp, jnp.float32) / 255)
-  pairs = {name: images.to_uint8(np.asarray(made))
+    pairs = make(key, bit_depth.to_float(jnp.asarray(sharp)))
+  pairs = {name: bit_depth.to_uint8(np.asarray(made))
            for name, made in pairs.items()}
   for made in pairs.values():
     made.flags.writeable = False
@@ -137,16 +138,16 @@ def _read(photo):
       photo.package, extra='train', what='A built-in picture'):
     file = importlib.resources.files(photo.package).joinpath(photo.file)
   try:
-    with file.open('rb') as stream, Image.open(stream) as image:
-      image = image.convert('RGB')
-  except OSError as error:
+    picture = images.from_bytes(file.read_bytes(), name=photo.file)
+  except (OSError, errors.UserError) as error:
     raise errors.UserError(
         f'The built-in picture {photo.name} is not where {photo.package} keeps '
         f'it ({error}); reinstall that package.') from error
-  if photo.scale != 1:
-    size = [round(length * photo.scale) for length in image.size]
-    image = image.resize(size, Image.Resampling.LANCZOS)
-  return np.asarray(image)
+  if photo.scale == 1:
+    return picture
+  image = Image.fromarray(picture)
+  size = [round(length * photo.scale) for length in image.size]
+  return np.asarray(image.resize(size, Image.Resampling.LANCZOS))
 
 
 def _skimage(name, file, scale, *corners):

@@ -1,54 +1,91 @@
-"""Picture files to uint8 [h, w, 3] RGB, and the pictures of a folder."""
+"""Picture files of data sets: those of a folder, and one as uint8 [h, w, 3].
 
-import io
+Files are decoded by `media.decoding`, as the command `deblur` decodes them:
+upright by their orientation, RGB in their own colour profile, CMYK by its
+profile. A data set keeps 8 bits a sample and no alpha: 16 bits are rounded to
+the nearest 8, and a picture that is partly transparent is refused, because its
+hidden colours are no truth to train on.
+
+The loaders, tf.data included, call `read` in their threads. TensorFlow's own
+decoders are not used: they ignore orientation and profiles, and their JPEG
+decoder has other rounding. Pillow's decoders release Python's lock.
+"""
+
 import os
 import pathlib
-import struct
-import zlib
 from collections.abc import Iterable
-from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from deblur_jax import errors
+from deblur_jax.media import decoding
+from deblur_jax.ops import bit_depth
 
 SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
-BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error,
-          Image.DecompressionBombError)  # what Pillow raises for broken files
 
 
 def read(path: str | os.PathLike) -> np.ndarray:
-  """The picture at `path`, upright, as uint8 [h, w, 3]; UserError if broken."""
-  try:
-    with open(path, 'rb') as file:
-      return _decode(file, name=path)
-  except FileNotFoundError:
-    raise errors.UserError(f'No file {path}.') from None
+  """Reads a picture file.
+
+  Args:
+    path: the file.
+
+  Returns:
+    uint8 [h, w, 3], upright.
+
+  Raises:
+    UserError: no such file, no picture, damaged, too large, more than 16 bits
+      a sample, or partly transparent.
+  """
+  # Read as a whole before it is decoded: threads wait for a slow disk side by
+  # side, and the decoder's short lock is never held meanwhile.
+  return from_bytes(decoding.content(path), name=os.fspath(path))
 
 
 def from_bytes(data: bytes, *, name: str) -> np.ndarray:
-  """A picture from an encoded file's bytes, like `read`."""
-  return _decode(io.BytesIO(data), name=name)
+  """The picture of a file's bytes, as `read` gives it.
+
+  Args:
+    data: all bytes of the file.
+    name: of the file, for messages.
+
+  Returns:
+    uint8 [h, w, 3], upright.
+
+  Raises:
+    UserError: as `read`.
+  """
+  colours, alpha = decoding.split(
+      decoding.read(data, name=name).samples)
+  if alpha is not None and (alpha < np.iinfo(alpha.dtype).max).any():
+    raise errors.UserError(
+        f'{name} is partly transparent; save it without alpha.')
+  return bit_depth.to_8_bits(colours)
 
 
 def size(path: str | os.PathLike) -> tuple[int, int]:
-  """(height, width) from the header alone."""
-  try:
-    with Image.open(path) as image:
-      width, height = image.size
-      # PNG may keep EXIF at its end: to look would be to read it all.
-      turned = image.format != 'PNG' and image.getexif().get(0x0112, 1) >= 5
-  except BROKEN as error:
-    raise errors.UserError(_broken(path, error)) from None
-  return (width, height) if turned else (height, width)
+  """Reads the (height, width) of the upright picture from a file's header.
+
+  Raises:
+    UserError: no such file, no picture, a damaged header, or too large.
+  """
+  return decoding.size(path, name=os.fspath(path))
 
 
 def find(folder: str | os.PathLike) -> dict[str, pathlib.Path]:
-  """All pictures below a folder: 'sub/stem' -> path, in sorted order.
+  """Finds all pictures below a folder.
 
-  Hidden files and what macOS packs beside (`__MACOSX`) are passed over. Two
-  pictures that differ in their suffix only, or no such folder: UserError.
+  Hidden files and the copies that macOS packs (`__MACOSX`) are left out.
+
+  Args:
+    folder: is searched with its sub-folders; links are followed.
+
+  Returns:
+    {'sub/stem': path}, sorted.
+
+  Raises:
+    UserError: no such folder, or two pictures that differ in their suffix only.
   """
   folder = pathlib.Path(folder)
   if not folder.is_dir():
@@ -69,27 +106,44 @@ def find(folder: str | os.PathLike) -> dict[str, pathlib.Path]:
 
 
 def require(folder: str | os.PathLike) -> dict[str, pathlib.Path]:
-  """As `find`; a UserError also where there are none."""
+  """Finds the pictures of a folder that must have some; see `find`.
+
+  Raises:
+    UserError: as `find`, or there is no picture.
+  """
   found = find(folder)
   if not found:
     raise errors.UserError(f'{folder}: no pictures there.')
   return found
 
 
-def _decode(file: BinaryIO, *, name) -> np.ndarray:
-  try:
-    with Image.open(file) as image:
-      if image.format != 'PNG':
-        image = ImageOps.exif_transpose(image)
-      return _to_rgb(image, name)
-  except errors.UserError:
-    raise
-  except BROKEN as error:
-    raise errors.UserError(_broken(name, error)) from None
+def partners(
+    names: Iterable[str], folder: str | os.PathLike
+) -> dict[str, pathlib.Path]:
+  """Finds the pictures of a folder that must have certain names.
+
+  Args:
+    names: keys that `find` must give.
+    folder: the folder.
+
+  Returns:
+    All that `find` gives.
+
+  Raises:
+    UserError: as `find`, or a name is missing.
+  """
+  there = find(folder)
+  missing = [name for name in names if name not in there]
+  if missing:
+    more = f' and {len(missing) - 1} more' if len(missing) > 1 else ''
+    raise errors.UserError(f'{folder} has no {missing[0]}{more}.')
+  return there
 
 
 def crop_centre(picture: np.ndarray, *, size: tuple[int, int]) -> np.ndarray:
-  """The middle of [h, w, c], a view; of an odd rest one more is cut behind.
+  """The middle of [h, w, c], a view.
+
+  Where an odd number of pixels is cut, one more is cut below or on the right.
 
   Args:
     picture: at least as large as `size`.
@@ -101,48 +155,11 @@ def crop_centre(picture: np.ndarray, *, size: tuple[int, int]) -> np.ndarray:
 
 
 def resize(picture: np.ndarray, *, size: tuple[int, int]) -> np.ndarray:
-  """uint8 [h, w, 3] to (height, width), bicubic; made smaller, antialiased."""
+  """Resizes uint8 [h, w, 3] bicubically, with antialiasing.
+
+  Args:
+    picture: the picture.
+    size: (height, width) of the result.
+  """
   image = Image.fromarray(picture)
   return np.asarray(image.resize(size[::-1], Image.Resampling.BICUBIC))
-
-
-def partners(
-    names: Iterable[str], folder: str | os.PathLike
-) -> dict[str, pathlib.Path]:
-  """What `find` finds in a folder, or a UserError where it lacks a name."""
-  there = find(folder)
-  missing = [name for name in names if name not in there]
-  if missing:
-    more = f' and {len(missing) - 1} more' if len(missing) > 1 else ''
-    raise errors.UserError(f'{folder} has no {missing[0]}{more}.')
-  return there
-
-
-def to_float(picture: np.ndarray) -> np.ndarray:
-  """uint8 -> float32 in [0, 1]."""
-  return picture.astype(np.float32) / 255
-
-
-def to_uint8(picture: np.ndarray) -> np.ndarray:
-  """[0, 1] -> uint8, clipped and rounded."""
-  return np.rint(np.clip(picture, 0, 1) * 255).astype(np.uint8)
-
-
-def _to_rgb(image: Image.Image, name) -> np.ndarray:
-  if image.mode.startswith('I;16'):  # 16-bit gray: round to 8 bits
-    gray = (np.asarray(image).astype(np.uint32) + 128) // 257
-    return np.repeat(gray.astype(np.uint8)[..., None], 3, axis=-1)
-  if image.mode in ('I', 'F'):
-    raise errors.UserError(
-        f'{name} has 32 bits a sample; save it with 8 or 16.')
-  if image.has_transparency_data:
-    image = image.convert('RGBA')
-    if image.getchannel('A').getextrema()[0] < 255:
-      raise errors.UserError(
-          f'{name} is partly transparent; save it without alpha.')
-  return np.array(image.convert('RGB'))
-
-
-def _broken(name, error: Exception) -> str:
-  text = ' '.join(str(error).split()) or type(error).__name__
-  return f'Cannot read the picture {name}: {text}.'

@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from deblur_jax import errors
 from deblur_jax.config import call
 from deblur_jax.data import parallel_map, sampler, sources
+from deblur_jax.ops import bit_depth
 from deblur_jax.state import Batch
 
 
@@ -245,9 +245,7 @@ def _size(source, number) -> tuple[int, int]:
 
 
 def _to_float(batch):
-  # One product, and no division, has the same bits on every kind of device.
-  scale = np.float32(1 / 255)
-  return {key: batch[key].astype(jnp.float32) * scale for key in batch}
+  return {key: bit_depth.to_float(batch[key]) for key in batch}
 
 
 def _cut_resident(batch, *, keys):

@@ -22,7 +22,7 @@ from deblur_jax import blur as blurs
 from deblur_jax import errors
 from deblur_jax.blur import exposure
 from deblur_jax.data import frames, images
-from deblur_jax.ops import arrays
+from deblur_jax.ops import arrays, bit_depth
 
 Pictures = dict[str, np.ndarray]    # 'blur', 'sharp': uint8 [h, w, 3]
 # Draws (name of a pair, function that makes it), in order.
@@ -188,13 +188,14 @@ def average(shots, *, curve: Mapping[str, Any]) -> Pictures:
         [light[:, c][frame[..., c]] for c in range(3)], axis=-1)
   mean = jnp.asarray(total / len(shots), jnp.float32)
   blur = np.asarray(exposure.to_stored(mean, **curve))
-  return {'blur': images.to_uint8(blur), 'sharp': sharp}
+  return {'blur': bit_depth.to_uint8(blur), 'sharp': sharp}
 
 
 def light_of(**curve) -> np.ndarray:
   """The light of the 256 stored values, float32 [256, 3]."""
-  levels = jnp.arange(256)[:, None].repeat(3, axis=1) / 255
-  return np.asarray(exposure.to_light(levels, **curve))
+  levels = bit_depth.to_float(np.arange(256, dtype=np.uint8))
+  return np.asarray(exposure.to_light(
+      jnp.tile(levels[:, None], (1, 3)), **curve))
 
 
 def _average_windows(sequence, jobs, curve):
@@ -217,9 +218,9 @@ def _blur_once(path, kind, options, seed, index, repeat):
   # The generator is named: the pairs must not follow a change of the default.
   key = jax.random.key(seed, impl='threefry2x32')
   key = jax.random.fold_in(jax.random.fold_in(key, index), repeat)
-  sharp = jnp.asarray(images.read(path), jnp.float32) / 255
+  sharp = bit_depth.to_float(jnp.asarray(images.read(path)))
   pair = _compiled(kind, options)(key, sharp[None])
-  return {side: images.to_uint8(np.asarray(pair[side][0]))
+  return {side: bit_depth.to_uint8(np.asarray(pair[side][0]))
           for side in ('blur', 'sharp')}
 
 

@@ -21,6 +21,7 @@ from PIL import Image
 
 from deblur_jax import errors
 from deblur_jax.data import images, make_blur, parallel_map
+from deblur_jax.media import metadata
 from deblur_jax.ops import atomic_files
 
 VERSION = 1
@@ -112,7 +113,7 @@ def _is_whole(paths) -> bool:
     for path in paths.values():
       with Image.open(path) as image:
         image.verify()
-  except images.BROKEN:     # a missing file is an OSError
+  except metadata.BROKEN:     # a missing file is an OSError
     return False
   return len(set(map(images.size, paths.values()))) == 1
 

@@ -16,6 +16,7 @@ from PIL import Image
 from deblur_jax import errors
 from deblur_jax.blur import deconvolve, operators
 from deblur_jax.data import images, kernel_files
+from deblur_jax.ops import bit_depth
 from deblur_jax.training import loop, parallel
 
 Path = str | os.PathLike
@@ -69,7 +70,7 @@ def run(
     restored = np.asarray(restore(picture, kernel))[0]
     target = out / f'{name}.png'
     target.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(images.to_uint8(restored)).save(target)
+    Image.fromarray(bit_depth.to_uint8(restored)).save(target)
     on_picture(len(turned))
   return turned
 
@@ -88,4 +89,4 @@ def _is_turned(sharp, blur, kernel) -> bool:
 
 
 def _read(path) -> np.ndarray:
-  return images.to_float(images.read(path))[None]
+  return bit_depth.to_float(images.read(path))[None]

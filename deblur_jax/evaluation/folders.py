@@ -23,6 +23,7 @@ from deblur_jax import metrics as metrics_lib
 from deblur_jax.data import images, kernel_files, layouts
 from deblur_jax.metrics import kohler as kohler_lib
 from deblur_jax.metrics import means, reblur, shift
+from deblur_jax.ops import bit_depth
 from deblur_jax.state import Array
 from deblur_jax.training import loop, parallel
 
@@ -162,7 +163,7 @@ def _read(path, *, like=None, of=None) -> np.ndarray:
   image = images.read(path)
   if like is not None:
     _check_size(image.shape[:2], path, like=like, of=of)
-  return images.to_float(image)[None]
+  return bit_depth.to_float(image)[None]
 
 
 def _check_size(size, path, *, like, of):

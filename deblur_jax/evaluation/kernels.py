@@ -22,6 +22,7 @@ from deblur_jax.data import images, kernel_files, sampler
 from deblur_jax.evaluation import test_sets
 from deblur_jax.methods import kernel_estimation as kernel_method
 from deblur_jax.models import blur_classifier
+from deblur_jax.ops import bit_depth
 from deblur_jax.training import loop, workdir
 
 Path = str | os.PathLike
@@ -153,7 +154,7 @@ def middle(picture: np.ndarray, crop: int, *, where: Path) -> np.ndarray:
     raise errors.UserError(
         f'{where}: {width}x{height} is below the crop of {crop}; give a '
         'smaller --crop.')
-  return images.to_float(images.crop_centre(picture, size=(crop, crop)))
+  return bit_depth.to_float(images.crop_centre(picture, size=(crop, crop)))
 
 
 def _run(config, folder, wanted, which):

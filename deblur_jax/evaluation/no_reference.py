@@ -30,6 +30,7 @@ from deblur_jax.inference import tiling
 from deblur_jax.methods import cycle_physics
 from deblur_jax.metrics import means, natural
 from deblur_jax.models import blur_classifier, kernel_estimator
+from deblur_jax.ops import bit_depth
 from deblur_jax.training import loop, workdir
 
 Path = str | os.PathLike
@@ -95,7 +96,7 @@ def run(
   pictures = errors.make_folder(folder / f'{name}_pictures')
   rows = []
   for photo, path in paths.items():
-    blur = images.to_float(images.read(path))
+    blur = bit_depth.to_float(images.read(path))
     shown = {'blur': blur, 'restored': restore(blur).image}
     predicted = {'blur': look(state, shown['blur'][None])}
     if 'blur_type' in predicted['blur']:
@@ -142,7 +143,7 @@ def _objects(detector):
   detect = detector_lib.load(detector, confidence=FOUND)
 
   def look_for(image):
-    scores = detect(images.to_uint8(image)).scores
+    scores = detect(bit_depth.to_uint8(image)).scores
     return {'objects': len(scores),
             'confidence': float(scores.mean()) if len(scores) else 0.0}
 
@@ -171,6 +172,6 @@ def _reference(folder):
   else:
     photos = map(images.read, images.require(folder).values())
   each = np.stack([np.asarray(natural.quantiles(
-      images.to_float(photo)[None]))[0] for photo in photos])
+      bit_depth.to_float(photo)[None]))[0] for photo in photos])
   mean = each.mean(axis=0)
   return mean, float(np.abs(each - mean[None]).mean())

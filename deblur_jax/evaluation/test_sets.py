@@ -26,7 +26,7 @@ from deblur_jax import metrics as metrics_lib
 from deblur_jax.data import images, neighbours, sampler
 from deblur_jax.inference import batches
 from deblur_jax.metrics import means
-from deblur_jax.ops import frames
+from deblur_jax.ops import bit_depth, frames
 from deblur_jax.state import Array, Method, TrainState
 from deblur_jax.training import checkpoint, loop, parallel, workdir
 
@@ -168,7 +168,7 @@ def save_pictures(
   """Writes NAME.KEY.png for each image, float32 [h, w, 3] in [0, 1]."""
   for key, image in pictures.items():
     path = folder / f'{name.replace("/", "_")}.{key}.png'
-    Image.fromarray(images.to_uint8(image)).save(path)
+    Image.fromarray(bit_depth.to_uint8(image)).save(path)
 
 
 def make_validate(
@@ -198,7 +198,7 @@ def make_validate(
       rows = [np.concatenate(row, axis=1)
               for row in zip(frames.middle(blurs), np.asarray(restored), sharps,
                              strict=True)]
-      return images.to_uint8(np.concatenate(rows[:8]))
+      return bit_depth.to_uint8(np.concatenate(rows[:8]))
 
     return {name: float(value) for name, value in scores.items()}, draw
 
@@ -211,14 +211,14 @@ def _centre_crops(source, *, pictures: int, crop: int):
   sizes = [pair['sharp'].shape[:2] for pair in pairs]
   size = tuple(min(crop, *side) for side in zip(*sizes, strict=True))
   return tuple(
-      np.stack([images.to_float(images.crop_centre(pair[key], size=size))
+      np.stack([bit_depth.to_float(images.crop_centre(pair[key], size=size))
                 for pair in pairs]) for key in ('blur', 'sharp'))
 
 
 def _read(source, indices):
   """Pairs as float32, read one ahead."""
   def read(index):
-    return {key: images.to_float(picture)
+    return {key: bit_depth.to_float(picture)
             for key, picture in _pair(source, index).items()}
 
   with concurrent.futures.ThreadPoolExecutor(2) as pool:

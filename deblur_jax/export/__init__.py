@@ -25,7 +25,6 @@ import jax
 import numpy as np
 
 from deblur_jax import data, errors
-from deblur_jax.data import images
 from deblur_jax.export import (
   memory,
   onnx_file,
@@ -33,7 +32,7 @@ from deblur_jax.export import (
   tensorflow_files,
 )
 from deblur_jax.export import traced as traced_lib
-from deblur_jax.ops import atomic_files
+from deblur_jax.ops import atomic_files, bit_depth
 from deblur_jax.state import Method, TrainState
 
 Size = tuple[int, int]   # height, width
@@ -238,7 +237,7 @@ def _seconds(fn, blur):
 def _builtin(split):
   source = data.open_source(name='builtin', split=split)
   chosen = range(0, len(source.names), 3)
-  return [images.to_float(source.read(i)['blur']) for i in chosen]
+  return [bit_depth.to_float(source.read(i)['blur']) for i in chosen]
 
 
 def _fit(picture, size, window):

@@ -1,19 +1,26 @@
-"""A picture file as the samples that it stores, upright, and what goes along.
+"""The one decoder of picture files: stored samples, upright, and metadata.
 
-Formats are few and found by content; the header alone refuses what is too
-large. Broken files raise one of `BROKEN`, or a UserError.
+Data sets (`data.images`) and the command `deblur` (`media.pictures`) both read
+through it, so that all parts of the package see the same pixels:
+
+  orientation     applied, by EXIF or else by XMP, in every format
+  colour profile  RGB and gray keep their own colours, and the profile is
+                  returned; CMYK becomes sRGB by its profile
+  bit depth       8 or 16 bits as stored; 1, 2 and 4 bits become 8
+  alpha           separate from the colours, which are not multiplied by it
+  palette         RGB
+
+The format is found by the content of a file, not by its name. The header alone
+is enough to refuse a picture that is too large.
 """
 
 import contextlib
 import functools
 import io
 import os
-import re
-import struct
 import threading
 import warnings
-import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,35 +28,29 @@ from PIL import (
     Image,
     ImageCms,
     ImageFile,
-    JpegImagePlugin,
     TiffImagePlugin,
 )
 
 from deblur_jax import errors
-from deblur_jax.media import exif as exif_blocks
-from deblur_jax.media import sixteen
+from deblur_jax.media import metadata, sixteen
 
-# What Pillow raises for broken files.
-BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError,
-          AttributeError, TypeError, RuntimeError, OverflowError, struct.error,
-          zlib.error, Image.DecompressionBombError)
+MAX_PIXELS = 200_000_000
 _READ = ('JPEG', 'PNG', 'AVIF', 'BMP', 'GIF', 'TIFF', 'WEBP')
 _WRITTEN_AS = {'GIF': 'PNG', 'MPO': 'JPEG'}
 _HEIF_BRANDS = (b'heic', b'heix', b'heim', b'heis', b'hevc', b'hevx', b'mif1')
 # Orientation -> whether rows become columns, then the steps along both axes.
 _TURNS = {2: (0, 1, -1), 3: (0, -1, -1), 4: (0, -1, 1), 5: (1, 1, 1),
           6: (1, 1, -1), 7: (1, -1, -1), 8: (1, -1, 1)}
-_HEAD = 64  # bytes, in which the brands of HEIC and AVIF stand
-_PROPERTIES = 1 << 16  # bytes, in which their depths stand
+_HEAD = 64             # bytes that contain the brands of HEIC and AVIF
 _BITS = 258            # tag of a TIFF: bits of each sample
 _pillow_settings = threading.Lock()
 
 
 class Stored(NamedTuple):
-  """What a file holds.
+  """A decoded file.
 
   samples: uint8 or uint16 [h, w, 1 to 4], gray or RGB, alpha last.
-  form: 'JPEG', 'PNG', ...: what it is written as.
+  form: 'JPEG', 'PNG', ...: the format in which it is written again.
   exif, icc, dpi, coding, notes: as in `pictures.Picture`.
   """
 
@@ -62,43 +63,123 @@ class Stored(NamedTuple):
   notes: tuple[str, ...]
 
 
-def from_file(
-    source: str | os.PathLike | bytes, *, name: str, max_pixels: int,
-    allow_truncated: bool) -> Stored:
-  """A file's picture; the arguments are those of `pictures.read`."""
-  again = functools.partial(_open, source, name, max_pixels)
-  with _lenient() if allow_truncated else contextlib.nullcontext():
-    with again() as image:
-      stored = from_image(image, again=again, name=name)
-  if stored.form in ('AVIF', 'HEIF') and (bits := _heif_bits(source)) > 8:
-    return stored._replace(notes=(*stored.notes, f'its {bits} bits became 8'))
-  if stored.form == 'WEBP' and _is_lossless_webp(source):
-    return stored._replace(coding={'lossless': True})
+class TooLarge(errors.UserError):
+  """A picture has more pixels than allowed."""
+
+
+class Truncated(errors.UserError):
+  """A file ends before its picture does."""
+
+
+def read(
+    source: str | os.PathLike | bytes, *, name: str,
+    max_pixels: int = MAX_PIXELS, allow_truncated: bool = False) -> Stored:
+  """Decodes a picture file.
+
+  Args:
+    source: a path, or all bytes of a file.
+    name: of the file, for messages.
+    max_pixels: a picture with more is refused by its header.
+    allow_truncated: whether the missing rest of a file is filled with gray. The
+      setting holds for every thread that decodes at the same time.
+
+  Returns:
+    The samples and metadata, the first picture where a file has several.
+
+  Raises:
+    UserError: no such file, no picture, damaged (Truncated where it is too
+      short), too large (TooLarge), more than 16 bits a sample, Lab colours, or
+      HEIC without its library.
+  """
+  reopen = functools.partial(_open, source, name, max_pixels)
+  with (_in_one_line(name),
+        _lenient() if allow_truncated else contextlib.nullcontext()):
+    with reopen() as image:
+      stored = _from_image(image, reopen, name)
+    if stored.form in ('AVIF', 'HEIF') and (
+        bits := metadata.heif_bits(source)) > 8:
+      return stored._replace(notes=(*stored.notes, f'its {bits} bits became 8'))
+    if stored.form == 'WEBP' and metadata.is_lossless_webp(source):
+      return stored._replace(coding={'lossless': True})
   return stored
 
 
+def from_image(image: Image.Image) -> Stored:
+  """Decodes an opened Pillow image, as `read` decodes its file.
+
+  Raises:
+    UserError: as `read`.
+  """
+  with _in_one_line(name := 'the picture'):
+    return _from_image(image, None, name)
+
+
 def size(
-    source: str | os.PathLike | bytes, *, name: str, max_pixels: int
-) -> tuple[int, int]:
-  """(height, width) of a file's upright picture, by its header."""
-  with _open(source, name, max_pixels) as image:
+    source: str | os.PathLike | bytes, *, name: str,
+    max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+  """Reads the (height, width) of a file's upright picture from its header.
+
+  Args:
+    source, name, max_pixels: as of `read`.
+
+  Raises:
+    UserError: no such file, no picture, a damaged header, or TooLarge.
+  """
+  with _in_one_line(name), _open(source, name, max_pixels) as image:
     width, height = image.size
-    # Pillow gives that of an upright TIFF.
-    turn = 1 if image.format == 'TIFF' else _exif(image, [])[1]
+    if image.format == 'PNG' and metadata.has_late_metadata(source):
+      image.load()
+    # Pillow gives the size of an upright TIFF.
+    turn = 1 if image.format == 'TIFF' else metadata.exif(image, [])[1]
   return (width, height) if turn in _TURNS and _TURNS[turn][0] else (
       height, width)
 
 
-def from_image(
-    image: Image.Image, *, again: Callable[[], Image.Image] | None, name: str
-) -> Stored:
-  """The picture of a Pillow image; `again` opens its file anew, if any."""
-  notes = [*_frames(image), *_gamma(image)]
-  coding = _coding(image)
+def content(path: str | os.PathLike) -> bytes:
+  """Reads a whole file.
+
+  Raises:
+    UserError: no such file, or it cannot be read.
+  """
+  with _in_one_line(os.fspath(path)), open(path, 'rb') as file:
+    return file.read()
+
+
+def split(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+  """Separates samples [h, w, 1 to 4] into RGB [h, w, 3] and alpha [h, w].
+
+  Gray is repeated three times; alpha is None where there is none.
+  """
+  channels = samples.shape[-1]
+  alpha = samples[..., -1] if channels in (2, 4) else None
+  if channels < 3:
+    return np.repeat(samples[..., :1], 3, axis=-1), alpha
+  return samples[..., :3], alpha
+
+
+@contextlib.contextmanager
+def _in_one_line(name):
+  """Turns what Pillow raises for a damaged file into a UserError."""
+  try:
+    yield
+  except errors.UserError:
+    raise
+  except FileNotFoundError:
+    raise errors.UserError(f'No file {name}.') from None
+  except metadata.BROKEN as error:
+    message = text(error)
+    kind = Truncated if 'truncated' in message else errors.UserError
+    raise kind(f'Cannot read {name}: {message}.') from None
+
+
+def _from_image(image, reopen, name) -> Stored:
+  """Decodes an image; `reopen` opens its file again, None without a file."""
+  notes = [*metadata.frames(image), *metadata.gamma(image)]
+  coding = metadata.coding(image)
   form = _WRITTEN_AS.get(image.format, image.format)
-  dpi = _dpi(image)
-  samples, icc = _decoded(image, again, name, notes)
-  exif, turn = _exif(image, notes)
+  dpi = metadata.dpi(image)
+  samples, icc = _decoded(image, reopen, name, notes)
+  exif, turn = metadata.exif(image, notes)
   if turn != 1:
     transposed, *steps = _TURNS[turn]
     samples = samples.swapaxes(0, 1) if transposed else samples
@@ -108,20 +189,27 @@ def from_image(
 
 
 def need_heif(what: str) -> None:
-  """Teaches Pillow HEIC; a UserError where it cannot, about what."""
+  """Registers Pillow's decoder and encoder of HEIC.
+
+  Args:
+    what: needs it, for the message.
+
+  Raises:
+    UserError: pillow-heif is not installed.
+  """
   with errors.needs_extra('pillow-heif', extra='heif', what=what):
     import pillow_heif
   pillow_heif.register_heif_opener(thumbnails=False)
 
 
 def text(error: Exception) -> str:
-  """An error of Pillow's in one line."""
+  """The message of an error in one line, without a full stop."""
   return ' '.join(str(error).split()).rstrip('.') or type(error).__name__
 
 
 def _open(source, name, max_pixels):
-  """The opened picture, of which only the header is read."""
-  head = _head(source, name)
+  """Opens a picture; only its header is read."""
+  head = _head(source)
   formats = _READ
   if (head[4:8] == b'ftyp' and head[8:12] in _HEIF_BRANDS
       and b'avif' not in head):
@@ -129,7 +217,7 @@ def _open(source, name, max_pixels):
     formats = ('HEIF',)
   file = io.BytesIO(source) if isinstance(source, bytes) else source
   with _pillow_settings, warnings.catch_warnings():
-    # Its own limits are the whole process's, and warn.
+    # Pillow's own limit holds for the whole process, and warns.
     warnings.simplefilter('ignore')
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
@@ -144,31 +232,23 @@ def _open(source, name, max_pixels):
   width, height = image.size
   if width * height > max_pixels:
     image.close()
-    raise errors.UserError(
+    raise TooLarge(
         f'{name} has {width}x{height} pixels, and more than {max_pixels:,} '
-        'are refused; make it smaller, or let `deblur restore --max-pixels` '
-        'take more.')
+        'are refused; make it smaller.')
   return image
 
 
-def _head(source, name):
+def _head(source):
   if isinstance(source, bytes):
     return source[:_HEAD]
-  try:
-    with open(source, 'rb') as file:
-      return file.read(_HEAD)
-  except FileNotFoundError:
-    raise errors.UserError(f'No file {name}.') from None
-
-
-def _bytes_of(source):
-  return io.BytesIO(source) if isinstance(source, bytes) else open(source, 'rb')
+  with open(source, 'rb') as file:
+    return file.read(_HEAD)
 
 
 def _check_tiff_bits(source, name):
-  """Of TIFF files that Pillow does not know, which are often of floats."""
+  """Refuses more than 16 bits in TIFF files that Pillow does not know."""
   bits = 0
-  with _bytes_of(source) as file, contextlib.suppress(*BROKEN):
+  with metadata.opened(source) as file, contextlib.suppress(*metadata.BROKEN):
     directory = TiffImagePlugin.ImageFileDirectory_v2(file.read(8))
     file.seek(directory.next)
     directory.load(file)
@@ -176,29 +256,6 @@ def _check_tiff_bits(source, name):
   if bits > 16:
     raise errors.UserError(
         f'{name} has {bits} bits a sample; save it with 8 or 16.')
-
-
-def _heif_bits(source):
-  """Bits of a sample of HEIC or AVIF: Pillow gives 8, whatever they are."""
-  with _bytes_of(source) as file:
-    head = file.read(_PROPERTIES)
-  # pixi (ISO/IEC 23008-12, 6.5.6): version and flags, channels, bits of each.
-  return max([8, *(bits for found in re.finditer(
-      rb'pixi\0\0\0\0([\1-\4])', head)
-      for bits in head[found.end():found.end() + found[1][0]])])
-
-
-def _is_lossless_webp(source):
-  """Whether the first picture of a WebP is coded without loss."""
-  with _bytes_of(source) as file:
-    file.seek(12)
-    while len(head := file.read(8)) == 8:
-      name, size = head[:4], int.from_bytes(head[4:], 'little')
-      if name in (b'VP8 ', b'VP8L'):
-        return name == b'VP8L'
-      # A frame of an animation holds its own, behind 16 bytes.
-      file.seek(16 if name == b'ANMF' else size + size % 2, os.SEEK_CUR)
-  return False
 
 
 @contextlib.contextmanager
@@ -210,49 +267,26 @@ def _lenient():
     ImageFile.LOAD_TRUNCATED_IMAGES = False
 
 
-def _frames(image):
-  count = getattr(image, 'n_frames', 1)
-  if count > 1:
-    kind = ('animated' if image.format in ('AVIF', 'GIF', 'PNG', 'WEBP')
-            else 'several pictures in one file')
-    yield f'{kind}: only the first of {count} is taken'
-
-
-def _gamma(image):
-  """Told where a PNG is of another brightness than it says afterwards."""
-  gamma = image.info.get('gamma')
-  if gamma and abs(gamma - 1 / 2.2) > 0.02 and not (
-      'icc_profile' in image.info or 'srgb' in image.info):
-    yield f'its gamma of {gamma:g} is left out: it may look lighter or darker'
-
-
-def _coding(image):
-  if image.format not in ('JPEG', 'MPO'):
-    return {}
-  tables = image.quantization
-  return {'subsampling': max(JpegImagePlugin.get_sampling(image), 0),
-          'fineness': sum(tables[min(tables)]) if tables else 0}
-
-
-def _decoded(image, again, name, notes):
-  """Stored samples [h, w, 1 to 4], uint8 or uint16, and their profile."""
+def _decoded(image, reopen, name, notes):
+  """Samples [h, w, 1 to 4], uint8 or uint16, and their colour profile."""
   _check_tiff(image, name)
-  if again and sixteen.holds(image):
-    samples = sixteen.read(again)
+  if reopen and sixteen.holds(image):
+    samples = sixteen.read(reopen)
     image.load()
     return _with_key(samples, image), image.info.get('icc_profile')
   image.load()
   icc = image.info.get('icc_profile')
   if image.mode.startswith('I;16'):
     samples = np.asarray(image).astype(np.uint16)[..., None]
-    if _tag(image, 262) == 0:  # 0 is white, which Pillow leaves as it is
+    # 0 is white, which Pillow inverts for 8 bits alone.
+    if metadata.tag(image, 262) == 0:
       samples = 65535 - samples
     return _with_key(samples, image), icc
   if image.mode in ('I', 'F'):
     raise errors.UserError(
         f'{name} has 32 bits a sample; save it with 8 or 16.')
   if image.mode == 'CMYK':
-    if max(_tag(image, _BITS) or (8,)) > 8:
+    if max(metadata.tag(image, _BITS) or (8,)) > 8:
       notes.append('its 16 bits became 8')
     return np.asarray(_from_cmyk(image, icc, notes)), None
   if image.mode == 'LAB':
@@ -263,13 +297,13 @@ def _decoded(image, again, name, notes):
   if image.mode == '1':
     notes.append('its single bit became 8')
   mode = ('L' if gray else 'RGB') + 'A' * image.has_transparency_data
-  samples = np.asarray(image.convert(mode))
+  samples = np.asarray(image if image.mode == mode else image.convert(mode))
   return samples.reshape(*samples.shape[:2], -1), icc
 
 
 def _check_tiff(image, name):
-  bits = _tag(image, _BITS) or (8,)
-  formats = _tag(image, 339) or (1,)
+  bits = metadata.tag(image, _BITS) or (8,)
+  formats = metadata.tag(image, 339) or (1,)
   if max(bits) > 16:
     raise errors.UserError(
         f'{name} has {max(bits)} bits a sample; save it with 8 or 16.')
@@ -277,18 +311,13 @@ def _check_tiff(image, name):
     raise errors.UserError(
         f'{name} has samples that are not read; save it with 8 or 16 bits '
         'without a sign.')
-  if max(bits) == 16 and _tag(image, 284) == 2:
+  if max(bits) == 16 and metadata.tag(image, 284) == 2:
     raise errors.UserError(
         f'{name} keeps its channels apart; save it with them interleaved.')
 
 
-def _tag(image, number):
-  """A tag's value in a TIFF; None in other files."""
-  return image.tag_v2.get(number) if image.format == 'TIFF' else None
-
-
 def _with_key(samples, image):
-  """With alpha where a PNG names one colour that is transparent."""
+  """Adds alpha where a PNG names one transparent colour."""
   key = image.info.get('transparency')
   if key is None or samples.shape[-1] in (2, 4):
     return samples
@@ -306,48 +335,3 @@ def _from_cmyk(image, icc, notes):
       return rgb
   notes.append('CMYK became RGB (without a profile: colours may differ)')
   return image.convert('RGB')
-
-
-def _exif(image, notes):
-  """(block of the upright picture or None, orientation)."""
-  try:
-    block = _tiff_block(image) if image.format == 'TIFF' else (
-        image.info.get('exif'))
-    turn = exif_blocks.orientation(block) if block else 1
-    block = exif_blocks.upright(block) if block else None
-  except BROKEN:
-    notes.append('its EXIF is broken and is left out')
-    return None, 1
-  if turn == 1:  # some programs write it into XMP alone
-    found = re.search(rb'tiff:Orientation(?:="|>)([1-8])', _xmp(image))
-    turn = int(found[1]) if found and not block else turn
-  return block, turn
-
-
-def _xmp(image):
-  xmp = image.info.get('xmp', b'')
-  return xmp if isinstance(xmp, bytes) else str(xmp).encode()
-
-
-def _tiff_block(image):
-  """What a TIFF's first directory says besides of how it is stored."""
-  stored = image.getexif()
-  block = Image.Exif()
-  for tag in exif_blocks.DESCRIPTIVE:
-    if tag in stored:
-      block[tag] = stored[tag]
-  for tag in exif_blocks.DIRECTORIES:
-    if inner := stored.get_ifd(tag):
-      block.get_ifd(tag).update(inner)
-  data = block.tobytes()
-  return data if len(block) or len(data) > 20 else None
-
-
-def _dpi(image):
-  try:
-    x, y = (float(value) for value in image.info['dpi'])
-  except (KeyError, TypeError, ValueError, ZeroDivisionError):
-    return None
-  if (_tag(image, 274) or 1) >= 5:  # a TIFF, which Pillow turns by itself
-    x, y = y, x
-  return (x, y) if 1 <= x <= 65535 and 1 <= y <= 65535 else None

@@ -1,8 +1,8 @@
-"""Any photo as an upright float picture, and back to the file that it was.
+"""A photo as an upright float picture, and back into a file of its own format.
 
-Kept are alpha, gray, 16 bits, EXIF, the ICC profile and the resolution. Pixels
-stay in their own profile, which is written back: what restores works on
-display values and asks for no certain primaries.
+Alpha, gray, 16 bits, EXIF, the ICC profile and the resolution are kept. Pixels
+stay in the colours of their own profile, which is written back: restoration
+works on display values and needs no particular primaries.
 """
 
 import functools
@@ -16,37 +16,38 @@ import numpy as np
 from PIL import Image
 
 from deblur_jax import errors
-from deblur_jax.media import decoding, writers
+from deblur_jax.media import decoding, metadata, writers
 from deblur_jax.media import exif as exif_blocks
+from deblur_jax.ops import bit_depth
 
-SUFFIXES = {  # of files -> the form that is written there
+SUFFIXES = {  # suffix of a file -> its form
     '.avif': 'AVIF', '.bmp': 'BMP', '.heic': 'HEIF', '.heif': 'HEIF',
     '.jpeg': 'JPEG', '.jpg': 'JPEG', '.png': 'PNG', '.tif': 'TIFF',
     '.tiff': 'TIFF', '.webp': 'WEBP'}
-READ_ONLY = {'.gif': '.png'}  # suffix -> that of its result
+READ_ONLY = {'.gif': '.png'}  # suffix -> suffix of the result
 FORMS = tuple(sorted(set(SUFFIXES.values())))
-MAX_PIXELS = 200_000_000
+MAX_PIXELS = decoding.MAX_PIXELS
 QUALITY = 95          # of JPEG, WebP, AVIF and HEIF
 _WITH_16_BITS = ('PNG', 'TIFF')
 _WITH_ALPHA = ('AVIF', 'HEIF', 'PNG', 'TIFF', 'WEBP')
-_EXIF_ROOM = 65533    # bytes of one segment of a JPEG
+_EXIF_ROOM = 65533    # bytes that a segment of a JPEG can hold
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
-_OVERSHOOT = 0.01     # of floats outside [0, 1], as a filter leaves it
+_OVERSHOOT = 0.01     # tolerance for floats outside [0, 1], as filters give
 
 
 class Picture(NamedTuple):
-  """A picture and all that goes back into its file.
+  """A picture and the metadata that are written back into its file.
 
-  image: float32 [h, w, 3] in [0, 1], upright, RGB in the profile of `icc`.
+  image: float32 [h, w, 3] in [0, 1], upright, RGB in the profile `icc`.
   alpha: [h, w], uint8 or uint16 as stored, or None.
-  bits: 8 or 16, of a stored sample.
+  bits: of a stored sample, 8 or 16.
   gray: whether it was stored without colour.
   form: one of FORMS.
-  exif: a block for the upright picture, without thumbnail, or None.
-  icc: the profile's bytes, or None.
-  dpi: (x, y), or None.
-  coding: how the file was coded, as `encode` needs it.
-  notes: lines that tell the user what is not as in the file.
+  exif: EXIF block of the upright picture, without thumbnail, or None.
+  icc: bytes of the colour profile, or None.
+  dpi: resolution (x, y), or None.
+  coding: parameters of the file's compression, for `encode`.
+  notes: what differs from the file, a line each, for the user.
   """
 
   image: np.ndarray
@@ -62,7 +63,11 @@ class Picture(NamedTuple):
 
 
 def form_of(path: str | os.PathLike) -> str:
-  """The form that a file's suffix names; a UserError where it names none."""
+  """The form that belongs to a file's suffix.
+
+  Raises:
+    UserError: pictures are not written with this suffix.
+  """
   suffix = pathlib.Path(path).suffix.lower()
   if suffix not in SUFFIXES:
     raise errors.UserError(
@@ -74,29 +79,25 @@ def form_of(path: str | os.PathLike) -> str:
 def read(
     source: str | os.PathLike | bytes, *, max_pixels: int = MAX_PIXELS,
     allow_truncated: bool = False) -> Picture:
-  """The picture in a file, or in a file's bytes, whatever its name says.
+  """Reads a picture with its metadata; its content decides, not its name.
 
   Args:
     source: a path, or the bytes of a file.
-    max_pixels: more are refused by the header alone.
-    allow_truncated: takes what there is of a file that ends too early, for
-      every thread that reads at that time.
+    max_pixels, allow_truncated: see `decoding.read`.
 
   Raises:
-    UserError: no such file, no picture, broken, too large, 32 bits a sample.
+    UserError: as of `decoding.read`.
   """
   name = 'the picture' if isinstance(source, bytes) else os.fspath(source)
   try:
-    stored = decoding.from_file(
-        source, name=name, max_pixels=max_pixels,
-        allow_truncated=allow_truncated)
-  except errors.UserError:
-    raise
-  except decoding.BROKEN as error:
-    told = decoding.text(error)
-    mend = ('; `deblur restore --allow-truncated` takes what there is'
-            if 'truncated' in told and not allow_truncated else '')
-    raise errors.UserError(f'Cannot read {name}: {told}{mend}.') from None
+    stored = decoding.read(source, name=name, max_pixels=max_pixels,
+                           allow_truncated=allow_truncated)
+  except decoding.Truncated as error:
+    raise errors.UserError(
+        f'{str(error)[:-1]}; `deblur restore --allow-truncated` takes what '
+        'there is.') from None
+  except decoding.TooLarge as error:
+    raise _with_larger_limit(error) from None
   picture = _from_stored(stored)
   return picture._replace(
       notes=(*_misnamed(name, picture.form), *picture.notes))
@@ -105,37 +106,41 @@ def read(
 def size(
     source: str | os.PathLike, *, max_pixels: int = MAX_PIXELS
 ) -> tuple[int, int]:
-  """(height, width) of the upright picture in a file, by its header alone.
+  """Reads the (height, width) of a file's upright picture from its header.
+
+  Args:
+    source: a path.
+    max_pixels: see `decoding.read`.
 
   Raises:
-    UserError: no such file, no picture, a header that is broken, too large.
+    UserError: as of `decoding.size`.
   """
   try:
     return decoding.size(
         source, name=os.fspath(source), max_pixels=max_pixels)
-  except errors.UserError:
-    raise
-  except decoding.BROKEN as error:
-    raise errors.UserError(
-        f'Cannot read {source}: {decoding.text(error)}.') from None
+  except decoding.TooLarge as error:
+    raise _with_larger_limit(error) from None
 
 
 def from_pil(image: Image.Image) -> Picture:
-  """A Pillow image as `read` gives its file: upright, with EXIF and profile."""
-  try:
-    stored = decoding.from_image(image, again=None, name='the picture')
-  except errors.UserError:
-    raise
-  except decoding.BROKEN as error:
-    raise errors.UserError(
-        f'Cannot read the picture: {decoding.text(error)}.') from None
+  """Converts a Pillow image as `read` does its file, with EXIF and profile.
+
+  Raises:
+    UserError: as of `decoding.read`.
+  """
+  stored = decoding.from_image(image)
   return _from_stored(stored._replace(form=stored.form or 'PNG'))
 
 
 def from_array(array: np.ndarray) -> Picture:
-  """A picture of [h, w], [h, w, 1], [h, w, 3] or, with alpha, [h, w, 4].
+  """Converts an array.
 
-  uint8, uint16, or floats in [0, 1], whose alpha counts as 16 bits.
+  Args:
+    array: [h, w], [h, w, 1], [h, w, 3] or, with alpha, [h, w, 4]; uint8,
+      uint16, or floats in [0, 1], whose alpha is stored with 16 bits.
+
+  Raises:
+    UserError: another shape or type, an empty array, floats out of range.
   """
   if array.ndim not in (2, 3) or array.shape[2:] not in ((), (1,), (3,), (4,)):
     raise errors.UserError(
@@ -145,31 +150,28 @@ def from_array(array: np.ndarray) -> Picture:
     raise errors.UserError(f'A picture of {list(array.shape)} is empty.')
   if np.issubdtype(array.dtype, np.floating):
     _check_range(array)
-    colours, bits = array, 16
+    colours, bits = array.astype(np.float32), 16
   elif array.dtype in (np.uint8, np.uint16):
-    bits = 8 * array.dtype.itemsize
-    colours = array.astype(np.float32) / (2**bits - 1)
+    colours, bits = bit_depth.to_float(array), 8 * array.dtype.itemsize
   else:
     raise errors.UserError(
         f'A picture of {array.dtype}; make it uint8, uint16 or floats in '
         '[0, 1].')
-  colours = colours.astype(np.float32).reshape(*array.shape[:2], -1)
-  alpha = None
-  if colours.shape[-1] == 4:
+  colours, alpha = decoding.split(colours.reshape(*array.shape[:2], -1))
+  if alpha is not None:
     alpha = (array[..., 3] if array.dtype.kind == 'u'
-             else quantized(array[..., 3], bits=bits))
-  gray = colours.shape[-1] == 1
-  return Picture(_rgb(colours), alpha, bits=bits, gray=gray)
+             else bit_depth.quantize(alpha, bits=bits))
+  return Picture(colours, alpha, bits=bits, gray=array.shape[2:] in ((), (1,)))
 
 
 def to_array(
     picture: Picture, image: np.ndarray, *, like: np.ndarray) -> np.ndarray:
-  """The restored [h, w, 3] with the channels and the dtype of an array.
+  """Gives a restored picture the channels and the dtype of an array.
 
   Args:
-    picture: what `from_array` made of the array.
-    image: [h, w, 3] in [0, 1], restored.
-    like: that array.
+    picture: the result of `from_array`.
+    image: restored, [h, w, 3] in [0, 1].
+    like: the array that `from_array` converted.
   """
   if like.dtype.kind == 'u':
     out = _samples(picture, image, picture.bits)
@@ -177,13 +179,16 @@ def to_array(
     out = np.clip(_colours(picture, image), 0, 1)
     if picture.alpha is not None:
       alpha = (like[..., 3] if like.shape[:2] == out.shape[:2] else
-               _fitted(picture.alpha, out.shape[:2], 16) / np.float32(65535))
+               bit_depth.to_float(_fitted(picture.alpha, out.shape[:2], 16)))
       out = np.concatenate([out, alpha[..., None]], axis=-1)
   return out.astype(like.dtype).reshape(*out.shape[:2], *like.shape[2:])
 
 
 def to_pil(picture: Picture, image: np.ndarray) -> Image.Image:
-  """The restored [h, w, 3] as a Pillow image; 16 bits stay where it is gray."""
+  """Converts a restored [h, w, 3] in [0, 1] to a Pillow image.
+
+  It has 16 bits only for gray without alpha: Pillow has no such colours.
+  """
   bits = 16 if (picture.bits, picture.gray, picture.alpha is None) == (
       16, True, True) else 8
   out = Image.fromarray(np.squeeze(_samples(picture, image, bits), -1)
@@ -193,7 +198,7 @@ def to_pil(picture: Picture, image: np.ndarray) -> Image.Image:
 
 
 def lost(picture: Picture, *, form: str) -> tuple[str, ...]:
-  """What a form cannot keep of a picture, a line each."""
+  """Lists what of a picture is lost in a form, a line each."""
   lines = []
   if picture.bits == 16 and form not in _WITH_16_BITS:
     lines.append(f'16 bits became 8, as {form} has no more')
@@ -207,7 +212,12 @@ def lost(picture: Picture, *, form: str) -> tuple[str, ...]:
 
 
 def check_form(picture: Picture, form: str) -> None:
-  """Raises a UserError where a form cannot hold a picture of this kind."""
+  """Checks that a form can hold a picture.
+
+  Raises:
+    UserError: an unknown form, one that has no alpha for a picture that is
+      partly transparent, or one whose encoder is not installed.
+  """
   if form not in FORMS:
     errors.look_up(dict.fromkeys(FORMS), form, what='form of a picture')
   if form not in _WITH_ALPHA and _is_transparent(picture):
@@ -221,19 +231,23 @@ def check_form(picture: Picture, form: str) -> None:
 def encode(
     picture: Picture, image: np.ndarray, *, form: str | None = None,
     quality: int | None = None, strip_gps: bool = False) -> bytes:
-  """The bytes of a file with a restored image and all else of its picture.
+  """Encodes a restored image with the metadata of its picture.
 
   Args:
-    picture: what was read.
-    image: float32 [h, w, 3] in [0, 1]; of another size, alpha is resized.
-    form: one of FORMS; None is the picture's own.
-    quality: 1 to 100 of JPEG, WebP, AVIF and HEIF; None is QUALITY, or that of
-      the JPEG that was read where it is higher, or no loss where a WebP had
-      none.
-    strip_gps: leaves the place out of EXIF, and that only.
+    picture: the picture that was read.
+    image: float32 [h, w, 3] in [0, 1]; alpha is resized to its size.
+    form: one of FORMS; None is the form of the picture.
+    quality: 1 to 100, of JPEG, WebP, AVIF and HEIF; None is QUALITY, or the
+      quality of the JPEG that was read where that is higher, or lossless for a
+      lossless WebP.
+    strip_gps: whether the place is removed from EXIF; nothing else is.
+
+  Returns:
+    The bytes of a file.
 
   Raises:
-    UserError: alpha in a form that has none, or more than the form can hold.
+    UserError: as of `check_form`, an image that is not finite, or an image that
+      the encoder refuses, such as one that is too large for the form.
   """
   form = form or picture.form
   check_form(picture, form)
@@ -252,8 +266,8 @@ def encode(
   try:
     Image.fromarray(_squeezed(picture, image)).save(
         file, form, **about, **_options(picture, form, quality))
-  except decoding.BROKEN as error:
-    if 'exif' in about:  # which Pillow writes anew for AVIF, if it can
+  except metadata.BROKEN as error:
+    if 'exif' in about:  # Pillow rewrites it for AVIF, and may fail
       return encode(picture._replace(exif=None), image, form=form,
                     quality=quality)
     raise errors.UserError(
@@ -262,13 +276,9 @@ def encode(
   return file.getvalue()
 
 
-def quantized(image: np.ndarray, *, bits: int) -> np.ndarray:
-  """[0, 1] -> uint8 or uint16, clipped and rounded to the nearest."""
-  image = np.asarray(image, np.float32)
-  if not np.isfinite(image).all():
-    raise errors.UserError('The restored picture is not finite everywhere.')
-  levels = np.rint(np.clip(image, 0, 1) * (2**bits - 1))
-  return levels.astype(np.uint8 if bits == 8 else np.uint16)
+def _with_larger_limit(error):
+  return errors.UserError(f'{str(error)[:-1]}, or let `deblur restore '
+                          '--max-pixels` take more.')
 
 
 def _misnamed(name, form):
@@ -283,22 +293,11 @@ def _is_transparent(picture):
 
 
 def _from_stored(stored):
-  samples = stored.samples
-  channels = samples.shape[-1]
-  bits = 8 * samples.dtype.itemsize
-  colours = samples[..., :channels - (channels in (2, 4))]
+  colours, alpha = decoding.split(stored.samples)
   return Picture(
-      _rgb(colours.astype(np.float32) / (2**bits - 1)),
-      samples[..., -1] if channels in (2, 4) else None, bits=bits,
-      gray=channels < 3, form=stored.form, exif=stored.exif, icc=stored.icc,
-      dpi=stored.dpi, coding=stored.coding, notes=stored.notes)
-
-
-def _rgb(colours):
-  """[h, w, 1, 3 or 4] -> [h, w, 3]."""
-  if colours.shape[-1] == 1:
-    return np.repeat(colours, 3, axis=-1)
-  return colours[..., :3]
+      bit_depth.to_float(colours), alpha, bits=8 * colours.dtype.itemsize,
+      gray=stored.samples.shape[-1] < 3, form=stored.form, exif=stored.exif,
+      icc=stored.icc, dpi=stored.dpi, coding=stored.coding, notes=stored.notes)
 
 
 def _check_range(array):
@@ -310,7 +309,7 @@ def _check_range(array):
 
 
 def _colours(picture, image):
-  """float32 [h, w, 1 or 3], as many as the picture is stored with."""
+  """float32 [h, w, 1 or 3], with as many channels as the picture stores."""
   image = np.asarray(image, np.float32)
   if image.ndim != 3 or image.shape[-1] != 3:
     raise errors.UserError(
@@ -319,8 +318,11 @@ def _colours(picture, image):
 
 
 def _samples(picture, image, bits):
-  """uint8 or uint16 [h, w, 1 to 4] as they are stored."""
-  samples = quantized(_colours(picture, image), bits=bits)
+  """Stored samples, uint8 or uint16 [h, w, 1 to 4]."""
+  colours = _colours(picture, image)
+  if not np.isfinite(colours).all():
+    raise errors.UserError('The restored picture is not finite everywhere.')
+  samples = bit_depth.quantize(colours, bits=bits)
   if picture.alpha is None:
     return samples
   alpha = _fitted(picture.alpha, samples.shape[:2], bits)
@@ -328,24 +330,23 @@ def _samples(picture, image, bits):
 
 
 def _fitted(alpha, size, bits):
-  """Alpha of this size and depth; untouched where it has them."""
-  most = np.iinfo(alpha.dtype).max
-  if alpha.shape == size and most == 2**bits - 1:
+  """Alpha with this size and bit depth; unchanged where it has them."""
+  if alpha.shape == size and 8 * alpha.dtype.itemsize == bits:
     return alpha
-  image = Image.fromarray(alpha.astype(np.float32) / most)
+  image = Image.fromarray(bit_depth.to_float(alpha))
   if alpha.shape != size:
     image = image.resize(size[::-1], Image.Resampling.BICUBIC)
-  return quantized(np.asarray(image), bits=bits)
+  return bit_depth.quantize(np.asarray(image), bits=bits)
 
 
 def _squeezed(picture, image):
-  """uint8 [h, w] or [h, w, 2 to 4], as Pillow wants it."""
+  """uint8 [h, w] or [h, w, 2 to 4], the shapes that Pillow takes."""
   samples = _samples(picture, image, 8)
   return samples[..., 0] if samples.shape[-1] == 1 else samples
 
 
 def _about(picture, *, size=None, strip_gps=False):
-  """What goes with the pixels, by Pillow's names."""
+  """The metadata of a picture under Pillow's names."""
   block = picture.exif
   try:
     if block and size:
@@ -359,7 +360,7 @@ def _about(picture, *, size=None, strip_gps=False):
 
 
 def _options(picture, form, quality):
-  """How Pillow is to code a form."""
+  """Pillow's options for a form."""
   if form == 'JPEG':
     coding = picture.coding
     if quality is None and 'fineness' in coding:
@@ -376,13 +377,13 @@ def _options(picture, form, quality):
             **(lossless_alpha if picture.alpha is not None else {})}
   if form == 'HEIF':
     return {'quality': quality or QUALITY}
-  if form == 'PNG':  # a third of the usual level's time, 3 % longer
+  if form == 'PNG':  # a third of the default level's time, 3 % longer
     return {'compress_level': 4}
   return {}
 
 
 def _quality_of(fineness):
-  """The least quality from QUALITY on that is as fine as a JPEG's table."""
+  """The lowest quality, at least QUALITY, as fine as a JPEG's table."""
   return next((quality for quality in range(QUALITY, 100)
                if _fineness(quality) <= fineness), 100)
 

@@ -19,6 +19,7 @@ import numpy as np
 
 from deblur_jax import errors
 from deblur_jax.data import frames
+from deblur_jax.ops import bit_depth
 
 
 class Encoder(NamedTuple):
@@ -110,10 +111,9 @@ def open_encoder(settings: Settings):
 def to_frame(picture: np.ndarray, settings: Settings):
   """[h, w, 3] in [0, 1], as stored, -> a frame as the encoder wants it."""
   av = frames.import_av()
-  kind, limit, dtype = (
-      ('rgb48le', 65535, np.uint16) if settings.pixels.endswith('10le') else
-      ('rgb24', 255, np.uint8))
-  picture = np.rint(np.clip(picture, 0, 1) * limit).astype(dtype)
+  kind, bits = (('rgb48le', 16) if settings.pixels.endswith('10le') else
+                ('rgb24', 8))
+  picture = bit_depth.quantize(picture, bits=bits)
   frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format=kind)
   if settings.location:
     frame.chroma_location = settings.location
@@ -127,12 +127,12 @@ def to_frame(picture: np.ndarray, settings: Settings):
 
 def to_picture(frame) -> np.ndarray:
   """A frame -> float32 [h, w, 3] in [0, 1], as stored, of all its bits."""
-  kind, limit = ('rgb48le', 65535) if _bits(frame) > 8 else ('rgb24', 255)
+  kind = 'rgb48le' if _bits(frame) > 8 else 'rgb24'
   # The usual way is quick: of the luma of a photo 47 dB are left when it comes
   # back, by this one 70, and its RGB is 2.7 dB nearer to the photo's own.
   picture = frame.to_ndarray(format=kind, interpolation=_ways(
       'BICUBIC', 'FULL_CHR_H_INT', 'FULL_CHR_H_INP', 'ACCURATE_RND'))
-  return picture.astype(np.float32) / limit
+  return bit_depth.to_float(picture)
 
 
 def display_matrix(frame) -> tuple[int, ...]:

@@ -11,8 +11,8 @@ import zlib
 import numpy as np
 from PIL import Image, TiffImagePlugin, TiffTags
 
-from deblur_jax.media import decoding
 from deblur_jax.media import exif as exif_blocks
+from deblur_jax.media import metadata
 
 _ROWS = 64   # that are compressed together
 _LEVEL = 3   # of zlib: half the time of its own, 2 % longer files
@@ -115,6 +115,6 @@ def _exif_tags(exif):
         tags.tagtype[tag] = TiffTags.LONG
         tags[tag] = block.get_ifd(tag)
     tags.tobytes()
-  except decoding.BROKEN:
+  except metadata.BROKEN:
     return TiffImagePlugin.ImageFileDirectory_v2(b'II*\0\0\0\0\0')
   return tags

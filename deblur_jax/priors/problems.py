@@ -24,7 +24,7 @@ from PIL import Image
 from deblur_jax import errors
 from deblur_jax.blur import deconvolve, estimate, operators
 from deblur_jax.data import images, kernel_files
-from deblur_jax.ops import colour
+from deblur_jax.ops import bit_depth, colour
 from deblur_jax.state import Batch
 
 Path = str | os.PathLike
@@ -189,11 +189,12 @@ def _noisy(sharp, random, options):
 def _small(sharp, random, options):
   del random
   size = [side // options['factor'] for side in sharp.shape[1::-1]]
-  channels = [Image.fromarray(images.to_uint8(sharp[..., c]))
+  channels = [Image.fromarray(bit_depth.to_uint8(sharp[..., c]))
               for c in range(sharp.shape[-1])]
   small = [np.asarray(one.resize(size, Image.Resampling.LANCZOS))
            for one in channels]
-  return {'observed': images.to_float(np.stack(small, axis=-1)), 'sharp': sharp}
+  return {'observed': bit_depth.to_float(np.stack(small, axis=-1)),
+          'sharp': sharp}
 
 
 def _holes(sharp, random, options):
@@ -208,11 +209,11 @@ def _holes(sharp, random, options):
 def _compressed(sharp, random, options):
   del random
   file = io.BytesIO()
-  picture = images.to_uint8(sharp)
+  picture = bit_depth.to_uint8(sharp)
   Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture).save(
       file, 'jpeg', quality=options['quality'])
   decoded = np.asarray(Image.open(file)).reshape(sharp.shape)
-  return {'observed': images.to_float(decoded), 'sharp': sharp}
+  return {'observed': bit_depth.to_float(decoded), 'sharp': sharp}
 
 
 def _blurred(sharp, random, options):
@@ -254,12 +255,12 @@ def _partners(path: Path | None, found) -> dict[str, pathlib.Path]:
 
 
 def _picture(file, gray) -> np.ndarray:
-  picture = images.to_float(images.read(file))
+  picture = bit_depth.to_float(images.read(file))
   return np.asarray(colour.luma(picture)) if gray else picture
 
 
 def _chroma(file) -> np.ndarray:
-  picture = images.to_float(images.read(file))
+  picture = bit_depth.to_float(images.read(file))
   return np.asarray(colour.rgb_to_ycbcr(picture)[..., 1:])
 
 

@@ -18,9 +18,8 @@ import numpy as np
 from PIL import Image
 
 from deblur_jax import errors, metrics, models
-from deblur_jax.data import images
 from deblur_jax.metrics import means
-from deblur_jax.ops import arrays, colour
+from deblur_jax.ops import arrays, bit_depth, colour
 from deblur_jax.priors import baselines, outputs
 from deblur_jax.priors.problems import Problem
 from deblur_jax.state import Params
@@ -199,6 +198,6 @@ def _coloured(image, chroma):
 
 
 def _save(path, image) -> None:
-  pixels = images.to_uint8(image)
+  pixels = bit_depth.to_uint8(image)
   pixels = pixels[..., 0] if pixels.shape[-1] == 1 else pixels
   Image.fromarray(pixels).save(path)

@@ -82,17 +82,15 @@ def _teach(blur, folder, key, restore):
   """
   from PIL import Image
 
-  from deblur_jax.data import images
-  from deblur_jax.media import pictures
-  from deblur_jax.ops import atomic_files
+  from deblur_jax.ops import atomic_files, bit_depth
 
   targets = {side: folder / side / f'{key}.png' for side in ('blur', 'sharp')}
   if targets['sharp'].exists():
     return
-  large = restore(images.to_float(blur))
+  large = restore(bit_depth.to_float(blur))
   if large.rejected:
     return
-  sharp = pictures.quantized(large.image, bits=8)
+  sharp = bit_depth.to_uint8(large.image)
   for side, picture in (('blur', blur), ('sharp', sharp)):
     with atomic_files.replacing(targets[side]) as part:
       Image.fromarray(picture).save(part)

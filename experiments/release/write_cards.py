@@ -144,7 +144,7 @@ def _measured(name, sets):
 def _score(restore, title, *, border=0, jpeg=None, **options):
   """Title -> the summary of a test set, also without its borders."""
   from deblur_jax import data, metrics
-  from deblur_jax.data import images
+  from deblur_jax.ops import bit_depth
 
   measure = metrics.choose(['psnr_uint8', 'ssim_matlab3d'])
   cuts = {title: 0} | ({f'{title}, {border} px off': border} if border else {})
@@ -159,7 +159,7 @@ def _score(restore, title, *, border=0, jpeg=None, **options):
   for number in tqdm.tqdm(numbers, desc=title, file=sys.stderr, disable=None):
     pair = opened.read(number)
     blur = pair['sharp' if options.get('self') else 'blur']
-    blur, sharp = (images.to_float(picture) for picture in (
+    blur, sharp = (bit_depth.to_float(picture) for picture in (
         _stored(blur, jpeg) if jpeg else blur, pair['sharp']))
     result = restore(blur).image
     for subtitle, cut in cuts.items():

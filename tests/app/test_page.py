@@ -35,6 +35,7 @@ from deblur_jax.app import (
 )
 from deblur_jax.inference import batches
 from deblur_jax.media import pictures
+from deblur_jax.ops import bit_depth
 from deblur_jax.pretrained import zoo
 from deblur_jax.priors import solve
 
@@ -324,7 +325,7 @@ def test_a_fit_in_parts_is_a_fit(uploads, tmp_path):
       method, batch, key, 20, mesh, chunk=5, run_chunk=run_chunk,
       state=begin(key, batch))
   np.testing.assert_allclose(whole.curve['loss'][:, 0], losses, rtol=1e-5)
-  wanted = pictures.quantized(
+  wanted = bit_depth.quantize(
       method.restore(whole.state, None)[0], bits=8).astype(int)
   assert np.abs(pixels(result.file) - wanted).max() <= 1
 

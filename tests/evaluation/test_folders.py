@@ -16,6 +16,7 @@ from deblur_jax.blur import deconvolve, kernels, operators
 from deblur_jax.data import builtin, images, kernel_files
 from deblur_jax.evaluation import deconvolution as deconvolve_folder
 from deblur_jax.evaluation import folders as folder_scores
+from deblur_jax.ops import bit_depth
 
 NAMES = ('a/one', 'two')
 
@@ -24,7 +25,7 @@ def write(folder, pictures):
   for name, picture in zip(NAMES, pictures, strict=True):
     path = folder / f'{name}.png'
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(images.to_uint8(np.asarray(picture))).save(path)
+    Image.fromarray(bit_depth.to_uint8(np.asarray(picture))).save(path)
   return folder
 
 
@@ -79,7 +80,7 @@ def test_error_ratio(folders):
 
 
 def test_reblur_residual_knows_the_kernel(folders, tmp_path):
-  Image.fromarray(images.to_uint8(
+  Image.fromarray(bit_depth.to_uint8(
       folders['kernel'] / folders['kernel'].max())).save(tmp_path / 'k.png')
   np.save(tmp_path / 'k.npy', folders['kernel'][::-1, ::-1])
   for kernel, correlation in (('k.png', False), ('k.npy', True)):
@@ -157,10 +158,10 @@ def test_kohler(tmp_path):
   frames = tmp_path / 'kohler' / 'Image2' / 'Kernel3'
   frames.mkdir(parents=True)
   for k, picture in enumerate((sharp[::-1], sharp, sharp.swapaxes(0, 1))):
-    Image.fromarray(images.to_uint8(picture)).save(
+    Image.fromarray(bit_depth.to_uint8(picture)).save(
         frames / f'GroundTruth2_3_{k}.png')
   (tmp_path / 'restored').mkdir()
-  Image.fromarray(images.to_uint8(0.8 * sharp)).save(  # darkness is forgiven
+  Image.fromarray(bit_depth.to_uint8(0.8 * sharp)).save(  # darkness is forgiven
       tmp_path / 'restored' / 'Blurry2_3.png')
   means = folder_scores.run(
       tmp_path / 'restored', kohler=tmp_path / 'kohler')['mean']

@@ -18,6 +18,7 @@ from PIL import Image, ImageCms, ImageOps
 
 from deblur_jax import errors
 from deblur_jax.media import exif, pictures, writers
+from deblur_jax.ops import bit_depth
 
 RNG = np.random.default_rng(0)
 LOSSLESS = ('BMP', 'PNG', 'TIFF')
@@ -196,9 +197,9 @@ def test_multiplied_alpha_is_divided_out():
 def test_rounded_to_the_nearest(bits):
   levels = np.arange(2**bits, dtype=np.float64).reshape(-1, 16)
   for shift in (-0.45, 0, 0.45):
-    stored = pictures.quantized((levels + shift) / (2**bits - 1), bits=bits)
+    stored = bit_depth.quantize((levels + shift) / (2**bits - 1), bits=bits)
     np.testing.assert_array_equal(stored, levels)
-  assert pictures.quantized(np.float32([-3, 7]), bits=8).tolist() == [0, 255]
+  assert bit_depth.quantize(np.float32([-3, 7]), bits=8).tolist() == [0, 255]
 
 
 @pytest.mark.parametrize('form', ['JPEG', 'PNG', 'TIFF', 'WEBP', 'AVIF'])

@@ -7,9 +7,8 @@ import pytest
 import run_folders
 
 from deblur_jax import data, errors, methods, models
-from deblur_jax.data import images
 from deblur_jax.inference import tiling
-from deblur_jax.ops import weight_files
+from deblur_jax.ops import bit_depth, weight_files
 from deblur_jax.pretrained import zoo
 from deblur_jax.training import workdir
 
@@ -151,7 +150,7 @@ def test_the_smallest_model_helps_and_does_no_harm():
   psnr = lambda image, sharp: -10 * np.log10(np.mean((image - sharp)**2))
   gains = []
   for number in (0, 4):      # of a face, of a cup
-    pair = {key: images.to_float(picture[:120, :128])
+    pair = {key: bit_depth.to_float(picture[:120, :128])
             for key, picture in source.read(number).items()}
     found = restore(pair['blur'])
     assert found.rejected == 0

@@ -16,7 +16,7 @@ from PIL import Image
 from deblur_jax import errors, methods
 from deblur_jax.blur import operators
 from deblur_jax.data import images
-from deblur_jax.ops import arrays
+from deblur_jax.ops import arrays, bit_depth
 from deblur_jax.priors import baselines, outputs, problems, solve
 from deblur_jax.training import checkpoint, workdir
 from experiments import prior as program
@@ -28,7 +28,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 def picture(seed=0, height=24, width=32):
   noise = np.random.default_rng(seed).random((height, width, 3))
   smooth = scipy.ndimage.gaussian_filter(noise, (2, 2, 0))
-  return images.to_uint8((smooth - smooth.min()) / np.ptp(smooth))
+  return bit_depth.to_uint8((smooth - smooth.min()) / np.ptp(smooth))
 
 
 def save(path, pixels):
@@ -87,7 +87,7 @@ def test_problems_made_from_the_truth(task, gray, folder):
 def test_problems_are_what_they_say(folder):
   make = lambda task, **options: problems.make(
       folder / 'sharp' / 'a.png', task=task, **options)[0].batch
-  sharp = images.to_float(picture(0))
+  sharp = bit_depth.to_float(picture(0))
   salted = make('denoise', sigma=0.0, impulse=0.3)['observed'] != sharp
   assert 0.25 < salted.mean() < 0.35
   noise = make('denoise', sigma=10.0)['observed'] - sharp
@@ -174,7 +174,7 @@ def test_nearest_known_pixel():
 
 
 def test_noise_level():
-  smooth = images.to_float(picture(0, 128, 128))
+  smooth = bit_depth.to_float(picture(0, 128, 128))
   noise = np.random.default_rng(0).normal(0, 0.1, smooth.shape)
   assert abs(baselines.noise_level(smooth + noise.astype('f')) - 0.1) < 5e-3
   assert baselines.noise_level(smooth) < 0.02

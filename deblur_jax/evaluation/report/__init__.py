@@ -13,11 +13,7 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-from PIL import Image
-
-from deblur_jax import errors
-from deblur_jax.data import sampler
+from deblur_jax.data import images, sampler
 from deblur_jax.evaluation.report import figures, judged, render, rows, runs
 from deblur_jax.ops import atomic_files
 
@@ -226,11 +222,11 @@ def _states(name, shown):
   """A test picture: blur, restored by each setting, sharp."""
   first = next(iter(shown.values()))
   panels = {f'blur  {_psnr(_row(first, name)["input"])}':
-            _read(_picture(first, name, 'blur'))}
+            images.read(_picture(first, name, 'blur'))}
   for label, run in shown.items():
-    panels[f'{label}  {_psnr(_row(run, name))}'] = _read(
+    panels[f'{label}  {_psnr(_row(run, name))}'] = images.read(
         _picture(run, name, 'restored'))
-  panels['sharp'] = _read(_picture(first, name, 'sharp'))
+  panels['sharp'] = images.read(_picture(first, name, 'sharp'))
   return figures.Picture(name, panels)
 
 
@@ -245,13 +241,6 @@ def _psnr(row):
 def _picture(run, name, state):
   name = name.replace('/', '_')
   return run.folder / 'eval_pictures' / f'{name}.{state}.png'
-
-
-def _read(path):
-  try:
-    return np.asarray(Image.open(path).convert('RGB'))
-  except OSError as error:
-    raise errors.UserError(f'Cannot read {path}: {error}.') from error
 
 
 
