@@ -246,8 +246,8 @@ def give(
   shown = []
   for name, image in (('before', before), ('after', after)):
     size = [max(1, round(share * side)) for side in image.shape[:2]]
-    one = Image.fromarray(bit_depth.quantize(
-        fits.resized(image, size), bits=8))
+    one = Image.fromarray(bit_depth.to_uint8(
+        fits.resized(image, size)))
     one.save(new / f'{name}.png', icc_profile=picture.icc, compress_level=1)
     shown.append(str(new / f'{name}.png'))
   return Result(tuple(shown), str(path), tuple(notes))

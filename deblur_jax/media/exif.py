@@ -1,8 +1,9 @@
-"""EXIF blocks, changed in place: all else stays byte for byte.
+"""Changes to EXIF blocks that keep every other byte where it is.
 
-A block is what a JPEG's APP1 holds: `Exif\\0\\0`, then a TIFF header and its
-directories (CIPA DC-008, 4.5). Camera makers' notes point to places within it,
-so that nothing may move. A broken block raises one of `BROKEN`.
+A block is the content of a JPEG's APP1 segment: `Exif\\0\\0`, then a TIFF
+header and its directories (CIPA DC-008, 4.5). The notes of camera makers
+contain offsets into the block, so nothing may move. A broken block raises one
+of `BROKEN`.
 """
 
 import struct
@@ -10,29 +11,33 @@ from typing import NamedTuple
 
 PREFIX = b'Exif\0\0'
 BROKEN = (ValueError, struct.error)
-# Tags of the first directory that say what a picture is, not how it is stored:
+# Tags of the first directory that describe the picture, not its storage:
 # description, make, model, orientation, program, date, artist, computer,
 # copyright, and the five of Windows.
 DESCRIPTIVE = (270, 271, 272, 274, 305, 306, 315, 316, 33432,
                40091, 40092, 40093, 40094, 40095)
-DIRECTORIES = (0x8769, 0x8825)  # of the camera, of the place
+DIRECTORIES = (0x8769, 0x8825)  # of the camera, of the place (GPS)
 _ORIENTATION, _CAMERA, _GPS = 0x0112, 0x8769, 0x8825
 _WIDTH, _HEIGHT = 0xA002, 0xA003
 _SHORT, _LONG = 3, 4
 _BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4,
           12: 8, 13: 4}  # type of a value -> its size
-_MOST = 1000             # entries of a directory; cameras write below 100
+_MAX_ENTRIES = 1000      # of a directory; cameras write fewer than 100
 
 
 class _Entry(NamedTuple):
   tag: int
   type: int
   count: int
-  place: int  # of its 12 bytes in the block
+  place: int  # offset of its 12 bytes in the block
 
 
 def orientation(exif: bytes) -> int:
-  """1 to 8, how the stored picture is to be turned; 1 where it says nothing."""
+  """Reads the orientation of the stored picture, 1 to 8; 1 where it is absent.
+
+  Args:
+    exif: a block.
+  """
   block, order = _parsed(exif)
   for entry in _directory(block, order, _first(block, order)):
     if entry.tag == _ORIENTATION:
@@ -42,9 +47,15 @@ def orientation(exif: bytes) -> int:
 
 
 def upright(exif: bytes) -> bytes:
-  """Says that the picture is stored upright; cuts the thumbnail, which is not.
+  """Sets the orientation to upright and removes the thumbnail.
 
-  Every directory is walked: what comes back can be read.
+  Every directory is parsed, so the result is known to be readable.
+
+  Args:
+    exif: a block.
+
+  Returns:
+    A block of the same length.
   """
   block, order = _parsed(exif)
   start = _first(block, order)
@@ -60,7 +71,15 @@ def upright(exif: bytes) -> bytes:
 
 
 def with_size(exif: bytes, *, height: int, width: int) -> bytes:
-  """With the pixel dimensions, where the block has them."""
+  """Sets the pixel dimensions where the block has them.
+
+  Args:
+    exif: a block.
+    height, width: of the picture, pixels.
+
+  Returns:
+    A block of the same length.
+  """
   block, order = _parsed(exif)
   for entry in _directory(block, order, _first(block, order)):
     if entry.tag == _CAMERA:
@@ -72,7 +91,14 @@ def with_size(exif: bytes, *, height: int, width: int) -> bytes:
 
 
 def without_gps(exif: bytes) -> bytes:
-  """Without the place: its directory is overwritten and no longer named."""
+  """Removes the place: overwrites its directory and the entry that names it.
+
+  Args:
+    exif: a block.
+
+  Returns:
+    A block of the same length.
+  """
   block, order = _parsed(exif)
   start = _first(block, order)
   entries = _directory(block, order, start)
@@ -99,7 +125,7 @@ def _first(block, order):
 
 def _directory(block, order, start):
   count, = struct.unpack_from(order + 'H', block, start)
-  if count > _MOST:
+  if count > _MAX_ENTRIES:
     raise ValueError('a directory without end')
   places = range(start + 2, start + 2 + 12 * count, 12)
   return [_Entry(*struct.unpack_from(order + 'HHL', block, place), place)

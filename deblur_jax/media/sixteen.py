@@ -1,8 +1,9 @@
-"""Colours of 16 bits a sample, of which Pillow reads only 8 bits.
+"""Pictures of 16 bits a sample in colour, which Pillow reads with 8 bits.
 
-Pillow's decoders take one byte of each sample, the one that the tile's raw mode
-names: `RGB;16B` the first, `RGB;16L` the second. Decoded once by each, the two
-make 16 bits, whatever the filter, the compression or the tiling of the file.
+Pillow's decoders keep one byte of each sample. The raw mode of the tile chooses
+it: `RGB;16B` the first byte, `RGB;16L` the second. The picture is decoded with
+each mode, and both bytes make 16 bits, for every filter, compression and tiling
+of the file.
 """
 
 import sys
@@ -15,28 +16,31 @@ _GRAY_AND_ALPHA = 'LA;16B'
 
 
 def holds(image: Image.Image) -> bool:
-  """Whether an opened picture, not yet loaded, has more than Pillow reads."""
+  """Whether an opened, not yet loaded image has bits that Pillow drops."""
   return (image.format in ('PNG', 'TIFF') and image.mode != 'CMYK'
           and not image.mode.startswith('I;16') and ';16' in _raw_mode(image))
 
 
-def read(again: Callable[[], Image.Image]) -> np.ndarray:
-  """uint16 [h, w, 2 | 3 | 4] of a picture that `holds`.
+def read(reopen: Callable[[], Image.Image]) -> np.ndarray:
+  """Reads all bits of an image for which `holds` is true.
 
   Args:
-    again: opens the picture anew.
+    reopen: opens the image again.
+
+  Returns:
+    uint16 [h, w, 2 to 4], gray or RGB, alpha last.
   """
-  with again() as image:
+  with reopen() as image:
     raw = _raw_mode(image)
     kept = image.mode
-  if raw == _GRAY_AND_ALPHA:  # four bytes, as they come
-    pixels = _decoded(again, 'RGBA', mode='RGBA')
+  if raw == _GRAY_AND_ALPHA:  # four bytes a pixel, unchanged
+    pixels = _decoded(reopen, 'RGBA', mode='RGBA')
     high, low = pixels[..., 0::2], pixels[..., 1::2]
   else:
     name, order = raw.split(';16')
     name = name.replace('RGBa', 'RGBA')
-    high = _decoded(again, f'{name};16B', mode=kept)
-    low = _decoded(again, f'{name};16L', mode=kept)
+    high = _decoded(reopen, f'{name};16B', mode=kept)
+    low = _decoded(reopen, f'{name};16L', mode=kept)
     if order == 'L' or (order == 'N' and sys.byteorder == 'little'):
       high, low = low, high
   samples = high.astype(np.uint16) << 8 | low
@@ -50,8 +54,8 @@ def _raw_mode(image):
   return args if isinstance(args, str) else args[0]
 
 
-def _decoded(again, raw_mode, *, mode):
-  with again() as image:
+def _decoded(reopen, raw_mode, *, mode):
+  with reopen() as image:
     image._mode = mode
     image.tile = [
         tile._replace(args=(raw_mode, *tile.args[1:])
@@ -61,7 +65,7 @@ def _decoded(again, raw_mode, *, mode):
 
 
 def _unmultiplied(samples):
-  """Colours that were stored times alpha, without it."""
+  """Divides colours that were stored multiplied by alpha."""
   alpha = samples[..., 3:].astype(np.float32)
   colours = samples[..., :3] * (65535 / np.maximum(alpha, 1))
   return np.concatenate(

@@ -1,7 +1,7 @@
-"""Files that Pillow does not write: PNG of 16 bits, and TIFF with its EXIF.
+"""Files that Pillow cannot write: PNG with 16 bits, and TIFF with EXIF.
 
-Pillow writes colours of 8 bits only, and loses EXIF's directories in compressed
-TIFF files.
+Pillow writes colours with 8 bits only, and loses the directories of EXIF in
+compressed TIFF files.
 """
 
 import io
@@ -14,14 +14,24 @@ from PIL import Image, TiffImagePlugin, TiffTags
 from deblur_jax.media import exif as exif_blocks
 from deblur_jax.media import metadata
 
-_ROWS = 64   # that are compressed together
-_LEVEL = 3   # of zlib: half the time of its own, 2 % longer files
+_ROWS = 64   # rows that are compressed together
+_LEVEL = 3   # of zlib: half the time of its default, 2 % longer files
 
 
 def to_png16(
     samples: np.ndarray, *, exif: bytes | None = None, icc: bytes | None = None,
     dpi: tuple[float, float] | None = None) -> bytes:
-  """A PNG file of uint16 [h, w, 1 to 4]: gray or RGB, alpha last."""
+  """Encodes a PNG file with 16 bits a sample.
+
+  Args:
+    samples: uint16 [h, w, 1 to 4], gray or RGB, alpha last.
+    exif: an EXIF block.
+    icc: a colour profile.
+    dpi: resolution (x, y).
+
+  Returns:
+    The bytes of the file.
+  """
   height, width, channels = samples.shape
   colour = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
   chunks = [(b'IHDR', struct.pack('>2L5B', width, height, 16, colour, 0, 0, 0))]
@@ -41,9 +51,17 @@ def to_png16(
 def to_tiff(
     samples: np.ndarray, *, exif: bytes | None = None, icc: bytes | None = None,
     dpi: tuple[float, float] | None = None) -> bytes:
-  """A TIFF file of uint8 or uint16 [h, w, 1 to 4]: gray or RGB, alpha last.
+  """Encodes a TIFF file.
 
-  Gray with alpha of 16 bits becomes RGB with alpha: few programs read it.
+  Gray with alpha and 16 bits becomes RGB with alpha: few programs read the
+  former.
+
+  Args:
+    samples: uint8 or uint16 [h, w, 1 to 4], gray or RGB, alpha last.
+    exif, icc, dpi: as of `to_png16`.
+
+  Returns:
+    The bytes of the file.
   """
   if samples.shape[-1] == 2 and samples.dtype == np.uint16:
     samples = samples[..., [0, 0, 0, 1]]
@@ -86,7 +104,7 @@ def _png_rows(samples):
         samples[start:start + _ROWS], '>u2').view(np.uint8)
     rows = rows.reshape(rows.shape[0], -1)
     left = np.pad(rows, ((0, 0), (2 * channels, 0)))[:, :rows.shape[1]]
-    filters = np.ones((len(rows), 1), np.uint8)  # 1: less the pixel to the left
+    filters = np.ones((len(rows), 1), np.uint8)  # 1: minus the left pixel
     packed.append(pack.compress(np.hstack([filters, rows - left]).tobytes()))
   return b''.join(packed) + pack.flush()
 
@@ -102,7 +120,7 @@ def _tiff_strips(samples):
 
 
 def _exif_tags(exif):
-  """A TIFF's directory with what EXIF says; empty where that is damaged."""
+  """A TIFF's directory with the tags of EXIF; empty where EXIF is damaged."""
   tags = TiffImagePlugin.ImageFileDirectory_v2(b'II*\0\0\0\0\0')
   try:
     block = Image.Exif()

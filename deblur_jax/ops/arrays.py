@@ -1,4 +1,4 @@
-"""NumPy's files, of which nothing but arrays of numbers is read."""
+"""NumPy's .npz and .npy files; nothing but arrays of numbers is read."""
 
 import contextlib
 import math
@@ -15,8 +15,8 @@ from flax import traverse_util
 from deblur_jax import errors
 from deblur_jax.ops import atomic_files
 
-# An .npz that unpacks to more than MAX_RATIO times its own size, and to more
-# than ROOM bytes, is refused: a few kB may hold any number of zeros.
+# An .npz that unpacks to more than MAX_RATIO times its own size and to more
+# than ROOM bytes is refused: a few kB may hold any number of zeros.
 MAX_RATIO = 100
 ROOM = 256 * 2**20
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0,
@@ -25,16 +25,19 @@ _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0,
 
 def load(
     path: str | os.PathLike, *, prefix: str = '') -> dict[str, np.ndarray]:
-  """The arrays of an .npz by name, or that of an .npy by the file's stem.
+  """Reads the arrays of an .npz or the array of an .npy file.
 
   Args:
     path: the file.
-    prefix: of the names; arrays without it are not read, and the others are
-      named without it.
+    prefix: only arrays whose names begin with it are read; it is removed from
+      the names.
+
+  Returns:
+    {name: array}; the name of an .npy's array is the stem of the file.
 
   Raises:
     FileNotFoundError: no such file.
-    ValueError: anything else that is wrong with it, in one line.
+    ValueError: any other fault of the file, in one line.
   """
   path = pathlib.Path(path)
   with _in_one_line():
@@ -48,7 +51,11 @@ def load(
 
 
 def names(path: str | os.PathLike) -> list[str]:
-  """The names of the arrays in an .npz; raises as `load`."""
+  """Reads the names of the arrays in an .npz file.
+
+  Raises:
+    FileNotFoundError, ValueError: as `load`.
+  """
   with _in_one_line(), zipfile.ZipFile(path) as archive:
     return [name.removesuffix('.npy') for name in archive.namelist()]
 
@@ -65,12 +72,15 @@ def _in_one_line():
 
 
 def check_total(archive: zipfile.ZipFile, names, packed: int) -> None:
-  """Raises a ValueError where members of a zip archive unpack to too much.
+  """Checks how much members of a zip archive unpack to.
 
   Args:
     archive: the archive.
-    names: of the members.
-    packed: bytes of the archive.
+    names: names of the members.
+    packed: size of the archive, bytes.
+
+  Raises:
+    ValueError: they unpack to more than the limits allow.
   """
   total = sum(archive.getinfo(name).file_size for name in names)
   if total > max(ROOM, MAX_RATIO * packed):
@@ -79,7 +89,7 @@ def check_total(archive: zipfile.ZipFile, names, packed: int) -> None:
 
 
 def _check_sizes(archive: zipfile.ZipFile, names, packed: int) -> None:
-  """Raises a ValueError before there is memory for what the file declares."""
+  """Refuses a file that declares more than it holds, before memory is used."""
   there = set(archive.namelist())
   members = {name: f'{name}.npy' if f'{name}.npy' in there else name
              for name in names}
@@ -98,29 +108,41 @@ def _check_sizes(archive: zipfile.ZipFile, names, packed: int) -> None:
 
 
 def save(path: str | os.PathLike, named: Mapping[str, np.ndarray]) -> None:
-  """Writes or replaces an .npz, never half of it.
+  """Writes an .npz file, whole or not at all.
+
+  Args:
+    path: the file; an old one is replaced.
+    named: {name: array}.
 
   Raises:
-    UserError: it cannot be written.
+    UserError: the file cannot be written.
   """
   with atomic_files.replacing(path) as part, open(part, 'wb') as file:
     np.savez(file, **named)
 
 
 def save_tree(path: str | os.PathLike, tree: Mapping[str, Any]) -> None:
-  """Dicts within dicts as one .npz: {'net': {'a': x}} has the name 'net.a'."""
+  """Writes nested dicts as one .npz: {'net': {'a': x}} has the name 'net.a'.
+
+  Args:
+    path: the file; an old one is replaced.
+    tree: dicts of arrays; keys have no '.'.
+
+  Raises:
+    UserError: the file cannot be written.
+  """
   save(path, traverse_util.flatten_dict(tree, sep='.'))
 
 
 def load_tree(path: str | os.PathLike, *, what: str) -> dict[str, Any]:
-  """What `save_tree` wrote.
+  """Reads the nested dicts that `save_tree` wrote.
 
   Args:
     path: the file.
-    what: for the error, what it should be.
+    what: what the file should be, for the message.
 
   Raises:
-    UserError: no such file, or not of this form.
+    UserError: no such file, or it is not of this form.
   """
   try:
     named = load(path)

@@ -1,7 +1,7 @@
 """Colour: saturation, luma, YCbCr. RGB [..., 3] in [0, 1], any shape.
 
-Gradients are finite everywhere, for grays and black too, where hue and
-saturation have no meaning.
+Gradients are finite everywhere, also for gray and black, whose hue and
+saturation are undefined.
 """
 
 import jax.numpy as jnp
@@ -13,16 +13,22 @@ _NEUTRAL = 128 / 255    # Cb and Cr of grays
 def saturate(image, factor):
   """Multiplies the saturation S of HSV, up to S = 1; hue and value stay.
 
-  At constant H and V every channel is  V - S * (something of H and V), so it
-  goes to  V - (V - channel) * S' / S  and HSV itself is never computed.
+  At constant H and V a channel is  V - S * f(H, V), so it becomes
+  V - (V - channel) * S' / S  without a conversion to HSV.
 
   Args:
-    image: [..., 3].
-    factor: >= 0, a scalar.
+    image: RGB [..., 3] in [0, 1].
+    factor: scalar, at least 0.
+
+  Returns:
+    RGB [..., 3] in [0, 1].
+
+  Raises:
+    UserError: the last axis is not RGB.
   """
   _check_rgb(image)
   value, _, saturation = _value_chroma_saturation(image)
-  # S' / S = min(factor, 1 / S); of a gray the ratio does not matter.
+  # S' / S = min(factor, 1 / S); for gray any ratio is right.
   safe = jnp.where(saturation > 0, saturation, 1)
   ratio = jnp.minimum(factor, 1 / safe)[..., None]
   value = value[..., None]
@@ -30,9 +36,18 @@ def saturate(image, factor):
 
 
 def luma(image):
-  """Y' of ITU-R BT.601, 0.299 R + 0.587 G + 0.114 B, [..., 1] in [0, 1].
+  """Y' of ITU-R BT.601 in full range: 0.299 R + 0.587 G + 0.114 B.
 
-  The full range: black is 0 and white 1, not 16 and 235 of 255.
+  Black is 0 and white is 1, not 16 / 255 and 235 / 255.
+
+  Args:
+    image: RGB [..., 3] in [0, 1].
+
+  Returns:
+    [..., 1] in [0, 1].
+
+  Raises:
+    UserError: the last axis is not RGB.
   """
   _check_rgb(image)
   return (0.299 * image[..., 0:1] + 0.587 * image[..., 1:2]
@@ -40,9 +55,16 @@ def luma(image):
 
 
 def rgb_to_ycbcr(image):
-  """Y', Cb and Cr of ITU-R BT.601 in JPEG's full range, [..., 3] in [0, 1].
+  """Converts RGB to Y', Cb, Cr of ITU-R BT.601 in the full range of JPEG.
 
-  Grays have Cb = Cr = 128/255.
+  Args:
+    image: RGB [..., 3] in [0, 1].
+
+  Returns:
+    [..., 3] in [0, 1]; gray has Cb = Cr = 128/255.
+
+  Raises:
+    UserError: the last axis is not RGB.
   """
   y = luma(image)[..., 0]
   return jnp.stack(
@@ -51,7 +73,11 @@ def rgb_to_ycbcr(image):
 
 
 def ycbcr_to_rgb(image):
-  """The inverse of `rgb_to_ycbcr`, not clipped."""
+  """Converts Y', Cb, Cr [..., 3] to RGB [..., 3], not clipped.
+
+  Raises:
+    UserError: the last axis has not three channels.
+  """
   _check_rgb(image)
   y, cb, cr = image[..., 0], image[..., 1] - _NEUTRAL, image[..., 2] - _NEUTRAL
   return jnp.stack(

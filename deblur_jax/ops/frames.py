@@ -1,6 +1,6 @@
-"""Several frames of a video as one image: [..., 3 * window], in order of time.
+"""Several frames of a video as one image [..., 3 * window], in order of time.
 
-The frame to restore is the one in the middle. NumPy or JAX.
+The middle frame is restored. The functions take NumPy and JAX arrays.
 """
 
 import jax
@@ -10,16 +10,24 @@ from deblur_jax import errors
 
 
 def middle(blur):
-  """The frame in the middle, [..., 3]; of a single picture, the picture."""
+  """The middle frame [..., 3] of [..., 3 * window]; window is odd."""
   first = (blur.shape[-1] - 3) // 2
   if isinstance(blur, jax.Array):
-    # An index gathers where height and width are symbols.
+    # Indexing becomes a gather where height and width are symbolic.
     return lax.slice_in_dim(blur, first, first + 3, axis=-1)
   return blur[..., first:first + 3]
 
 
 def still(blur, *, window: int):
-  """A picture [..., 3] as `window` equal frames; that many frames as they are.
+  """Repeats a single picture as `window` equal frames.
+
+  Args:
+    blur: a picture [..., 3], or `window` frames [..., 3 * window], which are
+      returned as they are.
+    window: the number of frames.
+
+  Returns:
+    [..., 3 * window].
 
   Raises:
     UserError: another number of frames.
@@ -31,5 +39,5 @@ def still(blur, *, window: int):
         f'[..., 3], got {list(blur.shape)}.')
   if channels == 3 * window:
     return blur
-  # By an index, which NumPy and JAX read alike.
+  # Indexing works for NumPy and JAX alike.
   return blur[..., [0, 1, 2] * window]

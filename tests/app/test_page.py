@@ -325,8 +325,8 @@ def test_a_fit_in_parts_is_a_fit(uploads, tmp_path):
       method, batch, key, 20, mesh, chunk=5, run_chunk=run_chunk,
       state=begin(key, batch))
   np.testing.assert_allclose(whole.curve['loss'][:, 0], losses, rtol=1e-5)
-  wanted = bit_depth.quantize(
-      method.restore(whole.state, None)[0], bits=8).astype(int)
+  wanted = bit_depth.to_uint8(
+      method.restore(whole.state, None)[0]).astype(int)
   assert np.abs(pixels(result.file) - wanted).max() <= 1
 
 
