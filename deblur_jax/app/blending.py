@@ -1,9 +1,9 @@
-"""Where and how much of a restored picture replaces the picture.
+"""Regions and strength: where a restored picture replaces the original.
 
   result = (1 - w) picture + w restored,  w = strength * feather
 
-The feather is 0 outside of the regions, rises over some pixels inside of their
-borders, and is 1 further in. Where w is 0 a pixel keeps its exact value.
+The feather is 0 outside of the regions, rises over FEATHER pixels inside their
+borders, and is 1 further inside. Where w is 0 a pixel keeps its exact value.
 """
 
 import contextlib
@@ -18,11 +18,11 @@ from deblur_jax import errors
 
 FEATHER = 16    # pixels over which a region fades into the rest
 MARGIN = 64     # pixels around a region that the network sees, too
-ALIGNMENT = 32  # crops begin at its multiples, as tiles do
+ALIGNMENT = 32  # crops begin at multiples of it, as tiles do
 
 
 class Region(NamedTuple):
-  """A rectangle of an upright picture: its left top pixel, and its sides."""
+  """A rectangle of an upright picture: its top left pixel and its sides."""
 
   x: int
   y: int
@@ -31,10 +31,10 @@ class Region(NamedTuple):
 
 
 class Blend(NamedTuple):
-  """What of the restored picture is taken.
+  """The parts of the restored picture that are used.
 
-  regions: nothing is restored outside of them; () is the whole picture.
-  strength: 0 is the picture itself, 1 the restored one.
+  regions: only they are restored; () is the whole picture.
+  strength: 0 is the original picture, 1 the restored one.
   """
 
   regions: tuple[Region, ...] = ()
@@ -42,17 +42,18 @@ class Blend(NamedTuple):
 
 
 def build(region: Any = None, strength: float = 1.0) -> Blend:
-  """A `Blend` of what a user gives.
+  """Builds a `Blend` from a user's options.
 
   Args:
-    region: None, 'x,y,w,h' or four whole numbers in pixels; or several of them.
+    region: None, 'x,y,w,h', or four whole numbers in pixels; or several such.
     strength: in [0, 1].
 
   Raises:
-    UserError: no four whole numbers, a side below 1, a strength out of range.
+    UserError: a region is not four whole numbers, a side is below 1, or the
+      strength is out of range.
   """
   if isinstance(strength, bool) or not isinstance(strength, numbers.Real) or (
-      not 0 <= strength <= 1):    # nor is NaN
+      not 0 <= strength <= 1):    # NaN, too
     raise errors.UserError(f'strength must be 0 to 1, got {strength}.')
   if region is None:
     regions = ()
@@ -82,7 +83,15 @@ def _region(given) -> Region:
 
 
 def check(regions: Sequence[Region], size: tuple[int, int]) -> None:
-  """Raises a UserError where a region is not inside of a picture [h, w]."""
+  """Checks that regions are inside of a picture.
+
+  Args:
+    regions: the regions.
+    size: (height, width) of the picture.
+
+  Raises:
+    UserError: a region is not inside.
+  """
   height, width = size
   for region in regions:
     right, bottom = region.x + region.width, region.y + region.height
@@ -96,13 +105,16 @@ def check(regions: Sequence[Region], size: tuple[int, int]) -> None:
 
 
 def weights(region: Region, size: tuple[int, int]) -> np.ndarray:
-  """The feather inside of a region, float32 [height, width, 1] in (0, 1].
+  """The feather inside of a region.
 
-  It does not fall towards a border that is the picture's own.
+  It stays 1 towards a border of the region that is a border of the picture.
 
   Args:
     region: inside of the picture.
     size: (height, width) of the picture.
+
+  Returns:
+    float32 [height, width, 1] of the region, in (0, 1].
   """
   rows = _ramp(region.y, region.height, size[0])
   columns = _ramp(region.x, region.width, size[1])
@@ -110,7 +122,12 @@ def weights(region: Region, size: tuple[int, int]) -> np.ndarray:
 
 
 def mask(blend: Blend, size: tuple[int, int]) -> np.ndarray:
-  """bool [h, w]: which pixels of a picture of this size may change."""
+  """bool [h, w]: the pixels of a picture that may change.
+
+  Args:
+    blend: the regions and the strength.
+    size: (height, width) of the picture.
+  """
   may_change = np.full(size, blend.strength > 0 and not blend.regions)
   if blend.strength > 0:
     for region in blend.regions:
@@ -120,7 +137,12 @@ def mask(blend: Blend, size: tuple[int, int]) -> np.ndarray:
 
 def crops(
     regions: Sequence[Region], size: tuple[int, int]) -> list[Region]:
-  """What the network sees: regions with a margin, inside of the picture."""
+  """The crops that the network sees: each region with a margin.
+
+  Args:
+    regions: inside of the picture.
+    size: (height, width) of the picture.
+  """
   found = []
   for x, y, width, height in regions:
     left = max(0, x - MARGIN) // ALIGNMENT * ALIGNMENT
@@ -133,9 +155,14 @@ def crops(
 
 def megapixels(
     regions: Sequence[Region], size: tuple[int, int]) -> float:
-  """Of a picture [h, w], how many the network sees."""
+  """How many megapixels of a picture the network sees.
+
+  Args:
+    regions: () is the whole picture.
+    size: (height, width) of the picture.
+  """
   seen = crops(regions, size) if regions else [Region(0, 0, *size)]
-  # A region that is not inside sees nothing.
+  # A region outside of the picture counts as nothing.
   return sum(max(0, one.width) * max(0, one.height) for one in seen) / 1e6
 
 
@@ -143,20 +170,20 @@ def restore_in(
     restore: Callable[..., Any], image: np.ndarray,
     regions: Sequence[Region] = (),
     on_tile: Callable[[int, int], None] = lambda done, total: None):
-  """A picture that is restored inside of regions only.
+  """Restores a picture inside of regions only.
 
   Args:
-    restore: what `tiling.build` gives.
+    restore: the result of `tiling.build`.
     image: float32 [h, w, 3 * window] in [0, 1].
-    regions: () is the whole picture; of two that overlap the later one is
-      blended into the result of the first.
-    on_tile: see `tiling.build`; each region counts for as many tiles.
+    regions: () is the whole picture; where two overlap, the later one is
+      blended into the result of the earlier one.
+    on_tile: see `tiling.build`; every region counts as equally many tiles.
 
   Returns:
     A `tiling.Large` of the whole picture; its counts are sums over the regions.
 
   Raises:
-    UserError: a region that is not inside, and as of `tiling`.
+    UserError: a region that is not inside, or as of `tiling.build`.
   """
   from deblur_jax.ops import frames
 
@@ -183,7 +210,13 @@ def restore_in(
 def mix(
     image: np.ndarray, restored: np.ndarray, weight: float | np.ndarray
 ) -> np.ndarray:
-  """(1 - weight) image + weight restored, float32 and exact for 0 and 1."""
+  """(1 - weight) image + weight restored, exact for the weights 0 and 1.
+
+  Args:
+    image: the original, float32 [h, w, 3] in [0, 1].
+    restored: of the same shape.
+    weight: in [0, 1], a number or an array [h, w, 1].
+  """
   if np.ndim(weight) == 0 and weight == 1:
     return restored
   weight = np.asarray(weight, np.float32)
@@ -191,7 +224,7 @@ def mix(
 
 
 def _ramp(first: int, side: int, whole: int) -> np.ndarray:
-  """float32 [side], from above 0 at a border inside of the picture to 1."""
+  """float32 [side]: rises to 1 from each border inside of the picture."""
   length = min(FEATHER, (side - 1) // 2)
   rise = np.minimum(
       1, np.arange(1, side + 1) / (length + 1)).astype(np.float32)
@@ -205,5 +238,5 @@ def _inside(region: Region) -> tuple[slice, slice]:
 
 
 def text(region: Region) -> str:
-  """'x,y,w,h', as `build` takes it."""
+  """A region as 'x,y,w,h', which `build` reads."""
   return ','.join(map(str, region))

@@ -1,4 +1,4 @@
-"""Two pictures side by side in a file: what `deblur compare` does."""
+"""Draws two pictures side by side: the command `deblur compare`."""
 
 import os
 
@@ -13,16 +13,17 @@ from deblur_jax.ops import bit_depth
 def run(
     before: str, after: str, out: str, *, overwrite: bool = False,
     max_pixels: int = pictures.MAX_PIXELS) -> None:
-  """Writes a sheet: whole, and enlarged where they differ.
+  """Writes a sheet of two pictures: whole, and enlarged where they differ.
 
   Args:
-    before, after: pictures of one size; what is transparent shows white.
-    out: a picture, whose suffix says how it is written.
-    overwrite: whether it may be there already.
-    max_pixels: of a picture.
+    before, after: pictures of one size; transparent pixels are shown white.
+    out: the picture to write; its suffix decides the form.
+    overwrite: whether it may exist.
+    max_pixels: of each picture; larger ones are refused.
 
   Raises:
-    UserError: what is no picture, two sizes, a file that cannot be written.
+    UserError: a file is no picture, the sizes differ, or `out` cannot be
+      written.
   """
   form = pictures.form_of(out)
   files.check_target(out, inputs=[before, after], overwrite=overwrite)
@@ -44,6 +45,6 @@ def _on_white(picture) -> np.ndarray:
   """uint8 [h, w, 3]."""
   image = picture.image
   if picture.alpha is not None:
-    share = picture.alpha / np.float32(np.iinfo(picture.alpha.dtype).max)
+    share = bit_depth.to_float(picture.alpha)
     image = 1 - share[..., None] * (1 - image)
   return bit_depth.to_uint8(image)

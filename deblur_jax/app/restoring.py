@@ -1,7 +1,8 @@
-"""Files in, restored files out: what `deblur restore` does.
+"""Restores files: the command `deblur restore`.
 
-One file that fails does not stop the others: each outcome is told as it comes.
-Names, numbers, the model and the folders of results are checked before any.
+A file that fails does not stop the others: each outcome is reported at once.
+Names, numbers, the model and the folders of results are checked before the
+first file.
 """
 
 import contextlib
@@ -23,19 +24,19 @@ from deblur_jax.ops import frames
 from deblur_jax.pretrained import zoo
 
 STREAM = files.STREAM
-# Suffix of a video -> that of its result.
+# Suffix of a video -> suffix of its result.
 VIDEOS = {suffix: videos.target_suffix(f'film{suffix}')
           for suffix in videos.SUFFIXES}
 WHOLE = blending.Blend()
 
 
 class Network(NamedTuple):
-  """Which model, and how pictures go through it; see `tiling.build`.
+  """A model, and how it is applied; see `tiling.build`.
 
   local: see `batches.local`.
-  blur_threshold: of `sharp.blur_effect`; a picture below it looks sharp and is
-    left as it is. None is what the model's card says, and 0, which restores
-    all pictures, where it says nothing. Not for videos and regions.
+  blur_threshold: a picture whose `sharp.blur_effect` is lower looks sharp and
+    is left as it is. None is the value on the model's card, or 0 where there
+    is none; 0 restores all pictures. Not for videos and regions.
   """
 
   model: str = zoo.DEFAULT
@@ -48,7 +49,7 @@ class Network(NamedTuple):
 
 
 class Written(NamedTuple):
-  """See `pictures`, `videos.restore` and `files.plan`."""
+  """How files are read and written: `pictures`, `videos`, `files.plan`."""
 
   suffix: str | None = None
   ext: str | None = None
@@ -62,11 +63,11 @@ class Written(NamedTuple):
 
 
 class Outcome(NamedTuple):
-  """What became of a file.
+  """The outcome of one file.
 
-  target: what was written, or was there before; None where nothing is.
-  notes: lines for the user: what is not as it was, what was not trusted.
-  error: one line, where it failed.
+  target: the file that was written or existed before; None where there is none.
+  notes: lines for the user: what changed, which tiles were rejected.
+  error: one line where it failed, or None.
   """
 
   source: str
@@ -78,7 +79,14 @@ class Outcome(NamedTuple):
 
 @functools.lru_cache(maxsize=2)
 def load_model(network: Network) -> Callable[..., Any]:
-  """What `tiling.build` gives; kept for the next call."""
+  """Loads a model as a function of pictures; kept for the next call.
+
+  Returns:
+    As of `tiling.build`; a picture without colour stays without colour.
+
+  Raises:
+    UserError: no such model, or what `tiling.build` refuses.
+  """
   from deblur_jax.inference import batches, tiling
 
   model = _loaded(network.model, network.dtype)
@@ -98,13 +106,13 @@ def load_model(network: Network) -> Callable[..., Any]:
 
 
 def _has_colour(image):
-  """Whether the channels of a picture, or of any of its frames, differ."""
+  """Whether the channels differ in a picture or in any frame."""
   frames = image.reshape(*image.shape[:2], -1, 3)
   return bool((frames != frames[..., :1]).any())
 
 
 def _without_colour(image):
-  """The mean of the channels in each of them."""
+  """Replaces each channel by the mean of the channels."""
   return np.broadcast_to(
       image.mean(axis=-1, keepdims=True), image.shape).copy()
 
@@ -125,17 +133,21 @@ def run(
 
   Args:
     inputs: paths; STREAM alone is stdin.
-    network, written: how.
-    out: a file for one input, a folder for several; STREAM is stdout. By
-      default each result lies beside its source.
-    blend: where and how much.
-    on_estimate: called once before the first file, with None where nothing
-      tells how long the work will take.
+    network: the model.
+    written: options of reading and writing.
+    out: a file for one input, a folder for several; STREAM is stdout. None
+      writes each result beside its source.
+    blend: the regions to restore, and the strength.
+    on_estimate: called once before the first file; with None where the time
+      cannot be estimated.
     on_part: called with (name, work done, all work), in megapixels.
-    on_outcome: called with each as it comes.
+    on_outcome: called with each outcome at once.
+
+  Returns:
+    The outcomes of all files, those that were skipped first.
 
   Raises:
-    UserError: what is wrong before any file is read.
+    UserError: a mistake that is found before the first file is read.
   """
   jobs, skipped = files.plan(
       inputs, out=out, suffix=written.suffix, ext=written.ext, others=VIDEOS,
@@ -144,7 +156,7 @@ def run(
   if jobs:
     load_model(network)
   outcomes = [Outcome(os.fspath(job.source), os.fspath(job.target), 0.0,
-                      ('has a result, passed over',)) for job in skipped]
+                      ('has a result, skipped',)) for job in skipped]
   for outcome in outcomes:
     on_outcome(outcome)
   if jobs:
@@ -184,13 +196,13 @@ def _work(jobs, network, written, blend):
 
 
 def pace_of(network: Network) -> pace.Pace | None:
-  """How long the model takes, if that is known."""
+  """The pace of a model on this machine, or None where it is unknown."""
   return pace.find(pace.key(network.model, network.dtype),
                    _loaded(network.model, network.dtype).card)
 
 
 def _one(job, network, written, blend, on_share) -> tuple[str, ...]:
-  """Restores one file; the notes."""
+  """Restores one file; returns its notes."""
   if os.path.splitext(job.source)[1].lower() in VIDEOS:
     return _video(job, network, written, blend, on_share)
   picture = read(job.source, allow_truncated=written.allow_truncated,
@@ -210,8 +222,8 @@ def _one(job, network, written, blend, on_share) -> tuple[str, ...]:
 
 
 def _may_be_copied(job, picture, form, written) -> bool:
-  """Whether a picture that stays as it is may keep its file's own bytes."""
-  # A GIF is read as a picture for PNG, and its bytes are no PNG.
+  """Whether an unchanged picture may be written as its file's own bytes."""
+  # The form of a GIF is PNG, but its bytes are no PNG.
   suffix, wanted = (os.path.splitext(path)[1].lower()
                     for path in (job.source, job.target))
   return (job.source != STREAM and form == picture.form and suffix == wanted
@@ -223,15 +235,29 @@ def restored(
     on_tile: Callable[[int, int], None] = lambda done, total: None, *,
     blend: blending.Blend = WHOLE
 ) -> tuple[np.ndarray, tuple[str, ...]]:
-  """(the picture restored, or as it was; notes for the user)."""
+  """Restores a picture.
+
+  Args:
+    image: float32 [h, w, 3] in [0, 1].
+    network: the model.
+    on_tile: called with (tiles done, all tiles).
+    blend: the regions to restore, and the strength.
+
+  Returns:
+    The restored picture, or `image` itself where nothing changed; notes for
+    the user.
+
+  Raises:
+    UserError: as of `load_model`, or a region outside of the picture.
+  """
   if not blend.strength:
     blending.check(blend.regions, image.shape[:2])
     return image, ()
   if not blend.regions and (effect := _of_sharp(image, network)) is not None:
     return image, (
         f'left as it was: it looks sharp (blur effect {effect:.2f}); '
-        '--blur-threshold=0 restores it all the same',)
-  # What is compiled does not depend on the threshold.
+        '--blur-threshold=0 restores it anyway',)
+  # The compiled program does not depend on the threshold.
   with measured(network) as meter:
     large = blending.restore_in(
         meter.timed(load_model(network._replace(blur_threshold=None))), image,
@@ -242,7 +268,7 @@ def restored(
 
 
 def _of_sharp(image, network) -> float | None:
-  """The blur effect of a picture that looks sharp; None of others."""
+  """The blur effect of a picture that looks sharp, else None."""
   threshold = network.blur_threshold
   if threshold is None:
     threshold = _loaded(network.model, network.dtype).card.get(
@@ -255,7 +281,7 @@ def _of_sharp(image, network) -> float | None:
 
 @contextlib.contextmanager
 def measured(network: Network) -> Iterator[pace.Meter]:
-  """A meter whose pace is kept in the end."""
+  """Yields a meter; its pace is recorded at the end."""
   meter = pace.Meter()
   try:
     yield meter
@@ -266,7 +292,7 @@ def measured(network: Network) -> Iterator[pace.Meter]:
 
 
 def read(source: str | os.PathLike, **options) -> pictures.Picture:
-  """`pictures.read`, also of STREAM."""
+  """Reads a picture; STREAM is stdin. See `pictures.read`."""
   return pictures.read(
       sys.stdin.buffer.read() if source == STREAM else source, **options)
 
@@ -274,10 +300,15 @@ def read(source: str | os.PathLike, **options) -> pictures.Picture:
 def form_of(
     target: str | os.PathLike, picture: pictures.Picture, *,
     ext: str | None = None) -> str:
-  """Of stdout that of the input, unless `ext` names another.
+  """The form in which a picture is written.
+
+  Args:
+    target: the file, or STREAM.
+    picture: keeps its own form on stdout.
+    ext: extension of another form for stdout.
 
   Raises:
-    UserError: it cannot hold the picture.
+    UserError: the form is unknown or cannot hold the picture.
   """
   if target == STREAM and not ext:
     form = picture.form
@@ -291,7 +322,7 @@ def form_of(
 def write(
     target: str | os.PathLike, data: bytes, *, overwrite: bool = False
 ) -> None:
-  """`files.write`, also to STREAM."""
+  """Writes a file; STREAM is stdout. See `files.write`."""
   if target != STREAM:
     files.write(target, data, overwrite=overwrite)
     return
@@ -301,7 +332,7 @@ def write(
 
 def _video(job, network, written, blend, on_share):
   window = _loaded(network.model, network.dtype).method.window
-  seen = []    # of each frame the counts, without its picture
+  seen = []    # the counts of each frame, without its picture
   with measured(network) as meter:
     restore = meter.timed(load_model(network))
 
@@ -315,7 +346,7 @@ def _video(job, network, written, blend, on_share):
       seen.append(large._replace(image=None))
       return blending.mix(blur, large.image, blend.strength)[None]
 
-    # One at a time: batches are filled up, and those frames must not count.
+    # One at a time: repeated frames that fill a batch must not be counted.
     done = videos.restore(
         job.source, job.target, fn, batch=1, window=window,
         overwrite=written.overwrite, strip_gps=written.strip_gps,
@@ -326,10 +357,10 @@ def _video(job, network, written, blend, on_share):
 
 
 def _made_by(network, blend=WHOLE) -> str:
-  """Tells the frames of one model and its options from those of others."""
+  """Identifies the model and the options that made the frames of a video."""
   import jax
 
-  # Not its path alone: a run may be trained on, or made anew.
+  # Not the path alone: a run may be trained further, or replaced.
   digest = hashlib.sha256()
   state = _loaded(network.model, network.dtype).state
   for leaf in jax.tree.leaves((state.params, state.extra)):
@@ -338,10 +369,10 @@ def _made_by(network, blend=WHOLE) -> str:
 
 
 def trust(*large) -> tuple[str, ...]:
-  """What a user should know of tiles that were not as they should be.
+  """Notes about tiles that were recomputed or rejected.
 
   Args:
-    *large: a `tiling.Large` of each picture, or frame.
+    *large: a `tiling.Large` for each picture or frame.
   """
   tiles, recomputed, rejected = (
       sum(getattr(one, name) for one in large)
@@ -351,6 +382,6 @@ def trust(*large) -> tuple[str, ...]:
     notes.append(
         f'{recomputed} of {tiles} tiles were computed again in float32')
   if rejected:
-    notes.append(f'{rejected} of {tiles} tiles are left as they were: what the '
-                 'model made of them was not the same picture')
+    notes.append(f'{rejected} of {tiles} tiles are left as they were: the '
+                 'result of the model was not the same picture')
   return tuple(notes)

@@ -1,30 +1,30 @@
-"""Whether a photo is sharp already, told from the photo alone.
+"""Estimates from a photo alone whether it is already sharp.
 
-The blur effect (Crete et al. 2007) says how little the gradients of a picture
-change when it is blurred once more: sharp pictures lose much, blurred ones
-little. Noise is sharp, so a picture of half the size, which has less of it, is
-looked at, too, and the more blurred one of both counts.
+The blur effect (Crete et al. 2007) measures how little the gradients of a
+picture change when it is blurred again: sharp pictures lose much, blurred
+pictures little. Noise counts as sharp. Half the size has less noise, so it is
+measured, too, and the larger blur effect counts.
 """
 
 import numpy as np
 
-WINDOW = 11       # pixels, of the mean that blurs once more
-LEAST = 2 * WINDOW    # sides below which nothing can be told
+WINDOW = 11       # side of the mean filter that blurs again, pixels
+MIN_SIDE = 2 * WINDOW
 LUMA = np.array([0.2125, 0.7154, 0.0721], np.float32)
-FLOOR = 1e-16     # of a gradient
+MIN_GRADIENT = 1e-16
 
 
 def blur_effect(image: np.ndarray) -> float:
-  """The greater blur effect of a picture and of its half.
+  """The larger blur effect of a picture and of the picture at half size.
 
-  Of each it is `skimage.measure.blur_effect`: the worse one of both axes.
+  As `skimage.measure.blur_effect`: the larger value of both axes.
 
   Args:
     image: [h, w, 3] in [0, 1].
 
   Returns:
-    In [0, 1]; GoPro's sharp pictures have 0.34 to 0.38, its blurred ones 0.43
-    to 0.65. 1 where the picture is too small, or flat.
+    In [0, 1]; sharp pictures of GoPro have 0.34 to 0.38, blurred ones 0.43 to
+    0.65. It is 1 where the picture is flat or smaller than MIN_SIDE.
   """
   gray = image @ LUMA
   height, width = (side // 2 * 2 for side in gray.shape)
@@ -34,20 +34,20 @@ def blur_effect(image: np.ndarray) -> float:
 
 
 def _effect(gray):
-  if min(gray.shape) < LEAST:
+  if min(gray.shape) < MIN_SIDE:
     return 1.0
   return max(_along(gray), _along(gray.T))
 
 
 def _along(gray):
-  """1 - (what the mean took of the gradients) / (what there was)."""
+  """1 - (gradients removed by the mean filter) / (all gradients)."""
   from scipy import ndimage
 
   blurred = ndimage.uniform_filter1d(gray, WINDOW, axis=0)
-  inside = (slice(2, -1),) * 2     # as scikit-image has it
+  inside = (slice(2, -1),) * 2     # as in scikit-image
   before, after = (
-      np.maximum(FLOOR, np.abs(ndimage.sobel(one, axis=0)))[inside]
+      np.maximum(MIN_GRADIENT, np.abs(ndimage.sobel(one, axis=0)))[inside]
       for one in (gray, blurred))
   total = before.sum(dtype=np.float64)
-  taken = np.maximum(before - after, 0).sum(dtype=np.float64)
-  return float((total - taken) / total)
+  removed = np.maximum(before - after, 0).sum(dtype=np.float64)
+  return float((total - removed) / total)

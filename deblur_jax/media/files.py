@@ -1,7 +1,7 @@
-"""Where results go: a name for every input, and files that are whole or absent.
+"""Names of the results of `deblur`, and safe writing of them.
 
-A result stands beside its picture as `<stem>_deblurred.<ext>`, or under its own
-name in a folder of its own, which mirrors the folders that were given.
+A result is written beside its picture as `<stem>_deblurred.<ext>`, or under the
+picture's name in another folder, which mirrors the folders that were given.
 """
 
 import contextlib
@@ -20,14 +20,14 @@ SUFFIX = '_deblurred'
 
 
 class Job(NamedTuple):
-  """One input and where its result goes: paths, or STREAM."""
+  """An input and the target of its result: paths, or STREAM."""
 
   source: pathlib.Path | str
   target: pathlib.Path | str
 
 
 class Plan(NamedTuple):
-  """What is to be done, and what is done already and passed over."""
+  """The work to do, and the inputs that are skipped as already done."""
 
   jobs: tuple[Job, ...]
   skipped: tuple[Job, ...]
@@ -39,30 +39,29 @@ def plan(
     ext: str | None = None, others: Mapping[str, str] | None = None,
     recursive: bool = True, skip_existing: bool = False,
     overwrite: bool = False) -> Plan:
-  """Names for the results of files, folders and `-`; touches nothing.
+  """Plans a target for every input; changes no file.
 
-  Of folders the files with a known suffix are taken, in sorted order: hidden
-  ones, earlier results (whose stem is that of a file beside them and the
-  suffix) and what lies in `out` are passed over, links to folders are not
-  followed.
+  In a folder the files with a known suffix are taken, sorted. Left out are
+  hidden files, earlier results (files whose stem is the stem of a file beside
+  them plus the suffix), files in `out`, and linked folders.
 
   Args:
-    inputs: files, folders, `-` (stdin).
-    out: a file for one input; else a folder, made when it is written to. A name
-      that ends in `/` or has no suffix is a folder. `-` is stdout. None puts
-      results beside their inputs, and stdin's to stdout.
-    suffix: is added to the stem; None is SUFFIX beside the inputs, and nothing
-      in a folder.
-    ext: of the pictures that are written, such as 'png'; None keeps theirs.
-    others: suffixes of files that are no pictures but taken as well -> that of
-      their results.
-    recursive: whether folders are searched to their bottom.
-    skip_existing: passes over what has a result.
-    overwrite: allows to write over files that are there, but not over inputs.
+    inputs: files, folders, or `-` (stdin).
+    out: a file for one input; otherwise a folder, which is made on writing. A
+      name that ends in `/` or has no suffix is a folder. `-` is stdout. None
+      puts results beside their inputs, and the result of stdin on stdout.
+    suffix: is appended to the stem; None is SUFFIX beside the inputs, and ''
+      in another folder.
+    ext: extension of the written pictures, such as 'png'; None keeps theirs.
+    others: {suffix: suffix of the result} of files that are not pictures but
+      are taken, too.
+    recursive: whether sub-folders are searched.
+    skip_existing: whether inputs that have a result are skipped.
+    overwrite: whether existing files may be replaced; inputs never are.
 
   Raises:
-    UserError: an input that is not there, a folder without pictures, two
-      results of one name, a result that would be an input or that exists.
+    UserError: an input that does not exist, a folder without pictures, two
+      results with one name, or a result that is an input or exists.
   """
   if not inputs:
     raise errors.UserError('No input; give files, folders, or - for stdin.')
@@ -93,7 +92,16 @@ def plan(
 def check_target(
     target: str | os.PathLike, *, inputs: Sequence[str | os.PathLike],
     overwrite: bool = False) -> None:
-  """Raises a UserError where `write` would, or would change an input."""
+  """Checks that `write` can write a target and that it is no input.
+
+  Args:
+    target: the file to write.
+    inputs: files that must not be replaced.
+    overwrite: whether the target may exist.
+
+  Raises:
+    UserError: it cannot be written, exists, or is an input.
+  """
   target = pathlib.Path(target)
   _check_inputs_stay([Job(pathlib.Path(one), target) for one in inputs
                       if os.path.exists(one)])
@@ -102,9 +110,15 @@ def check_target(
 
 
 def check_folders(targets: Sequence[str | os.PathLike]) -> None:
-  """Raises a UserError for the first target whose folder takes no new file.
+  """Checks that new files can be made in the folders of targets.
 
-  Folders that are to be made are not; nothing is left in those that are there.
+  Missing folders are not made; in existing ones nothing is left behind.
+
+  Args:
+    targets: files to write, or STREAM.
+
+  Raises:
+    UserError: the first folder in which no file can be made.
   """
   for folder in dict.fromkeys(
       pathlib.Path(os.path.realpath(target)).parent
@@ -125,15 +139,17 @@ def check_folders(targets: Sequence[str | os.PathLike]) -> None:
 def replacing(
     target: str | os.PathLike, *, overwrite: bool = False
 ) -> Iterator[pathlib.Path]:
-  """A new file to write, which becomes `target` where the block ends well.
+  """Yields a path to write; it replaces `target` where the block ends well.
 
-  It lies hidden in the same folder, with the same suffix. A process that is
-  killed leaves the old target or the new one, whole; an error leaves nothing.
-  A link is followed: what it points to is replaced.
+  See `atomic_files.replacing`.
+
+  Args:
+    target: the file.
+    overwrite: whether it may exist; also checked at the end.
 
   Raises:
-    UserError: the target exists and is not to be written over, is no regular
-      file, or cannot be written.
+    UserError: the target exists and may not be replaced, is no regular file, or
+      cannot be written.
   """
   target = pathlib.Path(os.path.realpath(target))
   _check_free(target, overwrite)
@@ -146,13 +162,21 @@ def replacing(
 def write(
     target: str | os.PathLike, data: bytes, *, overwrite: bool = False
 ) -> None:
-  """Writes a whole file or none; the errors are those of `replacing`."""
+  """Writes a file, whole or not at all.
+
+  Args:
+    target, overwrite: as of `replacing`.
+    data: all of the file.
+
+  Raises:
+    UserError: as of `replacing`.
+  """
   with replacing(target, overwrite=overwrite) as new:
     new.write_bytes(data)
 
 
 class _Names(NamedTuple):
-  """How the result of a file is called."""
+  """The rule that names results."""
 
   suffix: str | None
   ext: str | None
@@ -163,11 +187,11 @@ class _Names(NamedTuple):
         *pictures.SUFFIXES, *pictures.READ_ONLY, *self.others}
 
   def result(self, path, *, suffix):
-    """The name of the result beside its source, by the default suffix."""
+    """The path of the result beside its source; `suffix` is the default."""
     suffix = suffix if self.suffix is None else self.suffix
     kind = path.suffix.lower()
     ext = self.others.get(kind) or self.ext or pictures.READ_ONLY.get(kind)
-    # As it is written, such as .JPG, where it need not change.
+    # The source's own spelling, such as .JPG, where the form does not change.
     ext = path.suffix if ext in (None, kind) else ext
     return path.with_name(f'{path.stem}{suffix}{ext}')
 
@@ -178,7 +202,7 @@ def _sources(inputs):
   sources = [STREAM if name == STREAM else pathlib.Path(name)
              for name in inputs]
   if STREAM in sources and len(sources) > 1:
-    raise errors.UserError('- is stdin, and goes alone.')
+    raise errors.UserError('- is stdin, and must be the only input.')
   for source in sources:
     if source != STREAM and not os.path.exists(source):
       raise errors.UserError(f'No file or folder {source}.')
@@ -214,7 +238,7 @@ def _is_folder(out, sources):
 
 
 def _single(out, sources, name):
-  """The target that is named itself."""
+  """The target that `out` names itself."""
   if out == STREAM:
     return STREAM
   out = pathlib.Path(out)
@@ -224,7 +248,7 @@ def _single(out, sources, name):
   source, = sources
   if source == STREAM and is_other:
     raise errors.UserError(
-        f'- cannot become {out}: of stdin a picture is taken, and a video by '
+        f'- cannot become {out}: stdin is read as a picture; give a video by '
         'the name of its file.')
   if is_other != (os.path.splitext(source)[1].lower() in name.others):
     raise errors.UserError(
@@ -239,11 +263,11 @@ def _single(out, sources, name):
 
 
 def _in_folders(sources, out, name, recursive):
-  """Jobs whose results lie beside their inputs, or in `out`."""
+  """The jobs with results beside their inputs, or in `out`."""
   default = SUFFIX if out is None else ''
   suffix = default if name.suffix is None else name.suffix
   if os.path.basename(suffix) != suffix:
-    raise errors.UserError(f'The suffix {suffix} is no part of a file\'s name.')
+    raise errors.UserError(f"The suffix {suffix} is no part of a file's name.")
   jobs = []
   for source in sources:
     if source == STREAM:
@@ -266,7 +290,7 @@ def _in_folders(sources, out, name, recursive):
 
 
 def _found(folder, name, results, out, recursive):
-  """The files of a folder that are taken, in sorted order."""
+  """The files of a folder that are taken, sorted."""
   found = []
   for parent, folders, files in os.walk(folder, onerror=_cannot_list):
     folders[:] = sorted(
@@ -284,7 +308,7 @@ def _found(folder, name, results, out, recursive):
 
 
 def _without_doubles(jobs):
-  """The jobs, each once; a UserError where two would write one file."""
+  """Each job once; a UserError where two would write one file."""
   by_target = {}
   for job in jobs:
     key = (STREAM if job.target == STREAM else
@@ -311,7 +335,7 @@ def _is_there(target):
 
 
 def _is_same(one, other):
-  """Whether two names are of one file or folder, also through links."""
+  """Whether two paths lead to one file or folder, also through links."""
   try:
     return os.path.samefile(one, other)
   except OSError:

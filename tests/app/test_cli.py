@@ -78,7 +78,7 @@ def test_a_photo_by_its_name_alone(run, photo, capsys):
   assert 'exists already' in capsys.readouterr().err
   for flag in ('--overwrite', '--skip-existing'):
     assert deblur('restore', photo, '-m', run, flag) == 0
-  assert 'passed over' in capsys.readouterr().err
+  assert 'skipped' in capsys.readouterr().err
 
 
 def test_a_folder_with_all_that_people_have(run, tmp_path, capsys):
@@ -261,7 +261,7 @@ def test_doctor(capsys):
     (['nothing.jpg'], 'No file or folder nothing.jpg'),
     (['restore', ''], 'An input is empty'),
     (['/dev/null'], 'is a pipe or a device: pipe it to -'),
-    (['-', '-o', 'x.mp4'], 'of stdin a picture is taken, and a video by the'),
+    (['-', '-o', 'x.mp4'], 'stdin is read as a picture; give a video by the'),
     (['--', '-x.jpg'], 'No file or folder -x.jpg'),
     (['README.md', '-o', 'x.png', '--suffix=y'], 'leave --suffix away'),
     (['restore', 'README.md', '-o', ''], '-o is empty'),

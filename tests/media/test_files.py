@@ -65,7 +65,7 @@ def test_streams(here):
   assert planned('-', out='b.png') == {'-': 'b.png'}
   make('a.jpg')
   for inputs, out, words in (
-      (['-', 'a.jpg'], None, '- is stdin, and goes alone'),
+      (['-', 'a.jpg'], None, '- is stdin, and must be the only input'),
       (['.'], '-', '- is stdout, and takes the result of one file'),
       (['-'], 'new', 'result of stdin needs a name, and new is a folder')):
     with pytest.raises(errors.UserError, match=words):
