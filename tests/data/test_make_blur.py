@@ -387,7 +387,7 @@ def test_beam_makes_the_same_files(tmp_path, picture_folder):
 def test_without_beam(tmp_path, monkeypatch):
   monkeypatch.setitem(sys.modules, 'apache_beam', None)
   plan = make_blur.from_frames(film(tmp_path / 'in', 7))
-  with pytest.raises(errors.UserError, match='pip install apache-beam'):
+  with pytest.raises(errors.UserError, match='deblur-jax.beam'):
     pair_folder.write_with_beam(plan, tmp_path / 'out')
   assert not (tmp_path / 'out').exists()
 
