@@ -19,17 +19,19 @@ from deblur_jax.ops import atomic_files
 def workplace(
     target: pathlib.Path, task: dict[str, Any], *, resume: bool,
 ) -> Iterator[pathlib.Path]:
-  """The hidden folder of parts, held by this process.
+  """Yields the hidden folder of parts, locked for this process.
 
-  It is gone at the end; where the work breaks off it stays, if there is a part.
+  The folder is deleted at the end. Where the work is interrupted, it stays if
+  it has a part.
 
   Args:
-    target: what is to be written.
-    task: all that the parts depend on; those of another task are thrown away.
+    target: the video to write.
+    task: everything that the parts depend on; parts of another task are
+      deleted.
     resume: whether parts of this task are kept.
 
   Raises:
-    UserError: no room, no right to write there, or another process does.
+    UserError: the folder cannot be written, or another process uses it.
   """
   import fcntl  # there is none on Windows, where photos are restored
 
@@ -63,7 +65,16 @@ def _prepare(folder, task, resume):
 
 
 def save(folder: pathlib.Path, number: int, packets: list) -> None:
-  """Writes a part: a line of JSON with times and lengths, then the bytes."""
+  """Writes a part: a line of JSON with times and lengths, then the bytes.
+
+  Args:
+    folder: the folder of parts.
+    number: of the part, from 0.
+    packets: `video_writing.Packet`s, in order.
+
+  Raises:
+    UserError: the part cannot be written.
+  """
   rows = [[p.pts, p.duration, p.is_key, len(p.data)] for p in packets]
   content = [json.dumps(rows).encode() + b'\n', *(p.data for p in packets)]
   atomic_files.write(
@@ -71,7 +82,7 @@ def save(folder: pathlib.Path, number: int, packets: list) -> None:
 
 
 def saved(folder: pathlib.Path) -> Iterator[video_writing.Packet]:
-  """The packets of all parts, in order."""
+  """Yields the packets of all parts, in order."""
   for number in range(len(finished(folder))):
     with open(_part(folder, number), 'rb') as file:
       for pts, duration, is_key, length in json.loads(file.readline()):
@@ -79,7 +90,7 @@ def saved(folder: pathlib.Path) -> Iterator[video_writing.Packet]:
 
 
 def finished(folder: pathlib.Path) -> list[int]:
-  """How many frames each part has, up to the first that is not whole."""
+  """The number of frames in each part, up to the first incomplete one."""
   counts = []
   for number in itertools.count():
     try:
@@ -96,7 +107,7 @@ def finished(folder: pathlib.Path) -> list[int]:
 
 @contextlib.contextmanager
 def writing(target: pathlib.Path) -> Iterator[None]:
-  """What goes wrong with the disk inside is one line."""
+  """Reports errors of the disk in the block as a UserError."""
   try:
     yield
   except (frames.import_av().FFmpegError, OSError) as error:

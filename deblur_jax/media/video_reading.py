@@ -1,4 +1,4 @@
-"""How a video is read: what can be decoded, upright, each frame at its time."""
+"""Reads a video: all frames that can be decoded, upright, with their times."""
 
 import contextlib
 import fractions
@@ -15,13 +15,16 @@ from deblur_jax.data import frames
 from deblur_jax.media import video_writing
 
 MAX_PIXELS = 200_000_000
-# Play lists are not among them: they would make us read other files.
+# Without play lists, which would make FFmpeg read other files.
 KNOWN = ('mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg,'
          'mxf,dv,ivf,nut,yuv4mpegpipe')
 
 
 class Cut(NamedTuple):
-  """Seconds of a file's clock, first to before last, moved down by shift."""
+  """A span of a file's time: first <= time < last, in seconds.
+
+  shift: seconds to subtract from the times.
+  """
 
   first: float = -math.inf
   last: float = math.inf
@@ -29,17 +32,18 @@ class Cut(NamedTuple):
 
   @property
   def is_whole(self) -> bool:
+    """Whether the span is the whole file."""
     return self.first == -math.inf and self.last == math.inf
 
   def holds(self, packet) -> bool:
-    """Whether a packet, that must have a time, is to be copied."""
+    """Whether a packet has a time in the span."""
     time = packet.pts if packet.dts is None else packet.dts
     return time is not None and (
         self.first <= float(time * packet.time_base) < self.last)
 
 
 class Shot:
-  """A frame, its times, and its picture, converted when it is first needed."""
+  """A frame with its times; its picture is converted on first use."""
 
   def __init__(self, frame, pts: int, duration: int):
     self.frame, self.pts, self.duration = frame, pts, duration
@@ -58,7 +62,15 @@ class Shot:
 def opened(
     path: pathlib.Path, *, max_pixels: int = MAX_PIXELS
 ) -> Iterator[tuple[Any, Any]]:
-  """(container, its first stream of moving pictures); a UserError without."""
+  """Yields (container, its first video stream that is no cover picture).
+
+  Args:
+    path: the file.
+    max_pixels: larger frames are refused.
+
+  Raises:
+    UserError: the file cannot be read, has no video, or has too large frames.
+  """
   av = frames.import_av()
   try:
     container = av.open(str(path), container_options={
@@ -77,7 +89,7 @@ def opened(
     if context.width * context.height > max_pixels:
       raise errors.UserError(
           f'The frames of {path} have {context.width}x{context.height} pixels; '
-          f'more than {max_pixels} are not taken.')
+          f'more than {max_pixels} are refused.')
     streams[0].thread_type = 'AUTO'
     yield container, streams[0]
 
@@ -85,7 +97,15 @@ def opened(
 def cut(
     container, start: float | None, end: float | None,
 ) -> Cut:
-  """From seconds as a player counts them to those of the file's clock."""
+  """Converts a span from a player's seconds to the file's times.
+
+  Args:
+    container: the opened file.
+    start, end: seconds; None is the start or the end of the file.
+
+  Raises:
+    UserError: an empty span.
+  """
   if start is None and end is None:
     return Cut()
   start, end = start or 0.0, math.inf if end is None else end
@@ -98,10 +118,15 @@ def cut(
 
 
 def shots(container, stream, part: Cut, notes: list[str]) -> Iterator[Shot]:
-  """The frames of a time, with times that grow; notes of what is wrong.
+  """Yields the frames of a span with strictly increasing times.
+
+  Args:
+    container, stream: of `opened`.
+    part: the span.
+    notes: gets a line for each fault of the file.
 
   Raises:
-    UserError: frames become larger or smaller within the file.
+    UserError: the size of the frames changes within the file.
   """
   time_base = video_writing.as_fraction(stream.time_base)
   usual = max(1, round(1 / (video_writing.rate(stream) * time_base)))
@@ -129,7 +154,13 @@ def shots(container, stream, part: Cut, notes: list[str]) -> Iterator[Shot]:
 def packets(
     container, streams: Sequence, notes: list[str],
 ) -> Iterator[Any]:
-  """What can be read of streams, in the order of the file."""
+  """Yields the readable packets of streams, in the order of the file.
+
+  Args:
+    container: of `opened`.
+    streams: the streams.
+    notes: gets a line where the file breaks off.
+  """
   av = frames.import_av()
   demuxed = container.demux(streams)
   while True:
@@ -145,7 +176,7 @@ def packets(
 
 
 def total(container, stream, part: Cut) -> int | None:
-  """How many frames there will be, as far as the file says."""
+  """The expected number of frames in a span, None if it is unknown."""
   if part.is_whole and stream.frames:
     return stream.frames
   if not container.duration or not stream.average_rate:
@@ -157,24 +188,25 @@ def total(container, stream, part: Cut) -> int | None:
 
 
 def upright(picture: np.ndarray, matrix: Sequence[int]) -> np.ndarray:
-  """[h, w, 3] as a player turns it by a display matrix."""
+  """Rotates a stored picture [h, w, 3] by a display matrix."""
   transposed, down, right = _turn(matrix)
   picture = picture.swapaxes(0, 1) if transposed else picture
   return picture[::down, ::right]
 
 
 def stored(picture: np.ndarray, matrix: Sequence[int]) -> np.ndarray:
-  """The way back from `upright`."""
+  """The inverse of `upright`."""
   transposed, down, right = _turn(matrix)
   picture = picture[::down, ::right]
   return picture.swapaxes(0, 1) if transposed else picture
 
 
 def _turn(matrix):
-  """(whether axes are swapped, steps of rows and of columns then).
+  """(whether axes are swapped, then the steps of rows and of columns).
 
-  A point goes to (a x + c y, b x + d y), [[a, b], [c, d]] the upper left of the
-  matrix. Turns that are no multiple of 90 degrees are left to the player.
+  A point moves to (a x + c y, b x + d y), where [[a, b], [c, d]] is the upper
+  left of the matrix. Rotations by other than multiples of 90 degrees are left
+  to the player.
   """
   if not matrix:
     return False, 1, 1
@@ -187,7 +219,7 @@ def _turn(matrix):
 
 
 def _decoded(container, stream, notes) -> Iterator[Any]:
-  """The frames that can be decoded, and notes of those that cannot."""
+  """Yields the frames that can be decoded; notes count the others."""
   av = frames.import_av()
   read, end, bad, damaged = 0, 0.0, 0, 0
   for packet in itertools.chain(packets(container, [stream], notes), [None]):
@@ -214,7 +246,7 @@ def _decoded(container, stream, notes) -> Iterator[Any]:
 
 
 def _next_time(frame, last, usual):
-  """(its time, whether it had to be changed to lie behind the last one)."""
+  """(the frame's time, whether it was raised to be after the last one)."""
   pts = frame.dts if frame.pts is None else frame.pts
   if pts is None:
     return (0 if last is None else last + usual), False

@@ -1,8 +1,8 @@
-"""What a video is written as: codec and pixels, and a copy of all else.
+"""Writes a video: codec and pixel format, and a copy of the other streams.
 
-Frames are encoded without B-frames, so that a packet's time is its frame's,
-also where their rate is not constant, and parts that were encoded one by one
-make one stream.
+Frames are encoded without B-frames, so that the time of a packet is the time of
+its frame, also at a variable rate, and so that parts that were encoded
+separately form one stream.
 """
 
 import collections
@@ -23,7 +23,7 @@ from deblur_jax.ops import bit_depth
 
 
 class Encoder(NamedTuple):
-  """How a codec is asked for quality: usual crf, largest crf, options."""
+  """The quality settings of a codec: default crf, largest crf, options."""
 
   crf: int
   worst: int
@@ -31,14 +31,14 @@ class Encoder(NamedTuple):
 
 
 class Container(NamedTuple):
-  """A kind of file: FFmpeg's name, and encoders for it, the usual one first."""
+  """A file format: FFmpeg's name, and its encoders, the default one first."""
 
   name: str
   encoders: tuple[str, ...]
 
 
 class Settings(NamedTuple):
-  """What an encoder is told: numbers and names only, to be kept as JSON."""
+  """The settings of an encoder: only numbers and names, stored as JSON."""
 
   encoder: str
   crf: int
@@ -46,14 +46,14 @@ class Settings(NamedTuple):
   size: tuple[int, int]        # width, height
   time_base: tuple[int, int]
   rate: tuple[int, int]
-  aspect: tuple[int, int]      # of a pixel; (0, 1) where the file is silent
+  aspect: tuple[int, int]      # of a pixel; (0, 1) where it is unknown
   colour: tuple[int, int, int, int]   # range, space, primaries, transfer
-  location: int                # of chroma between the pixels
-  matrix: tuple[int, ...]      # nine numbers, by which players turn it, or none
+  location: int                # of the chroma samples between the pixels
+  matrix: tuple[int, ...]      # display matrix, nine numbers or none
 
 
 class Packet(NamedTuple):
-  """An encoded frame, its times in units of the time base."""
+  """An encoded frame; times are in units of the time base."""
 
   pts: int
   duration: int
@@ -64,27 +64,27 @@ class Packet(NamedTuple):
 def choose(
     stream, frame, container: Container, crf: int | None,
 ) -> tuple[Settings, list[str]]:
-  """Settings for the frames of a stream, like its own where that is possible.
+  """Chooses encoder settings that are close to those of the source.
 
   Args:
-    stream: the source's.
-    frame: its first.
-    container: where it shall go.
-    crf: quality, lower is better and larger; None for the codec's usual one.
+    stream: the video stream of the source.
+    frame: its first frame.
+    container: the format of the target.
+    crf: quality, lower is better and larger; None is the codec's default.
 
   Returns:
-    (settings, what could not be kept, a line each).
+    The settings, and what cannot be kept, a line each.
 
   Raises:
-    UserError: a crf that the codec has not.
+    UserError: the codec has no such crf.
   """
   codec = stream.codec_context.codec.canonical_name
   encoder = _encoder(codec, frame, container)
   usual = ENCODERS[encoder]
   if crf is not None and not 0 <= crf <= usual.worst:
     raise errors.UserError(
-        f'crf={crf} is not within 0 and {usual.worst}, which {encoder} knows; '
-        f'{usual.crf} is usual.')
+        f'crf={crf} is not in 0 to {usual.worst}, the range of {encoder}; '
+        f'its default is {usual.crf}.')
   pixels = _pixels(encoder, frame)
   settings = Settings(
       encoder=encoder, crf=usual.crf if crf is None else crf, pixels=pixels,
@@ -98,9 +98,9 @@ def choose(
 
 
 def open_encoder(settings: Settings):
-  """An encoder of frames, that `encode(None)` empties."""
+  """Opens an encoder of frames; `encode(None)` flushes it."""
   av = frames.import_av()
-  # The only way to keep SVT-AV1 from talking on stderr.
+  # The only way to stop messages of SVT-AV1 on stderr.
   os.environ.setdefault('SVT_LOG', '1')
   context = av.CodecContext.create(settings.encoder, 'w')
   _configure(context, settings)
@@ -109,7 +109,12 @@ def open_encoder(settings: Settings):
 
 
 def to_frame(picture: np.ndarray, settings: Settings):
-  """[h, w, 3] in [0, 1], as stored, -> a frame as the encoder wants it."""
+  """Converts a picture to a frame in the encoder's pixel format.
+
+  Args:
+    picture: [h, w, 3] in [0, 1], oriented as the frames are stored.
+    settings: of the encoder.
+  """
   av = frames.import_av()
   kind, bits = (('rgb48le', 16) if settings.pixels.endswith('10le') else
                 ('rgb24', 8))
@@ -126,17 +131,20 @@ def to_frame(picture: np.ndarray, settings: Settings):
 
 
 def to_picture(frame) -> np.ndarray:
-  """A frame -> float32 [h, w, 3] in [0, 1], as stored, of all its bits."""
+  """Converts a frame to float32 [h, w, 3] in [0, 1] with all of its bits.
+
+  The picture is oriented as the frame is stored.
+  """
   kind = 'rgb48le' if _bits(frame) > 8 else 'rgb24'
-  # The usual way is quick: of the luma of a photo 47 dB are left when it comes
-  # back, by this one 70, and its RGB is 2.7 dB nearer to the photo's own.
+  # Slower than the default, but closer: after a round trip the luma of a photo
+  # has 70 dB instead of 47, and its RGB is 2.7 dB closer to the photo.
   picture = frame.to_ndarray(format=kind, interpolation=_ways(
       'BICUBIC', 'FULL_CHR_H_INT', 'FULL_CHR_H_INP', 'ACCURATE_RND'))
   return bit_depth.to_float(picture)
 
 
 def display_matrix(frame) -> tuple[int, ...]:
-  """The nine numbers by which a player turns a frame; () where it need not."""
+  """The display matrix by which players rotate a frame, or ()."""
   side_data = frames.import_av().sidedata.sidedata.Type.DISPLAYMATRIX
   if side_data not in frame.side_data:
     return ()
@@ -147,10 +155,19 @@ def display_matrix(frame) -> tuple[int, ...]:
 def copied_streams(
     source, video, container: Container,
 ) -> tuple[list, list[str]]:
-  """The streams beside the video that the container holds, and notes of others.
+  """Finds the streams that can be copied.
+
+  Args:
+    source: the opened source.
+    video: its video stream, which is not copied.
+    container: the format of the target.
+
+  Returns:
+    The streams that the container can hold, and a note about each kind that it
+    cannot.
 
   Raises:
-    UserError: it cannot hold the sound.
+    UserError: the container cannot hold the sound.
   """
   kept, others = [], collections.Counter()
   av = frames.import_av()
@@ -162,7 +179,7 @@ def copied_streams(
         kept.append(stream)
       elif stream.type == 'audio':
         raise errors.UserError(
-            f'{container.name} cannot hold the sound of it '
+            f'{container.name} cannot hold the sound of the source '
             f'({_codec_name(stream)}); write to .mkv, which can.')
       else:
         others[f'{stream.type} ({_codec_name(stream)})'] += 1
@@ -174,17 +191,20 @@ def write(
     copied: Iterable, packets: Iterable[Packet], others: Iterable,
     *, shift: fractions.Fraction, metadata: dict[str, str], chapters: bool,
 ) -> None:
-  """Writes the file: encoded frames, and packets of other streams as they are.
+  """Writes a file: encoded frames and unchanged packets of other streams.
 
   Args:
-    path: where to.
-    container, settings: what.
-    source, video, copied: the source's container and streams.
+    path: the file.
+    container: its format.
+    settings: of the encoder.
+    source: the opened source.
+    video: its video stream.
+    copied: its streams that are copied.
     packets: of the frames, in order.
-    others: packets of the copied streams, in order; they are used up.
-    shift: seconds that others' times are moved down by.
-    metadata: of the whole.
-    chapters: whether to copy them.
+    others: packets of the copied streams, in order; they are changed.
+    shift: seconds to subtract from the times of the others.
+    metadata: of the file.
+    chapters: whether chapters are copied.
   """
   av = frames.import_av()
   rates = [settings.time_base[1],
@@ -212,7 +232,7 @@ def write(
 
 
 def _ready(packets, stream, settings) -> Iterator[tuple[float, Any]]:
-  """(seconds, PyAV's packet) of frames."""
+  """Yields (seconds, PyAV packet) for each packet of the frames."""
   av = frames.import_av()
   time_base = fractions.Fraction(*settings.time_base)
   for pts, duration, is_key, data in packets:
@@ -226,7 +246,7 @@ def _ready(packets, stream, settings) -> Iterator[tuple[float, Any]]:
 def _moved(packets, streams, shift) -> Iterator[tuple[float, Any]]:
   for packet in packets:
     ticks = round(shift / as_fraction(packet.time_base))
-    if packet.dts is None:   # Matroska has no such times.
+    if packet.dts is None:   # Matroska has no decoding times.
       packet.dts = packet.pts
     if ticks:
       packet.dts -= ticks
@@ -242,7 +262,7 @@ def _video_stream(target, settings, container):
   if settings.matrix:
     stream.set_display_matrix(settings.matrix)
   if settings.encoder == 'libx265' and container.name in ('mp4', 'mov'):
-    stream.codec_context.codec_tag = 'hvc1'   # Apple's players want this one.
+    stream.codec_context.codec_tag = 'hvc1'   # needed by Apple's players
   stream.time_base = fractions.Fraction(*settings.time_base)
   return stream
 
@@ -263,16 +283,16 @@ def _configure(context, settings):
 
 
 def _options(container, rates, metadata):
-  """Of the muxer: times as fine as the source's, the index in front."""
+  """Muxer options: times as fine as in the source, the index in front."""
   if container.name not in ('mp4', 'mov'):
     return {}
   finest = int(np.lcm.reduce(np.array(rates, object)))
   movflags = ['faststart']
   if any(key.startswith('com.') for key in metadata):
-    movflags.append('use_metadata_tags')   # Apple's own, such as the place.
+    movflags.append('use_metadata_tags')   # Apple's tags, such as the place
   return {
       'video_track_timescale': str(rates[0]),
-      # Where streams begin is counted in this; else it were rounded to 1/1000.
+      # The unit of the streams' start times; its default is 1/1000 s.
       'movie_timescale': str(finest if finest < 2**31 else rates[0]),
       'movflags': '+'.join(movflags)}
 
@@ -280,14 +300,14 @@ def _options(container, rates, metadata):
 def _encoder(codec, frame, container):
   same = SAME.get(codec)
   odd = frame.width % 2 or frame.height % 2
-  # Below its coding unit, and with odd sizes, x265 writes beyond its memory.
+  # x265 writes beyond its memory for odd sizes, and below its coding unit.
   if same == 'libx265' and (odd or min(frame.width, frame.height) < 64):
     same = None
   return same if same in container.encoders else container.encoders[0]
 
 
 def _pixels(encoder, frame):
-  """The format nearest to the frame's that the encoder knows."""
+  """The encoder's pixel format that is closest to the frame's."""
   known = {one.name for one in
            frames.import_av().codec.Codec(encoder, 'w').video_formats}
   layout = {(2, 2): '444', (1, 2): '422'}.get(
@@ -295,7 +315,7 @@ def _pixels(encoder, frame):
   if frame.format.is_rgb or len(frame.format.components) < 3:
     layout = '420'
   if encoder == 'libx264' and (frame.width % 2 or frame.height % 2):
-    layout = '444'   # It has whole squares of chroma only.
+    layout = '444'   # chroma of 2x2 pixels needs even sizes
   deep = '10le' if _bits(frame) > 8 else ''
   wanted = [f'yuv{layout}p{deep}', f'yuv420p{deep}', f'yuv{layout}p', 'yuv420p']
   return next(name for name in wanted if name in known)
@@ -303,7 +323,7 @@ def _pixels(encoder, frame):
 
 def _colour(frame):
   if frame.format.is_rgb:
-    return 1, 1, 1, frame.color_trc   # BT.709, as video has it.
+    return 1, 1, 1, frame.color_trc   # BT.709, limited range
   full = frame.format.name.startswith('yuvj')
   return (2 if full else int(frame.color_range), int(frame.colorspace),
           int(frame.color_primaries), int(frame.color_trc))
@@ -328,7 +348,7 @@ def _changes(codec, frame, settings, container):
   kinds = frames.import_av().sidedata.sidedata.Type
   if any(kind in frame.side_data for kind in (
       kinds.MASTERING_DISPLAY_METADATA, kinds.DOVI_METADATA)):
-    yield 'what the file told of the display that it was graded on is lost'
+    yield 'the metadata of the mastering display are lost'
 
 
 def _fits(trial, stream):
@@ -345,12 +365,12 @@ def _codec_name(stream):
 
 
 def _location(frame):
-  # PyAV 18 does not tell: then colours move by a quarter of their samples.
+  # PyAV 18 has no such field: colours then move by a quarter of a sample.
   return int(getattr(frame, 'chroma_location', 0))
 
 
 def _ways(*names):
-  """Flags for a conversion of pixels."""
+  """Flags of a pixel conversion."""
   known = frames.import_av().video.reformatter.Interpolation
   return functools.reduce(operator.or_, (known[name] for name in names))
 
@@ -364,13 +384,13 @@ def _pair(ratio):
 
 
 def rate(stream) -> fractions.Fraction:
-  """Frames a second, on average; 25 where the file does not say."""
+  """The mean number of frames a second; 25 where it is unknown."""
   return as_fraction(
       stream.average_rate or stream.guessed_rate or fractions.Fraction(25))
 
 
 def as_fraction(ratio) -> fractions.Fraction:
-  """A ratio of PyAV, whose type is its own since version 19."""
+  """Converts a ratio of PyAV, which has its own type since version 19."""
   return fractions.Fraction(ratio.numerator, ratio.denominator)
 
 
@@ -392,6 +412,6 @@ CONTAINERS = {
         'matroska', ('libx264', 'libx265', 'libvpx-vp9', 'libsvtav1')),
     '.webm': Container('webm', ('libvpx-vp9', 'libsvtav1')),
 }
-# The rest of what files tell of a stream is told anew, or no longer true.
+# Other metadata of a stream are written anew, or are no longer true.
 STREAM_METADATA = ('language', 'title', 'handler_name', 'creation_time',
                    'timecode')

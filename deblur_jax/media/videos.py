@@ -1,15 +1,16 @@
-"""A video goes through a function of frames and comes out whole.
+"""Applies a function of frames to a video and keeps the rest of the file.
 
-Whole means: every frame at its time, also where the rate is not constant; sound
-and subtitles packet by packet as they were; turned, tagged and as large as
-before. Frames are restored and encoded in parts of a second or two, which lie
-in a hidden folder beside the target until all are there: interrupted work goes
-on behind the last of them, with the same frames for the function as without a
-break. (The file may differ by a few bytes: x264 does not always repeat itself.)
+Each frame keeps its time, also at a variable rate. Sound and subtitles are
+copied packet by packet. Orientation, tags and size stay.
 
-From frame to frame nothing begins anew: batches have one shape, so that a
-network is compiled once for a video, and they come in the order of time, so
-that a function may start from what it knows of the frames before.
+Frames are restored and encoded in parts of a second or two, which are stored in
+a hidden folder beside the target until all are finished. Interrupted work
+resumes after the last part, and the function gets the same frames as without
+the interruption. (The file may differ by a few bytes: x264 is not always
+deterministic.)
+
+All batches have one shape, so that a network is compiled once for a video. They
+come in the order of time, so that a function may use the frames before.
 """
 
 import collections
@@ -29,15 +30,15 @@ from deblur_jax.ops import atomic_files
 
 SUFFIXES = ('.3gp', '.avi', '.flv', '.m2ts', '.m4v', '.mkv', '.mov', '.mp4',
             '.mpeg', '.mpg', '.mts', '.ogv', '.ts', '.webm', '.wmv')
-# Of the file itself, told anew by the one that is written.
+# Metadata of the source file itself; the new file has its own.
 _OWN_METADATA = ('major_brand', 'minor_version', 'compatible_brands', 'encoder',
                  'DURATION')
 
 
 class Done(NamedTuple):
-  """What was done.
+  """The outcome of `restore`.
 
-  frames: how many the target has.
+  frames: number of frames in the target.
   resumed: how many of them an earlier call had restored.
   notes: what could not be kept or read, a line each.
   """
@@ -48,12 +49,12 @@ class Done(NamedTuple):
 
 
 def is_video(path: str | os.PathLike) -> bool:
-  """Whether the name of a file is one of a video."""
+  """Whether a file has the suffix of a video."""
   return pathlib.Path(path).suffix.lower() in SUFFIXES
 
 
 def target_suffix(source: str | os.PathLike) -> str:
-  """What to end a restored video's name in: its own suffix, or else .mkv."""
+  """The suffix of a restored video: the source's own, or .mkv."""
   suffix = pathlib.Path(source).suffix.lower()
   return suffix if suffix in video_writing.CONTAINERS else '.mkv'
 
@@ -62,12 +63,18 @@ def size(
     source: str | os.PathLike, *,
     max_pixels: int = video_reading.MAX_PIXELS
 ) -> tuple[int, int, int | None]:
-  """(height, width, how many frames if known) by the header of a video.
+  """Reads the size of a video from its header.
 
-  Height and width are as stored: how a player turns frames is told by them.
+  Args:
+    source: the file.
+    max_pixels: larger frames are refused.
+
+  Returns:
+    Height and width of the stored frames, which a player may rotate, and the
+    number of frames, None if it is unknown.
 
   Raises:
-    UserError: no video, frames that are too large.
+    UserError: no video, or frames that are too large.
   """
   with video_reading.opened(
       pathlib.Path(os.path.abspath(source)), max_pixels=max_pixels
@@ -86,38 +93,39 @@ def restore(
     max_pixels: int = video_reading.MAX_PIXELS,
     on_frame: Callable[[int, int | None], None] = lambda done, total: None,
 ) -> Done:
-  """Writes the video `target`: the frames of `source` as `fn` makes them.
+  """Writes a video with the frames of `source` changed by `fn`.
 
-  Frames reach fn upright, as players show them and as photos are restored, and
-  are written as they were stored, with the same note of how to turn them.
-  Memory holds the pictures of `batch + window` frames, whatever the length.
+  Frames are given to `fn` upright, as players show them and as photos are
+  restored. They are written as they were stored, with the same rotation tag.
+  Memory holds the pictures of `batch + window` frames, for any length.
 
   Args:
-    source: a video; of its video streams the first counts.
+    source: a video; its first video stream is used.
     target: .mp4, .m4v, .mov, .mkv or .webm.
     fn: float32 [batch, h, w, 3 * window] in [0, 1] -> [batch, h, w, 3]. It is
-      called in the order of time and may remember; work that is resumed begins
-      with the first frame that is missing. The last batch is filled up with its
-      last frame, so that there is one shape.
-    batch: frames at once.
-    window: odd; above 1, each frame comes between its neighbours, in the order
-      of time, along the last axis. Before the first frame and behind the last
-      one these are repeated.
-    start: seconds; what is before is left out, the target begins at 0.
+      called in the order of time and may keep a state; resumed work begins with
+      the first missing frame. The last batch is filled with its last frame, so
+      that all batches have one shape.
+    batch: number of frames in a batch.
+    window: odd; above 1, the last axis has each frame between its neighbours,
+      in the order of time. The first and the last frame are repeated.
+    start: seconds; earlier frames are left out, and the target begins at 0.
     end: seconds of the source at which to end.
-    crf: quality, lower is better and larger; None for the codec's usual one.
+    crf: quality of the codec, lower is better and larger; None is its default.
     overwrite: whether the target may exist.
-    resume: whether to go on with unfinished work on the same target.
-    strip_gps: leaves out where it was filmed.
-    made_by: what fn is, such as its weights' hash and options; unfinished work
-      that another has begun is thrown away.
-    part: frames after which work is kept, rounded up to whole batches.
+    resume: whether unfinished work on the same target is resumed.
+    strip_gps: whether the place is removed.
+    made_by: identifies `fn`, such as the hash of its weights and its options;
+      unfinished work with another value is deleted.
+    part: number of frames that are stored together, rounded up to whole
+      batches.
     max_pixels: larger frames are refused.
-    on_frame: called with the number of frames done, and of all if it is known.
+    on_frame: called with the number of finished frames and the number of all,
+      None if it is unknown.
 
   Raises:
-    UserError: no video, nothing in it to decode; a target that exists,
-      cannot be written or cannot hold the sound; options out of their range.
+    UserError: no video, no frame that can be decoded; a target that exists,
+      cannot be written or cannot hold the sound; an option out of range.
   """
   if min(batch, window, part) < 1 or window % 2 == 0:
     raise errors.UserError(
@@ -153,9 +161,9 @@ def restore(
 
 
 def _checked(source, target, overwrite):
-  """Absolute paths: no name looks like an option or a protocol to FFmpeg."""
+  """Absolute paths, so that FFmpeg takes no name for an option or protocol."""
   frames.import_av()
-  # Of a link what it points to is written.
+  # Where the target is a link, the file that it points to is written.
   source = pathlib.Path(os.path.abspath(source))
   target = pathlib.Path(os.path.realpath(target))
   if not source.is_file():
@@ -176,7 +184,7 @@ def _checked(source, target, overwrite):
 def _check_free(target, overwrite):
   if target.exists() and not overwrite:
     raise errors.UserError(
-        f'{target} is there already; choose another name, or overwrite it.')
+        f'{target} exists already; choose another name, or overwrite it.')
 
 
 def _peek(shots, source):
@@ -188,7 +196,7 @@ def _peek(shots, source):
 
 
 def _task(source, settings, **options):
-  """All that the encoded frames depend on."""
+  """Everything that the encoded frames depend on."""
   state = source.stat()
   return {'source': [str(source), state.st_size, state.st_mtime_ns],
           'av': frames.import_av().__version__,
@@ -198,7 +206,7 @@ def _task(source, settings, **options):
 def _windows(
     shots: Iterable[video_reading.Shot], size: int,
 ) -> Iterator[tuple[video_reading.Shot, ...]]:
-  """Each frame between its neighbours; at the borders frames are repeated."""
+  """Yields each frame between its neighbours; end frames are repeated."""
   around = collections.deque(maxlen=size)
   for shot in _repeated(shots, size // 2):
     around.append(shot)
@@ -207,7 +215,7 @@ def _windows(
 
 
 def _repeated(shots, half):
-  """The first and the last one `half` times more."""
+  """Repeats the first and the last shot `half` times."""
   shots = iter(shots)
   shot = next(shots)
   yield from [shot] * (half + 1)
@@ -217,7 +225,7 @@ def _repeated(shots, half):
 
 
 def _make_parts(folder, windows, fn, settings, part, batch, tell):
-  """Encodes what the folder lacks -> (how many it had, how many it has)."""
+  """Encodes the missing parts; returns (frames resumed, all frames)."""
   counts = video_parts.finished(folder)
   resumed = done = sum(counts)
   for _ in itertools.islice(windows, resumed):
@@ -232,7 +240,7 @@ def _make_parts(folder, windows, fn, settings, part, batch, tell):
 
 
 def _encoded(windows, fn, settings, batch, done, tell):
-  """The packets of some frames, the first of which can be decoded by itself."""
+  """Encodes frames into packets that can be decoded independently."""
   encoder = video_writing.open_encoder(settings)
   packets, durations = [], {}
   while group := list(itertools.islice(windows, batch)):
@@ -243,7 +251,7 @@ def _encoded(windows, fn, settings, batch, done, tell):
           video_reading.stored(picture, settings.matrix), settings)
       frame.pts, durations[shot.pts] = shot.pts, shot.duration
       packets += encoder.encode(frame)
-    # Else they lived until the next batch is there.
+    # Otherwise they would stay in memory until the next batch is read.
     del group, window, shot, pictures, picture
     tell(done + len(durations))
   if durations:
@@ -255,7 +263,7 @@ def _encoded(windows, fn, settings, batch, done, tell):
 
 
 def _applied(fn, group, batch):
-  """fn of a batch of windows -> [len(group), h, w, 3], upright."""
+  """Applies fn to a batch of windows: [len(group), h, w, 3], upright."""
   filled = group + group[-1:] * (batch - len(group))
   blur = np.stack([
       np.concatenate([shot.picture() for shot in window], axis=-1)
@@ -269,7 +277,7 @@ def _applied(fn, group, batch):
 
 def _assemble(path, source, container, settings, folder, cut, copied, strip_gps,
               notes):
-  """Puts encoded frames and the source's other packets together."""
+  """Combines the encoded frames with the other packets of the source."""
   with video_reading.opened(source) as (opened, stream):
     others = [other for other in opened.streams if other.index in copied]
     packets = video_reading.packets(opened, others, notes) if others else ()

@@ -179,7 +179,7 @@ def test_what_hevc_tells_of_its_display(tmp_path):
                '34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,1)'})
   done = videos.restore(source, tmp_path / 'out.mp4', same)
   assert done.notes == (
-      'what the file told of the display that it was graded on is lost',)
+      'the metadata of the mastering display are lost',)
   with av.open(str(tmp_path / 'out.mp4')) as container:
     context = container.streams.video[0].codec_context
     assert context.codec_tag == 'hvc1' and context.color_trc == 16
@@ -462,12 +462,12 @@ def test_messages(tmp_path):
   refuses('is the video itself', second='link.mp4', overwrite=True)
   refuses('there.mp4 is there already', second='there.mp4')
   refuses('folder.mp4 is a folder', second='folder.mp4', overwrite=True)
-  refuses('webm cannot hold the sound of it .aac.*.mkv', second='new.webm')
+  refuses('webm cannot hold the sound of the source .aac.*.mkv', second='new.webm')
   refuses('Cannot make .*in.mp4/deep', second='in.mp4/deep/new.mp4')
   refuses('batch=4, window=2', window=2)
-  refuses('crf=70 is not within 0 and 51', crf=70)
+  refuses('crf=70 is not in 0 to 51', crf=70)
   refuses('From 2 s to 1 s there is nothing', start=2, end=1)
-  refuses('32x18 pixels; more than 9 are not taken', max_pixels=9)
+  refuses('32x18 pixels; more than 9 are refused', max_pixels=9)
   # What a link points to is written.
   (tmp_path / 'other.mp4').symlink_to(tmp_path / 'there.mp4')
   videos.restore(source, tmp_path / 'other.mp4', same, overwrite=True)
@@ -482,7 +482,7 @@ def test_what_comes_up_meanwhile_is_not_written_over(tmp_path):
     target.write_text('mine')
     return batch
 
-  with pytest.raises(errors.UserError, match='new.mp4 is there already'):
+  with pytest.raises(errors.UserError, match='new.mp4 exists already'):
     videos.restore(source, target, slow)
   assert target.read_text() == 'mine'
 
