@@ -460,9 +460,10 @@ def test_messages(tmp_path):
   refuses('new.avi; end it in .mp4, .m4v', second='new.avi')
   refuses('is the video itself', second='in.mp4', overwrite=True)
   refuses('is the video itself', second='link.mp4', overwrite=True)
-  refuses('there.mp4 is there already', second='there.mp4')
+  refuses('there.mp4 exists already', second='there.mp4')
   refuses('folder.mp4 is a folder', second='folder.mp4', overwrite=True)
-  refuses('webm cannot hold the sound of the source .aac.*.mkv', second='new.webm')
+  refuses('webm cannot hold the sound of the source .aac.*.mkv',
+          second='new.webm')
   refuses('Cannot make .*in.mp4/deep', second='in.mp4/deep/new.mp4')
   refuses('batch=4, window=2', window=2)
   refuses('crf=70 is not in 0 to 51', crf=70)
