@@ -1,19 +1,8 @@
-"""How good a restored image is: one value an image.
+"""Metrics: one value an image, under a name that tells the convention.
 
-Four tables, all of functions that may be jitted and take float32 [n, h, w, 3]
-in [0, 1]; each name has its convention in it.
-
-  METRICS          fn(restored, sharp) -> [n]: what evaluation always computes.
-  FULL_REFERENCE   all such, METRICS among them.
-  NO_REFERENCE     fn(image) -> [n]: without the sharp picture.
-  WITH_WEIGHTS     builders of further ones, which need files.
-
-Metrics of other inputs are functions in their modules: `kohler.psnr_kohler`
-and `kohler.ms_ssim_kohler` (many sharp frames), `shift.error_ratio` (the result
-with the true kernel), `reblur.reblur_residual` (blurry picture and kernel).
-
-Those without reference measure sharpness or naturalness, not faithfulness: they
-prefer ringing and noise to the truth, so no table is ranked by them.
+A metric is a file of this folder with its function and its record, and a row of
+METRICS. The record (`record.Metric`) carries what evaluation, reports and tests
+need to know: direction, range, inputs, convention.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -22,79 +11,96 @@ from typing import Any
 from deblur_jax import errors
 from deblur_jax.config import call
 from deblur_jax.metrics import (
+  blur_effect,
   cw_ssim,
   ecc,
+  kohler,
+  laplacian_variance,
   lpips,
   ms_ssim,
   niqe,
   psnr,
-  sharpness,
+  reblur,
   shift,
   ssim,
   vgg,
 )
+from deblur_jax.metrics.record import Metric as Metric
 from deblur_jax.state import Array
+
+METRICS: dict[str, Metric] = {
+    'psnr_uint8': psnr.UINT8,
+    'psnr_float': psnr.FLOAT,
+    'ssim_matlab3d': ssim.MATLAB3D,
+    'ssim_skimage': ssim.SKIMAGE,
+    'ms_ssim_luma': ms_ssim.LUMA,
+    'ms_ssim_rgb': ms_ssim.RGB,
+    'cw_ssim_pyssim': cw_ssim.PYSSIM,
+    'psnr_luma_shaved': psnr.LUMA_SHAVED,
+    'psnr_shift': shift.PSNR,
+    'ssim_shift': shift.SSIM,
+    'psnr_ecc': ecc.PSNR,
+    'ssim_ecc': ecc.SSIM,
+    'laplacian_variance': laplacian_variance.VARIANCE,
+    'blur_effect': blur_effect.EFFECT,
+    'lpips_alex': lpips.ALEXNET,
+    'lpips_vgg': lpips.VGG16,
+    'niqe': niqe.NIQE,
+    'vgg19_unit': vgg.UNIT,
+    'error_ratio': shift.ERROR_RATIO,
+    'reblur_residual': reblur.RESIDUAL,
+    'psnr_kohler': kohler.PSNR,
+    'ms_ssim_kohler': kohler.MS_SSIM,
+}
+# (restored, sharp) -> [n]: what evaluation always computes.
+STANDARD = {name: metric.fn for name, metric in METRICS.items()
+            if metric.standard}
 
 
 def choose(
     names: Sequence[str] | Mapping[str, Mapping[str, Any]]
 ) -> dict[str, Callable[[Array, Array], Array]]:
-  """fn(restored, sharp) -> [n] for each name; some do not look at `sharp`.
+  """The functions of metrics that need no other input than the sharp images.
 
   Args:
-    names: of any table; or name -> keywords of its builder, such as
+    names: rows of METRICS; or row -> keywords of its builder, such as
       {'niqe': {'path': 'niqe_pris_params.npz'}, 'ms_ssim_luma': {}}.
 
+  Returns:
+    Name -> (restored, sharp) -> float32 [n], both [n, h, w, 3] in [0, 1]. A
+    metric without reference ignores `sharp`.
+
   Raises:
-    UserError: an unknown name, options that do not fit, weights not there.
+    UserError: an unknown name, options that do not fit, or missing weights.
   """
+  known = {name: metric for name, metric in METRICS.items()
+           if set(metric.inputs) <= {'sharp'}}
   if not isinstance(names, Mapping):
     names = {name: {} for name in names}
   chosen = {}
   for name, options in names.items():
-    fn = errors.look_up(ALL, name, what='metric')
+    metric = errors.look_up(known, name, what='metric')
     where = f'metrics.{name}'
-    if name in WITH_WEIGHTS:
+    fn = metric.fn
+    if metric.needs_weights:
       fn = call(fn, options, where=where)
     elif options:
       raise errors.UserError(f'{where} takes no options, got {options}.')
-    chosen[name] = _ignore_sharp(fn) if is_no_reference(name) else fn
+    chosen[name] = fn if metric.inputs else _ignore_sharp(fn)
   return chosen
 
 
 def is_no_reference(name: str) -> bool:
-  """Whether a metric does without the sharp picture."""
-  return name in NO_REFERENCE or name == 'niqe'
+  """Whether a name is that of a metric without reference.
+
+  Args:
+    name: a row of METRICS, or any other column of a table.
+
+  Returns:
+    True for a row that takes the restored images alone.
+  """
+  return name in METRICS and not METRICS[name].inputs
 
 
 def _ignore_sharp(fn):
   return lambda restored, sharp: fn(restored)
-
-
-METRICS = {
-    'psnr_uint8': psnr.psnr_uint8,
-    'psnr_float': psnr.psnr_float,
-    'ssim_matlab3d': ssim.ssim_matlab3d,
-    'ssim_skimage': ssim.ssim_skimage,
-}
-FULL_REFERENCE = METRICS | {
-    'ms_ssim_luma': ms_ssim.ms_ssim_luma,
-    'ms_ssim_rgb': ms_ssim.ms_ssim_rgb,
-    'cw_ssim_pyssim': cw_ssim.cw_ssim_pyssim,
-    'psnr_luma_shaved': psnr.psnr_luma_shaved,
-    'psnr_shift': shift.psnr_shift,
-    'ssim_shift': shift.ssim_shift,
-    'psnr_ecc': ecc.psnr_ecc,
-    'ssim_ecc': ecc.ssim_ecc,
-}
-NO_REFERENCE = {
-    'laplacian_variance': sharpness.laplacian_variance,
-    'blur_effect': sharpness.blur_effect,
-}
-WITH_WEIGHTS = {
-    'lpips_alex': lpips.build_alex,
-    'lpips_vgg': lpips.build_vgg,
-    'niqe': niqe.build,
-    'vgg19_unit': vgg.build_unit,
-}
-ALL = FULL_REFERENCE | NO_REFERENCE | WITH_WEIGHTS

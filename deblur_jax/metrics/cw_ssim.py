@@ -1,18 +1,18 @@
 """The "CW-SSIM" of DeblurGAN's tables: `cw_ssim_value` of the package pyssim.
 
-It is neither complex nor two-dimensional. The gray picture's rows are laid end
-to end, and that one signal is filtered with 30 Ricker wavelets ("Mexican hats")
-of widths 1, ..., 30; at each pixel, sums being over the 30 filters,
+It is neither complex nor two-dimensional. The rows of the gray image form one
+signal, which is filtered with 30 Ricker wavelets ("Mexican hats") of widths 1,
+..., 30. At each pixel, with sums over the 30 filters, it is
 
     2 sum |p| |q| + k         2 |sum p q| + k
   ---------------------  x  -------------------,   k = 0.01, 255 levels,
   sum p^2 + sum q^2 + k      2 sum |p q| + k
 
-and the mean over the pixels. (Versions of pyssim that filter with PyWavelets
-in place of SciPy give about 1e-4 more.) The index of Sampat et al. (2009) has
-the same form with the coefficients of a complex steerable pyramid; the numbers
-do not compare. DeblurGAN's .958 is of this kind, which is why it stands so far
-above others' SSIM.
+and the result is the mean over the pixels. (Versions of pyssim that filter with
+PyWavelets instead of SciPy give about 1e-4 more.) The index of Sampat et al.
+(2009) has the same form with the coefficients of a complex steerable pyramid;
+its numbers are not comparable. DeblurGAN's .958 is of this kind, so it is far
+above the SSIM of others.
 """
 
 import jax
@@ -20,24 +20,27 @@ import jax.numpy as jnp
 import numpy as np
 
 from deblur_jax import errors
-from deblur_jax.metrics import levels
+from deblur_jax.metrics import levels, ssim
 from deblur_jax.state import Array
 
 WIDTHS = range(1, 31)
-TAPS = 10            # of a wavelet, in widths
+TAPS = 10            # length of a wavelet, in widths
 K = 0.01
-CHUNK = 4096         # of the transforms: fits the cache, wastes little overlap
+CHUNK = 4096         # length of the transforms: fits into the cache
 
 
 def cw_ssim_pyssim(restored: Array, sharp: Array) -> Array:
   """pyssim's `SSIM(restored).cw_ssim_value(sharp)`, as DeblurGAN calls it.
 
   Args:
-    restored: float32 [n, h, w, 3] in [0, 1], of at least 300 pixels in all.
+    restored: float32 [n, h, w, 3] in [0, 1], with h w at least 300.
     sharp: the same shape.
 
   Returns:
-    float32 [n]; 1 for equal pictures.
+    float32 [n]; 1 for equal images.
+
+  Raises:
+    UserError: unequal shapes, images that are not RGB or too small.
   """
   levels.check(restored, sharp)
   longest = TAPS * WIDTHS[-1]
@@ -52,10 +55,10 @@ def cw_ssim_pyssim(restored: Array, sharp: Array) -> Array:
 def _index(x, y):
   """Two [h, w, 1] -> a scalar."""
   chunks, mask = _overlapping(x.reshape(-1) + 1j * y.reshape(-1))
-  spectra = jnp.fft.fft(chunks)  # both pictures: one real, one imaginary
+  spectra = jnp.fft.fft(chunks)  # of both images: one real, one imaginary
 
   def add(sums, wavelet):
-    # A real filter keeps the two apart.
+    # The filter is real, so the two stay apart.
     pq = jnp.fft.ifft(spectra * wavelet[None])
     p, q = pq.real, pq.imag
     absolute, squares, products = sums
@@ -72,10 +75,10 @@ def _index(x, y):
 
 
 def _overlapping(signal):
-  """[m] -> chunks [c, CHUNK] with zeros around, and what of them is new.
+  """[m] -> overlapping chunks [c, CHUNK], and the mask of their own values.
 
-  Position j of the first chunk's filtered signal is valid from the length of
-  the filter on; the next chunk goes on where that one ends.
+  Circular filters are wrong for the first values of a chunk, as many as the
+  longest filter has taps: there the chunk before overlaps.
   """
   longest = TAPS * WIDTHS[-1]
   new = CHUNK - longest
@@ -93,8 +96,8 @@ def _overlapping(signal):
 def _wavelets() -> np.ndarray:
   """The transforms of the 30 wavelets, complex64 [30, CHUNK].
 
-  Of 10 a taps, an even number: the middle lies between two of them, and pyssim
-  takes the one before.
+  A wavelet has an even number of taps, so its middle lies between two of them;
+  pyssim takes the first of the two.
   """
   rows = np.zeros((len(WIDTHS), CHUNK))
   for row, width in zip(rows, WIDTHS, strict=True):
@@ -104,3 +107,8 @@ def _wavelets() -> np.ndarray:
     wavelet *= 2 / (np.sqrt(3 * width) * np.pi ** 0.25)
     row[np.arange(taps) - (taps - 1) // 2] = wavelet
   return np.fft.fft(rows).astype(np.complex64)
+
+
+PYSSIM = ssim.metric(
+    cw_ssim_pyssim, "DeblurGAN's CW-SSIM (pyssim), unlike any other SSIM",
+    range=(0, 1), side=1)

@@ -1,21 +1,25 @@
 """RealBlur's protocol: PSNR and SSIM after an ECC alignment (Rim et al. 2020).
 
-RealBlur's pairs come from two cameras and do not match to the pixel. The
-restored picture z, rounded to 8 bits, is scaled by  sum x z / sum z^2; the
-homography that maximises its enhanced correlation coefficient with the sharp x
-(Evangelidis and Psarakis 2008) is found from the identity on,
+RealBlur's pairs come from two cameras and do not match to the pixel.
 
-  max over p of  <x0, z0(p)> / (|x0| |z0(p)|),     x0, z0: less their means,
+  1. The restored image z, rounded to 8 bits, is scaled by sum x z / sum z^2,
+     with x the sharp image.
+  2. The homography that maximises the enhanced correlation coefficient
+     (Evangelidis and Psarakis 2008) is found by Gauss-Newton steps from the
+     identity, on the gray images smoothed with (1 4 6 4 1) / 16:
 
-by Gauss-Newton steps on the gray pictures smoothed with (1 4 6 4 1) / 16; z is
-warped (bicubic, a = -0.75), and only pixels that both have count. Following
-RealBlur's script and the documented behaviour of OpenCV's findTransformECC and
-warpPerspective, except that coordinates are not rounded to 1/32 of a pixel and
-that steps end when they move no corner by 1e-4 pixels, or after 100.
+       max over p of  <x0, z0(p)> / (|x0| |z0(p)|),   x0, z0 without their means
 
-Where no alignment is found (flat or unrelated pictures) the value is NaN. Small
-or smooth crops, of 80 pixels say, hold too little to fix a homography: there
-the steps do not settle, here as in OpenCV.
+  3. z is warped (bicubic, a = -0.75). Only pixels that both images have count.
+
+This follows RealBlur's script and the documented behaviour of OpenCV's
+findTransformECC and warpPerspective, with two differences: coordinates are not
+rounded to 1/32 of a pixel, and the steps end when they move no corner by 1e-4
+pixels, or after 100.
+
+Where no alignment is found (flat or unrelated images) the value is NaN. Small
+or smooth crops, such as 80 pixels, do not determine a homography: the steps do
+not converge, here and in OpenCV.
 """
 
 from typing import NamedTuple
@@ -23,7 +27,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from deblur_jax.metrics import levels
+from deblur_jax.metrics import levels, psnr, ssim
 from deblur_jax.ops import similarity
 from deblur_jax.state import Array
 
@@ -33,35 +37,46 @@ SIDE = 16
 
 
 def psnr_ecc(restored: Array, sharp: Array) -> Array:
-  """PSNR of RGB in dB over the pixels that both have, once aligned.
+  """PSNR of the aligned RGB images over the pixels that both have.
 
   Args:
     restored: float32 [n, h, w, 3] in [0, 1], h and w at least 16.
     sharp: the same shape.
 
   Returns:
-    float32 [n].
+    float32 [n], in dB; NaN where no alignment is found.
+
+  Raises:
+    UserError: unequal shapes, images that are not RGB or too small.
   """
   return _measure(restored, sharp, _psnr)
 
 
 def ssim_ecc(restored: Array, sharp: Array) -> Array:
-  """SSIM once aligned, over the windows that fit; the mean of three channels.
+  """SSIM of the aligned images: windows that fit, mean over three channels.
 
-  Args and result as of `psnr_ecc`.
+  Args:
+    restored: float32 [n, h, w, 3] in [0, 1], h and w at least 16.
+    sharp: the same shape.
+
+  Returns:
+    float32 [n]; NaN where no alignment is found.
+
+  Raises:
+    UserError: unequal shapes, images that are not RGB or too small.
   """
   return _measure(restored, sharp, _ssim)
 
 
 def homography(sharp: Array, restored: Array) -> Array:
-  """The 3 x 3 matrix that takes pixels (x, y, 1) of `sharp` to `restored`.
+  """The 3 x 3 matrix that maps pixels (x, y, 1) of `sharp` to `restored`.
 
   Args:
     sharp: float32 [h, w], gray.
     restored: the same shape.
 
   Returns:
-    float32 [3, 3] with 1 at its end; NaN where no alignment is found.
+    float32 [3, 3] whose last value is 1; NaN where no alignment is found.
   """
   frame = _Frame.of(sharp.shape)
   x, z = _smooth(sharp), _smooth(restored)
@@ -83,9 +98,9 @@ def homography(sharp: Array, restored: Array) -> Array:
 
 
 class _Frame(NamedTuple):
-  """Coordinates about the middle, of the order of 1.
+  """Coordinates around the middle of the image, of the order of 1.
 
-  In pixels the normal equations of a homography are hopeless in float32.
+  In pixels the normal equations of a homography are singular in float32.
   """
 
   height: int
@@ -111,7 +126,7 @@ class _Frame(NamedTuple):
             (y - self.middle[1]) / self.scale)
 
   def corners(self, p):
-    """Where the corners go, in pixels, [2, 4]."""
+    """The corners under the homography, in pixels, [2, 4]."""
     x = jnp.asarray([-1., 1., -1., 1.]) * self.middle[0] / self.scale
     y = jnp.asarray([-1., -1., 1., 1.]) * self.middle[1] / self.scale
     u, v, _ = _project(p, x, y)
@@ -144,7 +159,7 @@ def _project(p, x, y):
 
 
 def _step(p, x, stack, frame):
-  """The Gauss-Newton step of the forward additive ECC (section 4.1 there)."""
+  """The Gauss-Newton step of the forward additive ECC (their section 4.1)."""
   grid = frame.grid()
   u, v, below = _project(p, *grid)
   columns = u * frame.scale + frame.middle[0]
@@ -156,13 +171,13 @@ def _step(p, x, stack, frame):
   across = -(u * dx + v * dy)
   jacobian = [part * g for g in grid for part in (dx, dy, across)] + [dx, dy]
   table = jnp.stack([*jacobian, z, x]).reshape(10, -1)
-  # All inner products at once.
+  # All inner products in one product of matrices.
   gram = jnp.matmul(table, table.T, precision=jax.lax.Precision.HIGHEST)
   hessian, to_z, to_x = gram[:8, :8], gram[:8, 8], gram[:8, 9]
   solved = jnp.linalg.solve(hessian, to_z[:, None])[:, 0]
   above = gram[8, 8] - (to_z * solved).sum()
   beneath = gram[8, 9] - (to_x * solved).sum()
-  # Not positive: the step would lower the correlation. There is no way on.
+  # Where it is not positive, the step lowers the correlation: no alignment.
   gain = jnp.where(beneath > 0, above / beneath, jnp.nan)
   return jnp.linalg.solve(hessian, (gain * to_x - to_z)[:, None])[:, 0]
 
@@ -260,9 +275,9 @@ def _align(x, z):
                                jnp.arange(x.shape[0], dtype=jnp.float32))
   u, v, w = (line[0] * columns + line[1] * rows + line[2] for line in matrix)
   u, v = u / w, v / w
-  # NaN is in no picture; what failed shall not pass for an empty mask.
+  # A failed alignment must give NaN, not an empty mask.
   mask = jnp.where(jnp.isnan(u), u, _inside(u, v, x.shape))[..., None]
-  # Else XLA warps once more for every tap of a window that is laid over it.
+  # Without the barrier XLA warps again for every tap of a window over it.
   return jax.lax.optimization_barrier(
       (x * mask, _bicubic(z, u, v) * mask, mask))
 
@@ -286,3 +301,10 @@ def _ssim(x, z, mask):
   mask = mask[inner, inner]
   channels = (luminance * structure)[0] * mask
   return _total(channels) / (3 * _total(mask))
+
+
+PSNR = psnr.metric(
+    psnr_ecc, "PSNR after an ECC alignment (RealBlur's protocol)", side=SIDE,
+    test_size=(128, 160))
+SSIM = ssim.metric(
+    ssim_ecc, 'SSIM after that alignment', side=SIDE, test_size=(128, 160))

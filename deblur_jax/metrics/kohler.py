@@ -1,16 +1,17 @@
 """The protocol of the camera-shake benchmark (Koehler et al., ECCV 2012).
 
-The benchmark has about 199 sharp frames for each blurry picture, taken along
-the camera's recorded path. For each frame x, the restored picture z, rounded
-to 8 bits, is scaled by  sum x z / sum z^2  and moved by the whole pixels at
-which its cross-correlation with the frame, both as means of the channels and
-circular, is greatest; what comes in from outside is 0, and so is x there.
-Both are then turned into luma, and the best frame counts, for each metric its
-own. After the benchmark's published MATLAB code; plain PSNR against any one
-frame means nothing here.
+The benchmark has about 199 sharp frames for each blurry image, taken along the
+recorded path of the camera. For each frame x:
 
-`frames` are float32 in [0, 1], or uint8 as they lie on disk: 199 frames of
-800 x 800 are 1.5 GB as float32.
+  1. The restored image z, rounded to 8 bits, is scaled by sum x z / sum z^2.
+  2. z is moved by the whole pixels that maximise its circular cross-correlation
+     with x (of the means over the channels). Pixels from outside are 0 in both.
+  3. Both become luma and are compared.
+
+Each metric takes its own best frame. This follows the benchmark's published
+MATLAB code; PSNR against any single frame is meaningless here.
+
+Frames may be uint8, as on disk: 199 frames of 800 x 800 take 1.5 GB as float32.
 """
 
 import functools
@@ -20,34 +21,49 @@ import jax.numpy as jnp
 import numpy as np
 
 from deblur_jax import errors
-from deblur_jax.metrics import levels, ms_ssim
+from deblur_jax.metrics import levels, ms_ssim, psnr, ssim
 from deblur_jax.ops import similarity
 from deblur_jax.state import Array
 
-# The low-pass analysis filter of the biorthogonal 9/7 wavelet.
+# Half of the low-pass analysis filter of the biorthogonal 9/7 wavelet.
 HALF_BAND = (0.037828455507260, -0.023849465019560, -0.110624404418440,
              0.377402855612830, 0.852698679008890)
 
 
 def psnr_kohler(restored: Array, frames: Array) -> Array:
-  """PSNR of the luma in dB, of the best frame.
+  """PSNR of the luma, of the best frame.
 
   Args:
     restored: float32 [n, h, w, 3] in [0, 1].
-    frames: [n, t, h, w, 3], float32 in [0, 1] or uint8: the path of each.
+    frames: the sharp frames of each, [n, t, h, w, 3], float32 in [0, 1] or
+      uint8.
 
   Returns:
-    float32 [n].
+    float32 [n], in dB.
+
+  Raises:
+    UserError: images that are not RGB, or frames of other shapes.
   """
   return _best(restored, frames, _psnr)
 
 
 def ms_ssim_kohler(restored: Array, frames: Array) -> Array:
-  """MS-SSIM of the luma as MeTriX MuX has it, of the best frame.
+  """MS-SSIM of the luma as in MeTriX MuX, of the best frame.
 
-  That differs from `ms_ssim_luma`: between scales a 9/7 wavelet's low-pass
-  filter, and the means of contrast and of structure are taken apart. Args and
-  result as of `psnr_kohler`; h and w are at least 161.
+  It differs from `ms_ssim_luma` in two points: the low-pass filter of a 9/7
+  wavelet makes the scales, and the means of contrast and of structure are
+  separate factors.
+
+  Args:
+    restored: float32 [n, h, w, 3] in [0, 1], h and w at least 161.
+    frames: the sharp frames of each, [n, t, h, w, 3], float32 in [0, 1] or
+      uint8.
+
+  Returns:
+    float32 [n].
+
+  Raises:
+    UserError: images that are not RGB or too small, or frames of other shapes.
   """
   levels.check_size(restored, side=ms_ssim.SIDE, what="Koehler's MS-SSIM")
   return _best(restored, frames, _ms_ssim)
@@ -78,9 +94,9 @@ def _best_frame(z, frames, metric):
 
 
 def _shift(x, z):
-  """z moved onto x, and x where z has pixels."""
+  """(x where the moved z has pixels, z moved onto x)."""
   h, w, _ = x.shape
-  # Without their means, which move all the correlation alike, less rounding.
+  # The means shift all correlations alike; without them, less rounding.
   spectra = [jnp.fft.rfft2(gray - gray.mean()) for gray in
              (x.mean(axis=-1), z.mean(axis=-1))]
   correlation = jnp.fft.irfft2(spectra[0] * spectra[1].conj(), (h, w))
@@ -130,7 +146,7 @@ def _ms_ssim(x, z):
 
 
 def _coarser(x):
-  """Low-pass with the border mirrored, then every second pixel."""
+  """A low-pass filter with mirrored borders, then every second pixel."""
   taps = np.asarray([*HALF_BAND, *HALF_BAND[-2::-1]])
   taps = taps / taps.sum()
   radius = len(taps) // 2
@@ -141,6 +157,14 @@ def _coarser(x):
     size = x.shape[axis]
     cut = functools.partial(jax.lax.slice_in_dim, padded, axis=axis, stride=2)
     x = sum(float(tap) * cut(i, i + size) for i, tap in enumerate(taps))
-    # Else XLA fuses scale into scale, and compiles for a minute.
+    # Without the barrier XLA fuses all scales and compiles for a minute.
     x = jax.lax.optimization_barrier(x)
   return x
+
+
+PSNR = psnr.metric(
+    psnr_kohler, "PSNR of the best sharp frame (Koehler's protocol)",
+    inputs=('frames',))
+MS_SSIM = ssim.metric(
+    ms_ssim_kohler, 'MS-SSIM of the best sharp frame, by the same protocol',
+    range=(0, 1), inputs=('frames',), side=ms_ssim.SIDE, test_size=(163, 170))

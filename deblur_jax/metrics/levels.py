@@ -1,4 +1,4 @@
-"""What metrics share: checks, the 8-bit picture, luma, unit features, means."""
+"""What metrics share: checks, 8-bit images, luma, unit features, means."""
 
 import jax.numpy as jnp
 
@@ -7,7 +7,15 @@ from deblur_jax.state import Array
 
 
 def check(restored: Array, sharp: Array) -> None:
-  """Refuses anything but two equal [n, h, w, 3]."""
+  """Refuses images that no metric can compare.
+
+  Args:
+    restored: should be [n, h, w, 3].
+    sharp: should have the same shape.
+
+  Raises:
+    UserError: unequal shapes, or images that are not RGB.
+  """
   if restored.shape != sharp.shape:
     raise errors.UserError(
         'Expected restored and sharp images of equal shapes, got '
@@ -16,14 +24,30 @@ def check(restored: Array, sharp: Array) -> None:
 
 
 def check_images(images: Array) -> None:
-  """Refuses anything but [n, h, w, 3]."""
+  """Refuses images that are not RGB.
+
+  Args:
+    images: should be [n, h, w, 3].
+
+  Raises:
+    UserError: they have another shape.
+  """
   if images.ndim != 4 or images.shape[-1] != 3:
     raise errors.UserError(
         f'Expected RGB images [n, h, w, 3], got {images.shape}.')
 
 
 def check_size(images: Array, *, side: int, what: str) -> None:
-  """Refuses images [n, h, w, ...] that are smaller than a metric can read."""
+  """Refuses images that are smaller than a metric can read.
+
+  Args:
+    images: [n, h, w, ...].
+    side: the least height and width, in pixels.
+    what: name of the metric in the message.
+
+  Raises:
+    UserError: they are smaller.
+  """
   if min(images.shape[1:3]) < side:
     raise errors.UserError(
         f'{what} needs images of at least {side}x{side} pixels, got '
@@ -31,15 +55,28 @@ def check_size(images: Array, *, side: int, what: str) -> None:
 
 
 def round_to_uint8(images: Array) -> Array:
-  """The 8-bit picture that a PNG would hold: float32 0, 1, ..., 255."""
+  """The 8-bit image that a PNG holds.
+
+  Args:
+    images: float32 of any shape, in [0, 1]; other values are clipped.
+
+  Returns:
+    float32 of the same shape, one of 0, 1, ..., 255.
+  """
   return jnp.round(jnp.clip(images, 0, 1) * 255)
 
 
 def luma_uint8(images: Array) -> Array:
-  """The 8-bit gray picture that Pillow's mode L would hold, [n, h, w, 1].
+  """The 8-bit gray image that Pillow's mode L holds.
 
-  (19595 R + 38470 G + 7471 B) / 65536, rounded: BT.601 in integers, all of
-  which float32 holds exactly, so that no device rounds another way.
+  (19595 R + 38470 G + 7471 B) / 65536, rounded: BT.601 in integers. float32
+  holds all of them exactly, so all devices round alike.
+
+  Args:
+    images: float32 [n, h, w, 3] in [0, 1].
+
+  Returns:
+    float32 [n, h, w, 1], one of 0, 1, ..., 255.
   """
   levels = round_to_uint8(images)
   weighted = (19595 * levels[..., 0:1] + 38470 * levels[..., 1:2]
@@ -48,15 +85,28 @@ def luma_uint8(images: Array) -> Array:
 
 
 def unit(features: Array) -> Array:
-  """To length one along the channels; zeros stay as they are."""
+  """Scales features to length one along their channels.
+
+  Args:
+    features: [n, h, w, c]; pixels of zeros stay zero.
+
+  Returns:
+    The same shape.
+  """
   square = jnp.square(features).sum(axis=-1, keepdims=True)
   return features / (jnp.sqrt(square) + 1e-10)
 
 
 def mean(values: Array) -> Array:
-  """[n, h, w, c] -> [n].
+  """The mean of each image.
 
-  Row by row: one running float32 sum over the millions of values of a whole
-  frame would lose the digits that tables print.
+  It sums row by row: one float32 sum over the millions of values of a frame
+  loses the digits that tables print.
+
+  Args:
+    values: [n, h, w, c].
+
+  Returns:
+    [n].
   """
   return values.mean(axis=(2, 3)).mean(axis=1)

@@ -3,17 +3,18 @@
   sum over layers l of  mean over pixels of  w_l . (f_l(x) - f_l(y))^2
 
 where f_l are the activations of a network trained on ImageNet, scaled to unit
-length at each pixel (eq. 1). Lower is nearer. It needs two files of weights,
-which are not part of this project:
+length at each pixel (eq. 1). Lower is better. It needs two files of weights
+that are not part of this project:
 
-* the backbone: torchvision's `alexnet` or `vgg16`, the file that torchvision
-  downloads, or an .npz of the same names (`features.0.weight` [out, in, h, w],
+* the backbone: the file that torchvision downloads for `alexnet` or `vgg16`,
+  or an .npz with its names (`features.0.weight` [out, in, h, w],
   `features.0.bias`, ...);
 * the linear layers: `lpips/weights/v0.1/alex.pth` or `vgg.pth` of
   richzhang/PerceptualSimilarity, or an .npz (`lin0.model.1.weight`, ...).
 """
 
 import functools
+import math
 import pathlib
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -24,16 +25,17 @@ import numpy as np
 
 from deblur_jax import errors
 from deblur_jax.metrics import levels
+from deblur_jax.metrics.record import Metric
 from deblur_jax.ops import weight_files
 from deblur_jax.state import Array
 
-# Of the backbone's inputs in [-1, 1].
+# Normalisation of the backbone's inputs in [-1, 1].
 SHIFT = (-0.030, -0.088, -0.188)
 SCALE = (0.458, 0.448, 0.450)
 
 
 class Conv(NamedTuple):
-  """A convolution and its ReLU; `features.INDEX` in torchvision."""
+  """A convolution with ReLU; `features.INDEX` in torchvision."""
 
   index: int
   channels: tuple[int, int]   # in, out
@@ -43,12 +45,12 @@ class Conv(NamedTuple):
 
 
 class Pool(NamedTuple):
-  """The maximum, every second pixel."""
+  """Max pooling with a stride of 2."""
 
   side: int
 
 
-TAP = None      # here the activations are compared
+TAP = None      # the activations at this place are compared
 ALEX = (
     Conv(0, (3, 64), 11, 4, 2), TAP, Pool(3),
     Conv(3, (64, 192), 5, 1, 2), TAP, Pool(3),
@@ -65,12 +67,12 @@ VGG = (
 
 
 class Net(NamedTuple):
-  """A backbone, and how its files are called."""
+  """A backbone and the names of its files."""
 
   layers: Sequence
   backbone: str
   linear: str
-  side: int       # the smallest picture that reaches the last layer
+  side: int       # of the smallest image that the last layer can take
 
 
 NETS = {
@@ -81,11 +83,17 @@ NETS = {
 def build_alex(
     *, backbone: str | pathlib.Path, linear: str | pathlib.Path
 ) -> Callable[[Array, Array], Array]:
-  """fn(restored, sharp) -> [n] on AlexNet, LPIPS' default; see `lpips`.
+  """LPIPS on AlexNet, the default of its authors.
 
   Args:
-    backbone: path of its weights, .pth or .npz.
-    linear: path of the linear layers, .pth or .npz.
+    backbone: file of AlexNet's weights, .pth or .npz.
+    linear: file of the linear layers, .pth or .npz.
+
+  Returns:
+    (restored, sharp) -> [n], see `lpips`.
+
+  Raises:
+    UserError: a file is missing or lacks a weight.
   """
   params = load(net='alex', backbone=backbone, linear=linear)
   return functools.partial(lpips, params, net='alex')
@@ -94,7 +102,18 @@ def build_alex(
 def build_vgg(
     *, backbone: str | pathlib.Path, linear: str | pathlib.Path
 ) -> Callable[[Array, Array], Array]:
-  """The same on VGG16."""
+  """LPIPS on VGG16.
+
+  Args:
+    backbone: file of VGG16's weights, .pth or .npz.
+    linear: file of the linear layers, .pth or .npz.
+
+  Returns:
+    (restored, sharp) -> [n], see `lpips`.
+
+  Raises:
+    UserError: a file is missing or lacks a weight.
+  """
   params = load(net='vgg', backbone=backbone, linear=linear)
   return functools.partial(lpips, params, net='vgg')
 
@@ -102,10 +121,19 @@ def build_vgg(
 def load(
     *, net: str, backbone: str | pathlib.Path, linear: str | pathlib.Path
 ) -> dict[str, list]:
-  """{'convs': [(kernel HWIO, bias), ...], 'linear': [[channels], ...]}.
+  """Reads the weights of LPIPS.
+
+  Args:
+    net: a row of NETS, 'alex' or 'vgg'.
+    backbone: file of the backbone's weights, .pth or .npz.
+    linear: file of the linear layers, .pth or .npz.
+
+  Returns:
+    {'convs': [(kernel HWIO, bias), ...], 'linear': [[channels], ...]}.
 
   Raises:
-    UserError: a file that is missing, or lacks a weight of the right shape.
+    UserError: an unknown network, or a file that is missing or lacks a weight
+      of the right shape.
   """
   about = errors.look_up(NETS, net, what='LPIPS network')
   convs = [layer for layer in about.layers if isinstance(layer, Conv)]
@@ -132,16 +160,20 @@ def lpips(
     params: dict[str, list], restored: Array, sharp: Array, *,
     net: str
 ) -> Array:
-  """The distance; both pictures are rounded to 8 bits first.
+  """The distance of images that are rounded to 8 bits.
 
   Args:
     params: from `load`.
-    restored: float32 [n, h, w, 3] in [0, 1]; h and w at least 32, with vgg 16.
+    restored: float32 [n, h, w, 3] in [0, 1]; h and w are at least 32 with
+      'alex', 16 with 'vgg'.
     sharp: the same shape.
-    net: 'alex' or 'vgg'.
+    net: a row of NETS, 'alex' or 'vgg'.
 
   Returns:
-    float32 [n]; 0 for equal pictures.
+    float32 [n]; 0 for equal images.
+
+  Raises:
+    UserError: unequal shapes, images that are not RGB or too small.
   """
   levels.check(restored, sharp)
   about = NETS[net]
@@ -157,7 +189,16 @@ def lpips(
 def features(
     params: dict[str, list], images: Array, *, net: str
 ) -> list[Array]:
-  """The activations that are compared, [n, h / s, w / s, c] each."""
+  """The activations that LPIPS compares.
+
+  Args:
+    params: from `load`.
+    images: float32 [n, h, w, 3] in [0, 1].
+    net: a row of NETS, 'alex' or 'vgg'.
+
+  Returns:
+    Activations [n, h / s, w / s, c] of five layers, at their own strides s.
+  """
   x = levels.round_to_uint8(images) / 127.5 - 1
   x = (x - np.asarray(SHIFT, np.float32)[None, None, None, :]) / (
       np.asarray(SCALE, np.float32)[None, None, None, :])
@@ -198,3 +239,10 @@ def _take(weights, name, shape, path):
         f'{path}: expected {name} of shape {tuple(shape)}, got '
         f'{weights[name].shape}.')
   return weights[name].astype(np.float32)
+
+
+ALEXNET, VGG16 = (
+    Metric(build, f'LPIPS v0.1 on {name}', higher_is_better=False,
+           range=(0, math.inf), needs_weights=True, side=NETS[net].side)
+    for build, name, net in (
+        (build_alex, 'AlexNet', 'alex'), (build_vgg, 'VGG16', 'vgg')))

@@ -3,17 +3,17 @@
   l_5^w5 prod_{s=1..5} (c s)_s^ws,   w = .0448 .2856 .3001 .2363 .1333
 
 where l and (c s) are the means over the map of SSIM's two factors (11 taps,
-sigma 1.5, only where the window fits) at scale s, except that scale 5 takes
-the mean of their product; each scale is the 2 x 2 mean of the finer one, and
-an odd last row or column counts twice. That is the authors' MATLAB code with
-its default options. Both pictures are rounded to 8 bits; means below 0, of
-which the power would be complex, count as 0.
+sigma 1.5, only where the window fits) at scale s. Scale 5 takes the mean of
+their product instead. Each scale is the 2 x 2 mean of the finer one, and an odd
+last row or column counts twice. This is the authors' MATLAB code with its
+default options. Both images are rounded to 8 bits. Means below 0 count as 0,
+since their power is complex.
 """
 
 import jax
 import jax.numpy as jnp
 
-from deblur_jax.metrics import levels
+from deblur_jax.metrics import levels, ssim
 from deblur_jax.ops import pyramid, similarity
 from deblur_jax.state import Array
 
@@ -22,14 +22,17 @@ SIDE = 161   # halved four times, rounding up, that is 11
 
 
 def ms_ssim_luma(restored: Array, sharp: Array) -> Array:
-  """MS-SSIM of the 8-bit gray pictures: the paper's, made for gray.
+  """MS-SSIM of the 8-bit gray images, as in the paper.
 
   Args:
     restored: float32 [n, h, w, 3] in [0, 1], h and w at least 161.
     sharp: the same shape.
 
   Returns:
-    float32 [n]; 1 for equal pictures.
+    float32 [n]; 1 for equal images.
+
+  Raises:
+    UserError: unequal shapes, images that are not RGB or too small.
   """
   _check(restored, sharp)
   return _ms_ssim(levels.luma_uint8(restored), levels.luma_uint8(sharp))
@@ -38,7 +41,15 @@ def ms_ssim_luma(restored: Array, sharp: Array) -> Array:
 def ms_ssim_rgb(restored: Array, sharp: Array) -> Array:
   """The mean of the three channels' MS-SSIM: `tf.image.ssim_multiscale`.
 
-  Args and result as of `ms_ssim_luma`.
+  Args:
+    restored: float32 [n, h, w, 3] in [0, 1], h and w at least 161.
+    sharp: the same shape.
+
+  Returns:
+    float32 [n]; 1 for equal images.
+
+  Raises:
+    UserError: unequal shapes, images that are not RGB or too small.
   """
   _check(restored, sharp)
   return _ms_ssim(levels.round_to_uint8(restored),
@@ -54,7 +65,7 @@ def _check(restored, sharp):
 def _ms_ssim(x, y):
   """[n, h, w, c] of 255 levels -> [n], the mean over channels."""
   pyramids = [pyramid.average(z, levels=len(WEIGHTS)) for z in (x, y)]
-  # Else XLA fuses the making of a scale into each of its uses.
+  # Without the barrier XLA fuses the computation of a scale into each use.
   xs, ys = jax.lax.optimization_barrier(pyramids)
   value = 1
   for scale, weight in enumerate(WEIGHTS):
@@ -62,6 +73,13 @@ def _ms_ssim(x, y):
     if scale == len(WEIGHTS) - 1:
       structure = luminance * structure
     mean = structure.mean(axis=2).mean(axis=1)  # [n, c]
-    # Not clip or maximum: a NaN shall stay one.
+    # Neither clip nor maximum: a NaN must stay a NaN.
     value *= jnp.where(mean < 0, 0, mean) ** weight
   return value.mean(axis=-1)
+
+
+LUMA, RGB = (
+    ssim.metric(fn, convention, range=(0, 1), side=SIDE, test_size=(163, 170))
+    for fn, convention in (
+        (ms_ssim_luma, 'MS-SSIM (Wang et al. 2003) of 8-bit gray pictures'),
+        (ms_ssim_rgb, "MS-SSIM, mean over channels, as TensorFlow's")))

@@ -1,10 +1,10 @@
-"""How far a picture's gradients are from those of natural photos.
+"""The distance of an image's gradients from those of natural photos.
 
-Natural photos have many faint gradients and a few strong ones, in much the same
-proportion whatever they show. Blur takes the strong ones, ringing and noise
-take the faint ones: other than sharpness, this distance grows on both sides.
-One photo of the sky is far from the mean of photos as well: compare means over
-sets, and with what natural photos have themselves.
+Natural photos have many faint gradients and a few strong ones, in nearly the
+same proportion for all contents. Blur removes the strong ones, ringing and
+noise remove the faint ones. So this distance grows in both cases, unlike
+sharpness. A single photo, of the sky for example, can be far from the mean of
+photos: compare means over sets, and with the distance of natural photos.
 """
 
 import jax.numpy as jnp
@@ -19,14 +19,17 @@ COUNT = 256    # quantiles
 def quantiles(image: Array) -> Array:
   """The distribution of log gradients, as evenly spaced quantiles.
 
-  Of log(1 + |g|), g the differences of neighbours, across and down, in the
-  8-bit gray picture.
+  These are quantiles of log(1 + |g|), with g the horizontal and vertical
+  differences of neighbours in the 8-bit gray image.
 
   Args:
     image: float32 [n, h, w, 3] in [0, 1], h and w at least 2.
 
   Returns:
-    float32 [n, COUNT], rising.
+    float32 [n, COUNT], in ascending order.
+
+  Raises:
+    UserError: images that are not RGB or too small.
   """
   levels.check_images(image)
   levels.check_size(image, side=2, what='A gradient')
@@ -41,14 +44,18 @@ def quantiles(image: Array) -> Array:
 
 
 def distance(image: Array, reference: Array) -> Array:
-  """Wasserstein's distance of both distributions, in nats.
+  """The Wasserstein distance of two distributions of log gradients.
 
   Args:
-    image: float32 [n, h, w, 3] in [0, 1].
+    image: float32 [n, h, w, 3] in [0, 1], h and w at least 2.
     reference: [COUNT], the mean of `quantiles` over natural photos.
 
   Returns:
-    float32 [n]; 0: the same distribution.
+    float32 [n], in nats; 0 for equal distributions.
+
+  Raises:
+    UserError: images that are not RGB or too small, or another number of
+      quantiles.
   """
   if reference.shape != (COUNT,):
     raise errors.UserError(

@@ -1,22 +1,23 @@
-"""NIQE: how far a picture is from natural ones (Mittal et al. 2013).
+"""NIQE: the distance of an image from natural ones (Mittal et al. 2013).
 
-A picture is cut into blocks of 96 x 96 pixels; each gives 36 numbers that say
-how its locally normalised luminance, and products of neighbours in it, are
-distributed, at two scales. With their mean m and covariance C, and those of
-pristine photos, mp and Cp,
+An image is cut into blocks of 96 x 96 pixels. Each block gives 36 numbers that
+describe the distribution of its locally normalised luminance, and of products
+of neighbours in it, at two scales. With their mean m and covariance C, and
+those of pristine photos, mp and Cp,
 
   NIQE^2 = (m - mp)^T ((C + Cp) / 2)^-1 (m - mp)                       (eq. 10)
 
-Lower is more natural.
-Follows the authors' MATLAB release (8-bit gray, bicubic halving with
-antialiasing, borders repeated); values of others that use Y of YCbCr or
-another halving differ. Where nothing varies, the normalised luminance is 0
-here and not the rounding noise of its float64: that moves partly clipped
-pictures by about 0.01, and blocks without any detail are left out.
+Lower is more natural. This follows the authors' MATLAB release (8-bit gray,
+bicubic halving with antialiasing, borders repeated); programs that take Y of
+YCbCr or another halving give other values. There is one difference: where the
+luminance is constant, its normalised value is 0 here, and the rounding noise of
+float64 there. That changes partly clipped images by about 0.01. Blocks without
+any detail are left out.
 
-As with all metrics without reference: never rank deblurring by it alone.
+Like all metrics without reference, it alone must not rank deblurring methods.
 """
 
+import math
 import pathlib
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
@@ -28,45 +29,59 @@ from scipy import special
 
 from deblur_jax import errors
 from deblur_jax.metrics import levels
+from deblur_jax.metrics.record import Metric
 from deblur_jax.ops import arrays
 from deblur_jax.state import Array
 
 BLOCK = 96
-RADIUS = 3                # of the window, sigma 7 / 6
+RADIUS = 3                # of the Gaussian window of sigma 7 / 6
 FEATURES = 36
 KEYS = 'mu_pris_param', 'cov_pris_param'
-SHAPES = np.arange(200, 10001) / 1000       # alpha of the distributions
+SHAPES = np.arange(200, 10001) / 1000       # the values of alpha that are tried
 NEIGHBOURS = (0, 1), (1, 0), (1, 1), (-1, 1)
 
 
 class Model(NamedTuple):
-  """What natural photos are like, float64."""
+  """The statistics of natural photos, float64."""
 
   mean: np.ndarray         # [36]
   covariance: np.ndarray   # [36, 36], positive definite
 
 
 def build(*, path: str | pathlib.Path) -> Callable[[Array], Array]:
-  """fn(image) -> [n] with the parameters of a file: see `load` and `niqe`."""
+  """NIQE with the parameters of a file.
+
+  Args:
+    path: an .npz file, see `load`.
+
+  Returns:
+    image -> [n], see `niqe`.
+
+  Raises:
+    UserError: no such file, or one that does not hold a model.
+  """
   model = load(path)
   return lambda image: niqe(image, model)
 
 
 def niqe(image: Array, model: Model) -> Array:
-  """The distance of each picture to the model.
+  """The distance of each image from the model.
 
   Args:
-    image: float32 [n, h, w, 3] in [0, 1], rounded to 8 bits first, with room
-      for two blocks of 96 x 96; what is beside whole blocks is not read.
+    image: float32 [n, h, w, 3] in [0, 1], rounded to 8 bits first. It needs at
+      least two blocks of 96 x 96; pixels outside of whole blocks do not count.
     model: from `load` or `fit`.
 
   Returns:
-    float32 [n]; NaN where fewer than two blocks have any texture, or where the
-    picture has a NaN.
+    float32 [n]; NaN where fewer than two blocks have texture, or where the
+    image has a NaN.
+
+  Raises:
+    UserError: images that are not RGB or smaller than a block.
   """
   features, _ = _features(image)
-  # In coordinates where the model's covariance is the identity: float32 could
-  # not tell its smallest eigenvalues from rounding.
+  # In coordinates where the model's covariance is the identity: in float32 its
+  # smallest eigenvalues are below the rounding errors.
   root = np.linalg.cholesky(model.covariance)
   whiten = np.linalg.inv(root).astype(np.float32)
   centred = features - jnp.asarray(model.mean, jnp.float32)[None, None, :]
@@ -76,7 +91,13 @@ def niqe(image: Array, model: Model) -> Array:
 
 
 def load(path: str | pathlib.Path) -> Model:
-  """The published parameters, or one's own from `save`: an .npz file.
+  """Reads the published parameters, or those of `save`.
+
+  Args:
+    path: an .npz file.
+
+  Returns:
+    The model.
 
   Raises:
     UserError: no such file, or not of this form.
@@ -102,21 +123,29 @@ def load(path: str | pathlib.Path) -> Model:
 
 
 def save(path: str | pathlib.Path, model: Model) -> None:
-  """Writes an .npz file that `load` reads."""
+  """Writes a model as a file that `load` reads.
+
+  Args:
+    path: the .npz file to write.
+    model: from `fit`.
+  """
   np.savez(path, **dict(zip(
       KEYS, (model.mean[None, :], model.covariance), strict=True)))
 
 
 def fit(photos: Iterable[np.ndarray], *, threshold: float = 0.75) -> Model:
-  """A model of one's own sharp photos.
+  """Fits a model to sharp photos.
 
-  As the authors did: of each photo, only blocks count whose mean local
+  As in the authors' code, only those blocks of a photo count whose mean local
   deviation is above `threshold` times that of its sharpest block.
 
   Args:
-    photos: float32 [h, w, 3] in [0, 1] or uint8, of any sizes from 96 x 96 on;
-      50 and more with several blocks each make a stable model.
-    threshold: 0 takes every block.
+    photos: uint8 or float32 in [0, 1], [h, w, 3], at least 96 x 96 pixels each.
+      A stable model needs 50 or more, with several blocks each.
+    threshold: in [0, 1]; 0 takes every block.
+
+  Returns:
+    The model.
 
   Raises:
     UserError: too few blocks for a covariance.
@@ -199,7 +228,8 @@ def _blocks(x, side):
 def _normalise(x):
   """(x - local mean) / (local deviation + 1), and the deviation.
 
-  As sums of differences to the middle, which are exact where nothing varies.
+  These are sums of differences to the middle, which are exact where x is
+  constant.
   """
   side = 2 * RADIUS + 1
   taps = np.exp(-np.arange(-RADIUS, RADIUS + 1) ** 2 / (2 * (7 / 6) ** 2))
@@ -220,9 +250,9 @@ def _normalise(x):
 
 
 def _fit_asymmetric(x):
-  """Moments -> alpha, left and right scale, and G(2/alpha) / G(1/alpha).
+  """Fits the asymmetric generalised Gaussian of section II-B to two last axes.
 
-  Over the last two axes; the asymmetric generalised Gaussian of section II-B.
+  The results are alpha, the left and the right scale, G(2/alpha) / G(1/alpha).
   """
   mean = lambda z: z.mean(axis=-1).mean(axis=-1)
   square = x * x
@@ -236,13 +266,13 @@ def _fit_asymmetric(x):
   ratio *= (gamma ** 3 + 1) * (gamma + 1) / jnp.square(gamma ** 2 + 1)
   index = jnp.searchsorted(jnp.asarray(_EDGES), ratio)
   scale = jnp.asarray(_SCALES)[index]
-  # One-sided: there is no such distribution.
+  # Values of one sign have no such distribution.
   alpha = jnp.where(jnp.isnan(ratio), jnp.nan, jnp.asarray(_ALPHAS)[index])
   return alpha, left * scale, right * scale, jnp.asarray(_MEANS)[index]
 
 
 def _halve(x):
-  """MATLAB's imresize(x, 0.5): bicubic with antialiasing, of even sides."""
+  """MATLAB's imresize(x, 0.5) for even sides: bicubic with antialiasing."""
   distance = (np.arange(8) - 3.5) / 2
   d = np.abs(distance)
   taps = np.where(d <= 1, 1.5 * d ** 3 - 2.5 * d ** 2 + 1,
@@ -259,12 +289,16 @@ def _halve(x):
 
 
 def _tables():
-  """What depends on alpha alone, at each of the 9801 that are tried."""
+  """The functions of alpha, at each of the 9801 values of SHAPES."""
   one, two, three = (special.gamma(k / SHAPES) for k in (1, 2, 3))
   ratio = two ** 2 / (one * three)       # grows with alpha
-  edges = (ratio[1:] + ratio[:-1]) / 2   # between them the nearest is known
+  edges = (ratio[1:] + ratio[:-1]) / 2   # the nearest value lies between two
   return [table.astype(np.float32) for table in (
       edges, SHAPES, np.sqrt(one / three), two / one)]
 
 
 _EDGES, _ALPHAS, _SCALES, _MEANS = _tables()
+NIQE = Metric(
+    build, 'distance from natural photos (Mittal et al. 2013)',
+    higher_is_better=False, range=(0, math.inf), inputs=(), needs_weights=True,
+    side=BLOCK, test_size=(200, 300))

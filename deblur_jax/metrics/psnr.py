@@ -1,26 +1,33 @@
-"""Peak signal-to-noise ratio of full RGB frames, in dB."""
+"""Peak signal-to-noise ratio of RGB images, in dB."""
+
+import functools
+import math
 
 import jax.numpy as jnp
 import numpy as np
 
 from deblur_jax.metrics import levels
+from deblur_jax.metrics.record import Metric
 from deblur_jax.state import Array
 
+SHAVE = 4    # pixels at each border
 _LUMA = np.array([65.481, 128.553, 24.966], np.float32) / 255
 
 
 def psnr_uint8(restored: Array, sharp: Array) -> Array:
-  """10 log10(255^2 / MSE) of the clipped pictures, rounded to 8 bits.
+  """10 log10(255^2 / MSE) of images that are clipped and rounded to 8 bits.
 
-  The convention of DeepDeblur-PyTorch, MPRNet, Restormer and NAFNet. Equal
-  pictures give inf, a NaN in a picture gives NaN.
+  The convention of DeepDeblur-PyTorch, MPRNet, Restormer and NAFNet.
 
   Args:
     restored: float32 [n, h, w, 3] in [0, 1].
     sharp: the same shape.
 
   Returns:
-    float32 [n].
+    float32 [n], in dB; inf for equal images, NaN where an image has a NaN.
+
+  Raises:
+    UserError: unequal shapes, or images that are not RGB.
   """
   levels.check(restored, sharp)
   return _psnr(levels.round_to_uint8(restored), levels.round_to_uint8(sharp),
@@ -28,21 +35,40 @@ def psnr_uint8(restored: Array, sharp: Array) -> Array:
 
 
 def psnr_float(restored: Array, sharp: Array) -> Array:
-  """10 log10(1 / MSE) of the clipped pictures, not rounded (MIMO-UNet).
+  """10 log10(1 / MSE) of images that are clipped, not rounded (MIMO-UNet).
 
-  Args and result as of `psnr_uint8`.
+  Args:
+    restored: float32 [n, h, w, 3] in [0, 1].
+    sharp: the same shape.
+
+  Returns:
+    float32 [n], in dB; inf for equal images.
+
+  Raises:
+    UserError: unequal shapes, or images that are not RGB.
   """
   levels.check(restored, sharp)
   return _psnr(jnp.clip(restored, 0, 1), jnp.clip(sharp, 0, 1), peak=1)
 
 
 def psnr_luma_shaved(
-    restored: Array, sharp: Array, *, shave: int = 4
+    restored: Array, sharp: Array, *, shave: int = SHAVE
 ) -> Array:
-  """PSNR of the luma of BT.601, 4 pixels off the border: super-resolution's.
+  """PSNR of the luma of BT.601 without the border, as in super-resolution.
 
-  Y = 16 + 65.481 R + 128.553 G + 24.966 B, not rounded, peak 255: what the
-  tables of Set5 and Set14 have. Args and result as of `psnr_uint8`.
+  Y = 16 + 65.481 R + 128.553 G + 24.966 B of 8-bit images, not rounded, with
+  a peak of 255: the convention of the tables for Set5 and Set14.
+
+  Args:
+    restored: float32 [n, h, w, 3] in [0, 1].
+    sharp: the same shape.
+    shave: how many pixels are left out at each border.
+
+  Returns:
+    float32 [n], in dB; inf for equal images.
+
+  Raises:
+    UserError: unequal shapes, images that are not RGB, or nothing left.
   """
   levels.check(restored, sharp)
   levels.check_size(restored, side=2 * shave + 1, what='PSNR of the inside')
@@ -55,3 +81,18 @@ def psnr_luma_shaved(
 
 def _psnr(a: Array, b: Array, *, peak: float) -> Array:
   return -10 * jnp.log10(levels.mean(jnp.square((a - b) / peak)))
+
+
+# The record of any PSNR.
+metric = functools.partial(
+    Metric, higher_is_better=True, range=(0, math.inf), digits=2)
+UINT8 = metric(
+    psnr_uint8, 'PSNR of RGB frames, clipped and rounded to 8 bits',
+    standard=True)
+# It differs from UINT8 by about 0.01 dB; report.csv has it.
+FLOAT = metric(
+    psnr_float, 'PSNR of RGB frames, clipped, not rounded', standard=True,
+    in_report=False)
+LUMA_SHAVED = metric(
+    psnr_luma_shaved, 'PSNR of luma, 4 pixels off the border (Set5, Set14)',
+    side=2 * SHAVE + 1)

@@ -1,31 +1,36 @@
-"""Does the restored picture, blurred again, give the blurry one?"""
+"""The reblur residual: what a second blur leaves of the blurry image."""
 
 import jax.numpy as jnp
 
 from deblur_jax import errors
 from deblur_jax.blur import exposure, operators
 from deblur_jax.metrics import levels
+from deblur_jax.metrics.record import Metric
 from deblur_jax.state import Array
 
 
 def reblur_residual(
     restored: Array, blur: Array, kernel: Array, *,
     gamma: float = 1.0) -> Array:
-  """mean |k * x - y| where the kernel fits into the picture.
+  """mean |k * x - y| where the kernel fits into the image.
 
-  True convolution: the kernel is flipped. Needs no sharp picture, and yet is
-  not fooled by ringing or noise; only by  x = y, k = 1  and by anything that
-  the kernel blurs away.
+  * is the true convolution, with a flipped kernel. It needs no sharp image, and
+  ringing and noise raise it. It does not see what the kernel blurs away, and
+  x = y with k = 1 gives 0.
 
   Args:
     restored: x, float32 [n, h, w, 3] in [0, 1].
     blur: y, the same shape.
-    kernel: k, [kh, kw] for all or [n, kh, kw], of odd sides.
-    gamma: of the camera, where light was blurred and not stored values; the
-      residual is one of stored values all the same.
+    kernel: k, [kh, kw] for all images or [n, kh, kw], of odd sides.
+    gamma: exponent of the camera's response: x^gamma is blurred. The residual
+      is the one of stored values for any gamma.
 
   Returns:
-    float32 [n], in the units of the pictures; 0 is a perfect fit.
+    float32 [n] in [0, 1]; 0 for a perfect fit.
+
+  Raises:
+    UserError: unequal shapes, images that are not RGB, or a kernel that has
+      even sides or is larger than the images.
   """
   if restored.shape != blur.shape:
     raise errors.UserError(
@@ -40,7 +45,7 @@ def reblur_residual(
     raise errors.UserError(
         f'Expected a kernel [kh, kw] or [{n}, kh, kw] of odd sides, got '
         f'{kernel.shape}.')
-  # About mid-grey, where transforms round less; the kernel's sum puts it back.
+  # Without mid-grey, transforms round less; the kernel's sum adds it again.
   operator = operators.uniform(kernel, border='valid')
   grey = 0.5 * kernel.sum((1, 2))[:, None, None, None]
   light = exposure.to_light(restored, gamma=gamma)
@@ -49,3 +54,8 @@ def reblur_residual(
   top, left = kh // 2, kw // 2
   fit = blur[:, top:h - top, left:w - left]
   return levels.mean(jnp.abs(again - fit))
+
+
+RESIDUAL = Metric(
+    reblur_residual, 'mean |k * x - y| of the restored and the blurry image',
+    higher_is_better=False, range=(0, 1), inputs=('blur', 'kernel'))

@@ -1,29 +1,31 @@
 """PSNR, SSIM and error ratio after the best shift: Levin et al. (2009).
 
-A blind method may give picture and kernel shifted against each other, which is
-no fault of it. As in Levin's evaluation code, which SelfDeblur and others use,
-the 15 pixels at each border are left out, and of all shifts up to 5 pixels in
-steps of a quarter pixel (bilinear), on both axes, that of the least sum of
-squared differences counts; all channels move as one.
+A blind method cannot know a common shift of image and kernel, so it does not
+count as an error. As in Levin's evaluation code, which SelfDeblur and others
+use, the 15 pixels at each border are left out. Of all shifts up to 5 pixels in
+steps of a quarter pixel (bilinear, on both axes, the same for all channels) the
+one with the least sum of squared differences counts.
 
 All 41^2 shifts cost 100 passes. The weights of bilinear interpolation sum to
-one, so the difference to the sharp picture is  sum_k w_k r_k  with r_k the
-differences at the four whole shifts around, and its square is w^T G w with
+one, so the difference to the sharp image is  sum_k w_k r_k  with r_k the
+differences at the four whole shifts around it. Its square is w^T G w with
 G_kl = <r_k, r_l>.
 """
 
 import itertools
+import math
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from deblur_jax import errors
-from deblur_jax.metrics import levels, ssim
-from deblur_jax.ops import similarity
+from deblur_jax.metrics import levels, psnr, ssim
+from deblur_jax.metrics.record import Metric
 from deblur_jax.state import Array
 
 BORDER = 15
+SIDE = 2 * BORDER + ssim.SIDE
 MAX_SHIFT = 5
 STEP = 0.25
 
@@ -31,15 +33,19 @@ STEP = 0.25
 def psnr_shift(
     restored: Array, sharp: Array, *, max_shift: int = MAX_SHIFT
 ) -> Array:
-  """PSNR in dB after the best shift; `restored` is rounded to 8 bits before it.
+  """PSNR after the best shift; images are rounded to 8 bits before it.
 
   Args:
     restored: float32 [n, h, w, 3] in [0, 1], h and w at least 41.
     sharp: the same shape.
-    max_shift: in pixels; SelfDeblur says to try 10 where 5 looks too few.
+    max_shift: in pixels, 1 to 15. SelfDeblur takes 10 where 5 is too little.
 
   Returns:
-    float32 [n].
+    float32 [n], in dB; inf for equal images.
+
+  Raises:
+    UserError: unequal shapes, images that are not RGB or too small, or
+      `max_shift` out of its range.
   """
   aligned, target = _align(restored, sharp, max_shift=max_shift)
   return -10 * jnp.log10(
@@ -51,7 +57,18 @@ def ssim_shift(
 ) -> Array:
   """SSIM at the shift of `psnr_shift`: windows that fit, mean over channels.
 
-  For gray pictures the `ssim_index` of Wang et al. Args and result as there.
+  For gray images it is the `ssim_index` of Wang et al.
+
+  Args:
+    restored: float32 [n, h, w, 3] in [0, 1], h and w at least 41.
+    sharp: the same shape.
+    max_shift: in pixels, 1 to 15.
+
+  Returns:
+    float32 [n]; 1 for equal images.
+
+  Raises:
+    UserError: see `psnr_shift`.
   """
   return ssim.index(*_align(restored, sharp, max_shift=max_shift))
 
@@ -60,21 +77,25 @@ def error_ratio(
     restored: Array, sharp: Array,
     restored_with_true_kernel: Array, *, max_shift: int = MAX_SHIFT
 ) -> Array:
-  """Levin's error ratio: what not knowing the kernel costs.
+  """Levin's error ratio: the cost of not knowing the kernel.
 
     |restored - sharp|^2 / |restored_with_true_kernel - sharp|^2
 
-  each at its own best shift.
-  (SelfDeblur's script takes the ratio of spectral norms instead.)
+  each at its own best shift. (SelfDeblur's script takes the ratio of spectral
+  norms instead.)
 
   Args:
     restored: float32 [n, h, w, 3] in [0, 1], h and w at least 41.
     sharp: the same shape.
-    restored_with_true_kernel: the same shape: by the same non-blind method.
-    max_shift: in pixels.
+    restored_with_true_kernel: the same shape: the result of the same non-blind
+      method with the true kernel.
+    max_shift: in pixels, 1 to 15.
 
   Returns:
-    float32 [n].
+    float32 [n]; 1 where both are equally far from the sharp image.
+
+  Raises:
+    UserError: see `psnr_shift`.
   """
   blind, oracle = (
       levels.mean(jnp.square(jnp.subtract(
@@ -84,10 +105,9 @@ def error_ratio(
 
 
 def _align(restored, sharp, *, max_shift):
-  """Both without borders in 255 levels, the first shifted."""
+  """Both without borders, in [0, 255], the first one shifted."""
   levels.check(restored, sharp)
-  levels.check_size(restored, side=2 * BORDER + 2 * similarity.RADIUS + 1,
-                    what='The best shift')
+  levels.check_size(restored, side=SIDE, what='The best shift')
   if not 1 <= max_shift <= BORDER:
     raise errors.UserError(
         f'max_shift must be from 1 to the border of {BORDER}, got {max_shift}.')
@@ -126,9 +146,20 @@ def _align_one(image, sharp, max_shift):
 
 
 def _bilinear() -> np.ndarray:
-  """Weights of the four corners for each fraction of a shift, [25, 4]."""
+  """The weights of the four corners for each fraction of a shift, [25, 4]."""
   fractions = np.arange(0, 1 + STEP, STEP)
   rows, columns = np.meshgrid(fractions, fractions, indexing='ij')
   return np.stack([
       (1 - rows) * (1 - columns), (1 - rows) * columns,
       rows * (1 - columns), rows * columns], axis=-1).reshape(-1, 4)
+
+
+PSNR = psnr.metric(
+    psnr_shift, "PSNR after the best shift, borders cut (Levin's protocol)",
+    side=SIDE, test_size=(56, 60))
+SSIM = ssim.metric(
+    ssim_shift, 'SSIM at that shift', side=SIDE, test_size=(56, 60))
+ERROR_RATIO = Metric(
+    error_ratio, "error over that with the true kernel (Levin's protocol)",
+    higher_is_better=False, range=(0, math.inf), inputs=('sharp', 'oracle'),
+    side=SIDE, test_size=(56, 60))
