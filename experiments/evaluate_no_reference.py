@@ -29,7 +29,7 @@ _SIZE = flags.DEFINE_integer(
     'size', 31, 'Side of estimated kernels, where the run predicts none.')
 _GAMMA = flags.DEFINE_float('gamma', 1.0, 'Gamma of the camera.')
 _LIMIT = flags.DEFINE_integer('limit', None, 'Use only the first N photos.')
-_NAME = flags.DEFINE_string('name', 'judge', 'Name of the result files.')
+_NAME = flags.DEFINE_string('name', 'no_reference', 'Name of the result files.')
 _SHEET = flags.DEFINE_integer(
     'pictures', 8, 'How many photos the sheet shows.', lower_bound=1)
 _WHICH = flags.DEFINE_string('which', 'last', 'last, best, or a step.')

@@ -160,10 +160,9 @@ def _by_kernel(sharp, kernel):
 
 def _psnr(image, sharp):
   """PSNR after the best shift."""
-  from deblur_jax import metrics
+  from deblur_jax.metrics import shift
 
-  return float(metrics.FULL_REFERENCE['psnr_shift'](
-      np.asarray(image)[None], sharp[None])[0])
+  return float(shift.psnr_shift(np.asarray(image)[None], sharp[None])[0])
 
 
 if __name__ == '__main__':

@@ -1,1 +1,1 @@
-"""How good results are: with a reference, without one, and for a detector."""
+"""Evaluation with a reference, without one, and by a detector; reports."""

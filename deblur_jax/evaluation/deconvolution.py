@@ -1,7 +1,7 @@
-"""Blurry pictures and their kernels in folders -> classically restored ones.
+"""Classical deconvolution of a folder of blurry pictures with known kernels.
 
-What `measure --oracle` compares a blind method with, and the rows of Wiener,
-Richardson-Lucy and the hyper-Laplacian prior in a table.
+It makes the rows of Wiener, Richardson-Lucy and the hyper-Laplacian prior in a
+table, and the `oracle` of `folders.run`, with which blind methods are compared.
 """
 
 import os
@@ -33,21 +33,21 @@ def run(
   Args:
     blur: the folder; `out` gets a PNG of the same name for each.
     kernels: see `kernel_files.read`.
-    out: a folder to make, or an empty one.
+    out: a new or empty folder.
     method: a row of `deconvolve.DECONVOLUTIONS`.
     options: its keyword arguments.
     correlation: see `kernel_files.read`.
-    turn_by: the folder of the sharp pictures: turn each kernel by half a turn
-      if so it blurs the sharp picture into something nearer to the blurry one.
-      Levin's kernels are stored both ways.
+    turn_by: the folder of the sharp pictures. A kernel is turned by half a turn
+      if that brings the blurred sharp picture nearer to the blurry one: Levin's
+      kernels are stored in both orientations.
     on_picture: called with the number of pictures done.
 
   Returns:
     Name -> whether its kernel was turned.
 
   Raises:
-    UserError: folders that lack a picture or a kernel, or what the method or
-      a file refuses.
+    UserError: folders that lack a picture or a kernel, or an error of the
+      method or of a file.
   """
   solve = deconvolve.with_kernel(method, **options or {})
   found = images.require(blur)
@@ -76,11 +76,11 @@ def run(
 
 
 def _is_turned(sharp, blur, kernel) -> bool:
-  """Whether blurring by the turned kernel comes nearer to the blurry one."""
+  """Whether the turned kernel blurs the sharp picture nearer to the blurry."""
   if sharp.shape != blur.shape:
     raise errors.UserError(
-        f'A sharp picture of {sharp.shape[1:3]} is no partner of a blurry one '
-        f'of {blur.shape[1:3]}.')
+        f'A sharp picture has the size {sharp.shape[1:3]}, and its blurry one '
+        f'{blur.shape[1:3]}.')
   top, left = (side // 2 for side in kernel.shape)
   inside = blur[:, top:blur.shape[1] - top, left:blur.shape[2] - left]
   error = lambda kernel: float(jnp.square(

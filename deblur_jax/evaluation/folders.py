@@ -1,14 +1,15 @@
-"""Restored pictures, by whatever program, measured: folders in, numbers out.
+"""Metrics of folders of restored pictures, made by any program.
 
-So the numbers of other people's results come from the same functions as those
-of ours. Beside the table of metrics three protocols that need more than the
-sharp picture:
+The results of other programs are measured by the functions that measure ours.
+Besides the metrics that compare with the sharp pictures there are three
+protocols with other inputs:
 
-  error_ratio        Levin et al. 2009: what not knowing the kernel cost
-  reblur_residual    does the result, blurred again, give the blurry picture
+  error_ratio        Levin et al. 2009: the cost of not knowing the kernel
+  reblur_residual    the restored picture, blurred again, less the blurry one
   psnr_kohler, ms_ssim_kohler    Koehler et al. 2012: best of 199 sharp frames
 """
 
+import functools
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -21,15 +22,18 @@ import numpy as np
 from deblur_jax import errors
 from deblur_jax import metrics as metrics_lib
 from deblur_jax.data import images, kernel_files, layouts
-from deblur_jax.metrics import kohler as kohler_lib
-from deblur_jax.metrics import means, reblur, shift
+from deblur_jax.metrics import means
 from deblur_jax.ops import bit_depth
 from deblur_jax.state import Array
 from deblur_jax.training import loop, parallel
 
 Path = str | os.PathLike
-# (pictures to judge [1, h, w, 3], what belongs to them) -> [1]
+# (pictures to measure [1, h, w, 3], the other inputs by name) -> [1]
 Column = Callable[[Array, Mapping[str, Array]], Array]
+# An input of a metric -> the words for it in a message.
+INPUTS = {'sharp': 'the sharp pictures', 'blur': 'the blurry pictures',
+          'oracle': 'pictures restored with the true kernels',
+          'kernel': 'the kernels', 'frames': "Koehler's sharp frames"}
 
 
 def run(
@@ -40,47 +44,48 @@ def run(
     metrics: Sequence[str] | Mapping[str, Mapping[str, Any]] = (),
     on_picture: Callable[[int], None] = lambda done: None
 ) -> dict[str, Any]:
-  """Measures the pictures below a folder.
+  """Computes the metrics of the pictures below a folder.
 
   Pictures belong together by their names without suffix, 'SEQ/000012'.
 
   Args:
-    restored: the folder; each of its pictures is measured.
-    sharp: the true pictures: for the metrics with a reference.
-    blur: the blurry ones; they are measured too, as the row `input`.
-    oracle: restored by the same method given the true kernel: adds
-      `error_ratio`. Needs `sharp`.
-    kernels: see `kernel_files.read`; one for all, or one of each name: adds
-      `reblur_residual`. Needs `blur`.
+    restored: the folder; each of its pictures is a row.
+    sharp: folder of the sharp pictures, for metrics with a reference.
+    blur: folder of the blurry pictures; their metrics are the row `input`.
+    oracle: folder of the results of the same method with the true kernels: adds
+      `error_ratio`. It needs `sharp`.
+    kernels: see `kernel_files.read`; one for all pictures, or one of each name:
+      adds `reblur_residual`. It needs `blur`.
     correlation: see `kernel_files.read`.
-    gamma: of the camera, for `reblur_residual`.
-    kohler: the benchmark's folder, see `layouts.kohler`: adds its two metrics.
+    gamma: exponent of the camera's response, for `reblur_residual`.
+    kohler: folder of the benchmark, see `layouts.kohler`: adds its two metrics.
       Names must end like 1_4: picture 1, kernel 4.
     metrics: further ones, see `metrics.choose`.
     on_picture: called with the number of pictures done.
 
   Returns:
-    {'mean': means, 'rows': rows}, 'input' where there is `blur`, and 'sharp'
-    where there are `sharp` pictures and metrics without reference: what those
-    give for them.
+    {'mean': means, 'rows': rows}; 'input' with `blur`; 'sharp' with both
+    `sharp` and metrics without reference: their means for the sharp pictures.
 
   Raises:
-    UserError: nothing to measure by, a picture without its partner or of
-      another size, or what a file or a metric refuses.
+    UserError: no metric to compute, a picture without its partner or of
+      another size, or an error of a file or a metric.
   """
-  columns = _columns(sharp, blur, oracle, kernels, gamma, kohler, metrics)
+  columns = _columns(
+      dict(sharp=sharp, blur=blur, oracle=oracle, kernel=kernels,
+           frames=kohler), gamma, metrics)
   found = images.require(restored)
   sides = {key: images.partners(found, folder) for key, folder in
            dict(sharp=sharp, blur=blur, oracle=oracle).items() if folder}
   by_name = kernels and kernel_files.read(
       kernels, names=list(found), correlation=correlation)
   mesh = parallel.data_mesh(jax.local_devices()[:1])
-  judge = lambda columns: loop.on_mesh(
+  on_mesh = lambda columns: loop.on_mesh(
       lambda image, others: {name: column(image, others)[0]
                              for name, column in columns.items()}, mesh)
-  blind = {name: column for name, column in columns.items()
-           if metrics_lib.is_no_reference(name)}
-  measure, measure_blind = judge(columns), judge(blind)
+  without = {name: column for name, column in columns.items()
+             if metrics_lib.is_no_reference(name)}
+  measure, measure_sharp = on_mesh(columns), on_mesh(without)
   rows = []
   for name, path in found.items():
     image = _read(path)
@@ -93,8 +98,8 @@ def run(
     row = {'name': name, **jax.tree.map(float, measure(image, others))}
     if blur:
       row['input'] = jax.tree.map(float, measure(others['blur'], others))
-    if blind and sharp:
-      row['sharp'] = jax.tree.map(float, measure_blind(others['sharp'], {}))
+    if without and sharp:
+      row['sharp'] = jax.tree.map(float, measure_sharp(others['sharp'], {}))
     rows.append(row)
     on_picture(len(rows))
   result = {'mean': means.over_rows(rows, columns), 'rows': rows}
@@ -104,44 +109,43 @@ def run(
   return result
 
 
-def _columns(
-    sharp, blur, oracle, kernels, gamma, kohler, metrics
-) -> dict[str, Column]:
+def _columns(given, gamma, metrics) -> dict[str, Column]:
+  """The metrics that were chosen, and those that the given inputs add.
+
+  Args:
+    given: input of a metric -> where it comes from, or None.
+    gamma: of `run`.
+    metrics: of `run`.
+  """
   chosen = metrics_lib.choose(metrics)
-  if sharp:
-    chosen = metrics_lib.METRICS | chosen
+  if given['sharp']:
+    chosen = metrics_lib.STANDARD | chosen
+  table = metrics_lib.METRICS
+  added = {key for key, source in given.items() if source} - {'sharp', 'blur'}
+  names = [*chosen, *(name for name, metric in table.items()
+                      if added & set(metric.inputs))]
   columns = {}
-  for name, fn in chosen.items():
-    if metrics_lib.is_no_reference(name):
-      columns[name] = lambda image, others, fn=fn: fn(image, image)
-    elif sharp:
-      columns[name] = lambda image, others, fn=fn: fn(image, others['sharp'])
+  for name in names:
+    inputs = table[name].inputs
+    for key in inputs:
+      if not given[key]:
+        raise errors.UserError(
+            f'{name} needs {INPUTS[key]}: give their folder too.')
+    if name in chosen:
+      columns[name] = lambda image, others, fn=chosen[name]: fn(
+          image, others.get('sharp', image))
     else:
-      raise errors.UserError(f'{name} compares with the sharp pictures: give '
-                             'their folder too.')
-  if oracle:
-    _needs('The error ratio', 'sharp', sharp)
-    columns['error_ratio'] = lambda image, others: shift.error_ratio(
-        image, others['sharp'], others['oracle'])
-  if kernels:
-    _needs('The reblur residual', 'blurry', blur)
-    columns['reblur_residual'] = lambda image, others: reblur.reblur_residual(
-        image, others['blur'], others['kernel'], gamma=gamma)
-  if kohler:
-    for fn in (kohler_lib.psnr_kohler, kohler_lib.ms_ssim_kohler):
-      columns[fn.__name__] = lambda image, others, fn=fn: fn(
-          image, others['frames'])
+      fn = table[name].fn
+      if 'kernel' in inputs:
+        fn = functools.partial(fn, gamma=gamma)
+      columns[name] = lambda image, others, fn=fn, inputs=inputs: fn(
+          image, *(others[key] for key in inputs))
   if not columns:
+    without = filter(metrics_lib.is_no_reference, table)
     raise errors.UserError(
-        'Nothing to measure by: give the folder of the sharp pictures, or '
-        f'metrics without reference ({", ".join(metrics_lib.NO_REFERENCE)}).')
+        'No metric to compute: give the folder of the sharp pictures, or '
+        f'metrics without reference ({", ".join(without)}).')
   return columns
-
-
-def _needs(what, kind, folder):
-  if not folder:
-    raise errors.UserError(f'{what} needs the {kind} pictures: give their '
-                           'folder too.')
 
 
 def _frames(folder, name, *, like):

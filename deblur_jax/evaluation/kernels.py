@@ -1,8 +1,8 @@
-"""How right is what a run tells of blur: of kernels, and of its types.
+"""Evaluates the predictions of a run about blur: its kernels and its types.
 
-On blur made of held-back photos, of which kernel and type are known. Kernels
-come from files, so that they may be real cameras'. Blind methods find them up
-to a shift, so the best shift counts.
+Held-out photos are blurred by known kernels and types. Kernels come from files,
+so they may be those of real cameras. Blind methods find a kernel up to a shift,
+so the best shift counts.
 """
 
 import os
@@ -26,8 +26,8 @@ from deblur_jax.ops import bit_depth
 from deblur_jax.training import loop, workdir
 
 Path = str | os.PathLike
-DRAWS = 4
-FAINT = 0.01   # of a kernel's maximum: borders below it are cut off
+DRAWS = 4      # random blurs of a photo
+FAINT = 0.01   # share of a kernel's maximum: borders below it are cut off
 
 
 def kernels(
@@ -36,30 +36,31 @@ def kernels(
     limit: int | None = None, classical: bool = False, seed: int = 0,
     which: str = 'last', on_kernel: Callable[[int], None] = lambda done: None
 ) -> dict[str, Any]:
-  """Likeness of the kernels that a run tells to those that blurred.
+  """The similarity of the kernels that a run predicts to the true ones.
 
   Args:
     config: the run's config, plain dicts.
     folder: the run's folder; it gets kernels.json.
-    photos: folder of sharp pictures of which it has not learned; kernel i
+    photos: folder of sharp pictures that are not in its training set; kernel i
       blurs the middle of the i-th.
-    kernels: see `kernel_files.read_all`. Those that do not fit into the run's
-      size once their faint borders are cut off are left out, and counted.
-    crop: side of the middle.
-    gamma: of the camera: light is what kernels blur.
-    limit: so many kernels only, evenly over all.
-    classical: whether `estimate.kernel_of` is measured beside.
+    kernels: see `kernel_files.read_all`. Kernels that are larger than the run's
+      size, without their faint borders, are left out and counted.
+    crop: side of the middle, in pixels.
+    gamma: exponent of the camera's response: kernels blur light.
+    limit: at least 1: how many kernels, evenly spaced over all.
+    classical: whether `estimate.kernel_of` is evaluated too.
     seed: of the order of the photos.
     which: 'last' or 'best' checkpoint, or a step.
     on_kernel: called with the number of kernels done.
 
   Returns:
-    What kernels.json holds: 'rows' of 'name', 'photo', 'likeness' and perhaps
-    'classical', the medians of both, 'kernels' and 'left_out', their numbers.
+    The content of kernels.json: 'rows' of 'name', 'photo', 'likeness' (see
+    `blur.kernels.likeness`) and, if chosen, 'classical'; the medians of both;
+    'kernels' and 'left_out', their numbers.
 
   Raises:
-    UserError: a run that predicts no kernels, nothing to measure by, crops that
-      are too small, or what a file refuses.
+    UserError: a run that predicts no kernels, no kernel that fits, pictures
+      smaller than `crop`, or an error of a file.
   """
   method, state, mesh, shape = _run(config, folder, 'kernel', which)
   size = shape.kernels.shape[-1]
@@ -99,25 +100,32 @@ def blur_types(
     crop: int = 128, limit: int | None = None, seed: int = 0,
     which: str = 'last', on_picture: Callable[[int], None] = lambda done: None
 ) -> dict[str, Any]:
-  """The confusion matrix of a run that tells types of blur.
+  """The confusion matrix of a run that predicts types of blur.
 
   Args:
-    config, folder: of the run; the folder gets blur_types.json.
-    photos: folder of sharp pictures of which it has not learned: the middle of
-      each is looked at as it is, and blurred DRAWS times by a type drawn anew.
-    labelled: the pictures have known types, in folders named by their
+    config: the run's config, plain dicts.
+    folder: the run's folder; it gets blur_types.json.
+    photos: folder of sharp pictures that are not in its training set. The run
+      classifies the middle of each as it is, and DRAWS times with a blur of a
+      random type.
+    labelled: whether the pictures have known types, in folders named by their
       types: motion, defocus, gaussian, mixed, none.
-    blur: how the types are drawn, keywords of `blur.build` of kind 'any' but
-      `chances`; by default the run's size and gamma.
-    crop, limit, seed, which, on_picture: as above, of pictures.
+    blur: how the types are drawn: keywords of `blur.build` of kind 'any'
+      without `chances`; by default the run's size and gamma.
+    crop: side of the middle, in pixels.
+    limit: at least 1: how many pictures, evenly spaced over all.
+    seed: of the random blur.
+    which: 'last' or 'best' checkpoint, or a step.
+    on_picture: called with the number of pictures done.
 
   Returns:
-    What blur_types.json holds: 'names'; 'confusion', rows of counts: what it is
-    is the row, the prediction the column; 'accuracy' of each name that there
-    was, and of 'all'.
+    The content of blur_types.json: 'names'; 'confusion', counts with the true
+    type as the row and the predicted one as the column; 'accuracy' of each type
+    that occurs, and of 'all'.
 
   Raises:
-    UserError: a run that predicts no types, a folder of no type, or as above.
+    UserError: a run that predicts no types, a folder that names no type,
+      pictures smaller than `crop`, or an error of a file.
   """
   method, state, mesh, _ = _run(config, folder, 'blur_type', which)
   paths = images.require(photos)
@@ -148,7 +156,19 @@ def blur_types(
 
 
 def middle(picture: np.ndarray, crop: int, *, where: Path) -> np.ndarray:
-  """The middle [crop, crop, 3] of a picture, float32; UserError if smaller."""
+  """The middle of a picture.
+
+  Args:
+    picture: uint8 [h, w, 3].
+    crop: side of the middle, in pixels.
+    where: the picture's path, for the message.
+
+  Returns:
+    float32 [crop, crop, 3] in [0, 1].
+
+  Raises:
+    UserError: the picture is smaller.
+  """
   height, width = picture.shape[:2]
   if min(height, width) < crop:
     raise errors.UserError(
@@ -158,17 +178,17 @@ def middle(picture: np.ndarray, crop: int, *, where: Path) -> np.ndarray:
 
 
 def _run(config, folder, wanted, which):
-  """(method, state, mesh of one device, shapes of what the run predicts)."""
+  """(method, state, mesh of one device, shapes of the wanted prediction)."""
   method, state, mesh = test_sets.load_on_one_device(
       config, folder, which=which)
   shapes = test_sets.estimates(method, state, config)
   if wanted not in shapes:
-    takes = {'kernel': 'kernel_estimation or cycle_physics', 'blur_type':
-             'blur_classification, or cycle_physics with '
-             'method.weights.blur_type'}
+    methods = {'kernel': 'kernel_estimation or cycle_physics', 'blur_type':
+               'blur_classification, or cycle_physics with '
+               'method.weights.blur_type'}
     raise errors.UserError(
         f'The run of {folder} predicts no {wanted}: its method is '
-        f'{config["method"]["name"]}, wanted is {takes[wanted]}.')
+        f'{config["method"]["name"]}, wanted is {methods[wanted]}.')
   return method, state, mesh, shapes[wanted]
 
 
@@ -185,7 +205,7 @@ def _compare(method, state, sharp, kernel, gamma, classical_size):
 
 
 def _fit(kernel, size):
-  """The kernel in the middle of [size, size], or None where it is larger."""
+  """The kernel in the middle of [size, size], or None if it is larger."""
   rows, columns = np.nonzero(kernel > FAINT * kernel.max())
   kernel = kernel[rows.min():rows.max() + 1, columns.min():columns.max() + 1]
   room = [size - side for side in kernel.shape]
@@ -202,7 +222,7 @@ def _evenly(names, limit):
 
 
 def _labels(paths, folder):
-  """The type of each picture, which is the name of a folder above it."""
+  """The type of each picture: the name of the folder above it."""
   named = {name: name.split('/')[0] if '/' in name else '' for name in paths}
   return {name: blur_classifier.place(
       label, what=f'blur type of {folder}/{name}:')
@@ -210,11 +230,18 @@ def _labels(paths, folder):
 
 
 def drawing(config: Mapping[str, Any], blur: Mapping[str, Any] | None = None):
-  """(key, sharp [h, w, 3]) -> (DRAWS of it blurred and itself, their types).
+  """A function that draws random blurs of known types.
 
   Args:
-    config: of a run, whose size and gamma are taken.
+    config: of a run: its size and gamma are the default.
     blur: these and further options instead, see `blur_types`.
+
+  Returns:
+    (key, sharp [h, w, 3]) -> (pictures [DRAWS + 1, h, w, 3], of which the last
+    one is sharp, and their types [DRAWS + 1]).
+
+  Raises:
+    UserError: options that do not fit.
   """
   own = config['data'].get('blur') or config['method'].get('blur') or {}
   options = blur or {key: own[key] for key in ('size', 'gamma') if key in own}

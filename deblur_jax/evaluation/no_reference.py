@@ -1,15 +1,16 @@
-"""A run on real blurry photos, of which nobody has the sharp ones.
+"""Evaluates a run on real blurry photos without sharp originals.
 
-No single number can tell here: sharpness prefers ringing, naturalness prefers
-what was left blurry, and a picture that did not change explains itself. So
-several of them side by side, always with the untouched input, and the pictures.
+No single number decides here: sharpness prefers ringing, naturalness prefers
+remaining blur, and an unchanged picture has the least reblur residual. So
+several numbers stand side by side, with those of the untouched input and with
+the pictures.
 
-  reblur    mean |k * x - y|: does the result, blurred again, give the photo?
-            k is predicted by the run, or else estimated classically from y
+  reblur    mean |k * x - y|: the result, blurred again, less the photo. The run
+            predicts k; otherwise it is estimated classically from y
   natural   distance of x's gradients from those of natural photos
-  niqe      the metric of that name; needs its file
-  objects   how many a detector finds with a confidence of at least 0.3, and
-            `confidence`, their mean one; needs the detector's file
+  niqe      the metric of that name; it needs its file
+  objects   how many objects a detector finds with a confidence of at least 0.3,
+            and `confidence`, their mean confidence; it needs a detector's file
 """
 
 import os
@@ -34,7 +35,7 @@ from deblur_jax.ops import bit_depth
 from deblur_jax.training import loop, workdir
 
 Path = str | os.PathLike
-FOUND = 0.3   # the least confidence of an object
+MIN_CONFIDENCE = 0.3   # of an object that counts as found
 
 
 def run(
@@ -42,38 +43,39 @@ def run(
     niqe: Path | None = None, natural_photos: Path | None = None,
     detector: Path | None = None,
     size: int = 31, gamma: float = 1.0, which: str = 'last',
-    limit: int | None = None, name: str = 'judge',
+    limit: int | None = None, name: str = 'no_reference',
     on_picture: Callable[[str, Mapping[str, np.ndarray]], None] = (
         lambda name, shown: None)
 ) -> dict[str, Any]:
-  """Restores the photos of a folder and judges them without their truth.
+  """Restores the photos of a folder and evaluates the results.
 
   Args:
     config: the run's config, plain dicts.
     folder: the run's folder; it gets NAME.json and the restored photos in
       NAME_pictures.
-    photos: the folder.
-    niqe: file of that metric, see `metrics.niqe`; without it, it is left out.
-    natural_photos: folder of sharp photos whose gradients are natural; by
-      default those of the built-in test set, which are few.
-    detector: an ONNX file, see `detector.load`; without it, no objects.
-    size: of the kernels where the run predicts none; larger than the blur.
-    gamma: of the camera: light is what kernels blur.
+    photos: folder of the blurry photos.
+    niqe: file of that metric, see `metrics.niqe`; None leaves it out.
+    natural_photos: folder of sharp photos with natural gradients; by default
+      the few of the built-in test set.
+    detector: an ONNX file, see `detector.load`; None leaves objects out.
+    size: side of the kernels if the run predicts none, in pixels; larger than
+      the blur.
+    gamma: exponent of the camera's response: kernels blur light.
     which: 'last' or 'best' checkpoint, or a step.
-    limit: look at the first so many photos only.
+    limit: at least 1: only the first `limit` photos are evaluated.
     name: of the file.
     on_picture: called with each name and its 'blur' and 'restored' picture,
       float32 [h, w, 3].
 
   Returns:
-    What NAME.json holds: 'input' and 'mean', the means of the untouched photos
-    and of the restored ones; 'natural', the mean distance of natural photos
-    from their mean; 'rows', each photo, with the types of blur that the run
-    tells of it before and after, if it tells any; 'kernels', whose they are.
+    The content of NAME.json: 'input' and 'mean', the means of the untouched
+    photos and of the restored ones; 'natural', the mean distance of natural
+    photos from their mean; 'rows', each photo, with the types of blur that the
+    run predicts before and after, if it does; 'kernels', their source.
 
   Raises:
-    UserError: no photos, or what a file, a metric, the detector or the run
-      refuses.
+    UserError: no photos, or an error of a file, a metric, the detector or the
+      run.
   """
   if limit is not None and limit < 1:
     raise errors.UserError(f'limit must be at least 1, got {limit}.')
@@ -127,11 +129,10 @@ def _measure(niqe, reference, gamma):
   columns = metrics_lib.choose({'niqe': {'path': niqe}} if niqe else {})
 
   def measure(image, blur, kernels):
-    predicted = {
+    return {
         'reblur': cycle_physics.reblur(image, blur, kernels, gamma=gamma),
-        'natural': natural.distance(image, reference)[0]}
-    return predicted | {key: column(image, image)[0]
-                   for key, column in columns.items()}
+        'natural': natural.distance(image, reference)[0],
+        **{key: column(image, image)[0] for key, column in columns.items()}}
 
   return measure
 
@@ -140,7 +141,7 @@ def _objects(detector):
   """image -> {'objects', 'confidence'}; nothing without a detector."""
   if detector is None:
     return lambda image: {}
-  detect = detector_lib.load(detector, confidence=FOUND)
+  detect = detector_lib.load(detector, confidence=MIN_CONFIDENCE)
 
   def look_for(image):
     scores = detect(bit_depth.to_uint8(image)).scores

@@ -1,11 +1,11 @@
-"""A trained run on its test set: eval.json and a few pictures.
+"""Evaluates a trained run on its test set: eval.json and a few pictures.
 
-eval.json holds `input` (means of the untouched blurry pictures), `mean` (of the
-restored ones) and `rows` (each picture); where metrics without reference were
-chosen, also `sharp` (what those give for the sharp pictures: the value to come
-near to, for beyond it lie ringing and noise). Pictures are whole, restored in
-one pass, and every metric's name says its convention. Of several frames of a
-video, `input` is the middle one.
+eval.json holds `input` (means of the untouched blurry pictures), `mean` (means
+of the restored ones) and `rows` (each picture). If metrics without reference
+were chosen, it also holds `sharp`, their means for the sharp pictures. That is
+the value to reach: beyond it are ringing and noise. Pictures are restored whole
+in one pass, and the name of a metric tells its convention. Of several frames of
+a video, `input` is the middle one.
 """
 
 import collections
@@ -50,16 +50,22 @@ def run(
     metrics: further ones, see `metrics.choose`.
     which: 'last' or 'best' checkpoint, or a step.
     batch_size: pictures at once, over the devices of this process.
-    limit: look at the first so many pictures only.
-    pictures: of how many, evenly spread, blur, restored and sharp are kept.
-    local: window of `batches.local`; 0 for means over whole pictures.
+    limit: at least 1: only the first `limit` pictures are evaluated.
+    pictures: how many pictures, evenly spaced, are saved as blur, restored and
+      sharp.
+    local: window of `batches.local` in pixels; 0 takes means over whole
+      pictures.
 
   Returns:
-    What eval.json holds.
+    The content of eval.json.
+
+  Raises:
+    UserError: a limit below 1, a metric or test set that does not fit, or no
+      such checkpoint.
   """
   if limit is not None and limit < 1:
     raise errors.UserError(f'limit must be at least 1, got {limit}.')
-  fns = metrics_lib.METRICS | metrics_lib.choose(metrics)
+  fns = metrics_lib.STANDARD | metrics_lib.choose(metrics)
   method = batches.local(
       methods.build(config, from_checkpoint=True), local)
   test = dict(test or config['data']['test'])
@@ -75,7 +81,7 @@ def run(
   if jax.process_index() == 0:
     shutil.rmtree(picture_folder, ignore_errors=True)
     picture_folder.mkdir(exist_ok=True)
-  if jax.process_count() > 1:     # nobody writes where is still being cleaned
+  if jax.process_count() > 1:     # none writes before the folder is empty
     multihost_utils.sync_global_devices(f'{name} pictures')
   rows = []
   kept = set(sampler.evenly_spaced(range(count), pictures))
@@ -101,6 +107,15 @@ def load(
 ) -> TrainState:
   """A run's state, on all devices.
 
+  Args:
+    config: the run's config, plain dicts.
+    method: built from it.
+    folder: the run's folder.
+    which: 'last' or 'best' checkpoint, or a step.
+
+  Returns:
+    The state, replicated.
+
   Raises:
     UserError: no such checkpoint, or one of another network.
   """
@@ -116,20 +131,32 @@ def load(
 
 def evaluate_source(
     method: Method, state: TrainState, source, indices, mesh, *,
-    batch_size: int | None = None, fns: Fns = metrics_lib.METRICS
+    batch_size: int | None = None, fns: Fns = metrics_lib.STANDARD
 ) -> Iterator[tuple[int, dict[str, np.ndarray], dict[str, Any]]]:
-  """Restores and measures pictures of a source.
+  """Restores pictures of a source and computes their metrics.
+
+  Args:
+    method: the run's method.
+    state: its state, on `mesh`.
+    source: of pairs, see `data.open_source`.
+    indices: which of its pictures.
+    mesh: devices of this process.
+    batch_size: pictures at once, over these devices.
+    fns: name -> (restored, sharp) -> [n].
 
   Yields:
-    index, {'blur', 'restored', 'sharp'} as float32 [h, w, 3], and the row:
-    each metric, 'seconds', 'input' with each metric of the blurry picture, and
-    'sharp' with those without reference, if any, of the sharp one.
+    The index; {'blur', 'restored', 'sharp'}, float32 [h, w, 3] each; and the
+    row: each metric, 'seconds', 'input' with each metric of the blurry picture,
+    and 'sharp' with the metrics without reference, if any, of the sharp one.
+
+  Raises:
+    UserError: a picture without its partner.
   """
   measure = loop.on_mesh(
       lambda image, sharp: {
           name: fn(image[None], sharp[None])[0]
           for name, fn in fns.items()}, mesh)
-  blind = _no_reference(fns)
+  without = _no_reference(fns)
   waiting = collections.deque()
 
   def blurs():
@@ -144,15 +171,23 @@ def evaluate_source(
     row = jax.tree.map(float, measure(restored.image, pair['sharp']))
     row['seconds'] = restored.seconds
     row['input'] = jax.tree.map(float, measure(pair['blur'], pair['sharp']))
-    if blind:
-      natural = measure(pair['sharp'], pair['sharp'])
-      row['sharp'] = {name: float(natural[name]) for name in blind}
+    if without:
+      of_sharp = measure(pair['sharp'], pair['sharp'])
+      row['sharp'] = {name: float(of_sharp[name]) for name in without}
     yield index, {**pair, 'restored': restored.image}, row
 
 
 def summarise(rows: list[dict[str, Any]]) -> dict[str, Any]:
-  """{'input': means, 'mean': means, 'rows': rows}, and 'sharp' if rows do."""
-  names = [name for name in metrics_lib.ALL if name in rows[0]['input']]
+  """The means of all rows.
+
+  Args:
+    rows: of `evaluate_source`, with their names.
+
+  Returns:
+    {'input': means, 'mean': means, 'rows': rows}, and 'sharp' if the rows have
+    it.
+  """
+  names = [name for name in metrics_lib.METRICS if name in rows[0]['input']]
   result = {
       'input': means.over_rows([row['input'] for row in rows], names),
       'mean': means.over_rows(rows, [*names, 'seconds']),
@@ -165,7 +200,13 @@ def summarise(rows: list[dict[str, Any]]) -> dict[str, Any]:
 def save_pictures(
     folder: pathlib.Path, name: str, pictures: Mapping[str, np.ndarray]
 ) -> None:
-  """Writes NAME.KEY.png for each image, float32 [h, w, 3] in [0, 1]."""
+  """Writes NAME.KEY.png for each image.
+
+  Args:
+    folder: where to write.
+    name: of the picture; a slash in it becomes an underscore.
+    pictures: key -> float32 [h, w, 3] in [0, 1].
+  """
   for key, image in pictures.items():
     path = folder / f'{name.replace("/", "_")}.{key}.png'
     Image.fromarray(bit_depth.to_uint8(image)).save(path)
@@ -173,10 +214,21 @@ def save_pictures(
 
 def make_validate(
     method: Method, test: Mapping[str, Any], mesh, *, pictures: int, crop: int):
-  """A function state -> ({metric: mean}, draw), quick enough for every save.
+  """The validation during training, on centre crops of a few pictures.
 
-  draw() is a sheet, uint8: blur, restored and sharp a row. It looks at centre
-  crops of a few pictures, spread evenly over the set `test`.
+  Args:
+    method: the method that is trained.
+    test: keywords of a test set, see `data.open_source`.
+    mesh: devices to run on.
+    pictures: how many pictures, evenly spaced over the set.
+    crop: side of the crops in pixels; smaller pictures limit it.
+
+  Returns:
+    state -> ({metric: mean}, draw). draw() is a sheet, uint8 [h, w, 3]: blur,
+    restored and sharp in each row.
+
+  Raises:
+    UserError: a set that is missing or does not fit.
   """
   source = data.open_source(**test)
   blurs, sharps = _centre_crops(source, pictures=pictures, crop=crop)
@@ -187,7 +239,7 @@ def make_validate(
   def measure(state, blurs, sharps):
     restored = jnp.clip(method.restore(state, blurs), 0, 1)
     return restored, {name: fn(restored, sharps).mean()
-                      for name, fn in metrics_lib.METRICS.items()}
+                      for name, fn in metrics_lib.STANDARD.items()}
 
   measure = loop.on_mesh(measure, mesh)
 
@@ -245,7 +297,19 @@ def _pair(source, index):
 
 def load_on_one_device(
     config: Mapping[str, Any], folder: pathlib.Path, *, which: str = 'last'):
-  """(method, state, mesh) of a run, for pictures one by one; see `load`."""
+  """Loads a run for one picture at a time.
+
+  Args:
+    config: the run's config, plain dicts.
+    folder: the run's folder.
+    which: 'last' or 'best' checkpoint, or a step.
+
+  Returns:
+    (method, state, mesh) on the first device.
+
+  Raises:
+    UserError: no such checkpoint, or one of another network.
+  """
   method = methods.build(config, from_checkpoint=True)
   mesh = parallel.data_mesh(jax.local_devices()[:1])
   state = jax.tree.map(
@@ -256,7 +320,16 @@ def load_on_one_device(
 def estimates(
     method: Method, state: TrainState, config: Mapping[str, Any]
 ) -> dict[str, Any]:
-  """Shapes of what a run predicts of the blur of a picture; may be {}."""
+  """The shapes of what a run predicts of the blur of a picture.
+
+  Args:
+    method: the run's method.
+    state: its state.
+    config: its config, plain dicts.
+
+  Returns:
+    What `method.estimate_blur` returns, as shapes; {} if it predicts nothing.
+  """
   if not method.estimate_blur:
     return {}
   crop = config['data']['loader']['crop']
@@ -265,7 +338,7 @@ def estimates(
 
 
 def _local(x) -> np.ndarray:
-  """A replicated array of many processes, as this one has it."""
+  """The copy that this process has of a replicated array."""
   return np.asarray(x.addressable_data(0))
 
 
@@ -274,7 +347,7 @@ def _no_reference(fns):
 
 
 def _gather(rows, names, count, fns):
-  """All processes' rows, in the order of the set."""
+  """The rows of all processes, in the order of the set."""
   processes = jax.process_count()
   if processes == 1:
     return rows
@@ -290,7 +363,7 @@ def _gather(rows, names, count, fns):
 
 
 def _columns(fns):
-  """(group, key) of every number of a row; '' is the row itself."""
+  """(group, key) of every number of a row; the group '' is the row itself."""
   groups = {'': [*fns, 'seconds'], 'input': list(fns),
             'sharp': _no_reference(fns)}
   return [(group, key) for group, keys in groups.items() for key in keys]

@@ -105,7 +105,7 @@ def test_confusion_has_a_row_for_each_truth(run, tmp_path):
   assert truths.dtype == jnp.int32
 
 
-def test_a_run_is_judged_without_the_truth(run, tmp_path):
+def test_a_run_on_photos_without_sharp_originals(run, tmp_path):
   config, folder = run
   # One sure object, whatever it is shown: YOLOX's 21 places of 32x32.
   sees = np.zeros((1, 21, 6))
@@ -126,8 +126,8 @@ def test_a_run_is_judged_without_the_truth(run, tmp_path):
   assert result['input']['confidence'] == pytest.approx(0.81)
   assert result['mean']['reblur'] == row['restored']['reblur'] > 0
   assert row['blur']['blur_type'] in blur_classifier.NAMES
-  assert (folder / 'judge_pictures' / 'a.restored.png').exists()
-  assert workdir.read_json(folder / 'judge.json') == result
+  assert (folder / 'no_reference_pictures' / 'a.restored.png').exists()
+  assert workdir.read_json(folder / 'no_reference.json') == result
 
 
 def test_natural_distance_grows_on_both_sides():

@@ -60,9 +60,9 @@ def test_the_numbers_are_those_of_the_table(folders):
 
   @jax.jit
   def of_table(image):
-    told = {name: fn(image, sharp) for name, fn in metrics.METRICS.items()}
-    told['blur_effect'] = metrics.NO_REFERENCE['blur_effect'](image)
-    return jax.tree.map(jnp.mean, told)
+    values = {name: fn(image, sharp) for name, fn in metrics.STANDARD.items()}
+    values['blur_effect'] = metrics.METRICS['blur_effect'].fn(image)
+    return jax.tree.map(jnp.mean, values)
 
   for title, side in (('mean', 'restored'), ('input', 'blur')):
     expected = jax.tree.map(float, of_table(read(folders[side])))
@@ -169,10 +169,10 @@ def test_kohler(tmp_path):
 
 
 @pytest.mark.parametrize('change, message', [
-    (dict(sharp=None), 'Nothing to measure by: give the folder of the sharp'),
-    (dict(sharp=None, metrics=['ssim_ecc']), 'ssim_ecc compares with the sh'),
-    (dict(sharp=None, oracle='oracle'), 'The error ratio needs the sharp pict'),
-    (dict(kernels='kernels.npz'), 'The reblur residual needs the blurry pict'),
+    (dict(sharp=None), 'No metric to compute: give the folder of the sharp'),
+    (dict(sharp=None, metrics=['ssim_ecc']), 'ssim_ecc needs the sharp pict'),
+    (dict(sharp=None, oracle='oracle'), 'error_ratio needs the sharp pictures'),
+    (dict(kernels='kernels.npz'), 'reblur_residual needs the blurry pict'),
     (dict(kohler='sharp'), 'has no frames of a/one: names must end like 1_4'),
     (dict(sharp='sharp/a'), 'sharp/a has no a/one and 1 more'),
     (dict(restored='empty'), 'empty: no pictures there'),

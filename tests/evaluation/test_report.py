@@ -75,25 +75,26 @@ def test_rows_have_gains_and_costs(study):
   assert one['seconds'] == 0.5
 
 
-def test_what_was_judged_without_truth_is_on_the_page(tmp_path):
+def test_photos_without_sharp_originals_are_on_the_page(tmp_path):
   for strength, seed in ((1.0, 0), (1.4, 1)):
     folder = tmp_path / f'run{seed}'
     run_folders.finished(folder, strength=strength, seed=seed)
-    workdir.write_json(folder / 'judge.json', {
+    workdir.write_json(folder / 'no_reference.json', {
         'photos': 'my/photos', 'kernels': 'run', 'rows': [{}] * 3,
         'input': {'reblur': 0.01, 'objects': 2.0},
         'mean': {'reblur': 0.02 + seed, 'objects': 3.0}})
-  (tmp_path / 'run0' / 'judge.png').write_bytes(b'')
+  (tmp_path / 'run0' / 'no_reference.png').write_bytes(b'')
   report.write(tmp_path)
   page = (tmp_path / 'report.md').read_text()
-  _, judged = page.split('## On photos')
-  lines = [line.split('|')[1:-1] for line in judged.splitlines()
+  _, section = page.split('## On photos')
+  lines = [line.split('|')[1:-1] for line in section.splitlines()
            if line.startswith('|')]
   rows_ = [[cell.strip() for cell in line] for line in lines]
   assert rows_[0] == ['setting', 'reblur', 'objects']
   assert rows_[2] == ['input', '0.0100', '2.0000']
   assert [row[1] for row in rows_[3:]] == ['0.0200', '1.0200']
-  assert '3 photos of my/photos' in judged and '](run0/judge.png)' in judged
+  assert '3 photos of my/photos' in section
+  assert '](run0/no_reference.png)' in section
 
 
 def test_csv_reads_back(study):
@@ -187,7 +188,7 @@ def test_nothing_is_averaged_over_hidden_differences(tmp_path):
   run_folders.finished(tmp_path / 'a', scales=1, lr=1)
   run_folders.finished(tmp_path / 'b', scales=1, lr=2)
   run_folders.finished(tmp_path / 'c', scales=2, lr=1)
-  with pytest.raises(errors.UserError, match=r'differ in optim\.net\.lr too'):
+  with pytest.raises(errors.UserError, match=r'also differ in optim\.net\.lr'):
     report.write(tmp_path, keys=[K])
   keys = ['optim.net.lr', K]
   assert [row['setting'] for row in report.write(tmp_path, keys=keys).rows] == [
@@ -246,7 +247,7 @@ def test_a_broken_picture_is_named(tmp_path):
     report.write(tmp_path)
 
 
-def test_telling_part_finds_lost_detail():
+def test_detailed_part_finds_lost_detail():
   generator = np.random.default_rng(0)
   sharp = np.full((120, 160, 3), 100, np.uint8)
   sharp[70:90, 30:60] = generator.integers(0, 255, (20, 30, 1))
@@ -254,7 +255,7 @@ def test_telling_part_finds_lost_detail():
   blur = sharp.copy()
   blur[70:90, 30:60] = 120
   blur[:40] = 180  # a flat difference, larger in all
-  top, left = figures.telling_part(blur, sharp, height=24, width=36)
+  top, left = figures.detailed_part(blur, sharp, height=24, width=36)
   assert 66 <= top <= 70 and 24 <= left <= 30
 
 

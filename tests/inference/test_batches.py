@@ -73,11 +73,11 @@ def test_rows_are_those_of_the_pictures(trained):
       method, state, source, range(2), mesh)]
   for index, row in enumerate(rows):
     pair = source.read(index)
-    expected = metrics.METRICS['psnr_uint8'](
+    expected = metrics.STANDARD['psnr_uint8'](
         pair['blur'][None] / np.float32(255),
         pair['sharp'][None] / np.float32(255))[0]
     np.testing.assert_allclose(row['psnr_uint8'], expected, rtol=1e-6)
-    for name in metrics.METRICS:
+    for name in metrics.STANDARD:
       np.testing.assert_allclose(row[name], row['input'][name], rtol=1e-5)
   summary = test_sets.summarise(rows)
   np.testing.assert_allclose(

@@ -1,48 +1,42 @@
-"""Many runs -> one table, for Markdown, LaTeX and spreadsheets, with pictures.
+"""One table of many runs, as Markdown, LaTeX and CSV, with curves and pictures.
 
-The table shows only what is in the folders of the runs; it is not sorted, and
-runs that are not finished are named.
+The table shows what is in the folders of the runs and keeps their order. Runs
+that are not finished are listed below it.
 
-Metrics without reference get a column, a mark, and what the sharp pictures
-have, but no say: a deconvolution that rings has three times the Laplacian
-variance of the ground truth and less of Crete's blur, so "sharper is better"
-ranks the worst result first. What is gained is told in dB of `psnr_uint8`.
+Metrics without reference have a marked column and the values of the sharp
+pictures beside them, and decide nothing: a deconvolution that rings has three
+times the Laplacian variance of the ground truth and less of Crete's blur, so
+"sharper is better" ranks the worst result first. The gain is in dB of
+`psnr_uint8`.
 """
 
 import pathlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from deblur_jax import metrics
 from deblur_jax.data import images, sampler
-from deblur_jax.evaluation.report import figures, judged, render, rows, runs
+from deblur_jax.evaluation.report import (
+    figures,
+    no_reference,
+    render,
+    rows,
+    runs,
+)
 from deblur_jax.ops import atomic_files
-
-CONVENTIONS = {
-    'psnr_uint8': 'PSNR of RGB frames, clipped and rounded to 8 bits',
-    'psnr_float': 'the same, not rounded',
-    'ssim_matlab3d': "MATLAB's ssim of an RGB array (3-D window)",
-    'ssim_skimage': "scikit-image's SSIM, Gaussian window, mean over channels",
-    'ms_ssim_luma': 'MS-SSIM (Wang et al. 2003) of 8-bit gray pictures',
-    'ms_ssim_rgb': "MS-SSIM, mean over channels, as TensorFlow's",
-    'cw_ssim_pyssim': "DeblurGAN's CW-SSIM (pyssim), unlike any other SSIM",
-    'psnr_luma_shaved': 'PSNR of luma, 4 pixels off the border (Set5, Set14)',
-    'psnr_shift': "PSNR after the best shift, borders cut (Levin's protocol)",
-    'ssim_shift': 'SSIM at that shift',
-    'psnr_ecc': "PSNR after an ECC alignment (RealBlur's protocol)",
-    'ssim_ecc': 'SSIM after it',
-    'lpips_alex': 'LPIPS v0.1 on AlexNet; lower is nearer',
-    'lpips_vgg': 'LPIPS v0.1 on VGG16; lower is nearer',
-    'vgg19_unit': 'LPIPS without its linear layers, on VGG19; lower is nearer',
-    'niqe': 'distance to natural photos (Mittal et al. 2013); lower is nearer',
-    'laplacian_variance': 'variance of the 8-bit gray Laplacian',
-    'blur_effect': "Crete's blur, 0 to 1, as scikit-image's",
-}
 
 
 class Report(NamedTuple):
-  """What was written."""
+  """A report that was written.
 
-  markdown: str                  # the table alone
+  Attributes:
+    markdown: the table alone.
+    rows: of `rows.build`.
+    files: the files that were written.
+    unfinished: runs that are not in the table.
+  """
+
+  markdown: str
   rows: list[dict[str, Any]]
   files: list[pathlib.Path]
   unfinished: list[runs.Run]
@@ -55,9 +49,12 @@ def write(
   """Writes report.md, .tex, .csv, curves.png and sheet.png into `folder`.
 
   Args:
-    folder: of the runs, see `runs.read_study`.
+    folder: folder of the runs, see `runs.read_study`.
     keys: the settings that make a row, dotted; by default all that differ.
     pictures: how many test pictures the sheet shows.
+
+  Returns:
+    The report.
 
   Raises:
     UserError: no runs, keys that do not fit, a file that cannot be written.
@@ -86,7 +83,14 @@ def write(
 
 
 def describe(report: Report) -> str:
-  """What a program prints at its end: the table, what lacks, where it lies."""
+  """The text for a terminal: the table, the unfinished runs, the files.
+
+  Args:
+    report: of `write`.
+
+  Returns:
+    Several lines.
+  """
   parts = [report.markdown.rstrip()]
   if report.unfinished:
     parts.append('\n'.join(f'{run.folder.name}: {runs.state(run)}'
@@ -98,8 +102,9 @@ def describe(report: Report) -> str:
 def _page(study, markdown, paper, unfinished, contents) -> str:
   """report.md."""
   parts = [f'# {study.name}', '\n'.join(_facts(study)), markdown.rstrip()]
-  shown = [name for name in CONVENTIONS if f' {name} ' in markdown]
-  parts.append('\n'.join(f'* `{name}`: {CONVENTIONS[name]}.' for name in shown))
+  parts.append('\n'.join(
+      f'* `{name}`: {_convention(metric)}.'
+      for name, metric in metrics.METRICS.items() if f' {name} ' in markdown))
   if paper:
     parts += ['## Beside the paper', paper.rstrip(),
               '\n'.join(_paper_facts(study))]
@@ -109,12 +114,17 @@ def _page(study, markdown, paper, unfinished, contents) -> str:
         f'* `{run.folder.name}`: {runs.state(run)}' for run in unfinished))
   parts += [f'![{name}]({name})'
             for name in ('curves.png', 'sheet.png') if contents[name]]
-  parts.append(judged.section(study))
+  parts.append(no_reference.section(study))
   return '\n\n'.join(part for part in parts if part) + '\n'
 
 
+def _convention(metric: metrics.Metric) -> str:
+  better = 'higher' if metric.higher_is_better else 'lower'
+  return metric.convention + (f'; {better} is better' if metric.inputs else '')
+
+
 def _facts(study) -> list[str]:
-  """What was tested on what."""
+  """The config, the test sets and the devices."""
   done = [run for run in study.runs if runs.is_finished(run)]
   facts = []
   if study.plan:
@@ -122,30 +132,31 @@ def _facts(study) -> list[str]:
   for test in _distinct([_test(run) for run in done]):
     facts.append(f'Tested on {test}.')
   if any(len(group) > 1 for group in runs.group(study).values()):
-    facts.append('Mean ± sample deviation over seeds.')
-  facts += _distinct([text for run in done for text in _blind_facts(run)])
+    facts.append('Mean ± sample standard deviation over seeds.')
+  facts += _distinct(
+      [text for run in done for text in _no_reference_facts(run)])
   devices = _distinct([_device(run) for run in done])
   if devices:
     facts.append(f'Times and memory on {" and ".join(devices)}.')
   if len(devices) > 1:
-    facts.append('Times of different devices do not compare.')
+    facts.append('Times of different devices are not comparable.')
   return facts
 
 
-def _blind_facts(run) -> list[str]:
-  """How to read what was measured without the sharp pictures."""
-  natural = run.eval.get('sharp')
-  if not natural:
+def _no_reference_facts(run) -> list[str]:
+  """How to read metrics without reference."""
+  of_sharp = run.eval.get('sharp')
+  if not of_sharp:
     return []
   values = ', '.join(f'{name} {render.number(value, 4)}'
-                     for name, value in natural.items())
-  return [f'{render.BLIND_MARK} Measured without the sharp picture, which '
-          'decides nothing: ringing and noise are sharp too. The sharp '
+                     for name, value in of_sharp.items())
+  return [f'{render.NO_REFERENCE_MARK} Measured without the sharp picture, '
+          'which decides nothing: ringing and noise are sharp too. The sharp '
           f'pictures have {values}.']
 
 
 def _paper_facts(study) -> list[str]:
-  """Whose the other numbers are, and whether they may be compared."""
+  """The source of the paper's numbers, and whether they are comparable."""
   paper = study.plan.get('paper')
   if not paper:
     return []
@@ -202,7 +213,7 @@ def _curves(study) -> bytes | None:
 
 
 def _sheet(study, count) -> bytes | None:
-  """Pictures that all settings have, each setting by its first seed."""
+  """The pictures that all settings have; each setting shows its first seed."""
   shown = {}
   for label, group in runs.group(study).items():
     for run in filter(runs.is_finished, group):

@@ -1,4 +1,4 @@
-"""The pictures of a report: curves, and a sheet of restored images."""
+"""The figures of a report: curves, and a sheet of restored pictures."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -18,22 +18,27 @@ PANELS = {'loss': 'training loss', 'val_psnr_uint8': 'validation PSNR (dB)'}
 
 
 class Picture(NamedTuple):
-  """A test picture in several states, all uint8 [h, w, 3]."""
+  """A test picture in several states.
+
+  Attributes:
+    name: of the picture.
+    panels: caption -> uint8 [h, w, 3]; the first is blurry, the last sharp.
+  """
 
   name: str
-  panels: dict[str, np.ndarray]   # caption -> image; first blur, last sharp
+  panels: dict[str, np.ndarray]
 
 
 def curves(
     histories: Mapping[str, Sequence[Sequence[Mapping[str, Any]]]]
 ) -> bytes | None:
-  """A PNG of what was logged, a line a run, a colour a setting.
+  """Draws the logged values: one line a run, one colour a setting.
 
   Args:
     histories: label of a setting -> the logged lines of each of its runs.
 
   Returns:
-    None where nothing was logged.
+    A PNG file; None if nothing was logged.
   """
   names = [name for name in PANELS if any(
       name in line for runs in histories.values() for run in runs
@@ -66,9 +71,13 @@ def curves(
 
 
 def sheet(pictures: Sequence[Picture]) -> bytes:
-  """A PNG with two lines a picture: whole, and the most telling part enlarged.
+  """Draws two lines for each picture: the whole, and one part enlarged.
 
-  All pictures have the same number of panels, in the same order.
+  Args:
+    pictures: all with the same number of panels, in the same order.
+
+  Returns:
+    A PNG file.
   """
   blocks = [_block(picture) for picture in pictures]
   width = max(block.shape[1] for block in blocks)
@@ -79,13 +88,22 @@ def sheet(pictures: Sequence[Picture]) -> bytes:
   return file.getvalue()
 
 
-def telling_part(
+def detailed_part(
     blur: np.ndarray, sharp: np.ndarray, *, height: int, width: int
 ) -> tuple[int, int]:
-  """(top, left) of the part where blur and sharp differ most in detail.
+  """The part of a picture where blur and sharp differ most in detail.
 
-  That is where the gradient of their difference has most energy: brightness
-  that merely moved, as in a flat sky, does not count.
+  There the gradient of their difference has most energy. A difference of
+  brightness alone, as in a flat sky, has no gradient.
+
+  Args:
+    blur: uint8 [h, w, 3].
+    sharp: the same shape.
+    height: of the part, in pixels.
+    width: of the part, in pixels.
+
+  Returns:
+    (top, left) of the part.
   """
   if min(blur.shape[:2]) < 2:
     return 0, 0      # too thin for a gradient
@@ -105,7 +123,7 @@ def _draw(axes, name, runs, label, colour):
     if not points:
       continue
     steps, values = np.asarray(points, float).T
-    if len(values) > 60:  # the noise, faint, and its course
+    if len(values) > 60:  # a faint line of all values, and their moving mean
       axes.plot(steps, values, color=colour, alpha=0.25, linewidth=0.7)
       values = ndimage.uniform_filter1d(
           values, max(len(values) // 30, 1), mode='nearest')
@@ -116,13 +134,13 @@ def _draw(axes, name, runs, label, colour):
 
 def _block(picture):
   images = list(picture.panels.values())
-  # A strip of a picture would become one of a hundred thousand lines.
+  # A narrow strip must not be enlarged to a hundred thousand lines.
   whole = min(WIDTH / images[0].shape[1], 4 * WIDTH / images[0].shape[0])
   zoom = 2 if images[0].shape[1] > 3 * WIDTH else 4
   height, width = (
       min(side, WIDTH * short // (4 * zoom)) for side, short in
       zip(images[0].shape[:2], (3, 4), strict=True))
-  top, left = telling_part(
+  top, left = detailed_part(
       images[0], images[-1], height=height, width=width)
   box = (left, top, left + width, top + height)
   columns = [

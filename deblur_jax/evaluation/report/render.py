@@ -1,4 +1,4 @@
-"""Rows -> text: Markdown, LaTeX and CSV."""
+"""The rows of a table as text: Markdown, LaTeX and CSV."""
 
 import csv
 import io
@@ -10,22 +10,27 @@ from deblur_jax import metrics
 from deblur_jax.evaluation.report import rows as rows_lib
 
 Row = dict[str, Any]
-# Within about 0.01 dB of psnr_uint8; report.csv has it.
-LEFT_OUT = ('psnr_float',)
 NOTHING = '–'
 MARK = '†'
-BLIND_MARK = '‡'     # measured without the sharp picture
+NO_REFERENCE_MARK = '‡'     # of metrics without the sharp picture
 _PAPER = 'paper_'
 _LATEX = {
     '\\': r'\textbackslash{}', '&': r'\&', '%': r'\%', '$': r'\$', '#': r'\#',
     '_': r'\_', '{': r'\{', '}': r'\}', '~': r'\textasciitilde{}',
     '^': r'\textasciicircum{}', '<': r'\textless{}', '>': r'\textgreater{}',
     '²': r'$^2$', '±': r'$\pm$', '∞': r'$\infty$', NOTHING: '--',
-    MARK: r'$^\dagger$', BLIND_MARK: r'$^\ddagger$'}
+    MARK: r'$^\dagger$', NO_REFERENCE_MARK: r'$^\ddagger$'}
 
 
 def to_csv(rows: Sequence[Row]) -> str:
-  """All columns under their own names, all digits; empty where nothing is."""
+  """The rows as a CSV file: all columns with all digits, empty for None.
+
+  Args:
+    rows: of `rows.build`.
+
+  Returns:
+    The text of the file.
+  """
   file = io.StringIO()
   writer = csv.DictWriter(file, list(rows[0]), lineterminator='\n')
   writer.writeheader()
@@ -34,18 +39,41 @@ def to_csv(rows: Sequence[Row]) -> str:
 
 
 def has_paper(rows: Sequence[Row]) -> bool:
-  """Whether there are columns of a paper."""
+  """Whether rows have numbers of a paper.
+
+  Args:
+    rows: of `rows.build`.
+
+  Returns:
+    True if any key is a paper's.
+  """
   return any(key.startswith(_PAPER) for key in rows[0])
 
 
 def to_markdown(rows: Sequence[Row], *, paper: bool = False) -> str:
-  """A table: our numbers, or some of ours beside a paper's."""
+  """The rows as a Markdown table.
+
+  Args:
+    rows: of `rows.build`.
+    paper: whether the columns are a paper's numbers and ours beside them.
+
+  Returns:
+    The table.
+  """
   head, *body = _lines(rows, paper=paper)
   return table(head, body)
 
 
 def table(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
-  """A Markdown table of cells, all but the first column to the right."""
+  """A Markdown table; all columns but the first are aligned to the right.
+
+  Args:
+    head: headings.
+    body: lines of cells, as many as headings.
+
+  Returns:
+    The table.
+  """
   head, *body = [[cell.replace('|', r'\|') for cell in line]
                  for line in (head, *body)]
   widths = [max(map(len, column)) for column in zip(head, *body, strict=True)]
@@ -59,7 +87,15 @@ def table(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
 
 
 def to_latex(rows: Sequence[Row], *, caption: str) -> str:
-  """A table environment; needs \\usepackage{booktabs}."""
+  """The rows as a LaTeX table environment; it needs \\usepackage{booktabs}.
+
+  Args:
+    rows: of `rows.build`.
+    caption: plain text.
+
+  Returns:
+    The text of the file.
+  """
   lines = [r'% \usepackage{booktabs}', r'\begin{table}', r'\centering',
            rf'\caption{{{escape(caption)}}}', *_tabular(rows, paper=False)]
   if has_paper(rows):
@@ -68,17 +104,40 @@ def to_latex(rows: Sequence[Row], *, caption: str) -> str:
 
 
 def escape(text: str) -> str:
-  """What LaTeX prints as `text`."""
+  """Escapes the special characters of LaTeX.
+
+  Args:
+    text: plain text.
+
+  Returns:
+    LaTeX that prints as `text`.
+  """
   return ''.join(_LATEX.get(letter, letter) for letter in text)
 
 
 def heading(name: str) -> str:
-  """A metric's name, marked where it does without the sharp picture."""
-  return f'{name} {BLIND_MARK}' if metrics.is_no_reference(name) else name
+  """The heading of a metric's column.
+
+  Args:
+    name: of the metric.
+
+  Returns:
+    The name, with a mark if the metric needs no sharp picture.
+  """
+  mark = f' {NO_REFERENCE_MARK}' if metrics.is_no_reference(name) else ''
+  return name + mark
 
 
 def number(value: float | None, digits: int) -> str:
-  """With so many decimals; a dash for None, words for inf and nan."""
+  """A number as text.
+
+  Args:
+    value: the number.
+    digits: decimals.
+
+  Returns:
+    The number with its decimals; a dash for None, ∞ for inf, 'nan' for NaN.
+  """
   if value is None:
     return NOTHING
   if math.isinf(value):
@@ -87,7 +146,14 @@ def number(value: float | None, digits: int) -> str:
 
 
 def duration(seconds: float | None) -> str:
-  """1.5 -> '1.500 s', 4000 -> '67 min', 40000 -> '11.1 h'."""
+  """A duration as text: 1.5 -> '1.500 s', 40000 -> '11.1 h'.
+
+  Args:
+    seconds: the duration; None gives a dash.
+
+  Returns:
+    The duration in s, min or h.
+  """
   if seconds is None or not math.isfinite(seconds):
     return number(seconds, 0)
   for limit, unit, size, digits in (
@@ -143,7 +209,8 @@ def _paper_columns(row):
 
 
 def _metrics(row):
-  return [name for name in rows_lib.metric_names(row) if name not in LEFT_OUT]
+  return [name for name in rows_lib.metric_names(row)
+          if name not in metrics.METRICS or metrics.METRICS[name].in_report]
 
 
 def _metric(name):
@@ -156,8 +223,10 @@ def _metric(name):
 
 
 def _as_metric(name):
-  """dB to two digits, all others to four."""
-  return lambda value: number(value, 2 if 'psnr' in name else 4)
+  """With the digits of its record; 'psnr' of a paper has two."""
+  known = metrics.METRICS.get(name)
+  digits = known.digits if known else 2 if 'psnr' in name else 4
+  return lambda value: number(value, digits)
 
 
 def _by(key, text):

@@ -1,4 +1,4 @@
-"""Runs -> rows of a table: plain dicts of numbers, None where there is none."""
+"""The rows of a table of runs: dicts of numbers, None for a missing one."""
 
 import json
 import math
@@ -13,20 +13,25 @@ GAIN = f'{PSNR}_gain'
 
 
 def build(study: Study) -> list[dict[str, Any]]:
-  """One row a setting, in the order of the study, after that of the input.
+  """A row for the input, then one for each setting in the order of the study.
 
-  Keys of a row, in this order:
-    setting: 'input', or a label such as 'scales=1'.
-    the settings themselves, by their dotted keys; '' for the input.
-    each metric, and METRIC_std: mean and sample deviation over the seeds.
-    psnr_uint8_gain: dB above the untouched input.
-    parameters, gmacs_256, train_seconds, step_ms, peak_memory_bytes.
-    seconds: per image.
-    seeds: how many runs are behind the row.
-    paper_*: the paper's own numbers for this setting.
+  A setting without finished runs has a row too. Settings with several test sets
+  have an input row for each of these.
 
-  Runs that are not finished count for nothing, their settings keep a row.
-  Where the settings have several test sets there is an input row for each.
+  Args:
+    study: of `runs.read_study`.
+
+  Returns:
+    Rows with these keys, in this order:
+      setting: 'input', or a label such as 'scales=1'.
+      the settings themselves, by their dotted keys; '' for the input.
+      each metric, and METRIC_std: mean and sample standard deviation over the
+        seeds.
+      psnr_uint8_gain: dB above the untouched input.
+      parameters, gmacs_256, train_seconds, step_ms, peak_memory_bytes.
+      seconds: per image.
+      seeds: how many runs the row has.
+      paper_*: the paper's own numbers for this setting.
   """
   groups = runs_lib.group(study)
   metrics = _metrics(study.runs)
@@ -40,7 +45,14 @@ def build(study: Study) -> list[dict[str, Any]]:
 
 
 def metric_names(row: dict[str, Any]) -> list[str]:
-  """The metrics among a row's keys."""
+  """The metrics among the keys of a row.
+
+  Args:
+    row: of `build`.
+
+  Returns:
+    Their names, in the order of the row.
+  """
   return [key.removesuffix('_std') for key in row if key.endswith('_std')]
 
 
@@ -92,7 +104,7 @@ def _costs(runs):
 
 
 def _paper(study, settings):
-  """What the paper says of just these settings."""
+  """The paper's numbers for exactly these settings."""
   paper = study.plan.get('paper') or {'columns': {}, 'rows': ()}
   for row in paper['rows']:
     if all(settings.get(k) == value for k, value in row['settings'].items()):
@@ -109,14 +121,14 @@ def _times(value, scale):
 
 
 def _mean(values):
-  """The mean; None where any is missing, inf and nan where they arise."""
+  """The mean, which may be inf or NaN; None if any value is missing."""
   if not values or None in values:
     return None
   return sum(values) / len(values)
 
 
 def _deviation(values):
-  """The sample deviation; None for one value, or any that is not finite."""
+  """The sample standard deviation; None for one value or a value not finite."""
   if len(values) < 2 or None in values or not _finite(values):
     return None
   return statistics.stdev(values)

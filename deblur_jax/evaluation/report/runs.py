@@ -1,8 +1,7 @@
-"""The folders of several runs, and by which settings they differ.
+"""The folders of several runs, and the settings in which they differ.
 
-A run's folder is described in `training.workdir`. Beside the runs of a grid
-lie plan.json (`write_plan`) and, in the folder of a run that failed,
-failed.json.
+`training.workdir` describes the folder of a run. A grid of runs has a plan.json
+(`write_plan`) beside them, and a failed.json in the folder of a failed run.
 """
 
 import json
@@ -17,36 +16,62 @@ from deblur_jax.training import workdir
 
 PLAN = 'plan.json'
 FAILED = 'failed.json'
-SEED = 'seed'     # runs that differ in nothing else are averaged
+SEED = 'seed'     # runs that differ in the seed alone are averaged
 ABSENT = 'absent'
 
 
 class Run(NamedTuple):
-  """All that one folder says; empty parts where it says nothing yet."""
+  """The content of a run's folder; a part is empty if its file is missing.
+
+  Attributes:
+    folder: of the run.
+    config: its config, plain dicts.
+    settings: of its plan, dotted key -> value.
+    metrics: the logged lines.
+    summary: of training.
+    eval: of `evaluation.test_sets`.
+    no_reference: of `evaluation.no_reference`.
+    failure: the reason, if it failed.
+  """
 
   folder: pathlib.Path
   config: dict[str, Any] = {}
-  settings: dict[str, Any] = {}     # what its plan says: dotted key -> value
+  settings: dict[str, Any] = {}
   metrics: Sequence[dict[str, Any]] = ()
   summary: dict[str, Any] = {}
   eval: dict[str, Any] = {}
-  judge: dict[str, Any] = {}        # of `deblur_jax.evaluation.no_reference`
+  no_reference: dict[str, Any] = {}
   failure: str = ''
 
 
 class Study(NamedTuple):
-  """Runs to be compared, in the order in which they are to be shown."""
+  """Runs to compare, in the order of the table.
+
+  Attributes:
+    name: of the grid or folder.
+    folder: of all the runs.
+    keys: the settings in which they differ, dotted, without the seed.
+    runs: the runs.
+    plan: the content of plan.json; {} without one.
+  """
 
   name: str
   folder: pathlib.Path
-  keys: list[str]                       # the settings, without the seed
+  keys: list[str]
   runs: list[Run]
-  plan: dict[str, Any]                  # of plan.json
+  plan: dict[str, Any]
 
 
 def read_run(
     folder: pathlib.Path, settings: Mapping[str, Any] | None = None) -> Run:
-  """Reads a run's folder; one that is not there gives a run not started.
+  """Reads a run's folder.
+
+  Args:
+    folder: of the run; if it does not exist, the run is not started.
+    settings: of its plan, dotted key -> value.
+
+  Returns:
+    The run.
 
   Raises:
     UserError: a file in it is not JSON, or another version made the run.
@@ -60,7 +85,7 @@ def read_run(
   return Run(
       folder, config=config, settings=dict(settings or {}),
       metrics=workdir.read_metrics(folder), summary=read('summary.json'),
-      eval=read('eval.json'), judge=read('judge.json'),
+      eval=read('eval.json'), no_reference=read('no_reference.json'),
       failure=read(FAILED).get('reason', ''))
 
 
@@ -70,7 +95,14 @@ def is_finished(run: Run) -> bool:
 
 
 def state(run: Run) -> str:
-  """How far a run is, for people."""
+  """The state of a run in words.
+
+  Args:
+    run: of `read_run`.
+
+  Returns:
+    Such as 'finished', or 'unfinished, at step 10 of 40'.
+  """
   if is_finished(run):
     return 'finished'
   if run.failure:
@@ -88,12 +120,12 @@ def write_plan(
     folder: pathlib.Path, *, name: str, config: str,
     runs: Mapping[str, Mapping[str, Any]],
     paper: Mapping[str, Any] | None = None) -> None:
-  """Writes plan.json, which gives a report its order and its paper.
+  """Writes plan.json: the order of a report and the paper to compare with.
 
   Args:
     folder: of all the runs.
     name: of the grid.
-    config: the config file of all.
+    config: the config file of all runs.
     runs: name of a run's folder -> {dotted key: value}.
     paper: see `experiments.published_results`.
   """
@@ -105,12 +137,15 @@ def write_plan(
 
 def read_study(
     folder: pathlib.Path, *, keys: Sequence[str] | None = None) -> Study:
-  """All runs below a folder: first those of its plan, then others in it.
+  """Reads all runs below a folder: first those of its plan, then all others.
 
   Args:
     folder: of many runs, or of one.
-    keys: the settings to compare, dotted; by default those of the plan and any
-      other in which the configs differ. The seed is never one of them.
+    keys: the settings to compare, dotted; by default those of the plan and all
+      others in which the configs differ. The seed is never one of them.
+
+  Returns:
+    The runs and the settings.
 
   Raises:
     UserError: no runs, an unknown key, or keys that leave out a difference.
@@ -134,7 +169,14 @@ def read_study(
 
 
 def group(study: Study) -> dict[str, list[Run]]:
-  """Label of a setting -> its runs (seeds), in the order of the study."""
+  """Groups runs that differ in their seeds alone.
+
+  Args:
+    study: the runs.
+
+  Returns:
+    Label of a setting -> its runs, in the order of the study.
+  """
   groups = {}
   for run in study.runs:
     settings = {key: value(run, key) for key in study.keys}
@@ -144,7 +186,15 @@ def group(study: Study) -> dict[str, list[Run]]:
 
 
 def value(run: Run, key: str) -> Any:
-  """A setting of a run by its dotted key; ABSENT where it has none."""
+  """A setting of a run.
+
+  Args:
+    run: the run.
+    key: dotted, 'nets.net.scales'.
+
+  Returns:
+    The value in its config, or in its plan; ABSENT if both lack the key.
+  """
   found = run.config or ABSENT
   for part in key.split('.'):
     if not isinstance(found, Mapping) or part not in found:
@@ -154,14 +204,29 @@ def value(run: Run, key: str) -> Any:
 
 
 def label(settings: Mapping[str, Any], *, separator: str = ',') -> str:
-  """{'nets.net.scales': 1, 'seed': 0} -> 'scales=1,seed=0'."""
+  """A name for settings: {'nets.net.scales': 1} -> 'scales=1'.
+
+  Args:
+    settings: dotted key -> value.
+    separator: between two settings.
+
+  Returns:
+    The name, with the shortest keys that are distinct.
+  """
   return separator.join(
       f'{short}={show(settings[key])}'
       for key, short in shorten(settings).items())
 
 
 def shorten(keys: Iterable[str]) -> dict[str, str]:
-  """Each dotted key -> its shortest end that no other key has."""
+  """The shortest distinct ends of dotted keys.
+
+  Args:
+    keys: dotted.
+
+  Returns:
+    Each key -> its shortest end that no other key has.
+  """
   keys = list(keys)
   ends = {}
   for key in keys:
@@ -174,7 +239,14 @@ def shorten(keys: Iterable[str]) -> dict[str, str]:
 
 
 def show(thing: Any) -> str:
-  """A value of a config, as short as can be."""
+  """A short text for a value of a config.
+
+  Args:
+    thing: a number, a string, or a list or dict of them.
+
+  Returns:
+    The text, such as 'l1+tv' for a list.
+  """
   if isinstance(thing, float):
     return f'{thing:.6g}'
   if isinstance(thing, Mapping):
@@ -185,13 +257,20 @@ def show(thing: Any) -> str:
 
 
 def natural(path: pathlib.Path) -> list[Any]:
-  """A key for sorting by which scales=2 comes before scales=10."""
+  """A sorting key with numbers in their order: scales=2 before scales=10.
+
+  Args:
+    path: to sort.
+
+  Returns:
+    The key.
+  """
   return [int(part) if part.isdigit() else part
           for part in re.split(r'(\d+)', str(path))]
 
 
 def _find(folder):
-  """Folders with a config.json, not looking into those."""
+  """The folders with a config.json, without those inside of them."""
   found = []
   for where, inner, files in os.walk(folder):
     if workdir.CONFIG in files:
@@ -201,7 +280,7 @@ def _find(folder):
 
 
 def _planned_keys(settings):
-  """Keys with more than one value in the plan, but the seed."""
+  """Keys with more than one value in the plan, without the seed."""
   settings = list(settings)
   keys = list(dict.fromkeys(key for one in settings for key in one))
   return [key for key in keys if key != SEED and len(
@@ -209,7 +288,7 @@ def _planned_keys(settings):
 
 
 def _differing(runs):
-  """Config keys that have not the same value in all started runs."""
+  """Config keys whose values differ between the started runs."""
   flat = [workdir.flatten(run.config) for run in runs if run.config]
   keys = dict.fromkeys(key for config in flat for key in config)
   ignored = {SEED, *workdir.FREE_KEYS}
@@ -218,17 +297,17 @@ def _differing(runs):
 
 
 def _complete(keys, runs):
-  """`keys`, and others without which two different runs would look equal.
+  """`keys`, and the other keys in which the runs differ.
 
-  A key that always has the value of another (two places, one choice) adds
-  nothing.
+  A key that always has the value of another one (two places, one choice) is
+  left out.
   """
   started = [run for run in runs if run.config]
   values = lambda key: [json.dumps(value(run, key)) for run in started]
   keys = list(keys)
   for key in _differing(runs):
-    if not any(f'{key}.'.startswith(f'{told}.') or values(key) == values(told)
-               for told in keys):
+    if not any(f'{key}.'.startswith(f'{one}.') or values(key) == values(one)
+               for one in keys):
       keys.append(key)
   return keys
 
@@ -242,8 +321,8 @@ def _check_keys(wanted, extra, runs):
           f'No run has a setting {key}.{errors.suggest(key, known)}')
   if extra:
     raise errors.UserError(
-        f'The runs differ in {", ".join(extra)} too, over which nothing may be '
-        f'averaged: add {"it" if len(extra) == 1 else "them"} to the rows.')
+        f'The runs also differ in {", ".join(extra)}, and a row averages over '
+        f'seeds alone: add {"it" if len(extra) == 1 else "them"} to the rows.')
 
 
 def _folder_name(study, run):
