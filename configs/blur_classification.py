@@ -1,28 +1,20 @@
-r"""What type of blur a picture has: motion, defocus, Gaussian, mixed or none.
+r"""Classifies the blur of a picture: motion, defocus, Gaussian, mixed or none.
 
   python -m experiments.train --config=configs/blur_classification.py \
       --config.data.train.root=DIR_OF_PHOTOS --workdir=runs/blur_type
   python -m experiments.evaluate_blur_type --workdir=runs/blur_type \
       --photos=OTHER_PHOTOS
 
-The labels are weak, and free: `blur/` knows what it drew. Pictures are not
-restored; as a term of a method that does, see method.weights.blur_type of
-configs/cycle_physics.py.
+The labels are weak: the synthesis of blur knows which type it drew. The run
+restores no pictures. As a term of a method that does, see
+method.weights.blur_type of configs/cycle_physics.py.
 """
-
-import ml_collections
 
 from configs import common
 
 
 def get_config(arg=None):
-  config = ml_collections.ConfigDict()
-  config.seed = 0
-  config.total_steps = 4_000
-  config.batch_size = 16
-  config.log_every = 100
-  config.save_every = 1_000
-  config.tensorboard = True
+  config = common.experiment(total_steps=4_000, batch_size=16)
   config.method = dict(name='blur_classification', ema=0.0)
   config.nets = dict(blur_type=dict(
       name='blur_type', features=16, blocks=1, dtype='float32'))
@@ -37,11 +29,8 @@ def get_config(arg=None):
   config.augment = dict(preset='flips')
   config.validate = dict(pictures=2, crop=64)
   if common.is_debug(arg):
-    common.use_builtin(config)
-    config.total_steps, config.batch_size = 2, 4
-    config.data.loader.crop = 32
+    common.use_debug_run(config)
     config.data.blur = dict(kind='disk', size=5, gamma=1.0,
                             radius=(0.5, 1.5))
     config.nets.blur_type.update(features=2, blocks=0)
-    config.tensorboard = False
   return config

@@ -1,4 +1,4 @@
-r"""Blurry pictures are brought to a blur that a trained network undoes.
+r"""Unknown blur is translated into a blur that a trained network removes.
 
   python -m experiments.train --config=configs/multiscale_photos.py \
       --config.data.train.root=DIR_SHARP --workdir=runs/photos
@@ -7,10 +7,10 @@ r"""Blurry pictures are brought to a blur that a trained network undoes.
       --config.data.train.blur=DIR_BLURRY --config.data.train.sharp=DIR_SHARP \
       --workdir=runs/known
 
-After the idea of Blur2Blur (Pham et al., CVPR 2024), whose generator is a
-MIMO-UNet too. method.blur has to be that with which the restorer was trained.
-It is judged on pairs, by default the built-in ones. Not trained to the end by
-us yet.
+The idea is that of Blur2Blur (Pham et al., CVPR 2024), whose generator is a
+MIMO-UNet too. method.blur must be the blur that the restorer was trained on.
+The test set is pairs, by default the built-in ones. We have not trained it to
+the end yet.
 """
 
 import ml_collections
@@ -19,13 +19,8 @@ from configs import common
 
 
 def get_config(arg=None):
-  config = ml_collections.ConfigDict()
-  config.seed = 0
-  config.total_steps = 200_000
-  config.batch_size = 8
-  config.log_every = 100
-  config.save_every = 2_000
-  config.tensorboard = True
+  config = common.experiment(
+      total_steps=200_000, batch_size=8, save_every=2_000)
   pyramid = ml_collections.FieldReference('deepdeblur_pytorch')
   config.method = dict(
       name='blur_translation', distance='l1', pyramid=pyramid, shrink=4,
@@ -36,28 +31,18 @@ def get_config(arg=None):
   config.nets = dict(
       to_known=dict(name='fusion', features=32, blocks=8, attention='none',
                     pyramid=pyramid, dtype='bfloat16'),
-      is_known=dict(name='patchgan', features=64, depth=3, padding=1,
-                    norm='instance', dtype='float32'))
-  config.optim = dict(
-      to_known=dict(name='adam', lr=1e-4, b1=0.5, schedule='cosine',
-                    clip_norm=1.0),
-      critic=dict(name='adam', lr=1e-4, b1=0.5, schedule='cosine'))
-  config.data = dict(
-      train=dict(name='unpaired', blur='data/blurry', sharp='data/sharp'),
-      test=dict(name='builtin', split='test'),
-      loader=dict(backend='tf_data', crop=256, progressive=()))
+      is_known=common.patchgan_70())
+  adam = dict(name='adam', lr=1e-4, b1=0.5, schedule='cosine')
+  config.optim = dict(to_known=adam | dict(clip_norm=1.0), critic=adam)
+  config.data = common.unpaired()
   config.augment = dict(preset='flips')
   config.validate = dict(pictures=6, crop=256)
   if common.is_debug(arg):
-    common.use_builtin(config, halves=True)
-    config.total_steps, config.batch_size = 2, 4
-    config.data.loader.crop = 32
+    common.use_debug_run(config, halves=True)
     config.method.pool_size = 2
-    config.method.restorer.path = None   # by chance
+    config.method.restorer.path = None   # random weights
     config.method.blur = dict(kind='gaussian', size=5, sigma=(0.4, 1.0))
     small = dict(name='single_scale', blocks=0, features=2)
     config.nets.to_known, config.nets.restorer = small, small
     config.nets.is_known.update(features=4, depth=1)
-    config.validate = dict(pictures=2, crop=64)
-    config.tensorboard = False
   return config

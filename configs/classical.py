@@ -1,12 +1,13 @@
-r"""Blind deconvolution without learning: the row to beat in every table.
+r"""Blind deconvolution without learning: the baseline of every table.
 
   python -m experiments.train --config=configs/classical.py --evaluate \
       --config.data.test.root=DIR/GOPRO_Large --workdir=runs/classical
 
-Estimates one kernel a picture and deconvolves with it. Right for photographs of
-still scenes; on GoPro, whose blur varies, it does harm. The one step of
-'training' only looks at the built-in pictures, so that a run's folder is like
-all others and experiments.report shows it.
+Estimates one kernel for each picture and deconvolves with it. That suits
+photographs of still scenes; on GoPro, whose blur varies over the picture, the
+result is worse than the input. The one step of 'training' only reads the
+built-in pictures, so that the run has the same folder as all others and
+experiments.report shows it.
 """
 
 import ml_collections
@@ -15,13 +16,8 @@ from configs import common
 
 
 def get_config(arg=None):
-  config = ml_collections.ConfigDict()
-  config.seed = 0
-  config.total_steps = 1
-  config.batch_size = 8
-  config.log_every = 1
-  config.save_every = 1
-  config.tensorboard = False
+  config = common.experiment(
+      total_steps=1, batch_size=8, log_every=1, save_every=1, tensorboard=False)
   config.method = dict(
       name='classical', size=31, sparse=8e-3,
       deconvolution=dict(name='hyper_laplacian', weight=2e3))
@@ -35,10 +31,7 @@ def get_config(arg=None):
   config.augment = dict(preset='none')
   config.validate = dict(pictures=2, crop=256)
   if common.is_debug(arg):
-    common.use_builtin(config)
-    config.total_steps, config.batch_size = 2, 4
-    config.data.loader.crop = 32
+    common.use_debug_run(config)
     config.method.size = 3
     config.method.deconvolution.steps = 2
-    config.validate = dict(pictures=2, crop=64)
   return config

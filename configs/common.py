@@ -1,14 +1,19 @@
-"""What configs share: the argument after the colon, and small pictures."""
+"""Recipes that several configs share, and the argument after the colon."""
+
+from typing import Any
 
 import ml_collections
 
 
 def is_debug(arg: str | None, *others: str) -> bool:
-  """Whether --config=FILE:debug was asked for: two steps, tiny networks.
+  """Whether the argument is `debug`, as in --config=FILE:debug.
 
   Args:
-    arg: what stands after the colon.
-    *others: what else may stand there.
+    arg: the text after the colon.
+    *others: the other arguments of the config.
+
+  Raises:
+    ValueError: an unknown argument.
   """
   if arg not in (None, '', 'debug', *others):
     known = ', '.join(('debug', *others))
@@ -16,8 +21,113 @@ def is_debug(arg: str | None, *others: str) -> bool:
   return arg == 'debug'
 
 
+def experiment(
+    *, total_steps: int, batch_size: int, log_every: int = 100,
+    save_every: int = 1_000, tensorboard: bool = True
+) -> ml_collections.ConfigDict:
+  """A config with the keys of every training run."""
+  return ml_collections.ConfigDict(dict(
+      seed=0, total_steps=total_steps, batch_size=batch_size,
+      log_every=log_every, save_every=save_every, tensorboard=tensorboard))
+
+
+def train_and_test(
+    name: str, *, splits: tuple[str, str] = ('train', 'test'), **options
+) -> tuple[dict[str, Any], dict[str, Any]]:
+  """A source for training and one for testing, with the same options.
+
+  Each option is one value for both: --config.data.train.root=DIR sets
+  data.test.root too.
+  """
+  shared = {key: ml_collections.FieldReference(value)
+            for key, value in options.items()}
+  return tuple(dict(name=name, **shared, split=split) for split in splits)
+
+
+def gopro(subset: str, **options) -> dict[str, Any]:
+  """`config.data` of GoPro in its folders, in crops of 256 pixels.
+
+  Args:
+    subset: 'blur', averages of stored values, or 'blur_gamma', of light.
+    **options: further options of the source.
+  """
+  train, test = train_and_test(
+      'gopro', root='data/GOPRO_Large', subset=subset, **options)
+  return dict(train=train, test=test, loader=dict(
+      backend='tf_data', crop=256, progressive=()))
+
+
+def unpaired() -> dict[str, Any]:
+  """`config.data` of two folders without pairs, tested on built-in pairs."""
+  return dict(
+      train=dict(name='unpaired', blur='data/blurry', sharp='data/sharp'),
+      test=dict(name='builtin', split='test'),
+      loader=dict(backend='tf_data', crop=256, progressive=()))
+
+
+def side_by_side() -> tuple[dict[str, Any], dict[str, Any]]:
+  """Sources of pairs in one file each, the sharp half on the left.
+
+  The last tenth of the names is the test set.
+  """
+  root = ml_collections.FieldReference('data/pairs')
+  return tuple(
+      dict(name='side_by_side', root=root, sharp_side='left', part=part)
+      for part in ((0.0, 0.9), (0.9, 1.0)))
+
+
+def prepared_mixture(root: str, **weights: int) -> dict[str, Any]:
+  """A source of the prepared sets ROOT/NAME.
+
+  Args:
+    root: folder of the sets.
+    **weights: NAME -> how often an epoch has the pairs of that set.
+  """
+  return dict(name='mixture', sources={
+      name: dict(name='prepared', root=f'{root}/{name}', weight=weight)
+      for name, weight in weights.items()})
+
+
+def coarse_to_fine(pyramid, **options) -> dict[str, Any]:
+  """The network of Nah et al. (CVPR 2017): K = 3, 40 convolutions a scale."""
+  return dict(
+      name='multiscale', scales=3, depth=120, features=64, kernel_size=5,
+      pyramid=pyramid, residual=False, dtype='bfloat16', remat=False) | options
+
+
+def use_coarse_to_fine(
+    config, *, pyramid: str, loss: str, over_scales: str = 'sum', **options
+) -> None:
+  """Supervised training of the network of Nah et al.
+
+  Args:
+    config: to be changed.
+    pyramid: how images become smaller, the same for targets and network.
+    loss: at each scale.
+    over_scales: how the losses of the scales become one.
+    **options: of the network, see `coarse_to_fine`.
+  """
+  pyramid = ml_collections.FieldReference(pyramid)
+  config.method = dict(
+      name='supervised', loss=loss, over_scales=over_scales, pyramid=pyramid,
+      ema=0.0, accumulate=1)
+  config.nets = dict(net=coarse_to_fine(pyramid, **options))
+
+
+def patchgan_70() -> dict[str, Any]:
+  """CycleGAN's discriminator, whose outputs see 70x70 pixels each."""
+  return dict(name='patchgan', features=64, depth=3, padding=1,
+              norm='instance', dtype='float32')
+
+
+def tiny_maxim(**options) -> dict[str, Any]:
+  """A MAXIM that compiles fast, for :debug."""
+  return dict(name='maxim', features=4, depth=1, bottleneck=1, stages=1,
+              scales=1) | options
+
+
 def use_builtin(config, *, halves: bool = False) -> None:
-  """Replaces the data set by the built-in pictures, small and at once there.
+  """Replaces the data set by the built-in pictures, which need no download.
 
   Args:
     config: to be changed.
@@ -33,20 +143,33 @@ def use_builtin(config, *, halves: bool = False) -> None:
   config.data.loader.backend = 'resident'
 
 
+def use_debug_run(config, *, crop: int = 32, halves: bool = False) -> None:
+  """Two steps on small crops of the built-in pictures.
+
+  Args:
+    config: to be changed.
+    crop: side of the crops, pixels.
+    halves: whether training is without pairs.
+  """
+  use_builtin(config, halves=halves)
+  config.total_steps, config.batch_size = 2, 4
+  config.data.loader.crop = crop
+  config.validate = dict(pictures=2, crop=64)
+  config.tensorboard = False
+
+
 def use_gopro_halves(config) -> None:
   """Blurry frames of one half of GoPro's names, sharp ones of the other."""
-  root = ml_collections.FieldReference('data/GOPRO_Large')
-  subset = ml_collections.FieldReference('blur')
-  config.data.train = dict(name='gopro', root=root, subset=subset,
-                           split='train', halves=True)
-  config.data.test = dict(name='gopro', root=root, subset=subset, split='test')
+  config.data.train, config.data.test = train_and_test(
+      'gopro', root='data/GOPRO_Large', subset='blur')
+  config.data.train.halves = True
   config.validate = dict(pictures=8, crop=512)
 
 
 def use_photo_halves(config) -> None:
   """Sharp photos, one half of them blurred in the step by random shake.
 
-  It is judged on pairs made of other photos with that blur.
+  The test set is pairs made of other photos with the same kind of blur.
   """
   config.data.train = dict(name='photos', root='data/photos', halves=True)
   config.data.test = dict(
@@ -56,17 +179,12 @@ def use_photo_halves(config) -> None:
   config.data.loader.backend = 'threads'
 
 
-def use_pairs(config) -> None:
-  """A folder of pairs side by side, the sharp half on the left; for CPUs.
+def use_side_by_side(config) -> None:
+  """Training on CPUs, on a folder of pairs side by side.
 
-  The last tenth of the names is held back. Small crops first, large ones for
-  the second half of the steps.
+  Crops are small in the first half of the steps and large in the second.
   """
-  root = ml_collections.FieldReference('data/pairs')
-  config.data.train = dict(name='side_by_side', root=root, sharp_side='left',
-                           part=(0.0, 0.9))
-  config.data.test = dict(name='side_by_side', root=root, sharp_side='left',
-                          part=(0.9, 1.0))
+  config.data.train, config.data.test = side_by_side()
   config.batch_size, config.total_steps = 4, 4_000
   config.data.loader = dict(
       backend='resident', crop=64, progressive=((2_000, 128, 2),))

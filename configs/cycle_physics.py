@@ -1,16 +1,16 @@
-r"""Without pairs, held by physics: kernels lead back to the blurry picture.
+r"""Without pairs, constrained by physics: the reblurred result is the input.
 
   python -m experiments.train --config=configs/cycle_physics.py \
       --config.data.train.blur=DIR_BLURRY --config.data.train.sharp=DIR_SHARP \
       --workdir=runs/physics
 
-The restoring network undoes random known blur of the sharp pictures; a second
-one tells of the blurry pictures what kernels blurred them (of each pixel a
-mixture of 8), with which the restored ones, blurred again, must give them back;
-a critic compares them with the sharp ones. With method.weights.blur_type they
-should also be told to be without blur, by a network that learns from weak
-labels: see configs/blur_classification.py. It is judged on pairs, by default
-the built-in ones.
+The restoring network learns to undo random known blur of the sharp pictures. A
+second network predicts the kernels of the blurry pictures (a mixture of 8 for
+each pixel); the restored pictures, blurred by them, must equal the blurry ones.
+A discriminator compares restored and sharp pictures. With
+method.weights.blur_type a classifier of blur, trained on weak labels, must also
+find no blur in the restored pictures: see configs/blur_classification.py. The
+test set is pairs, by default the built-in ones.
 
   ...cycle_physics.py:gopro   blurry frames of one half of GoPro, sharp ones of
                               the other; --config.data.train.root=GOPRO_Large
@@ -29,18 +29,13 @@ from configs import common
 
 
 def get_config(arg=None):
-  config = ml_collections.ConfigDict()
-  config.seed = 0
-  config.total_steps = 200_000
-  config.batch_size = 8
-  config.log_every = 100
-  config.save_every = 2_000
-  config.tensorboard = True
+  config = common.experiment(
+      total_steps=200_000, batch_size=8, save_every=2_000)
   size = ml_collections.FieldReference(31)
   gamma = ml_collections.FieldReference(1.0)
   pyramid = ml_collections.FieldReference('deepdeblur_pytorch')
   config.method = dict(
-      # Not 'psnr_loss', whose slope is steepest where the error is least: at
+      # Not 'psnr_loss': its slope is steepest where the error is smallest, at
       # the coarse scales.
       name='cycle_physics', cycle='l1', over_scales='sum', pyramid=pyramid,
       blur=dict(
@@ -50,23 +45,16 @@ def get_config(arg=None):
       critic=dict(gan='lsgan', penalty=0.0, drift=0.0), most=0.25, gamma=gamma,
       window=35, start_steps=0, pool_size=50, ema=0.0, without='nothing')
   config.nets = dict(
-      to_sharp=dict(name='multiscale', scales=3, depth=120, features=64,
-                    kernel_size=5, pyramid=pyramid, residual=True,
-                    dtype='bfloat16', remat=False),
+      to_sharp=common.coarse_to_fine(pyramid, residual=True),
       kernel=dict(name='kernel_mixture', size=size, bases=8, features=32,
                   blocks=4, heads=4, dtype='float32'),
-      is_sharp=dict(name='patchgan', features=64, depth=3, padding=1,
-                    norm='instance', dtype='float32'),
+      is_sharp=common.patchgan_70(),
       blur_type=dict(name='blur_type', features=16, blocks=1, dtype='float32'))
+  adam = dict(name='adam', lr=2e-4, schedule='cosine')
   config.optim = dict(
-      to_sharp=dict(name='adam', lr=2e-4, schedule='cosine', clip_norm=1.0),
-      kernel=dict(name='adam', lr=2e-4, schedule='cosine', clip_norm=1.0),
-      critic=dict(name='adam', lr=2e-4, b1=0.5, schedule='cosine'),
-      blur_type=dict(name='adam', lr=1e-3, schedule='cosine', clip_norm=1.0))
-  config.data = dict(
-      train=dict(name='unpaired', blur='data/blurry', sharp='data/sharp'),
-      test=dict(name='builtin', split='test'),
-      loader=dict(backend='tf_data', crop=256, progressive=()))
+      to_sharp=adam | dict(clip_norm=1.0), kernel=adam | dict(clip_norm=1.0),
+      critic=adam | dict(b1=0.5), blur_type=adam | dict(lr=1e-3, clip_norm=1.0))
+  config.data = common.unpaired()
   config.augment = dict(preset='flips')
   config.validate = dict(pictures=6, crop=256)
   if arg == 'gopro':
@@ -77,7 +65,7 @@ def get_config(arg=None):
     config.total_steps, config.batch_size = 4_000, 4
     config.data.loader.crop = 96
     config.method.weights.adversarial = 0.2
-    # h of the same family as the blur that has to be undone: the best case.
+    # The known blur is of the same kind as the blur to undo: the best case.
     config.method.blur = dict(
         kind='trajectory', size=size, gamma=gamma, fractions=(0.5, 1.0))
     config.nets.to_sharp.update(depth=18, features=16, dtype='float32')
@@ -86,10 +74,8 @@ def get_config(arg=None):
     config.nets.is_sharp.features = 16
     config.optim.to_sharp.lr = config.optim.kernel.lr = 2e-3
   if common.is_debug(arg, 'gopro', 'small'):
-    common.use_builtin(config, halves=True)
+    common.use_debug_run(config, halves=True)
     size.set(5)
-    config.total_steps, config.batch_size = 2, 4
-    config.data.loader.crop = 32
     config.method.update(pool_size=2, window=7)
     config.method.blur = dict(kind='gaussian', size=size, gamma=gamma,
                               sigma=(0.4, 1.0))
@@ -100,6 +86,4 @@ def get_config(arg=None):
         name='kernel_cnn', size=size, features=4, blocks=0)
     config.nets.is_sharp.update(features=4, depth=1)
     config.nets.blur_type.update(features=2, blocks=0)
-    config.validate = dict(pictures=2, crop=64)
-    config.tensorboard = False
   return config

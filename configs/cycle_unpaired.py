@@ -1,18 +1,18 @@
-r"""CycleGAN without pairs: blurry pictures, and sharp ones of something else.
+r"""CycleGAN without pairs: blurry pictures, and sharp pictures of other scenes.
 
   python -m experiments.train --config=configs/cycle_unpaired.py \
       --config.data.train.blur=DIR_BLURRY --config.data.train.sharp=DIR_SHARP \
       --workdir=runs/cycle
 
-Zhu et al. (ICCV 2017) as their code has it: 9 blocks, least squares, cycle 10,
-identity 0.5, pools of 50, Adam 2e-4, constant and then linearly to 0. It is
-judged on pairs, by default the built-in ones. Published results of it on GoPro
-(22.5 dB) lie below the untouched input; configs/cycle_physics.py is what we
-would take.
+Zhu et al. (ICCV 2017) as in their code: 9 blocks, least squares, cycle 10,
+identity 0.5, buffers of 50 images, Adam 2e-4, constant and then linear to 0.
+The test set is pairs, by default the built-in ones. Published results of
+CycleGAN on GoPro (22.5 dB) are below the untouched input; we recommend
+configs/cycle_physics.py instead.
 
   ...cycle_unpaired.py:gopro   blurry frames of one half of GoPro, sharp ones of
                                the other; --config.data.train.root=GOPRO_Large
-  ...cycle_unpaired.py:perceptual   the cycle is judged by VGG19's features too;
+  ...cycle_unpaired.py:perceptual   VGG19's features are part of the cycle loss;
                                --config.method.features.path=vgg19.safetensors
   ...cycle_unpaired.py:small   for CPUs: a folder of sharp photos, one half of
                                them blurred in the step; --config.data.train.
@@ -23,19 +23,12 @@ would take.
       --option="fractions=(0.5, 1.0)"
 """
 
-import ml_collections
-
 from configs import common
 
 
 def get_config(arg=None):
-  config = ml_collections.ConfigDict()
-  config.seed = 0
-  config.total_steps = 400_000
-  config.batch_size = 1
-  config.log_every = 100
-  config.save_every = 2_000
-  config.tensorboard = True
+  config = common.experiment(
+      total_steps=400_000, batch_size=1, save_every=2_000)
   config.method = dict(
       name='cycle', cycle='2*l1', identity='2*l1', pool_size=50, ema=0.0,
       without='nothing',
@@ -45,17 +38,14 @@ def get_config(arg=None):
       features=None)
   generator = dict(name='resnet', features=64, blocks=9, dropout=0.0,
                    upsample='transposed', residual=False, dtype='float32')
-  critic = dict(name='patchgan', features=64, depth=3, padding=1,
-                norm='instance', dtype='float32')
-  config.nets = dict(to_sharp=generator, to_blur=generator, is_sharp=critic,
-                     is_blur=critic)
+  discriminator = common.patchgan_70()
+  # The same dict twice: --config.nets.to_sharp.features=32 changes both.
+  config.nets = dict(to_sharp=generator, to_blur=generator,
+                     is_sharp=discriminator, is_blur=discriminator)
   adam = dict(name='adam', lr=2e-4, b1=0.5, schedule='linear',
               boundaries=(0.5,))
   config.optim = dict(gen=adam, critic=adam)
-  config.data = dict(
-      train=dict(name='unpaired', blur='data/blurry', sharp='data/sharp'),
-      test=dict(name='builtin', split='test'),
-      loader=dict(backend='tf_data', crop=256, progressive=()))
+  config.data = common.unpaired()
   config.augment = dict(preset='deblurgan')
   config.validate = dict(pictures=6, crop=256)
   if arg == 'perceptual':
@@ -74,15 +64,11 @@ def get_config(arg=None):
     for name in ('is_sharp', 'is_blur'):
       config.nets[name].features = 16
   if common.is_debug(arg, 'gopro', 'perceptual', 'small'):
-    common.use_builtin(config, halves=True)
-    config.total_steps, config.batch_size = 2, 4
-    config.data.loader.crop = 32
+    common.use_debug_run(config, halves=True)
     config.method.pool_size = 2
     for name in ('to_sharp', 'to_blur'):
       config.nets[name] = dict(
           name='multiscale', scales=1, blocks=0, features=4)
     for name in ('is_sharp', 'is_blur'):
       config.nets[name].update(features=4, depth=1)
-    config.validate = dict(pictures=2, crop=64)
-    config.tensorboard = False
   return config

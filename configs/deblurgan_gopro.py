@@ -1,23 +1,24 @@
-r"""DeblurGAN on GoPro, as its paper means it (Kupyn et al., CVPR 2018).
+r"""DeblurGAN on GoPro, as its paper describes it (Kupyn et al., CVPR 2018).
 
   python -m experiments.train --config=configs/deblurgan_gopro.py \
       --config.data.train.root=DIR/GOPRO_Large \
       --config.method.features.path=vgg19.safetensors --workdir=runs/deblurgan
 
 WGAN with a gradient penalty for each sample, five critic steps on the same
-crops, 100 times the squared difference of VGG19's features at conv3_3, fed as
-the authors feed torchvision's network. With caffe's or Keras' weights set
-method.features.convention=caffe and method.content_weight=0.007, as `ops.vgg`
-says.
+crops, 100 times the squared difference of VGG19's features at conv3_3, with the
+input that the authors give torchvision's network. With the weights of Caffe or
+Keras set method.features.convention=caffe and method.content_weight=0.007, see
+`ops.vgg`.
 
-The paper reports 28.7 dB on the subset `blur` (its number, not ours; those who
-trained the released code again got 25 to 28.3). 300 epochs of 2103 crops. The
-authors halve all frames first: --config.data.train.scale=0.5, which changes
-data.test with it.
+The paper reports 28.7 dB on the subset `blur` (its number, not ours; others who
+trained the released code report 25 to 28.3). 300 epochs of 2103 crops. The
+authors halve all frames first: --config.data.train.scale=0.5, which also
+changes data.test.
 
-deblurgan_gopro.py:small is for two CPU cores and an hour: few channels, halved
-frames, more perceptual and less adversarial, with caffe's VGG19; and
-:small_l1 is its twin without the game, by L1 alone.
+  ...deblurgan_gopro.py:small      for two CPU cores and an hour: few channels,
+                                   halved frames, more perceptual and less
+                                   adversarial, with Caffe's VGG19
+  ...deblurgan_gopro.py:small_l1   the same network trained by L1 alone
 """
 
 import ml_collections
@@ -26,13 +27,8 @@ from configs import common
 
 
 def get_config(arg=None):
-  config = ml_collections.ConfigDict()
-  config.seed = 0
-  config.total_steps = 630_900
-  config.batch_size = 1
-  config.log_every = 100
-  config.save_every = 2_000
-  config.tensorboard = True
+  config = common.experiment(
+      total_steps=630_900, batch_size=1, save_every=2_000)
   # One value for both: the critic's schedule counts its own updates.
   critic_steps = ml_collections.FieldReference(5)
   config.method = dict(
@@ -47,20 +43,11 @@ def get_config(arg=None):
                upsample='transposed', dtype='float32'),
       critic=dict(name='patchgan', features=64, norm='instance',
                   dtype='float32'))
+  adam = dict(name='adam', lr=1e-4, b1=0.5, schedule='linear',
+              boundaries=(0.5,))
   config.optim = dict(
-      gen=dict(name='adam', lr=1e-4, b1=0.5, schedule='linear',
-               boundaries=(0.5,)),
-      critic=dict(name='adam', lr=1e-4, b1=0.5, schedule='linear',
-                  boundaries=(0.5,), updates_per_step=critic_steps))
-  root = ml_collections.FieldReference('data/GOPRO_Large')
-  subset = ml_collections.FieldReference('blur')
-  scale = ml_collections.FieldReference(1.0)
-  config.data = dict(
-      train=dict(name='gopro', root=root, subset=subset, split='train',
-                 scale=scale),
-      test=dict(name='gopro', root=root, subset=subset, split='test',
-                scale=scale),
-      loader=dict(backend='tf_data', crop=256, progressive=()))
+      gen=adam, critic=adam | dict(updates_per_step=critic_steps))
+  config.data = common.gopro('blur', scale=1.0)
   config.augment = dict(preset='deblurgan')
   config.validate = dict(pictures=8, crop=512)
   if arg in ('small', 'small_l1'):
@@ -70,14 +57,10 @@ def get_config(arg=None):
       config.nets = dict(net=config.nets.gen)
       config.optim = dict(net=config.optim.gen)
   if common.is_debug(arg, 'small', 'small_l1'):
-    common.use_builtin(config)
-    config.total_steps, config.batch_size = 2, 4
-    config.data.loader.crop = 32
+    common.use_debug_run(config)
     config.method.content, config.method.features = 'l1', None
-    config.nets.gen.features, config.nets.gen.blocks = 4, 2
+    config.nets.gen.update(features=4, blocks=2)
     config.nets.critic.update(features=4, depth=1)
-    config.validate = dict(pictures=2, crop=64)
-    config.tensorboard = False
   return config
 
 
@@ -92,6 +75,6 @@ def _make_small(config):
   config.optim.gen.lr, config.optim.critic.lr = 1e-3, 2e-4
   config.data.train.scale = 0.5
   config.data.loader.update(backend='resident', crop=128)
-  # Sharp pictures among the blurry ones: what is sharp is to stay so.
+  # A tenth of the inputs is sharp, so that the network keeps sharp pictures.
   config.augment = dict(preset='flips', rotate=1.0, identity=0.1)
   config.validate = dict(pictures=4, crop=360)

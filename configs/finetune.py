@@ -1,4 +1,4 @@
-r"""A bundled model learns on with pairs of your own.
+r"""Trains a bundled model further on pairs of your own.
 
   python -m experiments.train --config=configs/finetune.py \
       --config.data.train.blur=DIR --config.data.train.sharp=DIR \
@@ -6,32 +6,28 @@ r"""A bundled model learns on with pairs of your own.
       --workdir=runs/mine
   deblur restore photo.jpg -m runs/mine
 
-Pairs have the same names in both folders. Of files that hold both pictures, the
-sharp half on the left, --config=configs/finetune.py:side_by_side
---config.data.train.root=DIR takes nine tenths, and tests on the rest. A tenth
-of the crops is sharp and shall stay so. The 800 steps of maxim-1 take an hour
-of one CPU core, and 4.5 GB.
+The pictures of a pair have the same name in both folders. A tenth of the inputs
+is sharp, so that the network keeps sharp pictures. 800 steps of maxim-1 take an
+hour of one CPU core, and 4.5 GB.
 
---config.method.init_from.path=NAME begins with another bundled model (`deblur
+  ...finetune.py:side_by_side   files that hold both pictures, the sharp one on
+                                the left; --config.data.train.root=DIR. The last
+                                tenth is the test set.
+
+--config.method.init_from.path=NAME starts from another bundled model (`deblur
 models`), a run's folder, or the authors' .npz of MAXIM. The network is that of
-the model; what nets.net lists is changed in it.
---config.method.freeze="('stage_0_encoder_block_*',)" leaves parameters as they
-are.
+the model; the keys of nets.net replace its own.
+--config.method.freeze="('stage_0_encoder_block_*',)" keeps parameters
+unchanged.
 """
-
-import ml_collections
 
 from configs import common
 
 
 def get_config(arg=None):
-  config = ml_collections.ConfigDict()
-  config.seed = 0
-  config.total_steps = 800
-  config.batch_size = 2
-  config.log_every = 20
-  config.save_every = 100
-  config.tensorboard = False
+  config = common.experiment(
+      total_steps=800, batch_size=2, log_every=20, save_every=100,
+      tensorboard=False)
   config.method = dict(
       name='supervised', loss='l1 + 0.05*fft_l1', over_scales='sum',
       pyramid='deepdeblur_pytorch', ema=0.99, accumulate=1,
@@ -48,18 +44,11 @@ def get_config(arg=None):
   config.augment = dict(preset='flips', identity=0.1)
   config.validate = dict(pictures=4, crop=256)
   if arg == 'side_by_side':
-    root = ml_collections.FieldReference('data/pairs')
-    config.data.train, config.data.test = (
-        dict(name='side_by_side', root=root, sharp_side='left', part=part)
-        for part in ((0.0, 0.9), (0.9, 1.0)))
+    config.data.train, config.data.test = common.side_by_side()
   if common.is_debug(arg, 'side_by_side'):
-    common.use_builtin(config)
-    config.total_steps = 2
-    # A network of its own: the steps of a bundled one take minutes to compile.
+    common.use_debug_run(config)
+    config.batch_size, config.validate.pictures = 2, 1
+    # Not the bundled network: its steps take minutes to compile.
     config.method.init_from.path = None
-    config.nets.net = dict(
-        name='maxim', features=4, depth=1, groups=1, bottleneck=1, stages=1,
-        scales=1)
-    config.data.loader.crop = 32
-    config.validate = dict(pictures=1, crop=64)
+    config.nets.net = common.tiny_maxim(groups=1)
   return config

@@ -1,32 +1,25 @@
-r"""Kernels told of blurry pictures: the estimator alone, on synthetic blur.
+r"""An estimator of kernels alone, trained on synthetic blur.
 
   python -m experiments.train --config=configs/kernel_estimation.py \
       --config.data.train.root=DIR_OF_PHOTOS --workdir=runs/kernel
   python -m experiments.evaluate_kernels --workdir=runs/kernel \
       --photos=OTHER_PHOTOS --kernels=motion_kernels.npz --classical
 
-Half of the crops are shaken along random paths, half along smooth ones. What is
-restored along the way is deconvolved by the told kernel. For whole photographs
-raise --config.data.loader.crop: more edges, better kernels.
+Half of the crops are blurred along random paths, half along smooth ones.
+Restored pictures are deconvolved by the predicted kernel. For whole photographs
+raise --config.data.loader.crop: more edges give better kernels.
 
-configs/kernel_estimation.py:small is for CPUs: kernels of 35 pixels from crops
-of 128.
+  ...kernel_estimation.py:small   for CPUs: kernels of 35 pixels from crops of
+                                  128
 """
-
-import ml_collections
 
 from configs import common
 
 
 def get_config(arg=None):
-  config = ml_collections.ConfigDict()
-  config.seed = 0
-  config.total_steps = 100_000
-  config.batch_size = 16
-  config.log_every = 100
-  config.save_every = 2_000
-  config.tensorboard = True
-  # Kernels of this size in three places: those of a tuple take no references.
+  config = common.experiment(
+      total_steps=100_000, batch_size=16, save_every=2_000)
+  # Plain values: dicts in a tuple cannot hold references.
   size, gamma = 35, 1.0
   config.method = dict(
       name='kernel_estimation', ema=0.0,
@@ -51,13 +44,9 @@ def get_config(arg=None):
     config.nets.kernel.update(features=16, blocks=2, guesses=8)
     config.data.loader.update(backend='threads', crop=128)
   if common.is_debug(arg, 'small'):
-    common.use_builtin(config)
-    config.total_steps, config.batch_size = 2, 4
-    config.data.loader.crop = 32
+    common.use_debug_run(config)
     config.data.blur = dict(kind='line', size=5, gamma=gamma,
                             length=(2.0, 4.0))
     config.nets.kernel.update(
         size=5, features=2, blocks=0, guesses=1, rounds=1)
-    config.validate = dict(pictures=2, crop=64)
-    config.tensorboard = False
   return config

@@ -1,25 +1,25 @@
-r"""Half of the channels of a trained network, chosen by norm, and trained on.
+r"""Keeps half of the channels of a trained network and trains further.
 
   python -m experiments.train --config=configs/prune.py \
       --config.method.init_from.path=runs/gopro \
       --config.data.train.root=DIR/GOPRO_Large --workdir=runs/thin
 
-nets.net is the network as it shall become: that of the run (here of
-configs/multiscale_gopro.py) but for its features. Half as many make a quarter
-of the parameters and of the multiplications.
+The channels with the largest norms stay. nets.net is the pruned network: that
+of the run (here of configs/multiscale_gopro.py) with fewer features. Half of
+the features have a quarter of the parameters and of the multiplications.
 
-configs/prune.py:same keeps all channels; --config.method.share=0.8 then makes
-four fifths of the weights zero, the smallest, and keeps them so: a sparse
-network, for devices that gain by it.
-
-configs/prune.py:int8 makes the convolutions int8 and learns on through the
-rounding; with --config.method.learn=False --config.total_steps=200 it only
-looks at 200 batches, to know the ranges.
-
-configs/prune.py:small is for CPUs: half of the channels of a run of
-configs/fusion_attention.py:small, on the same folder of pairs side by side;
-experiments.ablate --name=thinner_small makes the table from 0 to 75 %.
-configs/prune.py:int8_small makes that run int8 and learns on.
+  ...prune.py:same         all channels; --config.method.share=0.8 sets the
+                           smallest four fifths of the weights to zero and keeps
+                           them there: a sparse network, for devices that gain
+                           by it
+  ...prune.py:int8         int8 convolutions, trained through the rounding; with
+                           --config.method.learn=False --config.total_steps=200
+                           it only measures the ranges, on 200 batches
+  ...prune.py:small        for CPUs: half of the channels of a run of
+                           configs/fusion_attention.py:small, on the same folder
+                           of pairs side by side; experiments.ablate
+                           --name=thinner_small compares 0 to 75 %
+  ...prune.py:int8_small   that run in int8, trained through the rounding
 """
 
 import ml_collections
@@ -28,13 +28,7 @@ from configs import common
 
 
 def get_config(arg=None):
-  config = ml_collections.ConfigDict()
-  config.seed = 0
-  config.total_steps = 50_000
-  config.batch_size = 16
-  config.log_every = 100
-  config.save_every = 1_000
-  config.tensorboard = True
+  config = common.experiment(total_steps=50_000, batch_size=16)
   pyramid = ml_collections.FieldReference('deepdeblur_pytorch')
   config.method = dict(
       name='prune', init_from=dict(path='runs/gopro', which='last', role=''),
@@ -45,12 +39,7 @@ def get_config(arg=None):
       pyramid=pyramid, residual=False, dtype='bfloat16'))
   config.optim = dict(net=dict(
       name='adam', lr=1e-4, schedule='cosine', clip_norm=0.0))
-  root = ml_collections.FieldReference('data/GOPRO_Large')
-  subset = ml_collections.FieldReference('blur')
-  config.data = dict(
-      train=dict(name='gopro', root=root, subset=subset, split='train'),
-      test=dict(name='gopro', root=root, subset=subset, split='test'),
-      loader=dict(backend='tf_data', crop=256, progressive=()))
+  config.data = common.gopro('blur')
   config.augment = dict(preset='flips')
   config.validate = dict(pictures=8, crop=512)
   if arg == 'same':
@@ -64,7 +53,7 @@ def get_config(arg=None):
         loss='l1', learn=True, over_scales='sum', pyramid=pyramid)
     config.optim.net.lr = 1e-5
   if arg in ('small', 'int8_small'):
-    common.use_pairs(config)
+    common.use_side_by_side(config)
     config.method.loss = 'psnr_loss'
     config.nets.net = dict(
         name='fusion', features=8 if arg == 'small' else 16, blocks=3,
@@ -74,11 +63,8 @@ def get_config(arg=None):
     config.data.loader.progressive = (
         ((750, 128, 2),) if arg == 'small' else ())
   if common.is_debug(arg, 'same', 'int8', 'small', 'int8_small'):
-    common.use_builtin(config)
-    config.total_steps, config.batch_size = 2, 4
-    config.data.loader.crop = 32
-    config.method.init_from.path, config.method.share = None, 0.5   # by chance
+    common.use_debug_run(config)
+    config.method.init_from.path = None   # random weights
+    config.method.share = 0.5
     config.nets.net.update(scales=1, depth=4, features=4, dtype='float32')
-    config.validate = dict(pictures=2, crop=64)
-    config.tensorboard = False
   return config

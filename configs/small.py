@@ -1,57 +1,54 @@
-r"""The student `small`: MAXIM's first stage, made small step by step.
+r"""The student `small`: MAXIM's first stage, reduced step by step.
 
   python -m experiments.release.train_small --photos=DIR --gopro=GOPRO_Large \
       --frames=DIR_OR_VIDEO,... --pairs=DIR --blurred=DIR,... \
-      --teacher=maxim-2 --about=FILE.json --workdir=runs/small
+      --teacher=maxim-2 --about=experiments/release/small.json \
+      --workdir=runs/small
 
 makes the pairs, trains the five parts of this config one after another, and
 writes the weights and their card. One part alone, on the pairs that the program
 made:
 
   python -m experiments.train --config=configs/small.py:groups \
-      --config.data.test.root=GOPRO_Large \
-      --workdir=runs/small/groups
+      --config.data.test.root=GOPRO_Large --workdir=runs/small/groups
 
 MAXIM's first stage on a picture of half the size (`maxim-half`) has 6.1 million
 parameters. Its matrices over positions lose little by a rank of 16, and the
 second block of its bottleneck can be folded into the layers behind it: 4.3
-million. The rest is taken away while it learns:
+million remain. The rest is removed during training:
 
-  ...small.py:groups   the second of two groups in every block fades
-  ...small.py:regain   the rest learns the values of its teacher's layers
-  ...small.py:widths   of 128 channels at the lowest level 20 fade
-  ...small.py:narrow   the rest keeps training: 2.2 million parameters, a tenth
-                       of MAXIM-3S
-  ...small.py          once more, from the full rate on
+  ...small.py:groups   fades out the second of two groups in every block
+  ...small.py:regain   trains the rest on the values of its teacher's layers
+  ...small.py:widths   fades out 20 of 128 channels at the lowest level
+  ...small.py:narrow   trains the rest: 2.2 million parameters, a tenth of
+                       MAXIM-3S
+  ...small.py          trains it once more, from the full rate
+  ...small.py:truth, ...small.py:widths_truth, ...
+                       the same parts without a teacher: true targets alone
 
-It learns from sharp pictures, from what its teacher makes of each crop
-(`maxim-half`, and its layers), and from `maxim-2` where there is no sharp
-picture: a third of the crops are blurred photographs, and what `maxim-2` makes
-of them stands in for it. GoPro's and other pairs, photos that a moving camera
-and a moving object blurred, photos blurred by one kernel, and averaged film
-have true targets. CPUs with half precision are twice as quick by oneDNN:
+The student learns from sharp pictures and from its teacher `maxim-half`: from
+its results and from its layers. A third of the crops are blurred photographs
+without sharp originals; their targets are results of `maxim-2`. The others have
+true targets: GoPro's and other pairs, photos blurred by a moving camera and a
+moving object, photos blurred by one kernel, and averaged film. On CPUs with
+half precision oneDNN halves the time:
 
   export XLA_FLAGS="--xla_cpu_use_onednn=true
       --xla_cpu_experimental_onednn_custom_call=true"
 
-A high rate forgets what the weights knew: without a teacher of its layers, 200
-steps of 2e-4 bring 27.4 dB on GoPro to 24.8, and 3e-5 does not.
-
-  ...small.py:truth, ...small.py:widths_truth, ...
-                       the same parts without a teacher: true targets alone
+A high rate loses what the weights knew: without the teacher's layers, 200 steps
+of 2e-4 reduce 27.4 dB on GoPro to 24.8; 3e-5 does not.
 """
-
-import ml_collections
 
 from configs import common
 
-# Of each part: the network, what fades in it, whether a teacher's layers are
-# there to learn from, steps and rate.
 WHOLE = dict(name='maxim', stages=1, scales=1, reduce=2, rank=16, bottleneck=1,
              dtype='bfloat16')
 NARROW = WHOLE | dict(groups=1)
 CONSTANT = dict(schedule='constant')
 COSINE = dict(lr=1.5e-4, schedule='cosine', end_lr=1e-6)
+# Of each part: the network, what fades out, from how many levels of the teacher
+# it learns (0: no teacher), steps, and options of the optimizer.
 PARTS = {
     'groups': dict(net=WHOLE, fade=dict(groups=1), layers=0, steps=1_900,
                    optim=dict(lr=3e-5, **CONSTANT)),
@@ -73,13 +70,9 @@ def get_config(arg=None):
   by_truth = name.endswith('truth')
   name = name.removesuffix('truth').removesuffix('_')
   part = PARTS[name]
-  config = ml_collections.ConfigDict()
-  config.seed = 0
-  config.total_steps = part['steps']
-  config.batch_size = 1
-  config.log_every = 100
-  config.save_every = 200
-  config.tensorboard = False
+  config = common.experiment(
+      total_steps=part['steps'], batch_size=1, save_every=200,
+      tensorboard=False)
   loss = 'l1 + 0.05*fft_l1'
   config.method = dict(
       name='supervised', loss=loss,
@@ -97,39 +90,29 @@ def get_config(arg=None):
   config.optim = dict(net=dict(
       name='adamw', warmup_steps=50, b2=0.999, weight_decay=1e-4,
       clip_norm=1.0, **part['optim']))
-  pixels = lambda name, weight: dict(
-      name='prepared', root=f'runs/small/pixels/{name}', weight=weight)
-  # Few large frames count as often as makes the shares above.
-  sources = dict(
-      taught_0=pixels('taught_0', 48), gopro=pixels('gopro', 60),
-      film_0=pixels('film_0', 6), scene=pixels('scene', 1),
-      kernel=pixels('kernel', 1), pairs=pixels('pairs', 1))
-  if by_truth:
-    del sources['taught_0']
+  # Sets with few large frames have a large weight: it gives the shares above.
   config.data = dict(
-      train=dict(name='mixture', sources=sources),
+      train=common.prepared_mixture(
+          'runs/small/pixels', **({} if by_truth else dict(taught_0=48)),
+          gopro=60, film_0=6, scene=1, kernel=1, pairs=1),
       test=dict(name='gopro', root='data/gopro', subset='blur', split='test'),
       loader=dict(backend='threads', crop=256, progressive=()))
   config.augment = dict(preset='flips', rotate=1.0, identity=0.08,
                         noise=2 / 255, jpeg=0.3, quality=(60, 100))
   config.validate = dict(pictures=4, crop=512)
   if is_debug:
-    common.use_builtin(config)
-    config.total_steps, config.batch_size = 2, 4
-    config.data.loader.crop = 64
-    # By chance.
+    common.use_debug_run(config, crop=64)
+    # Random weights.
     config.method.init_from.path = config.method.teacher.path = None
-    tiny = dict(name='maxim', features=4, depth=1, bottleneck=1, stages=1,
-                scales=1, reduce=2)
+    tiny = common.tiny_maxim(reduce=2)
     config.nets = dict(net=tiny | dict(rank=2, groups=1), teacher=tiny)
     config.method.layers = _layers(1)
     config.method.fade = dict(net=dict(groups=1), steps=2)
-    config.validate = dict(pictures=2, crop=64)
   return config
 
 
 def _layers(levels):
-  """What the last group of each block gives, in student and teacher."""
+  """The output of the last group of each block, in student and teacher."""
   blocks = [name for i in range(levels) for name in (
       f'stage_0_encoder_block_{i}',
       f'stage_0_decoder_block_{i}/UNetEncoderBlock_0')]

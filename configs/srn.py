@@ -4,10 +4,10 @@ r"""One network for all scales, by the recipe of SRN (Tao et al., CVPR 2018).
       --config.data.train.root=DIR/GOPRO_Large --workdir=runs/srn
 
 Mean squared error of three scales, Adam with 1e-4, 523,000 steps of 16 crops,
-no flips. The authors let the rate decay with a power of 0.3; here it is cosine.
+no flips. The authors' rate decays with a power of 0.3; here it is a cosine.
 --config.nets.net.recurrent=True adds the recurrent state of the paper, which
-reports 30.26 dB on `blur` (its number, not ours). Each scale with weights of
-its own has three times the parameters: experiments.ablate --name=sharing.
+reports 30.26 dB on `blur` (its number, not ours). Separate weights for each
+scale have three times the parameters: experiments.ablate --name=sharing.
 """
 
 import ml_collections
@@ -16,13 +16,8 @@ from configs import common
 
 
 def get_config(arg=None):
-  config = ml_collections.ConfigDict()
-  config.seed = 0
-  config.total_steps = 523_000
-  config.batch_size = 16
-  config.log_every = 100
-  config.save_every = 2_000
-  config.tensorboard = True
+  config = common.experiment(
+      total_steps=523_000, batch_size=16, save_every=2_000)
   pyramid = ml_collections.FieldReference('deepdeblur_pytorch')
   config.method = dict(
       name='supervised', loss='mse', over_scales='sum',
@@ -32,21 +27,12 @@ def get_config(arg=None):
       kernel_size=5, pyramid=pyramid, residual=False, attention='none',
       dtype='bfloat16'))
   config.optim = dict(net=dict(name='adam', lr=1e-4, schedule='cosine'))
-  root = ml_collections.FieldReference('data/GOPRO_Large')
-  subset = ml_collections.FieldReference('blur')
-  config.data = dict(
-      train=dict(name='gopro', root=root, subset=subset, split='train'),
-      test=dict(name='gopro', root=root, subset=subset, split='test'),
-      loader=dict(backend='tf_data', crop=256, progressive=()))
+  config.data = common.gopro('blur')
   config.augment = dict(preset='none')
   config.validate = dict(pictures=8, crop=512)
   if common.is_debug(arg):
-    common.use_builtin(config)
-    config.total_steps, config.batch_size = 2, 4
-    config.data.loader.crop = 32
+    common.use_debug_run(config)
     config.nets.net.update(
         scales=2, recurrent=True, features=2, blocks=0, kernel_size=3,
         dtype='float32')
-    config.validate = dict(pictures=2, crop=64)
-    config.tensorboard = False
   return config
