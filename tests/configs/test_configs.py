@@ -1,8 +1,4 @@
-"""Every config is traced; a few are trained, restored and judged."""
-
-import pathlib
-import subprocess
-import sys
+"""Every config is traced; a few are trained and evaluated."""
 
 import helpers
 import jax
@@ -15,11 +11,8 @@ from deblur_jax.evaluation import test_sets
 from deblur_jax.priors import solve
 from deblur_jax.training import train, workdir
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
-
-
-# Nothing to learn, and a frozen network: what others differ in shows when they
-# are traced, and in the steps of tests/test_methods.
+# A method that learns nothing and one with a frozen network. Tracing, and the
+# steps of tests/methods, cover the others.
 TRAINED = ('classical', 'distill')
 
 
@@ -69,7 +62,7 @@ def test_full_form_builds(name, arg):
 
 @pytest.mark.parametrize('name', helpers.CONFIGS)
 def test_docstring_has_its_command(name):
-  text = (ROOT / 'configs' / f'{name}.py').read_text()
+  text = (helpers.ROOT / 'configs' / f'{name}.py').read_text()
   assert f'--config=configs/{name}.py' in text.split('"""')[1]
 
 
@@ -78,7 +71,7 @@ def test_full_form_of_a_prior_builds(name):
   config = helpers.get_config(name, None).to_dict()
   solve.check(config)
   assert methods.build(config).per_image
-  text = (ROOT / 'configs' / f'{name}.py').read_text()
+  text = (helpers.ROOT / 'configs' / f'{name}.py').read_text()
   assert f'--task={name.removeprefix("prior_")} ' in text.split('"""')[1]
   with pytest.raises(errors.UserError, match='experiments.prior'):
     train.check(config)
@@ -91,33 +84,3 @@ def test_root_and_subset_are_one_value():
     config.data.test.subset = 'blur'
   assert config.data.test.root == 'elsewhere'
   assert config.data.train.subset == 'blur'
-
-
-def program(name, *flags):
-  """Runs `python -m experiments.NAME` as a user does."""
-  return subprocess.run(
-      [sys.executable, '-m', f'experiments.{name}', *flags], cwd=ROOT,
-      capture_output=True, text=True)
-
-
-@pytest.mark.parametrize('flags, message', [
-    (['--config=configs/multiscale_gopro.py:debug', '--config.totl_steps=2'],
-     "Did you mean 'total_steps'"),
-    (['--config=configs/multiscale_gopro.py:debg'], "argument 'debg'"),
-    (['--config=configs/nothing.py'], 'configs/nothing.py'),
-    (['--config=configs/multiscale_gopro.py:debug',
-      '--config.nets.net.scales=0'], 'scales must be at least 1, got 0'),
-])
-def test_mistakes_are_one_line_and_exit_code_2(flags, message, tmp_path):
-  done = program('train', f'--workdir={tmp_path}/run', *flags)
-  assert done.returncode == 2
-  *_, line = done.stderr.strip().splitlines()
-  assert line.startswith('error: ') and message in line
-  assert 'Traceback' not in done.stderr
-  assert not (tmp_path / 'run').exists()
-
-
-def test_evaluate_needs_a_run(tmp_path):
-  done = program('evaluate', f'--workdir={tmp_path}')
-  assert done.returncode == 2
-  assert f'No config.json in {tmp_path}' in done.stderr
