@@ -77,7 +77,8 @@ def richardson_lucy(
     return x / jnp.maximum(1 - tv * _curvature(x), 0.1) if tv else x
 
   start = _extend(blur, size)
-  return _crop(jax.lax.fori_loop(0, steps, step, start), blur, size)
+  return kernels.crop_scene(
+      jax.lax.fori_loop(0, steps, step, start), size, picture=blur.shape[1:3])
 
 
 def hyper_laplacian(
@@ -138,7 +139,7 @@ def hyper_laplacian(
   seen, slopes = back(transfer * spectrum), back(filters * spectrum[None])
   carry = (start, seen, slopes, jnp.zeros_like(seen), jnp.zeros_like(slopes))
   x, *_ = jax.lax.fori_loop(0, steps, step, carry)
-  return _crop(x, blur, size)
+  return kernels.crop_scene(x, size, picture=blur.shape[1:3])
 
 
 def shrink(v, *, alpha: float, weight) -> Array:
@@ -196,23 +197,13 @@ def _transfer(kernel, wide):
   return operators.otf(kernel, wide.shape[1:3])[..., None]
 
 
-def _margins(size):
-  """Pixels of the scene before and after the picture, along each axis."""
-  return [(side - 1 - side // 2, side // 2) for side in size]
-
-
 def _extend(blur, size):
   """The picture with its border repeated: [n, h + kh - 1, w + kw - 1, c]."""
-  return jnp.pad(blur, ((0, 0), *_margins(size), (0, 0)), mode='edge')
+  return jnp.pad(blur, ((0, 0), *kernels.margins(size), (0, 0)), mode='edge')
 
 
 def _inside(blur, size):
-  return jnp.pad(blur, ((0, 0), *_margins(size), (0, 0)))
-
-
-def _crop(x, blur, size):
-  (top, _), (left, _) = _margins(size)
-  return x[:, top:top + blur.shape[1], left:left + blur.shape[2]]
+  return jnp.pad(blur, ((0, 0), *kernels.margins(size), (0, 0)))
 
 
 def _middle(x, blur, size):

@@ -22,6 +22,34 @@ from deblur_jax.state import Array
 _SAMPLES = 4    # of a line, for each pixel of the kernel's side
 
 
+def margins(size: Sequence[int]) -> list[tuple[int, int]]:
+  """Pixels of the scene before and after the picture, along each axis.
+
+  A picture of a scene without a border of its own is smaller than the scene:
+  each pixel needs a whole kernel.
+
+  Args:
+    size: (height, width) of the kernel.
+  """
+  return [(side - 1 - side // 2, side // 2) for side in size]
+
+
+def crop_scene(scene, size: Sequence[int], *, picture: Sequence[int]):
+  """The part of a scene that the picture shows, at the middle of the kernel.
+
+  Args:
+    scene: [..., h + kh - 1, w + kw - 1, c].
+    size: (kh, kw) of the kernel.
+    picture: (h, w).
+
+  Returns:
+    [..., h, w, c].
+  """
+  (top, _), (left, _) = margins(size)
+  height, width = picture
+  return scene[..., top:top + height, left:left + width, :]
+
+
 def line(length, angle, *, size: int) -> Array:
   """Motion at constant speed along a line, antialiased.
 

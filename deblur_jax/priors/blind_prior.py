@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 
 from deblur_jax import errors, losses, models
-from deblur_jax.blur import operators
+from deblur_jax.blur import kernels, operators
 from deblur_jax.config import require
 from deblur_jax.priors import fitting, outputs
 from deblur_jax.priors import stopping as rules
@@ -107,7 +107,8 @@ def make(
       seen = operators.uniform(kernel, border='valid').forward(wide)
       value = jax.lax.cond(
           step < turn, lambda: first([seen], [y]), lambda: second([seen], [y]))
-      image = _crop(wide[0], item, size)
+      image = kernels.crop_scene(
+          wide[0], size, picture=item['observed'].shape[:2])
       total = value + tv * losses.tv(wide) if tv else value
       if guide:
         pull = guide * _pull(image, kernel, item)
@@ -140,12 +141,6 @@ def _pull(image: Array, kernel: Array, item: Batch) -> Array:
 def _wide(item: Batch, size) -> tuple[int, int]:
   return tuple(side + k - 1 for side, k in zip(
       item['observed'].shape[:2], size, strict=True))
-
-
-def _crop(wide: Array, item: Batch, size) -> Array:
-  top, left = (side - 1 - side // 2 for side in size)
-  height, width = item['observed'].shape[:2]
-  return wide[top:top + height, left:left + width]
 
 
 def _check_size(size: Sequence[int]) -> tuple[int, int]:

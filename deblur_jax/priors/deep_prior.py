@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 
 from deblur_jax import errors, losses, models
-from deblur_jax.blur import operators
+from deblur_jax.blur import kernels, operators
 from deblur_jax.config import call, require
 from deblur_jax.ops import vgg
 from deblur_jax.priors import fitting, outputs
@@ -133,7 +133,10 @@ def _one_image(
         objective, has_aux=True)(fit['params'])
     error = jnp.square(seen - y)
     what = rules.Seen(
-        image=_crop(wide[0], item, factor), fit=_mean(error, seen_by_fit),
+        image=kernels.crop_scene(
+            wide[0], _kernel_size(item),
+            picture=_result_shape(item, factor)[:2]),
+        fit=_mean(error, seen_by_fit),
         held_out=_mean(error, known - seen_by_fit), sure=told, step=step)
     return fitting.finish(
         rule, txs, fit, grads, what, value, sharp=item.get('sharp'),
@@ -190,14 +193,6 @@ def _result_shape(item, factor):
 
 def _kernel_size(item):
   return item['kernel'].shape if 'kernel' in item else (1, 1)
-
-
-def _crop(wide: Array, item: Batch, factor: int) -> Array:
-  """The part of f that is the result: the kernel's middle at each pixel."""
-  (top, left), (height, width, _) = (
-      [side - 1 - side // 2 for side in _kernel_size(item)],
-      _result_shape(item, factor))
-  return wide[top:top + height, left:left + width]
 
 
 def _forward(item: Batch, factor: int):
