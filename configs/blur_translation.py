@@ -27,19 +27,19 @@ def get_config(arg=None):
       restorer=dict(path='runs/photos', which='last', role=''),
       blur=dict(kind='dynamic_scene'),
       weights=dict(adversarial=1.0, content=10.0, identity=5.0),
-      critic=dict(gan='lsgan', penalty=0.0, drift=0.0), pool_size=50)
+      discriminator=dict(gan='lsgan', penalty=0.0, drift=0.0), buffer_size=50)
   config.nets = dict(
       to_known=dict(name='fusion', features=32, blocks=8, attention='none',
                     pyramid=pyramid, dtype='bfloat16'),
       is_known=common.patchgan_70())
   adam = dict(name='adam', lr=1e-4, b1=0.5, schedule='cosine')
-  config.optim = dict(to_known=adam | dict(clip_norm=1.0), critic=adam)
+  config.optim = dict(to_known=adam | dict(clip_norm=1.0), discriminator=adam)
   config.data = common.unpaired()
   config.augment = dict(preset='flips')
   config.validate = dict(pictures=6, crop=256)
   if common.is_debug(arg):
     common.use_debug_run(config, halves=True)
-    config.method.pool_size = 2
+    config.method.buffer_size = 2
     config.method.restorer.path = None   # random weights
     config.method.blur = dict(kind='gaussian', size=5, sigma=(0.4, 1.0))
     small = dict(name='single_scale', blocks=0, features=2)

@@ -30,9 +30,9 @@ def get_config(arg=None):
   config = common.experiment(
       total_steps=400_000, batch_size=1, save_every=2_000)
   config.method = dict(
-      name='cycle', cycle='2*l1', identity='2*l1', pool_size=50, ema=0.0,
+      name='cycle', cycle='2*l1', identity='2*l1', buffer_size=50, ema=0.0,
       without='nothing',
-      critic=dict(gan='lsgan', penalty=0.0, drift=0.0),
+      discriminator=dict(gan='lsgan', penalty=0.0, drift=0.0),
       weights=dict(adversarial=2.0, cycle_blur=10.0, cycle_sharp=10.0,
                    identity=0.5),
       features=None)
@@ -44,7 +44,7 @@ def get_config(arg=None):
                      is_sharp=discriminator, is_blur=discriminator)
   adam = dict(name='adam', lr=2e-4, b1=0.5, schedule='linear',
               boundaries=(0.5,))
-  config.optim = dict(gen=adam, critic=adam)
+  config.optim = dict(generator=adam, discriminator=adam)
   config.data = common.unpaired()
   config.augment = dict(preset='deblurgan')
   config.validate = dict(pictures=6, crop=256)
@@ -65,7 +65,7 @@ def get_config(arg=None):
       config.nets[name].features = 16
   if common.is_debug(arg, 'gopro', 'perceptual', 'small'):
     common.use_debug_run(config, halves=True)
-    config.method.pool_size = 2
+    config.method.buffer_size = 2
     for name in ('to_sharp', 'to_blur'):
       config.nets[name] = dict(
           name='multiscale', scales=1, blocks=0, features=4)

@@ -9,7 +9,7 @@ convolutions avoid checkerboard patterns; crops are flipped and brightened; the
 rate is a cosine from 1e-4. We have not trained it to the end yet.
 
   ...deblurgan_l1.py:bare   the generator with its own defaults, so that
-                            nets.gen.name may be any network
+                            nets.generator.name may be any network
                             (experiments.ablate --name=generator)
 """
 
@@ -20,22 +20,22 @@ def get_config(arg=None):
   config = common.experiment(total_steps=150_000, batch_size=8)
   config.method = dict(
       name='adversarial', content='l1', content_weight=200.0,
-      adversarial_weight=1.0, critic_steps=1, at_once=True, ema=0.999,
-      critic=dict(gan='bce', penalty=0.0, drift=0.0))
+      adversarial_weight=1.0, discriminator_steps=1, at_once=True, ema=0.999,
+      discriminator=dict(gan='bce', penalty=0.0, drift=0.0))
   config.nets = dict(
-      gen=dict(name='resnet', features=64, blocks=9, dropout=0.0,
-               upsample='resize', dtype='bfloat16'),
-      critic=dict(name='patchgan', features=64, norm='instance',
-                  dtype='bfloat16'))
+      generator=dict(name='resnet', features=64, blocks=9, dropout=0.0,
+                     upsample='resize', dtype='bfloat16'),
+      discriminator=dict(name='patchgan', features=64, norm='instance',
+                         dtype='bfloat16'))
   adam = dict(name='adam', lr=1e-4, b1=0.5, schedule='cosine')
-  config.optim = dict(gen=adam, critic=dict(adam))
+  config.optim = dict(generator=adam, discriminator=dict(adam))
   config.data = common.gopro('blur')
   config.augment = dict(preset='flips', brighten=0.5, brightness=(0.8, 1.2))
   config.validate = dict(pictures=8, crop=512)
   if arg == 'bare':
-    config.nets.gen = dict(name='resnet', dtype='bfloat16')
+    config.nets.generator = dict(name='resnet', dtype='bfloat16')
   if common.is_debug(arg, 'bare'):
     common.use_debug_run(config)
-    config.nets.gen.features, config.nets.gen.blocks = 4, 2
-    config.nets.critic.update(features=4, depth=1)
+    config.nets.generator.features, config.nets.generator.blocks = 4, 2
+    config.nets.discriminator.update(features=4, depth=1)
   return config

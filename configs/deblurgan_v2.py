@@ -20,25 +20,25 @@ def get_config(arg=None):
   config = common.experiment(total_steps=200_000, batch_size=1)
   config.method = dict(
       name='adversarial', content='0.5*mse + 0.006*perceptual',
-      content_weight=1.0, adversarial_weight=0.01, critic_steps=1,
+      content_weight=1.0, adversarial_weight=0.01, discriminator_steps=1,
       at_once=False, ema=0.0,
-      critic=dict(gan='ralsgan', penalty=0.0, drift=0.0),
+      discriminator=dict(gan='ralsgan', penalty=0.0, drift=0.0),
       features=dict(path='data/vgg19.safetensors', sha256='',
                     layer='conv3_3', convention='torchvision'))
   config.nets = dict(
-      gen=dict(name='fpn', dtype='float32'),
-      critic=dict(name='patchgan', features=64, norm='instance',
-                  dtype='float32'))
+      generator=dict(name='fpn', dtype='float32'),
+      discriminator=dict(name='patchgan', features=64, norm='instance',
+                         dtype='float32'))
   adam = dict(name='adam', lr=1e-4, schedule='linear', boundaries=(0.25,))
-  config.optim = dict(gen=adam, critic=dict(adam))
+  config.optim = dict(generator=adam, discriminator=dict(adam))
   config.data = common.gopro('blur')
   config.augment = dict(preset='flips')
   config.validate = dict(pictures=8, crop=512)
   if common.is_debug(arg):
     common.use_debug_run(config)
     config.method.content, config.method.features = 'mse', None
-    config.nets.gen.update(
+    config.nets.generator.update(
         pyramid=4, features=4, expansion=1, widths=(4,) * 5,
         repeats=(1,) * 5)
-    config.nets.critic.update(features=4, depth=1)
+    config.nets.discriminator.update(features=4, depth=1)
   return config

@@ -19,22 +19,22 @@ def get_config(arg=None):
   pyramid = ml_collections.FieldReference('deepdeblur_torch7')
   config.method = dict(
       name='adversarial', content='mse', over_scales='half_mean',
-      content_weight=1.0, adversarial_weight=1e-4, critic_steps=1,
+      content_weight=1.0, adversarial_weight=1e-4, discriminator_steps=1,
       at_once=True, pyramid=pyramid, ema=0.0,
-      critic=dict(gan='bce', penalty=0.0, drift=0.0))
+      discriminator=dict(gan='bce', penalty=0.0, drift=0.0))
   config.nets = dict(
-      gen=common.coarse_to_fine(pyramid),
-      critic=dict(name='nah_discriminator', variant='code', features=32,
-                  scale=1.0, dtype='bfloat16'))
+      generator=common.coarse_to_fine(pyramid),
+      discriminator=dict(name='nah_discriminator', variant='code', features=32,
+                         scale=1.0, dtype='bfloat16'))
   adam = dict(name='adam', lr=5e-5, schedule='step', boundaries=(1 / 3,),
               factor=0.1)
-  config.optim = dict(gen=adam, critic=dict(adam))
+  config.optim = dict(generator=adam, discriminator=dict(adam))
   config.data = common.gopro('blur_gamma')
   config.augment = dict(preset='deepdeblur_torch7')
   config.validate = dict(pictures=8, crop=512)
   if common.is_debug(arg):
     common.use_debug_run(config)
-    config.nets.gen.update(scales=2, depth=8, features=4)
+    config.nets.generator.update(scales=2, depth=8, features=4)
     # Nah et al.'s discriminator refuses crops below 193.
-    config.nets.critic = dict(name='patchgan', features=4, depth=1)
+    config.nets.discriminator = dict(name='patchgan', features=4, depth=1)
   return config

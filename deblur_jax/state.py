@@ -3,6 +3,7 @@
 Images are float32 [n, h, w, c] in [0, 1] at every border between modules.
 """
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -17,14 +18,29 @@ Metrics = dict[str, Array]  # scalars of one step
 Params = Any                # the parameters of one network
 
 
+_dict = functools.partial(flax.struct.field, default_factory=dict)
+
+
 @flax.struct.dataclass
 class TrainState:
-  """All that a run remembers, arrays only: a checkpoint is just this."""
+  """All that a run remembers, arrays only: a checkpoint is just this.
 
-  step: Array                     # finished steps
-  params: dict[str, Params]       # network name -> parameters
-  opt_state: dict[str, Any]       # optimizer name -> optax state
-  extra: dict[str, Any]           # ema, pools, statistics, frozen features
+  `params`, `opt_state` and `ema` have an entry for each network, by its name.
+  """
+
+  step: Array                  # finished steps, int32 []
+  params: dict[str, Params]    # what the method learns
+  opt_state: dict[str, Any]    # optax states
+  # averaged parameters, which restore
+  ema: dict[str, Params] = _dict()
+  # teachers, VGG19, masks of pruning: saved, never updated
+  frozen: dict[str, Params] = _dict()
+  # image buffers, ranges of values, records of a fit
+  buffers: dict[str, Any] = _dict()
+
+  def weights(self, name: str) -> Params:
+    """The parameters of a network that restore: the averaged ones, if any."""
+    return self.ema.get(name, self.params[name])
 
 
 class Method(NamedTuple):

@@ -318,35 +318,39 @@ GRIDS = {
     'thinner_small': Grid(
         'configs/prune.py:small', {'nets.net.features': (16, 12, 8, 4)}),
     'crop': Grid(_GOPRO, {'data.loader.crop': (128, 256)}),
-    # The penalty and five critic steps stay with every game, so that only the
-    # game differs; the released code has neither for the others than WGAN.
+    # The penalty and five discriminator steps stay with every game, so that
+    # only the game differs; the released code has neither for the others than
+    # WGAN.
     'gan_content': Grid(
-        _DEBLURGAN, {'method.critic.gan': ('wgan', 'lsgan', 'bce', 'ralsgan'),
-                     'method.content': ('perceptual', 'l1')}),
-    'critic_steps': Grid(_DEBLURGAN, {'method.critic_steps': (1, 2, 5)}),
+        _DEBLURGAN,
+        {'method.discriminator.gan': ('wgan', 'lsgan', 'bce', 'ralsgan'),
+         'method.content': ('perceptual', 'l1')}),
+    'discriminator_steps': Grid(
+        _DEBLURGAN, {'method.discriminator_steps': (1, 2, 5)}),
     'generator': Grid(
         'configs/deblurgan_l1.py:bare',
-        {'nets.gen.name': ('resnet', 'unet', 'fpn', 'restormer', 'multiscale',
+        {'nets.generator.name': ('resnet', 'unet', 'fpn', 'restormer',
+                                 'multiscale',
                            'srn', 'fusion', 'nafnet')}),
     'cycle_terms': Grid(
         'configs/cycle_unpaired.py:small',
         {'method.without': ('nothing', 'adversarial', 'cycle_blur',
                             'cycle_sharp', 'identity')}),
     'terms': Grid(
-        _PHYSICS, {'method.without': ('nothing', 'reblur', 'guard',
+        _PHYSICS, {'method.without': ('nothing', 'reblur', 'sparsity',
                                       'adversarial', 'cycle', 'kernel')}),
     # Those that are off elsewhere.
     'priors': Grid(
         _PHYSICS, {'method.weights.tv': (0.0, 0.01),
                    'method.weights.dark': (0.0, 0.01)}),
     'start_alone': Grid(_PHYSICS, {'method.start_steps': (0, 500)}),
-    # The blurry pictures alone: what forbids the trivial answer then.
-    'guard': Grid(
+    # The blurry pictures alone: what excludes the trivial answer then.
+    'sparsity_bound': Grid(
         _PHYSICS, {'method.weights.cycle': (0.0,),
                    'method.weights.kernel': (0.0,),
                    'method.weights.adversarial': (0.0,),
                    'data.loader.crop': (64,), 'total_steps': (500,),
-                   'method.without': ('nothing', 'guard')}),
+                   'method.without': ('nothing', 'sparsity')}),
 }
 
 

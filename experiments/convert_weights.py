@@ -12,11 +12,12 @@ the size of the network:
 
   deepdeblur_pytorch        SeungjunNah/DeepDeblur-PyTorch, any K. Trained on
                             values to 255; if not, give --option=rgb_range=1.
-  deepdeblur_pytorch_critic its discriminator, if the config has one.
+  deepdeblur_pytorch_discriminator
+                            its discriminator, if the config has one.
   deblurgan                 KupynOrest/DeblurGAN at 39e8a4b, trained with its
                             --learn_residual; if not, give
                             --option=learn_residual=false.
-  deblurgan_critic          its discriminator, if the config has one.
+  deblurgan_discriminator   its discriminator, if the config has one.
   maxim                     google-research/maxim: the authors' .npz, the same
                             names joined by '/' as .safetensors, or the folder
                             models/ of the npm package

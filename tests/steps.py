@@ -24,11 +24,11 @@ CONFIGS = {
             name='classical', size=5, sparse=8e-3,
             deconvolution=dict(name='wiener'))),
     'adversarial': tiny(
-        nets=dict(gen=SMALL, critic=dict(
+        nets=dict(generator=SMALL, discriminator=dict(
             name='patchgan', depth=1, features=4)),
-        optim=dict(gen=dict(lr=1e-3), critic=dict(lr=1e-3)),
+        optim=dict(generator=dict(lr=1e-3), discriminator=dict(lr=1e-3)),
         method=dict(name='adversarial', content='l1',
-                    critic=dict(gan='wgan', penalty=10.0))),
+                    discriminator=dict(gan='wgan', penalty=10.0))),
     'cycle': changed('cycle_unpaired', **{'method.ema': 0.5}),
     'cycle_physics': changed(
         'cycle_physics', **{'method.ema': 0.5, 'method.start_steps': START}),

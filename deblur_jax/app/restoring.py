@@ -363,7 +363,7 @@ def _made_by(network, blend=WHOLE) -> str:
   # Not the path alone: a run may be trained further, or replaced.
   digest = hashlib.sha256()
   state = _loaded(network.model, network.dtype).state
-  for leaf in jax.tree.leaves((state.params, state.extra)):
+  for leaf in jax.tree.leaves(state.replace(opt_state={})):
     digest.update(np.asarray(leaf))
   return f'{network} {blend} {digest.hexdigest()}'
 

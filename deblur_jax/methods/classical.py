@@ -37,7 +37,7 @@ def make(
   def init(key: Array, batch: Batch) -> TrainState:
     del key, batch
     return TrainState(
-        step=jnp.zeros((), jnp.int32), params={}, opt_state={}, extra={})
+        step=jnp.zeros((), jnp.int32), params={}, opt_state={})
 
   def step(state: TrainState, batch: Batch, key: Array):
     del key

@@ -5,9 +5,10 @@
                     + w_i (w_s |G(x) - x| + w_b |F(y) - y|)
 
 G makes the blurry y sharp, F the sharp x blurry; y and x are of different
-scenes. Critics D_S and D_B tell sharp from restored and blurry from made blurry
-pictures, and learn from a pool of earlier fakes too. In a step all four move
-against each other as they were before it, as in the authors' code.
+scenes. The discriminators D_S and D_B tell sharp from restored and real from
+made blurry pictures, and learn from a buffer of earlier fakes too. In a step
+all four move against each other as they were before it, as in the authors'
+code.
 
 The authors' losses are of images in [-1, 1], where |.| is twice as large as
 here: hence '2*l1'. Their least squares have no half at the generators, those of
@@ -18,18 +19,15 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
-import optax
 
 from deblur_jax import losses, models
 from deblur_jax.config import call, require
-from deblur_jax.methods import unpaired
+from deblur_jax.methods import learner, unpaired
 from deblur_jax.ops import vgg
 from deblur_jax.state import Array, Batch, Method, TrainState
-from deblur_jax.training import optim
 
 GENERATORS = ('to_sharp', 'to_blur')
-CRITICS = ('is_sharp', 'is_blur')
+DISCRIMINATORS = ('is_sharp', 'is_blur')
 
 
 class Weights(NamedTuple):
@@ -48,21 +46,22 @@ class Weights(NamedTuple):
 
 
 def make(
-    nets, txs, *, critic: Mapping[str, Any], weights: Mapping[str, float],
-    cycle: str = '2*l1', identity: str = '2*l1', pool_size: int = 50,
-    features: Mapping[str, Any] | None = None, ema: float = 0.0,
-    without: str = unpaired.NOTHING) -> Method:
+    nets, txs, *, discriminator: Mapping[str, Any],
+    weights: Mapping[str, float], cycle: str = '2*l1', identity: str = '2*l1',
+    buffer_size: int = 50, features: Mapping[str, Any] | None = None,
+    ema: float = 0.0, without: str = unpaired.NOTHING) -> Method:
   """The method.
 
   Args:
     nets: {'to_sharp', 'to_blur': generators, of which the finest scale counts;
       'is_sharp', 'is_blur': image -> map of values}.
-    txs: {'gen', 'critic': optimizers of both generators and of both critics}.
-    critic: keyword arguments of `critic.make`: gan, penalty, ...
+    txs: {'generator', 'discriminator': optimizers of both generators and of
+      both discriminators}.
+    discriminator: keyword arguments of `discriminator.make`: gan, penalty, ...
     weights: fields of `Weights`.
     cycle, identity: what |.| is above, as of `losses.content`: '2*l1', and with
       `features` also '2*l1 + 0.1*perceptual'.
-    pool_size: fakes that are kept for each critic.
+    buffer_size: fakes that are kept for each discriminator.
     features: keyword arguments of `vgg.build`, where |.| has 'perceptual'.
     ema: decay of to_sharp's averaged weights, which restore; 0: the last.
     without: a term that is left out whatever its weight, for ablations.
@@ -71,48 +70,45 @@ def make(
     UserError: what does not go together.
   """
   _check_networks(nets)
-  gen_tx, critic_tx = (
-      require(txs, name, where='optim') for name in ('gen', 'critic'))
+  txs = {
+      name: require(txs, role, where='optim') for role, names in (
+          ('generator', GENERATORS), ('discriminator', DISCRIMINATORS))
+      for name in names}
   whole = call(Weights, weights, where='method.weights')
   weights = unpaired.check_weights(unpaired.leave_out(without, whole))
-  rivals = {name: unpaired.rival(nets[name], critic_tx, critic, name=name,
-                                 pool_size=pool_size) for name in CRITICS}
-  frozen = features and call(vgg.build, features, where='method.features')
-  rows = frozen and {'perceptual': losses.perceptual(frozen.apply)}
+  discriminators = {
+      name: unpaired.discriminator(
+          nets[name], txs[name], discriminator, name=name,
+          buffer_size=buffer_size) for name in DISCRIMINATORS}
+  vgg_net = features and call(vgg.build, features, where='method.features')
+  rows = vgg_net and {'perceptual': losses.perceptual(vgg_net.apply)}
   cycle_loss, identity_loss = (
       losses.content(terms, frozen=rows) for terms in (cycle, identity))
 
   def init(key: Array, batch: Batch) -> TrainState:
-    keys = dict(zip(GENERATORS + CRITICS, jax.random.split(key, 4),
+    keys = dict(zip(GENERATORS + DISCRIMINATORS, jax.random.split(key, 4),
                     strict=True))
     params = {name: models.init(nets[name], keys[name]) for name in GENERATORS}
-    crop, pools = batch['blur'].shape[1:3], {}
-    for name in CRITICS:
-      params[name], pools[name] = rivals[name].init(keys[name], crop=crop)
-    opt_state = {
-        name: (gen_tx if name in GENERATORS else critic_tx).init(params[name])
-        for name in params}
-    extra = {'pools': pools}
-    if ema:
-      extra['ema'] = {'to_sharp': params['to_sharp']}
-    if frozen:
-      extra['features'] = frozen.params
-    return TrainState(
-        step=jnp.zeros((), jnp.int32), params=params, opt_state=opt_state,
-        extra=extra)
+    crop, buffers = batch['blur'].shape[1:3], {}
+    for name in DISCRIMINATORS:
+      params[name], buffers[name] = discriminators[name].init(
+          keys[name], crop=crop)
+    frozen = {'features': vgg_net.params} if vgg_net else {}
+    return learner.begin(learner.Start(params, frozen, buffers), txs,
+                         ema=('to_sharp',) if ema else ())
 
-  def objective(gens, state: TrainState, batch: Batch, key: Array):
+  def objective(generators, state: TrainState, batch: Batch, key: Array):
     blur, sharp = batch['blur'], batch['sharp']
     keys = iter(jax.random.split(key, 4))
 
     def generate(name, *images):
       run = lambda x: nets[name].apply(
-          {'params': gens[name]}, x, train=True,
+          {'params': generators[name]}, x, train=True,
           rngs={'dropout': next(keys)})
       return [scales[0] for scales in unpaired.together(run, *images)]
 
     def distance(loss, made, wanted):
-      return loss([made], [wanted], state.extra.get('features'))
+      return loss([made], [wanted], state.frozen.get('features'))
 
     # ---- there, and what stays as it is
     fake_sharp, same_sharp = generate('to_sharp', blur, sharp)
@@ -123,11 +119,12 @@ def make(
     pictures = {'is_sharp': (sharp, fake_sharp), 'is_blur': (blur, fake_blur)}
     terms = {
         'adversarial': sum(
-            rivals[name].persuade(state.params[name], *pictures[name])
-            for name in CRITICS),
+            discriminators[name].generator_loss(
+                state.params[name], *pictures[name])
+            for name in DISCRIMINATORS),
         'cycle_blur': distance(cycle_loss, again_blur, blur),
         'cycle_sharp': distance(cycle_loss, again_sharp, sharp),
-        # Whichever other term is left out, this one stays as it is.
+        # This term does not depend on which other term is left out.
         'identity': (
             whole.cycle_sharp * distance(identity_loss, same_sharp, sharp)
             + whole.cycle_blur * distance(identity_loss, same_blur, blur))}
@@ -137,42 +134,33 @@ def make(
     return total, (pictures, terms)
 
   def step(state: TrainState, batch: Batch, key: Array):
-    key_gen, *keys = jax.random.split(key, 1 + len(CRITICS))
-    params, opt_state = dict(state.params), dict(state.opt_state)
-    pools = dict(state.extra['pools'])
-    gens = {name: params[name] for name in GENERATORS}
+    key_generators, *keys = jax.random.split(key, 1 + len(DISCRIMINATORS))
     # ---- both generators
     (loss, (pictures, metrics)), grads = jax.value_and_grad(
-        objective, has_aux=True)(gens, state, batch, key_gen)
-    for name in GENERATORS:
-      params[name], opt_state[name] = optim.apply(
-          gen_tx, grads[name], opt_state[name], params[name])
-    # ---- both critics
-    for name, key in zip(CRITICS, keys, strict=True):
-      carry = params[name], opt_state[name], pools[name]
-      (params[name], opt_state[name], pools[name]), seen = rivals[name].update(
-          carry, *pictures[name], key)
+        objective, has_aux=True)(
+            {name: state.params[name] for name in GENERATORS}, state, batch,
+            key_generators)
+    metrics |= learner.logged(loss, grads, txs['to_sharp'].lr(state.step))
+    state = learner.update(state, txs, grads)
+    # ---- both discriminators
+    for name, key in zip(DISCRIMINATORS, keys, strict=True):
+      state, seen = discriminators[name].update(state, *pictures[name], key)
       metrics |= seen
-    extra = state.extra | {'pools': pools}
-    if ema:
-      extra['ema'] = {'to_sharp': optim.average(
-          params['to_sharp'], extra['ema']['to_sharp'], decay=ema)}
-    metrics |= {'loss': loss, 'grad_norm': optax.tree.norm(grads),
-                'lr': gen_tx.lr(state.step)}
-    return state.replace(step=state.step + 1, params=params,
-                         opt_state=opt_state, extra=extra), metrics
+    return learner.finish(state, ema=ema), metrics
 
   def restore(state: TrainState, blur: Array) -> Array:
-    params = (state.extra['ema'] if ema else state.params)['to_sharp']
-    return nets['to_sharp'].apply({'params': params}, blur)[0]
+    return nets['to_sharp'].apply(
+        {'params': state.weights('to_sharp')}, blur)[0]
 
   return Method(
       init, step, restore, unpaired=True, watches=(
-          unpaired.watch_pictures, *(rivals[name].watch for name in CRITICS)))
+          unpaired.watch_pictures,
+          *(discriminators[name].watch for name in DISCRIMINATORS)))
 
 
 def _check_networks(nets):
-  for names, table in ((GENERATORS, models.MODELS), (CRITICS, models.CRITICS)):
+  for names, table in ((GENERATORS, models.MODELS),
+                       (DISCRIMINATORS, models.DISCRIMINATORS)):
     for name in names:
       net = require(nets, name, where='nets')
       models.check_kind(net, table, where=f'nets.{name}.name')

@@ -17,14 +17,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from deblur_jax import errors, losses, models
 from deblur_jax.config import require
-from deblur_jax.methods import fading, pretrained
+from deblur_jax.methods import fading, learner, pretrained
 from deblur_jax.ops import pyramid as pyramids
 from deblur_jax.state import Array, Batch, Method, Params, TrainState
-from deblur_jax.training import optim
 
 
 def make(
@@ -74,23 +72,20 @@ def make(
   first = init_from and pretrained.weights(
       net, pretrained.read(init_from), incomplete=True)
 
-  def init(key: Array, batch: Batch) -> TrainState:
+  def start(key: Array, batch: Batch) -> learner.Start:
     models.check_scales(net, batch['blur'].shape[1:3])
     key, key_teacher = jax.random.split(key)
-    params = pretrained.begin(net, first, key)
-    extra = {'teacher': known or models.init(master, key_teacher)}
-    if ema:
-      extra['ema'] = {'net': params}
-    return TrainState(
-        step=jnp.zeros((), jnp.int32), params={'net': params},
-        opt_state={'net': tx.init(params)}, extra=extra)
+    return learner.Start(
+        {'net': pretrained.begin(net, first, key)},
+        frozen={'teacher': known or models.init(master, key_teacher)})
 
-  def objective(
-      params: Params, batch: Batch, frozen: Params, key: Array, at: Array):
+  def objective(params: Params, state: TrainState, batch: Batch, key: Array):
     blur = batch['blur']
+    weights = faded(params['net'], state.step)
     restored, maps = looks[0](
-        faded(params, at), blur, train=True, rngs={'dropout': key})
-    model, guides = jax.lax.stop_gradient(looks[1](frozen, blur))
+        weights, blur, train=True, rngs={'dropout': key})
+    model, guides = jax.lax.stop_gradient(
+        looks[1](state.frozen['teacher'], blur))
     sharp, guide = (to_pyramid(image, levels=len(restored))
                     for image in (batch['sharp'], model[0]))
     terms = {'truth': by_truth(restored, sharp),
@@ -103,26 +98,12 @@ def make(
               'psnr_teacher': losses.psnr(guide[0], sharp[0])}
     return total, terms
 
-  def step(state: TrainState, batch: Batch, key: Array):
-    params = state.params['net']
-    (value, metrics), grads = jax.value_and_grad(objective, has_aux=True)(
-        params, batch, state.extra['teacher'], key, state.step)
-    params, opt_state = optim.apply(tx, grads, state.opt_state['net'], params)
-    extra = state.extra
-    if ema:
-      averaged = optim.average(params, extra['ema']['net'], decay=ema)
-      extra = extra | {'ema': {'net': averaged}}
-    metrics = {'loss': value, 'grad_norm': optax.tree.norm(grads),
-               'lr': tx.lr(state.step), **metrics}
-    return state.replace(
-        step=state.step + 1, params={'net': params},
-        opt_state={'net': opt_state}, extra=extra), metrics
-
   def restore(state: TrainState, blur: Array) -> Array:
-    params = state.extra['ema']['net'] if ema else state.params['net']
-    return net.apply({'params': faded(params, state.step)}, blur)[0]
+    weights = faded(state.weights('net'), state.step)
+    return net.apply({'params': weights}, blur)[0]
 
-  return Method(init, step, restore)
+  return learner.make(
+      {'net': tx}, objective, start=start, restore=restore, ema=ema)
 
 
 def layer_names(net) -> list[str]:

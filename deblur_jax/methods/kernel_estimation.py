@@ -1,4 +1,4 @@
-"""Learning to tell the kernel that blurred a picture, and nothing else.
+"""A network learns to estimate the kernel that blurred a picture.
 
   min over K of  KL(h, K(h * x))
 
@@ -11,16 +11,14 @@ networks do not help it.
 from collections.abc import Mapping
 from typing import Any
 
-import jax
 import jax.numpy as jnp
-import optax
 
 from deblur_jax import errors, models
 from deblur_jax.blur import deconvolve, kernels
 from deblur_jax.config import require
+from deblur_jax.methods import learner
 from deblur_jax.models import kernel_estimator
-from deblur_jax.state import Array, Batch, Method, TrainState
-from deblur_jax.training import optim
+from deblur_jax.state import Array, Batch, Method, Params, TrainState
 
 
 def make(
@@ -32,7 +30,7 @@ def make(
     txs: {'kernel': its optimizer}.
     deconvolution: name and options of a row of `deconvolve.DECONVOLUTIONS`,
       which restores.
-    ema: decay of the averaged weights, which restore and tell; 0: the last.
+    ema: decay of the averaged weights, which predict; 0: the last.
 
   Raises:
     UserError: what does not go together; at the first step, batches without
@@ -46,62 +44,46 @@ def make(
         'method.deconvolution must name one, such as dict(name=\'wiener\').')
   solve = deconvolve.with_kernel(**deconvolution)
 
-  def init(key: Array, batch: Batch) -> TrainState:
+  def start(key: Array, batch: Batch) -> learner.Start:
     models.check_crop(net, batch['blur'].shape[1:3], where='nets.kernel')
-    params = {'kernel': models.init(net, key)}
-    return TrainState(
-        step=jnp.zeros((), jnp.int32), params=params,
-        opt_state={'kernel': tx.init(params['kernel'])},
-        extra={'ema': params} if ema else {})
+    return learner.Start({'kernel': models.init(net, key)})
 
-  def objective(params, batch: Batch):
-    told = net.apply({'params': params}, batch['blur'])
-    likeness = kernels.likeness(mean_kernel(told), batch['kernel'])
-    return divergence(told, batch['kernel']), {'likeness': jnp.mean(likeness)}
-
-  def step(state: TrainState, batch: Batch, key: Array):
-    del key
+  def objective(params: Params, state: TrainState, batch: Batch, key: Array):
+    del state, key
     check(batch, net.size)
-    (value, metrics), grads = jax.value_and_grad(objective, has_aux=True)(
-        state.params['kernel'], batch)
-    params, opt_state = optim.apply(
-        tx, grads, state.opt_state['kernel'], state.params['kernel'])
-    extra = state.extra
-    if ema:
-      extra = {'ema': {'kernel': optim.average(
-          params, extra['ema']['kernel'], decay=ema)}}
-    metrics |= {'loss': value, 'grad_norm': optax.tree.norm(grads),
-                'lr': tx.lr(state.step)}
-    return state.replace(
-        step=state.step + 1, params={'kernel': params},
-        opt_state={'kernel': opt_state}, extra=extra), metrics
+    predicted = net.apply({'params': params['kernel']}, batch['blur'])
+    likeness = kernels.likeness(mean_kernel(predicted), batch['kernel'])
+    return divergence(predicted, batch['kernel']), {
+        'likeness': jnp.mean(likeness)}
 
   def estimate_blur(state: TrainState, blur: Array) -> dict[str, Any]:
-    params = (state.extra['ema'] if ema else state.params)['kernel']
-    return {'kernel': net.apply({'params': params}, blur)}
+    return {'kernel': net.apply({'params': state.weights('kernel')}, blur)}
 
   def restore(state: TrainState, blur: Array) -> Array:
     return solve(blur, mean_kernel(estimate_blur(state, blur)['kernel']))
 
-  return Method(init, step, restore, estimate_blur=estimate_blur)
+  return learner.make(
+      {'kernel': tx}, objective, start=start, restore=restore, ema=ema,
+      estimate_blur=estimate_blur)
 
 
-def divergence(told: kernel_estimator.Estimate, true: Array) -> Array:
+def divergence(predicted: kernel_estimator.Estimate, true: Array) -> Array:
   """mean KL(h, k) of the true kernels h [n, s, s], in nats.
 
   Of a mixture k is its mean over the picture.
   """
   log = lambda k: jnp.log(jnp.maximum(k, 1e-12))
-  each = true * (log(true) - log(mean_kernel(told)))
+  each = true * (log(true) - log(mean_kernel(predicted)))
   return jnp.mean(jnp.sum(each, axis=(1, 2)))
 
 
-def mean_kernel(told: kernel_estimator.Estimate) -> Array:
+def mean_kernel(predicted: kernel_estimator.Estimate) -> Array:
   """One kernel for each picture, [n, s, s]; of a mixture its mean over it."""
-  if told.weights is None:
-    return told.kernels
-  return jnp.einsum('nhwb,nbyx->nyx', told.weights, told.kernels) / (
-      told.weights.shape[1] * told.weights.shape[2])
+  if predicted.weights is None:
+    return predicted.kernels
+  weights = predicted.weights
+  return jnp.einsum('nhwb,nbyx->nyx', weights, predicted.kernels) / (
+      weights.shape[1] * weights.shape[2])
 
 
 def check(batch: Batch, size: int, *, where: str = 'data.blur') -> None:

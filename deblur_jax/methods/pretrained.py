@@ -21,7 +21,7 @@ from deblur_jax.state import Array, Params, check_same_shapes
 from deblur_jax.training import parallel, workdir
 
 # The network that restores, as the methods call it.
-ROLES = ('net', 'gen', 'to_sharp')
+ROLES = ('net', 'generator', 'to_sharp')
 
 
 class Start(NamedTuple):
@@ -245,8 +245,7 @@ def _restored(start) -> dict[str, Params]:
       checkpoints.find(start.which),
       parallel.replicated(parallel.data_mesh()))
   checkpoints.close()
-  averaged = state['extra'].get('ema') or {}
-  params = jax.tree.map(np.asarray, {**state['params'], **averaged})
+  params = jax.tree.map(np.asarray, {**state['params'], **state['ema']})
   fade = workdir.read_config(pathlib.Path(start.path))['method'].get('fade')
   if fade:
     role = ROLES[0]

@@ -47,12 +47,11 @@ def make(
 
   def init(key: Array, batch: Batch) -> TrainState:
     state = method.init(key, batch)
-    params = known or state.params['net']
-    masks = pruning.magnitude(params, share=share, per_layer=per_layer)
-    extra = {'masks': {'net': masks}}
-    if ema:
-      extra['ema'] = {'net': params}
-    return _masked(state.replace(params={'net': params}, extra=extra))
+    params = {'net': known or state.params['net']}
+    masks = pruning.magnitude(params['net'], share=share, per_layer=per_layer)
+    return _masked(state.replace(
+        params=params, ema=params if ema else {},
+        frozen={'masks': {'net': masks}}))
 
   def step(state: TrainState, batch: Batch, key: Array):
     state, metrics = method.step(state, batch, key)
@@ -65,10 +64,9 @@ def make(
 
 def _masked(state: TrainState) -> TrainState:
   """Zeros where the masks say so, also in the averaged weights."""
-  masks, extra = state.extra['masks'], state.extra
-  if 'ema' in extra:
-    extra = extra | {'ema': pruning.apply(extra['ema'], masks)}
-  return state.replace(params=pruning.apply(state.params, masks), extra=extra)
+  zero = lambda params: pruning.apply(params, state.frozen['masks'])
+  return state.replace(
+      params=zero(state.params), ema=zero(state.ema) if state.ema else {})
 
 
 def _cut(net, start: pretrained.Start):

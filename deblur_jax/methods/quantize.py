@@ -11,15 +11,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from deblur_jax import errors, losses, models
 from deblur_jax.config import require
-from deblur_jax.methods import pretrained
+from deblur_jax.methods import learner, pretrained
 from deblur_jax.models import quantization
 from deblur_jax.ops import pyramid as pyramids
-from deblur_jax.state import Array, Batch, Method, TrainState
-from deblur_jax.training import optim
+from deblur_jax.state import Array, Batch, Method, Params, TrainState
 
 
 def make(
@@ -47,44 +45,38 @@ def make(
   known = pretrained.weights(
       net, pretrained.read(init_from), incomplete=True)
 
-  def init(key: Array, batch: Batch) -> TrainState:
+  def start(key: Array, batch: Batch) -> learner.Start:
     models.check_scales(net, batch['blur'].shape[1:3])
     params = pretrained.begin(net, known, key)
     names = jax.eval_shape(
         lambda params, blur: quantization.observe(net, params, blur), params,
         jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32))
     ranges = {name: jnp.zeros((), jnp.float32) for name in names}
-    return TrainState(
-        step=jnp.zeros((), jnp.int32), params={'net': params},
-        opt_state={'net': tx.init(params)}, extra={'ranges': ranges})
+    return learner.Start({'net': params}, buffers={'ranges': ranges})
 
-  def objective(params, ranges, batch: Batch, key: Array):
+  def objective(params: Params, state: TrainState, batch: Batch, key: Array):
     restored = quantization.apply(
-        net, params, ranges, batch['blur'], train=True,
+        net, params['net'], state.buffers['ranges'], batch['blur'], train=True,
         rngs={'dropout': key})
     sharp = to_pyramid(batch['sharp'], levels=len(restored))
     psnr = losses.psnr(restored[0], sharp[0])
     return content(restored, sharp), {'psnr': psnr}
 
-  def step(state: TrainState, batch: Batch, key: Array):
-    params, opt_state = state.params['net'], state.opt_state['net']
-    ranges = jax.tree.map(
-        jnp.maximum, state.extra['ranges'],
-        quantization.observe(net, params, batch['blur']))
-    if learn:
-      (value, metrics), grads = jax.value_and_grad(objective, has_aux=True)(
-          params, ranges, batch, key)
-      params, opt_state = optim.apply(tx, grads, opt_state, params)
-      metrics |= {'grad_norm': optax.tree.norm(grads), 'lr': tx.lr(state.step)}
-    else:
-      value, metrics = objective(params, ranges, batch, key)
-    metrics = {'loss': value, **metrics}
-    return state.replace(
-        step=state.step + 1, params={'net': params},
-        opt_state={'net': opt_state}, extra={'ranges': ranges}), metrics
-
   def restore(state: TrainState, blur: Array) -> Array:
     return quantization.apply(
-        net, state.params['net'], state.extra['ranges'], blur)[0]
+        net, state.params['net'], state.buffers['ranges'], blur)[0]
 
-  return Method(init, step, restore)
+  method = learner.make(
+      {'net': tx}, objective, start=start, restore=restore)
+
+  def step(state: TrainState, batch: Batch, key: Array):
+    ranges = jax.tree.map(
+        jnp.maximum, state.buffers['ranges'],
+        quantization.observe(net, state.params['net'], batch['blur']))
+    state = state.replace(buffers={'ranges': ranges})
+    if learn:
+      return method.step(state, batch, key)
+    value, metrics = objective(state.params, state, batch, key)
+    return state.replace(step=state.step + 1), {'loss': value, **metrics}
+
+  return method._replace(step=step)

@@ -9,19 +9,14 @@ images of all of them (deep supervision: MAXIM, Tu et al. 2022, section 3.4):
   sum_s sum_k l(f_sk(B), S_k),   s = 1..the stages
 """
 
-import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-import optax
-
 from deblur_jax import errors, losses, models
 from deblur_jax.config import require
-from deblur_jax.methods import fading, pretrained
+from deblur_jax.methods import fading, learner, pretrained
 from deblur_jax.ops import pyramid as pyramids
-from deblur_jax.state import Array, Batch, Method, Metrics, TrainState
+from deblur_jax.state import Array, Batch, Method, Params, TrainState
 from deblur_jax.training import optim
 
 
@@ -68,21 +63,18 @@ def make(
       'all_stages' if all_stages and hasattr(net, 'all_stages') else None)
   to_pyramid = errors.look_up(pyramids.PYRAMIDS, pyramid, what='method.pyramid')
 
-  def init(key: Array, batch: Batch) -> TrainState:
+  def start(key: Array, batch: Batch) -> learner.Start:
     models.check_scales(net, batch['blur'].shape[1:3])
     params = pretrained.begin(net, known, key)
-    optim.matching(params, freeze)    # before the first step, what is wrong
-    return TrainState(
-        step=jnp.zeros((), jnp.int32), params={'net': params},
-        opt_state={'net': tx.init(params)},
-        extra={'ema': {'net': params}} if ema else {})
+    optim.matching(params, freeze)    # refuses unknown patterns before a step
+    return learner.Start({'net': params})
 
-  def objective(
-      params, batch: Batch, key: Array, at: Array) -> tuple[Array, Metrics]:
-    params = faded(optim.keep(
-        params, jax.lax.stop_gradient(params),
-        optim.matching(params, freeze)), at)
-    stages = net.apply({'params': params}, batch['blur'], train=True,
+  def held(params: Params) -> Params:
+    return {'net': optim.matching(params['net'], freeze)}
+
+  def objective(params: Params, state: TrainState, batch: Batch, key: Array):
+    weights = faded(params['net'], state.step)
+    stages = net.apply({'params': weights}, batch['blur'], train=True,
                        rngs={'dropout': key}, method=of_stages)
     stages = stages if of_stages else [stages]
     sharp = to_pyramid(batch['sharp'], levels=len(stages[-1]))
@@ -90,27 +82,11 @@ def make(
     psnr = losses.psnr(stages[-1][0], sharp[0])
     return sum(content(images, sharp) for images in stages), {'psnr': psnr}
 
-  def step(state: TrainState, batch: Batch, key: Array):
-    params = old = state.params['net']
-    held = optim.matching(params, freeze)
-    (value, metrics), grads = optim.value_and_grad(
-        functools.partial(objective, key=key, at=state.step), params, batch,
-        parts=accumulate)
-    params, opt_state = optim.apply(tx, grads, state.opt_state['net'], params)
-    params = optim.keep(params, old, held)    # weight decay moves them, too
-    extra = state.extra
-    if ema:
-      averaged = optim.average(params, extra['ema']['net'], decay=ema)
-      extra = extra | {'ema': {'net': optim.keep(averaged, params, held)}}
-    metrics = {'loss': value, 'grad_norm': optax.tree.norm(grads),
-               'lr': tx.lr(state.step), **metrics}
-    state = state.replace(step=state.step + 1, params={'net': params},
-                          opt_state={'net': opt_state}, extra=extra)
-    return state, metrics
-
   def restore(state: TrainState, blur: Array) -> Array:
-    params = state.extra['ema']['net'] if ema else state.params['net']
-    return net.apply({'params': faded(params, state.step)}, blur)[0]
+    weights = faded(state.weights('net'), state.step)
+    return net.apply({'params': weights}, blur)[0]
 
-  return Method(init, step, restore, window=models.window(net),
-                splits={'method.accumulate': accumulate})
+  return learner.make(
+      {'net': tx}, objective, start=start, restore=restore, ema=ema,
+      accumulate=accumulate, held=held if freeze else None,
+      window=models.window(net), splits={'method.accumulate': accumulate})

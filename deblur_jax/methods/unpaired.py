@@ -1,9 +1,9 @@
-"""What the methods without pairs share: critics with pools, and alarms.
+"""What the methods without pairs share: discriminators and alarms.
 
-There is no truth to compare with, so that what goes wrong shows elsewhere: a
-restored picture should resemble the blurry one that it was made of. Its colours
-may turn into their negatives, for which no critic of sharp pictures cares, or
-it may no longer depend on the blurry picture at all.
+There is no truth to compare with, so errors show elsewhere. A restored picture
+should resemble the blurry one from which it was made. But its colours may be
+inverted, which a discriminator of sharp pictures does not see, or it may no
+longer depend on the blurry picture at all.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,76 +14,82 @@ import jax.numpy as jnp
 
 from deblur_jax import errors
 from deblur_jax.config import call
-from deblur_jax.methods import critic as critics
-from deblur_jax.methods import image_buffer as pools
-from deblur_jax.state import Array, Metrics, Params
+from deblur_jax.methods import discriminator as discriminators
+from deblur_jax.methods import image_buffer
+from deblur_jax.state import Array, Metrics, Params, TrainState
 
-STRANGE = 0.2   # correlation, below which it is another picture; natural: 0.9
-LINES = critics.LINES
+STRANGE = 0.2   # below this correlation it is another picture; natural: 0.9
+LINES = discriminators.LINES
 NOTHING = 'nothing'
 
 
-class Rival(NamedTuple):
-  """A critic with its pool of earlier fakes.
+class Discriminator(NamedTuple):
+  """A discriminator with its buffer of earlier fakes, both by one name.
 
-  init: (key, crop [height, width]) -> (params, pool).
-  persuade: (params, real, fake) -> L_G, whose gradient flows to `fake` alone.
-  update: ((params, opt_state, pool), real, fake, key) -> (the new three,
-    metrics as 'NAME/critic_loss').
-  watch: logged metrics, the newest last -> what looks wrong, in one line.
+  init: (key, crop [height, width]) -> (params, buffer).
+  generator_loss: (params, real, fake) -> L_G, whose gradient flows to `fake`
+    alone.
+  update: (state, real, fake, key) -> (the state with its new parameters,
+    optimizer and buffer, metrics as 'NAME/discriminator_loss').
+  watch: logged metrics, the newest last -> an alarm in one line, or None.
   """
 
-  init: Callable[..., tuple[Params, pools.Pool]]
-  persuade: Callable[[Params, Array, Array], Array]
-  update: Callable[..., tuple[tuple[Params, Any, pools.Pool], Metrics]]
+  init: Callable[..., tuple[Params, image_buffer.Buffer]]
+  generator_loss: Callable[[Params, Array, Array], Array]
+  update: Callable[..., tuple[TrainState, Metrics]]
   watch: Callable[[Sequence[Metrics]], str | None]
 
 
-def rival(
-    net, tx, options: Mapping[str, Any], *, name: str, pool_size: int) -> Rival:
-  """A critic of that name.
+def discriminator(
+    net, tx, options: Mapping[str, Any], *, name: str, buffer_size: int
+) -> Discriminator:
+  """A discriminator with a buffer.
 
   Args:
-    net, tx: see `critic.make`.
-    options: keyword arguments of `critic.make`.
+    net, tx: see `discriminator.make`.
+    options: keyword arguments of `discriminator.make`.
     name: of the network.
-    pool_size: images that are kept; CycleGAN's are 50.
+    buffer_size: images that are kept; CycleGAN keeps 50.
 
   Raises:
-    UserError: what `critic.make` refuses, or a negative size.
+    UserError: what `discriminator.make` refuses, or a negative size.
   """
   if options is None:
     raise errors.UserError(
-        "method.critic must be a dict, such as dict(gan='lsgan').")
-  critic = call(
-      critics.make, options, args=(net, tx), where='method.critic')
+        "method.discriminator must be a dict, such as dict(gan='lsgan').")
+  plain = call(discriminators.make, options, args=(net, tx),
+               where='method.discriminator')
   prefix = f'{name}/'
 
   def init(key: Array, *, crop: tuple[int, int]):
-    return critic.init(key, crop=crop), pools.init(pool_size, (*crop, 3))
+    return (plain.init(key, crop=crop),
+            image_buffer.init(buffer_size, (*crop, 3)))
 
-  def persuade(params: Params, real: Array, fake: Array) -> Array:
-    still = jax.lax.stop_gradient(fake)
-    value, slope = critic.persuade(params, real, still)
-    # The slope is all of L_G that a gradient has to know.
-    return value + jnp.sum(slope * (fake - still))
+  def generator_loss(params: Params, real: Array, fake: Array) -> Array:
+    fixed = jax.lax.stop_gradient(fake)
+    value, slope = plain.generator_loss(params, real, fixed)
+    # The value of L_G, with its gradient to the fakes alone.
+    return value + jnp.sum(slope * (fake - fixed))
 
-  def update(carry, real: Array, fake: Array, key: Array):
-    params, opt_state, pool = carry
-    key_pool, key_critic = jax.random.split(key)
-    pool, shown = pools.exchange(key_pool, pool, fake)
-    (params, opt_state), seen = critic.update(
-        (params, opt_state), (real, shown, key_critic))
-    return ((params, opt_state, pool),
-            {prefix + key: value for key, value in seen.items()})
+  def update(state: TrainState, real: Array, fake: Array, key: Array):
+    key_buffer, key_update = jax.random.split(key)
+    buffer, fakes = image_buffer.exchange(
+        key_buffer, state.buffers[name], fake)
+    (params, opt_state), seen = plain.update(
+        (state.params[name], state.opt_state[name]), (real, fakes, key_update))
+    state = state.replace(
+        params=state.params | {name: params},
+        opt_state=state.opt_state | {name: opt_state},
+        buffers=state.buffers | {name: buffer})
+    return state, {prefix + key: value for key, value in seen.items()}
 
   def watch(lines: Sequence[Metrics]) -> str | None:
     own = [{key.removeprefix(prefix): value for key, value in line.items()
             if key.startswith(prefix)} for line in lines]
-    told = critic.watch(own)
-    return told and f'{name}: {told}'
+    alarm = plain.watch(own)
+    return alarm and f'{name}: {alarm}'
 
-  return Rival(init, persuade, update, watch)
+  return Discriminator(init, generator_loss, update, watch)
 
 
 def together(
@@ -117,11 +123,11 @@ def watch_pictures(lines: Sequence[Metrics]) -> str | None:
     return None
   if max(seen) < -STRANGE:
     return (f'The colours are inverted: restored and blurry pictures correlate '
-            f'by {seen[-1]:.2f} in {LINES} logged steps; begin anew with '
-            'another seed, or with more of method.weights.identity.')
-  return (f'The generator has collapsed: its pictures do not resemble what it '
-          f'is given (a correlation of {seen[-1]:.2f}, below {STRANGE} in '
-          f'{LINES} logged steps); lower its learning rate, or '
+            f'by {seen[-1]:.2f} in {LINES} logged steps; start again with '
+            'another seed, or raise method.weights.identity.')
+  return ('The generator has collapsed: its pictures differ from its input '
+          f'(a correlation of {seen[-1]:.2f}, below {STRANGE} in {LINES} '
+          'logged steps); lower its learning rate, or '
           'method.weights.adversarial.')
 
 

@@ -1,12 +1,12 @@
-"""Networks: pure linen modules, generators, critics, estimators and priors.
+"""Networks: generators, discriminators, estimators and priors.
 
 A generator (`MODELS`) takes [n, h, w, 3] in [0, 1] and returns a list of
 images, finest first; one with an option `window` takes so many frames of a
 video, [n, h, w, 3 * window], and restores the middle one. Those with dropout
 learn by `net.apply(variables, blur, train=True, rngs={'dropout': key})`, and
-the others take that too. A critic
-(`CRITICS`) takes the same images and returns a map of logits [n, h', w', 1],
-float32. An estimator (`KERNEL_ESTIMATORS`) takes them to the kernels that
+the others take that too. A discriminator
+(`DISCRIMINATORS`) takes the same images and returns a map of logits [n, h', w',
+1], float32. An estimator (`KERNEL_ESTIMATORS`) takes them to the kernels that
 blurred them, a `kernel_estimator.Estimate`; a classifier (`CLASSIFIERS`) to the
 logits of its types, [n, types]. `ATTENTION` is what the option attention of
 generators may be.
@@ -66,8 +66,8 @@ def build(*, name: str, **kwargs) -> nn.Module:
     UserError: for an unknown name or option.
   """
   network = errors.look_up(
-      MODELS | CRITICS | KERNEL_ESTIMATORS | CLASSIFIERS | PRIORS | KERNELS,
-      name, what='network')
+      MODELS | DISCRIMINATORS | KERNEL_ESTIMATORS | CLASSIFIERS | PRIORS
+      | KERNELS, name, what='network')
   return call(network, kwargs=kwargs, where='nets')
 
 
@@ -239,7 +239,7 @@ MODELS = {
     'hourglass': skip.Hourglass,
     'maxim': maxim.MAXIM,
 }
-CRITICS = {
+DISCRIMINATORS = {
     'patchgan': patchgan.PatchGAN,
     'nah_discriminator': nah_discriminator.NahDiscriminator,
 }

@@ -1,4 +1,4 @@
-"""The PatchGAN critic of pix2pix (Isola et al., CVPR 2017), unconditional.
+"""The unconditional PatchGAN of pix2pix (Isola et al., CVPR 2017).
 
 DeblurGAN judges the sharp or restored image alone, with this network and two
 zeros around each layer where pix2pix has one: 35x35 judgements of a 256x256
@@ -43,8 +43,8 @@ class PatchGAN(nn.Module):
     checks.at_least(0, padding=self.padding)
     if self.norm == 'batch':
       raise errors.UserError(
-          "A critic with norm 'batch' judges images by each other, which "
-          "forbids a gradient penalty: take 'instance' or 'none'.")
+          "A discriminator with norm 'batch' compares images of a batch, "
+          "which forbids a gradient penalty: take 'instance' or 'none'.")
     errors.look_up(NORMS, self.norm, what='norm')
     checks.dtype(self.dtype)
     super().__post_init__()

@@ -1,4 +1,4 @@
-"""Which pixels a critic's judgement sees, from its layers alone."""
+"""Which pixels a discriminator's judgement sees, from its layers alone."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

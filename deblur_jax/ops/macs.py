@@ -25,7 +25,7 @@ def values_read(fn, tree, *args) -> int:
   """How many values of a tree of arrays fn(tree, *args) looks at.
 
   Of a training state and a method's `restore` these are the parameters of the
-  network that restores, and not those of a critic or an optimizer.
+  network that restores, and not those of a discriminator or an optimizer.
   """
   jaxpr = jax.make_jaxpr(fn)(tree, *args).jaxpr
   read = {id(variable) for equation in jaxpr.eqns

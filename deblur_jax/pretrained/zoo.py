@@ -219,8 +219,7 @@ def _state(params):
   from deblur_jax.state import TrainState
 
   return TrainState(
-      step=np.zeros((), np.int32), params={ROLE: params}, opt_state={},
-      extra={})
+      step=np.zeros((), np.int32), params={ROLE: params}, opt_state={})
 
 
 def _method(net):

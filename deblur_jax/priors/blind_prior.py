@@ -37,7 +37,7 @@ def make(
 
   Batches as of `deep_prior.make`, without 'mask' and 'kernel'; with 'guide'
   [n, h, w, c] and 'guide_kernel' [n, kh, kw] where guide is above 0. After the
-  fit `state.extra['found']['kernel']` [n, kh, kw] has the last kernels.
+  fit `state.buffers['found']['kernel']` [n, kh, kw] has the last kernels.
 
   Args:
     nets: {'image': a row of `models.PRIORS`; 'kernel': one of `models.KERNELS`,

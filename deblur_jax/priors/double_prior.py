@@ -42,7 +42,7 @@ def make(
   Batches hold 'observed' [n, h, w, c], the blend; where there is one, 'hint'
   [n, h, w, 1]; and 'sharp' for the curves, the blend without what disturbs it.
   What `restore` gives is the blend as it is painted; after the fit
-  `state.extra['found']` has 'first' and 'second' [n, h, w, c] and 'mask'
+  `state.buffers['found']` has 'first' and 'second' [n, h, w, c] and 'mask'
   [n, h, w, 1].
 
   Args:

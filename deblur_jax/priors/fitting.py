@@ -47,25 +47,25 @@ def make(
   def init(key: Array, batch: Batch) -> TrainState:
     fits = jax.vmap(lambda item: begin(key, item))(_with_seeds(batch))
     params, opt_state = fits.pop('params'), fits.pop('opt_state')
-    if frozen_params is not None:
-      fits['features'] = frozen_params
-    return TrainState(step=jnp.zeros((), jnp.int32), params=params,
-                      opt_state=opt_state, extra=fits)
+    frozen = {} if frozen_params is None else {'features': frozen_params}
+    return TrainState(
+        step=jnp.zeros((), jnp.int32), params=params, opt_state=opt_state,
+        frozen=frozen, buffers=fits)
 
   def step(state: TrainState, batch: Batch, key: Array):
-    fits = dict(state.extra, params=state.params, opt_state=state.opt_state)
-    features = fits.pop('features', None)
+    fits = dict(state.buffers, params=state.params, opt_state=state.opt_state)
+    features = state.frozen.get('features')
     fits, metrics = jax.vmap(
         lambda fit, item: advance(fit, item, key, state.step, features))(
             fits, _with_seeds(batch))
     params, opt_state = fits.pop('params'), fits.pop('opt_state')
     return state.replace(
         step=state.step + 1, params=params, opt_state=opt_state,
-        extra=state.extra | fits), metrics
+        buffers=fits), metrics
 
   def restore(state: TrainState, blur: Array) -> Array:
     del blur
-    return state.extra['record']['kept'][result]
+    return state.buffers['record']['kept'][result]
 
   return Method(init, step, restore, per_image=True)
 

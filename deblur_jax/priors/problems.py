@@ -312,7 +312,8 @@ def _check_sizes(name, batch: Mapping[str, np.ndarray], factor: int) -> None:
     if key in batch and batch[key].shape[:2] != size:
       height, width = batch[key].shape[:2]
       raise errors.UserError(
-          f'{name}: the {NAMES.get(key, key)} is {width}x{height}, and the result will be '
+          f'{name}: the {NAMES.get(key, key)} is {width}x{height}, and the '
+          'result will be '
           f'{size[1]}x{size[0]}.')
 
 

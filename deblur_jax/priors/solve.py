@@ -189,8 +189,8 @@ def _fit(config, method: Method, run_chunk, group, seeds, *, start, on_steps):
     best = min(own, key=lambda j: _last_loss(fitted.curve, j))
     pick = lambda tree, j=best: jax.tree.map(lambda x: x[j], tree)
     found.append(Fit(
-        problem, kept=pick(state.extra['record']['kept']),
-        found=pick(state.extra.get('found', {})),
+        problem, kept=pick(state.buffers['record']['kept']),
+        found=pick(state.buffers.get('found', {})),
         result=np.asarray(method.restore(state, batch['observed']))[best],
         params=pick(state.params),
         curve={key: value[:, best] for key, value in fitted.curve.items()},

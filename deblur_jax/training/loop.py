@@ -4,6 +4,7 @@ Nothing here knows of disks, configs or methods' insides. Deep image priors see
 one batch for hundreds of steps, so theirs go in chunks.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable, Iterable
 
@@ -17,6 +18,8 @@ from deblur_jax.training import parallel
 
 # (finished steps, state, metrics) -> True to leave the loop after this step.
 Hook = Callable[[int, TrainState, Metrics], bool | None]
+# What has a row for each image in the state of a method with `per_image`.
+ROWS = ('params', 'opt_state', 'ema', 'buffers')
 
 
 def abstract_state(method: Method, crop: int, mesh: Mesh) -> TrainState:
@@ -127,34 +130,23 @@ def make_chunk(
 
 def _each(chunk, state: TrainState, batch: Batch, key: Array):
   """The chunk for one image after another: its result for all of them."""
-  everywhere = {'features'} & state.extra.keys()
-  shared = {name: state.extra[name] for name in everywhere}
-  rows = (state.params, state.opt_state, {
-      name: value for name, value in state.extra.items()
-      if name not in everywhere})
+  rows = {name: getattr(state, name) for name in ROWS}
 
   def one(row_and_item):
-    (params, opt_state, extra), item = jax.tree.map(
-        lambda x: x[None], row_and_item)
-    new, curve = chunk(state.replace(
-        params=params, opt_state=opt_state, extra=extra | shared), item, key)
-    extra = {name: new.extra[name] for name in extra}
-    return jax.tree.map(
-        lambda x: x[0], (new.params, new.opt_state, extra)), jax.tree.map(
-            lambda x: x[:, 0], curve)
+    row, item = jax.tree.map(lambda x: x[None], row_and_item)
+    new, curve = chunk(state.replace(**row), item, key)
+    row = {name: getattr(new, name) for name in ROWS}
+    return (jax.tree.map(lambda x: x[0], row),
+            jax.tree.map(lambda x: x[:, 0], curve))
 
-  (params, opt_state, extra), curve = jax.lax.map(one, (rows, batch))
+  rows, curve = jax.lax.map(one, (rows, batch))
   steps = len(jax.tree.leaves(curve)[0][0])
-  return state.replace(
-      step=state.step + steps, params=params, opt_state=opt_state,
-      extra=extra | shared), jax.tree.map(jnp.transpose, curve)
+  return (state.replace(step=state.step + steps, **rows),
+          jax.tree.map(jnp.transpose, curve))
 
 
 def spread(state: TrainState, mesh: Mesh) -> TrainState:
-  """The state of a method with `per_image`: its rows over the devices.
-
-  All of it has a row for each image, but `step` and frozen features.
-  """
+  """The state of a method with `per_image`: its rows over the devices."""
   def place(x, where):
     # By way of numpy, so that no buffer stands twice in a state to be donated.
     return parallel.put(np.asarray(x), NamedSharding(mesh, where))
@@ -167,10 +159,9 @@ def spread(state: TrainState, mesh: Mesh) -> TrainState:
 def _rows_of(state: TrainState) -> TrainState:
   """Where the parts of such a state lie, as the head of a tree."""
   rows, everywhere = PartitionSpec(parallel.AXIS), PartitionSpec()
-  return TrainState(
-      step=everywhere, params=rows, opt_state=rows,
-      extra={name: everywhere if name == 'features' else rows
-             for name in state.extra})
+  parts = {field.name: rows if field.name in ROWS else everywhere
+           for field in dataclasses.fields(state)}
+  return TrainState(**parts)
 
 
 def on_mesh(fn: Callable, mesh: Mesh) -> Callable:

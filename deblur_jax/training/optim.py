@@ -50,8 +50,8 @@ def build(
     b2: decay of Adam's second moment.
     eps: Adam's epsilon.
     weight_decay: decoupled decay, for 'adamw'.
-    updates_per_step: above 1 for a critic that moves several times a step; the
-      schedule is still fitted to the steps of the run.
+    updates_per_step: above 1 for a discriminator that moves several times a
+      step; the schedule is still fitted to the steps of the run.
 
   Returns:
     The optimizer.

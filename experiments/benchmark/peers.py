@@ -134,22 +134,27 @@ def _multiscale(config):
 
 
 def _deblurgan(config):
-  gen, critic = (
-      models.build(**config['nets'][name]) for name in ('gen', 'critic'))
+  generator, discriminator = (
+      models.build(**config['nets'][name]) for name in ('generator',
+                                                        'discriminator'))
   method = config['method']
-  if not (isinstance(gen, resnet.ResNet) and gen.upsample == 'transposed'
-          and isinstance(critic, patchgan.PatchGAN) and critic.padding == 2
-          and method['critic']['gan'] == 'wgan'
-          and method['critic']['penalty'] and not method['fresh']
+  if not (isinstance(generator,
+                     resnet.ResNet) and generator.upsample == 'transposed'
+          and isinstance(discriminator,
+                         patchgan.PatchGAN) and discriminator.padding == 2
+          and method['discriminator']['gan'] == 'wgan'
+          and method['discriminator']['penalty'] and not method['fresh']
           and method['content'] in ('l1', 'perceptual')):
     raise errors.UserError(
         '--peer compares only what configs/deblurgan_gopro.py describes: '
         'resnet and patchgan, WGAN with a penalty, the same crops for all '
-        'critic steps, content l1 or perceptual.')
-  return {'dtype': gen.dtype, 'features': gen.features, 'blocks': gen.blocks,
-          'dropout': gen.dropout > 0, 'residual': gen.residual,
-          'critic_features': critic.features, 'critic_depth': critic.depth,
-          'critic_steps': method['critic_steps'],
+        'discriminator steps, content l1 or perceptual.')
+  return {'dtype': generator.dtype, 'features': generator.features,
+          'blocks': generator.blocks,
+          'dropout': generator.dropout > 0, 'residual': generator.residual,
+          'discriminator_features': discriminator.features,
+          'discriminator_depth': discriminator.depth,
+          'discriminator_steps': method['discriminator_steps'],
           'perceptual': method['content'] == 'perceptual'}
 
 

@@ -260,9 +260,10 @@ def test_detailed_part_finds_lost_detail():
 
 
 def test_labels_are_short_and_unique():
-  settings = {'nets.gen.lr': 0.5, 'nets.disc.lr': 1e-4, 'seed': 0,
+  settings = {'nets.generator.lr': 0.5, 'nets.disc.lr': 1e-4, 'seed': 0,
               'method.loss': {'l1': 1.0}}
-  assert runs.label(settings) == 'gen.lr=0.5,disc.lr=0.0001,seed=0,loss=l1:1'
+  assert runs.label(settings) == (
+      'generator.lr=0.5,disc.lr=0.0001,seed=0,loss=l1:1')
 
 
 def test_row_keys_have_no_order_of_their_own(study):

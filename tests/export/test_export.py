@@ -50,7 +50,7 @@ def method(restore, **options):
       None, None, lambda state, blur: restore(blur), **options)
 
 
-STATE = TrainState(step=np.zeros(()), params={}, opt_state={}, extra={})
+STATE = TrainState(step=np.zeros(()), params={}, opt_state={})
 
 
 @pytest.fixture(scope='module')

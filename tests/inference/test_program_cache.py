@@ -49,7 +49,7 @@ def restore(picture=PICTURE, *, identity='times', factor=0.9, change=None):
   state = parallel.put(TrainState(
       step=np.zeros((), np.int32),
       params={'factor': np.full((1, 1, 1, 3), factor, np.float32)},
-      opt_state={}, extra={}), parallel.replicated(mesh))
+      opt_state={}), parallel.replicated(mesh))
   method = change(method) if change else method
   run = tiling.build(method, state, mesh)
   return run(picture).image, len(traces)

@@ -27,8 +27,7 @@ def smooth(state, blur):
 
 def tiled(restore, **options):
   mesh = parallel.data_mesh()
-  state = TrainState(step=jnp.zeros((), jnp.int32), params={}, opt_state={},
-                     extra={})
+  state = TrainState(step=jnp.zeros((), jnp.int32), params={}, opt_state={})
   state = parallel.put(state, parallel.replicated(mesh))
   return tiling.build(method(restore), state, mesh, **options)
 

@@ -83,12 +83,12 @@ def test_what_a_step_remembers(name):
   middle = jax.tree.map(lambda a, b: (a + b) / 2, before.params['to_sharp'],
                         after.params['to_sharp'])
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6),
-               after.extra['ema']['to_sharp'], middle)
-  pools = after.extra.get('pools') or {'is_sharp': after.extra['pool']}
-  for pool in pools.values():
-    assert int(pool['count']) == 2 and np.any(pool['images'])
+               after.ema['to_sharp'], middle)
+  for buffer in after.buffers.values():
+    assert int(buffer['count']) == 2 and np.any(buffer['images'])
   assert all(np.isfinite(value) for value in metrics.values())
-  assert {'correlation', 'change', 'is_sharp/critic_loss'} <= metrics.keys()
+  assert {'correlation', 'change',
+          'is_sharp/discriminator_loss'} <= metrics.keys()
 
 
 def test_the_loss_of_cyclegan_is_that_of_its_paper():
@@ -102,7 +102,8 @@ def test_the_loss_of_cyclegan_is_that_of_its_paper():
     to_sharp, to_blur = (
         lambda x, net=net: run(net, x)[0] for net in ('to_sharp', 'to_blur'))
     l1 = lambda a, b: jnp.abs((2 * a - 1) - (2 * b - 1)).mean()
-    fools = lambda critic, x: jnp.square(run(critic, x) - 1).mean()
+    fools = lambda discriminator, x: jnp.square(run(discriminator,
+                                                    x) - 1).mean()
     return (fools('is_sharp', to_sharp(blur)) + fools('is_blur', to_blur(sharp))
             + 10 * l1(to_blur(to_sharp(blur)), blur)
             + 10 * l1(to_sharp(to_blur(sharp)), sharp)
@@ -146,23 +147,23 @@ def test_full_form_is_cyclegans():
     net = models.build(**config.nets[name])
     params = jax.eval_shape(net.init, jax.random.key(0), shape)
     assert models.count_parameters(params) == count
-  critic = jax.eval_shape(net.apply, params, jax.ShapeDtypeStruct(
+  discriminator = jax.eval_shape(net.apply, params, jax.ShapeDtypeStruct(
       (1, 256, 256, 3), jnp.float32))
-  assert critic.shape == (1, 30, 30, 1) and net.least_crop == 70
-  rate = optim.build(**config.optim.gen, total_steps=400).lr
+  assert discriminator.shape == (1, 30, 30, 1) and net.least_crop == 70
+  rate = optim.build(**config.optim.generator, total_steps=400).lr
   np.testing.assert_allclose(
       [rate(0), rate(200), rate(300), rate(400)], [2e-4, 2e-4, 1e-4, 0])
 
 
-def test_a_critic_persuades_by_its_whole_slope():
+def test_the_generator_loss_has_its_whole_slope():
   config = changed('cycle_unpaired')
   net = models.build(**config['nets']['is_sharp'])
-  rival = unpaired.rival(net, optax.sgd(0.0), dict(gan='lsgan'), name='x',
-                         pool_size=0)
+  disc = unpaired.discriminator(
+      net, optax.sgd(0.0), dict(gan='lsgan'), name='x', buffer_size=0)
   params, real = models.init(net, jax.random.key(0)), images()['sharp']
   direct = lambda x: jnp.square(net.apply({'params': params}, x) - 1).mean() / 2
   found, expected = jax.jit(lambda x: (
-      jax.value_and_grad(lambda x: rival.persuade(params, real, x**2))(x),
+      jax.value_and_grad(lambda x: disc.generator_loss(params, real, x**2))(x),
       jax.value_and_grad(lambda x: direct(x**2))(x)))(images()['blur'])
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4,
                                                        atol=1e-8),
@@ -173,10 +174,10 @@ def test_a_critic_persuades_by_its_whole_slope():
 
 
 def spread(*ks):
-  return cycle_physics.concentration(Estimate(jnp.stack(ks)))
+  return cycle_physics.energy(Estimate(jnp.stack(ks)))
 
 
-def test_concentration_of_known_kernels():
+def test_energy_of_known_kernels():
   even = jnp.full((5, 5), 1 / 25)
   np.testing.assert_allclose(
       spread(kernels.delta(size=5), even), [1, 1 / 25], rtol=1e-6)
@@ -187,7 +188,7 @@ def test_concentration_of_known_kernels():
   weights = jnp.asarray(weights / weights.sum(-1, keepdims=True))
   mixed = np.einsum('nhwb,nbyx->nhwyx', weights, basis)
   np.testing.assert_allclose(
-      cycle_physics.concentration(Estimate(basis, weights)),
+      cycle_physics.energy(Estimate(basis, weights)),
       (mixed**2).sum((-2, -1)), rtol=1e-4)
 
 
@@ -216,13 +217,13 @@ def test_reblur_knows_the_truth_and_the_trivial_answer(gamma):
   assert residual(sharp, blurry, mixture) < 1e-5
 
 
-def test_the_guard_drives_the_kernel_away_from_a_point():
-  def loss(logits, weight, most=0.25):
+def test_the_sparsity_bound_keeps_the_kernel_from_the_delta():
+  def loss(logits, weight, max_energy=0.25):
     kernel = jax.nn.softmax(logits).reshape(1, 5, 5)
-    told = Estimate(kernel)
-    guard = jax.nn.relu(cycle_physics.concentration(told) - most).mean()
+    estimate = Estimate(kernel)
+    bound = jax.nn.relu(cycle_physics.energy(estimate) - max_energy).mean()
     y = images(1)['blur']
-    return cycle_physics.reblur(y, y, told) + weight * guard
+    return cycle_physics.reblur(y, y, estimate) + weight * bound
 
   @jax.jit
   def fit(weight):
@@ -231,7 +232,8 @@ def test_the_guard_drives_the_kernel_away_from_a_point():
     logits, _ = jax.lax.scan(step, jnp.zeros(25), length=300)
     return jnp.square(jax.nn.softmax(logits)).sum()
 
-  # With the picture itself as the answer: a point wins, unless it is guarded.
+  # With the picture itself as the answer: the delta kernel wins, unless there
+  # is a bound.
   assert fit(0.0) > 0.9
   assert fit(10.0) < 0.3
 
@@ -277,8 +279,8 @@ def test_estimators_give_kernels(name):
 
 
 def lines(count, **values):
-  good = dict(correlation=0.9, concentration=0.1, critic_real=0.5,
-              critic_fake=0.5, critic_loss=0.2)
+  good = dict(correlation=0.9, kernel_energy=0.1, discriminator_real=0.5,
+              discriminator_fake=0.5, discriminator_loss=0.2)
   return [good] * 10 + [good | values] * count
 
 
@@ -293,7 +295,8 @@ def test_likeness_sees_inverted_and_flat_pictures():
 @pytest.mark.parametrize('watch, values, message', [
     (unpaired.watch_pictures, dict(correlation=-0.8), 'colours are inverted'),
     (unpaired.watch_pictures, dict(correlation=0.01), 'generator has collap'),
-    (cycle_physics.watch_kernels, dict(concentration=0.99), 'are points'),
+    (cycle_physics.watch_kernels, dict(kernel_energy=0.99),
+     'become the delta kernel'),
 ])
 def test_alarms(watch, values, message):
   assert watch(lines(0)) is None
@@ -302,15 +305,16 @@ def test_alarms(watch, values, message):
   assert watch(lines(1, **values)[-1:]) is None
 
 
-def test_a_critic_that_is_never_wrong_is_named():
+def test_a_discriminator_that_is_never_wrong_is_named():
   method = methods.build(changed('cycle_unpaired'))
   sharp, blurry = ({f'{name}/{key}': value for key, value in line.items()}
                    for name, line in (('is_sharp', lines(0)[0]),
-                                      ('is_blur', lines(1, critic_loss=0)[-1])))
+                                      ('is_blur', lines(1,
+                                                        discriminator_loss=0)[-1])))
   line = sharp | blurry | {'correlation': 0.9}
   told = [watch([line] * 5) for watch in method.watches]
   assert told[:2] == [None, None]
-  assert told[2].startswith('is_blur: The critic is never')
+  assert told[2].startswith('is_blur: The discriminator is never')
 
 
 @pytest.mark.parametrize('name, change, message', [
@@ -323,7 +327,8 @@ def test_a_critic_that_is_never_wrong_is_named():
      "Unknown key method.weights.idnetity.*Did you mean 'identity'"),
     ('cycle_unpaired', {'method.cycle': '2*l1 + perceptual'},
      'method.features'),
-    ('cycle_unpaired', {'method.pool_size': -1}, 'pool_size must be 0 or more'),
+    ('cycle_unpaired', {'method.buffer_size': -1},
+     'buffer_size must be 0 or more'),
     ('cycle_unpaired', {'nets.is_blur': dict(name='unet')},
      'nets.is_blur.name must be one of .*patchgan'),
     ('cycle_unpaired', {'nets.is_sharp.depth': 3}, 'at least 70 x 70'),
@@ -341,9 +346,10 @@ def test_a_critic_that_is_never_wrong_is_named():
      'nets.blur_type.name must be one of blur_type'),
     ('cycle_physics', {'nets.kernel': dict(name='kernel_fourier', size=9)},
      'crop = 16 is below the 18 pixels that nets.kernel needs'),
-    ('cycle_physics', {'method.without': 'gard'}, "Did you mean 'guard'"),
-    ('cycle_physics', {'method.critic': None}, 'adversarial needs .*critic'),
-    ('cycle_physics', {'method.most': 0.0}, 'most must be above 0'),
+    ('cycle_physics', {'method.without': 'sparsty'}, "Did you mean 'sparsity'"),
+    ('cycle_physics', {'method.discriminator': None},
+     'adversarial needs .*discriminator'),
+    ('cycle_physics', {'method.max_energy': 0.0}, 'max_energy must be above 0'),
     ('cycle_physics', {'method.start_steps': -1}, 'start_steps must be 0'),
     ('cycle_physics', {'method.gamma': 0.0}, 'gamma must be a number above 0'),
 ])
@@ -368,12 +374,12 @@ def test_perceptual_is_a_term_of_the_cycle(tmp_path):
   state, (_, metrics) = jax.eval_shape(lambda: (
       state := method.init(jax.random.key(0), images()),
       method.step(state, images(), jax.random.key(0))))
-  assert state.extra['features'].keys() == {'block1_conv1'}
+  assert state.frozen['features'].keys() == {'block1_conv1'}
   assert metrics['cycle_blur'].shape == ()
 
 
 def test_a_step_takes_crops_of_one_size_with_a_pool():
   method = methods.build(changed('cycle_unpaired'))
   state = jax.eval_shape(method.init, jax.random.key(0), images())
-  with pytest.raises(errors.UserError, match='16x16, got 32x32.*pool_size=0'):
+  with pytest.raises(errors.UserError, match='16x16, got 32x32.*buffer_size=0'):
     jax.eval_shape(method.step, state, images(2, 32), jax.random.key(0))

@@ -57,7 +57,7 @@ def test_the_student_learns_from_the_truth_and_from_the_teacher(run):
   state, after, metrics, expected = learn(_batch())
   for one in (state, after):
     assert set(one.params) == {'net'}
-    jax.tree.map(np.testing.assert_array_equal, one.extra['teacher'], run[1])
+    jax.tree.map(np.testing.assert_array_equal, one.frozen['teacher'], run[1])
   for name, value in expected.items():
     np.testing.assert_allclose(metrics[name], value, rtol=1e-4)
 
@@ -108,7 +108,7 @@ def test_without_the_folder_of_the_teacher(run):
   config['method']['teacher'] = dict(path='gone')
   method = methods.build(config, from_checkpoint=True)
   shapes = jax.eval_shape(method.init, jax.random.key(0), _batch())
-  assert jax.tree.map(jnp.shape, shapes.extra['teacher']) == jax.tree.map(
+  assert jax.tree.map(jnp.shape, shapes.frozen['teacher']) == jax.tree.map(
       np.shape, run[1])
 
 
@@ -139,7 +139,8 @@ PAIR = ['scale_0/head', 'scale_0/head']
      'student has 4,427 parameters, more than its teacher, which has 2,018'),
     (dict(teacher=dict(path='nowhere')), "No model 'nowhere'"),
     (dict(teacher={}), 'nets.teacher is missing'),
-    (dict(teacher=dict(role='gen')), 'nets.gen is missing; there is only: net'),
+    (dict(teacher=dict(role='generator')),
+     'nets.generator is missing; there is only: net'),
     (dict(teacher=dict(which='7')), 'No complete checkpoint of step 7'),
     (dict(teacher=dict(path='gone.npz')), 'No file gone.npz'),
     (dict(teacher=dict(wich='best')), "teacher.wich.*'which'"),

@@ -41,7 +41,8 @@ def test_two_steps_move_nothing_between_host_and_device(parts):
   assert all(jnp.isfinite(value) for value in second.values())
   assert first.keys() == second.keys() >= {'loss'}
   assert bool(state.params) == ('grad_norm' in first)
-  # Of biases a critic's last has no gradient: it moves all its values alike.
+  # Of biases a discriminator's last has no gradient: it moves all its values
+  # alike.
   after = dict(jax.tree.leaves_with_path(state.params))
   for path, kernel in jax.tree.leaves_with_path(before):
     if path[-1].key == 'kernel':
@@ -68,19 +69,19 @@ def test_a_checkpoint_goes_on_bit_for_bit(parts, tmp_path):
 
 
 def test_one_device_does_what_two_do():
-  """The pool too, and gradients; Adam's step makes much of their rounding.
+  """The buffer too, and gradients; Adam's step enlarges their rounding.
 
-  What other methods would show is in this one: a network that looks at several
-  batches in one pass, random blur, a critic beside it and its pool.
+  This method has what others would show: a network that sees several batches
+  in one pass, random blur, a discriminator beside it and its buffer.
   """
-  told = []
+  seen = []
   for devices in (1, 2):
     _, state, step, batch, key, _ = parts_of('blur_translation', devices)
     state, metrics = step(state, batch, key)
-    told.append(jax.tree.map(
-        np.asarray, (metrics, state.extra, state.opt_state)))
+    seen.append(jax.tree.map(
+        np.asarray, (metrics, state.buffers, state.opt_state)))
   jax.tree.map(lambda a, b: np.testing.assert_allclose(
-      a, b, rtol=1e-4, atol=1e-5), *told)
+      a, b, rtol=1e-4, atol=1e-5), *seen)
 
 
 def test_restore_keeps_the_size(parts):
@@ -184,7 +185,7 @@ def test_ema_restores_with_the_average():
       lambda a, b: (a + b) / 2, start.params['net'], state.params['net'])
   jax.tree.map(
       lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7),
-      expected, state.extra['ema']['net'])
+      expected, state.ema['net'])
   swapped = state.replace(params={'net': expected})
   np.testing.assert_allclose(
       jax.jit(method.restore)(state, batch['blur']),
@@ -194,7 +195,7 @@ def test_ema_restores_with_the_average():
 
 def test_parts_of_a_config_must_be_there():
   config = tiny()
-  config['optim'] = {'gen': config['optim']['net']}
+  config['optim'] = {'generator': config['optim']['net']}
   with pytest.raises(errors.UserError, match='optim.net is missing'):
     methods.build(config)
   with pytest.raises(errors.UserError, match='method.loss is missing'):

@@ -186,8 +186,8 @@ def test_what_is_zero_stays_zero_while_the_rest_learns(run):
       key: rng.random((2, 16, 16, 3), np.float32)
       for key in ('blur', 'sharp')}))
   assert 0.75 <= metrics['zeros'] < 0.78
-  masks = jax.tree.leaves(start.extra['masks'])
-  for tree in (state.params, state.extra['ema']):
+  masks = jax.tree.leaves(start.frozen['masks'])
+  for tree in (state.params, state.ema):
     for mask, before, after in zip(
         masks, jax.tree.leaves(start.params), jax.tree.leaves(tree),
         strict=True):

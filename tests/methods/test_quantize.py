@@ -97,7 +97,7 @@ def test_calibrated_to_near_the_float_network(tmp_path):
       key: rng.random((2, 16, 16, 3), np.float32) for key in ('blur', 'sharp')})
   jax.tree.map(np.testing.assert_array_equal, state.params['net'], params)
   assert np.isfinite(metrics['loss'])
-  assert all(value > 0 for value in state.extra['ranges'].values())
+  assert all(value > 0 for value in state.buffers['ranges'].values())
   error = np.abs(restored - expected)
   assert 0 < error.max() < 0.02 * np.ptp(expected)
   with pytest.raises(errors.UserError, match='nets.net.blocks is 2, but 1'):

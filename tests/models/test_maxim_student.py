@@ -111,7 +111,7 @@ def test_training_fades():
   teacher, params = _teacher(**tiny)
   student = models.build(**tiny | dict(groups=1))
   state = jax.eval_shape(method.init, jax.random.key(0), batch).replace(
-      params={'net': params}, opt_state={}, extra={})
+      params={'net': params}, opt_state={})
   small = _applied(student)(
       {'params': maxim_student.begin(student, teacher, params)},
       batch['blur'])[0]

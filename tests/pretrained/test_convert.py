@@ -77,8 +77,8 @@ GOLDEN = {
         (0.48015594482421875, 0.26444464921951294, 1.878138542175293),
         (0.5633904337882996, 1.0300700664520264, 1.3975296020507812),
         (0.5235493183135986, 0.20793914794921875, 0.1596653312444687)]),
-    'nah critic': (
-        'deepdeblur_pytorch_critic',
+    'nah discriminator': (
+        'deepdeblur_pytorch_discriminator',
         dict(name='nah_discriminator', variant='code', features=2, scale=255),
         {}, _image(200, 200), [(-0.004113008268177509,) * 3]),
     'deblurgan': ('deblurgan', _resnet(True), {}, _image(), [
@@ -87,7 +87,8 @@ GOLDEN = {
         'deblurgan', _resnet(False), dict(learn_residual=False), _image(), [
             (0.5268964767456055, 0.5378352403640747, 0.5137991309165955)]),
     'patchgan': (
-        'deblurgan_critic', dict(name='patchgan', features=4, depth=3), {},
+        'deblurgan_discriminator', dict(name='patchgan', features=4, depth=3),
+        {},
         np.tile(_image(), (1, 5, 3, 1)), [
             (0.04116976633667946, 0.19538916647434235, 0.13771048188209534)]),
     'single': (NOSKIP, _single(False), {}, _image(), [
@@ -232,33 +233,33 @@ def test_the_program(pth, tmp_path):
   assert config['data']['test']['root'] == 'here'
 
 
-def test_a_critic_needs_a_config_that_has_one(tmp_path):
+def test_a_discriminator_needs_a_config_that_has_one(tmp_path):
   network = dict(name='patchgan', features=2, depth=1)
-  _, _, arrays = _arrays('deblurgan_critic', network)
+  _, _, arrays = _arrays('deblurgan_discriminator', network)
   path = _save(tmp_path / 'D.safetensors', arrays)
   with pytest.raises(errors.UserError, match=(
-      r'D.safetensors: it is deblurgan_critic, and the config has no '
-      r'critic: choose another --config')):
+      r'D.safetensors: it is deblurgan_discriminator, and the config has no '
+      r'discriminator: choose another --config')):
     convert.to_run(_config(), tmp_path / 'run', [path])
 
 
-def test_generator_and_critic_of_one_file(tmp_path):
-  """Without a critic in the config it is left out, by name."""
-  critic = dict(name='nah_discriminator', features=1)
-  _, _, arrays = _arrays('deepdeblur_pytorch_critic', critic)
+def test_generator_and_discriminator_of_one_file(tmp_path):
+  """Without a discriminator in the config it is left out, by name."""
+  discriminator = dict(name='nah_discriminator', features=1)
+  _, _, arrays = _arrays('deepdeblur_pytorch_discriminator', discriminator)
   both = {f'G.{name}': array for name, array in _deepdeblur().items()}
   both |= {f'D.{name}': array for name, array in arrays.items()}
   entry, = convert.to_run(
       _config(), tmp_path / 'run', [_save(tmp_path / 'x.safetensors', both)])
   assert entry.layout == 'deepdeblur_pytorch' and len(entry.names) == 8
   assert entry.skipped['D.dense.weight'] == (
-      'deepdeblur_pytorch_critic, and the config has no critic')
+      'deepdeblur_pytorch_discriminator, and the config has no discriminator')
   assert len(entry.skipped) == len(arrays) == 11
 
 
 def test_a_run_needs_a_generator(tmp_path):
   _, _, arrays = _arrays(
-      'deblurgan_critic', dict(name='patchgan', features=2, depth=1))
+      'deblurgan_discriminator', dict(name='patchgan', features=2, depth=1))
   path = _save(tmp_path / 'D.safetensors', arrays)
   config = helpers.get_config('deblurgan_gopro').to_dict()
   with pytest.raises(errors.UserError, match='no generator in .*D.safetensors'):
@@ -267,19 +268,21 @@ def test_a_run_needs_a_generator(tmp_path):
 
 
 def test_both_of_deblurgan_go_on_learning(tmp_path):
-  """In an adversarial config the generator is nets.gen; back by its name."""
+  """Of an adversarial config the generator is nets.generator; and back."""
   files = {'deblurgan': dict(name='resnet', features=4, blocks=1),
-           'deblurgan_critic': dict(name='patchgan', features=4, depth=1)}
+           'deblurgan_discriminator': dict(name='patchgan', features=4,
+                                           depth=1)}
   paths = [_save(tmp_path / f'{layout}.safetensors',
                  _arrays(layout, network)[2])
            for layout, network in files.items()]
   config = helpers.get_config('deblurgan_gopro').to_dict()
   folder = tmp_path / 'run'
-  gen, critic = convert.to_run(config, folder, paths)
-  assert (gen.role, critic.role) == ('gen', 'critic')
+  generator, discriminator = convert.to_run(config, folder, paths)
+  assert (generator.role, discriminator.role) == ('generator', 'discriminator')
   config = workdir.read_config(folder)
   again = tmp_path / 'again.safetensors'
-  for layout, path in zip((None, 'deblurgan_critic'), paths, strict=True):
+  for layout, path in zip((None, 'deblurgan_discriminator'), paths,
+                          strict=True):
     convert.from_run(config, folder, again, layout=layout)
     theirs, ours = (
         weight_files.read(file, what='it') for file in (path, again))

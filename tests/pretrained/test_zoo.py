@@ -75,8 +75,8 @@ def test_a_run_may_begin_where_a_model_ended(shipped, tmp_path):
   with pytest.raises(
       errors.UserError, match='nets.net.features is 8, but 4 in'):
     begin(**{'nets.net.features': 8})
-  with pytest.raises(errors.UserError, match='other.*gen is missing'):
-    begin(**{'method.init_from.role': 'gen'})
+  with pytest.raises(errors.UserError, match='other.*generator is missing'):
+    begin(**{'method.init_from.role': 'generator'})
   (tmp_path / 'bad.json').write_bytes(path.with_suffix('.json').read_bytes())
   (tmp_path / 'bad.safetensors').write_bytes(path.read_bytes()[:-1] + b'x')
   with pytest.raises(errors.UserError, match='another file, or damaged'):
@@ -92,7 +92,7 @@ def test_a_run_may_begin_where_a_model_ended(shipped, tmp_path):
       'nets.net': net | dict(features=2),
       'method': dict(name='distill', teacher=dict(path=str(path)))}))
   state = student.init(jax.random.key(0), {'blur': BLUR})
-  jax.tree.map(np.testing.assert_array_equal, state.extra['teacher'],
+  jax.tree.map(np.testing.assert_array_equal, state.frozen['teacher'],
                params['net'])
 
 

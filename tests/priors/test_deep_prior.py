@@ -82,7 +82,7 @@ def fit(one, batch, steps=4, *, chunk=2, **options):
 
 
 def last(fitted):
-  return np.asarray(fitted.state.extra['record']['kept']['last'])
+  return np.asarray(fitted.state.buffers['record']['kept']['last'])
 
 
 @pytest.mark.parametrize('name', sorted({*helpers.PRIORS} - {*OWN}))
@@ -94,7 +94,7 @@ def test_every_config_has_steps_for_its_kind_of_picture(name):
   assert shapes(after) == shapes(state)
   for value in metrics.values():
     assert value.shape == (2,)
-  for image in after.extra['record']['kept'].values():
+  for image in after.buffers['record']['kept'].values():
     assert image.shape == batch['sharp'].shape
 
 
@@ -105,7 +105,7 @@ def test_every_method_fits_its_kind_of_picture(name):
   assert int(fitted.state.step) == 4
   for value in fitted.curve.values():
     assert value.shape == (4, 1) and not np.isnan(value).any()
-  kept = fitted.state.extra['record']['kept']
+  kept = fitted.state.buffers['record']['kept']
   assert kept.keys() == outputs.KEPT.keys()
   for row, image in kept.items():
     assert image.shape == batch['sharp'].shape
@@ -169,7 +169,7 @@ def test_what_is_masked_and_what_is_held_out_is_not_fitted():
   batch['mask'] = (batch['observed'][..., :1] > 0.4).astype(np.float32)
   first = fit(one, batch)
   assert last(first).shape == batch['sharp'].shape
-  held = np.asarray(first.state.extra['held'])
+  held = np.asarray(first.state.buffers['held'])
   assert 0.2 < held.mean() < 0.4
   for unseen in (batch['mask'] == 0, held):
     changed = np.where(unseen, 9.0, batch['observed']).astype(np.float32)
@@ -184,7 +184,7 @@ def test_a_known_kernel_reads_beyond_the_picture():
   batch['kernel'] = np.zeros((1, 3, 3), np.float32)
   batch['kernel'][:, 1, 1] = 1     # does nothing
   fitted = fit(built('prior_deblur'), batch)
-  assert fitted.state.extra['code'].shape[1:3] == (34, 34)
+  assert fitted.state.buffers['code'].shape[1:3] == (34, 34)
   error = np.square(last(fitted) - batch['observed']).mean(axis=(1, 2, 3))
   np.testing.assert_allclose(fitted.curve['fit'][-1], error, rtol=1e-4)
 
@@ -192,7 +192,7 @@ def test_a_known_kernel_reads_beyond_the_picture():
 def test_what_is_blind_is_seen_through_its_own_kernel():
   batch = batch_for('prior_blind', count=1)
   fitted = fit(built('prior_blind'), batch)
-  kernel = np.asarray(fitted.state.extra['found']['kernel'])
+  kernel = np.asarray(fitted.state.buffers['found']['kernel'])
   assert kernel.shape == (1, 5, 5) and kernel.min() >= 0
   np.testing.assert_allclose(kernel.sum(axis=(1, 2)), 1, rtol=1e-5)
   inside = operators.uniform(kernel[0], border='valid').forward(last(fitted))
@@ -243,7 +243,7 @@ def test_a_classical_start_pulls_the_kernel():
   one, batch = built('prior_blind'), batch_for('prior_blind', count=1)
   with pytest.raises(errors.UserError, match="estimate, batch\\['guide'\\]"):
     fit(one, {key: batch[key] for key in ('observed', 'seed')})
-  found = lambda steps: fit(one, batch, steps).state.extra['found']['kernel']
+  found = lambda steps: fit(one, batch, steps).state.buffers['found']['kernel']
   distance = [float(np.abs(found(steps) - batch['guide_kernel']).sum())
               for steps in (2, 12)]
   assert distance[1] < 0.85 * distance[0]

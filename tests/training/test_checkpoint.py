@@ -14,7 +14,7 @@ def state(value, width=3):
   return TrainState(
       step=jnp.asarray(value, jnp.int32),
       params={'net': {'kernel': jnp.full((2, width), value, jnp.float32)}},
-      opt_state={'net': {'mu': jnp.zeros((2, width))}}, extra={})
+      opt_state={'net': {'mu': jnp.zeros((2, width))}})
 
 
 def put(tree):
@@ -83,7 +83,7 @@ def test_no_room_is_said_before_anything_is_written(checkpoints, tmp_path):
   checkpoints.save(1, put(state(1)), {'psnr_uint8': 1.0})
   checkpoints.wait()
   huge = state(2).replace(
-      extra={'huge': jax.ShapeDtypeStruct((2**60,), jnp.float32)})
+      buffers={'huge': jax.ShapeDtypeStruct((2**60,), jnp.float32)})
   with pytest.raises(
       errors.UserError,
       match=r'no space left \(.* MB needed, .* MB free\); the last good one is '

@@ -133,7 +133,7 @@ def test_frozen_parameters_get_no_update_and_no_decay():
   held = optim.matching(state.params['net'], config['method']['freeze'])
   flags = jax.tree.leaves(held)
   assert 0 < sum(flags) < len(flags)
-  for new in (after.params, after.extra['ema']):
+  for new in (after.params, after.ema):
     jax.tree.map(lambda n, o, h: np.testing.assert_equal(
         bool((n == o).all()), h), new['net'], state.params['net'], held)
   assert metrics['grad_norm'] > 0

@@ -149,7 +149,7 @@ def test_with_a_checkpoint_only_its_method_goes_on(tmp_path):
   # Another method is not called damage.
   config['method']['ema'] = 0.9
   with pytest.raises(
-      errors.UserError, match=r'of another method: extra/ema.* absent in the '):
+      errors.UserError, match=r'of another method: ema/.* absent in the '):
     train.run(config, tmp_path, allow_config_change=True)
 
 
@@ -233,7 +233,7 @@ def test_crops_grow_while_training(tmp_path):
 
 def test_a_method_needs_its_networks(tmp_path):
   config = tiny()
-  config['nets'] = {'gen': config['nets']['net']}
+  config['nets'] = {'generator': config['nets']['net']}
   with pytest.raises(errors.UserError, match='nets.net'):
     train.run(config, tmp_path / 'run')
 

@@ -68,8 +68,9 @@ def to_run(
       rest is for evaluation and further training.
     folder: to make; may be there already if it is empty.
     weights: files of PyTorch weights, see `weight_files.read`, or MAXIM's, see
-      `maxim_files.read`; those of the generator and of the critic may be one or
-      two. A critic that the config has and no file begins with fresh weights.
+      `maxim_files.read`; those of the generator and of the discriminator may be
+      one or two. A discriminator that the config has and no file begins with
+      fresh weights.
     layout: a row of `LAYOUTS`, or `maxim.LAYOUT`; by default what the names
       tell.
     options: what the files do not tell, such as rgb_range.
@@ -162,7 +163,7 @@ def from_run(
     names = _names(pairs, {})
     to_theirs = lambda params: state_dicts.to_theirs(params, pairs)
   state = test_sets.load(config, method, folder, which=which)
-  params = state.params | state.extra.get('ema', {})
+  params = state.params | state.ema
   _write(file, to_theirs(params[role]), {
       'layout': layout, 'made_with': json.dumps(theirs)})
   return Converted(
@@ -260,7 +261,7 @@ def _take_maxim(path, nets):
 
 
 def _role(layout: str) -> str:
-  """'generator' or 'critic'."""
+  """'generator' or 'discriminator'."""
   return 'generator' if layout == maxim.LAYOUT else LAYOUTS[layout].role
 
 
@@ -279,12 +280,8 @@ def _names(pairs, arrays) -> dict[str, dict[str, Any]]:
 
 def _replace(state: TrainState, params) -> TrainState:
   """The state with these parameters, also where it averages them."""
-  extra = dict(state.extra)
-  if 'ema' in extra:
-    averaged = {role: value for role, value in params.items()
-                if role in extra['ema']}
-    extra['ema'] = extra['ema'] | averaged
-  return state.replace(params=state.params | params, extra=extra)
+  averaged = {role: params.get(role, old) for role, old in state.ema.items()}
+  return state.replace(params=state.params | params, ema=averaged)
 
 
 def _choose(config, layout) -> str:

@@ -45,7 +45,7 @@ class Layout(NamedTuple):
 
   about: the program.
   role: a row of `ROLES`: what it is for.
-  network: the row of ours, in `models.MODELS` or `models.CRITICS`.
+  network: the row of ours, in `models.MODELS` or `models.DISCRIMINATORS`.
   names: regular expression of all its names.
   example: one of them.
   options: (shapes, **of the user) -> keywords of the network; None where the
@@ -134,7 +134,7 @@ def _deblurgan_options(shapes: Shapes, *, learn_residual: bool = True):
         f'The option learn_residual is true or false, got {learn_residual!r}.')
   block = r'model\.(\d+)\.conv_block\.'
   if not _count(shapes, block):
-    return None  # the critic's names are of the same form
+    return None  # the discriminator's names are of the same form
   head = _shape(shapes, 'model.1.weight')
   second = [_count(shapes, rf'model\.10\.conv_block\.({i})\.') for i in (5, 6)]
   if not any(second):
@@ -259,7 +259,7 @@ def _refuse(wrong: bool, option: str, program: str) -> None:
 # Of instance norms: old versions of PyTorch write them and do not read them.
 _STATISTICS = r'.*\.(running_mean|running_var|num_batches_tracked)'
 # role -> its names in `config.nets`, in supervised and in adversarial methods
-ROLES = {'generator': ('net', 'gen'), 'critic': ('critic',)}
+ROLES = {'generator': ('net', 'generator'), 'discriminator': ('discriminator',)}
 KINDS = {
     'conv': Kind((2, 3, 1, 0), False),        # OIHW
     'transposed': Kind((2, 3, 0, 1), True),   # IOHW
@@ -272,8 +272,8 @@ LAYOUTS = {
         r'(\.body\.\d+)?\.\w+',
         'body_models.0.body.0.weight',
         _deepdeblur_options, _deepdeblur_layers, _deepdeblur_theirs),
-    'deepdeblur_pytorch_critic': Layout(
-        'SeungjunNah/DeepDeblur-PyTorch: Discriminator', 'critic',
+    'deepdeblur_pytorch_discriminator': Layout(
+        'SeungjunNah/DeepDeblur-PyTorch: Discriminator', 'discriminator',
         'nah_discriminator', r'(conv_layers\.\d+|dense)\.\w+',
         'conv_layers.0.weight', _nah_options, _nah_layers, _nah_theirs),
     'deblurgan': Layout(
@@ -281,8 +281,8 @@ LAYOUTS = {
         'resnet', r'model\.\d+(\.conv_block\.\d+)?\.\w+',
         'model.10.conv_block.1.weight', _deblurgan_options, _deblurgan_layers,
         _deblurgan_theirs, unused=_STATISTICS),
-    'deblurgan_critic': Layout(
-        'KupynOrest/DeblurGAN at 39e8a4b: NLayerDiscriminator', 'critic',
+    'deblurgan_discriminator': Layout(
+        'KupynOrest/DeblurGAN at 39e8a4b: NLayerDiscriminator', 'discriminator',
         'patchgan', r'model\.\d+\.\w+', 'model.0.weight', _patchgan_options,
         _patchgan_layers, _patchgan_theirs, unused=_STATISTICS),
     'hieubkset_single_noskip': _single(skip=False),

@@ -16,7 +16,7 @@ from deblur_jax.state import Params
 LAYOUT = 'maxim'
 ABOUT = 'google-research/maxim: MAXIM'
 NETWORK = 'maxim'
-ROLES = ('net', 'gen')
+ROLES = ('net', 'generator')
 PREFIX = 'params/'     # of the names that are written to .npz
 
 

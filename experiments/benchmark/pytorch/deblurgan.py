@@ -36,21 +36,21 @@ def make_vgg():
   return torch.nn.Sequential(*layers[:-1])
 
 
-def penalty(critic, real, fake):
+def penalty(discriminator, real, fake):
   """The penalty of the released code, whose norm is over the channels."""
   place = torch.rand(1, 1).expand(real.size())
   middle = (place * real + (1 - place) * fake).requires_grad_(True)
-  values = critic(middle)
+  values = discriminator(middle)
   slopes, = torch.autograd.grad(
       values, middle, torch.ones_like(values), create_graph=True)
   return 10 * ((slopes.norm(2, dim=1) - 1)**2).mean()
 
 
-def make_train(gen, critic, options):
-  """One step: the critic's updates on the same crops, then the generator's."""
-  adam_gen, adam_critic = (
+def make_train(generator, discriminator, options):
+  """One step: the discriminator's updates, then the generator's."""
+  adam_generator, adam_discriminator = (
       torch.optim.Adam(net.parameters(), lr=1e-4, betas=(0.5, 0.999))
-      for net in (gen, critic))
+      for net in (generator, discriminator))
   vgg = make_vgg()
   crop = options['crop']
   blur, sharp = (
@@ -62,44 +62,47 @@ def make_train(gen, critic, options):
     return torch.nn.functional.mse_loss(vgg(restored), vgg(sharp).detach())
 
   def train():
-    restored = gen(blur)
-    for _ in range(options['critic_steps']):
-      adam_critic.zero_grad()
-      loss = critic(restored.detach()).mean() - critic(sharp).mean()
-      loss = loss + penalty(critic, sharp, restored.detach())
+    restored = generator(blur)
+    for _ in range(options['discriminator_steps']):
+      adam_discriminator.zero_grad()
+      loss = (discriminator(restored.detach()).mean()
+              - discriminator(sharp).mean())
+      loss = loss + penalty(discriminator, sharp, restored.detach())
       loss.backward()
-      adam_critic.step()
-    adam_gen.zero_grad()
-    loss = -critic(restored).mean() + 100 * content(restored)
+      adam_discriminator.step()
+    adam_generator.zero_grad()
+    loss = -discriminator(restored).mean() + 100 * content(restored)
     loss.backward()
-    adam_gen.step()
+    adam_generator.step()
   return train
 
 
-def make_restore(gen, options):
+def make_restore(generator, options):
   blur = torch.rand(1, 3, *options['size'])
 
   def restore():
     with serve.restoring(options):
-      gen(blur)
+      generator(blur)
   return restore
 
 
 def make_programs(folder, options):
   networks = load_networks(folder)
   norm = networks.get_norm_layer('instance')
-  gen = networks.ResnetGenerator(
+  generator = networks.ResnetGenerator(
       3, 3, options['features'], norm_layer=norm,
       use_dropout=options['dropout'], n_blocks=options['blocks'],
       use_parallel=False, learn_residual=options['residual'])
-  critic = networks.NLayerDiscriminator(
-      3, options['critic_features'], n_layers=options['critic_depth'],
+  discriminator = networks.NLayerDiscriminator(
+      3, options['discriminator_features'],
+      n_layers=options['discriminator_depth'],
       norm_layer=norm, use_sigmoid=False, use_parallel=False)
   if options['channels_last']:
-    gen, critic = (
-        net.to(memory_format=torch.channels_last) for net in (gen, critic))
-  return {'train': make_train(gen, critic, options),
-          'restore': make_restore(gen, options)}
+    generator, discriminator = (
+        net.to(memory_format=torch.channels_last)
+        for net in (generator, discriminator))
+  return {'train': make_train(generator, discriminator, options),
+          'restore': make_restore(generator, options)}
 
 
 if __name__ == '__main__':

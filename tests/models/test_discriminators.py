@@ -1,4 +1,5 @@
-"""The critics: the papers' sizes, their maps, and crops too small for them."""
+"""The discriminators: the papers' sizes, their maps, and crops too small for
+them."""
 
 import functools
 
@@ -95,7 +96,7 @@ def test_least_crop(name, options, least):
 
 
 def test_initial_parameters():
-  """`models.init` takes an image that the critic takes."""
+  """`models.init` takes an image that the discriminator takes."""
   net = models.build(name='patchgan', features=4, depth=1)
   params = models.init(net, jax.random.key(0))
   np.testing.assert_allclose(params['conv_1']['kernel'].std(), 0.02, rtol=0.1)
@@ -110,8 +111,8 @@ def test_generators_take_any_crop():
   assert models.least_crop(models.build(name='resnet')) == 1
 
 
-@pytest.mark.parametrize('name', models.CRITICS)
-def test_every_critic_gives_logits(name):
+@pytest.mark.parametrize('name', models.DISCRIMINATORS)
+def test_every_discriminator_gives_logits(name):
   net, variables, apply = _small(name)
   _, _, half = _small(name, dtype='bfloat16')
   image = _image(max(16, models.least_crop(net)))
