@@ -1,16 +1,18 @@
 """Losses on images [n, h, w, c] in [0, 1]; each a float32 scalar, a mean.
 
 A config names them with their weights: loss='l1 + 0.1*fft_l1 + 0.01*tv'.
-`content` makes one loss of that, summed over the scales of a network. The
-tables are PIXEL (they compare the restored image with the sharp one) and
-REGULARIZERS (they look at the restored image alone). `perceptual` compares the
-features of a frozen network. ADVERSARIAL and PENALTIES are for discriminators.
+`build` makes one loss of such a sum, over all scales of a network. The tables
+are PIXEL (they compare the restored image with the sharp one) and REGULARIZERS
+(they look at the restored image alone); `perceptual` compares features of a
+frozen VGG19. ADVERSARIAL and PENALTIES are for discriminators.
 """
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from deblur_jax import errors
+from deblur_jax.config import call
 from deblur_jax.losses.adversarial import (
     ADVERSARIAL,
     PENALTIES,
@@ -20,14 +22,51 @@ from deblur_jax.losses.adversarial import (
 from deblur_jax.losses.features import Frozen, perceptual
 from deblur_jax.losses.pixel import PIXEL, fft_l1, l1, mse, psnr, ssim
 from deblur_jax.losses.regularizers import REGULARIZERS, dark_channel, tv
+from deblur_jax.ops import vgg
 from deblur_jax.state import Array, Params
 
 __all__ = [
     'ADVERSARIAL', 'OVER_SCALES', 'PENALTIES', 'PIXEL', 'REGULARIZERS',
-    'Frozen', 'Game', 'content', 'dark_channel', 'fft_l1', 'gradient_penalty',
+    'Content', 'Frozen', 'Game', 'build', 'content', 'dark_channel', 'fft_l1',
+    'gradient_penalty',
     'l1', 'mse', 'perceptual', 'psnr', 'ssim', 'tv']
 
+PERCEPTUAL = 'perceptual'
 OVER_SCALES = {'sum': lambda k: 1.0, 'half_mean': lambda k: 1 / (2 * k)}
+
+
+class Content(NamedTuple):
+  """A content loss, and the frozen parameters that it needs.
+
+  loss: (restored images, sharp images, `TrainState.frozen`) -> scalar; images
+    finest first.
+  frozen: its part of `TrainState.frozen`: {'features': of VGG19}, or {}.
+  """
+
+  loss: Callable[..., Array]
+  frozen: dict[str, Params]
+
+
+def build(
+    terms: str, *, over_scales: str = 'sum',
+    features: Mapping[str, Any] | None = None) -> Content:
+  """The content loss of a method.
+
+  Args:
+    terms: see `content`; also 'perceptual', if there are features.
+    over_scales: a row of OVER_SCALES.
+    features: keyword arguments of `vgg.build`, the leaf method.features.
+
+  Raises:
+    UserError: unknown rows, no number as a weight, or no such weights of VGG19.
+  """
+  net = features and call(vgg.build, features, where='method.features')
+  loss = content(terms, over_scales=over_scales,
+                 frozen=net and {PERCEPTUAL: perceptual(net.apply)})
+  return Content(
+      lambda restored, sharp, frozen: loss(
+          restored, sharp, frozen.get('features')),
+      {'features': net.params} if net else {})
 
 
 def content(
@@ -89,10 +128,9 @@ def _term(term: str, known: Mapping) -> tuple[str, float]:
   except ValueError as error:
     raise errors.UserError(
         f'Loss {term.strip()!r} is not of the form 0.1*name.') from error
-  if name == 'perceptual' and name not in known:
+  if name == PERCEPTUAL and name not in known:
     raise errors.UserError(
-        f"Loss {term.strip()!r} needs VGG19's features, which the methods "
-        'adversarial and cycle have: say there where its weights are, '
-        'method.features.path, or leave this loss out.')
+        f"Loss {term.strip()!r} needs VGG19's features: say where its weights "
+        'are, method.features=dict(path=...), or leave this loss out.')
   errors.look_up(known, name, what='loss')
   return name, math.prod(weights)

@@ -21,7 +21,6 @@ from deblur_jax.config import call, require
 from deblur_jax.methods import discriminator as discriminators
 from deblur_jax.methods import learner
 from deblur_jax.ops import pyramid as pyramids
-from deblur_jax.ops import vgg
 from deblur_jax.state import Array, Batch, Method, Params, TrainState
 from deblur_jax.training import optim
 
@@ -48,7 +47,8 @@ def make(
       the same crops to all, as DeblurGAN's code does.
     at_once: both networks move against each other as they were before the
       step, and share a forward pass; needs discriminator_steps = 1.
-    features: keyword arguments of `vgg.build`, where content has 'perceptual'.
+    features: where VGG19's weights are, keyword arguments of `vgg.build`; for
+      losses with 'perceptual'.
     over_scales: a row of `losses.OVER_SCALES`.
     pyramid: a row of `pyramids.PYRAMIDS`; the same as in a multi-scale network.
     ema: decay of the generator's averaged weights, which restore; 0: the last.
@@ -62,10 +62,7 @@ def make(
       discriminators.make, discriminator, args=(disc_net, txs['discriminator']),
       where='method.discriminator')
   to_pyramid = errors.look_up(pyramids.PYRAMIDS, pyramid, what='method.pyramid')
-  vgg_net = features and call(vgg.build, features, where='method.features')
-  content_loss = losses.content(
-      content, over_scales=over_scales,
-      frozen=vgg_net and {'perceptual': losses.perceptual(vgg_net.apply)})
+  by_truth = losses.build(content, over_scales=over_scales, features=features)
 
   def init(key: Array, batch: Batch) -> TrainState:
     key_generator, key_discriminator = jax.random.split(key)
@@ -73,8 +70,7 @@ def make(
     models.check_scales(net, crop)
     params = {'generator': models.init(net, key_generator),
               'discriminator': disc.init(key_discriminator, crop=crop)}
-    frozen = {'features': vgg_net.params} if vgg_net else {}
-    return learner.begin(learner.Start(params, frozen), txs,
+    return learner.begin(learner.Start(params, by_truth.frozen), txs,
                          ema=('generator',) if ema else ())
 
   def generate(params: Params, blur: Array, key: Array) -> list[Array]:
@@ -107,8 +103,7 @@ def make(
   def content_of(restored: list[Array], sharp: Array, frozen: Params):
     targets = to_pyramid(sharp, levels=len(restored))
     psnr = losses.psnr(restored[0], targets[0])
-    return (content_loss(restored, targets, frozen.get('features')),
-            {'psnr': psnr})
+    return by_truth.loss(restored, targets, frozen), {'psnr': psnr}
 
   def step(state: TrainState, batch: Batch, key: Array):
     params = state.params['generator']

@@ -38,7 +38,8 @@ def make(
     nets, txs, *, blur: Mapping[str, Any], restorer: Mapping[str, Any],
     discriminator: Mapping[str, Any], weights: Mapping[str, float],
     distance: str = 'l1', pyramid: str = 'average', shrink: int = 4,
-    buffer_size: int = 50) -> Method:
+    buffer_size: int = 50,
+    features: Mapping[str, Any] | None = None) -> Method:
   """The method.
 
   Args:
@@ -54,6 +55,8 @@ def make(
     pyramid: how S shrinks, a row of `pyramids.PYRAMIDS`.
     shrink: of S: a power of two, 2 or more.
     buffer_size: pictures T(y) that are kept for the discriminator.
+    features: where VGG19's weights are, keyword arguments of `vgg.build`; for
+      losses with 'perceptual'.
 
   Raises:
     UserError: no such run, or what does not go together.
@@ -68,7 +71,7 @@ def make(
       nets['is_known'], txs['is_known'], discriminator, name='is_known',
       buffer_size=buffer_size)
   synthesise = blurs.from_config(blur, where='method.blur')
-  compare = losses.content(distance)
+  compare = losses.build(distance, features=features)
   to_pyramid = errors.look_up(pyramids.PYRAMIDS, pyramid, what='method.pyramid')
   known = pretrained.weights(
       nets['restorer'], pretrained.read(restorer, where='method.restorer'),
@@ -82,7 +85,8 @@ def make(
     params['is_known'], buffer = is_known.init(keys[1], crop=crop)
     frozen = known or models.init(nets['restorer'], keys[2])
     return learner.begin(learner.Start(
-        params, {'restorer': frozen}, {'is_known': buffer}), txs)
+        params, compare.frozen | {'restorer': frozen},
+        {'is_known': buffer}), txs)
 
   def objective(params, state: TrainState, batch: Batch, made: Array, key):
     translate = lambda x: nets['to_known'].apply(
@@ -93,8 +97,8 @@ def make(
     terms = {
         'adversarial': is_known.generator_loss(
             state.params['is_known'], made, moved),
-        'content': compare(shrunk, wanted),
-        'identity': compare([same], [made])}
+        'content': compare.loss(shrunk, wanted, state.frozen),
+        'identity': compare.loss([same], [made], state.frozen)}
     total = sum(weight * terms[name]
                 for name, weight in weights._asdict().items())
     return total, (moved, terms | unpaired.likeness(moved, batch['blur']))

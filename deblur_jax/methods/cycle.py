@@ -23,7 +23,6 @@ import jax
 from deblur_jax import losses, models
 from deblur_jax.config import call, require
 from deblur_jax.methods import learner, unpaired
-from deblur_jax.ops import vgg
 from deblur_jax.state import Array, Batch, Method, TrainState
 
 GENERATORS = ('to_sharp', 'to_blur')
@@ -62,7 +61,8 @@ def make(
     cycle, identity: what |.| is above, as of `losses.content`: '2*l1', and with
       `features` also '2*l1 + 0.1*perceptual'.
     buffer_size: fakes that are kept for each discriminator.
-    features: keyword arguments of `vgg.build`, where |.| has 'perceptual'.
+    features: where VGG19's weights are, keyword arguments of `vgg.build`; for
+      losses with 'perceptual'.
     ema: decay of to_sharp's averaged weights, which restore; 0: the last.
     without: a term that is left out whatever its weight, for ablations.
 
@@ -80,10 +80,8 @@ def make(
       name: unpaired.discriminator(
           nets[name], txs[name], discriminator, name=name,
           buffer_size=buffer_size) for name in DISCRIMINATORS}
-  vgg_net = features and call(vgg.build, features, where='method.features')
-  rows = vgg_net and {'perceptual': losses.perceptual(vgg_net.apply)}
   cycle_loss, identity_loss = (
-      losses.content(terms, frozen=rows) for terms in (cycle, identity))
+      losses.build(terms, features=features) for terms in (cycle, identity))
 
   def init(key: Array, batch: Batch) -> TrainState:
     keys = dict(zip(GENERATORS + DISCRIMINATORS, jax.random.split(key, 4),
@@ -93,9 +91,9 @@ def make(
     for name in DISCRIMINATORS:
       params[name], buffers[name] = discriminators[name].init(
           keys[name], crop=crop)
-    frozen = {'features': vgg_net.params} if vgg_net else {}
-    return learner.begin(learner.Start(params, frozen, buffers), txs,
-                         ema=('to_sharp',) if ema else ())
+    return learner.begin(
+        learner.Start(params, cycle_loss.frozen, buffers), txs,
+        ema=('to_sharp',) if ema else ())
 
   def objective(generators, state: TrainState, batch: Batch, key: Array):
     blur, sharp = batch['blur'], batch['sharp']
@@ -107,8 +105,8 @@ def make(
           rngs={'dropout': next(keys)})
       return [scales[0] for scales in unpaired.together(run, *images)]
 
-    def distance(loss, made, wanted):
-      return loss([made], [wanted], state.frozen.get('features'))
+    def distance(by, made, wanted):
+      return by.loss([made], [wanted], state.frozen)
 
     # ---- there, and what stays as it is
     fake_sharp, same_sharp = generate('to_sharp', blur, sharp)

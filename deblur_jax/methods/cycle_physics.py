@@ -69,6 +69,7 @@ def make(
     over_scales: str = 'sum', pyramid: str = 'deepdeblur_pytorch',
     max_energy: float = 0.25, gamma: float = 1.0, window: int = 35,
     start_steps: int = 0, buffer_size: int = 50, ema: float = 0.0,
+    features: Mapping[str, Any] | None = None,
     without: str = unpaired.NOTHING) -> Method:
   """The method.
 
@@ -94,6 +95,8 @@ def make(
       pictures alone.
     buffer_size: restored pictures that are kept for the discriminator.
     ema: decay of to_sharp's averaged weights, which restore; 0: the last.
+    features: where VGG19's weights are, keyword arguments of `vgg.build`; for
+      losses with 'perceptual'.
     without: a term that is left out whatever its weight, for ablations.
 
   Raises:
@@ -109,7 +112,8 @@ def make(
       buffer_size=buffer_size) if weights.adversarial else None
   synthesise = blurs.from_config(blur, where='method.blur')
   parts = _Parts(
-      nets, weights, losses.content(cycle, over_scales=over_scales),
+      nets, weights,
+      losses.build(cycle, over_scales=over_scales, features=features),
       errors.look_up(pyramids.PYRAMIDS, pyramid, what='method.pyramid'),
       max_energy, exposure.check_gamma(gamma), window)
 
@@ -124,13 +128,15 @@ def make(
     if is_sharp:
       params['is_sharp'], buffers['is_sharp'] = is_sharp.init(
           keys['is_sharp'], crop=crop)
-    return learner.begin(learner.Start(params, buffers=buffers), txs,
-                         ema=('to_sharp',) if ema else ())
+    return learner.begin(
+        learner.Start(params, parts.cycle.frozen, buffers), txs,
+        ema=('to_sharp',) if ema else ())
 
   def objective(learners, state, batch: Batch, made: Batch, key: Array):
     restored, kernels = _predict(parts, learners, batch, made, key)
     image = restored['blurry'][0]
-    terms, metrics = _terms(parts, restored, kernels, batch, made)
+    terms, metrics = _terms(
+        parts, state.frozen, restored, kernels, batch, made)
     if is_sharp:
       terms['adversarial'] = is_sharp.generator_loss(
           state.params['is_sharp'], batch['sharp'], image)
@@ -205,7 +211,7 @@ class _Parts(NamedTuple):
 
   nets: Mapping[str, Any]
   weights: Weights
-  cycle: Any
+  cycle: losses.Content
   to_pyramid: Any
   max_energy: float
   gamma: float
@@ -231,7 +237,8 @@ def _predict(parts, learners, batch: Batch, made: Batch, key: Array):
   return restored, kernels
 
 
-def _terms(parts, restored, kernels, batch: Batch, made: Batch):
+def _terms(
+    parts, frozen, restored, kernels, batch: Batch, made: Batch):
   """The terms that need no other network, and what is logged beside them."""
   x, y = restored['blurry'][0], batch['blur']
   weights, of_kernels = parts.weights, energy(kernels['blurry'])
@@ -240,8 +247,8 @@ def _terms(parts, restored, kernels, batch: Batch, made: Batch):
       'sparsity': jnp.mean(jax.nn.relu(of_kernels - parts.max_energy))}
   if weights.cycle:
     images = restored['made']
-    terms['cycle'] = parts.cycle(
-        images, parts.to_pyramid(batch['sharp'], levels=len(images)))
+    targets = parts.to_pyramid(batch['sharp'], levels=len(images))
+    terms['cycle'] = parts.cycle.loss(images, targets, frozen)
   if weights.kernel:
     terms['kernel'] = kernel_estimation.divergence(
         kernels['made'], made['kernel'])

@@ -31,7 +31,8 @@ def make(
     layers: Sequence[Sequence[str]] = (), layers_weight: float = 0.0,
     layers_by: str = 'attention',
     over_scales: str = 'sum', pyramid: str = 'deepdeblur_pytorch',
-    ema: float = 0.0, init_from: Mapping[str, Any] | None = None,
+    features: Mapping[str, Any] | None = None, ema: float = 0.0,
+    init_from: Mapping[str, Any] | None = None,
     fade: Mapping[str, Any] | None = None) -> Method:
   """The method.
 
@@ -40,7 +41,7 @@ def make(
       the config does not have it, `methods.build` takes it from the run.
     txs: {'net': the student's optimizer}.
     teacher: where its weights are, see `pretrained.Start`.
-    loss, loss_weight: l and w, rows of `losses.PIXEL`: 'l1', 'l1 + 0.1*fft_l1'.
+    loss, loss_weight: l, see `losses.content`: 'l1 + 0.1*fft_l1', and w.
     output, output_weight: l_o and w_o.
     layers, layers_weight: pairs (layer of the student, layer of the teacher)
       such as ('scale_0/block_01', 'scale_0/block_18'), and w_f.
@@ -48,6 +49,7 @@ def make(
     over_scales: a row of `losses.OVER_SCALES`.
     pyramid: a row of `pyramids.PYRAMIDS`; makes the targets of smaller scales,
       of S and of the finest F(B).
+    features: as of `supervised.make`.
     ema: decay of the averaged weights that restore; 0 restores with the last.
     init_from: the student's weights to begin with, see `pretrained.Start`;
       random by default.
@@ -59,8 +61,9 @@ def make(
   net, master = _networks(nets)
   tx = require(txs, 'net', where='optim')
   _check_weights(loss_weight, output_weight, layers_weight, layers)
-  by_truth, by_teacher = (losses.content(terms, over_scales=over_scales)
-                          for terms in (loss, output))
+  by_truth, by_teacher = (
+      losses.build(terms, over_scales=over_scales, features=features)
+      for terms in (loss, output))
   distance = errors.look_up(DISTANCES, layers_by, what='method.layers_by')
   to_pyramid = errors.look_up(pyramids.PYRAMIDS, pyramid, what='method.pyramid')
   looks = [_looker(one, [pair[i] for pair in layers], who) for i, (one, who) in
@@ -77,7 +80,8 @@ def make(
     key, key_teacher = jax.random.split(key)
     return learner.Start(
         {'net': pretrained.begin(net, first, key)},
-        frozen={'teacher': known or models.init(master, key_teacher)})
+        frozen=by_truth.frozen | {
+            'teacher': known or models.init(master, key_teacher)})
 
   def objective(params: Params, state: TrainState, batch: Batch, key: Array):
     blur = batch['blur']
@@ -88,8 +92,8 @@ def make(
         looks[1](state.frozen['teacher'], blur))
     sharp, guide = (to_pyramid(image, levels=len(restored))
                     for image in (batch['sharp'], model[0]))
-    terms = {'truth': by_truth(restored, sharp),
-             'output': by_teacher(restored, guide)}
+    terms = {'truth': by_truth.loss(restored, sharp, state.frozen),
+             'output': by_teacher.loss(restored, guide, state.frozen)}
     total = loss_weight * terms['truth'] + output_weight * terms['output']
     if layers:
       terms['layers'] = _mean_distance(distance, maps, guides)

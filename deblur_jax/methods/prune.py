@@ -20,7 +20,8 @@ from deblur_jax.state import Array, Batch, Method, TrainState
 def make(
     nets, txs, *, init_from: Mapping[str, Any], loss: str, share: float = 0.0,
     per_layer: bool = False, over_scales: str = 'sum',
-    pyramid: str = 'deepdeblur_pytorch', ema: float = 0.0, accumulate: int = 1
+    pyramid: str = 'deepdeblur_pytorch', ema: float = 0.0,
+    accumulate: int = 1, features: Mapping[str, Any] | None = None
 ) -> Method:
   """The method.
 
@@ -29,7 +30,8 @@ def make(
       of its features, and of a NAFNet with less expansion}.
     txs: {'net': its optimizer}.
     init_from: the run to prune, see `pretrained.Start`.
-    loss, over_scales, pyramid, ema, accumulate: as of `supervised.make`.
+    loss, over_scales, pyramid, ema, accumulate, features: as of
+      `supervised.make`.
     share: of the values of all kernels that are zero, at least 0, less than 1.
     per_layer: whether each kernel loses this share, or all together do.
 
@@ -42,7 +44,7 @@ def make(
         'weights restores nothing.')
   method = supervised.make(
       nets, txs, loss=loss, over_scales=over_scales, pyramid=pyramid, ema=ema,
-      accumulate=accumulate)
+      accumulate=accumulate, features=features)
   known = _cut(nets['net'], pretrained.read(init_from))
 
   def init(key: Array, batch: Batch) -> TrainState:
@@ -51,7 +53,7 @@ def make(
     masks = pruning.magnitude(params['net'], share=share, per_layer=per_layer)
     return _masked(state.replace(
         params=params, ema=params if ema else {},
-        frozen={'masks': {'net': masks}}))
+        frozen=state.frozen | {'masks': {'net': masks}}))
 
   def step(state: TrainState, batch: Batch, key: Array):
     state, metrics = method.step(state, batch, key)

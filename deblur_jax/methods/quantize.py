@@ -23,14 +23,15 @@ from deblur_jax.state import Array, Batch, Method, Params, TrainState
 def make(
     nets, txs, *, init_from: Mapping[str, Any], loss: str = 'l1',
     learn: bool = False, over_scales: str = 'sum',
-    pyramid: str = 'deepdeblur_pytorch') -> Method:
+    pyramid: str = 'deepdeblur_pytorch',
+    features: Mapping[str, Any] | None = None) -> Method:
   """The method.
 
   Args:
     nets: {'net': the network of the run}.
     txs: {'net': its optimizer}.
     init_from: the run, see `pretrained.Start`.
-    loss, over_scales, pyramid: as of `supervised.make`.
+    loss, over_scales, pyramid, features: as of `supervised.make`.
     learn: whether the weights move, or stay those of the run: calibration
       alone, a few hundred steps.
 
@@ -40,7 +41,7 @@ def make(
   net = require(nets, 'net', where='nets')
   models.check_kind(net, models.MODELS, where='nets.net.name')
   tx = require(txs, 'net', where='optim')
-  content = losses.content(loss, over_scales=over_scales)
+  content = losses.build(loss, over_scales=over_scales, features=features)
   to_pyramid = errors.look_up(pyramids.PYRAMIDS, pyramid, what='method.pyramid')
   known = pretrained.weights(
       net, pretrained.read(init_from), incomplete=True)
@@ -52,7 +53,8 @@ def make(
         lambda params, blur: quantization.observe(net, params, blur), params,
         jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32))
     ranges = {name: jnp.zeros((), jnp.float32) for name in names}
-    return learner.Start({'net': params}, buffers={'ranges': ranges})
+    return learner.Start(
+        {'net': params}, content.frozen, {'ranges': ranges})
 
   def objective(params: Params, state: TrainState, batch: Batch, key: Array):
     restored = quantization.apply(
@@ -60,7 +62,7 @@ def make(
         rngs={'dropout': key})
     sharp = to_pyramid(batch['sharp'], levels=len(restored))
     psnr = losses.psnr(restored[0], sharp[0])
-    return content(restored, sharp), {'psnr': psnr}
+    return content.loss(restored, sharp, state.frozen), {'psnr': psnr}
 
   def restore(state: TrainState, blur: Array) -> Array:
     return quantization.apply(

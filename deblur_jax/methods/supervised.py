@@ -23,6 +23,7 @@ from deblur_jax.training import optim
 def make(
     nets, txs, *, loss: str, over_scales: str = 'sum',
     pyramid: str = 'deepdeblur_pytorch', all_stages: bool = False,
+    features: Mapping[str, Any] | None = None,
     ema: float = 0.0, accumulate: int = 1,
     init_from: Mapping[str, Any] | None = None,
     freeze: Sequence[str] = (),
@@ -32,8 +33,10 @@ def make(
   Args:
     nets: {'net': blur -> list of restored images, finest first}.
     txs: {'net': its optimizer}.
-    loss: rows of `losses.PIXEL` with weights: 'l1', 'l1 + 0.1*fft_l1'.
+    loss: l, see `losses.content`: 'l1', 'l1 + 0.1*fft_l1 + 0.01*perceptual'.
     over_scales: a row of `losses.OVER_SCALES`.
+    features: where VGG19's weights are, keyword arguments of `vgg.build`; for
+      losses with 'perceptual'.
     pyramid: a row of `pyramids.PYRAMIDS`, which makes S_k; the same as in the
       network, so that both live on one grid.
     all_stages: whether the images of every stage are compared, of a network
@@ -55,7 +58,7 @@ def make(
   net = require(nets, 'net', where='nets')
   models.check_kind(net, models.MODELS, where='nets.net.name')
   tx = require(txs, 'net', where='optim')
-  content = losses.content(loss, over_scales=over_scales)
+  content = losses.build(loss, over_scales=over_scales, features=features)
   faded = fading.build(net, fade)
   known = init_from and pretrained.weights(
       net, pretrained.read(init_from), incomplete=True)
@@ -67,7 +70,7 @@ def make(
     models.check_scales(net, batch['blur'].shape[1:3])
     params = pretrained.begin(net, known, key)
     optim.matching(params, freeze)    # refuses unknown patterns before a step
-    return learner.Start({'net': params})
+    return learner.Start({'net': params}, content.frozen)
 
   def held(params: Params) -> Params:
     return {'net': optim.matching(params['net'], freeze)}
@@ -80,7 +83,8 @@ def make(
     sharp = to_pyramid(batch['sharp'], levels=len(stages[-1]))
     # PSNR of the finest scale, as a curve that people can read.
     psnr = losses.psnr(stages[-1][0], sharp[0])
-    return sum(content(images, sharp) for images in stages), {'psnr': psnr}
+    total = sum(content.loss(images, sharp, state.frozen) for images in stages)
+    return total, {'psnr': psnr}
 
   def restore(state: TrainState, blur: Array) -> Array:
     weights = faded(state.weights('net'), state.step)

@@ -360,26 +360,3 @@ def test_mistakes_are_one_line(name, change, message):
     config = changed(name, **change)
     jax.eval_shape(methods.build(config).init, jax.random.key(0), batch)
   assert '\n' not in str(error.value)
-
-
-def test_perceptual_is_a_term_of_the_cycle(tmp_path):
-  random = np.random.default_rng(0)
-  np.savez(tmp_path / 'vgg.npz', block1_conv1__bias=np.zeros(64, np.float32),
-           block1_conv1__kernel=random.normal(
-               size=(3, 3, 3, 64)).astype(np.float32))
-  features = dict(path=str(tmp_path / 'vgg.npz'), layer='relu1_1')
-  config = changed('cycle_unpaired', **{
-      'method.cycle': '2*l1 + perceptual', 'method.features': features})
-  method = methods.build(config)
-  state, (_, metrics) = jax.eval_shape(lambda: (
-      state := method.init(jax.random.key(0), images()),
-      method.step(state, images(), jax.random.key(0))))
-  assert state.frozen['features'].keys() == {'block1_conv1'}
-  assert metrics['cycle_blur'].shape == ()
-
-
-def test_a_step_takes_crops_of_one_size_with_a_pool():
-  method = methods.build(changed('cycle_unpaired'))
-  state = jax.eval_shape(method.init, jax.random.key(0), images())
-  with pytest.raises(errors.UserError, match='16x16, got 32x32.*buffer_size=0'):
-    jax.eval_shape(method.step, state, images(2, 32), jax.random.key(0))

@@ -1,5 +1,7 @@
 """Methods: one step on real arrays, over the table."""
 
+import inspect
+
 import helpers
 import jax
 import jax.numpy as jnp
@@ -88,6 +90,28 @@ def test_restore_keeps_the_size(parts):
   method, state, *_ = parts
   blur = jax.ShapeDtypeStruct((1, 18, 21, 3), jnp.float32)
   assert jax.eval_shape(method.restore, state, blur).shape == blur.shape
+
+
+@pytest.mark.parametrize('name', [
+    name for name, make in methods.METHODS.items()
+    if name in CONFIGS and 'features' in inspect.signature(make).parameters])
+def test_perceptual_and_tv_are_terms_of_every_content_loss(name, tmp_path):
+  random = np.random.default_rng(0)
+  np.savez(tmp_path / 'vgg.npz', block1_conv1__bias=np.zeros(64, np.float32),
+           block1_conv1__kernel=random.normal(
+               size=(3, 3, 3, 64)).astype(np.float32))
+  config = dict(CONFIGS[name])
+  options = inspect.signature(methods.METHODS[name]).parameters
+  term, = {'loss', 'content', 'cycle', 'distance'} & options.keys()
+  config['method'] = config['method'] | {
+      term: '2*l1 + 0.1*perceptual + 0.1*tv',
+      'features': dict(path=str(tmp_path / 'vgg.npz'), layer='relu1_1')}
+  method, batch = methods.build(config), batch_of()
+  state, (_, metrics) = jax.eval_shape(lambda: (
+      state := method.init(jax.random.key(0), batch),
+      method.step(state, batch, jax.random.key(0))))
+  assert state.frozen['features'].keys() == {'block1_conv1'}
+  assert metrics['loss'].shape == ()
 
 
 def state_of(method):
