@@ -43,8 +43,8 @@ def get_config(arg=None):
       weights=dict(reblur=10.0, sparsity=10.0, adversarial=1.0, cycle=30.0,
                    kernel=1.0, blur_type=0.0, identity=0.0, tv=0.0, dark=0.0),
       discriminator=dict(gan='lsgan', penalty=0.0, drift=0.0), max_energy=0.25,
-      gamma=gamma,
-      window=35, start_steps=0, buffer_size=50, ema=0.0, without='nothing')
+      gamma=gamma, window=35, start_steps=0, buffer_size=50, ema=0.0,
+      without='nothing')
   config.nets = dict(
       to_sharp=common.coarse_to_fine(pyramid, residual=True),
       kernel=dict(name='kernel_mixture', size=size, bases=8, features=32,
@@ -54,8 +54,8 @@ def get_config(arg=None):
   adam = dict(name='adam', lr=2e-4, schedule='cosine')
   config.optim = dict(
       to_sharp=adam | dict(clip_norm=1.0), kernel=adam | dict(clip_norm=1.0),
-      discriminator=adam | dict(b1=0.5), blur_type=adam | dict(lr=1e-3,
-                                                               clip_norm=1.0))
+      discriminator=adam | dict(b1=0.5),
+      blur_type=adam | dict(lr=1e-3, clip_norm=1.0))
   config.data = common.unpaired()
   config.augment = dict(preset='flips')
   config.validate = dict(pictures=6, crop=256)

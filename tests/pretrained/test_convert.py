@@ -196,7 +196,7 @@ def test_a_file_of_pytorch_to_a_run_and_on(pth, tmp_path):
   method = methods.build(config)
   state = test_sets.load(config, method, folder)
   assert int(state.step) == 0
-  for params in (state.params['net'], state.extra['ema']['net']):
+  for params in (state.params['net'], state.ema['net']):
     np.testing.assert_array_equal(
         params['scale_0']['block_00']['conv_1']['kernel'][0, 0],
         [[4, 4.25], [4.125, 4.375]])
@@ -214,7 +214,7 @@ def test_a_file_of_pytorch_to_a_run_and_on(pth, tmp_path):
       parallel.replicated(parallel.data_mesh()))
   state, _ = jax.jit(method.step)(state, batch, jax.random.key(0))
   assert int(state.step) == 1
-  averaged = state.extra['ema']['net']['scale_0']['tail']['bias']
+  averaged = state.ema['net']['scale_0']['tail']['bias']
   np.testing.assert_allclose(averaged, np.arange(3) / 8 + 7, atol=1e-3)
   assert np.any(averaged != np.arange(3, dtype=np.float32) / 8 + 7)
 
