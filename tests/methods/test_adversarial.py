@@ -336,7 +336,7 @@ def test_a_discriminator_that_drifts_or_never_errs_raises_an_alarm():
      'nets.generator.name must be one of fpn, .* got a PatchGAN'),
     ({'nets.generator.scales': 6},
      r'crop = 16 is not divisible by 2\^\(K-1\) = 32'),
-    ({'nets.discriminator.norm': 'batch'}, 'judge.*penalty'),
+    ({'nets.discriminator.norm': 'batch'}, 'compares.*penalty'),
     ({'nets.discriminator.depth': 3}, 'at least 70 x 70 .* larger crops'),
 ])
 def test_mistakes_are_one_line(change, message):
