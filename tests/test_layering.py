@@ -15,7 +15,7 @@ LEVELS = {
     'media.sixteen': 1,
     'losses': 2, 'metrics': 2, 'models': 2, 'data': 2, 'pretrained.cards': 2,
     'training.optim': 2, 'training.parallel': 2, 'training.checkpoint': 2,
-    'training.workdir': 2,
+    'training.workdir': 2, 'training.recorder': 3,
     'methods': 3, 'priors.fitting': 3, 'priors.outputs': 3,
     'priors.stopping': 3, 'priors.deep_prior': 3, 'priors.blind_prior': 3,
     'priors.double_prior': 3,

@@ -25,6 +25,7 @@ Left out because no terms are stated: skimage's moon, page and motorcycle.
 
 import functools
 import importlib.resources
+import threading
 from typing import NamedTuple
 
 import jax
@@ -46,6 +47,8 @@ _COMPILER = {
     'xla_backend_optimization_level': 2,
     'xla_llvm_disable_expensive_passes': False,
 }
+
+_RENDERING = threading.Lock()
 
 
 class Photo(NamedTuple):
@@ -71,7 +74,7 @@ def pictures(
     *, split: str = 'train', frames: int = 15, shift: float = 4.0,
     rotation: float = 0.01, zoom: float = 0.005, object_shift: float = 4.0,
     gamma: float = 2.2) -> sources.Source:
-  """Pairs with dynamic-scene blur, made once and kept in memory.
+  """Opens pairs with dynamic-scene blur; the first read renders them all.
 
   Args:
     split: 'train', 36 pairs of 256x256, or 'test', 9 pairs of 256x320.
@@ -86,17 +89,24 @@ def pictures(
       photograph that is not installed.
   """
   errors.look_up(SPLITS, split, what='split of the built-in pictures')
-  pairs = _pairs(
-      split, frames=frames, shift=shift, rotation=rotation, zoom=zoom,
-      object_shift=object_shift, gamma=gamma)
-  read = lambda i: {key: made[i] for key, made in pairs.items()}
+  motion = dict(frames=frames, shift=shift, rotation=rotation, zoom=zoom,
+                object_shift=object_shift, gamma=gamma)
+  _blur(**motion)      # refuses a motion now, and renders nothing
+  for photo in SPLITS[split].photos:
+    _file(photo)
+
+  def read(i):
+    with _RENDERING:     # threads that read at once wait for one rendering
+      pairs = _pairs(split, **motion)
+    return {key: made[i] for key, made in pairs.items()}
+
   names = [
       f'{photo.name}_{index}' for photo in SPLITS[split].photos
       for index in range(len(photo.corners))]
   size = SPLITS[split].height, SPLITS[split].width
   return sources.Source(
       names, read, f'built-in pictures ({split})',
-      sizes=lambda i: dict.fromkeys(pairs, size))
+      sizes=lambda i: dict.fromkeys(('blur', 'sharp'), size))
 
 
 @functools.lru_cache(maxsize=8)
@@ -106,9 +116,7 @@ def _pairs(split, **motion):
   sharp = np.stack([
       crop for photo in photos
       for crop in _crops(photo, height + 2 * _MARGIN, width + 2 * _MARGIN)])
-  make = jax.jit(
-      blurs.build(kind='dynamic_scene', margin=_MARGIN, **motion),
-      compiler_options=_COMPILER)
+  make = jax.jit(_blur(**motion), compiler_options=_COMPILER)
   with jax.default_device(jax.local_devices(backend='cpu')[0]):
     # The generator is named: the pairs must not follow a change of the default.
     key = jax.random.key(seed, impl='threefry2x32')
@@ -118,6 +126,16 @@ def _pairs(split, **motion):
   for made in pairs.values():
     made.flags.writeable = False
   return pairs
+
+
+@functools.lru_cache(maxsize=8)
+def _blur(**motion):
+  """The function that blurs; tracing it finds a motion that it refuses."""
+  make = blurs.build(kind='dynamic_scene', margin=_MARGIN, **motion)
+  side = 4 * _MARGIN
+  jax.eval_shape(make, jax.eval_shape(lambda: jax.random.key(0)),
+                 jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32))
+  return make
 
 
 def _crops(photo, height, width):
@@ -133,12 +151,16 @@ def _crops(photo, height, width):
     yield crop
 
 
-def _read(photo):
+def _file(photo):
   with errors.needs_extra(
       photo.package, extra='train', what='A built-in picture'):
-    file = importlib.resources.files(photo.package).joinpath(photo.file)
+    return importlib.resources.files(photo.package).joinpath(photo.file)
+
+
+def _read(photo):
   try:
-    picture = images.from_bytes(file.read_bytes(), name=photo.file)
+    picture = images.from_bytes(
+        _file(photo).read_bytes(), name=photo.file)
   except (OSError, errors.UserError) as error:
     raise errors.UserError(
         f'The built-in picture {photo.name} is not where {photo.package} keeps '

@@ -1,9 +1,9 @@
 """Batches of crops, read in three ways that give the same bits.
 
   tf_data   tf.data reads, crops and prefetches; needs TensorFlow
-  threads   the same by threads of our own
-  resident  the whole set lies in accelerator memory as uint8 and is cropped
-            inside the jitted step; batches carry only numbers
+  threads   the same with Python threads
+  resident  the whole set lies in accelerator memory as uint8, and the jitted
+            step crops it; batches hold only numbers of pictures and corners
 """
 
 import contextlib
@@ -24,18 +24,20 @@ from deblur_jax.state import Batch
 
 
 class Loader(NamedTuple):
-  """A way to the batches of a run.
+  """The batches of a run.
 
-  batches: first step i -> batches i, i + 1, ...: numpy arrays whose first
-    axis runs over this process' rows only.
-  unpack: pure and jit-able: a (global) batch, with the constants merged in,
-    -> float32 [n, crop, crop, 3] in [0, 1] under the source's keys.
-  constants: arrays to be put on every device once; {} unless resident.
+  Attributes:
+    batches: first step i -> batches i, i + 1, ...: NumPy arrays whose first
+      axis has the rows of this process only.
+    unpack: a (global) batch merged with the constants -> float32
+      [n, crop, crop, 3] in [0, 1] under the source's keys; pure and jittable.
+    constants: () -> arrays for every device, put there once; {} unless
+      resident. The call decodes the pictures.
   """
 
   batches: Callable[[int], Iterator[Batch]]
   unpack: Callable[[Batch], Batch]
-  constants: dict[str, np.ndarray]
+  constants: Callable[[], dict[str, np.ndarray]] = dict
 
 
 def build(
@@ -43,22 +45,27 @@ def build(
     batch_size: int = 16, progressive: Sequence[Sequence[int]] = (),
     seed: int = 0, process_index: int = 0, process_count: int = 1, **options,
 ) -> Loader:
-  """The loader of a source; batch i is a pure function of (seed, i).
+  """Builds the loader of a source; batch i is a pure function of (seed, i).
 
-  Of a source without pairs each part is drawn from on its own, as if from a
-  source of its own; part k with the seed seed + k 2^32.
+  It decodes no picture. From a source without pairs each part is drawn
+  separately, part k with the seed seed + k 2^32.
 
   Args:
     source: what to read.
     backend: a row of LOADERS.
-    crop: height and width of the crops.
-    batch_size: of all processes together; each reads its share of the rows.
-    progressive: rows (step, crop, batch size) in the order of their steps: what
-      holds after so many steps instead of `crop` and `batch_size`. Each row
-      makes the training step compile once more.
-    seed: of the order and the corners.
-    process_index, process_count: which share.
-    **options: what the chosen loader takes.
+    crop: height and width of the crops, pixels.
+    batch_size: rows of a batch of all processes together; each process reads
+      its share of the rows.
+    progressive: rows (step, crop, batch size) in the order of their steps: the
+      sizes after that step instead of `crop` and `batch_size`. Each row makes
+      the training step compile once more.
+    seed: the seed of the order and of the corners.
+    process_index, process_count: the share of this process.
+    **options: the options of the chosen loader.
+
+  Raises:
+    UserError: an unknown backend or option, TensorFlow is missing, sizes that
+      do not fit together, a set that is too large for `resident`.
   """
   if source.parts:
     return _side_by_side([
@@ -77,7 +84,10 @@ def build(
 def threads(
     source, plans, *, workers: int | None = None, prefetch: int = 2,
 ) -> Loader:
-  """By `workers` threads (a core each if None), `prefetch` batches ahead."""
+  """Reads with `workers` threads (one for each core if None).
+
+  It reads `prefetch` batches ahead.
+  """
   def read(plan, first):
     samples = parallel_map.ordered(
         functools.partial(_sample, source, plan),
@@ -89,13 +99,13 @@ def threads(
         yield {key: np.stack([row[key] for row in rows])
                for key in source.keys}
 
-  return Loader(_one_after_another(plans, read), _to_float, {})
+  return Loader(_one_after_another(plans, read), _to_float)
 
 
 def tf_data(
     source, plans, *, workers: int | None = None, prefetch: int = 2,
 ) -> Loader:
-  """By tf.data with `workers` parallel reads (a core each if None)."""
+  """Reads with tf.data, `workers` pictures at once (a core each if None)."""
   tf = _tensorflow()
   workers = workers or parallel_map.cores()
 
@@ -115,44 +125,60 @@ def tf_data(
         raise
       raise failed[min(failed)] from None
 
-  return Loader(_one_after_another(plans, read), _to_float, {})
+  return Loader(_one_after_another(plans, read), _to_float)
 
 
 def resident(
     source, plans, *, limit_gib: float | None = None,
     workers: int | None = None,
 ) -> Loader:
-  """All pictures in device memory, padded to the largest height and width.
+  """Keeps all pictures in device memory, padded to the largest size.
 
   Args:
-    source: read once, wholly.
-    plans: what the batches are.
-    limit_gib: refuse a set that needs more.
-    workers: threads that read.
+    source: the source, read once and completely.
+    plans: the stages of the batches.
+    limit_gib: the most memory in GiB on each device; None sets no limit.
+    workers: threads that read (a core each if None).
+
+  Raises:
+    UserError: a picture is smaller than a crop, or the set needs more memory
+      than `limit_gib`.
   """
-  count = len(source.names)
-  sizes = np.array([_size(source, i) for i in range(count)])
-  for name, size in zip(source.names, sizes, strict=True):
-    sampler.check_crop(size, max(plan.crop for plan in plans), name=name)
-  height, width = sizes.max(axis=0)
-  channels = 3 * len(source.keys)
-  gib = count * height * width * channels / 2 ** 30
-  if limit_gib is not None and gib > limit_gib:
-    raise errors.UserError(
-        f'{source.where} needs {gib:.2f} GiB on every device, more than '
-        f'data.limit_gib={limit_gib}; take the loader threads or tf_data.')
-  # Columns and channels are one axis: an axis of 6 alone would be padded to
-  # the width of a vector register on TPUs.
-  pictures = np.zeros((count, height, width * channels), np.uint8)
-  reads = parallel_map.ordered(source.read, range(count), workers=workers,
-                               ahead=8)
-  for row, pair in zip(pictures, reads, strict=True):
-    both = np.concatenate([pair[key] for key in source.keys], axis=-1)
-    flat = both.reshape(both.shape[0], -1)
-    row[:flat.shape[0], :flat.shape[1]] = flat
+  count, channels = len(source.names), 3 * len(source.keys)
+
+  @functools.cache
+  def find_sizes():
+    sizes = np.array([_size(source, i) for i in range(count)])
+    for name, size in zip(source.names, sizes, strict=True):
+      sampler.check_crop(size, max(plan.crop for plan in plans), name=name)
+    height, width = sizes.max(axis=0)
+    gib = count * height * width * channels / 2 ** 30
+    if limit_gib is not None and gib > limit_gib:
+      raise errors.UserError(
+          f'{source.where} needs {gib:.2f} GiB on every device, more than '
+          f'data.loader.limit_gib={limit_gib}; take the loader threads or '
+          'tf_data.')
+    return sizes
+
+  if source.sizes:    # from the headers: nothing is decoded
+    find_sizes()
+
+  def constants():
+    height, width = find_sizes().max(axis=0)
+    # Columns and channels are one axis: TPUs would pad an axis of 6 to the
+    # width of a vector register.
+    pictures = np.zeros((count, height, width * channels), np.uint8)
+    reads = parallel_map.ordered(source.read, range(count), workers=workers,
+                                 ahead=8)
+    for row, pair in zip(pictures, reads, strict=True):
+      both = np.concatenate([pair[key] for key in source.keys], axis=-1)
+      flat = both.reshape(both.shape[0], -1)
+      row[:flat.shape[0], :flat.shape[1]] = flat
+    return {'pictures': pictures}
 
   def read(plan, first):
-    # The side of the crops is a shape, for those are what jit knows.
+    sizes = find_sizes()
+    # The side of the crops must be static under jit: it is a shape.
     side = np.zeros((plan.rows, plan.crop), np.bool_)
     for batch in itertools.count(first):
       start = plan.position(batch * plan.rows)
@@ -161,12 +187,11 @@ def resident(
              'corner': sampler.corner(fractions, sizes[numbers], plan.crop)}
 
   unpack = functools.partial(_cut_resident, keys=source.keys)
-  return Loader(
-      _one_after_another(plans, read), unpack, {'pictures': pictures})
+  return Loader(_one_after_another(plans, read), unpack, constants)
 
 
 def _one_after_another(plans, read):
-  """first -> the batches of read(plan, first), stage after stage."""
+  """Joins the stages: first -> the batches of read(plan, first) of each."""
   def batches(first):
     for plan in plans:
       if plan.end is None or first < plan.end:
@@ -179,7 +204,7 @@ def _one_after_another(plans, read):
 
 
 def _side_by_side(parts: Sequence[Loader]) -> Loader:
-  """One loader of several with different keys; their arrays are numbered."""
+  """Joins loaders with different keys into one; numbers their arrays."""
   numbered = lambda arrays: {
       f'{k}/{name}': array for k, part in enumerate(arrays)
       for name, array in part.items()}
@@ -196,7 +221,9 @@ def _side_by_side(parts: Sequence[Loader]) -> Loader:
           if name.startswith(f'{k}/')})
     return unpacked
 
-  return Loader(batches, unpack, numbered([part.constants for part in parts]))
+  return Loader(
+      batches, unpack,
+      lambda: numbered([part.constants() for part in parts]))
 
 
 def _sample(source, plan, count) -> dict[str, np.ndarray]:
@@ -207,7 +234,7 @@ def _sample(source, plan, count) -> dict[str, np.ndarray]:
 
 
 def _tf_sample(tf, source, plan, failed):
-  """_sample as a function of tensors; what it raises lands in `failed`."""
+  """Wraps _sample for tensors; puts its exceptions into `failed`."""
   def read(count):
     try:
       pictures = _sample(source, plan, int(count))
@@ -227,14 +254,14 @@ def _tf_sample(tf, source, plan, failed):
 
 
 def _tensorflow():
-  # It only moves bytes here; without this it prints while it is imported.
+  # TensorFlow only moves bytes here; without this its import prints a notice.
   os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '0')
   with errors.needs_extra(
       'TensorFlow', extra='train',
       otherwise="set data.loader.backend='threads'"):
     import tensorflow as tf
-  with contextlib.suppress(RuntimeError):  # its devices are already in use
-    tf.config.set_visible_devices([], 'GPU')  # the memory is for JAX
+  with contextlib.suppress(RuntimeError):  # TensorFlow's devices are in use
+    tf.config.set_visible_devices([], 'GPU')  # JAX needs the memory
   return tf
 
 

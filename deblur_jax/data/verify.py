@@ -1,8 +1,8 @@
-"""What can be wrong with a set of pictures, found before it costs a week.
+"""Checks of a set of pictures.
 
-`quick` is what training does at its start; `full` decodes everything and is
-what `python -m experiments.verify_data` prints. Beside plain faults (missing,
-corrupt, unequal, too small) three things are told from the pixels:
+Training calls `headers` and then `pixels` before it starts. `full` decodes
+everything; `python -m experiments.verify_data` prints its report. Beside plain
+faults (missing, corrupt, unequal, too small) the pixels show three more:
 
   swapped    the 'blur' picture is the sharper one: by the energy of the
              Laplacian after a light smoothing, without the borders, which
@@ -80,18 +80,37 @@ def full(
       slope, regions)
 
 
-def quick(source: sources.Source, *, crop: int | None, pairs: int = 8):
-  """Reads all headers and some pairs, evenly spaced.
+def headers(source: sources.Source, *, crop: int | None = None) -> None:
+  """Reads the headers of all pictures and decodes none.
+
+  Args:
+    source: what to read; one without sizes in headers passes.
+    crop: side of the training crops in pixels, if there are any.
 
   Raises:
-    UserError: a picture is broken, unequal to its partner or smaller than the
-      crop; or most of those read are swapped or identical, or of another
-      subset than declared. It names the command that lists everything.
+    BadPairs: a header is damaged, the pictures of a pair differ in size or are
+      smaller than the crop. The message has the command that lists everything.
   """
   problems = [p for i in range(len(source.names))
               for p in _look_at_headers(source, i, crop)]
   if problems:
     raise sources.BadPairs(problems, source, crop=crop)
+
+
+def pixels(
+    source: sources.Source, *, crop: int | None, pairs: int = 8) -> None:
+  """Decodes a few pairs, evenly spaced.
+
+  Args:
+    source: what to read.
+    crop: side of the training crops in pixels, if there are any.
+    pairs: how many to decode.
+
+  Raises:
+    BadPairs: a picture is damaged, or most of the pairs are swapped or
+      identical, or of another subset than declared. The message has the
+      command that lists everything.
+  """
   looks = [_look(source, i, crop) for i in sampler.evenly_spaced(
       range(len(source.names)), pairs)]
   _refuse(source, looks, crop)

@@ -70,7 +70,7 @@ def run(
       methods.build(config, from_checkpoint=True), local)
   test = dict(test or config['data']['test'])
   source = data.open_source(**test)
-  neighbours.check(source, method.window, where='data.test')
+  check_test_set(source, window=method.window)
   state = load(config, method, folder, which=which)
   mesh = parallel.data_mesh(jax.local_devices())
   step = int(state.step)
@@ -212,27 +212,40 @@ def save_pictures(
     Image.fromarray(bit_depth.to_uint8(image)).save(path)
 
 
-def make_validate(
-    method: Method, test: Mapping[str, Any], mesh, *, pictures: int, crop: int):
-  """The validation during training, on centre crops of a few pictures.
+def check_test_set(source: data.Source, *, window: int = 1) -> None:
+  """Checks that a source can be a test set.
 
   Args:
-    method: the method that is trained.
-    test: keywords of a test set, see `data.open_source`.
-    mesh: devices to run on.
-    pictures: how many pictures, evenly spaced over the set.
-    crop: side of the crops in pixels; smaller pictures limit it.
-
-  Returns:
-    state -> ({metric: mean}, draw). draw() is a sheet, uint8 [h, w, 3]: blur,
-    restored and sharp in each row.
+    source: the source.
+    window: number of video frames that the network takes.
 
   Raises:
-    UserError: a set that is missing or does not fit.
+    UserError: it has no pairs, or another window.
   """
-  source = data.open_source(**test)
+  for key in ('blur', 'sharp'):
+    if source.parts or key not in source.keys:
+      raise errors.UserError(
+          f'{source.where} has no {key} picture for each name, and evaluation '
+          'needs pairs; set config.data.test to a set of pairs.')
+  neighbours.check(source, window, where='data.test')
+
+
+def make_validate(
+    method: Method, source: data.Source, mesh, *, pictures: int, crop: int):
+  """Makes the validation of a run: centre crops of a few test pictures.
+
+  Args:
+    method: the method.
+    source: the test set; its pictures are decoded here.
+    mesh: the devices.
+    pictures: how many, spread evenly over the set.
+    crop: the largest side of the crops, pixels.
+
+  Returns:
+    state -> ({metric: mean}, draw); draw() is a uint8 sheet, each row blurred,
+    restored and sharp.
+  """
   blurs, sharps = _centre_crops(source, pictures=pictures, crop=crop)
-  neighbours.check(source, method.window, where='data.test')
   put = lambda x: parallel.put(x, parallel.replicated(mesh))
   blurs_there, sharps_there = put(blurs), put(sharps)
 
@@ -286,11 +299,6 @@ def _read(source, indices):
 
 def _pair(source, index):
   pair = source.read(index)
-  for key in ('blur', 'sharp'):
-    if key not in pair:
-      raise errors.UserError(
-          f'{source.where}: {source.names[index]} has no {key} picture, and '
-          'evaluation needs pairs; set config.data.test to a set of pairs.')
   blur = np.concatenate(neighbours.frames(pair), axis=-1)
   return {'blur': blur, 'sharp': pair['sharp']}
 

@@ -1,12 +1,13 @@
 """Checkpoints of a run: the newest and the best, written during training.
 
-A checkpoint is the TrainState and nothing else: the next batch follows from
-its step. orbax writes to a temporary folder and renames it when all is there,
-so a run that is killed while saving loses that checkpoint at most.
+A checkpoint is the TrainState and nothing else; its step determines the next
+batch. orbax writes to a temporary folder and renames it at the end, so a run
+that is killed while it saves loses only that checkpoint.
 """
 
 import contextlib
 import logging
+import math
 import os
 import pathlib
 import shutil
@@ -22,25 +23,49 @@ _managers = ocp.checkpoint_managers
 
 
 def exists(folder: str | os.PathLike) -> bool:
-  """Whether there is a complete checkpoint below a folder of them."""
+  """Returns whether a folder of checkpoints has a complete one."""
   folder = pathlib.Path(folder)
   return folder.is_dir() and any(
       path.name.isdigit() for path in folder.iterdir())
 
 
+def check(folder: str | os.PathLike, abstract_state: TrainState) -> None:
+  """Checks before a run that it can save, and resume if there is a checkpoint.
+
+  It writes nothing.
+
+  Args:
+    folder: a folder of checkpoints; it need not exist.
+    abstract_state: shapes and dtypes of the run's state.
+
+  Raises:
+    UserError: the newest checkpoint is damaged or of another network or
+      method, or the disk has no room for one more.
+  """
+  folder = pathlib.Path(folder).absolute()
+  if exists(folder):
+    checkpoints = Checkpoints(folder, read_only=True)
+    checkpoints.check_resume(abstract_state)
+    checkpoints.close()
+  if missing := _missing_room(folder, abstract_state):
+    raise errors.UserError(
+        f'No checkpoint can be saved in {folder}: {missing}.')
+
+
 class Checkpoints:
-  """The checkpoints under one folder."""
+  """The checkpoints in one folder."""
 
   def __init__(
       self, folder: pathlib.Path, *, metric: str = 'psnr_uint8',
       keep_best: int = 1, read_only: bool = False):
-    """Opens the folder; makes it unless `read_only`.
+    """Opens the folder; creates it unless `read_only`.
 
     Args:
-      folder: where they are; one sub-folder a step.
-      metric: the metric, higher is better, by which the best are kept.
-      keep_best: how many of the best stay beside the newest.
-      read_only: only look.
+      folder: the folder; it has one sub-folder for each step.
+      metric: the validation metric, higher is better, that decides which
+        checkpoints are the best.
+      keep_best: number of the best checkpoints to keep beside the newest.
+      read_only: writes and deletes nothing.
 
     Raises:
       UserError: read_only, and there is no such folder.
@@ -49,8 +74,8 @@ class Checkpoints:
     if read_only and not self.folder.is_dir():
       raise errors.UserError(
           f'No checkpoint in {self.folder.parent}: train there first.')
-    # orbax logs a screenful a save, warns of what we ask for, and logs what
-    # its threads raise before save and wait raise it again.
+    # orbax logs a screenful for each save, warns of options that we choose,
+    # and logs exceptions of its threads that save and wait raise again.
     logging.getLogger('absl').setLevel(logging.CRITICAL)
     score = lambda metrics: metrics[metric]
     keep = [_managers.LatestN(1)]
@@ -68,18 +93,18 @@ class Checkpoints:
         item_handlers={'state': ocp.StandardCheckpointHandler()})
 
   def latest_step(self) -> int | None:
-    """The newest complete checkpoint, or None."""
+    """Returns the step of the newest complete checkpoint, or None."""
     return self._manager.latest_step()
 
   def best_step(self) -> int | None:
-    """The complete checkpoint with the best metric, or None."""
+    """Returns the step of the complete checkpoint with the best metric."""
     return self._manager.best_step()
 
   def find(self, which: str) -> int | None:
-    """The step of 'last', 'best' or of a number; None where there is none.
+    """Returns the step of 'last', 'best' or a number; None if there is none.
 
     Raises:
-      UserError: it is none of these.
+      UserError: `which` is none of these.
     """
     named = {'last': self.latest_step, 'best': self.best_step}
     if which in named:
@@ -92,59 +117,75 @@ class Checkpoints:
   def save(
       self, step: int, state: TrainState, metrics: dict[str, float] | None
   ) -> None:
-    """Starts to save; without metrics it is never among the best.
+    """Starts to save a state; the writing continues in threads.
+
+    Args:
+      step: its finished steps.
+      state: the state.
+      metrics: validation metrics; without them the checkpoint is never among
+        the best.
 
     Raises:
       UserError: the disk has too little room, or an earlier save failed.
     """
-    self._check_room(state)
+    # Before anything is written: orbax notices a full disk too late.
+    if missing := _missing_room(self.folder, state):
+      raise errors.UserError(self._not_saved(missing))
     with self._explained():
       self._manager.save(
           step, args=ocp.args.Composite(state=ocp.args.StandardSave(state)),
           metrics=metrics, force=True)
 
   def wait(self) -> None:
-    """Waits until what was begun is on the disk."""
+    """Waits until all saves are on the disk."""
     with self._explained():
       self._manager.wait_until_finished()
 
   def preempted(self, step: int) -> bool:
-    """Whether the scheduler wants all processes to leave after this step."""
+    """Returns whether the scheduler stops all processes after this step."""
     return self._manager.reached_preemption(step)
 
-  def restore(self, like: TrainState, step: int | None = None) -> TrainState:
-    """A checkpoint with the shapes and onto the devices of `like`.
+  def restore(
+      self, abstract_state: TrainState, step: int | None = None) -> TrainState:
+    """Reads a checkpoint.
 
     Args:
-      like: a state, or its jax.ShapeDtypeStructs with shardings.
-      step: which; by default the newest.
+      abstract_state: a state, or its jax.ShapeDtypeStructs with shardings; the
+        result has its shapes and is on its devices.
+      step: which checkpoint; the newest by default.
 
     Raises:
-      UserError: there is none, or it is of another network.
+      UserError: there is none, it is damaged, or it is of another network.
     """
     step = self._there(self.latest_step() if step is None else step)
-    abstract = jax.tree.map(ocp.tree.to_shape_dtype_struct, like)
-    return self._read(step, lambda: abstract, like)
+    with self._damage(step):
+      self._check_shapes(abstract_state, step)
+      return self._read(step, jax.tree.map(
+          ocp.tree.to_shape_dtype_struct, abstract_state))
+
+  def check_resume(self, abstract_state: TrainState) -> None:
+    """Raises a UserError unless the newest checkpoint has these shapes."""
+    step = self._there(self.latest_step())
+    with self._damage(step):
+      self._check_shapes(abstract_state, step)
 
   def read(
       self, step: int | None, sharding: jax.sharding.Sharding
   ) -> dict[str, Any]:
-    """A checkpoint as it is, of whatever method: nested dicts of arrays.
+    """Reads a checkpoint of any method as nested dicts of arrays.
 
     Args:
-      step: which.
-      sharding: of all arrays.
+      step: which checkpoint.
+      sharding: the sharding of all arrays.
 
     Raises:
       UserError: there is none, or it is damaged.
     """
-    def abstract():
-      return jax.tree.map(
-          lambda leaf: jax.ShapeDtypeStruct(
-              leaf.shape, leaf.dtype, sharding=sharding), self._saved(step))
-
     step = self._there(step)
-    return self._read(step, abstract)
+    with self._damage(step):
+      return self._read(step, jax.tree.map(
+          lambda leaf: jax.ShapeDtypeStruct(
+              leaf.shape, leaf.dtype, sharding=sharding), self._saved(step)))
 
   def _there(self, step: int | None) -> int:
     if step is None or step not in self._manager.all_steps():
@@ -152,27 +193,30 @@ class Checkpoints:
       raise errors.UserError(f'No complete checkpoint{asked} in {self.folder}.')
     return step
 
-  def _read(self, step: int, abstract, like: TrainState | None = None):
+  def _read(self, step: int, abstract):
+    args = ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
+    return self._manager.restore(step, args=args)['state']
+
+  @contextlib.contextmanager
+  def _damage(self, step: int):
+    """Explains what orbax raises for damaged files."""
     try:
-      if like is not None:
-        self._check_shapes(like, step)
-      args = ocp.args.Composite(state=ocp.args.StandardRestore(abstract()))
-      return self._manager.restore(step, args=args)['state']
+      yield
     except errors.UserError:
       raise
     except (ValueError, OSError, KeyError) as error:
       raise errors.UserError(
           f'Checkpoint {self.folder / str(step)} is damaged '
-          f'({str(error).splitlines()[0][:120]}); delete that folder to go on '
-          'from the one before.') from error
+          f'({str(error).splitlines()[0][:120]}); delete that folder to resume '
+          'from the checkpoint before it.') from error
 
   def close(self) -> None:
-    """Waits, then lets go of the folder."""
+    """Waits for all saves and closes the folder."""
     with self._explained():
       self._manager.close()
 
-  def _check_shapes(self, like: TrainState, step: int) -> None:
-    there, here = _shapes(self._saved(step)), _shapes(like)
+  def _check_shapes(self, abstract_state: TrainState, step: int) -> None:
+    there, here = _shapes(self._saved(step)), _shapes(abstract_state)
     differing = [
         f'{name} {there.get(name, "absent")} in the checkpoint, '
         f'{here.get(name, "absent")} here'
@@ -186,32 +230,22 @@ class Checkpoints:
           + '; '.join(differing[:3]) + more + '.')
 
   def _saved(self, step: int):
-    """The tree of a checkpoint's arrays, their metadata in their places."""
+    """Returns a checkpoint's tree with metadata in the place of arrays."""
     saved = self._manager.item_metadata(step)['state']
     if saved is None:
       raise ValueError('no metadata')
     return getattr(saved, 'tree', saved)
 
-  def _check_room(self, state: TrainState) -> None:
-    """Before anything is written: a full disk is seldom a surprise."""
-    needed = sum(
-        leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
-    free = shutil.disk_usage(self.folder).free
-    if free < needed:
-      raise errors.UserError(self._not_saved(
-          f'no space left ({needed / 1e6:.1f} MB needed, {free / 1e6:.1f} MB '
-          'free)'))
-
   def _not_saved(self, reason: str) -> str:
     step = self.latest_step()
-    kept = ('there is none from before' if step is None
+    kept = ('there is no earlier one' if step is None
             else f'the last good one is of step {step}')
     return (f'Could not save a checkpoint in {self.folder}: {reason}; {kept}. '
             'Make room and start again.')
 
   @contextlib.contextmanager
   def _explained(self):
-    """Turns a full disk and its like into one line."""
+    """Turns a full disk and similar faults into one line."""
     try:
       yield
     except errors.UserError:
@@ -223,6 +257,16 @@ class Checkpoints:
       reason = ('no space left' if full
                 else str(error).partition('\n')[0][:160])
       raise errors.UserError(self._not_saved(reason)) from error
+
+
+def _missing_room(folder: pathlib.Path, state: TrainState) -> str:
+  """Says how much space a checkpoint lacks on the disk; '' if it has room."""
+  needed = sum(math.prod(leaf.shape) * leaf.dtype.itemsize
+               for leaf in jax.tree.leaves(state))
+  there = next(path for path in (folder, *folder.parents) if path.exists())
+  free = shutil.disk_usage(there).free
+  return '' if free >= needed else (
+      f'no space left ({needed / 1e6:.1f} MB needed, {free / 1e6:.1f} MB free)')
 
 
 def _shapes(tree) -> dict[str, tuple[int, ...]]:

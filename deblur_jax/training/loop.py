@@ -37,19 +37,31 @@ def abstract_state(method: Method, crop: int, mesh: Mesh) -> TrainState:
 
 
 def check_step(
-    method: Method, state: TrainState, crop: int, batch_size: int, *,
-    synthesise: Callable[[Array, Array], Batch] | None = None) -> None:
-  """Traces a step without running it; a UserError where it cannot be done.
+    method: Method, prepare: Callable[[Array, Batch], Batch],
+    state: TrainState, batch: Batch) -> None:
+  """Traces a step of training without running it.
 
   Args:
-    method, state: whose step; shapes of its state.
-    crop, batch_size: of the batch.
-    synthesise: (key, sharp) -> the batch, if it is blurred in the step.
+    method: the method.
+    prepare: as of `make_step`.
+    state: shapes of the method's state.
+    batch: shapes of a batch of the loader.
+
+  Raises:
+    UserError: what the method and `prepare` refuse.
+    ValueError: the step changes the shapes of its state, or a metric is not a
+      scalar: a fault of the method.
   """
-  key, batch = jax.random.key(0), _crops(method, crop, batch_size)
-  if synthesise:
-    batch |= jax.eval_shape(synthesise, key, batch['sharp'])
-  jax.eval_shape(method.step, state, batch, key)
+  def step(state, batch, key):
+    return method.step(state, prepare(key, batch), key)
+
+  after, metrics = jax.eval_shape(step, state, batch, jax.random.key(0))
+  of = lambda tree: jax.tree.map(lambda x: (x.shape, x.dtype), tree)
+  if of(after) != of(state):
+    raise ValueError(
+        f'The step of {method.step} gives a state of other shapes than init.')
+  if any(metric.shape for metric in metrics.values()):
+    raise ValueError(f'Metrics must be scalars, got {of(metrics)}.')
 
 
 def init(method: Method, key: Array, crop: int, mesh: Mesh) -> TrainState:

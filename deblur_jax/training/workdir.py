@@ -14,6 +14,7 @@ import contextlib
 import fcntl
 import importlib.metadata
 import json
+import os
 import pathlib
 import platform
 import subprocess
@@ -29,6 +30,7 @@ from deblur_jax.ops import atomic_files
 CONFIG = 'config.json'
 ENVIRONMENT = 'environment.json'
 METRICS = 'metrics.jsonl'
+LOCK = '.lock'
 CHECKPOINTS = 'checkpoints'
 # Raised when config keys or the parts of a checkpoint get other names.
 FORMAT = 2
@@ -112,6 +114,22 @@ def check_config(folder: pathlib.Path, config: Mapping[str, Any]) -> None:
           '. Choose another --workdir, or pass --allow_config_change to train.')
 
 
+def check_folder(folder: pathlib.Path) -> None:
+  """Checks before a run that its folder can be made and written.
+
+  Raises:
+    UserError: it cannot, or another process of this machine trains there.
+  """
+  there = next(path for path in (folder, *folder.absolute().parents)
+               if path.exists())
+  if not there.is_dir() or not os.access(there, os.W_OK):
+    raise errors.UserError(
+        f'Cannot write {folder}: {there} is not a folder that may be written.')
+  if (folder / LOCK).exists():
+    with locked(folder):
+      pass
+
+
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
   """Lists the leaves that change results: 'key: old -> new'."""
   old, new = flatten(old), flatten(new)
@@ -193,7 +211,7 @@ def locked(folder: pathlib.Path):
   Raises:
     UserError: another process of this machine trains there.
   """
-  with (folder / '.lock').open('w') as file:
+  with (folder / LOCK).open('w') as file:
     try:
       fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:

@@ -27,7 +27,7 @@ def make_source(count=7):
 def crops(loader, *, start=0, count=3):
   """Batches as the training step sees them."""
   unpack = jax.jit(loader.unpack)
-  return [jax.device_get(unpack({**batch, **loader.constants}))
+  return [jax.device_get(unpack({**batch, **loader.constants()}))
           for batch in itertools.islice(loader.batches(start), count)]
 
 
@@ -184,7 +184,8 @@ def test_a_small_picture_is_one_line():
 ])
 def test_messages(kwargs, message):
   with pytest.raises(errors.UserError, match=message):
-    data.build(make_source(), **{'crop': 16, 'batch_size': 6, **kwargs})
+    data.build(
+        make_source(), **{'crop': 16, 'batch_size': 6, **kwargs}).constants()
 
 
 def test_without_tensorflow(monkeypatch):

@@ -69,11 +69,11 @@ def test_what_is_held_back_is_not_seen(film):
 @pytest.mark.parametrize('loader', ['threads', 'resident'])
 def test_batches_hold_them_along_the_last_axis(film, loader):
   source = data.open_source(**film, window=3)
-  verify.quick(source, crop=16)
+  verify.pixels(source, crop=16)
   made = data.build(source, backend=loader, crop=16, batch_size=6)
   prepare = jax.jit(preprocess.make_prepare(
       dict(augment={}, data={}), made.unpack))
-  batch = prepare(jax.random.key(0), next(made.batches(0)) | made.constants)
+  batch = prepare(jax.random.key(0), next(made.batches(0)) | made.constants())
   assert batch.keys() == {'blur', 'sharp'}
   assert batch['blur'].shape == (6, 16, 16, 9)
   found = np.rint(255 * np.asarray(batch['blur'][:, 0, 0, ::3])).astype(int)
@@ -198,12 +198,12 @@ def test_input_is_the_middle_frame(film):
   np.testing.assert_allclose(row['error'], 101, atol=0.01)   # that before it
   assert {x.shape for x in shown.values()} == {(20, 24, 3)}
   validate = test_sets.make_validate(
-      method, dict(film, window=3), mesh, pictures=2, crop=16)
+      method, data.open_source(**film, window=3), mesh, pictures=2, crop=16)
   _, draw = validate({})
   np.testing.assert_array_equal(
       draw()[0, ::16, 0], [10, 9, 110])       # blur, restored, sharp
   with pytest.raises(errors.UserError, match='set data.test.window=3'):
-    test_sets.make_validate(method, film, mesh, pictures=1, crop=16)
+    test_sets.check_test_set(data.open_source(**film), window=3)
 
 
 # Layer -> (channel that it reads, that it makes, weight): through the network

@@ -38,7 +38,7 @@ def values(batch):
 
 def batches(source, *, loader='threads', start=0, count=6):
   built = data.build(source, backend=loader, crop=16, batch_size=2, seed=3)
-  return [built.unpack(batch | built.constants) for batch
+  return [built.unpack(batch | built.constants()) for batch
           in itertools.islice(built.batches(start), count)]
 
 
@@ -53,7 +53,7 @@ def test_sides_are_drawn_apart(two_folders):
   # No blurry picture has one partner.
   pairs = set(zip(seen['blur'], seen['sharp'], strict=True))
   assert len(pairs) > len(BLURRY)
-  verify.quick(source, crop=16)
+  verify.pixels(source, crop=16)
 
 
 def test_loaders_agree_and_resume(two_folders):
@@ -123,10 +123,10 @@ def test_source_method_and_blur_must_fit(two_folders):
   photos = dict(name='photos', root=two_folders['sharp'])
   halves = photos | dict(halves=True)
   for options, unpaired, makes_blur, message in [
-      (photos, True, None, 'M learns without pairs, .* say halves=True'),
-      (two_folders, False, None, 'M needs pairs, and .*take method.name=cycle'),
-      (two_folders, True, dict(kind='line'), 'of its own: leave data.blur out'),
-      (halves, True, None, 'sharp pictures only: say in data.blur'),
+      (photos, True, None, 'M learns without pairs, .* or halves=True'),
+      (two_folders, False, None, 'M needs pairs, and .*set method.name=cycle'),
+      (two_folders, True, dict(kind='line'), 'blurred pictures: leave data.blur out'),
+      (halves, True, None, 'sharp pictures only: set data.blur'),
       (two_folders | dict(identity=0.1), True, None, 'augment.identity would'),
   ]:
     options = dict(options)
@@ -142,8 +142,8 @@ def test_source_method_and_blur_must_fit(two_folders):
 def test_what_is_too_small_or_has_no_pairs(two_folders, tmp_path):
   source = data.open_source(**two_folders)
   with pytest.raises(errors.UserError, match='30x20 is below crop 32'):
-    verify.quick(source, crop=32)
+    verify.headers(source, crop=32)
   with pytest.raises(errors.UserError, match='prepare a set of pairs'):
     prepared.write(source, tmp_path / 'prepared')
   with pytest.raises(errors.UserError, match='evaluation needs pairs'):
-    test_sets.make_validate(None, two_folders, None, pictures=1, crop=16)
+    test_sets.check_test_set(source)

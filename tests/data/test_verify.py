@@ -51,7 +51,7 @@ def test_a_good_set(tmp_path):
   report = verify.full(gopro, crop=48)
   assert report.problems == [] and report.pairs == 5
   assert 15 < report.psnr[0] <= report.psnr[1] <= report.psnr[2] < 45
-  assert verify.quick(gopro, crop=48) is None
+  assert verify.pixels(gopro, crop=48) is None
 
 
 def test_every_fault_is_named(tmp_path):
@@ -93,28 +93,28 @@ def test_subset():
     assert kinds(verify.full(make_source(pairs, subset=wrong))) == [
         ('subset', '')]
     with pytest.raises(errors.UserError, match=f'but it looks like {right!r}'):
-      verify.quick(make_source(pairs, subset=wrong), crop=64)
+      verify.pixels(make_source(pairs, subset=wrong), crop=64)
     few = verify.full(make_source(pairs[:2], subset=wrong))
     assert few.slope is None and few.problems == []
 
 
-def test_quick_refuses_what_is_wrong_as_a_whole():
+def test_pixels_refuses_what_is_wrong_as_a_whole():
   pairs = [pictures.smooth(i) for i in range(8)]
   swapped = [{'blur': p['sharp'], 'sharp': p['blur']} for p in pairs]
   same = [{'blur': p['sharp'], 'sharp': p['sharp']} for p in pairs]
-  verify.quick(make_source([*pairs[:7], swapped[7]]), crop=32)
+  verify.pixels(make_source([*pairs[:7], swapped[7]]), crop=32)
   with pytest.raises(errors.UserError, match='8 problems: p0: looks swapped'):
-    verify.quick(make_source(swapped), crop=32)
+    verify.pixels(make_source(swapped), crop=32)
   with pytest.raises(errors.UserError, match='are the same picture'):
-    verify.quick(make_source(same), crop=32)
+    verify.pixels(make_source(same), crop=32)
   with pytest.raises(errors.UserError, match='p0: 64x48 is below crop 49'):
-    verify.quick(make_source(pairs), crop=49)
+    verify.pixels(make_source(pairs), crop=49)
   with pytest.raises(errors.UserError, match='p3: the pictures differ in size'):
     pairs[3] = {'blur': pairs[3]['blur'][:40], 'sharp': pairs[3]['sharp']}
-    verify.quick(make_source(pairs), crop=32)
+    verify.pixels(make_source(pairs), crop=32)
 
 
-def test_quick_reads_all_headers(tmp_path):
+def test_headers_are_all_read(tmp_path):
   folder = pictures.gopro(tmp_path, counts=[('train', 12)])
   Image.new('RGB', (64, 40)).save(
       folder / 'train/GOPR0372_07_00/blur/000048.png')
@@ -122,7 +122,7 @@ def test_quick_reads_all_headers(tmp_path):
   with pytest.raises(errors.UserError, match=(
       '000048: the pictures differ in size: blur 64x40, sharp 64x48. '
       'See them all: python -m experiments.verify_data --source=gopro')):
-    verify.quick(gopro, crop=32, pairs=2)
+    verify.headers(gopro, crop=32)
 
 
 def test_real_gopro_is_linear(real_data):

@@ -164,7 +164,7 @@ def test_parts_of_a_mixture_with_unlike_kernels_have_none():
 def test_crops_may_grow_where_labels_come_from_the_blur(name):
   config = helpers.get_config(name).to_dict()
   config['data']['loader']['progressive'] = ((1, 36, 2),)
-  assert train.setup(config).like.step.shape == ()
+  assert train.setup(config).abstract_state.step.shape == ()
 
 
 def test_mistakes_are_one_line(run, tmp_path):

@@ -85,11 +85,10 @@ def test_rows_are_those_of_the_pictures(trained):
       np.mean([row['psnr_uint8'] for row in rows]))
 
 
-def test_evaluation_needs_pairs(trained, picture_folder):
-  method, state, mesh = trained
+def test_evaluation_needs_pairs(picture_folder):
   source = data.open_source(name='photos', root=picture_folder)
   with pytest.raises(errors.UserError, match='has no blur picture'):
-    list(test_sets.evaluate_source(method, state, source, range(1), mesh))
+    test_sets.check_test_set(source)
 
 
 def test_which_must_exist(tmp_path):

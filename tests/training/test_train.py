@@ -242,7 +242,7 @@ def test_sharp_pictures_need_a_blur(tmp_path, picture_folder):
   config = tiny(**{'nets.net.scales': 1, 'data.train': dict(
       name='photos', root=picture_folder)})
   with pytest.raises(
-      errors.UserError, match='sharp pictures only: .*data.blur'):
+      errors.UserError, match='sharp pictures only: set data.blur'):
     train.run(config, tmp_path / 'run')
   config['data']['blur'] = dict(
       kind='line', size=5, length=(2.0, 4.0))

@@ -1,0 +1,137 @@
+"""The hook of a run: it checks, logs, validates, saves and stops."""
+
+import logging
+import statistics
+import sys
+import time
+
+import jax
+import numpy as np
+import tqdm
+from PIL import Image
+
+from deblur_jax import errors
+from deblur_jax.state import Metrics, TrainState
+from deblur_jax.training import workdir
+
+
+class Recorder:
+  """The hook of a run: it checks, logs, validates, saves and stops."""
+
+  def __init__(
+      self, config, folder, parts, checkpoints, validate, *, finished):
+    self._config, self._folder = config, folder
+    self._checkpoints, self._parts = checkpoints, parts
+    self._validate = validate
+    self._stopping = False
+    self._pending = None     # (step, metrics) that are still on the device
+    self._clock = time.perf_counter()
+    self.intervals = []      # seconds of each step
+    self._logged = []        # the newest lines
+    self._watches = [*parts.method.watches]   # those that have not warned
+    self._log = self._board = self._bar = None
+    if jax.process_index() == 0:
+      self._log = workdir.MetricsLog(folder, finished=finished)
+      self._board = _tensorboard(folder) if config['tensorboard'] else None
+      self._bar = tqdm.tqdm(
+          total=config['total_steps'], initial=finished, unit='step',
+          file=sys.stderr, dynamic_ncols=True, mininterval=1)
+
+  def __call__(self, step: int, state: TrainState, metrics: Metrics) -> bool:
+    """Runs after each step; True ends the loop."""
+    # Metrics of the step before are read: this step still computes.
+    self._look()
+    self._pending = (step, metrics)
+    now = time.perf_counter()
+    self.intervals.append(now - self._clock)
+    config = self._config
+    last = step == config['total_steps']
+    stopping = self._stopping or (
+        jax.process_count() > 1 and self._checkpoints.preempted(step))
+    saving = last or stopping or step % config['save_every'] == 0
+    if saving or step % config['log_every'] == 0:
+      values = self._look()
+      # The first step compiles.
+      steps = self.intervals[1:] or self.intervals
+      values['seconds_per_step'] = statistics.median(steps[-50:])
+      if saving:
+        values |= self._save(step, state)
+      self._write(step, values)
+    if self._bar:
+      self._bar.update(1)
+    self._clock = time.perf_counter()
+    return stopping
+
+  def stop(self, *_) -> None:
+    """Ends the run after this step, with a checkpoint; a signal handler."""
+    self._stopping = True
+
+  def finish(self) -> None:
+    """Waits until the last checkpoint is written."""
+    self._look()
+    self._checkpoints.wait()
+
+  def close(self) -> None:
+    """Closes all files."""
+    for part in (self._bar, self._log, self._board):
+      if part:
+        part.close()
+
+  def _look(self) -> dict[str, float]:
+    """Returns the pending metrics as floats; raises if one is not finite."""
+    if self._pending is None:
+      return {}
+    (step, metrics), self._pending = self._pending, None
+    values = {key: float(value) for key, value in metrics.items()}
+    self._check_finite(step, values, np.isfinite)
+    return values
+
+  def _check_finite(self, step, values, is_good) -> None:
+    bad = [f'{key} = {value}' for key, value in values.items()
+           if not is_good(value)]
+    if bad:
+      raise errors.UserError(
+          f'Step {step}: {", ".join(bad)}; stopped. The last good checkpoint '
+          f'in {self._folder} is of step {self._checkpoints.latest_step()}; '
+          'try a lower learning rate or optim clip_norm.')
+
+  def _save(self, step, state) -> dict[str, float]:
+    scores, draw = self._validate(state)
+    # PSNR is inf for a perfect picture, and NaN if the network gives NaN.
+    self._check_finite(step, scores, lambda score: not np.isnan(score))
+    self._checkpoints.save(step, state, scores)
+    if jax.process_index() == 0:
+      sheet = draw()
+      pictures = self._folder / 'pictures'
+      pictures.mkdir(exist_ok=True)
+      Image.fromarray(sheet).save(pictures / f'step_{step:08d}.png')
+      if self._board:
+        self._board.write_images(step, {'validation': sheet[None]})
+    return {f'val_{name}': value for name, value in scores.items()}
+
+  def _write(self, step, values) -> None:
+    if self._log:
+      self._warn(step, values)
+      self._log.write(step, values)
+      self._bar.set_postfix(loss=f'{values["loss"]:.4g}', refresh=False)
+    if self._board:
+      self._board.write_scalars(step, values)
+      self._board.flush()
+
+  def _warn(self, step, values) -> None:
+    """Logs each kind of warning once."""
+    self._logged = [*self._logged, values][-16:]
+    for watch in [*self._watches]:
+      if text := watch(self._logged):
+        logging.warning('Step %d: %s', step, text)
+        self._watches.remove(watch)
+
+
+def _tensorboard(folder):
+  try:
+    with errors.needs_extra('TensorFlow', extra='train', what='TensorBoard'):
+      from clu import metric_writers
+  except errors.UserError as error:
+    logging.warning('%s Without it metrics.jsonl has all values.', error)
+    return None
+  return metric_writers.SummaryWriter(str(folder / 'tensorboard'))
