@@ -125,7 +125,7 @@ def test_source_method_and_blur_must_fit(two_folders):
   for options, unpaired, makes_blur, message in [
       (photos, True, None, 'M learns without pairs, .* or halves=True'),
       (two_folders, False, None, 'M needs pairs, and .*set method.name=cycle'),
-      (two_folders, True, dict(kind='line'), 'blurred pictures: leave data.blur out'),
+      (two_folders, True, dict(kind='line'), 'leave data.blur out'),
       (halves, True, None, 'sharp pictures only: set data.blur'),
       (two_folders | dict(identity=0.1), True, None, 'augment.identity would'),
   ]:
