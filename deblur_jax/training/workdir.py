@@ -211,7 +211,7 @@ def locked(folder: pathlib.Path):
   Raises:
     UserError: another process of this machine trains there.
   """
-  with (folder / LOCK).open('w') as file:
+  with (folder / LOCK).open('a') as file:
     try:
       fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:

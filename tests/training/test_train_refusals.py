@@ -1,0 +1,181 @@
+"""What training refuses, before it decodes a picture or makes parameters."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+import sample_pictures
+from helpers import tiny
+from PIL import Image
+
+from deblur_jax import data, errors, methods
+from deblur_jax.pretrained import zoo
+from deblur_jax.training import checkpoint, train, workdir
+
+
+@pytest.fixture(scope='module')
+def pairs(tmp_path_factory):
+  """A set whose headers are sound: to decode a picture is an error."""
+  root = tmp_path_factory.mktemp('pairs')
+  random = np.random.default_rng(0)
+  for side in ('blur', 'sharp'):
+    (root / side).mkdir()
+    for name in (1, 2):
+      path = root / side / f'{name}.png'
+      Image.fromarray(random.integers(0, 256, (48, 64, 3), np.uint8)).save(path)
+      path.write_bytes(path.read_bytes()[:200])
+      sample_pictures.save(
+          root / 'sound' / side / path.name, sample_pictures.smooth(name)[side])
+  (root / 'empty').mkdir()
+  return root
+
+
+def config_of(pairs, **changes):
+  """A config with this set, which would be trained but for the changes."""
+  config = tiny(**{'nets.net.scales': 1, 'data.loader.backend': 'threads'})
+  for part in ('train', 'test'):
+    config['data'][part] = dict(
+        name='folder_pairs', blur=str(pairs / 'blur'),
+        sharp=str(pairs / 'sharp'))
+  for path, value in changes.items():
+    *folders, key = path.split('.')
+    place = config
+    for folder in folders:
+      place = place[folder]
+    place[key] = value(pairs) if callable(value) else value
+  return config
+
+
+def check_refused(config, folder, message, **options):
+  with pytest.raises(errors.UserError, match=message) as caught:
+    train.run(config, folder, **options)
+  assert not isinstance(caught.value, data.BadPairs) or (
+      caught.value.problems[0].kind != 'corrupt')
+  assert '\n' not in str(caught.value)
+  assert not folder.exists()
+
+
+DISTILL = dict(name='distill', teacher=dict(path='runs/none'))
+
+
+@pytest.mark.parametrize('key, value, message', [
+    # The top level.
+    ('sed', 0, "Unknown config key sed; .* Did you mean 'seed'"),
+    ('seed', None, 'seed must be an integer, got None'),
+    ('total_steps', 0, 'total_steps must be at least 1, got 0'),
+    ('log_every', 0.5, 'log_every must be at least 1, got 0.5'),
+    ('save_every', 0, 'save_every must be at least 1, got 0'),
+    ('optim', 'adam', "optim must be a dict, got 'adam'"),
+    ('batch_size', 3, '3 is not divisible by the 2 devices; .*batch_size=2'),
+    # Networks, optimizers, methods, the weights that they begin with.
+    ('nets', {'gen': dict(name='resnet')}, 'nets.net is missing'),
+    ('nets.net.scales', 0, 'nets.net.scales must be at least 1, got 0'),
+    ('nets.net.features', 0, 'nets.net.features must be at least 1, got 0'),
+    ('nets.net.scals', 2, "Unknown key nets.*scals; .*Did you mean 'scales'"),
+    ('nets.net.name', 'multiscales', "Unknown .*Did you mean 'multiscale'"),
+    ('optim.net.lrr', 1.0, "Unknown key optim.net.lrr; .*Did you mean 'lr'"),
+    ('optim.net.schedule', 'cos', "Unknown optim schedule 'cos'"),
+    ('method.name', 'supervise', "Did you mean 'supervised'"),
+    ('method.los', 'l1', "Unknown key method.los; .*Did you mean 'loss'"),
+    ('method.loss', 'l3', "Unknown loss 'l3'"),
+    ('method.accumulate', 0, 'method.accumulate must be at least 1, got 0'),
+    ('method.accumulate', 3, 'not divisible by method.accumulate = 3'),
+    ('method.init_from', 'maxim-1', 'method.init_from must be a dict'),
+    ('method.init_from', dict(path='maxim-9'), "No model 'maxim-9'"),
+    ('method.init_from', dict(path='runs/none'), 'No config.json in runs/none'),
+    ('method', DISTILL, 'No config.json in runs/none'),
+    # Data, and what is made of them in the step.
+    ('data.trin', {}, 'Unknown key data.trin'),
+    ('data.train', {}, 'data.train.name is missing'),
+    ('data.train.name', 'gropo', "Unknown source 'gropo'"),
+    ('data.train.blur', 'none', 'No folder none'),
+    ('data.train', lambda pairs: dict(name='photos', root=str(pairs / 'sharp')),
+     'sharp pictures only: set data.blur'),
+    ('data.blur', 'line', 'data.blur must be a dict .*, got line'),
+    ('augment.preset', 'flip', "Did you mean 'flips'"),
+    ('augment.hflp', 0.5, 'Unknown key augment.hflp'),
+    ('data.loader', {}, 'data.loader.crop is missing'),
+    ('data.loader.backend', 'tfdata', "Did you mean 'tf_data'"),
+    ('data.loader.prefech', 1, "Did you mean 'prefetch'"),
+    ('data.loader', dict(backend='resident', crop=16, limit_gib=1e-9),
+     'needs 0.00 GiB on every device'),
+    ('data.loader.crop', 50, '64x48 is below crop 50'),
+    ('data.loader.progressive', [(1, 64, 4)], '64x48 is below crop 64'),
+    ('data.loader.progressive', [(1, 32, 3)], '3 is not divisible by the 2'),
+    # The test set.
+    ('data.test', {}, 'data.test.name is missing'),
+    ('data.test.sharp', lambda pairs: str(pairs / 'none'), 'No folder .*none'),
+    ('data.test.sharp', lambda pairs: str(pairs / 'empty'),
+     'no name has both pictures'),
+    ('data.test', lambda pairs: dict(name='photos', root=str(pairs / 'sharp')),
+     'no blur picture for each name, and evaluation needs pairs'),
+    ('data.test', dict(name='gopro', root='none', subset='blur', split='test'),
+     'No folder none'),
+    ('data.test.window', 3, 'set data.test.window=1'),
+    ('validate.pictures', 0, 'validate.pictures must be at least 1, got 0'),
+    ('validate.size', 9, 'Unknown key validate.size; known: crop, pictures'),
+    ('validate', {'pictures': 1}, 'validate.crop is missing'),
+])
+def test_faults_of_the_config(tmp_path, pairs, key, value, message):
+  check_refused(config_of(pairs, **{key: value}), tmp_path / 'run', message)
+
+
+@pytest.mark.parametrize('changes, message', [
+    ({'nets.net.scales': 2, 'data.loader.crop': 17},
+     r'crop = 17 is not divisible by 2\^\(K-1\) = 2'),
+    ({'nets.net.scales': 2, 'data.loader.progressive': [(1, 17, 4)]},
+     'crop = 17 is not divisible'),
+    ({'method.accumulate': 4, 'batch_size': 4,
+      'data.loader.progressive': [(1, 16, 2)]}, '2 .*method.accumulate = 4'),
+])
+def test_faults_of_two_keys(tmp_path, pairs, changes, message):
+  check_refused(config_of(pairs, **changes), tmp_path / 'run', message)
+
+
+def test_then_pictures_are_decoded(tmp_path, pairs):
+  """Without a fault training decodes, which this set does not survive."""
+  config = config_of(pairs)
+  for _ in range(2):
+    with pytest.raises(errors.UserError, match=r'/blur/1\.png'):
+      train.run(config, tmp_path / 'run')
+    config['data']['train'].update(
+        blur=str(pairs / 'sound/blur'), sharp=str(pairs / 'sound/sharp'))
+  assert not (tmp_path / 'run').exists()
+
+
+def test_faults_of_the_folder(tmp_path, pairs, monkeypatch):
+  config = config_of(pairs)
+  (tmp_path / 'file').write_text('')
+  check_refused(config, tmp_path / 'file' / 'run', 'file is not a folder that')
+  with workdir.locked(tmp_path):
+    with pytest.raises(errors.UserError, match='Another process trains in'):
+      train.run(config, tmp_path)
+  (tmp_path / workdir.LOCK).unlink()
+  usage = checkpoint.shutil.disk_usage(tmp_path)
+  monkeypatch.setattr(
+      checkpoint.shutil, 'disk_usage', lambda path: usage._replace(free=1000))
+  check_refused(config, tmp_path / 'run', r'No checkpoint can be saved in .*: '
+                r'no space left \(.* MB needed, 0.0 MB free\)')
+
+
+def test_a_run_of_an_older_version_is_refused(tmp_path, pairs):
+  """Its config has other keys, its checkpoints other parts."""
+  config = config_of(pairs)
+  old = json.loads(json.dumps(config))
+  old['data']['loader']['loader'] = old['data']['loader'].pop('backend')
+  old['method']['start'] = dict(path='maxim-1')
+  workdir.write_json(tmp_path / workdir.CONFIG, old)
+  workdir.write_json(tmp_path / workdir.ENVIRONMENT, {'commit': '0123abc'})
+  (tmp_path / workdir.CHECKPOINTS / '2' / 'state').mkdir(parents=True)
+  before = sorted(os.walk(tmp_path))
+  config['method']['init_from'] = dict(path=str(tmp_path))
+  for use in (lambda: train.run(config, tmp_path, allow_config_change=True),
+              lambda: workdir.read_config(tmp_path),
+              lambda: methods.build(config), lambda: zoo.load(tmp_path)):
+    with pytest.raises(errors.UserError, match=(
+        r'holds a run in format 1, which another version of deblur_jax made '
+        r'\(commit 0123abc\); this version reads format 2\. Use that version '
+        r'for it, or train again in another folder\.$')):
+      use()
+  assert sorted(os.walk(tmp_path)) == before
