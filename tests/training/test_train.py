@@ -126,7 +126,8 @@ def test_loss_falls(tmp_path):
 ])
 def test_a_run_of_something_else_is_refused(straight, changes, allow, message):
   _, folder = straight
-  other = tiny(total_steps=20, log_every=1, save_every=10, **{
+  other = tiny(**{
+      'total_steps': 20, 'log_every': 1, 'save_every': 10,
       'nets.net.scales': 1, 'method.ema': 0.9,
       'augment.preset': 'deepdeblur_torch7'} | changes)
   before = {path: path.stat().st_mtime_ns for path in folder.rglob('*')}
