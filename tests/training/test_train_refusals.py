@@ -69,7 +69,7 @@ DISTILL = dict(name='distill', teacher=dict(path='runs/none'))
     ('optim', 'adam', "optim must be a dict, got 'adam'"),
     ('batch_size', 3, '3 is not divisible by the 2 devices; .*batch_size=2'),
     # Networks, optimizers, methods, the weights that they begin with.
-    ('nets', {'gen': dict(name='resnet')}, 'nets.net is missing'),
+    ('nets', {'generator': dict(name='resnet')}, 'nets.net is missing'),
     ('nets.net.scales', 0, 'nets.net.scales must be at least 1, got 0'),
     ('nets.net.features', 0, 'nets.net.features must be at least 1, got 0'),
     ('nets.net.scals', 2, "Unknown key nets.*scals; .*Did you mean 'scales'"),
