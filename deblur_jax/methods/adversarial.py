@@ -39,7 +39,8 @@ def make(
     txs: {'generator', 'discriminator': their optimizers}.
     discriminator: keyword arguments of `discriminator.make`: gan, penalty, ...
     content: as of `losses.content`: 'perceptual', 'l1 + 0.1*fft_l1'.
-    content_weight, adversarial_weight: w_c and w_a.
+    content_weight: w_c.
+    adversarial_weight: w_a.
     discriminator_steps: updates of the discriminator in a step, before the
       generator's.
     fresh: whether each update sees crops of its own: the batch is then split

@@ -27,7 +27,7 @@ from deblur_jax.state import Array, Batch, Method, TrainState
 
 
 class Weights(NamedTuple):
-  """Of the terms above; 0 leaves one out."""
+  """Weights of the terms above; 0 leaves one out."""
 
   adversarial: float = 1.0
   content: float = 10.0
@@ -43,7 +43,7 @@ def make(
   """The method.
 
   Args:
-    nets: {'to_known': a generator, of which the finest scale counts;
+    nets: {'to_known': a generator, whose finest scale is used;
       'is_known': a discriminator; 'restorer': R; where the config does not have
       it, `methods.build` takes it from the run}.
     txs: {'to_known', 'discriminator': optimizers}.

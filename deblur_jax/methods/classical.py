@@ -3,7 +3,7 @@
   k = argmin |k * grad x - grad y|^2, x with few gradients   (blur/estimate.py)
   sharp = deconvolve(y, k)                                 (blur/deconvolve.py)
 
-One kernel for the whole picture, and nothing is learnt: a step only measures.
+One kernel for the whole picture. Nothing is learned: a step only measures.
 """
 
 from collections.abc import Mapping
@@ -22,12 +22,14 @@ def make(
   """The method.
 
   Args:
-    nets, txs: none.
-    deconvolution: see `estimate.deblur`.
-    size, sparse: see `estimate.kernel_of`.
+    nets: {}; it has no networks.
+    txs: {}; it has no optimizers.
+    deconvolution: name and options, see `estimate.deblur`.
+    size: side of the kernel in pixels, odd; see `estimate.kernel_of`.
+    sparse: weight of the sparse gradients, see `estimate.kernel_of`.
 
   Raises:
-    UserError: networks or optimizers are given, or what those functions refuse.
+    UserError: networks or optimizers are given, or an option is refused.
   """
   if nets or txs:
     raise errors.UserError(

@@ -5,9 +5,9 @@
                     + w_i (w_s |G(x) - x| + w_b |F(y) - y|)
 
 G makes the blurry y sharp, F the sharp x blurry; y and x are of different
-scenes. The discriminators D_S and D_B tell sharp from restored and real from
-made blurry pictures, and learn from a buffer of earlier fakes too. In a step
-all four move against each other as they were before it, as in the authors'
+scenes. The discriminators D_S and D_B separate sharp from restored and real
+from made blurry pictures, and learn from a buffer of earlier fakes too. In a
+step all four move against each other as they were before it, as in the authors'
 code.
 
 The authors' losses are of images in [-1, 1], where |.| is twice as large as
@@ -30,7 +30,7 @@ DISCRIMINATORS = ('is_sharp', 'is_blur')
 
 
 class Weights(NamedTuple):
-  """Of the terms above; 0 leaves one out.
+  """Weights of the terms above; 0 leaves one out.
 
   adversarial: w_a.
   cycle_blur: w_b, from blurry to sharp and back.
@@ -52,19 +52,20 @@ def make(
   """The method.
 
   Args:
-    nets: {'to_sharp', 'to_blur': generators, of which the finest scale counts;
+    nets: {'to_sharp', 'to_blur': generators, whose finest scale is used;
       'is_sharp', 'is_blur': image -> map of values}.
     txs: {'generator', 'discriminator': optimizers of both generators and of
       both discriminators}.
     discriminator: keyword arguments of `discriminator.make`: gan, penalty, ...
     weights: fields of `Weights`.
-    cycle, identity: what |.| is above, as of `losses.content`: '2*l1', and with
+    cycle: |.| of the cycle terms, see `losses.content`: '2*l1', and with
       `features` also '2*l1 + 0.1*perceptual'.
+    identity: |.| of the identity term, in the same form.
     buffer_size: fakes that are kept for each discriminator.
     features: where VGG19's weights are, keyword arguments of `vgg.build`; for
       losses with 'perceptual'.
     ema: decay of to_sharp's averaged weights, which restore; 0: the last.
-    without: a term that is left out whatever its weight, for ablations.
+    without: a term to leave out, for ablations; its weight does not matter.
 
   Raises:
     UserError: what does not go together.

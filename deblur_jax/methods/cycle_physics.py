@@ -13,7 +13,7 @@
 
 y are blurry, x sharp pictures of other scenes; h comes from `blur/`, drawn in
 each step. C learns from h's type alone, a weak label: see
-`blur_classification`. CycleGAN's second generator may hide whatever it needs in
+`blur_classification`. CycleGAN's second generator may hide information in
 a blurry picture; kernels that sum to one cannot. But G(y) = y with the delta
 kernel explains any y: the sparsity bound excludes that kernel, and the terms
 with w_c and w_k make it a bad estimate.
@@ -50,7 +50,7 @@ DELTA = 0.9     # sum K^2 of an almost single tap; the delta kernel has 1
 
 
 class Weights(NamedTuple):
-  """Of the terms above; 0 leaves one out."""
+  """Weights of the terms above; 0 leaves one out."""
 
   reblur: float = 1.0
   sparsity: float = 1.0
@@ -74,8 +74,8 @@ def make(
   """The method.
 
   Args:
-    nets: {'to_sharp': a generator, of whose scales the cycle looks at all, the
-      other terms at the finest; 'kernel': a row of `models.KERNEL_ESTIMATORS`;
+    nets: {'to_sharp': a generator; the cycle compares all its scales, the other
+      terms the finest; 'kernel': a row of `models.KERNEL_ESTIMATORS`;
       with w_a also 'is_sharp', a discriminator; with w_b 'blur_type', a row of
       `models.CLASSIFIERS`}.
     txs: {'to_sharp', 'kernel': their optimizers; with w_a also 'discriminator',
@@ -84,7 +84,8 @@ def make(
     blur: h: keyword arguments of `blur.build`; with w_k or w_b of a blur by
       one kernel for the whole picture, with w_k of the estimator's size.
     discriminator: keyword arguments of `discriminator.make`; needed with w_a.
-    cycle, over_scales: l, as of `losses.content`.
+    cycle: l, see `losses.content`.
+    over_scales: a row of `losses.OVER_SCALES`, for l.
     pyramid: a row of `pyramids.PYRAMIDS`; the same as in a multi-scale network.
     max_energy: e, the largest sum K^2 that costs nothing, in (0, 1]; the delta
       kernel has 1, an even blur over n pixels 1/n. Where K gives mixtures it
@@ -97,7 +98,7 @@ def make(
     ema: decay of to_sharp's averaged weights, which restore; 0: the last.
     features: where VGG19's weights are, keyword arguments of `vgg.build`; for
       losses with 'perceptual'.
-    without: a term that is left out whatever its weight, for ablations.
+    without: a term to leave out, for ablations; its weight does not matter.
 
   Raises:
     UserError: what does not go together.

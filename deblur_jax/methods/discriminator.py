@@ -4,7 +4,7 @@
 
 S are real pictures, F those of a generator, D(.) a map of values. P is of
 Gulrajani et al. (2017, eq. 3), the last term of Karras et al. (2018, app. A.1).
-P is float32 and of pictures in [-1, 1], whatever dtype the discriminator has.
+P is computed in float32 and on pictures in [-1, 1], for every dtype of D.
 """
 
 import functools

@@ -41,18 +41,21 @@ def make(
       the config does not have it, `methods.build` takes it from the run.
     txs: {'net': the student's optimizer}.
     teacher: where its weights are, see `pretrained.Start`.
-    loss, loss_weight: l, see `losses.content`: 'l1 + 0.1*fft_l1', and w.
-    output, output_weight: l_o and w_o.
-    layers, layers_weight: pairs (layer of the student, layer of the teacher)
-      such as ('scale_0/block_01', 'scale_0/block_18'), and w_f.
+    loss: l, see `losses.content`: 'l1 + 0.1*fft_l1'.
+    loss_weight: w.
+    output: l_o, see `losses.content`.
+    output_weight: w_o.
+    layers: pairs (layer of the student, layer of the teacher) such as
+      ('scale_0/block_01', 'scale_0/block_18'), see `layer_names`.
+    layers_weight: w_f.
     layers_by: d, a row of `DISTANCES`.
     over_scales: a row of `losses.OVER_SCALES`.
     pyramid: a row of `pyramids.PYRAMIDS`; makes the targets of smaller scales,
       of S and of the finest F(B).
     features: as of `supervised.make`.
     ema: decay of the averaged weights that restore; 0 restores with the last.
-    init_from: the student's weights to begin with, see `pretrained.Start`;
-      random by default.
+    init_from: the student's first weights, see `pretrained.Start`; random by
+      default.
     fade: how the student becomes smaller still, see `fading.Fade`.
 
   Raises:

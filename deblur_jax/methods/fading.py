@@ -1,4 +1,4 @@
-"""What a smaller network lacks shrinks to zero while the larger one learns."""
+"""Fades weights that a smaller network does not have, while the net learns."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ class Fade(NamedTuple):
   """The leaf method.fade of a config.
 
   net: options in which the smaller network differs: {'groups': 1}.
-  steps: within which what it lacks fades.
+  steps: after so many steps the weights that it lacks are zero.
   """
 
   net: Mapping[str, Any]

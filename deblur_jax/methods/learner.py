@@ -22,7 +22,7 @@ Objective = Callable[..., tuple[Array, Metrics]]
 
 
 class Start(NamedTuple):
-  """What a method begins with; the fields are those of `TrainState`."""
+  """Parts of the first `TrainState`, with its field names."""
 
   params: Mapping[str, Params]
   frozen: Mapping[str, Params] = {}
@@ -35,12 +35,12 @@ def make(
     restore: Callable[[TrainState, Array], Array], ema: float = 0.0,
     accumulate: int = 1, held: Callable[[Params], Params] | None = None,
     **fields) -> Method:
-  """A method of which all networks learn by one objective.
+  """Makes a method whose networks all learn by one objective.
 
   Args:
     txs: network name -> optimizer; the logged rate is that of the first.
     objective: see `Objective`; the loss is a mean over the batch.
-    start: (key, batch) -> what it begins with; reads only shapes of the batch.
+    start: (key, batch) -> `Start`; it reads only shapes of the batch.
     restore: see `Method`.
     ema: decay of the averaged weights, in [0, 1); 0 keeps none.
     accumulate: parts into which a batch is split, to save memory.

@@ -1,4 +1,4 @@
-"""Weights to begin with: of a run's network, a bundled model's, or a file's."""
+"""First weights of a network: from a run, a bundled model or a file."""
 
 import logging
 import os
@@ -25,13 +25,13 @@ ROLES = ('net', 'generator', 'to_sharp')
 
 
 class Start(NamedTuple):
-  """Where weights lie: what `start` and `teacher` of methods are made of.
+  """Where weights are: the leaves init_from, teacher, restorer of methods.
 
   path: a run's folder; the name of a bundled model, from any working directory;
     the card NAME.json of such a model, or NAME.safetensors beside it; MAXIM's
     weights, see `models.maxim_files`; or an .npz of parameters by network, as
     `experiments.prior --params` and `experiments.prior_start` write it. None
-    for weights by chance: where a checkpoint follows, and for trials.
+    for random weights: a checkpoint replaces them, or it is a trial.
   which: of a run, the 'last' or 'best' checkpoint, or a step.
   role: which of its networks; '' is that one of `ROLES` which it has.
   """
@@ -95,7 +95,7 @@ def weights(
   if incomplete and set(missing) <= models.training_only(net):
     if missing:
       logging.warning(
-          '%s lacks %s: they serve training only, and begin with random values',
+          '%s lacks %s: only training needs them; they start at random values',
           start.path, maxim_files.some(missing))
   elif missing:
     raise errors.UserError(
@@ -110,12 +110,12 @@ def weights(
 
 
 def begin(net: nn.Module, known: Params | None, key: Array) -> Params:
-  """Parameters to begin with: what `weights` found, the rest by chance.
+  """First parameters: those that `weights` found, and the rest random.
 
   Args:
     net: the network.
     known: of `weights`.
-    key: of what is drawn.
+    key: PRNG key of the random ones.
   """
   if known and models.training_only(net) <= _flat(known).keys():
     return known
@@ -123,7 +123,7 @@ def begin(net: nn.Module, known: Params | None, key: Array) -> Params:
 
 
 def any_weights(start: Start) -> Params:
-  """As `weights`, of whatever network there is at the path."""
+  """As `weights`, for the network at the path, without a check."""
   return _found(start)[1]
 
 
@@ -166,7 +166,7 @@ def _form(start) -> str:
     return 'parameters'
   if path.suffix == '.safetensors':
     raise errors.UserError(
-        f'{path} does not tell its network: there is no card beside it, '
+        f'{path} does not say what network it is of: no card beside it, '
         f'{path.with_suffix(".json").name}, and it is not of MAXIM.')
   if os.sep not in str(start.path) and not path.exists():
     cards.card(start.path)    # the error that names the nearest one
@@ -212,7 +212,8 @@ def _networks(start) -> dict[str, Any]:
   form = _form(start)
   if form == 'parameters':
     raise errors.UserError(
-        f'{start.path} does not tell its network: give the folder of a run.')
+        f'{start.path} does not say what network it is of: give the folder of '
+        'a run.')
   if form == 'maxim':
     return {ROLES[0]: maxim_files.read(start.path).network}
   if form == 'card':

@@ -1,11 +1,11 @@
-"""Makes a trained network smaller, then lets it learn on: pruning.
+"""Pruning: makes a trained network smaller, and trains it further.
 
-Two ways, alone or together. The network of the config is thinner than that of
-the run it begins with: the strongest channels stay, as many as it has, and with
-them come smaller kernels, fewer multiplications and less time (Li et al., ICLR
-2017). Or a share of the smallest weights is zero and stays zero (Han et al.,
-2015): a sparse network, which is no quicker on ordinary devices. What is left
-learns on pairs as in methods/supervised.py.
+There are two ways, alone or together. (1) The network of the config has fewer
+channels than that of the run: the strongest channels stay, which means smaller
+kernels, fewer multiplications and less time (Li et al., ICLR 2017). (2) A share
+of the smallest weights becomes zero and stays zero (Han et al., 2015): a sparse
+network, which is not faster on ordinary devices. The remaining weights learn on
+pairs as in methods/supervised.py.
 """
 
 from collections.abc import Mapping
@@ -26,14 +26,18 @@ def make(
   """The method.
 
   Args:
-    nets: {'net': the network as it shall become: that of the run, or with less
-      of its features, and of a NAFNet with less expansion}.
+    nets: {'net': the pruned network: that of the run, or one with fewer
+      features, and for a NAFNet with less expansion}.
     txs: {'net': its optimizer}.
     init_from: the run to prune, see `pretrained.Start`.
-    loss, over_scales, pyramid, ema, accumulate, features: as of
-      `supervised.make`.
-    share: of the values of all kernels that are zero, at least 0, less than 1.
-    per_layer: whether each kernel loses this share, or all together do.
+    loss: see `supervised.make`.
+    over_scales: see `supervised.make`.
+    pyramid: see `supervised.make`.
+    ema: see `supervised.make`.
+    accumulate: see `supervised.make`.
+    features: see `supervised.make`.
+    share: of all kernels' values, which part is zero, in [0, 1).
+    per_layer: whether each kernel loses this share, or all kernels together.
 
   Raises:
     UserError: no such run, another network, a share out of range.

@@ -1,7 +1,7 @@
-"""Makes a trained network int8: by calibration, or by learning on besides.
+"""Quantizes a trained network to int8, by calibration or by further training.
 
-A step looks at what enters each convolution and remembers the largest values;
-with learn=True the network also learns, through the rounding, as in
+A step measures the inputs of each convolution and keeps their largest values.
+With learn=True the network also learns through the rounding, as in
 methods/supervised.py. It restores as int8 arithmetic would, see
 models/quantization.py.
 """
@@ -31,7 +31,10 @@ def make(
     nets: {'net': the network of the run}.
     txs: {'net': its optimizer}.
     init_from: the run, see `pretrained.Start`.
-    loss, over_scales, pyramid, features: as of `supervised.make`.
+    loss: see `supervised.make`.
+    over_scales: see `supervised.make`.
+    pyramid: see `supervised.make`.
+    features: see `supervised.make`.
     learn: whether the weights move, or stay those of the run: calibration
       alone, a few hundred steps.
 

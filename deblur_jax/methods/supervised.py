@@ -43,8 +43,7 @@ def make(
       that has the method `all_stages`; others have one stage.
     ema: decay of the averaged weights that restore; 0 restores with the last.
     accumulate: parts into which the batch is split to save memory.
-    init_from: the weights to begin with, see `pretrained.Start`; random by
-      default.
+    init_from: the first weights, see `pretrained.Start`; random by default.
     freeze: glob patterns of parameters that stay as they are, without update
       and weight decay, see `optim.matching`: 'stage_0_encoder_block_*'.
     fade: how the network becomes a smaller one, see `fading.Fade`.

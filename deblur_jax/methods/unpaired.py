@@ -46,7 +46,8 @@ def discriminator(
   """A discriminator with a buffer.
 
   Args:
-    net, tx: see `discriminator.make`.
+    net: images -> map of values.
+    tx: its optimizer.
     options: keyword arguments of `discriminator.make`.
     name: of the network.
     buffer_size: images that are kept; CycleGAN keeps 50.
@@ -94,7 +95,15 @@ def discriminator(
 
 def together(
     fn: Callable[[Array], list[Array]], *images: Array) -> list[list[Array]]:
-  """fn of several batches [n, ...] in one pass: fewer, larger convolutions."""
+  """Applies fn to several batches in one pass: fewer, larger convolutions.
+
+  Args:
+    fn: images [m, ...] -> list of images [m, ...], row by row.
+    *images: batches [n, ...] of one shape.
+
+  Returns:
+    The result of fn for each batch.
+  """
   # Row beside row, so that each device keeps its own.
   rows = jnp.stack(images, axis=1)
   made = [x.reshape(len(rows), len(images), *x.shape[1:])
@@ -103,10 +112,15 @@ def together(
 
 
 def likeness(restored: Array, blur: Array) -> Metrics:
-  """How much restored pictures are like the blurry ones, for `watch_pictures`.
+  """Measures how similar restored and blurry pictures are.
 
-  correlation: of the values of each channel about their mean, over a picture;
-  change: mean |restored - blur|.
+  Args:
+    restored: [n, h, w, c] in [0, 1].
+    blur: the same shape.
+
+  Returns:
+    'correlation' of the values of each channel about their mean, averaged over
+    pictures, in [-1, 1]; 'change', mean |restored - blur|.
   """
   a, b = (x - x.mean(axis=(1, 2), keepdims=True) for x in (restored, blur))
   total = lambda x: x.sum(axis=(1, 2, 3))
