@@ -17,12 +17,21 @@ import tempfile
 import time
 
 from absl import flags
-from PIL import Image
 
-from deblur_jax import data, errors
-from deblur_jax.evaluation.report import render
+from deblur_jax import errors
 
+# Linux counts the memory of the parent as memory of the child until the child
+# starts its own program. So this process imports no large library: it makes the
+# photo, a built-in picture enlarged, in another one.
 DEBLUR = 'from deblur_jax.app import cli; cli.main()'
+PHOTO = '''
+import sys
+from PIL import Image
+from deblur_jax import data
+path, width, height = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+sharp = data.open_source(name='builtin', split='test').read(0)['sharp']
+Image.fromarray(sharp).resize((width, height)).save(path, quality=95)
+'''
 
 
 def define_flags() -> None:
@@ -47,23 +56,26 @@ def main(argv):
       rows.append((f'deblur restore, {size}', [
           '-c', DEBLUR, 'restore', str(photo), '--overwrite',
           f'--model={values.model}', *values.option]))
-    lines = []
-    for name, command in rows:
-      times, memory = zip(*(_once(command) for _ in range(values.repeats)),
-                          strict=True)
-      lines.append([name, render.number(statistics.median(times), 2),
-                    f'{max(memory) / 2**20:.0f}'])
+    measured = [(name, [_once(command) for _ in range(values.repeats)])
+                for name, command in rows]
+  from deblur_jax.evaluation.report import render
+
+  lines = []
+  for name, runs in measured:
+    times, memory = zip(*runs, strict=True)
+    lines.append([name, render.number(statistics.median(times), 2),
+                  f'{max(memory) / 2**20:.0f}'])
   print(render.table(['', 'seconds', 'MiB'], lines), end='')
 
 
 def _photo(path, size):
-  """Writes a built-in picture, enlarged to that size."""
+  """Writes a photo of that size, 'WIDTHxHEIGHT'."""
   try:
     width, height = map(int, size.split('x'))
   except ValueError:
     raise errors.UserError(f'--size={size}: write --size=1280x720.') from None
-  sharp = data.open_source(name='builtin', split='test').read(0)['sharp']
-  Image.fromarray(sharp).resize((width, height)).save(path, quality=95)
+  subprocess.run([sys.executable, '-c', PHOTO, path, str(width), str(height)],
+                 check=True)
 
 
 def _once(command):
