@@ -126,6 +126,15 @@ def tiny_maxim(**options) -> dict[str, Any]:
               scales=1) | options
 
 
+def prior(task: str, arg: str | None) -> ml_collections.ConfigDict:
+  """The preset of a task of `deblur_jax.priors.tasks`, or its debug form."""
+  # Not at the top: the other configs do not load JAX.
+  from deblur_jax.priors import tasks
+
+  return ml_collections.ConfigDict(
+      tasks.config(task, 'debug' if is_debug(arg) else 'full'))
+
+
 def use_builtin(config, *, halves: bool = False) -> None:
   """Replaces the data set by the built-in pictures, which need no download.
 

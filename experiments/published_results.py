@@ -30,11 +30,3 @@ NAH_K_SCALES = {
          'psnr': 29.08, 'ssim_matlab3d': 0.9135, 'seconds': 3.09},
     ),
 }
-
-# What papers report of priors, by the task of experiments.prior; not ours.
-PRIORS = {
-    'blind': "33.07 dB on Levin's 32 pictures (SelfDeblur, its number)",
-    'denoise': '30.43 dB at sigma 25 on nine pictures, averaged outputs of one '
-               'fit that was stopped by looking (its number)',
-    'sr': '29.90 dB on Set5 at factor 4, luma (its number)',
-}

@@ -187,9 +187,11 @@ def prior(
         help='For inpaint: a picture, white where the photo is good.')] = None,
     steps: Annotated[int, typer.Option(
         min=1, help='At most, in tens.')] = 1000,
-    factor: Annotated[int, typer.Option(min=2, help='For sr.')] = 2,
-    kernel_size: Annotated[int, typer.Option(
-        help='For blind: odd, larger than the blur.')] = 15,
+    factor: Annotated[int | None, typer.Option(
+        min=2, help='For sr.', show_default='2')] = None,
+    kernel_size: Annotated[int | None, typer.Option(
+        help='For blind: odd, larger than the blur.',
+        show_default='15')] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**31 - 1)] = 0,
     side: Annotated[int, typer.Option(
         min=16, help='Longest side of the result: larger photos are made '
@@ -198,14 +200,13 @@ def prior(
     max_pixels: MaxPixels = None,
     as_json: Json = False) -> None:
   """Fits a network to one photo, without a model: minutes, not seconds."""
-  from deblur_jax.app import console, fitting
+  from deblur_jax.app import console, prior_fit
 
   _check_json(as_json, out, photo)
   with console.progress() as progress:
-    outcome = fitting.run(
+    outcome = prior_fit.run(
         photo, task=task, out=out, overwrite=overwrite, mask=mask, side=side,
-        settings=dict(steps=steps, factor=factor, kernel_size=kernel_size,
-                      seed=seed),
+        steps=steps, seed=seed, factor=factor, kernel_size=kernel_size,
         on_steps=lambda done, total: progress.on_part(photo, done, total),
         **_given(max_pixels=max_pixels))
   if as_json:

@@ -20,8 +20,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from deblur_jax import errors
-from deblur_jax.app import fits, guard, page_jobs, page_parts, page_restore
+from deblur_jax.app import guard, page_jobs, page_parts, page_restore
 from deblur_jax.pretrained import zoo
+from deblur_jax.priors import tasks
 
 PORT = 7860
 MAX_BYTES = 50_000_000
@@ -73,7 +74,7 @@ def _fit_tab(folder, max_pixels, options) -> None:
     with gr.Column(scale=1):
       upload = page_parts.upload('Picture', 'fit_upload')
       task = gr.Dropdown(
-          [(text, name) for name, text in fits.TASKS.items()],
+          [(tasks.TASKS[name].title, name) for name in tasks.QUICK],
           value='denoise', label='Task', elem_id='task')
       mask = page_parts.upload('Mask, white where the picture is good', 'mask',
                      visible=False)
@@ -100,19 +101,21 @@ def _fit_tab(folder, max_pixels, options) -> None:
       return
     yield *shown, 'The first steps take longer.', ''
     try:
-      # An emptied field is None.
-      ask = {'steps': int(steps), 'seed': int(seed or 0), 'factor': int(factor),
-             'kernel_size': int(kernel)} | dict(options)
+      # The hidden fields are of other tasks. An empty field is None.
+      own = {'mask': mask, 'factor': int(factor), 'kernel_size': int(kernel)}
+      own = {name: value for name, value in own.items()
+             if name in tasks.TASKS[task].options()}
+      ask = {'steps': int(steps), 'seed': int(seed or 0)} | own | dict(options)
       for result, losses in page_jobs.fitted(
-          path, task, folder=folder, mask=mask, side=int(side),
-          max_pixels=max_pixels, **ask):
+          path, task, folder=folder, side=int(side), max_pixels=max_pixels,
+          **ask):
         yield *page_parts.outputs(result), page_jobs.chart(losses)
     except Exception as error:
       yield *shown, page_jobs.line(error), ''
 
   task.change(
-      lambda task: [gr.update(visible=task == name)
-                    for name in ('inpaint', 'sr', 'blind')],
+      lambda task: [gr.update(visible=name in tasks.TASKS[task].options())
+                    for name in ('mask', 'factor', 'kernel_size')],
       task, [mask, factor, kernel], concurrency_id='form',
       show_progress='hidden', api_visibility='private')
   running = start.click(
@@ -167,7 +170,7 @@ def serve(
     runs: a folder of runs whose curves a third tab shows.
     max_bytes, max_pixels: of an upload.
     dtype, tile: see `page_jobs.Restorers`.
-    fit: of `fits.settings`, what the page does not ask.
+    fit: of `tasks.config`, what the page does not ask.
 
   Raises:
     UserError: no Gradio, no model, no runs, a port that is taken.

@@ -16,11 +16,12 @@ import numpy as np
 from PIL import Image
 
 from deblur_jax import errors
-from deblur_jax.app import blending, fits, pace, restoring
-from deblur_jax.data import sampler
+from deblur_jax.app import blending, pace, prior_fit, restoring
+from deblur_jax.data import images, sampler
 from deblur_jax.media import files, pictures
 from deblur_jax.ops import bit_depth
 from deblur_jax.pretrained import zoo
+from deblur_jax.priors import results, tasks
 
 MAX_PIXELS = 25_000_000
 SHOWN = 4_000_000     # pixels of a picture on the page; downloads are whole
@@ -178,36 +179,37 @@ def restore(
 
 def fitted(
     upload: str, task: str, *, folder: str, mask: str | None = None,
-    side: int = SIDE, max_pixels: int = MAX_PIXELS, **options
-) -> Iterator[tuple[Result, np.ndarray]]:
+    side: int = SIDE, max_pixels: int = MAX_PIXELS, variant: str = 'quick',
+    **options) -> Iterator[tuple[Result, np.ndarray]]:
   """A fit as the page shows it: (`Result`, losses) after each chunk.
 
   Args:
     upload: the file.
-    task: one of `fits.TASKS`.
+    task: a row of `tasks.QUICK`.
     folder: for the results.
     mask: a file, for inpaint.
     side: longest, of the result.
     max_pixels: of the uploads.
-    **options: of `fits.settings`.
+    variant, **options: of `tasks.config`.
 
   Raises:
-    UserError: as of `fits`.
+    UserError: uploads, a mask or options that are refused.
   """
-  config = fits.settings(task, **options)
+  config = tasks.config(task, variant, **options)
   picture = read(upload, max_pixels=max_pixels)
   known = read(mask, max_pixels=max_pixels) if mask else None
-  factor = options.get('factor', 2)
-  problem = fits.problem(picture, task, side=side, factor=factor, mask=known)
-  before = fits.observed(problem, task, factor=factor)
-  notes = [*picture.notes, *fits.smaller(picture, problem)]
+  factor = config['method'].get('factor', 1)
+  problem = prior_fit.problem(
+      picture, task, side=side, factor=factor, mask=known)
+  before = prior_fit.before(problem, factor=factor)
+  notes = [*picture.notes, *prior_fit.smaller(picture, problem)]
   given = collections.deque()
-  for seen in fits.run(config, problem):
-    told = [f'step {seen.steps} of {seen.total}', *notes]
-    if seen.steps == seen.total and fits.is_dead(seen.image, before):
-      told.append('nothing came of it: try another seed')
+  for seen in prior_fit.fit(config, problem):
+    lines = [f'step {seen.steps} of {seen.total}', *notes]
+    if seen.steps == seen.total and results.is_flat(seen.image, before):
+      lines.append('the fit failed: try another seed')
     result = give(picture, before, seen.image, upload=upload, folder=folder,
-                  notes=told, suffix=fits.SUFFIXES[task])
+                  notes=lines, suffix=tasks.TASKS[task].suffix)
     _forget(given, result)
     yield result, seen.losses
 
@@ -240,17 +242,32 @@ def give(
   path = new / _name(upload, suffix, picture.form)
   path.write_bytes(pictures.encode(picture, after))
   notes = list(notes)
-  share = min(1.0, (SHOWN / (before.shape[0] * before.shape[1])) ** 0.5)
-  if share < 1:
+  if before.shape[0] * before.shape[1] > SHOWN:
     notes.append('shown smaller here; the download is whole')
   shown = []
   for name, image in (('before', before), ('after', after)):
-    size = [max(1, round(share * side)) for side in image.shape[:2]]
-    one = Image.fromarray(bit_depth.to_uint8(
-        fits.resized(image, size)))
-    one.save(new / f'{name}.png', icc_profile=picture.icc, compress_level=1)
+    show(image, new / f'{name}.png', icc=picture.icc)
     shown.append(str(new / f'{name}.png'))
   return Result(tuple(shown), str(path), tuple(notes))
+
+
+def show(
+    image: np.ndarray, path: pathlib.Path, *, icc: bytes | None,
+    pixels: int = SHOWN) -> None:
+  """Writes a PNG for the page.
+
+  Args:
+    image: float32 [h, w, 3] in [0, 1].
+    path: the file.
+    icc: the colour profile.
+    pixels: at most so many; a larger image is made smaller.
+  """
+  share = min(1.0, (pixels / (image.shape[0] * image.shape[1])) ** 0.5)
+  if share < 1:
+    image = images.resize_planes(image, size=tuple(
+        max(1, round(share * side)) for side in image.shape[:2]))
+  Image.fromarray(bit_depth.to_uint8(image)).save(
+      path, icc_profile=icc, compress_level=1)
 
 
 def line(error: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""The photo that the page has loaded, its preview, and a rectangle in it."""
+"""The uploaded photo, its preview, and a rectangle in the preview."""
 
 import os
 import pathlib
@@ -8,8 +8,7 @@ from typing import NamedTuple
 
 from PIL import Image, ImageDraw
 
-from deblur_jax.app import blending, fits, page_jobs
-from deblur_jax.ops import bit_depth
+from deblur_jax.app import blending, page_jobs
 
 EXAMPLES = pathlib.Path(__file__).parent / 'examples'
 SHOWN = 500_000    # pixels of a preview
@@ -31,12 +30,12 @@ class Photo(NamedTuple):
 
 
 def examples() -> dict[str, pathlib.Path]:
-  """Name -> file of the photos that the package has."""
+  """Name -> file of the example photos in the package."""
   return {path.stem: path for path in sorted(EXAMPLES.glob('*.jpg'))}
 
 
 def take_example(name: str, *, folder: str) -> str:
-  """A copy of an example among the uploads; its path."""
+  """Copies an example into a new folder inside of `folder`; the copy's path."""
   path = examples()[name]
   return os.fspath(shutil.copyfile(path, _new(folder) / path.name))
 
@@ -44,24 +43,25 @@ def take_example(name: str, *, folder: str) -> str:
 def load(
     upload: str, *, folder: str, max_pixels: int = page_jobs.MAX_PIXELS
 ) -> Photo:
-  """Reads an upload and makes its preview in a new folder inside of `folder`.
+  """Reads an upload and writes its preview in a new folder inside of `folder`.
+
+  Args:
+    upload: the file.
+    folder: in which a new one is made.
+    max_pixels: of the upload.
 
   Raises:
-    UserError: no picture, or too large a one.
+    UserError: no picture, or more pixels than allowed.
   """
   picture = page_jobs.read(upload, max_pixels=max_pixels)
   size = picture.image.shape[:2]
-  share = min(1.0, (SHOWN / (size[0] * size[1])) ** 0.5)
-  small = fits.resized(
-      picture.image, [max(1, round(share * side)) for side in size])
-  path = str(_new(folder) / 'preview.png')
-  Image.fromarray(bit_depth.to_uint8(small)).save(
-      path, icc_profile=picture.icc, compress_level=1)
-  return Photo(upload, size, path)
+  path = _new(folder) / 'preview.png'
+  page_jobs.show(picture.image, path, icc=picture.icc, pixels=SHOWN)
+  return Photo(upload, size, str(path))
 
 
 def pixel(photo: Photo, place: tuple[float, float]) -> tuple[int, int]:
-  """(x, y) of the photo at a place (x, y) of its preview."""
+  """The pixel (x, y) of the photo at a place (x, y) of its preview."""
   with Image.open(photo.preview) as image:
     shown = image.size
   return tuple(min(side - 1, max(0, int(at * side / of)))
@@ -71,14 +71,23 @@ def pixel(photo: Photo, place: tuple[float, float]) -> tuple[int, int]:
 
 def between(
     one: tuple[int, int], other: tuple[int, int]) -> blending.Region:
-  """The region that has two pixels (x, y) as its corners."""
+  """The region with two pixels (x, y) as opposite corners."""
   x, y = map(min, zip(one, other, strict=True))
   right, bottom = map(max, zip(one, other, strict=True))
   return blending.Region(x, y, right - x + 1, bottom - y + 1)
 
 
 def drawn(photo: Photo, region: blending.Region | None, *, folder: str) -> str:
-  """A preview with the frame of a region: its file, in a new folder."""
+  """Draws the frame of a region on the preview.
+
+  Args:
+    photo: the photo.
+    region: in pixels of the photo; None draws nothing.
+    folder: in which a new one is made for the file.
+
+  Returns:
+    The file.
+  """
   if region is None:
     return photo.preview
   path = str(_new(folder) / 'preview.png')
@@ -98,7 +107,7 @@ def drawn(photo: Photo, region: blending.Region | None, *, folder: str) -> str:
 
 
 def _seen(first: float, last: float) -> tuple[float, float]:
-  """With LEAST pixels between them, so that also a corner can be seen."""
+  """Both sides of a frame, moved apart to LEAST pixels."""
   more = max(0.0, LEAST - (last - first)) / 2
   return first - more, last + more
 

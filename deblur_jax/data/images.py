@@ -163,3 +163,18 @@ def resize(picture: np.ndarray, *, size: tuple[int, int]) -> np.ndarray:
   """
   image = Image.fromarray(picture)
   return np.asarray(image.resize(size[::-1], Image.Resampling.BICUBIC))
+
+
+def resize_planes(
+    image: np.ndarray, *, size: tuple[int, int],
+    resample: Image.Resampling = Image.Resampling.LANCZOS) -> np.ndarray:
+  """Resizes [h, w, c] channel by channel with Pillow, without clipping.
+
+  Args:
+    image: uint8 or float32, of any number of channels.
+    size: (height, width) of the result.
+    resample: the filter, antialiased where the image becomes smaller.
+  """
+  planes = [np.asarray(Image.fromarray(np.ascontiguousarray(plane)).resize(
+      size[::-1], resample)) for plane in np.moveaxis(image, -1, 0)]
+  return np.stack(planes, axis=-1)

@@ -23,12 +23,12 @@ class Restored(NamedTuple):
 
 
 class Fitted(NamedTuple):
-  """What became of a batch of n images.
+  """The fit of a method to each of n images, so far.
 
-  state: of the method; its `extra['record']['kept']` has the results by name.
-  curve: metric -> [steps, n], one row a step.
-  seconds: of a step, all images, without the first chunk, which compiles; nan
-    where there was only that.
+  state: of the method, see `priors.fitting`.
+  curve: metric -> [steps, n].
+  seconds: of a step, all images together, without the first chunk, which
+    compiles; NaN where there was only that.
   """
 
   state: TrainState
@@ -98,27 +98,48 @@ def restore_images(
 
 def fit_images(
     method: Method, batch: Batch, key: Array, num_steps: int, mesh: Mesh, *,
-    chunk: int = 50, run_chunk: Callable | None = None,
-    state: TrainState | None = None,
-    on_chunk: Callable[[int], None] | None = None) -> Fitted:
-  """Fits a method to each image of a batch, until all of them have stopped.
+    on_chunk: Callable[[int], None] | None = None, **options) -> Fitted:
+  """Fits a method to each image of a batch, until all fits have stopped.
 
   Args:
-    method: one with `per_image`.
-    batch: its arrays, one row an image.
-    key: the run's; the same key and the same image give the same result in a
-      batch of any size.
-    num_steps: at most, a multiple of `chunk`.
-    mesh: devices, over which the images are spread.
-    chunk: steps from one look at the stops to the next.
-    run_chunk: `loop.make_chunk(method, steps=chunk, mesh=mesh)`, to compile it
-      once for many batches of one shape.
-    state: where to begin, by default the method's own start.
+    method, batch, key, num_steps, mesh, **options: see `fit_in_chunks`.
     on_chunk: called with the finished steps.
 
   Raises:
+    UserError: see `fit_in_chunks`.
+  """
+  for fitted in fit_in_chunks(
+      method, batch, key, num_steps, mesh, **options):
+    if on_chunk:
+      on_chunk(len(fitted.curve['loss']))
+  return fitted
+
+
+def fit_in_chunks(
+    method: Method, batch: Batch, key: Array, num_steps: int, mesh: Mesh, *,
+    chunk: int = 50, run_chunk: Callable | None = None,
+    state: TrainState | None = None) -> Iterator[Fitted]:
+  """Fits a method to each image of a batch, and gives the fit so far.
+
+  Args:
+    method: one with `per_image`.
+    batch: its arrays, a row for each image.
+    key: of the run; one key and one image give the same result in a batch of
+      any size.
+    num_steps: at most, a multiple of `chunk`.
+    mesh: the devices, over which the images are spread.
+    chunk: steps from one look at the stops to the next.
+    run_chunk: `loop.make_chunk(method, steps=chunk, mesh=mesh)`, to compile it
+      once for many batches of one shape.
+    state: the first one; by default the method's.
+
+  Yields:
+    The fit after each chunk. Its state is donated to the next chunk: read it
+    before the next fit is asked for.
+
+  Raises:
     UserError: a method that learns from pairs, images that cannot be spread
-      over the devices evenly.
+      evenly over the devices.
   """
   if not method.per_image:
     raise errors.UserError('This method does not fit images one by one.')
@@ -134,18 +155,16 @@ def fit_images(
   run = run_chunk or loop.make_chunk(method, steps=chunk, mesh=mesh)
   key = parallel.put_key(key, mesh)
   curves, seconds = [], []
-  for done in range(chunk, num_steps + 1, chunk):
+  for _ in range(num_steps // chunk):
     start = time.perf_counter()
     state, curve = run(state, batch, key)
     curves.append(jax.tree.map(np.asarray, curve))
     seconds.append((time.perf_counter() - start) / chunk)
-    if on_chunk:
-      on_chunk(done)
+    yield Fitted(
+        state, jax.tree.map(lambda *parts: np.concatenate(parts), *curves),
+        float(np.mean(seconds[1:]) if seconds[1:] else np.nan))
     if curves[-1]['stopped'][-1].all():
       break
-  curve = jax.tree.map(lambda *parts: np.concatenate(parts), *curves)
-  later = np.mean(seconds[1:]) if seconds[1:] else np.nan
-  return Fitted(state, curve, float(later))
 
 
 def receptive_field(

@@ -1,9 +1,11 @@
-"""What stands beside a deep image prior: the input, and a classical method.
+"""What a deep image prior is compared with: the input and classical methods.
 
-Both as pictures of the size of the result, so that one metric judges all.
+Each is a function of a problem's batch (see `problems.Problem`), the factor by
+which the result is larger, and the side of an unknown kernel in pixels. It
+returns a picture [h, w, c] of the size of the result.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import numpy as np
 import scipy.ndimage
@@ -11,14 +13,15 @@ from PIL import Image
 
 from deblur_jax import errors
 from deblur_jax.blur import deconvolve, estimate
+from deblur_jax.data import images
 from deblur_jax.state import Batch
 
-# (what one image's batch holds, factor, size of an unknown kernel) -> [h, w, c]
+# (batch of one image, factor, side of an unknown kernel) -> [h, w, c]
 Baseline = Callable[[Batch, int, int], np.ndarray]
 
 
 def observed(batch: Batch, factor: int, kernel_size: int) -> np.ndarray:
-  """As it came."""
+  """The picture as it is."""
   del factor, kernel_size
   return batch['observed']
 
@@ -32,15 +35,14 @@ def nearest_pixel(batch: Batch, factor: int, kernel_size: int) -> np.ndarray:
 def bicubic(batch: Batch, factor: int, kernel_size: int) -> np.ndarray:
   """Bicubic interpolation."""
   del kernel_size
-  height, width, channels = batch['observed'].shape
-  size = width * factor, height * factor
-  planes = [Image.fromarray(batch['observed'][..., c]).resize(
-      size, Image.Resampling.BICUBIC) for c in range(channels)]
-  return np.stack([np.asarray(plane) for plane in planes], axis=-1)
+  height, width, _ = batch['observed'].shape
+  return images.resize_planes(
+      batch['observed'], size=(height * factor, width * factor),
+      resample=Image.Resampling.BICUBIC)
 
 
 def nearest_known(batch: Batch, factor: int, kernel_size: int) -> np.ndarray:
-  """What is missing takes the value of the nearest pixel that is known."""
+  """Each missing pixel becomes the nearest known pixel."""
   del factor, kernel_size
   unknown = np.broadcast_to(batch['mask'], batch['observed'].shape)[..., 0] == 0
   rows, columns = scipy.ndimage.distance_transform_edt(
@@ -57,7 +59,7 @@ def biharmonic(batch: Batch, factor: int, kernel_size: int) -> np.ndarray:
 
 
 def non_local_means(batch: Batch, factor: int, kernel_size: int) -> np.ndarray:
-  """scikit-image's, of the noise level that the picture shows."""
+  """scikit-image's non-local means; the noise is estimated from the picture."""
   del factor, kernel_size
   blur = batch['observed']
   sigma = noise_level(blur)
@@ -76,14 +78,14 @@ def _restoration():
 
 
 def hyper_laplacian(batch: Batch, factor: int, kernel_size: int) -> np.ndarray:
-  """With the kernel that is known."""
+  """Deconvolution with the known kernel and a hyper-Laplacian prior."""
   del factor, kernel_size
   return np.asarray(deconvolve.hyper_laplacian(
       batch['observed'][None], batch['kernel'], weight=2e3))[0]
 
 
 def classical_blind(batch: Batch, factor: int, kernel_size: int) -> np.ndarray:
-  """A kernel from the picture's gradients, then the hyper-Laplacian prior."""
+  """The same with a kernel that is estimated from gradients."""
   del factor
   return np.asarray(estimate.deblur(
       batch['observed'][None], size=kernel_size, sparse=8e-3,
@@ -91,24 +93,17 @@ def classical_blind(batch: Batch, factor: int, kernel_size: int) -> np.ndarray:
 
 
 def noise_level(picture: np.ndarray) -> float:
-  """Standard deviation of Gaussian noise in [h, w, c] (Immerkaer, CVIU 1996).
+  """The standard deviation of Gaussian noise (Immerkaer, CVIU 1996, eq. 4).
 
-  The mean of the absolute differences of two Laplacians, which no edge that is
-  straight leaves much in.
+  The mean absolute difference of two Laplacians. Straight edges change it
+  little.
+
+  Args:
+    picture: float32 [h, w, c].
+
+  Returns:
+    The estimate, in the units of the picture.
   """
   laplacians = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
   left = scipy.ndimage.convolve(picture, laplacians[..., None])
   return float(np.sqrt(np.pi / 2) / 6 * np.abs(left).mean())
-
-
-# task -> (the input's row, the classical row)
-BASELINES: Mapping[str, tuple[Baseline, Baseline | None]] = {
-    'blend': (observed, None),
-    'blind': (observed, classical_blind),
-    'deblur': (observed, hyper_laplacian),
-    'denoise': (observed, non_local_means),
-    'flash': (observed, None),
-    'inpaint': (nearest_known, biharmonic),
-    'jpeg': (observed, non_local_means),
-    'sr': (nearest_pixel, bicubic),
-}

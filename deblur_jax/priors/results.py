@@ -1,11 +1,11 @@
-"""What comes out of fits: pictures, curves, rows of a table.
+"""Results of fits: pictures, curves and rows of a table.
 
-A folder gets, for each problem, NAME.png (the result), NAME_input.png,
-NAME_KEPT.png (all that was kept of the fit), NAME_FOUND.png of what was found
-beside the image, as a kernel, and NAME_curve.csv, the fit step by step; and for
-all of them result.json: rows of PSNR for the input, a classical method,
-everything kept, and the oracle, which is the best output that there was and
-looks at the truth.
+For each problem a folder gets NAME.png (the result), NAME_input.png,
+NAME_KEPT.png for each row of `outputs.KEPT`, NAME_FOUND.png for what the method
+estimates beside the image (a kernel, layers), and NAME_curve.csv with a row for
+each step. result.json has rows of PSNR for all problems: the input, a classical
+method, each kept image, and the oracle, which is the best output of all steps
+and needs the truth to be found.
 """
 
 import csv
@@ -20,18 +20,16 @@ from PIL import Image
 from deblur_jax import errors, metrics, models
 from deblur_jax.metrics import means
 from deblur_jax.ops import arrays, bit_depth, colour
-from deblur_jax.priors import baselines, outputs
+from deblur_jax.priors import outputs, tasks
 from deblur_jax.priors.problems import Problem
 from deblur_jax.state import Params
 from deblur_jax.training import loop, parallel
 
-# Below this share of the observed picture's contrast a result is called dead.
+# A result with less than this share of the picture's contrast has failed.
 DEAD = 0.1
-# What methods find beside the image.
+# What methods estimate beside the image.
 FOUND = ('first', 'kernel', 'mask', 'second')
-# task -> the metric of its papers, where it is not the plain one
-MEASURES = {'blind': 'psnr_shift', 'sr': 'psnr_luma_shaved'}
-PLAIN = 'psnr_float'
+PLAIN = 'psnr_float'    # the metric of the oracle
 
 
 class Fit(NamedTuple):
@@ -39,13 +37,13 @@ class Fit(NamedTuple):
 
   problem: the problem.
   kept: name -> float32 [h, w, c], see `outputs.KEPT`.
-  found: what the method found beside the image, by name.
-  result: [h, w, c], the one that the method gives.
-  params: by network, as they were at the end.
+  found: what the method estimates beside the image, by name, NumPy.
+  result: [h, w, c], what the method's `restore` returns.
+  params: by network, after the last step.
   curve: metric -> [steps].
-  seed: the one of which the result is.
-  seconds: of a step for this image, warm.
-  rescued: whether its kernel is of another fit, which was dead.
+  seed: of this fit.
+  seconds: of a step for this image, without compiling; NaN for one chunk.
+  rescued: whether the kernel was estimated by another fit, which failed.
   """
 
   problem: Problem
@@ -60,71 +58,95 @@ class Fit(NamedTuple):
 
 
 def is_dead(fit: Fit) -> bool:
-  """Black, or of one colour, or not a number: another seed is worth a try.
-
-  Not where what was observed is of one colour itself.
-  """
+  """Whether a fit failed: its last output is flat, see `is_flat`."""
   return is_flat(fit.kept['last'], fit.problem.batch['observed'])
 
 
-def is_flat(image: np.ndarray, seen: np.ndarray) -> bool:
-  """Whether an image has no contrast where what was observed has some."""
-  observed, contrast = float(np.std(seen)), float(np.std(image))
-  return not (contrast > DEAD * observed or observed < 1 / 255
+def is_flat(image: np.ndarray, observed: np.ndarray) -> bool:
+  """Whether a result is black, of one colour, or not finite.
+
+  Args:
+    image: the result [h, w, c].
+    observed: the picture [h', w', c]; where it is of one colour itself, only a
+      result that is not finite is flat.
+  """
+  expected, contrast = float(np.std(observed)), float(np.std(image))
+  return not (contrast > DEAD * expected or expected < 1 / 255
               and np.isfinite(contrast))
 
 
 def row(fit: Fit, task: str, factor: int) -> dict[str, Any]:
-  """The numbers of a fit; those that need the truth only where there is one.
+  """The numbers of a fit, steps counted from 1.
 
-  'oracle' is the best of all outputs and of all averages, which only the truth
-  can tell, in plain PSNR and so left out where the task has another measure;
-  'gap' by how much that average is better than the one that was kept, dB.
-  Steps count from 1.
+  Args:
+    fit: the fit.
+    task: a row of `tasks.TASKS`.
+    factor: how many times larger the result is than the picture.
+
+  Returns:
+    Counts, seconds and 'psnr' by image, dB; where the truth is known and the
+    task is measured by plain PSNR also 'oracle', the best output and the best
+    average of all steps, and 'gap', by how many dB that average is better than
+    the one that the stopping rule kept. 'not_measured' is the reason where the
+    pictures are too small for the metric.
   """
   batch, curve = fit.problem.batch, fit.curve
-  told = {'parameters': models.count_parameters(fit.params),
-          'seed': fit.seed, 'steps': len(curve['loss']),
-          'best_step': int(curve['best_step'][-1]) + 1,
-          'seconds_per_step': _finite(fit.seconds), 'dead': is_dead(fit),
-          'rescued': fit.rescued, 'back': int(curve['back'].sum()), 'psnr': {}}
+  found = {'parameters': models.count_parameters(fit.params),
+           'seed': fit.seed, 'steps': len(curve['loss']),
+           'best_step': int(curve['best_step'][-1]) + 1,
+           'seconds_per_step': _finite(fit.seconds), 'dead': is_dead(fit),
+           'rescued': fit.rescued, 'back': int(curve['back'].sum()), 'psnr': {}}
   if 'sharp' not in batch:
-    return told
-  measure = _measure_for(task)
+    return found
+  record = tasks.TASKS[task]
+  measure = _measure_for(record.metric)
   try:
     measure(batch['sharp'], batch['sharp'])
   except errors.UserError as error:    # pictures too small for the metric
-    return told | {'not_measured': str(error)}
+    return found | {'not_measured': str(error)}
   kernel = fit.found.get('kernel')
   size = 0 if kernel is None else max(kernel.shape)
-  for name, baseline in zip(
-      ('input', 'classical'), baselines.BASELINES[task], strict=True):
-    if baseline:
-      told['psnr'][name] = measure(
+  for name in ('input', 'classical'):
+    if baseline := getattr(record, name):
+      found['psnr'][name] = measure(
           baseline(batch, factor, size), batch['sharp'])
   for name, image in fit.kept.items():
-    told['psnr'][name] = measure(image, batch['sharp'])
-  if MEASURES.get(task, PLAIN) == PLAIN:
-    told['oracle'] = {
+    found['psnr'][name] = measure(image, batch['sharp'])
+  if record.metric == PLAIN:
+    found['oracle'] = {
         name: {'psnr': float(curve[name].max()),
                'step': int(curve[name].argmax()) + 1}
         for name in ('psnr', 'psnr_average')}
-    told['gap'] = (told['oracle']['psnr_average']['psnr']
-                   - told['psnr']['best_average'])
-  return told
+    found['gap'] = (found['oracle']['psnr_average']['psnr']
+                    - found['psnr']['best_average'])
+  return found
 
 
 def summary(
     config: Mapping[str, Any], task: str, rows: Mapping[str, Any], *,
     digest: str) -> dict[str, Any]:
-  """What result.json holds; `digest` tells these problems from others."""
+  """What result.json has.
+
+  Args:
+    config: of the fits.
+    task: a row of `tasks.TASKS`.
+    rows: name of a problem -> its `row`.
+    digest: of the problems, see `problems.digest`.
+
+  Returns:
+    All of these, and 'mean': image -> mean PSNR over the problems, dB.
+  """
   mean = means.over_rows([one['psnr'] for one in rows.values()])
   return {'task': task, 'mean': mean, 'rows': dict(rows),
           'config': dict(config), 'problems': digest}
 
 
 def table(result: Mapping[str, Any]) -> list[list[str]]:
-  """Rows of words: the head, one for each problem, their mean."""
+  """PSNR as rows of words: the head, each problem, their mean.
+
+  Args:
+    result: of `summary`.
+  """
   names = list(result['mean'])
   lines = [['', *names]]
   scores = {name: one['psnr'] for name, one in result['rows'].items()}
@@ -135,12 +157,12 @@ def table(result: Mapping[str, Any]) -> list[list[str]]:
 
 
 def write(out: pathlib.Path, fit: Fit, *, params: bool = False) -> None:
-  """The files of a fit.
+  """Writes the files of a fit, see the top of this file.
 
   Args:
     out: the folder.
     fit: the fit.
-    params: whether NAME_params.npz keeps the parameters, as a start.
+    params: whether to write NAME_params.npz, where other fits can begin.
   """
   stem = out / fit.problem.name
   errors.make_folder(stem.parent)
@@ -152,7 +174,7 @@ def write(out: pathlib.Path, fit: Fit, *, params: bool = False) -> None:
     save(f'_{name}', _coloured(fit.kept[name], chroma))
   save('_input', _coloured(fit.problem.batch['observed'], chroma))
   for name, found in fit.found.items():
-    if found.ndim == 2:    # a kernel: its brightest pixel is white
+    if found.ndim == 2:    # a kernel: its largest value becomes white
       found = (found / found.max())[..., None]
     save(f'_{name}', found)
   if params:
@@ -165,7 +187,12 @@ def write(out: pathlib.Path, fit: Fit, *, params: bool = False) -> None:
 
 
 def check_names(names: Sequence[str], out: pathlib.Path) -> None:
-  """Raises a UserError where the files of two problems would be the same."""
+  """Raises a UserError where two problems would write one file.
+
+  Args:
+    names: of the problems.
+    out: the folder, for the message.
+  """
   endings = ('input', *outputs.KEPT, *FOUND)
   for name in names:
     for ending in endings:
@@ -176,13 +203,12 @@ def check_names(names: Sequence[str], out: pathlib.Path) -> None:
 
 
 def _finite(value: float) -> float | None:
-  """None for what JSON has no word for."""
+  """None for NaN and infinity, which JSON does not have."""
   return value if np.isfinite(value) else None
 
 
 @functools.cache
-def _measure_for(task):
-  name = MEASURES.get(task, PLAIN)
+def _measure_for(name):
   fn = loop.on_mesh(metrics.choose([name])[name], parallel.data_mesh())
   rgb = lambda image: np.broadcast_to(
       np.clip(image, 0, 1), (*image.shape[:2], 3)).astype(np.float32)[None]

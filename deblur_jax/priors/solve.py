@@ -1,8 +1,7 @@
-"""Deep image priors on pictures: problems in, restored pictures and tables out.
+"""Fits deep image priors to problems and writes pictures and tables.
 
-`problems` reads or makes what is to be solved, `run` fits a prior to each and
-writes a folder by `results`; `baselines` has what stands beside it in the
-table. `starts` learns where to begin.
+`problems` reads or makes the problems, `run` fits a prior to each and writes a
+folder (see `results`), and `starts` learns parameters to begin with.
 """
 
 import itertools
@@ -17,85 +16,86 @@ import numpy as np
 from deblur_jax import errors, methods
 from deblur_jax.config import check_keys
 from deblur_jax.inference import batches
-from deblur_jax.priors import baselines as baselines
-from deblur_jax.priors import problems as problems
 from deblur_jax.priors import results, starts
-from deblur_jax.priors.problems import Problem
+from deblur_jax.priors.problems import Problem, check_finite, digest
 from deblur_jax.priors.results import Fit
 from deblur_jax.state import Method, Params
 from deblur_jax.training import loop, parallel, workdir
 
 KEYS = ('seed', 'total_steps', 'chunk', 'method', 'nets', 'optim')
-AGAIN = 2           # further tries with other seeds, where a fit is dead
-RESCUE_STEPS = 1000  # of a fit by the kernel that a dead one has found
+AGAIN = 2           # further tries with other seeds, where a fit failed
+RESCUE_STEPS = 1000  # of a fit with the kernel that a failed fit estimated
 
 OnSteps = Callable[[str, int], None]
 
 
 def run(
-    config: Mapping[str, Any], tasks: Sequence[Problem], out: str | os.PathLike,
-    *, task: str, params: bool = False, **options) -> dict[str, Any]:
+    config: Mapping[str, Any], problems: Sequence[Problem],
+    out: str | os.PathLike, *, task: str, params: bool = False, **options
+) -> dict[str, Any]:
   """Fits all problems and writes their folder.
 
   Args:
-    config: plain dicts with KEYS.
-    tasks: the problems.
-    out: a folder to make, or an empty one; see `results.write`.
-    task: a row of `problems.TASKS`, for the rows beside the fit.
-    params: whether the parameters are kept, see `results.write`.
+    config: plain dicts with KEYS, such as `tasks.config` makes.
+    problems: the problems.
+    out: a folder, which must be empty if it exists; see `results.write`.
+    task: a row of `tasks.TASKS`.
+    params: see `results.write`.
     **options: of `fit_all`.
 
   Returns:
-    What result.json holds.
+    What result.json has, see `results.summary`.
 
   Raises:
-    UserError: what the config or the method refuses, a folder that is full,
-      pictures with values that are not finite.
+    UserError: a config or problems that cannot be fitted, a folder that is not
+      empty, values that are not finite.
   """
   check(config)
-  check_problems(config, tasks)
+  check_problems(config, problems)
   out = pathlib.Path(out)
-  results.check_names([problem.name for problem in tasks], out)
+  results.check_names([problem.name for problem in problems], out)
   errors.make_folder(out)
   if any(out.iterdir()):
     raise errors.UserError(f'{out} is not empty; give another --output.')
   factor = config['method'].get('factor', 1)
-  rows, summary, digest = {}, {}, problems.digest(tasks)
-  for fit in fit_all(config, tasks, **options):
+  rows, summary, sha = {}, {}, digest(problems)
+  for fit in fit_all(config, problems, **options):
     results.write(out, fit, params=params)
     rows[fit.problem.name] = results.row(fit, task, factor)
-    summary = results.summary(config, task, rows, digest=digest)
+    summary = results.summary(config, task, rows, digest=sha)
     workdir.write_json(out / 'result.json', summary)
   return summary
 
 
 def fit_all(
-    config: Mapping[str, Any], tasks: Sequence[Problem], *, seeds: int = 1,
+    config: Mapping[str, Any], problems: Sequence[Problem], *, seeds: int = 1,
     at_once: int = 1, start: Params = None, warm: bool = False,
     on_steps: OnSteps = lambda name, done: None) -> Iterator[Fit]:
-  """The fits, one after another.
+  """Fits the problems one after another.
 
-  A fit that ends without contrast is tried again with other seeds; where all
-  of them end so, but have found a kernel, the picture is fitted once more with
-  that kernel as a known one.
+  A fit without contrast has failed and is tried again with other seeds. Where
+  all seeds fail and the method estimates a kernel, the picture is fitted once
+  more with that kernel as the known one.
 
   Args:
-    config, tasks: as of `run`.
-    seeds: fits of each problem, of which the one with the lowest loss counts.
-    at_once: pictures of one size that are fitted together.
-    start: parameters by network to begin with, see `starts`; by default
-      random ones.
-    warm: each group of pictures begins with what the one before has come to:
-      for the frames of a video.
-    on_steps: called with the problems under way and their finished steps.
+    config, problems: see `run`.
+    seeds: fits of each problem, at least 1; the lowest loss counts.
+    at_once: pictures of one size that are fitted together, at least 1.
+    start: the first parameters by network, see `starts`; by default random.
+    warm: whether each group of pictures begins with the parameters of the group
+      before, for the frames of a video.
+    on_steps: called with the names of the problems and their finished steps.
+
+  Yields:
+    A `Fit` for each problem.
 
   Raises:
-    UserError: what the config or the method refuses.
+    UserError: a config that the method refuses.
   """
   method = _build(config)
   mesh = parallel.data_mesh()
   run_chunk = loop.make_chunk(method, steps=config['chunk'], mesh=mesh)
-  for group in _groups(tasks, at_once):
+  for group in _groups(problems, at_once):
     waiting = list(group)
     for attempt in range(1 + AGAIN):
       last = attempt == AGAIN
@@ -120,26 +120,30 @@ def check(config: Mapping[str, Any]) -> None:
   """Raises a UserError for unknown, missing and impossible top-level keys."""
   if 'data' in config:
     raise errors.UserError(
-        'This config is of a method that is trained; give it to '
-        'python -m experiments.train.')
+        'This config is for training; give it to python -m experiments.train.')
   check_keys(config, KEYS)
   for key in ('total_steps', 'chunk'):
     if config[key] < 1:
       raise errors.UserError(f'{key} must be at least 1, got {config[key]}.')
   if config['total_steps'] % config['chunk']:
     raise errors.UserError(
-        f"{config['total_steps']} steps are not a multiple of the chunk of "
+        f"total_steps={config['total_steps']} is not a multiple of chunk="
         f"{config['chunk']}; set both.")
 
 
 def check_problems(
-    config: Mapping[str, Any], tasks: Sequence[Problem]) -> None:
-  """Raises a UserError for what cannot be fitted, before anything is."""
-  if not tasks:
+    config: Mapping[str, Any], problems: Sequence[Problem]) -> None:
+  """Raises a UserError for problems that the config cannot fit.
+
+  Args:
+    config: plain dicts with KEYS.
+    problems: the problems.
+  """
+  if not problems:
     raise errors.UserError('There are no pictures to fit.')
   method, seen = _build(config), set()
-  for problem in tasks:
-    problems.check_finite(problem)
+  for problem in problems:
+    check_finite(problem)
     batch = {key: jax.ShapeDtypeStruct((1, *np.shape(value)), np.float32)
              for key, value in problem.batch.items()}
     if str(batch) not in seen:
@@ -156,20 +160,20 @@ def _build(config):
   return method
 
 
-def _groups(tasks, at_once):
-  """Neighbours of one shape, at most so many together."""
+def _groups(problems, at_once):
+  """Lists of at most `at_once` neighbours of one shape."""
   shape = lambda problem: sorted(
       (key, np.shape(value)) for key, value in problem.batch.items())
-  for _, same in itertools.groupby(tasks, key=shape):
+  for _, same in itertools.groupby(problems, key=shape):
     while group := list(itertools.islice(same, at_once)):
       yield group
 
 
 def _fit(config, method: Method, run_chunk, group, seeds, *, start, on_steps):
-  """One `Fit` for each problem: of its seeds the one that fits best."""
+  """One `Fit` for each problem: the best of its seeds."""
   mesh = parallel.data_mesh()
   copies = [(problem, seed) for problem in group for seed in seeds]
-  # Filled up to a multiple of the devices by fits that nobody looks at.
+  # Copies fill the batch up to a multiple of the devices.
   while len(copies) % mesh.size:
     copies.append(copies[-1])
   batch = {key: np.stack([problem.batch[key] for problem, _ in copies])
@@ -199,20 +203,20 @@ def _fit(config, method: Method, run_chunk, group, seeds, *, start, on_steps):
 
 
 def _last_loss(curve, column: int) -> float:
-  """The mean of the ten losses up to the best step; what is none comes last."""
+  """The mean of the ten losses up to the best step; infinite for NaN."""
   end = int(curve['best_step'][-1, column]) + 1
   loss = float(curve['loss'][max(0, end - 10):end, column].mean())
   return loss if np.isfinite(loss) else np.inf
 
 
 def _rescue(config, fit: Fit) -> Fit:
-  """A dead fit with a kernel, fitted again as if the kernel were known."""
+  """A failed fit with a kernel, fitted again with that kernel as known."""
   if not results.is_dead(fit) or 'kernel' not in fit.found:
     return fit
   steps = min(RESCUE_STEPS, config['total_steps'])
   rate = config['optim']['image']
   if 'boundaries' in rate:
-    rate = dict(rate, boundaries=(0.7, 0.8, 0.9))    # as for known kernels
+    rate = dict(rate, boundaries=(0.7, 0.8, 0.9))    # as in the task deblur
   known = dict(
       config, total_steps=steps, chunk=steps,
       nets={'net': config['nets']['image']},

@@ -1,14 +1,14 @@
-"""Where a fit begins: at random, from a fit before, or where others began well.
+"""Parameters to begin fits with: of an earlier fit, learned, or trained.
 
-A start that was learned from a few photos needs fewer steps (Reptile; Nichol,
-Achiam and Schulman 2018, algorithm 1 in batches):
+A learned start needs fewer steps (Reptile; Nichol, Achiam and Schulman 2018,
+algorithm 1, in batches):
 
   theta <- theta + e mean_i (theta_i - theta)
 
-theta_i being what a fit of some steps to the i-th problem makes of theta, and e
-falling to 0. Fits of the same seed and size have the same code, and gain most.
-Or the network was trained to restore, and goes on with the one picture that it
-is given (method.code='observed').
+theta_i is what a fit of some steps to the i-th problem makes of theta, and e
+falls to 0. Fits of one seed and size have one code, and gain most. A network
+that was trained to restore can begin as well: it takes the picture as its code
+(method.code='observed').
 """
 
 import os
@@ -38,10 +38,16 @@ from deblur_jax.training import loop, parallel
 def begin(
     method: Method, key: Array, batch: Batch, start: Params = None
 ) -> TrainState:
-  """The method's first state, each image with the parameters of `start`.
+  """The method's first state, with the parameters of `start` for each image.
+
+  Args:
+    method: one with `per_image`.
+    key: of the run.
+    batch: a row for each image.
+    start: parameters by network; None leaves the method's random ones.
 
   Raises:
-    UserError: parameters of another network.
+    UserError: `start` is of another network.
   """
   state = method.init(key, batch)
   if start is None:
@@ -54,33 +60,37 @@ def begin(
 
 
 def learn(
-    config: Mapping[str, Any], tasks: Sequence[Problem], *, rounds: int,
+    config: Mapping[str, Any], problems: Sequence[Problem], *, rounds: int,
     steps: int = 50, rate: float = 1.0, at_once: int = 4,
     on_round: Callable[[int, float], None] = lambda done, loss: None) -> Params:
-  """Parameters from which fits of such problems are quick.
+  """Learns parameters from which fits of similar problems need fewer steps.
 
   Args:
     config: of the fits, see `solve.run`.
-    tasks: problems of one shape.
-    rounds: how often theta moves.
-    steps: of each fit.
-    rate: e at the beginning.
+    problems: the problems, of one shape.
+    rounds: updates of theta, at least 1.
+    steps: of each fit, at least 1.
+    rate: e in the first round.
     at_once: problems in each round, a multiple of the devices.
     on_round: called with the finished rounds and the mean of the last losses.
+
+  Returns:
+    Parameters by network, NumPy.
 
   Raises:
     UserError: problems of several shapes, numbers below 1.
   """
-  _check(tasks, rounds=rounds, steps=steps, at_once=at_once)
+  _check(problems, rounds=rounds, steps=steps, at_once=at_once)
   method, mesh = methods.build(config), parallel.data_mesh()
   run_chunk = loop.make_chunk(method, steps=steps, mesh=mesh)
   key = jax.random.key(config['seed'])
   order = np.random.default_rng(config['seed'])
   theta = None
   for done in range(rounds):
-    chosen = order.choice(len(tasks), at_once, replace=at_once > len(tasks))
-    batch = {name: np.stack([tasks[i].batch[name] for i in chosen])
-             for name in tasks[0].batch}
+    chosen = order.choice(
+        len(problems), at_once, replace=at_once > len(problems))
+    batch = {name: np.stack([problems[i].batch[name] for i in chosen])
+             for name in problems[0].batch}
     state = begin(method, key, batch, theta)
     if theta is None:
       theta = jax.tree.map(lambda x: x[0], state.params)
@@ -96,23 +106,28 @@ def learn(
 
 
 def read(path: str | os.PathLike) -> Params:
-  """Parameters by network, of experiments.prior_start, of a fit, or of a run.
+  """Reads parameters by network.
 
-  A run's network that restores, an `hourglass` trained on pairs, is where the
-  network 'net' of a prior begins.
+  Args:
+    path: a file of `experiments.prior_start` or of `results.write`; or the
+      folder of a run, whose trained network, such as an `hourglass`, becomes
+      the network 'net' of a prior.
+
+  Raises:
+    UserError: nothing there, or another kind of file.
   """
   if os.path.isdir(path):
     return {'net': pretrained.any_weights(pretrained.Start(str(path)))}
   return arrays.load_tree(
-      path, what='the start that experiments.prior_start wrote')
+      path, what='a start, as experiments.prior_start writes it')
 
 
-def _check(tasks, **counts):
+def _check(problems, **counts):
   for name, count in counts.items():
     if count < 1:
       raise errors.UserError(f'{name} must be at least 1, got {count}.')
-  shapes = {str({key: np.shape(value) for key, value in task.batch.items()})
-            for task in tasks}
+  shapes = {str({key: np.shape(value) for key, value in one.batch.items()})
+            for one in problems}
   if len(shapes) != 1:
     raise errors.UserError(
         f'A start is learned from pictures of one size, got {len(shapes)} '

@@ -21,7 +21,7 @@ from skimage import measure
 
 import deblur_jax
 from deblur_jax import data, errors
-from deblur_jax.app import cli, fits, pace, restoring, sharp
+from deblur_jax.app import cli, pace, prior_fit, restoring, sharp
 from deblur_jax.inference import tiling
 from deblur_jax.media import exif, pictures
 from deblur_jax.ops import precision
@@ -592,6 +592,8 @@ def test_a_prior_checks_first(photo, tmp_path, capsys):
       ((photo, '--task=sr'), 'photo_larger.png exists already'),
       ((photo, '--task=sr', '--factor=99', '-o', tmp_path / 'x.png'),
        'take a smaller factor than 99, or a larger side'),
+      ((photo, '--task=denoise', '--factor=3'),
+       'The task denoise has no option factor; it is for sr.'),
       ((photo, '--task=sr', '-o', '/proc/nothing/'), 'Cannot write /proc'),
       ((photo, '--task=sr', '-o', tmp_path / 'x.foo'), 'cannot be written as'),
       ((alpha, '--task=sr', '-o', tmp_path / 'x.jpg'), 'partly transparent'),
@@ -607,10 +609,10 @@ def test_a_prior_without_memory_says_what_to_do(photo, monkeypatch, capsys):
     raise MemoryError
     yield
 
-  monkeypatch.setattr(fits, 'run', run)
+  monkeypatch.setattr(prior_fit, 'fit', run)
   assert deblur('prior', photo, '--task=sr', '--side=64') == 2
   told = capsys.readouterr().err
-  assert 'does not hold a fit of 64 pixels; give a smaller --side' in told
+  assert 'not enough memory for a fit of 64 pixels; give a smaller --side' in told
 
 
 def test_half_precision_asks_for_onednn_once(monkeypatch):

@@ -25,30 +25,29 @@ from PIL import Image
 from deblur_jax import errors
 from deblur_jax.app import (
   blending,
-  fits,
-  fitting,
   pace,
   page,
   page_jobs,
   page_photo,
   page_restore,
+  prior_fit,
 )
 from deblur_jax.inference import batches
 from deblur_jax.media import pictures
 from deblur_jax.ops import bit_depth
 from deblur_jax.pretrained import zoo
-from deblur_jax.priors import solve
+from deblur_jax.priors import solve, tasks
 
 MAX_BYTES = 200_000
 MAX_PIXELS = 250_000
 # As small as a fit can be.
-SMALL = {'channels': 4, 'levels': 1, 'chunk': 5}
+SMALL = {'variant': 'debug', 'chunk': 5}
 SERVE = '''
 import sys
 from deblur_jax.app import page
 page.serve([sys.argv[1]], port=0, runs=sys.argv[2], max_bytes=int(sys.argv[3]),
            max_pixels=int(sys.argv[4]), fit={
-               'channels': 4, 'levels': 1, 'chunk': 5, 'steps': 100_000})
+               'variant': 'debug', 'chunk': 5, 'steps': 100_000})
 '''
 
 
@@ -318,8 +317,8 @@ def test_a_fit_in_parts_is_a_fit(uploads, tmp_path):
   assert losses.shape == (20,) and len(result.notes) == 1
   batch = {'observed': pictures.read(upload).image[None],
            'seed': np.zeros(1, np.int32)}
-  method, begin, run_chunk, mesh = fits.program(
-      json.dumps(fits.settings('denoise', steps=19, **SMALL)))
+  method, begin, run_chunk, mesh = prior_fit.program(
+      json.dumps(tasks.config('denoise', steps=19, **SMALL)))
   key = jax.random.key(0)
   whole = batches.fit_images(
       method, batch, key, 20, mesh, chunk=5, run_chunk=run_chunk,
@@ -333,10 +332,9 @@ def test_a_fit_in_parts_is_a_fit(uploads, tmp_path):
 def test_the_command_fits_what_the_page_fits(
     uploads, tmp_path, monkeypatch, capfdbinary):
   told, out = [], tmp_path / 'fitted.png'
-  outcome = fitting.run(
+  outcome = prior_fit.run(
       str(uploads / 'two.png'), task='denoise', out=str(out),
-      on_steps=lambda *steps: told.append(steps),
-      settings=dict(steps=19, **SMALL))
+      on_steps=lambda *steps: told.append(steps), steps=19, **SMALL)
   assert told[-1] == (20, 20) and outcome.target == str(out)
   *_, (result, _) = page_jobs.fitted(
       str(uploads / 'two.png'), 'denoise', folder=str(tmp_path), steps=19,
@@ -345,45 +343,50 @@ def test_the_command_fits_what_the_page_fits(
   assert os.path.basename(result.file) == 'two_denoised.png'
   with open(uploads / 'two.png') as stdin:
     monkeypatch.setattr(sys, 'stdin', stdin)
-    outcome = fitting.run('-', task='denoise', settings=dict(steps=19, **SMALL))
+    outcome = prior_fit.run('-', task='denoise', steps=19, **SMALL)
   assert outcome.target == '-'
   assert capfdbinary.readouterr().out == out.read_bytes()
   with pytest.raises(errors.UserError, match='exists already'):
-    fitting.run(str(uploads / 'two.png'), task='denoise', out=str(out),
-                settings={})
+    prior_fit.run(str(uploads / 'two.png'), task='denoise', out=str(out))
 
 
-@pytest.mark.parametrize('task', fits.TASKS)
+@pytest.mark.parametrize('task', tasks.QUICK)
 def test_the_settings_of_all_tasks_are_taken(task):
   random = np.random.default_rng(0)
   draw = lambda: pictures.Picture(
       random.random((40, 56, 3), dtype=np.float32))
-  one = fits.problem(draw(), task, side=32, factor=2, mask=draw())
-  config = fits.settings(task, kernel_size=5, **SMALL)
+  config = tasks.config(task, **SMALL | (
+      {'factor': 2} if task == 'sr' else {}))
+  factor = config['method'].get('factor', 1)
+  one = prior_fit.problem(draw(), task, side=32, factor=factor,
+                          mask=draw() if task == 'inpaint' else None)
   solve.check(config)
   solve.check_problems(config, [one])
-  assert fits.observed(one, task).shape == (
+  assert prior_fit.before(one, factor=factor).shape == (
       (22, 32, 3) if task == 'sr' else (23, 32, 3))
 
 
 @pytest.mark.parametrize('make, words', [
-    (lambda: fits.settings('sharpen'), 'Unknown task'),
-    (lambda: fits.settings('blind', kernel_size=4), 'must be odd'),
-    (lambda: fits.settings('sr', steps=0), 'at least 1 step'),
-    (lambda: fits.settings('sr', seed=2**31), 'seed must be 0 to 2147483647'),
+    (lambda: tasks.config('sharpen'), 'Unknown task'),
+    (lambda: tasks.config('flash', 'quick'), "variant of flash 'quick'"),
+    (lambda: tasks.config('blind', kernel_size=4), 'must be odd'),
+    (lambda: tasks.config('sr', steps=0), 'at least 1 step'),
+    (lambda: tasks.config('sr', seed=2**31), 'seed must be 0 to 2147483647'),
     (lambda: fill(None), 'needs a mask'),
     (lambda: fill(np.ones((8, 9, 3))), 'mask is 9x8, the picture 8x8'),
-    (lambda: fill(np.ones((8, 8, 3))), 'of one colour'),
+    (lambda: fill(np.ones((8, 8, 3))), 'white everywhere'),
+    (lambda: fill(np.zeros((8, 8, 3))), 'black everywhere'),
+    (lambda: fill(np.ones((8, 8, 3)), 'sr'), 'sr has no option mask; it is for'),
 ])
 def test_fits_that_cannot_be(make, words):
   with pytest.raises(errors.UserError, match=words):
     make()
 
 
-def fill(mask):
+def fill(mask, task='inpaint'):
   picture = pictures.Picture(np.zeros((8, 8, 3), np.float32))
-  return fits.problem(picture, 'inpaint',
-                      mask=None if mask is None else pictures.Picture(mask))
+  return prior_fit.problem(
+      picture, task, mask=None if mask is None else pictures.Picture(mask))
 
 
 def test_the_chart_falls_with_the_loss():
@@ -649,7 +652,7 @@ def check_fit(tab, uploads):
   tab.js('document.querySelectorAll("[role=tab]")[1].click()')
   for task, name in (('inpaint', 'mask'), ('sr', 'factor'),
                      ('blind', 'kernel'), ('denoise', '')):
-    tab.pick('task', fits.TASKS[task])
+    tab.pick('task', tasks.TASKS[task].title)
     tab.wait('["mask", "factor", "kernel"].filter(x => document.querySelector('
              f'`#${{x}}`)?.getClientRects().length).join() === "{name}"')
   choose(tab, 'fit_upload', uploads / 'two.png')

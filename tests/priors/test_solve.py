@@ -17,7 +17,15 @@ from deblur_jax import errors, methods
 from deblur_jax.blur import operators
 from deblur_jax.data import images
 from deblur_jax.ops import arrays, bit_depth
-from deblur_jax.priors import baselines, outputs, problems, solve
+from deblur_jax.priors import (
+  baselines,
+  outputs,
+  problems,
+  results,
+  solve,
+  starts,
+  tasks,
+)
 from deblur_jax.training import checkpoint, workdir
 from experiments import prior as program
 from experiments import prior_ablate
@@ -61,7 +69,8 @@ OPTIONS = {
 
 
 @pytest.mark.parametrize('gray', [False, True])
-@pytest.mark.parametrize('task', problems.MAKE)
+@pytest.mark.parametrize(
+    'task', [name for name, task in tasks.TASKS.items() if task.corrupt])
 def test_problems_made_from_the_truth(task, gray, folder):
   options = OPTIONS[task](folder)
   found = problems.make(folder / 'sharp', task=task, gray=gray, **options)
@@ -77,8 +86,8 @@ def test_problems_made_from_the_truth(task, gray, folder):
       assert value.min() >= 0 and value.max() <= 1
     assert ('mask' in batch, 'kernel' in batch) == (
         task == 'inpaint', task == 'deblur')
-    given, classical = baselines.BASELINES[task]
-    for baseline in (given, classical):
+    record = tasks.TASKS[task]
+    for baseline in (record.input, record.classical):
       result = np.asarray(baseline(batch, factor, 3))
       assert result.shape == batch['sharp'].shape
       assert np.isfinite(result).all()
@@ -129,8 +138,9 @@ def test_kinds_of_pictures(pixels, tmp_path):
 
 @pytest.mark.parametrize('options, message', [
     (dict(task='denois'), "Unknown task 'denois'"),
-    (dict(task='inpaint'), 'Task inpaint needs --mask'),
-    (dict(task='denoise', mask='mask.png'), '--mask does not belong'),
+    (dict(task='inpaint'), 'needs a mask; give --mask'),
+    (dict(task='denoise', mask='mask.png'),
+     'denoise has no option mask; it is for inpaint.'),
     (dict(task='deblur', kernel='none.npy'), 'none.npy'),
     (dict(task='inpaint', mask='small.png'), 'mask is 8x8, the picture 32x24'),
     (dict(task='inpaint', mask='black.png'), 'black everywhere'),
@@ -151,12 +161,14 @@ def test_mistakes_are_one_line(options, message, folder):
 
 
 @pytest.mark.parametrize('options, message', [
-    (dict(task='flash'), "Unknown task that is made from the truth 'flash'"),
+    (dict(task='flash'), 'flash cannot be made from sharp pictures'),
     (dict(task='deblur'), 'give --kernel'),
-    (dict(task='denoise', crop=99), 'a is 32x24: no crop of 99 fits in'),
+    (dict(task='denoise', crop=99), 'a is 32x24, too small for a crop of 99'),
     (dict(task='inpaint', missing=1.0), 'black everywhere'),
-    (dict(task='denoise', kernel='k.npy'), 'leave out --kernel'),
-    (dict(task='denoise', mask='m.png'), '--mask does not belong'),
+    (dict(task='denoise', kernel='k.npy'), 'it is for blind, deblur.'),
+    (dict(task='denoise', mask='m.png'), 'no option mask; it is for inpaint.'),
+    (dict(task='denoise', missing=0.2), 'no option missing; it is for inpaint'),
+    (dict(task='blind', correlation=True), 'give --kernel'),
     (dict(task='sr', factor=25), 'a is 32x24, too small for a factor of 25'),
 ])
 def test_mistakes_in_making_are_one_line(options, message, folder):
@@ -202,7 +214,7 @@ def folder_of_results(tmp_path_factory):
     save(root / 'sharp' / f'{name}.png', picture(i, 16, 16))
   seen = []
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(solve.results, 'DEAD', 99.0)
+    patch.setattr(results, 'DEAD', 99.0)
     result = solve.run(
         debug(), problems.make(root / 'sharp', task='denoise'), root / 'out',
         task='denoise', seeds=2, at_once=2,
@@ -226,7 +238,7 @@ def test_run_writes_its_folder(folder_of_results):
     best = max(float(line['psnr']) for line in curve)
     assert abs(row['oracle']['psnr']['psnr'] - best) < 1e-3
     assert result['mean'].keys() == row['psnr'].keys()
-  head, *body = solve.results.table(result)
+  head, *body = results.table(result)
   assert head[1:] == list(result['mean'])
   assert [line[0] for line in body] == ['a', 'b', 'mean']
 
@@ -240,13 +252,13 @@ def test_a_dead_fit_is_tried_again_with_other_seeds(folder_of_results):
 
 def test_a_dead_blind_fit_goes_on_with_its_kernel(tmp_path):
   """As a known one. A live one is where the next picture begins, if --warm."""
-  tasks = problems.read(save(tmp_path / 'a.png', picture(0, 16, 16)),
+  found = problems.read(save(tmp_path / 'a.png', picture(0, 16, 16)),
                         task='blind')
   config = debug('prior_blind', 'image')
   config['method']['losses_in_turn'] = ('mse', 'mse')
-  fits = solve.fit_all(config, 3 * tasks, warm=True)
+  fits = solve.fit_all(config, 3 * found, warm=True)
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(solve.results, 'DEAD', 99.0)
+    patch.setattr(results, 'DEAD', 99.0)
     patch.setattr(solve, 'AGAIN', 0)
     dead = next(fits)
   alone, warm = fits
@@ -278,15 +290,15 @@ def test_the_best_seed_is_that_of_the_lowest_loss():
 
 @pytest.mark.parametrize('change, message', [
     ({'total_stps': 3}, "Did you mean 'total_steps'"),
-    ({'total_steps': 3}, '3 steps are not a multiple of the chunk of 2'),
+    ({'total_steps': 3}, 'total_steps=3 is not a multiple of chunk=2'),
     ({'chunk': 0}, 'chunk must be at least 1, got 0'),
     ({'data': {}}, 'experiments.train'),
 ])
 def test_a_refused_config_leaves_no_folder(change, message, tmp_path):
   save(tmp_path / 'a.png', picture())
-  tasks = problems.read(tmp_path / 'a.png', task='denoise')
+  found = problems.read(tmp_path / 'a.png', task='denoise')
   with pytest.raises(errors.UserError, match=message):
-    solve.run(debug() | change, tasks, tmp_path / 'out', task='denoise')
+    solve.run(debug() | change, found, tmp_path / 'out', task='denoise')
   assert not (tmp_path / 'out').exists()
 
 
@@ -306,10 +318,10 @@ def test_luma_is_fitted_and_chroma_stays(folder, tmp_path):
   fit = solve.Fit(
       one, kept, found={}, result=one.batch['observed'], params={},
       curve={'loss': np.zeros(1)}, seed=0, seconds=0.0)
-  solve.results.write(tmp_path / 'out', fit)
+  results.write(tmp_path / 'out', fit)
   np.testing.assert_allclose(
       images.read(tmp_path / 'out' / 'a.png').astype(int), picture(0), atol=1)
-  with pytest.raises(errors.UserError, match='--luma is for results of the'):
+  with pytest.raises(errors.UserError, match='--luma needs a result of the size'):
     problems.read(folder / 'sharp', task='sr', factor=2, luma=True)
 
 
@@ -319,18 +331,18 @@ def test_starts(tmp_path):
     save(tmp_path / 'sharp' / f'{name}.png', picture(i, 16, 16))
   config = helpers.changed('prior_jpeg', **{
       'nets.net.depth': 3, 'nets.net.skip': 2})
-  tasks = problems.make(tmp_path / 'sharp', task='jpeg')
+  found = problems.make(tmp_path / 'sharp', task='jpeg')
   seen = []
-  start = solve.starts.learn(
-      config, tasks, rounds=2, steps=2, at_once=2,
+  start = starts.learn(
+      config, found, rounds=2, steps=2, at_once=2,
       on_round=lambda done, loss: seen.append(loss))
   assert len(seen) == 2 and seen[1] < seen[0]
   arrays.save_tree(tmp_path / 'start.npz', start)
-  read = solve.starts.read(tmp_path / 'start.npz')
+  read = starts.read(tmp_path / 'start.npz')
   assert jax.tree.all(jax.tree.map(np.array_equal, start, read))
   method = methods.build(config)
-  batch = {'observed': np.stack([task.batch['observed'] for task in tasks])}
-  state = solve.starts.begin(method, jax.random.key(0), batch, read)
+  batch = {'observed': np.stack([one.batch['observed'] for one in found])}
+  state = starts.begin(method, jax.random.key(0), batch, read)
   jax.tree.map(
       lambda own, one: np.testing.assert_array_equal(own, [one, one]),
       state.params, read)
@@ -347,23 +359,23 @@ def test_starts(tmp_path):
   shelf.wait()
   shelf.close()
   workdir.write_config(tmp_path / 'run', learned)
-  again = solve.starts.read(tmp_path / 'run')
+  again = starts.read(tmp_path / 'run')
   jax.tree.map(np.testing.assert_array_equal, again, read)
   read['net'].pop('tail')
   with pytest.raises(errors.UserError, match='its net.tail.bias is missing'):
-    solve.starts.begin(method, jax.random.key(0), batch, read)
+    starts.begin(method, jax.random.key(0), batch, read)
   with pytest.raises(errors.UserError, match='one size, got 2 sizes'):
     save(tmp_path / 'sharp' / 'c.png', picture(2, 16, 24))
-    solve.starts.learn(config, problems.make(
+    starts.learn(config, problems.make(
         tmp_path / 'sharp', task='jpeg'), rounds=1)
 
 
 def test_an_ablation_goes_on_where_it_was(tmp_path):
   save(tmp_path / 'a.png', picture(0, 16, 16))
-  tasks = problems.make(tmp_path / 'a.png', task='denoise')
+  found = problems.make(tmp_path / 'a.png', task='denoise')
   grid = {'nets.net.features': (4, 5)}
   compare = lambda config: prior_ablate.compare(
-      config, grid, tasks, tmp_path / 'out', task='denoise')
+      config, grid, found, tmp_path / 'out', task='denoise')
   first = compare(debug())
   head, four, five = first
   assert head[:3] == ['', 'parameters', 'input'] and head[-2:] == [
@@ -378,7 +390,7 @@ def test_an_ablation_goes_on_where_it_was(tmp_path):
       ({'total_stps': (1,)}, 'no key total_stps')):
     with pytest.raises(errors.UserError, match=message):
       prior_ablate.compare(
-          debug(), mistake, tasks, tmp_path / 'out', task='denoise')
+          debug(), mistake, found, tmp_path / 'out', task='denoise')
 
 
 @pytest.mark.parametrize('name', prior_ablate.GRIDS)
@@ -392,13 +404,13 @@ def test_grids_of_an_ablation_fit_the_config(name):
 
 def test_a_full_folder_is_not_written_into(folder_of_results):
   root, _, _ = folder_of_results
-  tasks = problems.make(root / 'sharp', task='denoise')
+  found = problems.make(root / 'sharp', task='denoise')
   with pytest.raises(errors.UserError, match='is not empty; give another'):
-    solve.run(debug(), tasks, root / 'out', task='denoise')
+    solve.run(debug(), found, root / 'out', task='denoise')
   with pytest.raises(errors.UserError, match='There are no pictures'):
     solve.run(debug(), [], root / 'none', task='denoise')
   twice = [task._replace(name=name) for task, name in zip(
-      tasks, ('a', 'a_kernel'), strict=True)]
+      found, ('a', 'a_kernel'), strict=True)]
   with pytest.raises(errors.UserError, match='a_kernel.png would be written'):
     solve.run(debug(), twice, root / 'none', task='denoise')
   assert not (root / 'none').exists()
@@ -431,4 +443,4 @@ def test_program(folder):
   done = run('--factor=3')
   assert done.returncode == 2
   assert done.stderr.strip().splitlines()[-1] == (
-      'error: --factor belongs to --task=sr.')
+      'error: The task inpaint has no option factor; it is for sr.')
