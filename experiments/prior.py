@@ -23,6 +23,7 @@ trained on pairs (set --config.method.code=observed too). --luma fits the luma
 only and keeps the chroma of the picture.
 """
 
+import functools
 import itertools
 import pathlib
 import sys
@@ -43,41 +44,41 @@ MADE = ('impulse', 'missing', 'quality', 'sigma', 'kernel', 'mask',
 SETTINGS = ('factor', 'kernel_size')
 
 
-def define_flags() -> None:
-  """The task, the problems and the fits; also for `experiments.ablate`."""
-  flags.DEFINE_string('task', None, 'See above.')
-  flags.DEFINE_string('input', None, 'Picture or folder.')
-  flags.DEFINE_string('truth', None, 'Sharp picture or folder.')
-  flags.DEFINE_string('mask', None, 'Picture or folder; white is known.')
-  flags.DEFINE_string('guide', None, 'Picture with flash, or folder.')
-  flags.DEFINE_string(
-      'hint', None, 'Picture or folder; white is in the first layer.')
-  flags.DEFINE_string('kernel', None, '.npz, .npy, picture or folder.')
-  flags.DEFINE_bool(
-      'correlation', None, 'The kernels are for cross-correlation.')
-  flags.DEFINE_integer('kernel_size', None, 'For blind: odd, in pixels.')
-  flags.DEFINE_integer('factor', None, 'For sr.', lower_bound=2)
-  flags.DEFINE_float('sigma', None, 'Noise to add, in levels of 255: 25.')
-  flags.DEFINE_float(
-      'missing', None, 'Share of the pixels to remove: 0.5.', lower_bound=0,
-      upper_bound=1)
-  flags.DEFINE_float(
-      'impulse', None, 'Share of the values to set to 0 or 1: 0.',
-      lower_bound=0, upper_bound=1)
-  flags.DEFINE_integer('quality', None, 'Of JPEG: 10.', 1, 100)
-  flags.DEFINE_integer(
-      'crop', None, 'Side in pixels of the middle to take.', lower_bound=0)
-  flags.DEFINE_bool('gray', False, 'One channel of luma.')
-  flags.DEFINE_bool('luma', False, 'Fit the luma, keep the chroma.')
-  flags.DEFINE_string(
-      'start', None, 'A file of experiments.prior_start, or a run.')
-  flags.DEFINE_bool('warm', False, 'Begin with the parameters before.')
-  flags.DEFINE_bool(
-      'params', False, 'Write NAME_params.npz, a start for other fits.')
-  flags.DEFINE_integer(
-      'seeds', 1, 'Fits of each picture; the best counts.', lower_bound=1)
-  flags.DEFINE_integer(
-      'at_once', 1, 'Pictures to fit together.', lower_bound=1)
+def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
+  """Defines the task, the problems and the fits, for `experiments.ablate` too.
+
+  Args:
+    values: where to define them.
+  """
+  string, integer, real, boolean = (
+      functools.partial(define, flag_values=values) for define in (
+          flags.DEFINE_string, flags.DEFINE_integer, flags.DEFINE_float,
+          flags.DEFINE_bool))
+  string('task', None, 'Of a prior: denoise, sr, ...')
+  string('input', None, 'Picture or folder.')
+  string('truth', None, 'Sharp picture or folder.')
+  string('mask', None, 'Picture or folder; white is known.')
+  string('guide', None, 'Picture with flash, or folder.')
+  string('hint', None, 'Picture or folder; white is in the first layer.')
+  string('kernel', None, '.npz, .npy, picture or folder.')
+  boolean('correlation', None, 'The kernels are for cross-correlation.')
+  integer('kernel_size', None, 'For blind: odd, in pixels.')
+  integer('factor', None, 'For sr.', lower_bound=2)
+  real('sigma', None, 'Noise to add, in levels of 255; 25 if not given.')
+  real('missing', None, 'Share of the pixels to remove; 0.5 if not given.',
+       lower_bound=0, upper_bound=1)
+  real('impulse', None, 'Share of the values to set to 0 or 1; 0 if not given.',
+       lower_bound=0, upper_bound=1)
+  integer('quality', None, 'Of JPEG; 10 if not given.', lower_bound=1,
+          upper_bound=100)
+  integer('crop', None, 'Side in pixels of the middle to take.', lower_bound=0)
+  boolean('gray', False, 'One channel of luma.')
+  boolean('luma', False, 'Fit the luma, keep the chroma.')
+  string('start', None, 'A file of experiments.prior_start, or a run.')
+  boolean('warm', False, 'Begin with the parameters of the fit before.')
+  boolean('params', False, 'Write NAME_params.npz, a start for other fits.')
+  integer('seeds', 1, 'Fits of each picture; the best counts.', lower_bound=1)
+  integer('at_once', 1, 'Pictures to fit together.', lower_bound=1)
 
 
 def define_program_flags() -> None:
@@ -140,11 +141,14 @@ def main(argv):
   return 0
 
 
-def complete(config: Mapping[str, Any]) -> dict[str, Any]:
+def complete(
+    config: Mapping[str, Any], options: flags.FlagValues = flags.FLAGS
+) -> dict[str, Any]:
   """The config with what the flags set.
 
   Args:
     config: plain dicts.
+    options: of `define_flags`.
 
   Raises:
     UserError: an unknown task, a config of another method, an option of another
@@ -153,7 +157,6 @@ def complete(config: Mapping[str, Any]) -> dict[str, Any]:
   from deblur_jax import errors
   from deblur_jax.priors import solve, tasks
 
-  options = flags.FLAGS
   task = errors.look_up(tasks.TASKS, options.task, what='task')
   solve.check(config)
   wanted, name = task.preset['method']['name'], config['method'].get('name')
@@ -169,11 +172,14 @@ def complete(config: Mapping[str, Any]) -> dict[str, Any]:
   return config
 
 
-def read_problems(config: Mapping[str, Any]) -> list[Any]:
+def read_problems(
+    config: Mapping[str, Any], options: flags.FlagValues = flags.FLAGS
+) -> list[Any]:
   """The problems that the flags describe.
 
   Args:
     config: of `complete`.
+    options: of `define_flags`.
 
   Raises:
     UserError: flags that do not go together, see `problems.read` and `make`.
@@ -181,7 +187,6 @@ def read_problems(config: Mapping[str, Any]) -> list[Any]:
   from deblur_jax import errors
   from deblur_jax.priors import problems
 
-  options = flags.FLAGS
   factor = config['method'].get('factor', 1)
   given = lambda names: {name: options[name].value for name in names
                          if options[name].value is not None}

@@ -156,6 +156,30 @@ def table(result: Mapping[str, Any]) -> list[list[str]]:
   return lines
 
 
+def compare(results: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
+  """Means over the problems as rows of words: the head, then each setting.
+
+  Args:
+    results: label of a setting -> its `summary`, of the same problems.
+  """
+  names = list(dict.fromkeys(
+      name for one in results.values() for name in one['mean']))
+  lines = [['', 'parameters', *names, 'oracle', 'gap', 's/step']]
+  for label, result in results.items():
+    rows = list(result['rows'].values())
+    mean = lambda pick, form, rows=rows: format(
+        sum(map(pick, rows)) / len(rows), form)
+    lines.append([
+        label, f'{rows[0]["parameters"]:,}',
+        *(f'{result["mean"][name]:.2f}' for name in names),
+        *((mean(lambda row: row['oracle']['psnr_average']['psnr'], '.2f'),
+           mean(lambda row: row['gap'], '.2f'))
+          if 'gap' in rows[0] else ('–', '–')),
+        mean(lambda row: row['seconds_per_step'], '.3f')
+        if rows[0]['seconds_per_step'] else '–'])
+  return lines
+
+
 def write(out: pathlib.Path, fit: Fit, *, params: bool = False) -> None:
   """Writes the files of a fit, see the top of this file.
 

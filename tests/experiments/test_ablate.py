@@ -10,13 +10,17 @@ import sys
 import threading
 import time
 
+import numpy as np
 import pytest
 import run_folders
+from absl import flags
+from PIL import Image
 
-from deblur_jax import errors
+from deblur_jax import errors, methods
 from deblur_jax.evaluation.report import runs
+from deblur_jax.priors import problems, solve
 from deblur_jax.training import workdir
-from experiments import ablate, common
+from experiments import ablate, common, prior
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CONFIG = '''
@@ -105,8 +109,63 @@ def test_flags_add_to_a_named_grid(config, tmp_path):
 @pytest.mark.parametrize('name', ablate.GRIDS)
 def test_named_grids_fit_their_configs(name, tmp_path, monkeypatch):
   monkeypatch.chdir(ROOT)
-  jobs = ablate.expand(ablate.choose(name, None, []), tmp_path)
+  if ablate.GRIDS[name].config is None:
+    kind = _fits('--truth=none')
+    grid = ablate.choose(name, None, [], task='denoise')
+    jobs = ablate.expand(grid, tmp_path, kind)
+    assert all(methods.build(job.config).per_image for job in jobs)
+    with pytest.raises(errors.UserError, match='is for priors: give --task'):
+      ablate.choose(name, None, [])
+  else:
+    jobs = ablate.expand(ablate.choose(name, None, []), tmp_path)
   assert len(jobs) > 1
+
+
+def _fits(*words):
+  """The kind of runs of these flags, and the flags."""
+  values = flags.FlagValues()
+  prior.define_flags(values)
+  values(['ablate', '--task=denoise', *words])
+  return ablate.fitted(values)
+
+
+def test_fits_are_skipped_when_their_config_and_pictures_are_the_same(
+    tmp_path, monkeypatch, stop, capfd):
+  monkeypatch.chdir(ROOT)
+  pixels = np.random.default_rng(0).integers(0, 255, (16, 16, 3), np.uint8)
+  Image.fromarray(pixels).save(tmp_path / 'a.png')
+  kind = _fits(f'--truth={tmp_path}/a.png', '--gray')
+  grid = ablate.choose(None, 'configs/prior_denoise.py:debug', [
+      "nets.net={'name': 'deep_decoder', 'features': 4, 'levels': 1}",
+      'method.tv=0.0,0.1'], task='denoise')
+  first, second = ablate.expand(grid, tmp_path / 'out', kind)
+  assert second.name.endswith('levels_1,tv=0.1')
+  assert second.command[2] == 'experiments.prior'
+  assert {f'--truth={tmp_path}/a.png', '--gray', '--config.method.tv=0.1',
+          f'--output={second.folder}/fits'} < set(second.command)
+  assert not kind.is_finished(first)
+  assert kind.report(tmp_path, [first, second]) == 'No setting is finished.'
+  found = problems.make(tmp_path / 'a.png', task='denoise', gray=True)
+  solve.run(first.config, found, first.folder / ablate.FITS, task='denoise')
+  assert kind.is_finished(first) and not kind.is_finished(second)
+  assert not _fits(f'--truth={tmp_path}/a.png', '--gray',
+                   '--sigma=9').is_finished(first)
+  assert ablate.execute([first], stop, kind=kind) == []
+  assert 'finished before, skipped' in capfd.readouterr().out
+  table = kind.report(tmp_path, [first, second])
+  assert table.split()[-1] == '|' and ' gap | s/step |' in table
+  assert '\n| tv=0 |' in table and 'tv=0.1' not in table
+  assert (tmp_path / 'table.md').read_text() == table
+  with pytest.raises(errors.UserError, match='fits is not of this program'):
+    kind.prepare(first)
+  (first.folder / ablate.LOG).touch()
+  kind.prepare(first)
+  assert not (first.folder / ablate.FITS).exists()
+  with pytest.raises(errors.UserError, match='give --truth'):
+    _fits(f'--input={tmp_path}/a.png', '--gray').is_finished(first)
+  for key in ('nets.nt.skip', 'total_stps'):
+    with pytest.raises(errors.UserError, match=f'no key {key}'):
+      ablate.expand(grid._replace(set={key: (1, 2)}), tmp_path, kind)
 
 
 def test_folder_names_suit_every_file_system(config, tmp_path):
