@@ -267,11 +267,12 @@ def fitted(options: flags.FlagValues) -> Kind:
 
   def complete(path, settings):
     return json.loads(json.dumps(prior_program.complete(
-        resolve(path, settings, open=True), options)))
+        resolve(path, _for_levels(path, settings), open=True), options)))
 
   def command(path, folder, settings):
     return ['experiments.prior', f'--config={path}',
-            f'--output={folder / FITS}', *given, *_overrides(settings)]
+            f'--output={folder / FITS}', *given,
+            *_overrides(_for_levels(path, settings))]
 
   @functools.cache
   def digest_and_count(method, kernel):    # what problems depend on, as JSON
@@ -317,6 +318,14 @@ def fitted(options: flags.FlagValues) -> Kind:
 
   return Kind(complete, command, lambda job: read(job) is not None, prepare,
               table, open=True)
+
+
+def _for_levels(path, settings):
+  """One number where the config has one for each level becomes one for each."""
+  base = workdir.flatten(resolve(path, {}, open=True))
+  return {key: (value,) * len(base[key])
+          if isinstance(base.get(key), list) and isinstance(value, int | float)
+          else value for key, value in settings.items()}
 
 
 # ---- running

@@ -50,35 +50,37 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
   Args:
     values: where to define them.
   """
-  string, integer, real, boolean = (
+  define_string, define_integer, define_float, define_bool = (
       functools.partial(define, flag_values=values) for define in (
           flags.DEFINE_string, flags.DEFINE_integer, flags.DEFINE_float,
           flags.DEFINE_bool))
-  string('task', None, 'Of a prior: denoise, sr, ...')
-  string('input', None, 'Picture or folder.')
-  string('truth', None, 'Sharp picture or folder.')
-  string('mask', None, 'Picture or folder; white is known.')
-  string('guide', None, 'Picture with flash, or folder.')
-  string('hint', None, 'Picture or folder; white is in the first layer.')
-  string('kernel', None, '.npz, .npy, picture or folder.')
-  boolean('correlation', None, 'The kernels are for cross-correlation.')
-  integer('kernel_size', None, 'For blind: odd, in pixels.')
-  integer('factor', None, 'For sr.', lower_bound=2)
-  real('sigma', None, 'Noise to add, in levels of 255; 25 if not given.')
-  real('missing', None, 'Share of the pixels to remove; 0.5 if not given.',
-       lower_bound=0, upper_bound=1)
-  real('impulse', None, 'Share of the values to set to 0 or 1; 0 if not given.',
-       lower_bound=0, upper_bound=1)
-  integer('quality', None, 'Of JPEG; 10 if not given.', lower_bound=1,
-          upper_bound=100)
-  integer('crop', None, 'Side in pixels of the middle to take.', lower_bound=0)
-  boolean('gray', False, 'One channel of luma.')
-  boolean('luma', False, 'Fit the luma, keep the chroma.')
-  string('start', None, 'A file of experiments.prior_start, or a run.')
-  boolean('warm', False, 'Begin with the parameters of the fit before.')
-  boolean('params', False, 'Write NAME_params.npz, a start for other fits.')
-  integer('seeds', 1, 'Fits of each picture; the best counts.', lower_bound=1)
-  integer('at_once', 1, 'Pictures to fit together.', lower_bound=1)
+  define_string('task', None, 'Of a prior: denoise, sr, ...')
+  define_string('input', None, 'Picture or folder.')
+  define_string('truth', None, 'Sharp picture or folder.')
+  define_string('mask', None, 'Picture or folder; white is known.')
+  define_string('guide', None, 'Picture with flash, or folder.')
+  define_string('hint', None, 'Picture or folder; white is in the first layer.')
+  define_string('kernel', None, '.npz, .npy, picture or folder.')
+  define_bool('correlation', None, 'The kernels are for cross-correlation.')
+  define_integer('kernel_size', None, 'For blind: odd, in pixels.')
+  define_integer('factor', None, 'For sr.', lower_bound=2)
+  define_float('sigma', None, 'Noise to add, in levels of 255 (25).')
+  define_float('missing', None, 'Share of the pixels to remove (0.5).',
+               lower_bound=0, upper_bound=1)
+  define_float('impulse', None, 'Share of the values to set to 0 or 1 (0).',
+               lower_bound=0, upper_bound=1)
+  define_integer('quality', None, 'Of JPEG (10).', lower_bound=1,
+                 upper_bound=100)
+  define_integer('crop', None, 'Side in pixels of the middle to take.',
+                 lower_bound=0)
+  define_bool('gray', False, 'One channel of luma.')
+  define_bool('luma', False, 'Fit the luma, keep the chroma.')
+  define_string('start', None, 'A file of experiments.prior_start, or a run.')
+  define_bool('warm', False, 'Begin with the parameters of the fit before.')
+  define_bool('params', False, 'Write NAME_params.npz, a start for others.')
+  define_integer('seeds', 1, 'Fits of each picture; the best counts.',
+                 lower_bound=1)
+  define_integer('at_once', 1, 'Pictures to fit together.', lower_bound=1)
 
 
 def define_program_flags() -> None:

@@ -71,5 +71,6 @@ def test_commands_in_prose_have_their_program_and_flags():
     text = source(path)
     for flag in {*flags} - {'config', 'help'}:
       checked += 1
-      assert re.search(rf"DEFINE_\w+\(\s*'{flag}'", text), (flag, words)
+      assert re.search(
+          rf"(?i)DEFINE_\w+\(\s*'{flag}'", text), (flag, words)
   assert checked > 100
