@@ -45,18 +45,18 @@ class Result(NamedTuple):
 class Restorers:
   """Models by the names that the page shows.
 
-  A model is loaded when it is first asked for, but for the first and those that
-  are runs: these at once, so that mistakes show before there is a page. One
-  picture at a time goes through a model.
+  The first model and those that are runs are loaded at once, so that mistakes
+  are found before the page is served; the others when they are first used.
+  Pictures go through a model one at a time.
 
   Args:
     models: names or folders of runs, before the models of the package; the
-      first is the default. A folder is shown without those above it.
+      first is the default. The page shows the last part of a folder's path.
     dtype: see `zoo.load`.
     tile: see `tiling.build`.
 
   Raises:
-    UserError: no model at all, and what loading raises.
+    UserError: no model, or a model that cannot be loaded.
   """
 
   def __init__(
@@ -87,7 +87,7 @@ class Restorers:
           meter.timed(self._load(name)), image, regions, on_tile)
 
   def estimate(self, name: str, megapixels: float) -> pace.Estimate | None:
-    """How long a model takes for so many; None where nothing tells it."""
+    """How long a model takes for so many megapixels; None if not known."""
     network = self._network(name)
     card = zoo.card(name) if name in zoo.names() else {}
     return pace.estimate(pace.find(
@@ -106,13 +106,14 @@ class Restorers:
 
 
 class Restored:
-  """A restored picture of any strength, without the network.
+  """A restored picture, to be mixed with the upload at any strength.
 
   Args:
     upload: the file.
-    image: float32 [h, w, 3] in [0, 1], of the network; kept in a file.
+    image: float32 [h, w, 3] in [0, 1], the output of the network; kept in a
+      file.
     notes: lines for the user.
-    kept: folder for that file, which no request can read.
+    kept: folder for that file; no request can read it.
     max_pixels: of the upload.
   """
 
@@ -125,10 +126,14 @@ class Restored:
     np.save(self._file, image)
 
   def result(self, strength: float = 1.0, *, folder: str) -> Result:
-    """The `Result` of a strength in [0, 1]; the oldest of RECENT goes.
+    """The `Result` of a strength; removes the oldest of RECENT results.
+
+    Args:
+      strength: 0 is the upload, 1 the output of the network.
+      folder: in which a new one is made.
 
     Raises:
-      UserError: the files were swept, a strength out of range.
+      UserError: the files were removed, a strength out of range.
     """
     blend = blending.build(None, strength)
     picture = read(self._upload, max_pixels=self._max_pixels)
@@ -145,7 +150,7 @@ class Restored:
     return result
 
   def forget(self) -> None:
-    """Removes what was kept."""
+    """Removes the kept file."""
     with contextlib.suppress(OSError):
       os.unlink(self._file)
 
@@ -155,7 +160,7 @@ def restore(
     regions: Sequence[blending.Region] = (), max_pixels: int = MAX_PIXELS,
     on_tile: Callable[[int, int], None] = lambda done, total: None
 ) -> Restored:
-  """What the button does.
+  """Restores an upload by a model.
 
   Args:
     upload: the file.
@@ -181,16 +186,19 @@ def fitted(
     upload: str, task: str, *, folder: str, mask: str | None = None,
     side: int = SIDE, max_pixels: int = MAX_PIXELS, variant: str = 'quick',
     **options) -> Iterator[tuple[Result, np.ndarray]]:
-  """A fit as the page shows it: (`Result`, losses) after each chunk.
+  """Fits a prior to an upload.
 
   Args:
     upload: the file.
     task: a row of `tasks.QUICK`.
     folder: for the results.
     mask: a file, for inpaint.
-    side: longest, of the result.
+    side: longest side of the result in pixels.
     max_pixels: of the uploads.
     variant, **options: of `tasks.config`.
+
+  Yields:
+    (`Result`, losses of all steps) after each chunk.
 
   Raises:
     UserError: uploads, a mask or options that are refused.
@@ -215,7 +223,11 @@ def fitted(
 
 
 def read(upload: str, *, max_pixels: int = MAX_PIXELS) -> pictures.Picture:
-  """An uploaded picture; its errors name it as the user does."""
+  """Reads an uploaded picture.
+
+  Raises:
+    UserError: with the name of the file, without its folder.
+  """
   try:
     return pictures.read(upload, max_pixels=max_pixels)
   except errors.UserError as error:
@@ -227,14 +239,14 @@ def give(
     picture: pictures.Picture, before: np.ndarray, after: np.ndarray, *,
     upload: str, folder: str, notes: Sequence[str] = (),
     suffix: str = files.SUFFIX) -> Result:
-  """Writes what is shown and what is downloaded.
+  """Writes the pictures that the page shows and the download.
 
   Args:
     picture: of the upload.
     before, after: float32 [h, w, 3] in [0, 1], of one size.
     upload: its file, whose name the download gets.
     folder: in which a new one is made.
-    notes: what is to be told besides.
+    notes: further lines for the user.
     suffix: of the download's name.
   """
   new = pathlib.Path(folder, secrets.token_hex(16))
@@ -271,7 +283,7 @@ def show(
 
 
 def line(error: BaseException) -> str:
-  """An error as one line for the page; bugs go to stderr whole."""
+  """An error as one line for the page; the traceback of a bug is on stderr."""
   if isinstance(error, errors.UserError):
     return ' '.join(str(error).split())
   traceback.print_exception(error, file=sys.stderr)
@@ -280,9 +292,11 @@ def line(error: BaseException) -> str:
 
 
 def curves(folder: str | os.PathLike) -> tuple[str, bytes | None]:
-  """Of runs: their table, Markdown, or why there is none, and their curves.
+  """Reads a folder of runs and writes nothing.
 
-  Nothing is written.
+  Returns:
+    Their table as Markdown, or the reason why there is none; their curves as a
+    PNG.
   """
   from deblur_jax.evaluation.report import figures, render, rows, runs
 
@@ -299,7 +313,7 @@ def curves(folder: str | os.PathLike) -> tuple[str, bytes | None]:
 
 
 def chart(losses: np.ndarray) -> str:
-  """SVG of the course of a loss, its logarithm upwards."""
+  """An SVG of the logarithm of a loss over the steps."""
   values = np.log(np.maximum(np.asarray(losses, np.float64), 1e-12))
   values = values[np.isfinite(values)]
   if len(values) < 2:
@@ -317,14 +331,14 @@ def chart(losses: np.ndarray) -> str:
 
 
 def _forget(given, result) -> None:
-  """Notes a result; the oldest goes where there are more than RECENT."""
+  """Adds a result; removes the oldest if there are more than RECENT."""
   given.append(os.path.dirname(result.file))
   if len(given) > RECENT:
     shutil.rmtree(given.popleft(), ignore_errors=True)
 
 
 def _label(model, models) -> str:
-  """The last part of a path where no other ends in it."""
+  """The last part of a path, or the path if another ends in the same part."""
   last = pathlib.Path(model).name
   return last if [pathlib.Path(one).name
                   for one in models].count(last) == 1 else model

@@ -63,7 +63,7 @@ def restore_images(
   for each size, so folders of few sizes are the quickest.
 
   Args:
-    method: a method that does not fit each image anew.
+    method: a method without `per_image`.
     state: its trained state, on `mesh`.
     images: float32 [h, w, 3] in [0, 1]; for a method of several frames these,
       [h, w, 3 * window], or a picture that stands for all of them.
@@ -74,7 +74,7 @@ def restore_images(
     A `Restored` for each image.
   """
   if method.per_image:
-    raise errors.UserError('This method fits each image anew.')
+    raise errors.UserError('This method is fitted to each image.')
   batch_size = batch_size or mesh.size
   parallel.check_batch_size(batch_size, mesh)
   restore = loop.on_mesh(method.restore, mesh)
@@ -176,7 +176,7 @@ def receptive_field(
   that, `block` pixels wide, so that steps of the network do not count.
 
   Args:
-    method: a method that does not fit each image anew.
+    method: a method without `per_image`.
     state: its trained state.
     mesh: one device.
     block: a multiple of the steps.

@@ -1,15 +1,16 @@
-"""Blind deblurring by two priors: SelfDeblur (Ren et al., CVPR 2020) and kin.
+"""Blind deblurring by two priors: SelfDeblur (Ren et al., CVPR 2020).
 
   min over theta, phi of  l(g_phi(z_k) * f_theta(z_x + s e), y)       (eq. 4)
 
-f paints the sharp picture, g a kernel whose softmax keeps it at a sum of one
-(eq. 8); * is the 'valid' convolution, so nothing is assumed about what lies
-beyond the picture: f is larger than y by the kernel less one. l is the first of
-the losses, and from a part of the steps on the second: MSE, then 1 - SSIM.
+f gives the sharp picture, and g gives the kernel, whose softmax makes its sum
+one (eq. 8). * is the 'valid' convolution: nothing is assumed about the scene
+beyond the picture, and f is larger than y by the size of the kernel minus one.
+l is the first of two losses, and from step `turn` the second: MSE, then
+1 - SSIM.
 
 With batch['guide'] and batch['guide_kernel'], a classical estimate, the fit
 begins near it: w (|f - guide|^2 + |g - k|^2 / |k|^2) is added in the first
-`guide_steps`, so that no seed ends in the picture that is not sharpened.
+`guide_steps`, so that no seed ends in the blurred picture itself.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,24 +34,24 @@ def make(
     tv: float = 0.0, guide: float = 0.0, guide_steps: int = 500,
     backtrack: float = 20.0, check_every: int = 100, result: str = 'last'
 ) -> Method:
-  """The method.
+  """Makes the method.
 
-  Batches as of `deep_prior.make`, without 'mask' and 'kernel'; with 'guide'
-  [n, h, w, c] and 'guide_kernel' [n, kh, kw] where guide is above 0. After the
-  fit `state.buffers['found']['kernel']` [n, kh, kw] has the last kernels.
+  A batch is that of `deep_prior.make` without 'mask' and 'kernel'. If `guide`
+  is above 0 it has 'guide' [n, h, w, c] and 'guide_kernel' [n, kh, kw]. After
+  the fit `state.buffers['found']['kernel']` [n, kh, kw] has the last kernels.
 
   Args:
-    nets: {'image': a row of `models.PRIORS`; 'kernel': one of `models.KERNELS`,
-      whose size is odd, and rather too large than too small}.
+    nets: {'image': a network of `models.PRIORS`; 'kernel': one of
+      `models.KERNELS`, whose size is odd and at least that of the blur}.
     txs: {'image', 'kernel': their optimizers}.
     stopping: keyword arguments of `stopping.build`.
-    losses_in_turn: two terms as of `losses.content`.
-    turn: step from which the second counts.
-    code_scale: of both codes, uniform in [0, 1) before.
-    jitter: s.
+    losses_in_turn: two losses, see `losses.content`.
+    turn: the first step of the second loss.
+    code_scale: the largest value of both codes, which are uniform noise.
+    jitter: s, in the units of z_x.
     average, tv, backtrack, check_every, result: see `deep_prior.make`.
-    guide: w.
-    guide_steps: see above.
+    guide: w, 0 for none.
+    guide_steps: the first steps, in which the guide counts.
 
   Raises:
     UserError: unknown names, values out of range.
@@ -65,8 +66,8 @@ def make(
   size = _check_size(kernel_net.size)
   if len(losses_in_turn) != 2:
     raise errors.UserError(
-        'method.losses_in_turn must be two, one for the first steps and one '
-        f'for the others, got {list(losses_in_turn)}.')
+        'method.losses_in_turn must be two losses, for the first and for the '
+        f'other steps, got {list(losses_in_turn)}.')
   first, second = (losses.content(terms) for terms in losses_in_turn)
 
   def begin(key: Array, item: Batch) -> dict[str, Any]:

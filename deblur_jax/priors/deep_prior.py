@@ -2,15 +2,16 @@
 
   min over theta of  l(m A f_theta(z + s e), m y) + w TV(f_theta),  e ~ N(0, 1)
 
-(Ulyanov et al., CVPR 2018, eq. 2 and 3.) y is what was observed, z a fixed
-code, e new in every step, m what of y is known. A is what was done to the
-picture, in this order, as far as the batch and the options tell:
+(Ulyanov et al., CVPR 2018, eq. 2 and 3.) y is the picture, z a fixed code, e
+noise that is drawn in each step, and m is 1 where y is known. A is the
+degradation, in this order:
 
-  blur        with batch['kernel'], border 'valid': nothing is assumed beyond
-              the picture, f is larger than y by the kernel less one
+  blur        with batch['kernel'], if there is one, border 'valid': nothing is
+              assumed about the scene beyond the picture, and f is larger than y
+              by the size of the kernel minus one
   downsample  by `factor`, with the authors' Lanczos2 filter
 
-Every image of a batch has parameters, statistics and a stop of its own.
+Each image of a batch has its own parameters, statistics and stop.
 """
 
 from collections.abc import Mapping
@@ -35,36 +36,36 @@ def make(
     sigma: float = 0.0, backtrack: float = 5.0, check_every: int = 100,
     features: Mapping[str, Any] | None = None, result: str = 'best_average'
 ) -> Method:
-  """The method.
+  """Makes the method.
 
-  Its batches hold, for n images: 'observed' [n, h, w, c], what was observed,
-  whatever was done to it; where there is one, 'mask' [n, h, w, 1 or c], 1
-  where it is known, 'kernel' [n, kh, kw], 'guide' [n, h', w', 3] of the size of
-  the result, a picture that is the code, and 'seed' int32 [n]; and for the
-  curves 'sharp' [n, h', w', c], the truth.
+  A batch has, for n images, 'observed' [n, h, w, c], the pictures, and may have
+  'mask' [n, h, w, 1 or c], 1 where they are known; 'kernel' [n, kh, kw];
+  'guide' [n, h', w', 3], the code, of the size of the result; 'seed' int32 [n];
+  and 'sharp' [n, h', w', c], the truth, for the metrics.
 
   Args:
-    nets: {'net': a row of `models.PRIORS`}.
+    nets: {'net': a network of `models.PRIORS`}.
     txs: {'net': its optimizer}.
     stopping: keyword arguments of `stopping.build`.
     loss: rows of `losses.PIXEL` with weights, and 'perceptual'; or 'sure'
       alone, for pictures with Gaussian noise: Stein's estimate, which needs
       code='observed' and sigma (Jo et al., ICCV 2021).
-    factor: how often the result is larger than what was observed.
+    factor: how many times larger the result is than the picture, at least 1.
     code: z, a row of CODES.
-    code_scale: of the row 'noise'.
-    jitter: s, of values as they are in z.
-    average: decay of the moving average of the outputs.
+    code_scale: the largest value of the code 'noise'.
+    jitter: s, in the units of z.
+    average: decay of the moving average of the outputs, 0 to less than 1.
     tv: w.
-    sigma: of the noise, of values in [0, 1], for 'sure'.
-    backtrack: decibels by which the fit may fall between two checks; then the
-      parameters of the last check are taken again.
-    check_every: steps.
-    features: keyword arguments of `vgg.build`, where loss has 'perceptual'.
-    result: which of `outputs.KEPT` `restore` returns.
+    sigma: standard deviation of the noise for values in [0, 1]; for 'sure'.
+    backtrack: decibels by which the PSNR to the picture may fall between two
+      checks; then the fit returns to the parameters of the last check.
+    check_every: steps from one check to the next.
+    features: keyword arguments of `vgg.build`, if the loss has 'perceptual'.
+    result: the row of `outputs.KEPT` that `restore` returns.
 
   Raises:
-    UserError: unknown names, values out of range, what does not go together.
+    UserError: unknown names, values out of range, options that exclude each
+      other.
   """
   net = require(nets, 'net', where='nets')
   models.check_kind(net, models.PRIORS, where='nets.net.name')
@@ -129,7 +130,7 @@ def _one_image(
       total = value + tv * losses.tv(wide) if tv else value
       return total, (wide, seen, value)
 
-    (value, (wide, seen, told)), grads = jax.value_and_grad(
+    (value, (wide, seen, estimate)), grads = jax.value_and_grad(
         objective, has_aux=True)(fit['params'])
     error = jnp.square(seen - y)
     what = rules.Seen(
@@ -137,7 +138,7 @@ def _one_image(
             wide[0], _kernel_size(item),
             picture=_result_shape(item, factor)[:2]),
         fit=_mean(error, seen_by_fit),
-        held_out=_mean(error, known - seen_by_fit), sure=told, step=step)
+        held_out=_mean(error, known - seen_by_fit), sure=estimate, step=step)
     return fitting.finish(
         rule, txs, fit, grads, what, value, sharp=item.get('sharp'),
         average=average, backtrack=backtrack, check_every=check_every)
@@ -151,7 +152,7 @@ def _noise(key, shape, item):
 
 
 def _meshgrid(key, shape, item):
-  """Two channels: how far down and how far right a pixel is, 0 to 1."""
+  """Two channels: the vertical and the horizontal place of a pixel, 0 to 1."""
   del key, item
   height, width, depth = shape
   if depth != 2:
@@ -168,19 +169,19 @@ def _picture(name):
     del key
     if name not in item:
       raise errors.UserError(
-          f'method.code needs a picture {name!r} beside the observed one.')
+          f"method.code needs batch[{name!r}], a picture.")
     if item[name].shape != shape:
       raise errors.UserError(
-          f'method.code: the picture {name!r} is of {item[name].shape}, and '
-          f'the network wants a code of {shape}; set nets.net.depth, and crop '
-          'both to a multiple of its levels.')
+          f'method.code: the picture {name!r} is {item[name].shape}, and the '
+          f'code of the network is {shape}; set nets.net.depth, and crop both '
+          'to a multiple of 2 for each level.')
     return item[name]
 
   return code
 
 
 def _wide(item: Batch, factor: int) -> tuple[int, int]:
-  """Height and width of f: of the result, and what a kernel reads beyond."""
+  """Height and width of f: the result, and the margin that the kernel reads."""
   margins = [side - 1 for side in _kernel_size(item)]
   return tuple(side * factor + margin for side, margin in zip(
       item['observed'].shape[:2], margins, strict=True))
@@ -196,7 +197,7 @@ def _kernel_size(item):
 
 
 def _forward(item: Batch, factor: int):
-  """A, for [1, h', w', c]."""
+  """A for [1, h', w', c]."""
   parts = []
   if 'kernel' in item:
     parts.append(operators.uniform(item['kernel'], border='valid'))
@@ -215,7 +216,10 @@ def _mean(error: Array, weight: Array) -> Array:
 
 
 def _sure(probe, z, image, y, sigma: float, key: Array) -> Array:
-  """|y - h|^2 / N - s^2 + 2 s^2 / N div h, by a difference along one probe."""
+  """|y - h|^2 / N - s^2 + 2 s^2 / N div h.
+
+  The divergence is estimated by a finite difference along one random vector.
+  """
   step = 1e-3
   noise = jax.random.normal(key, z.shape)
   slope = (probe(z + step * noise) - image) / step
@@ -234,8 +238,8 @@ def _check(loss, code, factor, sigma, rule, stopping):
                          or rule.held_out):
     raise errors.UserError(
         "method.loss='sure' is for pictures with Gaussian noise: it needs "
-        'method.code=observed, method.sigma above 0, factor=1, and a rule that '
-        'holds nothing out.')
+        'method.code=observed, method.sigma above 0, factor=1, and a stopping '
+        'rule without held-out values.')
 
 
 # name -> (key, shape, item) -> code

@@ -4,15 +4,15 @@
 
   min  l(m f1 + (1 - m) f2, y) + w_x X(f1, f2) + w_m B(m)
 
-f1, f2 and m are three networks of the image's size, each from a code of its
-own: it is easier for two priors to paint two simple layers than for one to
-paint their sum. X keeps edges in one layer only (Zhang, Ng and Chen, CVPR 2018,
-eq. 5), B = 1 - mean |2 m - 1| drives the mask to 0 or 1, as a moving thing
-before a background has it; without B the layers may shine through.
+f1, f2 and m are the outputs of three networks, each with its own code, of the
+size of the image: two priors fit two simple layers more easily than one prior
+fits their sum. X is large for edges in both layers (Zhang, Ng and Chen, CVPR
+2018, eq. 5). B = 1 - mean |2 m - 1| makes the mask 0 or 1, as for an opaque
+object before a background; without B layers may be transparent.
 
-With batch['hint'], 1 where a pixel is surely of the first layer, 0 where of the
-second and 0.5 where nobody knows, the mask is drawn towards it in the first
-`hint_steps`. Which layer is the first nothing else tells.
+With batch['hint'], 1 where a pixel belongs to the first layer, 0 where it
+belongs to the second and 0.5 where this is not known, the mask is pulled to the
+hint in the first `hint_steps`. Without it the order of the layers is random.
 """
 
 from collections.abc import Mapping
@@ -37,24 +37,24 @@ def make(
     hint_steps: int = 500, code_scale: float = 0.1, jitter: float = 1 / 30,
     average: float = 0.99, backtrack: float = 5.0, check_every: int = 100,
     result: str = 'last') -> Method:
-  """The method.
+  """Makes the method.
 
-  Batches hold 'observed' [n, h, w, c], the blend; where there is one, 'hint'
-  [n, h, w, 1]; and 'sharp' for the curves, the blend without what disturbs it.
-  What `restore` gives is the blend as it is painted; after the fit
+  A batch has 'observed' [n, h, w, c], the blends, and may have 'hint'
+  [n, h, w, 1] and, for the metrics, 'sharp', the blends without noise.
+  `restore` returns the blends m f1 + (1 - m) f2. After the fit
   `state.buffers['found']` has 'first' and 'second' [n, h, w, c] and 'mask'
   [n, h, w, 1].
 
   Args:
-    nets: {'first', 'second', 'mask': rows of `models.PRIORS`, the last of one
-      channel}.
+    nets: {'first', 'second', 'mask': networks of `models.PRIORS`, the mask
+      with one channel}.
     txs: their optimizers.
     stopping: keyword arguments of `stopping.build`.
-    loss: terms as of `losses.content`.
+    loss: l, see `losses.content`.
     exclusion: w_x.
     binary: w_m.
     hint: weight of the squared distance to the hint where it is not 0.5.
-    hint_steps: see above.
+    hint_steps: the first steps, in which the hint counts.
     code_scale, jitter, average, backtrack, check_every: see `deep_prior.make`.
     result: see `fitting.make`.
 
@@ -123,10 +123,17 @@ def make(
 
 
 def excluded(first: Array, second: Array, *, levels: int = 3) -> Array:
-  """X: mean |tanh(g1 |df1|) tanh(g2 |df2|)|^2, over axes and halved sizes.
+  """X: mean |tanh(g1 |df1|) tanh(g2 |df2|)|^2, over axes and scales.
 
-  g = sqrt(|df2| / |df1|) and its inverse make both edges as strong (eq. 6
-  there). 0 where no edge of one lies on an edge of the other.
+  g1 = sqrt(|df2| / |df1|) and g2 = 1 / g1 make the edges of both layers equally
+  strong (eq. 6 of Zhang, Ng and Chen).
+
+  Args:
+    first, second: the layers [n, h, w, c].
+    levels: scales, each of half the size.
+
+  Returns:
+    A scalar, 0 if no edge of one layer is at an edge of the other.
   """
   total = []
   for level in range(levels):
@@ -144,12 +151,12 @@ def excluded(first: Array, second: Array, *, levels: int = 3) -> Array:
 
 
 def _halved(x: Array) -> Array:
-  """The mean of each 2x2, an odd last row or column left out."""
+  """The mean of each 2x2 pixels, without an odd last row or column."""
   block = tuple(min(side, 2) for side in x.shape[1:3])
   return nn.avg_pool(x, block, strides=block)
 
 
 def _hinted(mask: Array, hint: Array) -> Array:
-  """Squared distance where the hint says something, by how sure it is."""
+  """Squared distance to the hint, weighted by how far the hint is from 0.5."""
   sure = jnp.abs(2 * hint - 1)
   return jnp.mean(sure * jnp.square(mask - jnp.round(hint)))

@@ -1,16 +1,16 @@
-"""What all methods share that fit each image anew: many fits as one state.
+"""Methods that fit networks to each image: many fits as one state.
 
 Such a method is two functions for one image, without a batch axis:
 
   begin    (key, item) -> fit, a dict with 'params' and 'opt_state' (both by
-           the networks' names), 'record' (see `outputs`), and what else it
-           remembers; 'found' has what it finds beside the image, by name
+           the names of the networks), 'record' (see `outputs`), and other
+           arrays; 'found' has what it estimates beside the image, by name
   advance  (fit, item, key, step, parameters of a frozen network) ->
            (fit, metrics)
 
-Here they are mapped over the images of a batch. Each item has a 'seed', so what
-an image becomes does not depend on the others, and many seeds are so many
-copies of an image.
+`make` maps them over the images of a batch. Each item has a 'seed', and its fit
+depends on nothing else in the batch. Copies of one image with different seeds
+are different fits of it.
 """
 
 from collections.abc import Callable, Mapping
@@ -32,12 +32,15 @@ def make(
     begin: Callable[[Array, Batch], Fit],
     advance: Callable[..., tuple[Fit, Metrics]], *, result: str,
     frozen_params: Params = None) -> Method:
-  """The method of two such functions.
+  """Makes a method of two such functions.
 
   Args:
-    begin, advance: see above.
-    result: which of `outputs.KEPT` `restore` returns.
-    frozen_params: of a network that is not fitted.
+    begin, advance: see the top of this file.
+    result: the row of `outputs.KEPT` that `restore` returns.
+    frozen_params: of a network that is not fitted, or None.
+
+  Returns:
+    The method, with `per_image`.
 
   Raises:
     UserError: an unknown `result`.
@@ -74,18 +77,24 @@ def finish(
     rule: stopping.Rule, txs: Mapping[str, Any], fit: Fit, grads: Params,
     seen: stopping.Seen, loss: Array, *, sharp: Array | None, average: float,
     backtrack: float, check_every: int) -> tuple[Fit, Metrics]:
-  """What every step ends with: the update, the record, the way back.
+  """Ends a step: updates parameters and record, or goes back to a checkpoint.
 
   Args:
-    rule: of stopping.
+    rule: the stopping rule.
     txs: optimizers by network.
     fit: before the step.
-    grads: of its parameters.
+    grads: of its parameters, by network.
     seen: the step.
-    loss: of the step.
-    sharp: the truth, where it is known, for the metrics.
-    average: decay of the moving average of the outputs.
+    loss: scalar, of the step.
+    sharp: the truth [h, w, c] for the metrics, or None.
+    average: decay of the moving average of the outputs, 0 to less than 1.
     backtrack, check_every: decibels and steps, see `outputs.backtrack`.
+
+  Returns:
+    The fit after the step, and its metrics, scalars by name.
+
+  Raises:
+    UserError: an average out of range.
   """
   params, opt_state = {}, {}
   for name, tx in txs.items():
@@ -103,10 +112,13 @@ def finish(
 
 
 def build_rule(options: Mapping[str, Any]) -> stopping.Rule:
-  """`stopping.build` for methods without values held out and without SURE.
+  """A stopping rule for methods without held-out values and without SURE.
+
+  Args:
+    options: keyword arguments of `stopping.build`.
 
   Raises:
-    UserError: a rule that needs them, and all that `stopping.build` raises.
+    UserError: a rule that needs one of them, or see `stopping.build`.
   """
   rule = stopping.build(**options)
   if rule.held_out or options['name'] == 'sure':
@@ -117,15 +129,20 @@ def build_rule(options: Mapping[str, Any]) -> stopping.Rule:
 
 
 def check_channels(item: Batch, **nets: Any) -> None:
-  """Raises a UserError where a network paints other channels than there are."""
+  """Raises a UserError for networks with other channels than the picture.
+
+  Args:
+    item: of one image.
+    **nets: networks by name.
+  """
   for name, net in nets.items():
     if net.channels != item['observed'].shape[-1]:
       raise errors.UserError(
           f'nets.{name}.channels = {net.channels}, and the picture has '
-          f"{item['observed'].shape[-1]}; set both alike, or use --gray.")
+          f"{item['observed'].shape[-1]}; set them equal, or give --gray.")
 
 
 def _with_seeds(batch: Batch) -> Batch:
-  """The batch with a seed for each image: 0 where it has none."""
+  """The batch with a seed for each image, by default 0."""
   count = len(batch['observed'])
   return {'seed': jnp.zeros(count, jnp.int32)} | dict(batch)

@@ -1,20 +1,20 @@
-"""When to stop the fit of one image: rules for deep image priors.
+"""Stopping rules: when the fit of a deep image prior to one image ends.
 
-A prior passes the picture on its way to the noise. A rule gives each step a
-score, lower where the reconstruction is better, without the truth:
+A prior fits the picture before it fits the noise. A rule gives each step a
+score without the truth, lower where the reconstruction is better:
 
   emv         variance of the last reconstructions, by two moving averages
               (ES-EMV; Wang et al., TMLR 2023, eq. 6)
   wmv         the same over a window of them (ES-WMV; eq. 4)
-  held_out    error at observed values that the fit does not see
-  discrepancy |MSE to the observed - sigma^2|   (Morozov 1966)
-  sure        |Stein's unbiased estimate of the MSE|, of the loss 'sure'
+  held_out    error at values of the picture that the fit does not see
+  discrepancy |MSE to the picture - sigma^2|   (Morozov 1966)
+  sure        |Stein's unbiased estimate of the MSE|, with the loss 'sure'
               (Jo et al., ICCV 2021: it crosses zero)
   fixed       the last step is the best
 
-The fit of an image stops where the score has had no new minimum for `patience`
-steps, and the reconstruction at the minimum is the result. All of it is for one
-image, without a batch axis; methods map it over their images.
+The fit of an image stops when the score has had no new minimum for `patience`
+steps, and the reconstruction at the minimum is the result. All functions are
+for one image, without a batch axis; methods map them over the images.
 """
 
 from collections.abc import Callable, Mapping
@@ -34,10 +34,10 @@ class Seen(NamedTuple):
   """What a rule sees of a step.
 
   image: the reconstruction [h, w, c].
-  fit: scalar, MSE to the observed values that the fit sees.
-  held_out: scalar, MSE at those that it does not see.
+  fit: scalar, MSE to the values of the picture that the fit sees.
+  held_out: scalar, MSE at the values that it does not see.
   sure: scalar, Stein's estimate.
-  step: int, finished steps before this one.
+  step: int, number of finished steps before this one.
   """
 
   image: Array
@@ -50,11 +50,10 @@ class Seen(NamedTuple):
 class Rule(NamedTuple):
   """A rule.
 
-  init: image -> memory, of zeros of the image's shape.
-  score: (memory, Seen) -> (memory, score); infinite where it cannot tell yet.
-  patience: steps without a new minimum after which the fit has stopped; None
-    for never.
-  held_out: the share of the observed values that the fit must not see.
+  init: zeros of the image's shape -> memory.
+  score: (memory, Seen) -> (memory, score); infinite while there is no score.
+  patience: steps without a new minimum after which the fit stops; None: never.
+  held_out: share of the picture's values that the fit must not see, 0 to 1.
   """
 
   init: Callable[[Array], Memory]
@@ -64,10 +63,14 @@ class Rule(NamedTuple):
 
 
 def build(*, name: str, **options) -> Rule:
-  """A row of RULES with its options.
+  """Makes a rule.
+
+  Args:
+    name: a row of RULES.
+    **options: of that row.
 
   Raises:
-    UserError: unknown names and options, values out of range.
+    UserError: an unknown name or option, a value out of range.
   """
   make = errors.look_up(RULES, name, what='method.stopping.name')
   return call(make, options, where='method.stopping')
@@ -78,9 +81,12 @@ def emv(
   """m <- m + a d, V <- (1 - a) (V + a |d|^2), with d = x - m.
 
   Args:
-    rate: a; about as many steps as 1 / a count.
-    warmup: steps in which nothing is told, V being that of the start.
-    patience: see the head of this file.
+    rate: a, between 0 and 1; about 1 / a steps count.
+    warmup: first steps without a score, at least 1: V is that of the start.
+    patience: steps, at least 1, see the top of this file.
+
+  Raises:
+    UserError: a value out of range.
   """
   _check(patience=patience, warmup=warmup)
   if not 0 < rate < 1:
@@ -103,11 +109,18 @@ def emv(
 
 
 def wmv(*, window: int = 100, patience: int = 1000) -> Rule:
-  """1 / W sum over w of |x_w - mean of x|^2, over the last W.
+  """1 / W sum over w of |x_w - mean of x|^2, over the last W outputs.
 
-  Keeps W images an image, and copies them in every step: dear for large ones.
-  The variance is that of sums of the images and of their squares, which are
-  made anew each time round.
+  It keeps W outputs for each image and copies them in every step, which is slow
+  for large images. The variance follows from sums of the outputs and of their
+  squares, which are computed from the outputs every W steps.
+
+  Args:
+    window: W, at least 1.
+    patience: steps, at least 1, see the top of this file.
+
+  Raises:
+    UserError: a value out of range.
   """
   _check(patience=patience, window=window)
 
@@ -117,7 +130,8 @@ def wmv(*, window: int = 100, patience: int = 1000) -> Rule:
 
   def score(memory: Memory, seen: Seen):
     place = seen.step % window
-    # About mid-grey squares are four times smaller, and so is their rounding.
+    # Around mid-grey the squares and their rounding errors are four times
+    # smaller.
     image = seen.image - 0.5
     old = memory['images'][place]
     images = memory['images'].at[place].set(image)
@@ -137,12 +151,15 @@ def wmv(*, window: int = 100, patience: int = 1000) -> Rule:
 def held_out(
     *, share: float = 0.1, rate: float = 0.1, warmup: int = 20,
     patience: int = 500) -> Rule:
-  """A moving average of the error at a share of the observed values.
+  """A moving average of the error at a share of the picture's values.
 
   Args:
-    share: of the values, drawn once for each image.
-    rate: of the average, which evens out what the jitter does.
-    warmup, patience: as of `emv`.
+    share: of the values, between 0 and 1, drawn once for each image.
+    rate: of the average, between 0 and 1; it smooths the effect of the jitter.
+    warmup, patience: see `emv`.
+
+  Raises:
+    UserError: a value out of range.
   """
   _check(patience=patience, warmup=warmup)
   for name, value in (('share', share), ('rate', rate)):
@@ -155,12 +172,15 @@ def held_out(
 
 def discrepancy(
     *, sigma: float, rate: float = 0.1, patience: int = 200) -> Rule:
-  """Fits to the noise level and no further.
+  """Stops where the error is as large as the noise.
 
   Args:
-    sigma: standard deviation of the noise, of values in [0, 1].
-    rate: of the moving average of the MSE.
-    patience: see the head of this file.
+    sigma: standard deviation of the noise, for values in [0, 1], above 0.
+    rate: of the moving average of the MSE, between 0 and 1.
+    patience: steps, at least 1, see the top of this file.
+
+  Raises:
+    UserError: a value out of range.
   """
   _check(patience=patience)
   if sigma <= 0:
@@ -176,7 +196,15 @@ def discrepancy(
 
 
 def sure(*, rate: float = 0.02, patience: int = 500) -> Rule:
-  """Where Stein's estimate crosses zero; for the loss 'sure' only."""
+  """Stops where Stein's estimate crosses zero; for the loss 'sure' only.
+
+  Args:
+    rate: of the moving average of the estimate, between 0 and 1.
+    patience: steps, at least 1, see the top of this file.
+
+  Raises:
+    UserError: a value out of range.
+  """
   _check(patience=patience)
   init, estimate = _moving(lambda seen: seen.sure, rate, 0)
 
@@ -188,7 +216,7 @@ def sure(*, rate: float = 0.02, patience: int = 500) -> Rule:
 
 
 def fixed() -> Rule:
-  """No stop before the last step, which is the best."""
+  """Never stops; the last step is the best."""
   return Rule(lambda image: {},
               lambda memory, seen: (memory, -seen.step.astype(jnp.float32)),
               None)

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from deblur_jax import errors
-from deblur_jax.blur import operators
+from deblur_jax.blur import kernels, operators
 from deblur_jax.data import images
 from deblur_jax.ops import bit_depth
 from deblur_jax.priors import baselines
@@ -253,10 +253,8 @@ def blurred(random, sharp, *, kernel: np.ndarray):
   kernel = kernel.astype(np.float32)
   found = np.asarray(operators.uniform(kernel, border='valid').forward(
       sharp[None]))[0]
-  top, left = (side - 1 - side // 2 for side in kernel.shape)
-  height, width = found.shape[:2]
-  return {'observed': found, 'kernel': kernel,
-          'sharp': sharp[top:top + height, left:left + width]}
+  return {'observed': found, 'kernel': kernel, 'sharp': kernels.crop_scene(
+      sharp, kernel.shape, picture=found.shape[:2])}
 
 
 def blurred_blindly(random, sharp, *, kernel: np.ndarray):

@@ -201,7 +201,7 @@ def test_what_is_blind_is_seen_through_its_own_kernel():
   np.testing.assert_allclose(error, fitted.curve['fit'][-1, 0], rtol=0.3)
 
 
-def test_sure_is_the_error_that_nobody_knows():
+def test_sure_estimates_the_error_without_the_truth():
   """Stein's estimate of a code that is the noisy picture, over many probes."""
   config = config_of(**{
       'method.loss': 'sure', 'method.code': 'observed', 'method.sigma': 0.1,
@@ -255,7 +255,7 @@ def test_a_classical_start_pulls_the_kernel():
     ('prior_denoise', {'method.result': 'bst'}, "Did you mean 'best'"),
     ('prior_denoise', {'method.jiter': 0.1}, 'Unknown key method.jiter'),
     ('prior_denoise', {'method.code': 'meshgrid'}, 'set nets.net.depth=2'),
-    ('prior_denoise', {'method.code': 'guide'}, "needs a picture 'guide'"),
+    ('prior_denoise', {'method.code': 'guide'}, "needs batch.'guide'."),
     ('prior_denoise', {'method.code': 'observed'}, 'set nets.net.depth'),
     ('prior_denoise', {'method.loss': 'sure'}, 'code=observed, method.sigma'),
     ('prior_denoise', {'method.stopping': dict(name='sure')},

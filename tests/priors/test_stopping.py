@@ -152,7 +152,7 @@ def test_a_step_that_is_not_finite_does_not_count():
 
 @pytest.mark.parametrize('fits, loss, expected', [
     ((0.01, 0.1), 1.0, 1.0),            # fell by 10 dB: those of the check
-    ((0.01, 0.02), 1.0, 3.0),           # by 3 dB: goes on
+    ((0.01, 0.02), 1.0, 3.0),           # by 3 dB: continues
     ((0.01, 0.01), np.nan, 1.0),        # broken: those of the check
 ])
 def test_backtracking(fits, loss, expected):
