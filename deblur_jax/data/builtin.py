@@ -1,8 +1,8 @@
-"""Built-in pictures: real photographs that arrive with packages we need anyway.
+"""Built-in pictures: photographs that scikit-image and matplotlib contain.
 
-Nothing is downloaded and nothing is copied: the files are read from where
-scikit-image and matplotlib keep them. Only photographs whose terms are stated
-are used. Train and test share no photograph.
+Nothing is downloaded or copied: the files are read from the folders of these
+packages. Only photographs with stated terms are used. Train and test share no
+photograph.
 
   photograph   split  what                    terms, as stated by
   camera       train  man with a camera       CC0 (Lav Varshney); [1]
@@ -20,7 +20,7 @@ are used. Train and test share no photograph.
   hopper       test   Grace Hopper            public domain (US Navy); [2]
 
 [1] the docstrings of `skimage.data`. [2] matplotlib's pull request 1599.
-Left out because no terms are stated: skimage's moon, page and motorcycle.
+Not used, because no terms are stated: skimage's moon, page and motorcycle.
 """
 
 import functools
@@ -38,11 +38,11 @@ from deblur_jax import errors
 from deblur_jax.data import images, sources
 from deblur_jax.ops import bit_depth
 
-# Rendered around each pair and cut off: what moves in from outside is real.
+# Rendered around each pair and cut off, so that what moves in is real.
 _MARGIN = 16
 
-# XLA's own defaults, whatever the process has set: rendering takes 20 times
-# longer where optimisations were switched off, as tests do.
+# XLA's defaults, also in a process that changed them: without optimisations, as
+# in tests, rendering takes 20 times longer.
 _COMPILER = {
     'xla_backend_optimization_level': 2,
     'xla_llvm_disable_expensive_passes': False,
@@ -52,17 +52,17 @@ _RENDERING = threading.Lock()
 
 
 class Photo(NamedTuple):
-  """One photograph and where pairs are cut from it."""
+  """A photograph and the places where pairs are cut from it."""
 
   name: str
   package: str
   file: str
-  scale: float                            # it is shrunk first, for crispness
+  scale: float                            # shrunk first, to be sharper
   corners: tuple[tuple[int, int], ...]    # (top, left), the margin included
 
 
 class Split(NamedTuple):
-  """One set of pairs, all of one size."""
+  """A set of pairs, all of one size."""
 
   height: int
   width: int
@@ -82,7 +82,7 @@ def pictures(
       `blur.dynamic_scene`.
 
   Returns:
-    A Source; the same pairs on every machine to one level of 255.
+    A Source; its pairs are equal on every machine to one level of 255.
 
   Raises:
     UserError: an unknown split, a motion that `blur.dynamic_scene` refuses, a
@@ -118,7 +118,7 @@ def _pairs(split, **motion):
       for crop in _crops(photo, height + 2 * _MARGIN, width + 2 * _MARGIN)])
   make = jax.jit(_blur(**motion), compiler_options=_COMPILER)
   with jax.default_device(jax.local_devices(backend='cpu')[0]):
-    # The generator is named: the pairs must not follow a change of the default.
+    # The generator is named, so that another default does not change the pairs.
     key = jax.random.key(seed, impl='threefry2x32')
     pairs = make(key, bit_depth.to_float(jnp.asarray(sharp)))
   pairs = {name: bit_depth.to_uint8(np.asarray(made))

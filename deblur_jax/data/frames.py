@@ -1,8 +1,7 @@
-"""Series of frames, from which exposures are averaged: folders, and videos.
+"""Sequences of frames, from folders and videos, to be averaged to exposures.
 
-Frames are taken as they were filmed. Interpolating more of them between two, as
-REDS did, is not done here: to have it, run an interpolation program first and
-give its frames.
+Frames are used as they were recorded. Frames between them, as REDS interpolated
+them, must be made by another program first.
 """
 
 import contextlib
@@ -23,10 +22,10 @@ from deblur_jax.data import images
 class Sequence(NamedTuple):
   """Frames in the order of time, all of one size.
 
-  name: of one folder to write: 'GOPR0372_07_00'.
-  files: one a frame; of a video, the one file.
+  name: of the folder to write: 'GOPR0372_07_00'.
+  files: one for each frame, or the video file.
   length: number of frames.
-  is_video: whether the frames are inside of one file.
+  is_video: whether one file contains all frames.
   """
 
   name: str
@@ -35,19 +34,22 @@ class Sequence(NamedTuple):
   is_video: bool
 
   def file(self, number: int) -> str:
-    """Name of the file that holds a frame."""
+    """The name of the file that contains a frame."""
     return os.path.basename(self.files[0 if self.is_video else number])
 
 
 def find(root: str | os.PathLike) -> list[Sequence]:
-  """The sequences of a folder, one a sub-folder; or the one of a video file.
+  """Finds the sequences of a folder, one in each sub-folder, or of a video.
 
-  Numbers in names count as numbers: 2.png comes before 10.png. Names that are
-  the same with '/' as '-' (a/b and a-b) are refused.
+  Numbers in names are compared as numbers: 2.png comes before 10.png.
+
+  Args:
+    root: a folder or a video file.
 
   Raises:
-    UserError: nothing there, frames of unequal size, a video that breaks off or
-      is damaged, or PyAV is not installed.
+    UserError: no pictures, frames of different sizes, two folders whose names
+      are equal with '/' as '-' (a/b and a-b), a video that is damaged or
+      incomplete, or PyAV is not installed.
   """
   root = pathlib.Path(root)
   if root.is_file():
@@ -61,7 +63,12 @@ def find(root: str | os.PathLike) -> list[Sequence]:
 
 
 def group(root: str | os.PathLike, key: str) -> str:
-  """Name of the sequence of a picture below root: its sub-folder, or root."""
+  """The name of a picture's sequence: its sub-folder, or else the root.
+
+  Args:
+    root: the folder.
+    key: the key of the picture in `images.find`.
+  """
   folder, _, _ = key.rpartition('/')
   return folder.replace('/', '-') or pathlib.Path(root).resolve().name
 
@@ -69,14 +76,18 @@ def group(root: str | os.PathLike, key: str) -> str:
 def shots(
     sequence: Sequence, wanted: range,
 ) -> Iterator[Callable[[], np.ndarray]]:
-  """Functions that give the frames of a range, uint8 [h, w, 3], in order.
+  """Yields functions that return the frames of a range as uint8 [h, w, 3].
 
-  The decoding of a video happens as they are drawn, its conversion to RGB when
-  they are called: so that threads share the work. Its pictures lie as stored; a
-  rotation that the file asks of the player is not done.
+  A video is decoded while the functions are drawn, and its frames are converted
+  to RGB when they are called, so that threads share the work. Frames of a video
+  keep their stored orientation.
+
+  Args:
+    sequence: the sequence.
+    wanted: numbers of frames.
 
   Raises:
-    UserError: the video ends before the range does.
+    UserError: the video ends before the range.
   """
   if not sequence.is_video:
     for path in sequence.files[wanted.start:wanted.stop]:
@@ -108,7 +119,7 @@ def _folder(name, paths):
 
 
 def _look_through(path):
-  """Decodes it all: what is wrong shows before the first pair is written."""
+  """Decodes a whole video, so that faults appear before a pair is written."""
   packets, sizes = 0, []
   with _opened(path) as (container, stream):
     for packet in container.demux(stream):
@@ -126,15 +137,15 @@ def _look_through(path):
 
 
 def _declared(stream) -> int:
-  """How many frames the file says that it has, at least; 0 if it does not."""
+  """The minimal number of frames by the header; 0 where it is unknown."""
   if stream.frames:
     return stream.frames
-  # One frame in twenty may lack: rates are rounded.
+  # One frame in twenty may be missing: rates are rounded.
   return int(0.95 * stated_end(stream) * float(stream.average_rate or 0))
 
 
 def stated_end(stream) -> float:
-  """The second at which a stream of Matroska says that it ends; 0 elsewhere."""
+  """The end of a stream in seconds by Matroska's metadata; 0 elsewhere."""
   times = re.fullmatch(
       r'(\d+):(\d+):([\d.]+)', stream.metadata.get('DURATION', ''))
   if not times:
@@ -145,7 +156,7 @@ def stated_end(stream) -> float:
 
 @contextlib.contextmanager
 def _opened(path):
-  """(container, its first video stream); what goes wrong inside is one line."""
+  """Yields (container, first video stream); errors become a UserError."""
   av = import_av()
   try:
     with av.open(os.fspath(path)) as container:
@@ -153,7 +164,7 @@ def _opened(path):
         raise errors.UserError(f'{path} holds no video.')
       stream = container.streams.video[0]
       stream.thread_type = 'AUTO'
-      # Else damaged frames are filled up with guesses, silently.
+      # Otherwise damaged frames are silently filled with guesses.
       stream.codec_context.options = {'err_detect': 'explode'}
       yield container, stream
   except av.FFmpegError as error:
@@ -176,7 +187,7 @@ def _breaks_off(path, reason):
 
 
 def _natural(item):
-  """Sorts 'a/2' before 'a/10', and names that are equal so by their text."""
+  """A sort key that puts 'a/2' before 'a/10', and ties in order of text."""
   key, _ = item
   parts = re.split(r'(\d+)', key)
   return [part if i % 2 == 0 else int(part)

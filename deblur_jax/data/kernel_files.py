@@ -1,4 +1,4 @@
-"""Blur kernels from files: measured, estimated, or of a benchmark."""
+"""Reads blur kernels from files: measured, estimated, or of a benchmark."""
 
 import os
 import pathlib
@@ -15,21 +15,24 @@ from deblur_jax.ops import arrays
 def read(
     path: str | os.PathLike, *, names: Collection[str],
     correlation: bool = False) -> dict[str, np.ndarray]:
-  """The kernel of each name, float32 [kh, kw] of odd sides and of sum one.
+  """Reads a kernel for each name.
 
   Args:
     path: an .npz of arrays [kh, kw] or [n, kh, kw]; an .npy of one; a picture,
-      whose channels' mean is divided by its sum; or a folder of all these. A
-      kernel's name is that of its array, with _0, _1, ... where there are n, or
-      its file's path below the folder without suffix. If there is one kernel
-      only, it is for all names.
-    names: those wanted; other kernels are not looked at.
-    correlation: the files are meant for cross-correlation, as most of Levin's
-      are: turn them by half a turn.
+      the mean of whose channels is divided by its sum; or a folder of all
+      these. The name of a kernel is the name of its array, with _0, _1, ... for
+      n kernels, or the path of its file below the folder without suffix. A
+      single kernel is used for all names.
+    names: the names to read; other kernels are ignored.
+    correlation: whether the files are meant for cross-correlation, as most of
+      Levin's are; they are then rotated by 180 degrees.
+
+  Returns:
+    {name: float32 [kh, kw]}, of odd sides and sum one.
 
   Raises:
-    UserError: no kernel of a name, not readable, or `kernels.check_kernel`
-      refuses one.
+    UserError: a name has no kernel, a file is not readable, or
+      `kernels.check_kernel` refuses a kernel.
   """
   path = pathlib.Path(path)
   found = _find(path)
@@ -46,13 +49,17 @@ def read(
 
 
 def read_all(path: str | os.PathLike) -> dict[str, np.ndarray]:
-  """Every kernel there is, as it is stored, float32 of sum one.
+  """Reads all kernels as they are stored.
 
   Args:
-    path: as of `read`; sides may be even.
+    path: see `read`; sides may be even.
+
+  Returns:
+    {name: float32 [kh, kw]}, of sum one.
 
   Raises:
-    UserError: no kernels there, not readable, or one with no light in it.
+    UserError: no kernels, a file is not readable, or a kernel has negative or
+      no values.
   """
   path = pathlib.Path(path)
   found = _find(path)

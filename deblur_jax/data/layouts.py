@@ -1,7 +1,7 @@
-"""Public data sets of pairs, in the folders that they come in.
+"""Public data sets of pairs, in the folders of their own archives.
 
-How to obtain each stands at its function; sources of the facts: the sets'
-pages and the code that others publish for them.
+Each function says where its set is published. The layouts follow the pages of
+the sets and the code that others publish for them.
 """
 
 import os
@@ -24,10 +24,14 @@ def gopro(
   Args:
     root: the folder that holds train/ and test/, or the folder above it.
     subset: 'blur' (linear averages) or 'blur_gamma' (gamma 2.2). It changes
-      every number, so there is no default. The layouts of other codes have
-      one folder of blurred pictures: there it says which subset that is.
+      every number, so there is no default. The layouts of other codes have one
+      folder of blurred pictures; the option then says which subset it is.
     split: 'train' or 'test'.
-    layout: a name in LAYOUTS; found from the folders if not given.
+    layout: a name in LAYOUTS; None finds it from the folders.
+
+  Raises:
+    UserError: no such subset, split, layout or folder, or no pictures.
+    BadPairs: some pairs are incomplete.
   """
   folder, sides = gopro_files(root, split, subset, layout)
   where = f'GoPro {split} ({subset}) in {folder}'
@@ -37,7 +41,17 @@ def gopro(
 def gopro_files(
     root, split: str, subset: str, layout: str | None = None,
 ) -> tuple[pathlib.Path, sources.Sides]:
-  """(folder of the split, its files by side and name); see `gopro`."""
+  """Finds the files of GoPro.
+
+  Args:
+    root, split, subset, layout: see `gopro`.
+
+  Returns:
+    The folder of the split, and {'blur': {name: path}, 'sharp': {name: path}}.
+
+  Raises:
+    UserError: no such subset, split, layout or folder, or no blurred pictures.
+  """
   errors.look_up(SUBSETS, subset, what='data.subset')
   folder = _split_folder(pathlib.Path(root), split)
   if layout is None:
@@ -72,7 +86,7 @@ def _detect(folder: pathlib.Path, subset: str) -> str:
 
 
 def _official(folder, subset):
-  """SEQ/{subset,sharp}/000047.png; names 'SEQ/000047'."""
+  """Files SEQ/{subset,sharp}/000047.png, under the names 'SEQ/000047'."""
   sides = {'blur': {}, 'sharp': {}}
   wanted = {subset: 'blur', 'sharp': 'sharp'}
   for key, path in images.find(folder).items():
@@ -100,10 +114,14 @@ def reds(
   {split}/{split}_{sharp,blur,...}/SEQ/FRAME.png, with or without the first.
 
   Args:
-    root: the folder of all that.
-    split: 'train' or 'val'; the truth of test is not public.
+    root: the folder that holds these folders.
+    split: 'train' or 'val'; the sharp pictures of test are not public.
     track: 'blur', 'blur_jpeg' (NTIRE 2021, track 2) or 'blur_comp' (video).
     val300: only the frames whose number ends in 9, the usual validation set.
+
+  Raises:
+    UserError: no such track or folder, no pictures, or val300 without val.
+    BadPairs: some pairs are incomplete.
   """
   errors.look_up(dict.fromkeys(('blur', 'blur_jpeg', 'blur_comp')), track,
                  what='data.track')
@@ -127,6 +145,15 @@ def realblur(
   https://github.com/rimchang/RealBlur (CC BY 4.0), RealBlur.tar.gz. The split
   comes from its RealBlur_{J,R}_{train,test}_list.txt, each line 'SHARP BLUR'
   relative to root; without these, from RealBlur_{J,R}/{input,target}.
+
+  Args:
+    root: the unpacked folder.
+    split: 'train' or 'test'.
+    camera: 'J' (the camera's JPEG) or 'R' (developed from raw).
+
+  Raises:
+    UserError: no such camera, no list and no folders, or a damaged list.
+    BadPairs: some pairs are incomplete.
   """
   errors.look_up({'J': 'camera JPEG', 'R': 'from raw'}, camera,
                  what='data.camera')
@@ -145,7 +172,7 @@ def realblur(
 
 
 def _realblur_list(path):
-  """Names 'scene001/blur_1' and the files of a list that do exist."""
+  """The names 'scene001/blur_1' and the existing files of a list."""
   names, sides = [], {'blur': {}, 'sharp': {}}
   for number, line in enumerate(path.read_text().splitlines(), 1):
     if not line.strip():
@@ -164,8 +191,16 @@ def hide(*, root: str, split: str = 'test') -> sources.Source:
   """HIDE (Shen et al. 2019): 6397 pairs to train, 2025 to test.
 
   https://github.com/joanshen0508/HA_deblur, HIDE_dataset.zip: train/,
-  test/test-close-ups/, test/test-long-shot/, and GT/ with the sharp pictures
-  of all; or {input,target}/ as others repack the test pictures.
+  test/test-close-ups/, test/test-long-shot/, and GT/ with all sharp pictures;
+  or {input,target}/, as others repack the test pictures.
+
+  Args:
+    root: the unpacked folder.
+    split: 'train' or 'test'.
+
+  Raises:
+    UserError: a folder is missing or empty.
+    BadPairs: some pairs are incomplete.
   """
   base = pathlib.Path(root)
   where = f'HIDE {split} in {root}'
@@ -191,9 +226,17 @@ def kohler(*, root: str, frame: str | int = 'middle') -> sources.Source:
   BlurryImages.zip and GroundTruth_pngs_Image{1..4}.zip of its page, unpacked
   to Blurry{i}_{k}.png and Image{i}/Kernel{k}/GroundTruth{i}_{k}_{frame}.png.
 
-  This pairs each picture with one true frame, `frame` or the middle one. The
-  benchmark's own numbers take the best over all frames after an alignment;
-  they cannot be had from these pairs: `experiments.evaluate_folder --kohler`.
+  Each picture is paired with one sharp frame. The benchmark's own numbers are
+  the best over all frames after an alignment; `experiments.evaluate_folder
+  --kohler` computes them.
+
+  Args:
+    root: the folder with all of these files.
+    frame: number of the sharp frame, or 'middle'.
+
+  Raises:
+    UserError: no pictures, or no folder.
+    BadPairs: a picture has no such frame.
   """
   base = pathlib.Path(root)
   sides = {'blur': {}, 'sharp': {}}
@@ -214,20 +257,34 @@ def kohler(*, root: str, frame: str | int = 'middle') -> sources.Source:
 def kohler_frames(
     root: str | os.PathLike, image: str, kernel: str
 ) -> dict[int, pathlib.Path]:
-  """Number -> file of the sharp frames of one of Koehler's pictures."""
+  """Finds the sharp frames of one of Koehler's pictures.
+
+  Args:
+    root: see `kohler`.
+    image, kernel: the numbers of the picture: '1', '3'.
+
+  Returns:
+    {number of the frame: path}, empty where there are none.
+  """
   base = pathlib.Path(root)
   pattern = f'Image{image}/Kernel{kernel}/GroundTruth{image}_{kernel}_*.png'
   frames = {int(p.stem.rpartition('_')[-1]): p for p in base.glob(pattern)}
-  if (image, kernel) == ('1', '3'):    # the benchmark's own script passes it by
+  if (image, kernel) == ('1', '3'):    # the benchmark's own script skips it
     frames.pop(30, None)
   return frames
 
 
 def guess(root) -> list[dict]:
-  """What `open_source` may be called with for a folder, by its looks.
+  """Guesses the keywords of `open_source` from the content of a folder.
 
-  Knows prepared sets, GoPro in all layouts (each split and subset), folders
-  of pairs by their usual names, and else photos.
+  It knows prepared sets, GoPro in all layouts (each split and subset), and
+  folders of pairs with usual names; any other folder is taken as photos.
+
+  Args:
+    root: the folder.
+
+  Returns:
+    A list of keywords, one entry for each set that is found.
   """
   base = pathlib.Path(root)
   if (base / 'index.json').is_file():

@@ -1,4 +1,4 @@
-"""Batches of crops, read in three ways that give the same bits.
+"""Batches of crops by three backends that give the same bits.
 
   tf_data   tf.data reads, crops and prefetches; needs TensorFlow
   threads   the same with Python threads
@@ -51,7 +51,7 @@ def build(
   separately, part k with the seed seed + k 2^32.
 
   Args:
-    source: what to read.
+    source: the source.
     backend: a row of LOADERS.
     crop: height and width of the crops, pixels.
     batch_size: rows of a batch of all processes together; each process reads
@@ -84,9 +84,13 @@ def build(
 def threads(
     source, plans, *, workers: int | None = None, prefetch: int = 2,
 ) -> Loader:
-  """Reads with `workers` threads (one for each core if None).
+  """Reads with threads.
 
-  It reads `prefetch` batches ahead.
+  Args:
+    source: the source.
+    plans: of `sampler.in_stages`.
+    workers: number of threads; None is one for each core.
+    prefetch: number of batches read ahead.
   """
   def read(plan, first):
     samples = parallel_map.ordered(
@@ -105,7 +109,17 @@ def threads(
 def tf_data(
     source, plans, *, workers: int | None = None, prefetch: int = 2,
 ) -> Loader:
-  """Reads with tf.data, `workers` pictures at once (a core each if None)."""
+  """Reads with tf.data.
+
+  Args:
+    source: the source.
+    plans: of `sampler.in_stages`.
+    workers: number of parallel reads; None is one for each core.
+    prefetch: number of batches read ahead.
+
+  Raises:
+    UserError: TensorFlow is not installed.
+  """
   tf = _tensorflow()
   workers = workers or parallel_map.cores()
 

@@ -1,7 +1,7 @@
-"""Pairs made of sharp pictures: photos blurred, or filmed frames averaged.
+"""Makes pairs of sharp pictures: blurs photos, or averages recorded frames.
 
-A `Plan` says which pairs there will be and holds the work that makes them, in
-pieces that can be pickled: `pair_folder` does it with threads, or with Beam.
+A `Plan` lists the pairs and has the work that makes them, in pieces that can be
+pickled. `pair_folder` runs it in threads, or with Beam.
 """
 
 import ast
@@ -25,19 +25,19 @@ from deblur_jax.data import frames, images
 from deblur_jax.ops import arrays, bit_depth
 
 Pictures = dict[str, np.ndarray]    # 'blur', 'sharp': uint8 [h, w, 3]
-# Draws (name of a pair, function that makes it), in order.
+# Yields (name of a pair, function that makes it), in order.
 Work = Callable[[], Iterator[tuple[str, Callable[[], Pictures]]]]
 
 
 class Plan(NamedTuple):
-  """Pairs to be made.
+  """Pairs to make.
 
-  parameters: all that decides the pixels, beside the sources; for JSON.
-  sources: name of the pair, 'SEQUENCE/000012' -> what it is made of; for JSON.
-  subset: GoPro's name of the blurred side: 'blur' where stored values were
-    averaged, 'blur_gamma' where light was (gamma is not 1, or a response).
+  parameters: everything besides the sources that determines the pixels; JSON.
+  sources: {name of the pair, 'SEQUENCE/000012': what it is made of}; JSON.
+  subset: GoPro's name of the blurred side: 'blur' where stored values are
+    averaged, 'blur_gamma' where light is (gamma is not 1, or a response).
   works: together they make all pairs, each once.
-  root: where the sources are.
+  root: the folder of the sources.
   """
 
   parameters: dict[str, Any]
@@ -51,25 +51,25 @@ def from_photos(
     root: str | os.PathLike, *, kind: str,
     options: Mapping[str, Any] = builtin_types.MappingProxyType({}),
     per_photo: int = 1, seed: int = 0) -> Plan:
-  """Photos anywhere below a folder, blurred by `blur.build`.
+  """Plans pairs of the photos below a folder, blurred by `blur.build`.
 
-  Pair k of photo i is drawn from fold_in(fold_in(key(seed), i), k) alone.
+  Pair k of photo i depends on fold_in(fold_in(key(seed), i), k) only.
 
   Args:
     root: the folder. Its sub-folders become sequences.
     kind: a name in `blur.BLURS`.
-    options: keyword arguments of that blur, numbers, words and tuples of them.
-    per_photo: pairs made of each photo.
-    seed: of all that is random.
+    options: keyword arguments of that blur: numbers, words, tuples of them.
+    per_photo: number of pairs of each photo.
+    seed: of all random choices.
 
   Raises:
-    UserError: no photo, or what the blur refuses, at the smallest photo.
+    UserError: no photo, or the blur refuses its options or the smallest photo.
   """
   if per_photo < 1:
     raise errors.UserError(f'per_photo must be 1 or more, got {per_photo}.')
   if 'kind' in options:
     raise errors.UserError(
-        f'kind is not among the options of the blur {kind}, it names it.')
+        f'kind names the blur and is no option of {kind}; leave it out.')
   blur = blurs.build(kind=kind, **options)
   found = images.require(root)
   _try_out(blur, min(map(images.size, found.values()), key=min), options)
@@ -93,19 +93,20 @@ def from_frames(
     root: str | os.PathLike, *, window: tuple[int, int] = (7, 7),
     gamma: float = 2.2, response: str | os.PathLike | None = None,
     straight_above: int | None = None, seed: int = 0) -> Plan:
-  """Averages of filmed frames, as GoPro was made; sharp is the middle frame.
+  """Plans averages of recorded frames, as in GoPro; the middle one is sharp.
 
   Args:
-    root: frames of one sequence, folders of them, or a video; `frames.find`.
-    window: shortest and longest number of frames, see `exposure.windows`.
+    root: frames of one sequence, folders of frames, or a video; see
+      `frames.find`.
+    window: smallest and largest number of frames, see `exposure.windows`.
     gamma: of the camera; 2.2 for GoPro's `blur_gamma`, 1 for its `blur`.
     response: file of a measured curve instead, see `read_response`.
     straight_above: see `exposure.check_response`; only with a response.
-    seed: of the windows' lengths, where they differ.
+    seed: of the lengths of the windows, where they differ.
 
   Raises:
-    UserError: gamma is not above 0, a curve or a window is refused, or
-      `frames.find` refuses the frames.
+    UserError: gamma is not above 0, a curve or a window is refused, or as of
+      `frames.find`.
   """
   curve = dict(gamma=gamma)
   parameters = {'from': 'frames', 'window': list(window), 'gamma': gamma,
@@ -117,7 +118,7 @@ def from_frames(
         'straight_above': straight_above,
         'response_crc32': zlib.crc32(curve['response'].tobytes())}
   shortest, longest = window
-  # Both refuse what is wrong before the frames are looked at.
+  # Both refuse wrong options before the frames are read.
   light_of(**curve)
   exposure.windows(seed, max(window), shortest=shortest, longest=longest)
   sources, works = {}, []
@@ -133,7 +134,7 @@ def from_frames(
                'sharp_frame': _middle(run), 'file': sequence.file(_middle(run))}
         for name, run in zip(names, runs, strict=True)}
     jobs = list(zip(names, runs, strict=True))
-    # A video is decoded from its beginning, once for all of its windows.
+    # A video is decoded once from its beginning for all of its windows.
     parts = [jobs] if sequence.is_video else [[job] for job in jobs]
     works += [functools.partial(_average_windows, sequence, part, curve)
               for part in parts]
@@ -143,14 +144,19 @@ def from_frames(
 
 def read_response(
     path: str | os.PathLike, straight_above: int | None = None) -> np.ndarray:
-  """A response curve in the form of REDS' crf.npy, as RGB [256, 1 or 3].
+  """Reads a response curve in the form of REDS' crf.npy.
 
-  The file is what OpenCV's calibrations give: [256], or [256, 3] or
-  [256, 1, 3] with the channels in the order blue, green, red.
+  Args:
+    path: a file as OpenCV's calibrations write it: [256], or [256, 3] or
+      [256, 1, 3] with the channels in the order blue, green, red.
+    straight_above: see `exposure.check_response`.
+
+  Returns:
+    RGB, float32 [256, 1 or 3].
 
   Raises:
-    UserError: no such file, not an array of numbers, or
-      `exposure.check_response` refuses the curve.
+    UserError: no such file, no array of numbers, or `exposure.check_response`
+      refuses the curve.
   """
   try:
     curve, = arrays.load(path).values()
@@ -170,13 +176,13 @@ def read_response(
 
 
 def average(shots, *, curve: Mapping[str, Any]) -> Pictures:
-  """One pair of an odd number of frames.
+  """Makes a pair of an odd number of frames.
 
-  The same as `exposure.average`, with a table for the 256 stored values and
-  one frame in memory at a time.
+  It equals `exposure.average`, but uses a table for the 256 stored values and
+  keeps one frame in memory at a time.
 
   Args:
-    shots: functions that give uint8 [h, w, 3], in order.
+    shots: functions that return uint8 [h, w, 3], in order.
     curve: gamma or response, keyword arguments of `exposure.to_light`.
   """
   light = light_of(**curve)
@@ -192,14 +198,18 @@ def average(shots, *, curve: Mapping[str, Any]) -> Pictures:
 
 
 def light_of(**curve) -> np.ndarray:
-  """The light of the 256 stored values, float32 [256, 3]."""
+  """The light of the 256 stored values, float32 [256, 3].
+
+  Args:
+    **curve: of `exposure.to_light`.
+  """
   levels = bit_depth.to_float(np.arange(256, dtype=np.uint8))
   return np.asarray(exposure.to_light(
       jnp.tile(levels[:, None], (1, 3)), **curve))
 
 
 def _average_windows(sequence, jobs, curve):
-  """Work: windows of one sequence, one after another without gaps."""
+  """Work: consecutive windows of one sequence."""
   wanted = range(jobs[0][1].start, jobs[-1][1].stop)
   shots = frames.shots(sequence, wanted)
   for name, run in jobs:
@@ -215,7 +225,7 @@ def _blur_photo(names, path, kind, options, seed, index):
 
 
 def _blur_once(path, kind, options, seed, index, repeat):
-  # The generator is named: the pairs must not follow a change of the default.
+  # The generator is named, so that another default does not change the pairs.
   key = jax.random.key(seed, impl='threefry2x32')
   key = jax.random.fold_in(jax.random.fold_in(key, index), repeat)
   sharp = bit_depth.to_float(jnp.asarray(images.read(path)))
@@ -230,7 +240,7 @@ def _compiled(kind, options):
 
 
 def _try_out(blur, size, options):
-  """Lets the blur refuse its options; costs no arithmetic."""
+  """Traces the blur, so that it refuses wrong options; computes nothing."""
   key = jax.eval_shape(lambda: jax.random.key(0))
   sharp = jax.ShapeDtypeStruct((1, *size, 3), jnp.float32)
   try:
@@ -244,14 +254,14 @@ def _try_out(blur, size, options):
 
 
 def _defaults(fn):
-  """{name: default} of a function's options: a default may change one day."""
+  """{name: default} of a function's options, recorded as they may change."""
   parameters = inspect.signature(fn).parameters.values()
   return {p.name: p.default for p in parameters
           if p.kind is p.KEYWORD_ONLY and p.default is not p.empty}
 
 
 def _gammas(kind, options):
-  """Of a blur, or of each of which it is a mixture."""
+  """The gammas of a blur, or of each part of a mixture."""
   options = _defaults(blurs.BLURS[kind]) | dict(options)
   for part in options.get('parts', ()):
     yield from _gammas(part['kind'], part)

@@ -1,8 +1,8 @@
-"""Frames of film beside each blurred picture: what networks of videos take.
+"""Neighbouring frames of each blurred picture, for networks of videos.
 
-A name is that of a sequence and the number of a frame: 'GOPR0372_07_00/000047',
-'GOPR0372_07_00-000047' and 'film_7' all are. So GoPro, REDS and what
-experiments.make_pairs makes of film need nothing else.
+A name consists of a sequence and the number of a frame: 'GOPR0372_07_00/000047'
+or 'film_7'. GoPro, REDS and the frames of `experiments.make_pairs` are named in
+this way.
 """
 
 import collections
@@ -16,21 +16,22 @@ from deblur_jax.data import sources
 
 
 def around(source: sources.Source, window: int) -> sources.Source:
-  """Each pair with the blurred frames around it.
+  """Adds the neighbouring blurred frames to each pair.
 
-  Before the first frame of a sequence and behind its last one these are
-  repeated. Neighbours are decoded with the pair, unless the set is prepared.
+  The first and the last frame of a sequence are repeated beyond its ends.
+  Neighbours are decoded with the pair, unless the set is prepared.
 
   Args:
     source: pairs, named after sequences and frames.
-    window: odd, the frames that belong together; the pair's is in the middle.
+    window: number of frames, odd; the frame of the pair is in the middle.
 
   Returns:
-    The source with further keys: of five frames 'before_2', 'before_1',
-    'after_1' and 'after_2', as large as 'blur'.
+    The source with additional keys, for five frames 'before_2', 'before_1',
+    'after_1' and 'after_2', of the same size as 'blur'.
 
   Raises:
-    UserError: a window that is not odd, no pairs, no two of one sequence.
+    UserError: a window that is not odd, a source without pairs, or without two
+      frames of one sequence.
   """
   if not isinstance(window, int) or window < 1 or window % 2 == 0:
     raise errors.UserError(
@@ -39,11 +40,11 @@ def around(source: sources.Source, window: int) -> sources.Source:
     return source
   if source.parts or {*source.keys} != {'blur', 'sharp'}:
     raise errors.UserError(
-        f'data.window: {source.where} has no blurred frames with a sharp one '
-        'each; make some of film with experiments.make_pairs --frames.')
+        f'data.window: {source.where} has no pairs of frames; make some with '
+        'experiments.make_pairs --frames.')
   near = _near(source.names, window, source.where)
   others = {key: offset for key, offset in _offsets(window) if offset}
-  # In turn, as they are validated and put into memory, each is read once.
+  # Read in order, as the resident backend does, each is read once.
   once = functools.lru_cache(maxsize=2 * window)(source.read)
 
   def read(i):
@@ -61,17 +62,20 @@ def around(source: sources.Source, window: int) -> sources.Source:
 
 
 def window_of(keys: Iterable[str]) -> int:
-  """How many frames belong together in a source, or batch, with such keys."""
+  """The number of frames in a source or batch with these keys."""
   return 1 + 2 * sum(key.startswith('before_') for key in keys)
 
 
 def check(source: sources.Source, window: int, *, where: str) -> None:
-  """A UserError unless a source has as many frames as a network takes.
+  """Checks that a source has as many frames as a network takes.
 
   Args:
     source: with or without neighbours.
-    window: of the network.
-    where: the source's place in the config.
+    window: number of frames that the network takes.
+    where: the key of the source in the config.
+
+  Raises:
+    UserError: the numbers differ.
   """
   found = window_of(source.keys)
   if found != window:
@@ -81,19 +85,19 @@ def check(source: sources.Source, window: int, *, where: str) -> None:
 
 
 def frames(pictures: Mapping[str, Any]) -> list[Any]:
-  """The blurred picture of a pair or batch among its neighbours, in order."""
+  """The blurred pictures of a pair or batch, in the order of time."""
   return [pictures[key] for key, _ in _offsets(window_of(pictures))]
 
 
 def _offsets(window: int) -> list[tuple[str, int]]:
-  """[(key, how many frames later)], in the order of time."""
+  """[(key, offset in frames)], in the order of time."""
   half = window // 2
   return [(f'before_{-k}' if k < 0 else f'after_{k}' if k else 'blur', k)
           for k in range(-half, half + 1)]
 
 
 def _near(names: Sequence[str], window: int, where) -> list[dict[int, int]]:
-  """For each name: how many frames later -> the number of that name."""
+  """For each name: {offset in frames: number of the name there}."""
   sequences = collections.defaultdict(list)
   for i, name in enumerate(names):
     stem, number = re.fullmatch(r'(.*?)(\d*)', name).groups()

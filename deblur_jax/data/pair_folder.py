@@ -1,13 +1,13 @@
-"""Made pairs on disk, in GoPro's official layout, with a manifest.
+"""Writes made pairs in GoPro's official layout, with a manifest.
 
   OUT/SPLIT/SEQUENCE/{blur or blur_gamma, sharp}/000012.png
   OUT/manifest.json    {'version', 'splits': {SPLIT: {'finished', 'subset',
                        'parameters', 'count', 'pairs': {name: source}}}}
 
 Writing may be killed at any moment: files appear whole or not at all, and the
-same command makes what is missing, byte for byte as if nothing had happened.
-The manifest is written first, so that another command cannot go on by mistake.
-One command at a time writes into a folder.
+same command then makes the missing pairs, byte for byte as without a break.
+The manifest is written first, so that a different command cannot continue by
+mistake. Only one command at a time may write into a folder.
 """
 
 import io
@@ -32,18 +32,22 @@ def write(
     plan: make_blur.Plan, out: str | os.PathLike, *, split: str = 'train',
     workers: int | None = None, on_pair: Callable[[int], None] | None = None,
 ) -> int:
-  """Makes what is missing of a plan; returns how many pairs that were.
+  """Makes the missing pairs of a plan.
 
   Args:
-    plan: what to make.
+    plan: the pairs.
     out: the folder, made if it is missing.
-    split: 'train' or 'test'; a folder may get both, one after another.
-    workers: threads (a core each if None); the files do not depend on it.
+    split: 'train' or 'test'; a folder may get both, one after the other.
+    workers: number of threads, which does not change the files; None is one
+      for each core.
     on_pair: called with the number of finished pairs.
 
+  Returns:
+    The number of pairs that were made.
+
   Raises:
-    UserError: the folder holds pairs of other parameters, or is part of the
-      sources; or a source cannot be read. What is finished stays.
+    UserError: the folder has pairs of other parameters, or is part of the
+      sources; or a source cannot be read. Finished pairs stay.
   """
   folder = _begin(plan, out, split)
   drawn = itertools.chain.from_iterable(work() for work in plan.works)
@@ -62,18 +66,18 @@ def write(
 def write_with_beam(
     plan: make_blur.Plan, out: str | os.PathLike, *, split: str = 'train',
     options: Sequence[str] = ()) -> None:
-  """`write` as an Apache Beam pipeline: the same files, from many machines.
+  """Writes the same files by an Apache Beam pipeline on many machines.
 
-  A video is one piece of work; of frames and photos each pair, each photo is.
+  A piece of work is a video, a photo, or a pair of a folder of frames.
 
   Args:
-    plan, out, split: as for `write`; the machines share the file systems of
-      the sources and of `out`.
-    options: of the pipeline: ['--runner=FlinkRunner', ...].
+    plan, out, split: as of `write`; all machines share the file systems of the
+      sources and of `out`.
+    options: of the pipeline: ['--runner=FlinkRunner', ...]; Beam ignores
+      unknown ones.
 
   Raises:
-    UserError: as `write`, Beam is not installed or refuses its options. What
-      it does not know it passes over.
+    UserError: as of `write`, or Beam is not installed or refuses its options.
   """
   beam, pipeline_options = _import_beam()
   try:
@@ -83,7 +87,7 @@ def write_with_beam(
     raise errors.UserError(f'Beam does not take {options}: {error}') from None
   folder = _begin(plan, out, split)
   with pipeline:
-    # Reshuffled, so that a runner does not fuse it all into one piece.
+    # Reshuffled, because a runner could otherwise fuse all into one piece.
     _ = (pipeline | beam.Create(plan.works) | beam.Reshuffle()
          | beam.Map(_finish_all, folder=folder, subset=plan.subset))
   _save(plan, out, split, finished=True)
@@ -95,7 +99,7 @@ def _finish_all(work, *, folder, subset):
 
 
 def _finish(folder, subset, name, make) -> bool:
-  """Makes one pair, unless it is there and whole; says whether it did."""
+  """Makes one pair unless it exists and is whole; returns whether it did."""
   sequence, number = name.split('/')
   paths = {'sharp': folder / sequence / 'sharp' / f'{number}.png',
            'blur': folder / sequence / subset / f'{number}.png'}
@@ -108,7 +112,7 @@ def _finish(folder, subset, name, make) -> bool:
 
 
 def _is_whole(paths) -> bool:
-  """Whether both files are there and pass their checksums; PNG has its own."""
+  """Whether both files exist and match the checksums that a PNG contains."""
   try:
     for path in paths.values():
       with Image.open(path) as image:
@@ -120,7 +124,7 @@ def _is_whole(paths) -> bool:
 
 def _write_picture(path, picture):
   encoded = io.BytesIO()
-  # Of photographs as small as the default, 6, in half of the time.
+  # For photographs as small as at the default, 6, in half the time.
   Image.fromarray(picture).save(encoded, 'png', compress_level=3)
   _replace(path, encoded.getvalue())
 
@@ -136,19 +140,19 @@ def _begin(plan, out, split) -> pathlib.Path:
   out = pathlib.Path(out)
   if out.resolve().is_relative_to(plan.root.resolve()):
     raise errors.UserError(
-        f'{out} is inside of {plan.root}, where the sharp pictures are: what is'
-        ' written would be read as one of them. Give another --out.')
+        f'{out} is inside of {plan.root}, the folder of the sharp pictures: '
+        'what is written would be read as one of them. Give another --out.')
   errors.make_folder(out)
   old = _load(out)['splits'].get(split)
   different = old and _differences(old, _entry(plan, finished=False))
   if different:
     raise errors.UserError(
-        f'{out / MANIFEST} is of other {split} pairs: {"; ".join(different)}. '
+        f'{out / MANIFEST} has other {split} pairs: {"; ".join(different)}. '
         'Give another --out, or delete that folder.')
   if old is None and (out / split).exists():
     raise errors.UserError(
-        f'{out / split} is there, and {out / MANIFEST} tells nothing of it: '
-        'its pairs would be taken for new ones. Give another --out.')
+        f'{out / split} exists, but {out / MANIFEST} does not list it: its '
+        'pairs would be taken for new ones. Give another --out.')
   _save(plan, out, split, finished=False)
   return out / split
 
@@ -160,8 +164,8 @@ def _entry(plan, *, finished):
 
 
 def _differences(old, new) -> list[str]:
-  """What tells two entries apart, in words: 'gamma is 2.2 there, 1.0 now'."""
-  # Through JSON and back: tuples become lists as they did in the file.
+  """The differences of two entries in words: 'gamma is 2.2 there, 1.0 now'."""
+  # Through JSON and back, so that tuples become lists as in the file.
   new = json.loads(json.dumps(new))
   there, now = _flat(old['parameters']), _flat(new['parameters'])
   words = [f'{key} is {there.get(key)} there, {now.get(key)} now'

@@ -1,4 +1,4 @@
-"""Work done ahead by threads, handed out in order."""
+"""A map that runs ahead in threads and yields its results in order."""
 
 import collections
 import os
@@ -8,7 +8,7 @@ from concurrent import futures
 
 
 def cores() -> int:
-  """Processors that this process may use."""
+  """The number of processors that this process may use."""
   try:
     return len(os.sched_getaffinity(0))
   except AttributeError:  # not Linux
@@ -18,10 +18,16 @@ def cores() -> int:
 def ordered(
     fn: Callable, items: Iterable, *, workers: int | None, ahead: int,
 ) -> Iterator:
-  """fn(item) for each item, in order, at most `ahead` of them begun early.
+  """Yields fn(item) for each item, in order.
 
-  An exception of fn comes out at its place. Closing or dropping the iterator
-  cancels what has not begun and waits for what has.
+  An exception of fn is raised in its place. When the iterator is closed or
+  dropped, work that has not begun is cancelled, and running work is waited for.
+
+  Args:
+    fn: the function; it runs in threads.
+    items: the items.
+    workers: number of threads; None is one for each core.
+    ahead: number of items that are submitted ahead of the one that is yielded.
   """
   threads = futures.ThreadPoolExecutor(workers or cores())
   pending = collections.deque()
@@ -37,10 +43,13 @@ def ordered(
 
 
 def closed_when_dropped(generator: Generator) -> Iterator:
-  """The same items; `generator` is closed with it, and before Python exits.
+  """Yields the same items; closes `generator` when dropped and at exit.
 
-  Threads that still work for a generator when Python takes its modules apart
-  hang (TensorFlow's) or complain.
+  Threads that still work for a generator while Python removes its modules hang
+  (TensorFlow's) or report errors.
+
+  Args:
+    generator: the items.
   """
   outer = (item for item in generator)
   weakref.finalize(outer, generator.close)

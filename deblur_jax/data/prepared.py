@@ -1,10 +1,10 @@
-"""A set decoded once: one file of raw bytes, and an index.
+"""A set that is decoded once: one file of raw bytes, and an index.
 
-`pixels.bin` holds the pairs one after another, each uint8 [h, w, 6] (blur,
-then sharp; [h, w, 3] for sets of one picture). `index.json` says where each
-begins, its size and its CRC-32. A crop then costs a page or two of reading in
-place of decoding two PNGs. Writing may be killed at any moment: the index
-names only what is on disk, and the same command goes on after it.
+`pixels.bin` has the pairs one after the other, each uint8 [h, w, 6] (blur, then
+sharp; [h, w, 3] for sets of one picture). `index.json` has the offset, the size
+and the CRC-32 of each. A crop then reads a few pages instead of decoding two
+PNGs. Writing may be killed at any moment: the index lists only pairs that are
+on disk, and the same command continues after them.
 """
 
 import json
@@ -24,7 +24,14 @@ VERSION = 1
 
 
 def pictures(*, root: str) -> sources.Source:
-  """The source that `write` made: views of a memory map, read as needed."""
+  """Opens the source that `write` made: views of a memory map.
+
+  Args:
+    root: the folder.
+
+  Raises:
+    UserError: no prepared set, or an incomplete or damaged one.
+  """
   index = _load(pathlib.Path(root))
   pairs = index['pairs']
   if len(pairs) < index['total']:
@@ -51,18 +58,17 @@ def write(
     source: sources.Source, root: str | os.PathLike, *,
     workers: int | None = None, on_pair: Callable[[int], None] | None = None,
 ):
-  """Decodes a source into `root`, after what an earlier call has done there.
+  """Decodes a source into a folder, after the pairs of an earlier call.
 
   Args:
-    source: what to decode.
+    source: the source.
     root: the folder to write; made if it is missing.
-    workers: threads that decode (a core each if None).
-    on_pair: called with the number of finished pairs, at first and as it
-      grows.
+    workers: number of threads; None is one for each core.
+    on_pair: called with the number of finished pairs, also at the start.
 
   Raises:
-    UserError: another set is there, a picture is broken, or the disk full;
-      what is finished stays.
+    UserError: the folder has another set, a picture is damaged, or the disk is
+      full. Finished pairs stay.
   """
   if source.parts:
     raise errors.UserError(
@@ -86,7 +92,18 @@ def write(
 
 
 def check(root: str | os.PathLike, *, workers: int | None = None) -> list[str]:
-  """Names of the pairs whose bytes are not those that were written."""
+  """Finds the pairs whose bytes have changed since they were written.
+
+  Args:
+    root: the folder.
+    workers: number of threads; None is one for each core.
+
+  Returns:
+    The names of the pairs.
+
+  Raises:
+    UserError: no prepared set, or its files do not match.
+  """
   root = pathlib.Path(root)
   index = _load(root)
   pairs, keys = index['pairs'], index['keys']
@@ -99,7 +116,7 @@ def check(root: str | os.PathLike, *, workers: int | None = None) -> list[str]:
 
 
 def _drop_lost(pairs, count, file):
-  """Index and file end with the last pair that is whole in both."""
+  """Cuts index and file after the last pair that is whole in both."""
   size = os.fstat(file.fileno()).st_size
   while pairs and _end(pairs, count) > size:
     pairs.pop()
@@ -122,12 +139,12 @@ def _append(source, index, file, root, workers, on_pair):
       _write(file, both)
       pairs.append(entry)
       on_pair(len(pairs))
-      # Rarer as the index grows, so that its rewriting stays cheap.
+      # Less often as the index grows, so that rewriting it stays cheap.
       if len(pairs) - saved >= max(8, saved // 50):
         saved = _save(index, file, root)
   finally:
     reads.close()
-    # A pair cut short by a full disk makes room for the index.
+    # Removing an incomplete pair makes room for the index on a full disk.
     file.truncate(_end(pairs, len(keys)))
     _save(index, file, root)
 
@@ -139,7 +156,7 @@ def _write(file, array):
 
 
 def _save(index, file, root) -> int:
-  """Index to disk, after the pixels; returns the number of pairs in it."""
+  """Writes the index after the pixels; returns its number of pairs."""
   os.fsync(file.fileno())
   atomic_files.write(root / 'index.json', json.dumps(index, indent=1),
                      part=root / 'index.json.part', durable=True)

@@ -1,14 +1,14 @@
-"""Which crops are in batch i: a pure function of (seed, i).
+"""Chooses the crops of batch i, a pure function of (seed, i).
 
-Row r of batch i is sample number p = i * batch_size + r. The samples of epoch
-p // N run through a permutation of the N pictures drawn from (seed, epoch);
-the corner of a crop comes from two fractions drawn from (seed, p). So batches
-are the same for every loader and number of processes, and a run resumes at
-any step by that number alone.
+Row r of batch i is sample p = i * batch_size + r. The samples of epoch p // N
+are a permutation of the N pictures drawn from (seed, epoch). The corner of a
+crop comes from two fractions drawn from (seed, p). So batches are the same for
+every backend and number of processes, and a run resumes at any step from its
+number alone.
 
 Crops may grow while batches shrink (progressive learning: Zamir et al.,
-Restormer, CVPR 2022, 4). Each size is a stage with a Plan of its own, whose
-samples go on where the stage before it stopped.
+Restormer, CVPR 2022, section 4). Each size is a stage with its own Plan, whose
+samples continue those of the stage before.
 """
 
 import functools
@@ -21,9 +21,9 @@ from deblur_jax import errors
 
 
 class Plan(NamedTuple):
-  """What the batches of a run are; see `make`."""
+  """The numbers that define the batches of a run; see `make`."""
 
-  size: int           # pictures in the set
+  size: int           # number of pictures in the set
   crop: int
   batch_size: int     # of all processes together
   seed: int
@@ -31,7 +31,7 @@ class Plan(NamedTuple):
   process_count: int
   begin: int = 0           # its first batch
   end: int | None = None   # the first batch of the next stage
-  used: int = 0            # samples of the stages before
+  used: int = 0            # number of samples in the stages before
 
   @property
   def rows(self) -> int:
@@ -39,7 +39,7 @@ class Plan(NamedTuple):
     return self.batch_size // self.process_count
 
   def position(self, count: int) -> int:
-    """Sample number of this process' count-th row, counted from batch 0."""
+    """The sample number of this process's row `count`, from batch 0 on."""
     batch, row = divmod(count, self.rows)
     return (self.used + (batch - self.begin) * self.batch_size
             + self.process_index * self.rows + row)
@@ -49,7 +49,19 @@ def make(
     *, size: int, crop: int, batch_size: int, seed: int, process_index: int,
     process_count: int,
 ) -> Plan:
-  """A Plan, or a UserError about numbers that do not fit together."""
+  """Checks the numbers of a run and makes its Plan.
+
+  Args:
+    size: number of pictures.
+    crop: side of the crops, pixels.
+    batch_size: of all processes together.
+    seed: of all random choices.
+    process_index, process_count: the share of this process.
+
+  Raises:
+    UserError: a crop or batch size below 1, or a batch size that the processes
+      cannot share.
+  """
   for name, value in (('crop', crop), ('batch_size', batch_size)):
     if not isinstance(value, int) or value < 1:
       raise errors.UserError(f'data.{name} must be 1 or more, not {value!r}.')
@@ -58,7 +70,7 @@ def make(
 
 
 class Stage(NamedTuple):
-  """From batch `begin` on: crops of a side, and how many."""
+  """The crops from batch `begin` on: their side, and how many in a batch."""
 
   begin: int
   crop: int
@@ -68,7 +80,14 @@ class Stage(NamedTuple):
 def stages(
     crop: int, batch_size: int, progressive: Sequence[Sequence[int]]
 ) -> list[Stage]:
-  """The first sizes, and what comes after; see `loaders.build`."""
+  """The stages of a run: the first sizes, then the rows of `progressive`.
+
+  Args:
+    crop, batch_size, progressive: see `loaders.build`.
+
+  Raises:
+    UserError: a row that is not three whole numbers, or not in order.
+  """
   found = [Stage(0, crop, batch_size)]
   for row in progressive:
     if not (isinstance(row, Sequence) and len(row) == 3
@@ -86,7 +105,15 @@ def stages(
 
 
 def in_stages(plan: Plan, progressive: Sequence[Sequence[int]]) -> list[Plan]:
-  """`plan` until the first row of `progressive`, then one Plan a row."""
+  """Splits a Plan into one for each stage.
+
+  Args:
+    plan: of the first stage.
+    progressive: see `loaders.build`.
+
+  Raises:
+    UserError: as of `stages`.
+  """
   plans, used = [], 0
   found = stages(plan.crop, plan.batch_size, progressive)
   for stage, after in zip(found, [*found[1:], None], strict=True):
@@ -100,9 +127,14 @@ def in_stages(plan: Plan, progressive: Sequence[Sequence[int]]) -> list[Plan]:
 def draw(plan: Plan, start: int, count: int) -> tuple[np.ndarray, np.ndarray]:
   """Draws the samples start, start + 1, ...
 
+  Args:
+    plan: of the run.
+    start: number of the first sample.
+    count: number of samples.
+
   Returns:
-    (numbers of pictures [count], fractions [count, 2] in [0, 1) of the way that
-    the corner of the crop may go).
+    Numbers of pictures [count]; fractions [count, 2] in [0, 1) of the range of
+    the crop's corner.
   """
   positions = np.arange(start, start + count)
   epochs, places = np.divmod(positions, plan.size)
@@ -115,12 +147,21 @@ def draw(plan: Plan, start: int, count: int) -> tuple[np.ndarray, np.ndarray]:
 
 @functools.lru_cache(maxsize=4)
 def order(seed: int, epoch: int, size: int) -> np.ndarray:
-  """The permutation of `size` pictures for one epoch."""
+  """The permutation of `size` pictures in an epoch."""
   return np.argsort(_words(seed, 0, epoch << 64, size), kind='stable')
 
 
 def corner(fractions, sizes, crop: int) -> np.ndarray:
-  """(top, left) int32 [..., 2] of a crop in a picture of (height, width)."""
+  """The corner of a crop.
+
+  Args:
+    fractions: [..., 2] in [0, 1).
+    sizes: [..., 2], (height, width) of the pictures.
+    crop: side of the crop, pixels.
+
+  Returns:
+    int32 [..., 2], (top, left).
+  """
   ways = np.asarray(sizes) - crop + 1
   return np.minimum(np.floor(fractions * ways), ways - 1).astype(np.int32)
 
@@ -128,7 +169,20 @@ def corner(fractions, sizes, crop: int) -> np.ndarray:
 def cut(
     pictures: Mapping[str, np.ndarray], fractions, crop: int, *, name: str,
 ) -> dict[str, np.ndarray]:
-  """The same crop of each picture [h, w, 3] of a pair, contiguous."""
+  """Cuts the same crop from each picture of a pair.
+
+  Args:
+    pictures: {key: [h, w, 3]}, all of one size.
+    fractions: [2], see `corner`.
+    crop: side of the crop, pixels.
+    name: of the pair, for messages.
+
+  Returns:
+    {key: [crop, crop, 3]}, contiguous.
+
+  Raises:
+    UserError: the pictures are smaller than the crop.
+  """
   size = next(iter(pictures.values())).shape[:2]
   check_crop(size, crop, name=name)
   top, left = corner(fractions, size, crop)
@@ -146,7 +200,13 @@ def evenly_spaced(items: Sequence[Any], count: int) -> list[Any]:
 
 
 def check_crop(size, crop: int, *, name: str):
-  """UserError where a picture of (height, width) is too small for a crop."""
+  """Raises a UserError where a picture is smaller than a crop.
+
+  Args:
+    size: (height, width) of the picture.
+    crop: side of the crop, pixels.
+    name: of the picture, for the message.
+  """
   if min(size) < crop:
     raise errors.UserError(
         f'{name} is {size[1]}x{size[0]}, smaller than data.crop={crop}; '
@@ -161,8 +221,8 @@ def _check_shares(batch_size: int, process_count: int):
 
 
 def _words(seed: int, stream: int, counter: int, count: int) -> np.ndarray:
-  # Raw Philox words: numpy promises their values, and not those of
-  # Generator.permutation, for ever.
+  # Raw Philox words: NumPy guarantees their values in all versions, unlike
+  # those of Generator.permutation.
   key = (stream << 64) + seed % 2 ** 64
   bits = np.random.Philox(key=key, counter=counter)
   return bits.random_raw(count)

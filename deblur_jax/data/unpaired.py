@@ -1,9 +1,8 @@
-"""Blurred pictures and sharp ones of something else: sources without pairs.
+"""Sources without pairs: blurred pictures and sharp ones of other scenes.
 
-Such a source has `parts`, a source of its own for each key, of as many pictures
-as there are and of any sizes; `loaders.build` draws from each on its own. The
-source itself lists the pictures of all parts, one key each, for those who only
-look at them.
+Such a source has `parts`, a separate source for each key, with any number of
+pictures of any sizes. `loaders.build` samples each part separately. The source
+itself lists the pictures of all parts, each with one key, for inspection.
 """
 
 import pathlib
@@ -13,20 +12,23 @@ from deblur_jax.data import images, mixture, sources
 
 
 def folders(*, blur: str, sharp: str) -> sources.Source:
-  """Blurred pictures below one folder, sharp ones below another.
+  """Opens a folder of blurred pictures and a folder of sharp ones.
+
+  Args:
+    blur, sharp: the folders, which are searched with their sub-folders.
 
   Raises:
-    UserError: one is missing or empty, or lies within the other: a blurred
-      picture is not to be met among the sharp ones.
+    UserError: a folder is missing or empty, or is inside of the other, so that
+      blurred pictures would be among the sharp ones.
   """
   one, other = (pathlib.Path(root).resolve() for root in (blur, sharp))
   if one == other:
     raise errors.UserError(
-        f'data.train: blur and sharp are both {blur}; where it holds sharp '
-        "photos, take the config's form :small, which blurs one half of them.")
+        f'data.train: blur and sharp are both {blur}; for sharp photos use the '
+        "config's form :small, which blurs one half of them.")
   if one.is_relative_to(other) or other.is_relative_to(one):
     raise errors.UserError(
-        f'data.train: of blur={blur} and sharp={sharp} one lies within the '
+        f'data.train: of blur={blur} and sharp={sharp} one is inside of the '
         'other, so that pictures would be in both; put them side by side.')
   return join({
       key: sources.from_files(
@@ -36,14 +38,17 @@ def folders(*, blur: str, sharp: str) -> sources.Source:
 
 
 def halves(source: sources.Source) -> sources.Source:
-  """Pictures of the first half blurred, those of the second half sharp.
+  """Splits a source into a blurred first half and a sharp second half.
 
-  The halves are not mixed, for names that follow each other are often of one
-  scene. Of pairs each gives one side. Of sharp pictures those of the first half
-  are there to be blurred inside of the step: their key is 'to_blur'.
+  The names are not shuffled, because neighbours often show one scene. A pair
+  gives one of its sides. Where a source has sharp pictures only, the training
+  step blurs those of the first half: their key is 'to_blur'.
+
+  Args:
+    source: pairs or sharp pictures.
 
   Raises:
-    UserError: it is without pairs already, has no sharp pictures, or one only.
+    UserError: the source has no pairs already, no sharp pictures, or only one.
   """
   count = len(source.names)
   if source.parts or 'sharp' not in source.keys:
@@ -52,7 +57,7 @@ def halves(source: sources.Source) -> sources.Source:
         'leave halves out.')
   if count < 2:
     raise errors.UserError(
-        f'data.halves: {source.where} has one picture only, and no halves.')
+        f'data.halves: {source.where} has only one picture, and no halves.')
   side = 'blur' if 'blur' in source.keys else 'sharp'
   blurred = 'blur' if side == 'blur' else 'to_blur'
   return join({
@@ -62,13 +67,13 @@ def halves(source: sources.Source) -> sources.Source:
 
 
 def join(parts, *, where: str) -> sources.Source:
-  """One source of several, each with one key; {key: source of that key}."""
+  """Joins {key: source with that key} into a source without pairs."""
   one = mixture.concatenate(parts, keys=tuple(parts), where=where)
   return one._replace(parts=dict(parts))
 
 
 def _side(source, numbers, *, key, name='sharp'):
-  """Those of the pictures, of one side of the pairs, under another key."""
+  """One side of some pairs, under another key."""
   pick = lambda found: {name: found[key]}
   sizes = source.sizes and (lambda i: pick(source.sizes(numbers[i])))
   return source._replace(

@@ -23,30 +23,30 @@ from deblur_jax import errors
 from deblur_jax.data import parallel_map, sampler, sources
 from deblur_jax.data.sources import Problem
 
-PSNR = (15.0, 45.0)         # what a blurred picture usually has
-BLOCK = 32                  # pixels a side of a region, for the subset
-ENOUGH = 300                # regions, below which nothing is said of it
+PSNR = (15.0, 45.0)         # usual range of blurred pictures, dB
+BLOCK = 32                  # side of a region for the subset, pixels
+ENOUGH = 300                # regions that an estimate of the subset needs
 SLOPES = {'blur': (-math.inf, 0.4), 'blur_gamma': (0.25, math.inf)}
 
 
 class Look(NamedTuple):
-  """What was seen of one pair."""
+  """The measurements of one pair."""
 
   problems: list[Problem]
   psnr: float | None        # of blur against sharp, None without both
   lost: np.ndarray          # [regions] lost variance over mean, 0-255 scale
-  raised: np.ndarray        # [regions] by how much the mean is higher
+  raised: np.ndarray        # [regions] increase of the mean, 0-255 scale
 
 
 class Report(NamedTuple):
-  """All that is wrong, and what was measured."""
+  """All faults of a source, and what was measured."""
 
   where: str
   pairs: int
   problems: list[Problem]
   psnr: tuple[float, float, float] | None    # lowest, median, highest
   slope: float | None                        # 0 linear, 0.6 gamma 2.2
-  regions: int                               # that the slope rests on
+  regions: int                               # number of regions in the slope
 
 
 def full(
@@ -54,14 +54,14 @@ def full(
     crop: int | None = None, workers: int | None = None,
     on_pair: Callable[[int], None] | None = None,
 ) -> Report:
-  """Reads every picture of a source and lists what is wrong.
+  """Reads every picture of a source and lists all faults.
 
   Args:
-    source: what to read.
-    problems: those that are already known, from opening it.
-    crop: pictures smaller than this are listed.
-    workers: threads that decode (a core each if None).
-    on_pair: called with the number of pairs looked at.
+    source: the source.
+    problems: faults that were found when it was opened.
+    crop: pictures with a smaller side are listed.
+    workers: number of threads; None is one for each core.
+    on_pair: called with the number of pairs read so far.
   """
   looks = []
   numbers = range(len(source.names))
@@ -131,7 +131,7 @@ def _refuse(source, looks, crop):
 
 
 def _look(source, i, crop) -> Look:
-  """Reads pair i; what goes wrong becomes its problem."""
+  """Reads pair i; an error becomes one of its problems."""
   nothing = np.zeros(0)
   pictures = {}
   problems = (_look_at_headers(source, i, crop)
@@ -197,7 +197,7 @@ def _psnr(pictures) -> float:
 
 
 def _sharper(*, blur, sharp) -> float:
-  """Detail of blur over that of sharp; 0 where both are nearly flat."""
+  """Ratio of the detail of blur and sharp; 0 where both are nearly flat."""
   trimmed = [_trim(_luma(picture)) for picture in (blur, sharp)]
   if max(picture.std() for picture in trimmed) < 4:  # noise would decide
     return 0.0
@@ -227,7 +227,7 @@ def _detail(luma) -> float:
 def _regions(*, blur, sharp):
   """(lost, raised) of the regions that lost detail and are not clipped.
 
-  Green alone: the expansion holds for a channel, not for a mixture of them.
+  Only of green: the expansion holds for one channel, not for a mixture.
   """
   blur, sharp = _blocks(blur[..., 1]), _blocks(sharp[..., 1])
   mean = sharp.mean(axis=1)

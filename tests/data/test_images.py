@@ -99,7 +99,7 @@ def test_training_and_evaluation_see_equal_pairs(backend, tmp_path):
   gopro = sample_pictures.gopro(tmp_path, height=48, width=48)
   source = data.open_source(name='gopro', root=gopro, subset='blur')
   loader = data.build(source, backend=backend, crop=48, batch_size=5)
-  batch = next(loader.batches(0)) | loader.constants
+  batch = next(loader.batches(0)) | loader.constants()
   prepare = preprocess.make_prepare({'augment': {}, 'data': {}}, loader.unpack)
   trained = jax.jit(prepare)(jax.random.key(0), batch)
   mesh = parallel.data_mesh(jax.local_devices()[:1])

@@ -154,7 +154,7 @@ def test_tiles_of_frames():
 @pytest.mark.parametrize('options, message', [
     (dict(window=2), 'must be odd and at least 1, got 2'),
     (dict(window='3'), "must be odd and at least 1, got '3'"),
-    (dict(window=3, halves=True), 'no blurred frames with a sharp one'),
+    (dict(window=3, halves=True), 'has no pairs of frames'),
     (dict(window=3, part=(0.8, 1.0)), "sequence, .* first is 'b/50'"),
     (dict(name='mixture', sources=dict(a=dict(window=3))), 'put it beside')])
 def test_sources_that_have_none(film, options, message):

@@ -109,9 +109,9 @@ def test_sources_that_cannot_be_without_pairs(two_folders, tmp_path):
       (dict(blur=tmp_path / 'empty', sharp=sharp), 'empty: no pictures there'),
       (dict(blur=blur, sharp=tmp_path / 'nowhere'), 'No folder .*nowhere'),
       (dict(blur=sharp, sharp=f'{sharp}/../sharp'), 'are both .*form :small'),
-      (dict(blur=blur, sharp=tmp_path), 'one lies within the other'),
+      (dict(blur=blur, sharp=tmp_path), 'one is inside of the other'),
       (two_folders | dict(halves=True), 'no sharp picture for each name'),
-      (dict(name='photos', root=one.parent, halves=True), 'one picture only'),
+      (dict(name='photos', root=one.parent, halves=True), 'only one picture'),
       (dict(name='blurred_photos', root=blur, halves=True), 'no sharp picture'),
   ]:
     with pytest.raises(errors.UserError, match=message) as error:
