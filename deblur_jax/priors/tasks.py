@@ -102,14 +102,15 @@ def config(
   _change(made, errors.look_up(changes, variant, what=f'variant of {name}'))
   if not 0 <= seed < 2**31:
     raise errors.UserError(f'The seed must be 0 to {2**31 - 1}, got {seed}.')
-  made |= {'seed': seed} | ({} if chunk is None else {'chunk': chunk})
-  if made['chunk'] < 1 or steps is not None and steps < 1:
+  usual = made['total_steps']
+  chunk = made['chunk'] if chunk is None else chunk
+  steps = usual if steps is None else steps
+  if chunk < 1 or steps < 1:
     raise errors.UserError('A fit takes at least 1 step.')
-  if steps is not None:
-    usual, chunk = made['total_steps'], made['chunk']
-    made['total_steps'] = -(-steps // chunk) * chunk
-    _change(made, {key: max(1, _get(made, key) * made['total_steps'] // usual)
-                   for key in task.scaled})
+  total = -(-steps // chunk) * chunk
+  made |= {'seed': seed, 'chunk': chunk, 'total_steps': total}
+  _change(made, {key: max(1, _get(made, key) * total // usual)
+                 for key in task.scaled})
   return changed(made, name, options)
 
 

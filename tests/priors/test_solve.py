@@ -67,6 +67,10 @@ OPTIONS = {
 }
 
 
+def test_every_task_has_a_config():
+  assert helpers.PRIORS == [f'prior_{name}' for name in sorted(tasks.TASKS)]
+
+
 @pytest.mark.parametrize('gray', [False, True])
 @pytest.mark.parametrize(
     'task', [name for name, task in tasks.TASKS.items() if task.corrupt])
