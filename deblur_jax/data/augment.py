@@ -1,8 +1,8 @@
-"""Augmentation inside the jitted step: the same draw for blur and for sharp.
+"""Augmentation inside the jitted step, equal for blur and sharp.
 
-`build` turns a leaf of a config into a function (key, batch) -> batch. Sample i
-is changed by fold_in(key, i) alone: the same whatever the size of the
-batch and however many devices hold the batch.
+`build` makes a function (key, batch) -> batch from a leaf of a config. Sample i
+depends on fold_in(key, i) only, so it is the same for every size of batch and
+number of devices.
 """
 
 import functools
@@ -22,14 +22,14 @@ _BLOCK = 16   # pixels of JPEG's blocks of colour
 
 
 def build(*, preset: str | None = None, **overrides):
-  """A function augment(key, batch) -> batch.
+  """Builds a function augment(key, batch) -> batch.
 
   Args:
-    preset: a name in `PRESETS`; without one, nothing but the overrides.
-    **overrides: keyword arguments of `make`, over those of the preset.
+    preset: a name in `PRESETS`; None uses the overrides only.
+    **overrides: keyword arguments of `make`; they replace those of the preset.
 
   Raises:
-    UserError: an unknown preset or option, or what `make` refuses.
+    UserError: an unknown preset or option, or as of `make`.
   """
   options = errors.look_up(
       PRESETS, preset or 'none', what='augmentation preset')
@@ -43,36 +43,38 @@ def make(
     saturation: tuple[float, float] = (0.5, 1.5), noise: float = 0.0,
     brighten: float = 0.0, brightness: tuple[float, float] = (0.8, 1.2),
     jpeg: float = 0.0, quality: tuple[float, float] = (60, 100)):
-  """A function augment(key, batch) -> batch; changes happen in this order.
+  """Makes a function augment(key, batch) -> batch.
 
-  A batch holds 'blur' and 'sharp', or one of them, float32 [n, h, w, 3] in
-  [0, 1]. Of 'blur' there may be several frames along the last axis, which are
-  changed alike, each with noise of its own. A 'kernel' [n, size, size] turns
-  with them, and 'kernel' and 'blur_type' [n] tell of none where a sharp picture
-  stands in; anything else in it passes through untouched.
+  A batch has 'blur' and 'sharp', or one of them, float32 [n, h, w, 3] in
+  [0, 1]. 'blur' may have several frames along the last axis; they are changed
+  equally, each with its own noise. A 'kernel' [n, size, size] is flipped and
+  rotated with them. Where the sharp picture replaces the blurred one, 'kernel'
+  and 'blur_type' [n] become those of no blur. Other entries stay.
+
+  The changes are applied in the order of the arguments.
 
   Args:
-    identity: probability that the sharp picture stands in for the blurry one.
+    identity: probability that the sharp picture replaces the blurred one.
     horizontal_flip, vertical_flip: their probabilities.
-    transpose: probability that rows and columns change places; square only.
-    rotate: probability of a turn by 0, 90, 180 or 270 degrees, each as likely
-      as the others; square only.
+    transpose: probability that rows and columns are swapped; square only.
+    rotate: probability of a rotation by 0, 90, 180 or 270 degrees, all equally
+      likely; square only.
     permute_channels: probability of a random one of the 6 orders of channels.
     saturate: probability that S of HSV is multiplied.
-    saturation: the range from which that factor is drawn uniformly.
-    noise: for Gaussian noise on the blurry picture only; each sample draws its
-      deviation as |N(0, noise^2)|. The result is clipped to [0, 1].
+    saturation: range of that factor, uniform.
+    noise: scale of Gaussian noise on the blurred picture only; each sample
+      draws its deviation as |N(0, noise^2)|. The result is clipped to [0, 1].
     brighten: probability that both pictures are multiplied and clipped.
-    brightness: the range from which that factor is drawn uniformly.
-    jpeg: probability that the blurry picture alone loses what JPEG loses; where
-      its blocks begin is drawn too.
-    quality: the range from which JPEG's quality is drawn uniformly.
+    brightness: range of that factor, uniform.
+    jpeg: probability of JPEG compression of the blurred picture only; the
+      offset of its blocks is random.
+    quality: range of the JPEG quality, uniform.
 
   Raises:
-    UserError: a probability outside [0, 1], a range or noise below 0, a quality
-      beyond 1 to 100; and, when
-      called, pictures that are not square where they must be, or a sharp one to
-      stand in for several frames.
+    UserError: a probability outside [0, 1], a range or noise below 0, or a
+      quality outside 1 to 100. The function raises it for pictures that are not
+      square where they must be, and for a sharp picture that would replace
+      several frames.
   """
   for name, span in (
       ('saturation', saturation), ('brightness', brightness)):
@@ -106,10 +108,10 @@ def make(
 
 
 def _on_batches(changes, *, square):
-  """(key, batch) -> batch from a list of (change, its amount), in order."""
+  """(key, batch) -> batch of a list of (change, amount), in order."""
 
   def augment_one(key, images):
-    # Keys go by position, so that leaving one change out moves no other draw.
+    # Keys depend on the position: without one change the other draws stay.
     for place, (change, amount) in enumerate(changes):
       if amount:
         images = change(jax.random.fold_in(key, place), images, amount)
@@ -130,8 +132,8 @@ def _identity(key, images, chance):
     return images
   if images['blur'].shape != images['sharp'].shape:
     raise errors.UserError(
-        'augment.identity needs the sharp picture of each frame, and there is '
-        "only the middle one's: leave it at 0.")
+        'augment.identity needs the sharp picture of each frame, but only the '
+        'middle frame has one: leave it at 0.')
   same = jax.random.bernoulli(key, chance)
   replaced = {'blur': jnp.where(same, images['sharp'], images['blur'])}
   if 'kernel' in images:

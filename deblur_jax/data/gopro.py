@@ -3,10 +3,10 @@
   python -m experiments.prepare_data --tfds --root=GOPRO_Large --subset=blur \\
       --out=DATA_DIR
 
-prepares it (so does any other way that TFDS knows, with root as its
-`manual_dir`). Stored as array_record it is written and read without
-TensorFlow, by the source `tfds`; the PNG files are kept as they are. Only
-importing this file imports TFDS, and registers the builder with it.
+prepares it; other ways of TFDS work, too, with root as `manual_dir`. Stored as
+array_record, it is written and read without TensorFlow, by the source `tfds`;
+the PNG files are stored unchanged. Importing this file imports TFDS and
+registers the builder; no other file does so.
 """
 
 import os
@@ -62,8 +62,7 @@ class GoproLarge(tfds.core.GeneratorBasedBuilder):
     splits = {
         split: _pairs(dl_manager.manual_dir, split, self.builder_config.name)
         for split in ('train', 'test')}
-    # The source `tfds` takes the names from here: else it would have to read
-    # every record for them.
+    # The source `tfds` reads the names here instead of from every record.
     self.info.metadata['names'] = {
         split: list(pairs) for split, pairs in splits.items()}
     return {split: self._generate_examples(pairs)
@@ -75,12 +74,20 @@ class GoproLarge(tfds.core.GeneratorBasedBuilder):
 
 
 def prepare(root: str, data_dir: str, *, subset: str) -> str:
-  """Writes gopro_large/`subset` below data_dir; returns its folder.
+  """Writes gopro_large/`subset` as a TFDS data set.
+
+  Args:
+    root: the folder that holds train/ and test/.
+    data_dir: the folder of TFDS data sets.
+    subset: 'blur' or 'blur_gamma'.
+
+  Returns:
+    The folder of the data set.
 
   Raises:
     UserError: train or test is missing, empty or incomplete.
   """
-  for split in ('train', 'test'):  # TFDS would wrap what goes wrong here
+  for split in ('train', 'test'):  # otherwise TFDS wraps these errors
     data.open_source(name='gopro', root=root, split=split, subset=subset)
   builder = GoproLarge(
       config=subset, data_dir=data_dir, file_format='array_record')
