@@ -1,7 +1,8 @@
-"""The physics of blur: differentiable, float32 [0, 1], jit- and vmap-able.
+"""Models of blur: differentiable functions of float32 images in [0, 1].
 
-`build` turns a leaf of a config, `data.blur = dict(kind='dynamic_scene', ...)`,
-into a function that blurs a batch of sharp pictures inside the jitted step.
+They work under `jax.jit` and `jax.vmap`. `build` turns a config leaf,
+`data.blur = dict(kind='dynamic_scene', ...)`, into a function that blurs a
+batch of sharp pictures inside the jitted step.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,10 +19,17 @@ from deblur_jax.state import Array, Batch
 
 
 def from_config(options: Mapping[str, Any], *, where: str):
-  """`build` of a config's leaf; `where` is its place, such as 'data.blur'.
+  """Calls `build` with the options of a config leaf.
+
+  Args:
+    options: the leaf: a dict with `kind` and the options of that blur.
+    where: the leaf's place in the config, such as 'data.blur', for messages.
+
+  Returns:
+    The function that `build` returns.
 
   Raises:
-    UserError: no dict with a kind, or as `build`.
+    UserError: the leaf is no dict with a kind, or `build` refuses it.
   """
   if not (isinstance(options, Mapping) and 'kind' in options):
     raise errors.UserError(
@@ -33,33 +41,37 @@ def from_config(options: Mapping[str, Any], *, where: str):
 def build(
     *, kind: str, camera: Mapping[str, Any] | None = None,
     where: str = 'data.blur', **options):
-  """A function (key, sharp [n, h, w, 3]) -> {'blur', 'sharp', ...}, [n, ...].
+  """Builds the function that blurs a batch of sharp pictures.
 
-  Picture i of a batch is blurred by fold_in(key, i) alone: the same whatever
-  the batch size and however many devices hold it. Blur by one kernel for the
-  whole picture comes with 'kernel' [n, size, size] and 'blur_type' [n].
+  Picture i of a batch is blurred with fold_in(key, i) alone, so that its blur
+  depends neither on the batch size nor on the number of devices.
 
   Args:
     kind: a name in `BLURS`.
-    camera: keyword arguments of `sensor.build`: what the camera adds, noise and
-      JPEG. Nothing by default.
-    where: the place of all this in the config, for messages.
-    **options: keyword arguments of that function.
+    camera: keyword arguments of `sensor.build`: the noise and the JPEG
+      compression of the camera. By default there is neither.
+    where: the place of these options in the config, for messages.
+    **options: keyword arguments of the blur `kind`.
+
+  Returns:
+    A function (key, sharp [n, h, w, 3]) -> {'blur', 'sharp', ...}, arrays
+    [n, ...]. A blur with one kernel for the whole picture adds 'kernel'
+    [n, size, size] and 'blur_type' [n].
 
   Raises:
-    UserError: an unknown kind or option; what the function itself refuses is
-      refused at its first call.
+    UserError: the kind or an option is unknown. A bad value of an option is
+      refused at the first call of the returned function.
   """
   blur = errors.look_up(BLURS, kind, what='blur')
   blur_one = bind(blur, options, where=where)
-  taken = call(sensor.build, camera or {}, where=f'{where}.camera')
+  add_sensor = call(sensor.build, camera or {}, where=f'{where}.camera')
 
   def blur_batch(key, sharp):
     batch = jax.vmap(blur_one)(keys.each(key, len(sharp)), sharp)
     if not camera:
       return batch
-    # A key that no picture has.
-    return taken(jax.random.fold_in(key, 2**31), batch)
+    # No picture of the batch uses this key.
+    return add_sensor(jax.random.fold_in(key, 2**31), batch)
 
   return blur_batch
 
@@ -69,17 +81,22 @@ def mixture(
     parts: Sequence[Mapping[str, Any]] = (
         dict(kind='trajectory'), dict(kind='disk')),
     chances: Sequence[float] | None = None) -> Batch:
-  """One of several blurs, drawn anew for each picture.
+  """Blurs a picture with one of several blurs, drawn for each picture.
 
   Args:
     key: a PRNG key.
-    sharp: [h, w, 3].
-    parts: of each blur its kind, no mixture, and its options.
-    chances: of each, scaled to sum one; by default all alike.
+    sharp: [h, w, 3] in [0, 1].
+    parts: for each blur a dict of its kind and options. A part is no mixture.
+    chances: the probability of each part, scaled to sum one; by default all
+      are equal.
 
   Returns:
-    {'blur', 'sharp': [h, w, 3]}, and 'kernel' and 'blur_type' where all parts
-    have them, kernels of one size.
+    {'blur', 'sharp': [h, w, 3]}. 'kernel' and 'blur_type' are added where all
+    parts have them with the same shape.
+
+  Raises:
+    UserError: the number of chances is not that of the parts, a chance is
+      negative, all are 0, or a part's kind or option is unknown.
   """
   chances = [1.0] * len(parts) if chances is None else chances
   if not parts or len(chances) != len(parts) or not (
@@ -95,10 +112,10 @@ def mixture(
     where, options = f'data.blur.parts[{number}]', dict(part)
     blur = errors.look_up(SINGLE, options.pop('kind', None), what=where)
     drawn.append(call(blur, options, args=(key_draw, sharp), where=where))
-  alike = [name for name in drawn[0] if name != 'sharp' and len(
+  common = [name for name in drawn[0] if name != 'sharp' and len(
       {pair[name].shape if name in pair else None for pair in drawn}) == 1]
   chosen = {name: jnp.stack([pair[name] for pair in drawn])[which]
-            for name in alike}
+            for name in common}
   return chosen | {'sharp': sharp}
 
 

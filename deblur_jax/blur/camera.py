@@ -1,8 +1,8 @@
-"""How a picture moves while the shutter is open, in its plane.
+"""Motion of a picture in its plane while the shutter is open.
 
-Lengths are pixels, angles radians, x points right and y down. A pose says where
-the still picture has gone: its point p, counted from the middle of the picture,
-is seen at  zoom * R(angle) p + (x, y).
+Lengths are in pixels and angles in radians; x points right and y down. A pose
+maps a point p of the still picture, relative to the picture's centre, to
+zoom * R(angle) p + (x, y).
 """
 
 from typing import NamedTuple
@@ -26,17 +26,18 @@ class Pose(NamedTuple):
 def path(
     key, *, frames: int, shift: float = 0.0, rotation: float = 0.0,
     zoom: float = 0.0) -> Pose:
-  """A smooth random motion over one exposure; the middle frame is the identity.
+  """Draws a smooth random motion over one exposure.
 
-  Every coordinate is a random cubic of time. How far it goes in all is drawn
-  uniformly from a quarter of the given bound up to the bound.
+  Every coordinate is a random cubic polynomial of time. The total length of its
+  path is drawn uniformly between a quarter of the given bound and the bound.
+  The middle frame is the identity.
 
   Args:
     key: a PRNG key.
     frames: number of moments, odd. The motion itself does not depend on it.
     shift: greatest length of the path, in pixels.
-    rotation: greatest angle turned in all, in radians.
-    zoom: greatest change of size in all; 0.01 is a percent.
+    rotation: greatest total rotation, in radians.
+    zoom: greatest total change of size; 0.01 is one percent.
 
   Returns:
     A Pose of arrays [frames], float32.
@@ -51,7 +52,7 @@ def path(
   half = frames // 2
   times = (jnp.arange(frames, dtype=jnp.float32) - half) / max(half, 1)
   key_shape, key_length = jax.random.split(key)
-  # The straight part dominates; more of the others makes loops and stops.
+  # The linear term dominates: larger other terms make loops and stops.
   weights = jnp.array([1.0, 0.5, 0.35])
   cubics = jax.random.normal(key_shape, (3, 4)) * weights[:, None]
   drawn = jax.random.uniform(key_length, (3,), minval=0.25, maxval=1.0)
@@ -62,10 +63,16 @@ def path(
 
 
 def still_points(pose: Pose, *, height: int, width: int) -> tuple[Array, Array]:
-  """Where in the still picture each pixel of the moved one comes from.
+  """Computes the point of the still picture that each moved pixel shows.
+
+  Args:
+    pose: a pose of scalars.
+    height: of the picture, in pixels.
+    width: of the picture, in pixels.
 
   Returns:
-    (y, x), each [height, width], in pixels from the top left pixel's middle.
+    (y, x), each [height, width], in pixels from the centre of the top left
+    pixel.
   """
   middle_y, middle_x = (height - 1) / 2, (width - 1) / 2
   y = jnp.arange(height, dtype=jnp.float32)[:, None] - middle_y - pose.y
@@ -75,13 +82,15 @@ def still_points(pose: Pose, *, height: int, width: int) -> tuple[Array, Array]:
 
 
 def sample(image, y, x):
-  """Bilinear values of an image at points.
+  """Interpolates an image bilinearly at points.
+
+  Outside of the image its mirror image about the edge pixels is read, once;
+  farther away the last pixel of the mirror image repeats.
 
   Args:
     image: [h, w, c].
-    y, x: [...] in pixels from the top left pixel's middle. Outside, the image
-      goes on mirrored about its edge pixels, once; beyond that its far edge
-      pixels repeat.
+    y: [...] in pixels down from the centre of the top left pixel.
+    x: [...] in pixels right from the centre of the top left pixel.
 
   Returns:
     [..., c]; exact at whole pixels, differentiable in all three inputs.
@@ -98,18 +107,25 @@ def sample(image, y, x):
 
 
 def warp(image, pose: Pose):
-  """The image [h, w, c] after a motion; pose of scalars. Borders are mirrored.
+  """Moves an image by a pose; borders are mirrored.
 
-  For a batch, or a series of poses, `jax.vmap` it.
+  Use `jax.vmap` for a batch or for a series of poses.
+
+  Args:
+    image: [h, w, c].
+    pose: a pose of scalars.
+
+  Returns:
+    [h, w, c].
   """
   height, width, _ = image.shape
   return sample(image, *still_points(pose, height=height, width=width))
 
 
 def _curve(cubic, times, *, length):
-  """A curve [t, axes] of times in [-1, 1], 0 at time 0, so long in all.
+  """A curve [t, axes] over times in [-1, 1], 0 at time 0, of the given length.
 
-  cubic: [3, axes], the factors of t, t^2 and t^3 before scaling.
+  cubic: [3, axes], the coefficients of t, t^2 and t^3 before scaling.
   """
   def at(times):
     t = times[:, None]
@@ -121,7 +137,7 @@ def _curve(cubic, times, *, length):
 
 
 def _neighbours(position, size):
-  """The two pixels around each position and the second one's share."""
+  """The two pixels around each position, and the weight of the second."""
   last = size - 1
   position = last - jnp.abs(last - jnp.abs(position))
   position = jnp.clip(position, 0, last)

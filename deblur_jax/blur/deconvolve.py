@@ -1,13 +1,13 @@
 """Classical deconvolution with a known kernel, in colour, batched.
 
 Every function is fn(blur [n, h, w, c], kernel [kh, kw] or [n, kh, kw], *,
-options) -> [n, h, w, c] and may be a row in a table beside the learned methods.
+options) -> [n, h, w, c] and can stand in a table beside the learned methods.
 
-What lies beyond the border took part in the blur and is not in the picture. To
-pretend that the picture repeats makes it ring. Wiener's filter, which has a
-closed form for circular borders only, works on a picture that was extended and
-tapered; the others solve for the larger scene that the 'valid' operator reads,
-and nothing is assumed about the border at all.
+The scene beyond the border took part in the blur, but the picture does not show
+it. The assumption that the picture repeats causes ringing. Wiener's filter has
+a closed form for circular borders only, so it works on an extended and tapered
+picture. The others solve for the larger scene that the 'valid' operator reads,
+and assume nothing about the border.
 """
 
 from collections.abc import Callable
@@ -20,29 +20,36 @@ from deblur_jax.blur import kernels, operators
 from deblur_jax.config import bind
 from deblur_jax.state import Array
 
-# sum of |f * x|^2 over these is the Laplacian's prior on smoothness
+# The filters f_j of horizontal and vertical differences.
 _DERIVATIVES = (((1.0, -1.0),), ((1.0,), (-1.0,)))
 
-# ADMM's penalty on the derivatives: how finely they are shrunk. Measured on
-# Levin's pictures: 40 comes 0.7 dB less far in 60 steps, 800 no further.
+# ADMM's penalty on the derivatives. Measured on Levin's pictures with 60 steps:
+# 40 gives 0.7 dB less, 800 gives no more.
 _RHO_PRIOR = 300.0
 
 
 def wiener(blur, kernel, *, noise: float = 5e-3) -> Array:
-  """Wiener's filter: X = conj(K) Y / (|K|^2 + noise).
+  """Deconvolves with Wiener's filter: X = conj(K) Y / (|K|^2 + noise).
 
   Args:
     blur: [n, h, w, c].
-    kernel: of sum one.
-    noise: the variance of the noise over that of the picture, the same at all
-      frequencies.
+    kernel: [kh, kw] or [n, kh, kw], sum one, odd sizes.
+    noise: ratio of the noise's variance to the picture's, above 0, the same at
+      all frequencies.
+
+  Returns:
+    [n, h, w, c].
+
+  Raises:
+    UserError: noise is not above 0, or `kernels.check_kernel` or
+      `operators.check` refuses the kernel.
   """
   _check_positive('noise', noise)
   size = _sizes(blur, kernel)
   wide = _taper(blur, kernel)
   transfer = _transfer(kernel, wide)
   spectrum = jnp.fft.rfft2(wide, axes=(1, 2))
-  # Not at frequency 0, whose energy is no detail: the brightness stays.
+  # No noise at frequency 0, so that the mean brightness stays.
   floor = jnp.full(transfer.shape[1:], noise).at[0, 0].set(0.0)
   inverse = jnp.conj(transfer) / (jnp.abs(transfer) ** 2 + floor[None])
   restored = jnp.fft.irfft2(
@@ -52,16 +59,24 @@ def wiener(blur, kernel, *, noise: float = 5e-3) -> Array:
 
 def richardson_lucy(
     blur, kernel, *, steps: int = 50, tv: float = 0.0) -> Array:
-  """Richardson (1972) and Lucy (1974): x <- x / H'1 * H'(y / H x).
+  """Deconvolves by the iteration of Richardson (1972) and Lucy (1974).
 
-  With the 'valid' operator, so that x is larger than y by the kernel.
+  x <- x / H'1 * H'(y / H x) with the 'valid' operator H, so that x is larger
+  than y by the kernel's size less 1.
 
   Args:
     blur: [n, h, w, c], not negative.
-    kernel: of sum one.
-    steps: too many amplify noise.
-    tv: weight of total variation (Dey et al. 2006): divides each step by
-      1 - tv * div(grad x / |grad x|). 0 leaves it out.
+    kernel: [kh, kw] or [n, kh, kw], sum one, odd sizes.
+    steps: number of iterations, above 0; too many amplify noise.
+    tv: weight of total variation (Dey et al. 2006), 0 or more: divides each
+      step by 1 - tv * div(grad x / |grad x|). 0 leaves it out.
+
+  Returns:
+    [n, h, w, c].
+
+  Raises:
+    UserError: steps is not above 0, tv is negative, or
+      `kernels.check_kernel` or `operators.check` refuses the kernel.
   """
   _check_positive('steps', steps)
   if tv < 0:
@@ -84,23 +99,30 @@ def richardson_lucy(
 def hyper_laplacian(
     blur, kernel, *, weight: float = 2e4, alpha: float = 2 / 3,
     steps: int = 60) -> Array:
-  """Deconvolution by the sparse gradients of photographs.
+  """Deconvolves with a sparse prior on the gradients of photographs.
 
   Krishnan & Fergus (2009, eq. 2):
 
     min over x of  weight / 2 |M (k * x) - y|^2 + sum of |f_j * x|^alpha
 
-  over both derivatives f_j. Here M cuts off what the picture does not show, and
-  k * x has circular borders on the larger scene (Almeida & Figueiredo 2013), so
-  that each step of ADMM is exact: FFT for x, a point for the others.
+  over both derivatives f_j. M crops the scene to the picture, and k * x has
+  circular borders on the larger scene (Almeida & Figueiredo 2013), so that each
+  step of ADMM is exact: by FFT for x, element by element for the others.
 
   Args:
     blur: [n, h, w, c].
-    kernel: of sum one.
-    weight: of the data: more for less noise. The default is for a noise of
-      about half a level of 255; 1000 for two.
-    alpha: 2/3 or 1/2 for natural scenes, 1 for total variation.
-    steps: of ADMM.
+    kernel: [kh, kw] or [n, kh, kw], sum one, odd sizes.
+    weight: of the data term, above 0: larger for less noise. The default is for
+      noise of about half a level of 255; use 1000 for two levels.
+    alpha: in (0, 1]: 2/3 or 1/2 for natural scenes, 1 for total variation.
+    steps: number of ADMM iterations, above 0.
+
+  Returns:
+    [n, h, w, c].
+
+  Raises:
+    UserError: alpha is outside (0, 1], weight or steps is not above 0, or
+      `kernels.check_kernel` or `operators.check` refuses the kernel.
   """
   if not 0 < alpha <= 1:
     raise errors.UserError(f'alpha must lie above 0 and up to 1, got {alpha}.')
@@ -123,12 +145,12 @@ def hyper_laplacian(
 
   def step(_, carry):
     x, u, v, du, dv = carry
-    # x: the quadratic problem that all splits agree on
+    # x: the quadratic problem, exact in the Fourier domain
     right = (rho_data * jnp.conj(transfer) * fft(u - du)
              + rho_prior * (jnp.conj(filters) * fft(v - dv)).sum(0))
     spectrum = right / normal
     seen, slopes = back(transfer * spectrum), back(filters * spectrum[None])
-    # u = k * x: the data, where there are any
+    # u = k * x: drawn to the data inside the picture
     u = (weight * shown * data + rho_data * (seen + du)) / (
         weight * shown + rho_data)
     # v = f * x: shrunk towards 0
@@ -143,10 +165,19 @@ def hyper_laplacian(
 
 
 def shrink(v, *, alpha: float, weight) -> Array:
-  """argmin over w of |w|^alpha + weight / 2 (w - v)^2, element by element.
+  """Computes argmin over w of |w|^alpha + weight / 2 (w - v)^2, elementwise.
 
-  For alpha below 1 the solution jumps: it is 0 up to a threshold, above it the
-  larger root of a convex problem, found by Newton's method.
+  For alpha below 1 the solution is discontinuous in v: 0 up to a threshold;
+  above it the larger stationary point, found by Newton's method (Krishnan &
+  Fergus 2009, eq. 5).
+
+  Args:
+    v: any shape.
+    alpha: in (0, 1].
+    weight: above 0.
+
+  Returns:
+    w, of v's shape.
   """
   size = jnp.abs(v)
   if alpha == 1:
@@ -163,10 +194,17 @@ def shrink(v, *, alpha: float, weight) -> Array:
 
 
 def with_kernel(name: str, **options) -> Callable[[Array, Array], Array]:
-  """The row `name` of `DECONVOLUTIONS` with its options set.
+  """Returns a deconvolution with its options bound.
+
+  Args:
+    name: a name in `DECONVOLUTIONS`.
+    **options: keyword arguments of that function.
+
+  Returns:
+    A function (blur [n, h, w, c], kernel) -> [n, h, w, c].
 
   Raises:
-    UserError: an unknown name or option.
+    UserError: the name or an option is unknown.
   """
   solve = errors.look_up(DECONVOLUTIONS, name, what='deconvolution')
   return bind(solve, options, where=name)
@@ -183,7 +221,7 @@ def _curvature(x):
 
 
 def _sizes(blur, kernel):
-  """The kernel's, after both were checked; its values where they are known."""
+  """The kernel's size, after a check of shapes and, outside of jit, values."""
   if not isinstance(kernel, jax.core.Tracer):
     for one in kernel.reshape(-1, *kernel.shape[-2:]):
       kernels.check_kernel(one)
@@ -192,7 +230,7 @@ def _sizes(blur, kernel):
 
 
 def _transfer(kernel, wide):
-  """[n or 1, h, w', 1], to multiply a spectrum of NHWC with."""
+  """The transfer function [n or 1, h, w', 1], for spectra of NHWC arrays."""
   kernel = kernel if kernel.ndim == 3 else kernel[None]
   return operators.otf(kernel, wide.shape[1:3])[..., None]
 
@@ -211,7 +249,7 @@ def _middle(x, blur, size):
 
 
 def _taper(blur, kernel):
-  """Extended by a kernel a side, and blended so that it repeats smoothly."""
+  """Pads by the kernel's size and blends, so that the picture is periodic."""
   size = kernel.shape[-2:]
   margins = [(side, side) for side in size]
   wide = jnp.pad(blur, ((0, 0), *margins, (0, 0)), mode='symmetric')

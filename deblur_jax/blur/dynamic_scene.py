@@ -1,12 +1,12 @@
-"""Dynamic-scene blur, made as GoPro's was: many sharp frames, averaged.
+"""Dynamic-scene blur as in GoPro: the average of many sharp frames.
 
-The camera moves over the picture, and so does an object in front of it: a soft-
-edged region of the picture with a path of its own. Each frame is composited,
+The camera moves over the picture, and an object moves in front of it: a soft-
+edged region of the picture with its own path. Each frame is composited,
 
   frame_t = matte_t * object_t + (1 - matte_t) * background_t,
 
-so that the object hides what is behind it and uncovers it again, and the frames
-are averaged (`exposure.py`). The middle frame is the picture as it was given.
+so the object hides the background and uncovers it again. The frames are then
+averaged (`exposure.py`). The middle frame is the given picture.
 """
 
 from typing import NamedTuple
@@ -22,14 +22,14 @@ _EDGE = 3.0     # pixels over which a matte falls from 1 to 0
 
 
 class Blob(NamedTuple):
-  """A bent ellipse; lengths in pixels, the angle in radians."""
+  """A bent ellipse: the object's outline; pixels and radians."""
 
   y: Array
   x: Array
   angle: Array
   long: Array     # radius along the angle
   short: Array    # radius across it
-  bend: Array     # how far its ends lean over, in long radii
+  bend: Array     # offset of its ends across the angle, in long radii
 
 
 def dynamic_scene(
@@ -39,21 +39,24 @@ def dynamic_scene(
   """Blurs one sharp picture by a moving camera and a moving object.
 
   Args:
-    key: a PRNG key: all of the motion, and the object, are drawn from it.
+    key: a PRNG key, for the motion and for the object.
     sharp: [h, w, 3] in [0, 1].
-    frames: number of frames averaged, odd. About one a pixel of motion, or
-      bright lines come out as combs.
-    shift, rotation, zoom: the camera's bounds, see `camera.path`.
+    frames: number of averaged frames, odd. Use about one for each pixel of
+      motion: with fewer, bright lines become combs.
+    shift: greatest length of the camera's path, in pixels.
+    rotation: greatest rotation of the camera, in radians.
+    zoom: greatest change of size; 0.01 is one percent.
     object_shift: greatest length of the object's own path, in pixels.
     gamma: of the response curve, see `exposure.average`.
-    margin: pixels cut off each side of the result, for callers that have them:
-      what moves in from outside is the mirrored picture.
+    margin: pixels to crop from each side of the result. The picture's mirror
+      image moves in at the borders; a margin crops it.
 
   Returns:
     {'blur', 'sharp'}, each [h - 2 margin, w - 2 margin, 3] in [0, 1].
 
   Raises:
-    UserError: frames even, gamma not above 0, nothing left inside the margin.
+    UserError: frames is even or below 1, gamma is not above 0, or the margin
+      leaves no picture.
   """
   height, width, _ = sharp.shape
   if margin < 0 or 2 * margin >= min(height, width):
@@ -96,8 +99,9 @@ def _draw_blob(key, height, width):
 def _blob_at(blob, y, x):
   """(matte, y behind, x behind) at points of the still picture.
 
-  What the object uncovers is not in the picture; the surroundings are mirrored
-  inwards about the object's edge, so that nothing of the object shows twice.
+  The picture does not show the background behind the object. The surroundings
+  are mirrored inwards about the object's edge, so that no part of the object
+  appears twice.
   """
   cos, sin = jnp.cos(blob.angle), jnp.sin(blob.angle)
   along = (cos * (x - blob.x) + sin * (y - blob.y)) / blob.long
@@ -107,8 +111,8 @@ def _blob_at(blob, y, x):
   edge = _EDGE / blob.short
   ramp = jnp.clip((1 - radius) / edge, 0, 1)
   matte = ramp ** 2 * (3 - 2 * ramp)
-  # The mirror stands where the matte reaches 1: outside of it, what is behind
-  # is the picture itself, and the middle frame stays untouched.
+  # The mirror is the curve inside which the matte is 1: outside of it the
+  # background is the picture itself, so the middle frame does not change.
   mirror = 1 - edge
   ratio = (2 * mirror - radius) / jnp.maximum(radius, 0.3)
   along, across = along * ratio, across * ratio

@@ -1,8 +1,8 @@
-"""A kernel from a blurred picture alone: classical, from coarse to fine.
+"""Classical estimation of a kernel from a blurred picture, coarse to fine.
 
-Alternates, on each level of a pyramid, between a picture whose gradients are
-few (the L0 norm: Xu, Zheng & Jia, Unnatural L0 sparse representation for
-natural image deblurring, CVPR 2013)
+Alternates, on each level of a pyramid, between a picture with sparse gradients
+(the L0 norm: Xu, Zheng & Jia, Unnatural L0 sparse representation for natural
+image deblurring, CVPR 2013)
 
   min over x of  |k * x - y|^2 + sparse |grad x|_0
 
@@ -11,8 +11,8 @@ those of x (Cho & Lee 2009, eq. 5)
 
   min over k of  |k * grad x - grad y|^2 + ridge |k|^2,   then k >= 0, sum one.
 
-Both by FFT. What it gives is one kernel for the whole picture: for photographs
-of still scenes, and as something to stand beside the learned methods.
+Both are solved by FFT. The result is one kernel for the whole picture: for
+photographs of still scenes, and as a baseline for the learned methods.
 """
 
 import math
@@ -27,10 +27,10 @@ from deblur_jax.blur import deconvolve, kernels, operators
 from deblur_jax.ops import colour
 from deblur_jax.state import Array
 
-_STEP = math.sqrt(2)            # from level to level
-_COARSEST = 3                   # kernel size there
-_LARGEST_BETA = 1e5             # where the splitting has converged
-_FAINT = 0.05                   # of a kernel's maximum: taken for noise
+_STEP = math.sqrt(2)            # ratio of sizes between neighbouring levels
+_COARSEST = 3                   # kernel size at the coarsest level
+_LARGEST_BETA = 1e5             # the half-quadratic splitting ends here
+_FAINT = 0.05                   # of a kernel's maximum; less counts as noise
 
 
 def kernel_of(
@@ -40,9 +40,9 @@ def kernel_of(
 
   Args:
     blur: [n, h, w, c] in [0, 1]; c is 1 or 3.
-    size: of the kernel, odd; larger than the blur, and not by much.
-    sparse: weight of the L0 norm at the start of a level; it falls by a tenth
-      a round.
+    size: of the kernel, odd; slightly larger than the blur.
+    sparse: weight of the L0 norm at the start of the coarsest level; each round
+      divides it by 1.1.
     ridge: weight of |k|^2.
     rounds: alternations on each level.
 
@@ -50,7 +50,8 @@ def kernel_of(
     [n, size, size], sum one, centred.
 
   Raises:
-    UserError: size even, or larger than the picture.
+    UserError: size is even, below 1 or larger than the picture, or blur has
+      another shape.
   """
   kernels.check_size(size)
   if blur.ndim != 4 or blur.shape[-1] not in (1, 3):
@@ -66,14 +67,18 @@ def deblur(blur, *, deconvolution: Mapping[str, Any], **options) -> Array:
   """Estimates the kernel and deconvolves with it.
 
   Args:
-    blur: [n, h, w, c] in [0, 1].
-    deconvolution: name and options of a row of `deconvolve.DECONVOLUTIONS`.
-      Trust the data less than with a known kernel, for an estimated one is
-      wrong in its details: dict(name='hyper_laplacian', weight=2e3).
-    **options: of `kernel_of`.
+    blur: [n, h, w, c] in [0, 1]; c is 1 or 3.
+    deconvolution: keyword arguments of `deconvolve.with_kernel`. An estimated
+      kernel has errors, so the data needs a lower weight than with a known
+      kernel: dict(name='hyper_laplacian', weight=2e3).
+    **options: keyword arguments of `kernel_of`.
 
   Returns:
     [n, h, w, c].
+
+  Raises:
+    UserError: the deconvolution's name or an option is unknown, or `kernel_of`
+      refuses the picture or the size.
   """
   solve = deconvolve.with_kernel(**deconvolution)
   return solve(blur, kernel_of(blur, **options))
@@ -156,7 +161,7 @@ def _derivatives(shape):
 
 
 def _centred(kernel):
-  """Moved by whole pixels, so that the light's mean is in the middle."""
+  """Moves the kernel by whole pixels, so that its mean is in the middle."""
   half = kernel.shape[0] // 2
   place = jnp.arange(-half, half + 1, dtype=jnp.float32)
   share = kernel / kernel.sum()

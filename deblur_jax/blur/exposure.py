@@ -1,12 +1,13 @@
-"""What a sensor does while the shutter is open: it averages light.
+"""Averaging of frames over an exposure, in linear light.
 
-A camera stores light through a response curve g. Averaging is done in light:
+A camera stores light through a response curve g. The average is of light:
 
   blur = g(mean over t of g^-1(frame_t))    (Nah et al. 2017, eq. 1-2)
 
 g is the power curve of GoPro's subset `blur_gamma`, x = light^(1 / gamma), or a
-measured table, as REDS has one. With gamma = 1 stored values are averaged as
-they are: GoPro's subset `blur`. `windows` says which frames make one picture.
+measured table, such as that of REDS. With gamma = 1 the stored values
+themselves are averaged: GoPro's subset `blur`. `windows` chooses the frames of
+each picture.
 """
 
 import math
@@ -17,25 +18,29 @@ import numpy as np
 
 from deblur_jax import errors
 
-# Below this a power < 1 goes on as a straight line: its slope would be infinite
-# at 0. With gamma 2.2 that is 0.06 of a level of 255.
+# Below this a power < 1 is a straight line, because its slope is infinite at 0.
+# With gamma 2.2 that is 0.06 of a level of 255.
 _TOE = 1e-8
-# How far, of its height, a measured curve may be off where it does not rise:
-# REDS' is 0.002 off at one value.
+# Largest error of a measured curve where it does not rise, as a share of its
+# height. That of REDS is 0.002 at one value.
 _NOISE = 0.01
 
 
 def to_light(image, *, gamma: float = 2.2, response=None):
-  """g^-1: stored values -> light.
+  """Converts stored values to light: g^-1.
 
   Args:
     image: [..., c] in [0, 1]; any shape without `response`.
-    gamma: of the power curve: light = image^gamma; 1 is linear.
-    response: a measured curve in its place, see `check_response`; between its
-      256 values light is interpolated linearly.
+    gamma: of the power curve light = image^gamma, above 0; 1 is linear.
+    response: a measured curve instead, see `check_response`. Between its 256
+      values light is interpolated linearly.
+
+  Returns:
+    Light in [0, 1], of the image's shape.
 
   Raises:
-    UserError: gamma is not above 0, or `check_response` refuses the curve.
+    UserError: gamma is not above 0, `check_response` refuses the curve, or the
+      curve's channels are not those of the image.
   """
   if response is None:
     return _power(image, check_gamma(gamma))
@@ -44,7 +49,19 @@ def to_light(image, *, gamma: float = 2.2, response=None):
 
 
 def to_stored(light, *, gamma: float = 2.2, response=None):
-  """g: light [0, 1] -> stored values, the inverse of `to_light`."""
+  """Converts light to stored values: g, the inverse of `to_light`.
+
+  Args:
+    light: [..., c] in [0, 1]; any shape without `response`.
+    gamma: as of `to_light`.
+    response: as of `to_light`.
+
+  Returns:
+    Stored values in [0, 1], of light's shape.
+
+  Raises:
+    UserError: as `to_light`.
+  """
   if response is None:
     return _power(light, 1 / check_gamma(gamma))
   curve = _curve_for(light, response)
@@ -52,19 +69,20 @@ def to_stored(light, *, gamma: float = 2.2, response=None):
 
 
 def average(frames, *, gamma: float = 2.2, response=None):
-  """The blurry picture of a series of sharp ones: g(mean of g^-1(frame)).
+  """Averages sharp frames to a blurry picture: g(mean of g^-1(frame)).
 
   Args:
     frames: [t, ..., h, w, c] in [0, 1].
-    gamma: of the power curve; 2.2 for GoPro's `blur_gamma`, 1 for its `blur`.
-    response: a measured curve in its place, see `check_response`.
+    gamma: of the power curve, above 0; 2.2 for GoPro's `blur_gamma`, 1 for its
+      `blur`.
+    response: a measured curve instead, see `check_response`.
 
   Returns:
-    [..., h, w, c] in [0, 1]. The gradient is finite everywhere, 0 included.
+    [..., h, w, c] in [0, 1]. The gradient is finite everywhere, also at 0.
 
   Raises:
-    UserError: gamma is not above 0, the curve does not rise, or there is no
-      frame.
+    UserError: gamma is not above 0, `check_response` refuses the curve, or
+      there is no frame.
   """
   curve = dict(gamma=gamma, response=response)
   light = mean_over(lambda frame: to_light(frame, **curve), frames)
@@ -72,22 +90,25 @@ def average(frames, *, gamma: float = 2.2, response=None):
 
 
 def check_response(curve, *, straight_above: int | None = None) -> np.ndarray:
-  """A measured response curve, ready for `to_light` and `to_stored`.
+  """Checks a measured response curve and scales it to [0, 1].
+
+  The unit and the offset of light do not change an average. Single values that
+  do not rise, as in the calibration of REDS at 236, are interpolated from their
+  neighbours.
 
   Args:
-    curve: g^-1 as a table, not traced: [256] or, a column a channel, [256, 3];
-      [i] is the light of the stored value i, in any unit.
-    straight_above: from this stored value on the table is replaced by a line of
-      its slope there, (curve[i + 1] - curve[i - 1]) / 2. REDS' authors do so at
-      250, where their measurement becomes extreme.
+    curve: g^-1 as a table, not traced: [256], or [256, 3] with one column for
+      each channel. Row i is the light of the stored value i, in any unit.
+    straight_above: from this stored value on, 1 to 254, the table is replaced
+      by a line with the slope (curve[i + 1] - curve[i - 1]) / 2. The authors of
+      REDS use 250, above which their measurement is extreme.
 
   Returns:
-    float32 [256, 1] or [256, 3], each column rising from 0 to 1: a unit and an
-    offset of light change no average. Single values that fall a little short,
-    as calibrations have them (REDS' at 236), lie between their neighbours.
+    float32 [256, 1] or [256, 3]; each column rises from 0 to 1.
 
   Raises:
-    UserError: another shape, or a curve that does not rise.
+    UserError: the table has another shape, the curve does not rise, or
+      `straight_above` is outside of its range.
   """
   curve = np.asarray(curve, np.float64)
   if curve.shape not in ((256,), (256, 1), (256, 3)):
@@ -105,21 +126,23 @@ def check_response(curve, *, straight_above: int | None = None) -> np.ndarray:
 def windows(
     seed, length: int, *, shortest: int = 7, longest: int | None = None,
 ) -> list[range]:
-  """Disjoint runs of frames, one after another; GoPro took 7 to 13.
+  """Divides a sequence into disjoint windows of frames; GoPro has 7 to 13.
+
+  The length of each window is drawn evenly from the odd numbers between the
+  bounds that still fit.
 
   Args:
     seed: for numpy's default_rng: a number or several.
-    length: frames of the sequence.
-    shortest, longest: odd bounds of a window's length, which is drawn evenly
-      from the odd numbers between them that still fit; `longest` is `shortest`
-      by default.
+    length: number of frames of the sequence.
+    shortest: least length of a window, odd, from 3 on.
+    longest: greatest length, odd; `shortest` by default.
 
   Returns:
-    Ranges of frame numbers; the middle one of each is the sharp picture. Less
-    than `shortest` frames are left over at the end.
+    Ranges of frame numbers. The middle frame of each is the sharp picture.
+    Fewer than `shortest` frames remain at the end.
 
   Raises:
-    UserError: an even bound, one below 3, or no window fits.
+    UserError: a bound is even or below 3, or no window fits.
   """
   longest = shortest if longest is None else longest
   if not 3 <= shortest <= longest or shortest % 2 == 0 or longest % 2 == 0:
@@ -141,11 +164,17 @@ def windows(
 
 
 def mean_over(render, moments):
-  """The mean of render(moment), with one frame in memory at a time.
+  """Averages render(moment) over time, with one frame in memory at a time.
 
   Args:
-    render: moment -> an array, always of one shape.
-    moments: arrays (a tree of them) whose first axis is time.
+    render: a function moment -> array of a constant shape.
+    moments: a tree of arrays whose first axis is time.
+
+  Returns:
+    The mean, of the shape that render returns.
+
+  Raises:
+    UserError: there is no moment, or the arrays have different numbers of them.
   """
   moment, *_ = leaves = jax.tree.leaves(moments)
   count = moment.shape[0]
@@ -187,7 +216,7 @@ def _curve_for(image, response):
 
 
 def _rising(column, channel):
-  """A column [256] made strictly rising, or a UserError that says where not."""
+  """A column [256] made strictly increasing; UserError if it is far from it."""
   highest = np.maximum.accumulate(column)
   rises = np.append(True, column[1:] > highest[:-1])      # not for NaN
   levels = np.arange(256)
@@ -201,7 +230,7 @@ def _rising(column, channel):
   raise errors.UserError(
       f'A response curve must rise with the stored value: channel {channel} '
       f'goes from {before:.6g} at {level} to {after:.6g} at {level + 1}; smooth'
-      ' it, or straighten its end (REDS does above 250).')
+      ' it, or use straight_above (250 for REDS).')
 
 
 def _straighten(curve, level):
@@ -215,7 +244,14 @@ def _straighten(curve, level):
 
 
 def check_gamma(gamma: float) -> float:
-  """gamma, or a UserError where it is not above 0."""
+  """Returns gamma after a check.
+
+  Args:
+    gamma: the exponent of a response curve.
+
+  Raises:
+    UserError: gamma is not finite and above 0.
+  """
   if not (math.isfinite(gamma) and gamma > 0):
     raise errors.UserError(
         f'gamma must be a number above 0, got {gamma}; use 2.2 for GoPro\'s '

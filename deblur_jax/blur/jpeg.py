@@ -1,4 +1,4 @@
-"""JPEG's loss as a differentiable function: no coding, only what is lost."""
+"""The loss of JPEG compression as a differentiable function, without coding."""
 
 import jax
 import jax.numpy as jnp
@@ -20,15 +20,15 @@ _CHROMINANCE[:4, :4] = [
 
 
 def compress(image, *, quality) -> Array:
-  """What JPEG's loss leaves of a picture: its tables, 4:2:0, no coding.
+  """Applies the loss of JPEG: 4:2:0 subsampling and quantized DCT blocks.
 
   Args:
     image: [h, w, 3] in [0, 1], any size.
-    quality: 1 to 100 as libjpeg counts it.
+    quality: 1 to 100, on libjpeg's scale.
 
   Returns:
-    [h, w, 3] in [0, 1]; within about a level of libjpeg's result. The gradient
-    goes through the rounding.
+    [h, w, 3] in [0, 1], within about one level of 255 of libjpeg's result. The
+    gradient of the rounding is one (straight-through).
   """
   height, width, _ = image.shape
   padded = jnp.pad(
@@ -45,20 +45,21 @@ def compress(image, *, quality) -> Array:
   return jnp.clip(rgb[:height, :width], 0, 1)
 
 
-def _through(image, changed):
+def _straight_through(image, changed):
   """`changed`, with the gradient of `image`."""
   return image + jax.lax.stop_gradient(changed - image)
 
 
 def _blocks_lossy(plane, table):
-  """DCT, division by the table, rounding, and back; of 8x8 blocks."""
+  """Quantizes the DCT of 8x8 blocks by a table, and transforms back."""
   height, width = plane.shape
   blocks = plane.reshape(height // 8, 8, width // 8, 8)
   dct = jnp.asarray(_dct())
   spectrum = jnp.einsum(
       'ui,aibj,vj->abuv', dct, blocks, dct, precision='highest')
   table = table[None, None]
-  spectrum = _through(spectrum, table * jnp.round(spectrum / table))
+  spectrum = _straight_through(
+      spectrum, table * jnp.round(spectrum / table))
   blocks = jnp.einsum(
       'ui,abuv,vj->aibj', dct, spectrum, dct, precision='highest')
   return blocks.reshape(height, width)
@@ -78,7 +79,7 @@ def _halve(plane):
 
 
 def _double(plane):
-  """Twice the size by libjpeg's triangle filter, 3/4 and 1/4."""
+  """Doubles the size with libjpeg's triangle filter, weights 3/4 and 1/4."""
   for axis in (0, 1):
     before = jnp.concatenate(
         [jax.lax.slice_in_dim(plane, 0, 1, axis=axis),

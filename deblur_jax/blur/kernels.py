@@ -1,12 +1,12 @@
-"""Blur kernels: float32 [size, size], never negative, sum one, centred.
+"""Blur kernels: float32 [size, size], not negative, sum one, centred.
 
-A kernel says where the light of a point goes, so blurring is true convolution
-(`operators.py`). Size is odd and the middle element is the point itself.
-Lengths are pixels, angles radians from the x axis towards y (down), as seen on
-a screen: clockwise.
+A kernel is a point spread function, so blurring is true convolution
+(`operators.py`). Sizes are odd; the middle element is the point itself.
+Lengths are in pixels. Angles are in radians from the x axis towards the y axis,
+which points down: clockwise on a screen.
 
-The functions by formula may be differentiated in what they take; those called
-`random_...` take a key first, and are the rows of `KERNELS` in `uniform.py`.
+The functions of a formula are differentiable in their parameters. Those named
+`random_...` take a key first and are the rows of `KERNELS` in `uniform.py`.
 """
 
 import math
@@ -19,28 +19,31 @@ import numpy as np
 from deblur_jax import errors
 from deblur_jax.state import Array
 
-_SAMPLES = 4    # of a line, for each pixel of the kernel's side
+_SAMPLES = 4    # points of a line for each pixel of the kernel's side
 
 
 def margins(size: Sequence[int]) -> list[tuple[int, int]]:
-  """Pixels of the scene before and after the picture, along each axis.
+  """Computes by how many pixels the scene is larger than its picture.
 
-  A picture of a scene without a border of its own is smaller than the scene:
-  each pixel needs a whole kernel.
+  The 'valid' convolution makes the picture smaller than the scene, because each
+  pixel needs a whole kernel.
 
   Args:
     size: (height, width) of the kernel.
+
+  Returns:
+    (before, after) for each axis, in pixels.
   """
   return [(side - 1 - side // 2, side // 2) for side in size]
 
 
 def crop_scene(scene, size: Sequence[int], *, picture: Sequence[int]):
-  """The part of a scene that the picture shows, at the middle of the kernel.
+  """Crops a scene to the part that the picture shows.
 
   Args:
     scene: [..., h + kh - 1, w + kw - 1, c].
     size: (kh, kw) of the kernel.
-    picture: (h, w).
+    picture: (h, w) of the picture.
 
   Returns:
     [..., h, w, c].
@@ -51,12 +54,18 @@ def crop_scene(scene, size: Sequence[int], *, picture: Sequence[int]):
 
 
 def line(length, angle, *, size: int) -> Array:
-  """Motion at constant speed along a line, antialiased.
+  """Makes the kernel of motion at constant speed along a line, antialiased.
 
   Args:
     length: of the line, in pixels; 0 is the identity.
-    angle: of the motion.
-    size: of the kernel; what reaches beyond it is held at its edge.
+    angle: of the motion, in radians.
+    size: of the kernel, odd; points outside of it are moved to its edge.
+
+  Returns:
+    [size, size].
+
+  Raises:
+    UserError: size is even or below 1.
   """
   samples = _SAMPLES * check_size(size)
   along = ((jnp.arange(samples) + 0.5) / samples - 0.5) * length
@@ -66,14 +75,38 @@ def line(length, angle, *, size: int) -> Array:
 
 
 def disk(radius, *, size: int) -> Array:
-  """Defocus: a disk of that radius, its edge one pixel soft."""
+  """Makes the kernel of defocus: a disk with an edge one pixel wide.
+
+  Args:
+    radius: in pixels.
+    size: of the kernel, odd.
+
+  Returns:
+    [size, size].
+
+  Raises:
+    UserError: size is even or below 1.
+  """
   y, x = _grid(size)
   distance = jnp.sqrt(y ** 2 + x ** 2)
   return normalise(jnp.clip(radius + 0.5 - distance, 0, 1))
 
 
 def gaussian(along, across, angle, *, size: int) -> Array:
-  """A Gaussian with standard deviations along an angle and across it."""
+  """Makes a Gaussian kernel, isotropic or not.
+
+  Args:
+    along: standard deviation along the angle, in pixels, above 0.
+    across: standard deviation across the angle, in pixels, above 0.
+    angle: in radians.
+    size: of the kernel, odd.
+
+  Returns:
+    [size, size].
+
+  Raises:
+    UserError: size is even or below 1.
+  """
   y, x = _grid(size)
   cos, sin = jnp.cos(angle), jnp.sin(angle)
   u, v = (cos * x + sin * y) / along, (cos * y - sin * x) / across
@@ -81,15 +114,33 @@ def gaussian(along, across, angle, *, size: int) -> Array:
 
 
 def delta(*, size: int) -> Array:
-  """The identity."""
+  """Makes the identity kernel.
+
+  Args:
+    size: of the kernel, odd.
+
+  Returns:
+    [size, size], 1 in the middle.
+
+  Raises:
+    UserError: size is even or below 1.
+  """
   middle = check_size(size) // 2
   return jnp.zeros((size, size)).at[middle, middle].set(1.0)
 
 
 def mix(first, second) -> Array:
-  """Both blurs, one after the other, cut to the size of the first.
+  """Convolves two kernels; the result is cropped to the size of the first.
 
-  What falls outside of that size is lost, and the rest is scaled to sum one.
+  Args:
+    first: [size, size].
+    second: [other, other].
+
+  Returns:
+    [size, size], scaled to sum one after the crop.
+
+  Raises:
+    UserError: a size is even or below 1.
   """
   size, other = check_size(first.shape[-1]), check_size(second.shape[-1])
   whole = (size + other - 1,) * 2
@@ -100,45 +151,70 @@ def mix(first, second) -> Array:
 
 
 def splat(y, x, weights, *, size: int) -> Array:
-  """A kernel from points: each is shared out bilinearly over four pixels.
+  """Makes a kernel from points, each spread bilinearly over four pixels.
 
   Args:
-    y, x: [points], pixels down and right from the middle; held inside.
+    y: [points], pixels down from the middle; points outside of the kernel are
+      moved to its edge.
+    x: [points], pixels right from the middle, likewise.
     weights: [points], not negative, not all 0.
-    size: of the kernel.
+    size: of the kernel, odd.
+
+  Returns:
+    [size, size], sum one.
+
+  Raises:
+    UserError: size is even or below 1.
   """
   half = check_size(size) // 2
   rows = _tent(jnp.clip(y, -half, half), half)
   columns = _tent(jnp.clip(x, -half, half), half)
-  # A product of matrices: quicker than a scatter-add, and the same everywhere.
+  # A matrix product: faster than a scatter-add, and deterministic on GPUs.
   return normalise(jnp.einsum(
       'py,px->yx', weights[:, None] * rows, columns, precision='highest'))
 
 
 def centre(y, x, weights) -> tuple[Array, Array]:
-  """The points moved so that their weighted mean is the origin."""
+  """Moves points so that their weighted mean is the origin.
+
+  Args:
+    y: [points].
+    x: [points].
+    weights: [points], not all 0.
+
+  Returns:
+    (y, x), each [points].
+  """
   share = weights / weights.sum()
   return y - (share * y).sum(), x - (share * x).sum()
 
 
 def normalise(kernel) -> Array:
-  """Scaled to sum one over its last two axes."""
+  """Scales a kernel [..., kh, kw] to sum one over its last two axes."""
   return kernel / kernel.sum((-2, -1), keepdims=True)
 
 
 def likeness(first, second) -> Array:
-  """The greatest correlation of two kernels over all shifts, [...], up to 1.
+  """Computes the greatest correlation of two kernels over all shifts.
 
-  sum a(u) b(u + s) / (|a| |b|): blind methods find kernels up to a shift s,
-  which only moves the picture. For kernels [..., kh, kw] of one size.
+  max over s of  sum over u of a(u) b(u + s) / (|a| |b|)
+
+  Blind methods find a kernel up to a shift s, which only moves the picture.
+
+  Args:
+    first: [..., kh, kw].
+    second: [..., kh, kw].
+
+  Returns:
+    [...], up to 1.
 
   Raises:
-    UserError: kernels of two sizes.
+    UserError: the kernels have different sizes.
   """
   if first.shape[-2:] != second.shape[-2:]:
     raise errors.UserError(
-        f'Kernels of one size are compared, got {first.shape[-2:]} and '
-        f'{second.shape[-2:]}.')
+        f'Kernels must have one size to be compared, got {first.shape[-2:]} '
+        f'and {second.shape[-2:]}.')
   room = [2 * side for side in first.shape[-2:]]
   product = jnp.conj(jnp.fft.rfft2(first, room)) * jnp.fft.rfft2(second, room)
   best = jnp.fft.irfft2(product, room).max(axis=(-2, -1))
@@ -149,7 +225,20 @@ def likeness(first, second) -> Array:
 def random_line(
     key, *, size: int = 31, length: tuple[float, float] = (1.0, 25.0),
     angle: tuple[float, float] = (0.0, math.pi)) -> Array:
-  """A line of random length and angle, uniform in those ranges."""
+  """Draws a line of random length and angle, uniform in their ranges.
+
+  Args:
+    key: a PRNG key.
+    size: of the kernel, odd.
+    length: range of the length, in pixels, within [0, size].
+    angle: range of the angle, in radians, within [0, 2 pi].
+
+  Returns:
+    [size, size].
+
+  Raises:
+    UserError: size is even or below 1, or a range is invalid.
+  """
   key_length, key_angle = jax.random.split(key)
   check_range('length', length, most=size)
   check_range('angle', angle, most=2 * math.pi)
@@ -159,7 +248,19 @@ def random_line(
 
 def random_disk(
     key, *, size: int = 31, radius: tuple[float, float] = (0.5, 8.0)) -> Array:
-  """A disk of random radius, uniform in that range."""
+  """Draws a disk of random radius, uniform in its range.
+
+  Args:
+    key: a PRNG key.
+    size: of the kernel, odd.
+    radius: range of the radius, in pixels, within [0, size / 2].
+
+  Returns:
+    [size, size].
+
+  Raises:
+    UserError: size is even or below 1, or the range is invalid.
+  """
   check_range('radius', radius, most=size / 2)
   return disk(_uniform(key, radius), size=size)
 
@@ -167,13 +268,19 @@ def random_disk(
 def random_gaussian(
     key, *, size: int = 31, sigma: tuple[float, float] = (0.4, 4.0),
     isotropic: bool = False) -> Array:
-  """A Gaussian with random deviations, uniform in that range.
+  """Draws a Gaussian with random standard deviations and a random angle.
 
   Args:
     key: a PRNG key.
-    size: of the kernel.
-    sigma: range of both deviations, in pixels, from 0.1.
-    isotropic: whether both are the same.
+    size: of the kernel, odd.
+    sigma: range of both deviations, in pixels, within [0.1, size / 2].
+    isotropic: whether both deviations are equal.
+
+  Returns:
+    [size, size].
+
+  Raises:
+    UserError: size is even or below 1, or the range is invalid.
   """
   check_range('sigma', sigma, most=size / 2, above=0.1)
   key_along, key_across, key_angle = jax.random.split(key, 3)
@@ -184,15 +291,18 @@ def random_gaussian(
 
 
 def check_kernel(kernel, *, where: str = 'The kernel') -> np.ndarray:
-  """A kernel from outside as float32 [kh, kw], or a UserError.
+  """Checks a kernel that a user gave.
 
   Args:
     kernel: an array of numbers.
-    where: what to call it in the message.
+    where: the kernel's name at the beginning of a message.
+
+  Returns:
+    The kernel, float32 [kh, kw].
 
   Raises:
-    UserError: not two-dimensional, of an even size, with negative or infinite
-      values, or of another sum than one (to 1e-3).
+    UserError: the kernel is not two-dimensional, has an even size, has negative
+      or infinite values, or its sum differs from one by more than 1e-3.
   """
   kernel = np.asarray(kernel, np.float32)
   if kernel.ndim != 2 or not kernel.size:
@@ -214,7 +324,14 @@ def check_kernel(kernel, *, where: str = 'The kernel') -> np.ndarray:
 
 
 def check_size(size: int) -> int:
-  """size, or a UserError where it is even or below 1."""
+  """Returns the size of a kernel after a check.
+
+  Args:
+    size: of a kernel, in pixels.
+
+  Raises:
+    UserError: size is even or below 1.
+  """
   if size < 1 or size % 2 == 0:
     raise errors.UserError(
         f'A kernel size must be odd and at least 1, got {size}; use '
@@ -225,7 +342,17 @@ def check_size(size: int) -> int:
 def check_range(
     name: str, values: tuple[float, float], *, most: float, above: float = 0.0
 ) -> None:
-  """A UserError where (low, high) is no range within [above, most]."""
+  """Checks that an option is a range within [above, most].
+
+  Args:
+    name: of the option, for the message.
+    values: (low, high).
+    most: greatest allowed value.
+    above: least allowed value.
+
+  Raises:
+    UserError: values are no pair (low, high) within these bounds.
+  """
   if not (isinstance(values, Sequence) and len(values) == 2
           and above <= values[0] <= values[1] <= most):
     shown = tuple(values) if isinstance(values, Sequence) else values
@@ -235,7 +362,7 @@ def check_range(
 
 
 def _tent(position, half):
-  """[points, 2 half + 1]: each position's bilinear shares."""
+  """[points, 2 half + 1]: the bilinear weights of each position."""
   pixels = jnp.arange(-half, half + 1)
   return jnp.maximum(1 - jnp.abs(position[:, None] - pixels[None, :]), 0)
 

@@ -1,18 +1,18 @@
 """Linear operators of blur, each with its exact adjoint.
 
-Blurring is true convolution, y[i] = sum over j of k[j] x[i + c - j], where c =
-size // 2 is the kernel's middle; that of an even size is the element after the
-true middle. The border says what lies outside of the picture:
+Blurring is true convolution, y[i] = sum over j of k[j] x[i + c - j], where
+c = size // 2 is the kernel's middle; for an even size it is the element after
+the true middle. The border is the assumption about the outside of the picture:
 
-  valid      nothing is assumed: y is smaller than x by size - 1
+  valid      none: y is smaller than x by size - 1
   reflect    mirrored about the edge pixels (numpy's 'reflect')
-  symmetric  mirrored about the edge, edge pixels twice
+  symmetric  mirrored about the edge, with the edge pixels twice
   edge       the edge pixels repeat
   circular   the picture repeats
   zero       black
 
-All but 'valid' are H = V P, padding and then the valid operator, so that their
-adjoint is P^T V^T: exact for every border, by FFT and directly.
+All but 'valid' are H = V P, padding and then the valid operator. Their adjoint
+is P^T V^T, exact for every border and for both methods of convolution.
 """
 
 import math
@@ -26,9 +26,9 @@ import numpy as np
 from deblur_jax import errors
 from deblur_jax.state import Array
 
-# Elements of a kernel from which FFT is quicker. Measured on 2 CPU cores, three
-# channels, 16 pictures of 256x256 and one of 720x1280: 5x5 takes a third of
-# FFT's time, 13x13 three quarters, 21x21 twice its time.
+# From this number of kernel elements on FFT is faster. Measured on 2 CPU cores
+# with three channels, 16 pictures of 256x256 and one of 720x1280: direct 5x5
+# takes a third of FFT's time, 13x13 three quarters, 21x21 twice its time.
 FFT_FROM = 225
 
 
@@ -41,16 +41,20 @@ class Operator(NamedTuple):
 
 def uniform(
     kernel, *, border: str = 'reflect', method: str = 'auto') -> Operator:
-  """One kernel for the whole picture: y = k * x.
+  """Makes the operator of one kernel for the whole picture: y = k * x.
 
   Args:
     kernel: [kh, kw], or [n, kh, kw] with one for each picture.
-    border: see above.
-    method: 'direct', 'fft', or 'auto', which takes FFT for large kernels.
+    border: a name in `BORDERS`, see above.
+    method: 'direct', 'fft', or 'auto', which uses FFT for large kernels.
+
+  Returns:
+    An Operator.
 
   Raises:
-    UserError: an unknown border or method; at a call, a kernel larger than the
-      picture, or another number of kernels than of pictures.
+    UserError: the border or the method is unknown. At a call: the kernel is
+      larger than the picture, or the number of kernels is not that of the
+      pictures.
   """
   pad = errors.look_up(BORDERS, border, what='border')
   valid = errors.look_up(METHODS, method, what='method of convolution')
@@ -72,16 +76,25 @@ def uniform(
 def gather(
     kernels, weights, *, border: str = 'reflect', method: str = 'auto'
 ) -> Operator:
-  """Space-varying blur, weighted after blurring: y = sum of w_b (h_b * x).
+  """Makes space-varying blur weighted after blurring: y = sum of w_b (h_b * x).
 
-  Each pixel of y has a kernel of its own, a mixture of the basis kernels: by
-  what path the light came that arrives here. It keeps constant pictures where
-  the weights sum to one. Its adjoint is `scatter` with flipped kernels.
+  Each pixel of y has its own kernel, a mixture of the basis kernels: the
+  distribution of the light that arrives at this pixel. Constant pictures are
+  kept where the weights sum to one. The adjoint is `scatter` with flipped
+  kernels.
 
   Args:
     kernels: [b, kh, kw], or [n, b, kh, kw].
     weights: [h, w, b] or [n, h, w, b], of the size of y.
-    border, method: as of `uniform`.
+    border: as of `uniform`.
+    method: as of `uniform`.
+
+  Returns:
+    An Operator.
+
+  Raises:
+    UserError: as `uniform`, or the weights do not fit the kernels or, at a
+      call, the pictures.
   """
   return _mixture(kernels, weights, border, method, after=True)
 
@@ -89,21 +102,40 @@ def gather(
 def scatter(
     kernels, weights, *, border: str = 'reflect', method: str = 'auto'
 ) -> Operator:
-  """Space-varying blur, weighted before blurring: y = sum of h_b * (w_b x).
+  """Makes space-varying blur weighted before it: y = sum of h_b * (w_b x).
 
-  Each pixel of x has a kernel of its own: where the light goes that leaves
-  here (Nagy and O'Leary 1998). It keeps the sum of the light. Arguments as of
-  `gather`, but that the weights are of the size of x.
+  Each pixel of x has its own kernel: the distribution of the light that leaves
+  this pixel (Nagy and O'Leary 1998). The sum of the light is kept.
+
+  Args:
+    kernels: [b, kh, kw], or [n, b, kh, kw].
+    weights: [h, w, b] or [n, h, w, b], of the size of x.
+    border: as of `uniform`.
+    method: as of `uniform`.
+
+  Returns:
+    An Operator.
+
+  Raises:
+    UserError: as `gather`.
   """
   return _mixture(kernels, weights, border, method, after=False)
 
 
 def lanczos_downsample(*, factor: int) -> Operator:
-  """Smaller by a whole factor, with the kernel of Deep Image Prior's code.
+  """Makes downsampling by a whole factor, as in the code of Deep Image Prior.
 
-  Lanczos2, phase 0.5: 4 factor taps a side, edge pixels repeated. Height and
-  width must be multiples of the factor. Separable, so it is two products with
-  matrices.
+  The kernel is Lanczos2 with phase 0.5 and 4 factor taps along each axis; edge
+  pixels repeat. It is separable: two matrix products.
+
+  Args:
+    factor: 1 or more; heights and widths must be multiples of it.
+
+  Returns:
+    An Operator [n, h, w, c] -> [n, h / factor, w / factor, c].
+
+  Raises:
+    UserError: factor is below 1, or at a call a size is no multiple of it.
   """
   if factor < 1:
     raise errors.UserError(f'factor must be at least 1, got {factor}.')
@@ -113,7 +145,7 @@ def lanczos_downsample(*, factor: int) -> Operator:
     if height % factor or width % factor:
       raise errors.UserError(
           f'Pictures of {height}x{width} cannot be made {factor} times '
-          'smaller; crop them to a multiple.')
+          f'smaller; crop them to multiples of {factor}.')
     return _separable(
         x, _lanczos(height, factor), _lanczos(width, factor))
 
@@ -127,18 +159,32 @@ def lanczos_downsample(*, factor: int) -> Operator:
 
 
 def mask(known) -> Operator:
-  """Only some pixels are seen; known: 1 or 0, broadcasts to [n, h, w, c]."""
+  """Makes the operator that keeps known pixels and sets others to 0.
+
+  Args:
+    known: 1 or 0; broadcasts to [n, h, w, c].
+
+  Returns:
+    An Operator; it is its own adjoint.
+  """
   apply = lambda x: x * jnp.asarray(known, x.dtype)
   return Operator(apply, apply)
 
 
 def identity() -> Operator:
-  """What there is, as it is."""
+  """Makes the identity operator."""
   return Operator(lambda x: x, lambda y: y)
 
 
 def compose(*operators: Operator) -> Operator:
-  """One after the other, the first first."""
+  """Composes operators; the first argument is applied first.
+
+  Args:
+    *operators: any of the above, whose shapes fit.
+
+  Returns:
+    An Operator.
+  """
   def forward(x):
     for operator in operators:
       x = operator.forward(x)
@@ -153,12 +199,15 @@ def compose(*operators: Operator) -> Operator:
 
 
 def norm(operator: Operator, shape: Sequence[int], *, steps: int = 30) -> Array:
-  """The largest singular value, by power iteration from a fixed start.
+  """Computes the largest singular value by power iteration, from below.
 
   Args:
     operator: any of the above.
-    shape: of its input, [n, h, w, c].
-    steps: more come nearer, from below.
+    shape: of its input, (n, h, w, c).
+    steps: number of iterations.
+
+  Returns:
+    A scalar.
   """
   def step(_, x):
     x = operator.adjoint(operator.forward(x))
@@ -170,7 +219,15 @@ def norm(operator: Operator, shape: Sequence[int], *, steps: int = 30) -> Array:
 
 
 def check_fits(size: tuple[int, int], picture: tuple[int, int]) -> None:
-  """A UserError where a kernel of that size is larger than the picture."""
+  """Checks that a kernel is not larger than the picture.
+
+  Args:
+    size: (height, width) of the kernel.
+    picture: (height, width) of the picture.
+
+  Raises:
+    UserError: the kernel is larger.
+  """
   if size[0] > picture[0] or size[1] > picture[1]:
     raise errors.UserError(
         f'A kernel of {size[0]}x{size[1]} is larger than the picture of '
@@ -178,12 +235,15 @@ def check_fits(size: tuple[int, int], picture: tuple[int, int]) -> None:
 
 
 def fade(image, size: tuple[int, int], *, axes: tuple[int, int]) -> Array:
-  """The picture blended with its mirror image, so that it repeats smoothly.
+  """Blends a picture with its mirror image, so that it repeats smoothly.
 
   Args:
     image: any shape.
-    size: pixels from each border over which the blend fades out.
-    axes: of height and width.
+    size: width of the blend from each border along each axis, in pixels.
+    axes: the axes of height and width.
+
+  Returns:
+    The picture, of the same shape.
   """
   for axis, side in zip(axes, size, strict=True):
     place = jnp.arange(image.shape[axis])
@@ -196,14 +256,17 @@ def fade(image, size: tuple[int, int], *, axes: tuple[int, int]) -> Array:
 
 
 def otf(kernel, size: tuple[int, int]) -> Array:
-  """The kernel's transfer function for circular borders.
+  """Computes a kernel's optical transfer function for circular borders.
 
   Args:
-    kernel: [..., kh, kw], at most of that size.
+    kernel: [..., kh, kw].
     size: (h, w) of the pictures.
 
   Returns:
-    complex64 [..., h, w // 2 + 1], as of `jnp.fft.rfft2`.
+    complex64 [..., h, w // 2 + 1], for use with `jnp.fft.rfft2`.
+
+  Raises:
+    UserError: the kernel is larger than the pictures.
   """
   kh, kw = kernel.shape[-2:]
   height, width = size
@@ -219,8 +282,8 @@ def _mixture(kernels, weights, border, method, *, after):
   count = kernels.shape[-3]
   if weights.shape[-1] != count:
     raise errors.UserError(
-        f'{count} basis kernels need as many weights a pixel, got weights of '
-        f'{weights.shape}.')
+        f'{count} basis kernels need {count} weights for each pixel, got '
+        f'weights of the shape {weights.shape}.')
   basis = jnp.moveaxis(kernels, -3, 0)                    # [b, (n,) kh, kw]
   shares = jnp.moveaxis(weights, -1, 0)[..., None]        # [b, (n,) h, w, 1]
   if shares.ndim == 4:
@@ -258,12 +321,16 @@ def _weigh(x, share):
 
 
 def check(x: Array, kernel: Array, *, fits: bool = True) -> None:
-  """A UserError where pictures and kernels do not go together.
+  """Checks that the shapes of pictures and kernels fit.
 
   Args:
-    x: pictures.
+    x: pictures, [n, h, w, c].
     kernel: [kh, kw] or [n, kh, kw].
     fits: whether the kernel must not be larger than the pictures.
+
+  Raises:
+    UserError: the pictures are not [n, h, w, c], the kernel is larger than
+      they, or the numbers of kernels and pictures differ.
   """
   if x.ndim != 4:
     raise errors.UserError(f'Expected pictures [n, h, w, c], got {x.shape}.')
@@ -276,7 +343,7 @@ def check(x: Array, kernel: Array, *, fits: bool = True) -> None:
 
 
 def _pad(x, size, mode):
-  """What y[i] = sum of k[j] x[i + c - j] needs around x."""
+  """Pads x by the pixels that y[i] = sum of k[j] x[i + c - j] reads."""
   if mode is None:
     return x
   rows, columns = (((side - 1) - side // 2, side // 2) for side in size)
@@ -302,7 +369,7 @@ def _valid_direct(x, kernel):
   n, height, width, c = x.shape
   kh, kw = kernel.shape[-2:]
   rows, columns = height - kh + 1, width - kw + 1
-  # Pixels and channels lie in one axis, for long loops.
+  # Columns and channels share one axis, so that inner loops are long.
   x = x.reshape(n, height, width * c)
   taps = jnp.broadcast_to(kernel, (n, kh, kw)).astype(x.dtype)
 
@@ -321,8 +388,8 @@ def _valid_direct(x, kernel):
 
 
 def _valid_fft(x, kernel):
-  """The same by FFT: where it wraps around is just what is cut off."""
-  import scipy.fft  # a sixth of a second that `deblur` need not wait for
+  """The same by FFT; the crop removes the values that wrap around."""
+  import scipy.fft  # here, because it delays the start of `deblur` by 0.17 s
 
   kh, kw = kernel.shape[-2:]
   _, height, width, _ = x.shape
@@ -341,13 +408,13 @@ def _valid(x, kernel):
 
 
 def _separable(x, rows, columns):
-  """Matrices on the left and on the right of each channel."""
+  """Multiplies each channel by matrices from the left and from the right."""
   return jnp.einsum(
       'ay,nyxc,bx->nabc', rows, x, columns, precision='highest')
 
 
 def _lanczos(length, factor):
-  """float32 [length / factor, length]: filters, edge pixels repeated."""
+  """float32 [length / factor, length]: a filter a row; edge pixels repeat."""
   taps = 4 * factor
   distance = np.abs(np.arange(taps) + 0.5 - taps / 2) / factor
   weights = np.sinc(distance) * np.sinc(distance / 2)

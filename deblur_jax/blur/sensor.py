@@ -1,7 +1,7 @@
-"""What a camera adds to light: highlights cut off, noise, 8 bits, JPEG.
+"""A model of the camera's sensor: saturation, noise, quantization and JPEG.
 
-Light is linear, [0, 1] between black and where the sensor is full; stored
-values are display-referred. Roundings let the gradient through unchanged.
+Light is linear, from 0 for black to 1 for a saturated sensor; stored values
+are display-referred. The gradient of rounding is one (straight-through).
 """
 
 import jax
@@ -19,21 +19,27 @@ def build(
     shot: tuple[float, float] = (0.0, 0.0),
     read: tuple[float, float] = (0.0, 0.0),
     quality: tuple[float, float] | None = None, bits: int = 0):
-  """A function (key, batch) -> batch: blurred pictures as a camera stores them.
+  """Builds the function that adds the effects of a camera to a batch.
 
-  Each picture draws its own values, uniformly from the ranges. The gain and
-  the cut are done to both pictures of a pair, all else to the blurry one.
+  The values of each picture are drawn uniformly from the ranges. Gain and
+  saturation apply to both pictures of a pair, everything else to the blurry
+  one.
 
   Args:
-    gamma: of the response curve that stored the pictures.
-    gain: range of a factor on light; above 1, highlights are cut off.
-    shot: range of a in the noise's variance a * light + b^2.
-    read: range of b, in units of light.
+    gamma: of the response curve of the stored pictures, above 0.
+    gain: range of a factor on light, 0 or more; above 1 highlights saturate.
+    shot: range of a in the noise's variance a * light + b^2, 0 or more.
+    read: range of b, in units of light, 0 or more.
     quality: range of JPEG's quality, 1 to 100; None leaves JPEG out.
-    bits: to which the result is rounded; 0 leaves it as it is.
+    bits: the blurry picture is rounded to this number of bits, 1 to 16; 0 does
+      not round.
+
+  Returns:
+    A function (key, batch) -> batch; the batch has 'blur' and 'sharp',
+    [n, h, w, 3] in [0, 1].
 
   Raises:
-    UserError: a range that is none, or a quality outside [1, 100].
+    UserError: a range, bits or gamma is invalid.
   """
   for name, values, least, most in [
       ('gain', gain, 0, np.inf), ('shot', shot, 0, np.inf),
@@ -73,32 +79,40 @@ def build(
 
 
 def saturate(light, *, gain) -> Array:
-  """Brighter by a factor, and cut off where the sensor is full."""
+  """Multiplies light by a gain and clips it to [0, 1]."""
   return jnp.clip(light * gain, 0, 1)
 
 
 def noise(key, light, *, shot, read) -> Array:
-  """Poisson-Gaussian noise by its normal approximation (Foi et al. 2008).
+  """Adds Poisson-Gaussian noise by its normal approximation (Foi et al. 2008).
 
   Args:
     key: a PRNG key.
     light: linear, any shape.
-    shot: a in the variance a * light + b^2: one over the electrons of a full
-      pixel.
-    read: b.
+    shot: a in the variance a * light + b^2: one over the number of electrons of
+      a saturated pixel.
+    read: b, in units of light.
 
   Returns:
     light + noise, not clipped.
   """
   variance = shot * jnp.maximum(light, 0) + read ** 2
-  # The root's slope at 0 is infinite: where there is no noise it stays out.
+  # The square root's slope at 0 is infinite: it is left out without noise.
   deviation = jnp.where(
       variance > 0, jnp.sqrt(jnp.where(variance > 0, variance, 1)), 0)
   return light + deviation * jax.random.normal(key, light.shape)
 
 
 def quantise(image, *, bits: int = 8) -> Array:
-  """Stored values [0, 1] rounded to so many bits; the gradient goes through."""
+  """Rounds stored values to a number of bits; the gradient is one.
+
+  Args:
+    image: any shape; clipped to [0, 1].
+    bits: 1 or more.
+
+  Returns:
+    Multiples of 1 / (2^bits - 1), of the image's shape.
+  """
   levels = 2 ** bits - 1
   rounded = jnp.round(jnp.clip(image, 0, 1) * levels) / levels
   return image + jax.lax.stop_gradient(rounded - image)

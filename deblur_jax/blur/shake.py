@@ -1,12 +1,12 @@
 """Camera shake in six degrees of freedom: an average of homography warps.
 
-A plane scene at distance d, with its normal n along the optical axis, is seen
-by a camera that turns by R and moves by t as if through
+The scene is a plane at distance d with its normal n along the optical axis. A
+camera with rotation R and translation t sees it through the homography
 
   H = K (R + t n' / d) K^-1        (Whyte et al. 2010; Koehler et al. 2012)
 
-and the picture is the mean of what is seen while the shutter is open. The blur
-varies over the picture: turning about the optical axis leaves the middle sharp.
+and the picture is the mean of these views over the exposure. The blur varies
+over the picture: rotation about the optical axis keeps the middle sharp.
 """
 
 from typing import NamedTuple
@@ -43,20 +43,21 @@ def camera_shake(
   Args:
     key: a PRNG key.
     sharp: [h, w, 3] in [0, 1].
-    frames: number of moments averaged, odd; the middle one is the picture.
-      About one a pixel of motion, or bright points come out as dots.
-    rotation: greatest path of tilt and pan, in radians: some rotation * focal *
-      w pixels.
-    roll: greatest turn about the optical axis, in radians.
+    frames: number of averaged moments, odd; the middle one is the picture. Use
+      about one for each pixel of motion: with fewer, bright points become
+      separate dots.
+    rotation: greatest path of tilt and pan, in radians: about
+      rotation * focal * w pixels.
+    roll: greatest rotation about the optical axis, in radians.
     translation: greatest path of the camera, as a share of the distance.
     focal: focal length as a share of the longer side; 1 is a normal lens.
     gamma: of the response curve, see `exposure.average`.
 
   Returns:
-    {'blur', 'sharp'}, each [h, w, 3].
+    {'blur', 'sharp'}, each [h, w, 3] in [0, 1].
 
   Raises:
-    UserError: frames even, focal or gamma not above 0.
+    UserError: frames is even or below 1, or focal or gamma is not above 0.
   """
   path = random_shake(
       key, frames=frames, rotation=rotation, roll=roll,
@@ -70,10 +71,23 @@ def camera_shake(
 def random_shake(
     key, *, frames: int, rotation: float, roll: float,
     translation: float) -> Shake:
-  """A smooth random path; the middle frame is the identity.
+  """Draws a smooth random path; the middle frame is the identity.
 
-  Each of rotation, roll and translation is a random cubic of time, see
+  Rotation, roll and translation are random cubic polynomials of time, see
   `camera.path`.
+
+  Args:
+    key: a PRNG key.
+    frames: number of moments, odd.
+    rotation: greatest path of tilt and pan, in radians.
+    roll: greatest rotation about the optical axis, in radians.
+    translation: greatest path of the camera, as a share of the distance.
+
+  Returns:
+    A Shake of arrays [frames].
+
+  Raises:
+    UserError: frames is even or below 1.
   """
   key_rotation, key_roll, key_translation, key_depth = jax.random.split(key, 4)
   turned = camera.path(key_rotation, frames=frames, shift=rotation)
@@ -85,12 +99,18 @@ def random_shake(
 
 
 def warp(image, shake: Shake, *, focal: float):
-  """What the camera sees of the still picture; borders are mirrored.
+  """Warps a picture to the view of the camera; borders are mirrored.
 
   Args:
     image: [h, w, c].
-    shake: of scalars.
-    focal: focal length as a share of the longer side.
+    shake: a Shake of scalars.
+    focal: focal length as a share of the longer side, above 0.
+
+  Returns:
+    [h, w, c].
+
+  Raises:
+    UserError: focal is not above 0.
   """
   if focal <= 0:
     raise errors.UserError(f'focal must be above 0, got {focal}.')
@@ -108,11 +128,14 @@ def warp(image, shake: Shake, *, focal: float):
 
 
 def homography(shake: Shake, *, length) -> Array:
-  """H [3, 3] of points (x, y, 1), pixels from the middle of the picture.
+  """Computes the homography H of a camera's pose.
 
   Args:
-    shake: of scalars.
+    shake: a Shake of scalars.
     length: focal length in pixels.
+
+  Returns:
+    [3, 3], for points (x, y, 1) in pixels from the middle of the picture.
   """
   zero, one = jnp.zeros(()), jnp.ones(())
   rows = lambda *values: jnp.stack(

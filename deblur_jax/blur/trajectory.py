@@ -1,9 +1,9 @@
-"""Random camera trajectories, and the kernels that they draw.
+"""Random camera trajectories and their kernels.
 
-Two models. Boracchi & Foi's (Modeling the performance of image restoration from
-motion blur, TIP 2012), as DeblurGAN uses it (Kupyn et al. 2018, Algorithm 1): a
-point with inertia, shaken, drawn back, and now and then thrown around. And a
-smooth Gaussian process.
+There are two models. The first is that of Boracchi & Foi (Modeling the
+performance of image restoration from motion blur, TIP 2012), as DeblurGAN uses
+it (Kupyn et al. 2018, Algorithm 1): a point with inertia, random shake, a pull
+to its start and rare large impulses. The second is a smooth Gaussian process.
 """
 
 import jax
@@ -20,36 +20,41 @@ def random_trajectory(
     impulse: tuple[float, ...] = (0.01, 0.009, 0.008, 0.007, 0.005, 0.003),
     pull: float = 0.7, throw: float = 0.2, shake: float = 10.0,
     fractions: tuple[float, ...] = (0.1, 0.5, 1.0)) -> Array:
-  """The kernel of a camera held by hand, sum one and centred.
+  """Draws the kernel of a hand-held camera, sum one and centred.
 
-  The scale of jerks p_s is drawn from `impulse`, the rest uniformly from 0 to
-  its bound; per step, with v renormalised to L / (steps - 1) each time,
+  The impulse scale p_s is drawn from `impulse`, the other parameters uniformly
+  from 0 to their bounds. Each step, with v renormalised to L / (steps - 1), is
 
     v += p_s (p_g (N + iN) - p_c x) L / (steps - 1)   shake, and pull back
     v += 2 v e^(i (pi + U(-0.5, 0.5)))                with probability p_b p_s
 
-  Where this differs from DeblurGAN's code, and why: that one stretches the
-  kernel to maximum one and the blurred picture to [0, 1], which changes
-  contrast and colours; ours sums to one. That one centres the path's bounding
-  box, so that blurred pictures are shifted against the sharp ones; ours centres
-  the mean of the light. The paper prints p_g * p_c * x for the difference
-  above, and other bounds; code and Boracchi & Foi agree, and so do we.
+  It differs from DeblurGAN's code in two points. DeblurGAN scales the kernel to
+  maximum one and the blurred picture to [0, 1], which changes contrast and
+  colours; this kernel sums to one. DeblurGAN centres the path's bounding box,
+  which shifts blurred pictures against sharp ones; this function centres the
+  mean of the light. The paper prints p_g * p_c * x for the difference above,
+  and other bounds; this function follows DeblurGAN's code and Boracchi & Foi,
+  which agree.
 
   Args:
     key: a PRNG key.
     size: of the kernel, odd.
-    steps: of the path.
-    length: L, the path's length in pixels when the shutter stays open to the
-      end; by default 60/64 of the size, as there.
-    impulse: values of p_s.
-    pull: bound of p_c, by which the path is drawn back to where it began.
-    throw: bound of p_b, the chance of a big shake.
-    shake: bound of p_g, the size of the small ones.
-    fractions: of the path while the shutter is open; one is drawn. DeblurGAN's
-      are 0.01, 0.1, 0.5 and 1.
+    steps: of the path, 2 or more.
+    length: L, the length of the whole path in pixels, in (0, size]; by default
+      60/64 of the size, as in DeblurGAN.
+    impulse: values of p_s, 0 or more.
+    pull: bound of p_c, the strength of the pull to the start.
+    throw: bound of p_b, the probability of a large impulse.
+    shake: bound of p_g, the size of the random shake.
+    fractions: of the path while the shutter is open, in (0, 1]; one is drawn.
+      DeblurGAN's are 0.01, 0.1, 0.5 and 1.
 
   Returns:
-    [size, size]; what leaves the size is held at its edge.
+    [size, size]; points outside of the kernel are moved to its edge.
+
+  Raises:
+    UserError: size is even or below 1, or steps, length, impulse or fractions
+      are outside of their ranges.
   """
   y, x, weights = random_path(
       key, steps=steps, impulse=impulse, pull=pull, throw=throw, shake=shake,
@@ -60,7 +65,25 @@ def random_trajectory(
 def random_path(
     key, *, steps, length, impulse, pull, throw, shake, fractions
 ) -> tuple[Array, Array, Array]:
-  """(y, x, weights), each [steps]; options as of `random_trajectory`."""
+  """Draws the path of `random_trajectory`.
+
+  Args:
+    key: a PRNG key.
+    steps: as of `random_trajectory`.
+    length: in pixels.
+    impulse: as of `random_trajectory`.
+    pull: as of `random_trajectory`.
+    throw: as of `random_trajectory`.
+    shake: as of `random_trajectory`.
+    fractions: as of `random_trajectory`.
+
+  Returns:
+    (y, x, weights), each [steps]: positions in pixels, and the part of each
+    step in [0, 1] during which the shutter is open.
+
+  Raises:
+    UserError: steps, impulse or fractions are outside of their ranges.
+  """
   if steps < 2:
     raise errors.UserError(f'steps must be at least 2, got {steps}.')
   if not fractions or not all(0 < fraction <= 1 for fraction in fractions):
@@ -96,7 +119,7 @@ def random_path(
   keys = jax.random.split(key_walk, steps)
   _, positions = jax.lax.scan(walk, (start, jnp.zeros(2)), keys)
   opened = jax.random.choice(key_open, jnp.array(fractions)) * steps
-  # The step in which the shutter closes counts for its part.
+  # The shutter closes within a step: its weight is the part before that.
   weights = jnp.clip(opened - jnp.arange(steps), 0, 1)
   return positions[:, 0], positions[:, 1], weights
 
@@ -107,14 +130,14 @@ def _length(length, size):
   if not 0 < length <= size:
     raise errors.UserError(
         f'length={length} must lie above 0 and up to the size {size} of the '
-        'kernel, which could not hold the path.')
+        'kernel.')
   return length
 
 
 def random_gaussian_process(
     key, *, size: int = 31, points: int = 200, smoothness: float = 0.3,
     spread: float = 0.25) -> Array:
-  """The kernel of a smooth random path, sum one and centred.
+  """Draws the kernel of a smooth random path, sum one and centred.
 
   Both coordinates are Gaussian processes of time in [0, 1] with the Matern
   covariance of order 5/2, spread^2 (1 + d + d^2/3) e^-d, d = sqrt(5) |t - t'| /
@@ -123,10 +146,17 @@ def random_gaussian_process(
   Args:
     key: a PRNG key.
     size: of the kernel, odd.
-    points: moments of the path.
-    smoothness: the process's length scale; the exposure lasts 1.
-    spread: standard deviation, as a share of half the size; at most 0.5, for
-      the kernel would not hold the path.
+    points: number of moments of the path, 2 or more.
+    smoothness: the process's length scale, above 0; the exposure lasts 1.
+    spread: standard deviation as a share of half the size, in (0, 0.5]: a wider
+      path does not fit into the kernel.
+
+  Returns:
+    [size, size]; points outside of the kernel are moved to its edge.
+
+  Raises:
+    UserError: size is even or below 1, or another option is outside of its
+      range.
   """
   if points < 2 or smoothness <= 0 or not 0 < spread <= 0.5:
     raise errors.UserError(

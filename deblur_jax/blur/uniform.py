@@ -1,9 +1,9 @@
-"""One random kernel for the whole picture: the rows of `KERNELS`.
+"""Blur by one random kernel for the whole picture: the rows of `KERNELS`.
 
   blur = g(k * g^-1(sharp))
 
-with the camera's response g (`exposure.py`) and the border mirrored. Kernels
-come with the type of their blur, for methods that learn from that weak label.
+with the camera's response g (`exposure.py`) and mirrored borders. Each kernel
+has a blur type, for methods that learn from this weak label.
 """
 
 import inspect
@@ -17,27 +17,29 @@ from deblur_jax import errors
 from deblur_jax.blur import exposure, kernels, operators, trajectory
 from deblur_jax.state import Array, Batch
 
-# The weak labels: blur_type is a place in this tuple.
+# The weak labels: blur_type is an index into this tuple.
 BLUR_TYPES = ('motion', 'defocus', 'gaussian', 'mixed')
 
 
 class Family(NamedTuple):
-  """A way to draw kernels: draw is (key, *, size, options) -> [size, size]."""
+  """A distribution of kernels: draw(key, *, size, options) -> [size, size]."""
 
   draw: Callable[..., Array]
-  blur_type: str | None   # None: draw returns (kernel, place in BLUR_TYPES)
+  blur_type: str | None   # None: draw returns (kernel, index into BLUR_TYPES)
 
 
 def make(family: Family) -> Callable[..., Batch]:
-  """A function (key, sharp [h, w, 3], *, options) that blurs one picture.
+  """Makes the function that blurs one picture with a kernel of a family.
 
-  Its options are those of the family's `draw`, and
+  Args:
+    family: a row of `KERNELS`.
 
-    gamma: of the response curve, see `exposure.average`.
-    border: a name in `operators.BORDERS` but 'valid': the sizes must agree.
-
-  It returns {'blur', 'sharp': [h, w, 3], 'kernel': [size, size], 'blur_type':
-  int32 []}.
+  Returns:
+    A function (key, sharp [h, w, 3], *, gamma, border, **options) -> {'blur',
+    'sharp': [h, w, 3], 'kernel': [size, size], 'blur_type': int32 []}. gamma is
+    of the response curve, see `exposure.average`; border is a name in
+    `operators.BORDERS` but 'valid'; the options are those of the family's
+    `draw`. It raises a UserError where one of them is invalid.
   """
   def blur_one(
       key, sharp, *, gamma: float = 2.2, border: str = 'reflect', **options):
@@ -55,7 +57,7 @@ def make(family: Family) -> Callable[..., Batch]:
     return {'blur': blur, 'sharp': sharp, 'kernel': kernel,
             'blur_type': jnp.asarray(label, jnp.int32)}
 
-  blur_one.__signature__ = _joined(blur_one, family.draw)
+  blur_one.__signature__ = _joint_signature(blur_one, family.draw)
   return blur_one
 
 
@@ -63,7 +65,21 @@ def random_mixed(
     key, *, size: int = 31, length: tuple[float, float] = (3.0, 20.0),
     radius: tuple[float, float] = (0.5, 4.0),
     sigma: tuple[float, float] = (0.4, 2.0)) -> Array:
-  """A line, after a disk or a Gaussian; options as of those."""
+  """Draws a line convolved with a disk or a Gaussian, with equal probability.
+
+  Args:
+    key: a PRNG key.
+    size: of the kernel, odd.
+    length: of the line, as of `kernels.random_line`.
+    radius: of the disk, as of `kernels.random_disk`.
+    sigma: of the Gaussian, as of `kernels.random_gaussian`.
+
+  Returns:
+    [size, size].
+
+  Raises:
+    UserError: size is even or below 1, or a range is invalid.
+  """
   key_line, key_disk, key_gaussian, key_which = jax.random.split(key, 4)
   first = kernels.random_line(key_line, size=size, length=length)
   second = jnp.where(
@@ -76,13 +92,21 @@ def random_mixed(
 def random_any(
     key, *, size: int = 31,
     chances: tuple[float, ...] = (0.4, 0.2, 0.2, 0.2)) -> tuple[Array, Array]:
-  """A kernel of any type, with its type.
+  """Draws a kernel of a random type.
 
   Args:
     key: a PRNG key.
     size: of the kernel, odd.
-    chances: of motion (half of them lines, half trajectories), defocus,
-      Gaussian and mixed, as `BLUR_TYPES` orders them; scaled to sum one.
+    chances: the probabilities of the types in the order of `BLUR_TYPES`,
+      scaled to sum one. Half of the motion kernels are lines, half
+      trajectories.
+
+  Returns:
+    (kernel [size, size], index into `BLUR_TYPES`, int32 []).
+
+  Raises:
+    UserError: size is even or below 1, or chances are not one number for each
+      type, none negative and not all 0.
   """
   if len(chances) != len(BLUR_TYPES) or min(chances) < 0 or not sum(chances):
     raise errors.UserError(
@@ -93,12 +117,12 @@ def random_any(
       key_which, len(chances), p=jnp.array(chances) / sum(chances))
   straight = jax.random.bernoulli(key_motion)
   length = (1.0, min(25.0, size))
-  reach = (0.5, min(8.0, size / 4))
+  radius = (0.5, min(8.0, size / 4))
   drawn = [
       jnp.where(
           straight, kernels.random_line(key_draw, size=size, length=length),
           trajectory.random_trajectory(key_draw, size=size)),
-      kernels.random_disk(key_draw, size=size, radius=reach),
+      kernels.random_disk(key_draw, size=size, radius=radius),
       kernels.random_gaussian(
           key_draw, size=size, sigma=(0.4, min(4.0, size / 6))),
       random_mixed(key_draw, size=size, length=length, radius=(
@@ -106,8 +130,8 @@ def random_any(
   return jnp.stack(drawn)[which], which
 
 
-def _joined(blur_one, draw):
-  """The keyword options of both, for whoever asks which there are."""
+def _joint_signature(blur_one, draw):
+  """A signature with the keyword options of both, for checks of options."""
   own, drawn = (inspect.signature(fn).parameters for fn in (blur_one, draw))
   options = {
       name: option for name, option in {**drawn, **own}.items()

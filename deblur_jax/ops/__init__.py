@@ -1,1 +1,1 @@
-"""Functions on arrays: convolution, pyramids, padding, counting, VGG19."""
+"""Functions of arrays: convolution, pyramids, padding, VGG19, weight files."""

@@ -10,6 +10,7 @@ from deblur_jax import errors
 
 _NEUTRAL = 128 / 255    # Cb and Cr of grays
 
+
 def saturate(image, factor):
   """Multiplies the saturation S of HSV, up to S = 1; hue and value stay.
 

@@ -1,16 +1,16 @@
-"""Convolution and its transposition, our own gradients on CPUs; pixel shuffle.
+"""Convolution and transposed convolution, with fast gradients on CPUs.
 
-XLA's CPU backend runs convolutions as quickly as the machine can, but not their
-weight gradients: layers of few channels come out up to forty times slower than
-forward, large images seven times, inside of `lax.scan` a hundred times, and
-transposed convolutions worse still. Here they are matrix products, which it
-does well. The convolution and its gradients in x and in the kernel are each
-other's adjoints, so gradients of gradients are as quick. The price is
-forward-mode differentiation (`jax.jvp`, `jax.hessian`), which is not to be had
+XLA's CPU backend runs convolutions at full speed, but not their weight
+gradients. Compared with the forward pass these take up to forty times longer
+for layers of few channels, seven times for large images, a hundred times inside
+of `lax.scan`, and even more for transposed convolutions. Here weight gradients
+are matrix products, which run at full speed. The convolution and its gradients
+in x and in the kernel are adjoints of one another, so higher gradients are
+fast, too. Forward-mode differentiation (`jax.jvp`, `jax.hessian`) does not work
 on CPUs.
 
-On accelerators `conv` is `lax.conv_general_dilated` and nothing else, so that
-the library there can fuse bias and ReLU into it.
+On accelerators `conv` is `lax.conv_general_dilated` alone, so that the compiler
+can fuse bias and ReLU into it.
 """
 
 import functools
@@ -21,26 +21,30 @@ from jax import lax
 
 from deblur_jax.state import Array
 
-# Length of the sums of one matrix product, and values on its left side at most:
-# enough for its full speed, few enough for the copies to stay in the cache.
+# Greatest length of the sums of one matrix product, and greatest number of
+# values of its left factor: enough for full speed, and the copies fit into the
+# cache.
 STRIP = 2048
 STRIP_VALUES = 2**18
-# Channels from which a kernel of 1x1 needs no strips.
+# With at least as many channels a kernel of 1x1 needs no strips.
 THIN = 16
 
 
 def conv(x: Array, kernel: Array, *, stride: int = 1,
          padding: int = 0) -> Array:
-  """Cross-correlation, as in all networks, with zeros outside of the image.
+  """Computes a cross-correlation with zero padding: a network's convolution.
 
   Args:
     x: [n, h, w, c_in].
     kernel: [kh, kw, c_in, c_out], of the dtype of x.
-    stride: of both axes.
+    stride: along both axes.
     padding: rows and columns of zeros on each of the four sides.
 
   Returns:
     [n, (h + 2 padding - kh) // stride + 1, likewise, c_out].
+
+  Raises:
+    ValueError: the shapes do not fit.
   """
   _check(x, kernel)
   if jax.default_backend() == 'cpu':
@@ -50,21 +54,25 @@ def conv(x: Array, kernel: Array, *, stride: int = 1,
 
 def conv_transpose(x: Array, kernel: Array, *, stride: int = 2,
                    padding: int = 1, output_padding: int = 1) -> Array:
-  """Transposed convolution, with the three numbers of PyTorch's.
+  """Computes a transposed convolution with the options of PyTorch.
 
-  The same as a cross-correlation of x with stride - 1 zeros between its values,
-  and k - 1 - padding zeros around, output_padding more below and on the right.
+  It equals a cross-correlation of x with stride - 1 zeros between its values,
+  k - 1 - padding zeros around, and output_padding more below and on the right.
 
   Args:
     x: [n, h, w, c_in].
     kernel: [kh, kw, c_in, c_out] of that cross-correlation: PyTorch's
-      [c_in, c_out, kh, kw] transposed and turned by 180 degrees.
+      [c_in, c_out, kh, kw], transposed and rotated by 180 degrees.
     stride: the factor by which the image grows.
     padding: of the convolution whose adjoint this is.
-    output_padding: rows and columns more, which that convolution leaves out.
+    output_padding: additional rows and columns of the result, which that
+      convolution ignores.
 
   Returns:
     [n, (h - 1) stride - 2 padding + kh + output_padding, likewise, c_out].
+
+  Raises:
+    ValueError: the shapes do not fit.
   """
   _check(x, kernel)
   size = [(side - 1) * stride - 2 * padding + k + output_padding
@@ -77,7 +85,7 @@ def conv_transpose(x: Array, kernel: Array, *, stride: int = 2,
 
 
 def pixel_shuffle(x: Array, *, factor: int) -> Array:
-  """Channels to space, in the channel order of PyTorch.
+  """Moves channels to space, in the channel order of PyTorch.
 
   out[r i + a, r j + b, c] = in[i, j, c r^2 + a r + b]  (Shi et al. 2016, eq. 4)
 
@@ -87,6 +95,9 @@ def pixel_shuffle(x: Array, *, factor: int) -> Array:
 
   Returns:
     [n, r h, r w, c].
+
+  Raises:
+    ValueError: the channels are not a multiple of factor^2.
   """
   n, h, w, channels = x.shape
   if channels % factor**2:
@@ -98,7 +109,7 @@ def pixel_shuffle(x: Array, *, factor: int) -> Array:
 
 
 def pixel_unshuffle(x: Array, *, factor: int) -> Array:
-  """Space to channels, the inverse of `pixel_shuffle`.
+  """Moves space to channels: the inverse of `pixel_shuffle`.
 
   Args:
     x: [n, r h, r w, c].
@@ -106,6 +117,9 @@ def pixel_unshuffle(x: Array, *, factor: int) -> Array:
 
   Returns:
     [n, h, w, c r^2].
+
+  Raises:
+    ValueError: height or width is not a multiple of factor.
   """
   n, height, width, channels = x.shape
   if height % factor or width % factor:
@@ -128,12 +142,12 @@ def _conv(x, kernel, stride, padding):
 
 
 def _correlation(x, kernel, stride, padding):
-  """With [(above, below), (left, right)] zeros, or as many cut off."""
+  """Pads by [(above, below), (left, right)] zeros; negative numbers crop."""
   if jax.default_backend() == 'cpu':
     size = [(side + sum(around) - k) // stride + 1 for side, around, k in zip(
         x.shape[1:3], padding, kernel.shape[:2], strict=True)]
-    # XLA has a hundredth of its speed where the kernel exceeds the result.
-    # Sizes that only the caller of an exported file knows are no numbers.
+    # XLA is a hundred times slower where the kernel is larger than the result.
+    # Symbolic sizes of an exported function are no integers.
     if any(isinstance(side, int) and k > side
            for k, side in zip(kernel.shape[:2], size, strict=True)):
       return _as_product(x, kernel, stride, padding, size)
@@ -143,7 +157,7 @@ def _correlation(x, kernel, stride, padding):
 
 
 def _as_product(x, kernel, stride, padding, size):
-  """One matrix product of all windows and the kernel."""
+  """The same as one matrix product of all windows and the kernel."""
   kh, kw, channels, features = kernel.shape
   around = [(low, high, 0) for low, high in padding]
   x = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *around, (0, 0, 0)])
@@ -156,12 +170,13 @@ def _as_product(x, kernel, stride, padding, size):
 
 
 def _scatter(x, kernel, stride, padding, size):
-  """y[s r + i - p, s w + j - p] += x[r, w] k[i, j]^T, y of `size` or zero.
+  """y[s r + i - p, s w + j - p] += x[r, w] k[i, j]^T, y of `size`.
 
-  Each of the s^2 phases of y is a convolution of x with its own taps of k.
-  XLA is slow where x is full of zeros, its weight gradient extremely so.
+  Each of the s^2 phases of y is a convolution of x with its own taps of k. The
+  usual way, with zeros between the values of x, is slow in XLA, above all its
+  weight gradient.
   """
-  # No phase without a tap.
+  # Each phase needs at least one tap.
   kernel = jnp.pad(kernel, [
       (0, max(0, stride - k)) for k in kernel.shape[:2]] + [(0, 0), (0, 0)])
   rows, columns = (
@@ -176,7 +191,7 @@ def _scatter(x, kernel, stride, padding, size):
 
 
 def _phase(a, kernel_size, stride, padding, side, wanted):
-  """Along one axis, the a-th phase of `_scatter`: (its taps, zeros around)."""
+  """The a-th phase of `_scatter` along one axis: (taps, zeros around)."""
   first = (a + padding) % stride
   num_taps = len(range(first, kernel_size, stride))
   before = num_taps - 1 - (a + padding) // stride
@@ -211,7 +226,7 @@ _conv_cpu.defvjp(_conv_forward, _conv_backward)
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
 def _input_gradient(dy, kernel, shape, stride, padding):
-  """The adjoint of `_conv` in x, which has this shape."""
+  """The adjoint of `_conv` in x; `shape` is that of x."""
   return _scatter(dy, kernel, stride, padding, shape[1:3])
 
 
@@ -233,7 +248,7 @@ _input_gradient.defvjp(_input_gradient_forward, _input_gradient_backward)
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
 def _kernel_gradient(x, dy, size, stride, padding):
   """dk[i, j] = sum over r, w of x[s r + i - p, s w + j - p]^T dy[r, w]."""
-  # Else XLA prepares x for this while still in the forward pass, and keeps it.
+  # Without it XLA prepares x in the forward pass and keeps both in memory.
   x, dy = lax.optimization_barrier((x, dy))
   x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
   kernel = jnp.zeros((*size, x.shape[3], dy.shape[3]), dy.dtype)
@@ -262,8 +277,8 @@ _kernel_gradient.defvjp(_kernel_gradient_forward, _kernel_gradient_backward)
 def _correlate_phase(x, dy, size):
   """`_kernel_gradient` for a stride of 1 and no padding.
 
-  The matrix products are quick when they have many columns: of the two images,
-  the one with fewer channels is repeated for the shifts along a row.
+  The matrix products are fast when they have many columns, so the image with
+  fewer channels is repeated for the shifts along a row.
   """
   _, height, width, _ = dy.shape
   kh, kw = size
@@ -281,8 +296,8 @@ def _correlate_phase(x, dy, size):
 def _correlate(a, b, size):
   """out[i, j] = sum over n, r, w of a[n, r, w + j]^T b[n, r + i, w].
 
-  Strip by strip, as products of [kw c_a, strip] and [strip, c_b]: the form in
-  which the sum runs along the rows of the first, thus its transposition.
+  Computed strip by strip as products [kw c_a, strip] x [strip, c_b]. The left
+  factor is transposed so that the sum runs along its rows.
 
   Args:
     a: [n, rows, width + kw - 1, c_a].
@@ -299,7 +314,7 @@ def _correlate(a, b, size):
   rows = min(max(1, strip // width), n * height)
   strips = -(-n * height // rows)
   spare = strips * rows - n * height
-  # All images one above the other: the zeros between them keep them apart.
+  # All images are stacked into one, separated by rows of zeros.
   a = jnp.pad(a, ((0, 0), (0, kh - 1), (0, 0), (0, 0)))
   a = a.reshape(n * height, width + kw - 1, channels_a).transpose(2, 0, 1)
   a = jnp.pad(a, ((0, 0), (0, spare), (0, 0)))  # [c_a, strips * rows, ...]

@@ -1,8 +1,8 @@
 """Depthwise 3x3 convolution, one kernel a channel, as a sum of nine products.
 
-XLA makes one loop of the sum: on CPUs twenty times as quick as its convolution
-by groups. The gradient of the kernel is a sum over all pixels; there row by
-row, else each of its nine parts would read the whole image once more.
+XLA fuses the sum into one loop, on CPUs twenty times faster than its grouped
+convolution. The gradient of the kernel is a sum over all pixels. On CPUs it is
+computed row by row: otherwise each of its nine parts reads the whole image.
 """
 
 import functools
@@ -18,16 +18,19 @@ SIZE = 3
 
 def depthwise(
     x: Array, kernel: Array, *, stride: int = 1) -> Array:
-  """Cross-correlation of each channel, with one zero around the image.
+  """Computes the cross-correlation of each channel, padded by one zero.
 
   Args:
     x: [n, h, w, c].
     kernel: [3, 3, c].
-    stride: of both axes.
+    stride: along both axes.
 
   Returns:
     [n, ceil(h / stride), ceil(w / stride), c], in the dtype of x; summed in
     float32.
+
+  Raises:
+    ValueError: the shapes do not fit.
   """
   if x.ndim != 4 or kernel.shape != (SIZE, SIZE, x.shape[3]):
     raise ValueError(

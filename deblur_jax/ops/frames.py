@@ -10,7 +10,7 @@ from deblur_jax import errors
 
 
 def middle(blur):
-  """The middle frame [..., 3] of [..., 3 * window]; window is odd."""
+  """Returns the middle frame [..., 3] of [..., 3 * window]; window is odd."""
   first = (blur.shape[-1] - 3) // 2
   if isinstance(blur, jax.Array):
     # Indexing becomes a gather where height and width are symbolic.

@@ -1,9 +1,9 @@
-"""Randomness of a batch: each picture has a key of its own."""
+"""Random keys for a batch: each picture has its own."""
 
 import jax
 import jax.numpy as jnp
 
 
 def each(key, count: int):
-  """[count] keys, fold_in(key, i): the same whatever the batch or devices."""
+  """Returns [count] keys, fold_in(key, i): key i is independent of `count`."""
   return jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(count))

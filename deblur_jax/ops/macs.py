@@ -1,4 +1,4 @@
-"""Counts what a function needs, multiplications and values, without running."""
+"""Counts a function's multiplications and parameters without running it."""
 
 import math
 
@@ -6,26 +6,38 @@ import jax
 
 
 def macs(fn, *args) -> int:
-  """Multiply-accumulates of all convolutions and matrix products in fn(*args).
+  """Counts multiply-accumulates of convolutions and products in fn(*args).
 
   Sums, activations, biases and filters written as shifted sums do not count. A
-  loop counts as often as it is known to run, a branch as its dearest side.
+  loop counts once for each iteration; of a conditional only the most expensive
+  branch counts.
 
   Args:
     fn: a function that jax can trace.
-    *args: arrays, or `jax.ShapeDtypeStruct`s in their place.
+    *args: arrays or `jax.ShapeDtypeStruct`s.
+
+  Returns:
+    The number of multiply-accumulates.
 
   Raises:
-    ValueError: for convolutions or products in a loop of unknown length.
+    ValueError: a loop of unknown length has convolutions or products.
   """
   return _count(jax.make_jaxpr(fn)(*args))
 
 
 def values_read(fn, tree, *args) -> int:
-  """How many values of a tree of arrays fn(tree, *args) looks at.
+  """Counts the values of a tree of arrays that fn(tree, *args) uses.
 
-  Of a training state and a method's `restore` these are the parameters of the
-  network that restores, and not those of a discriminator or an optimizer.
+  For a training state and a method's `restore` these are the parameters of the
+  restoring network, without those of a discriminator or an optimizer.
+
+  Args:
+    fn: a function that jax can trace.
+    tree: arrays or `jax.ShapeDtypeStruct`s.
+    *args: the other arguments of fn.
+
+  Returns:
+    The number of values in the arrays that fn uses.
   """
   jaxpr = jax.make_jaxpr(fn)(tree, *args).jaxpr
   read = {id(variable) for equation in jaxpr.eqns
@@ -35,7 +47,7 @@ def values_read(fn, tree, *args) -> int:
 
 
 def _count(jaxpr):
-  jaxpr = getattr(jaxpr, 'jaxpr', jaxpr)  # of a closed one
+  jaxpr = getattr(jaxpr, 'jaxpr', jaxpr)  # a ClosedJaxpr has a jaxpr
   return sum(_count_equation(equation) for equation in jaxpr.eqns)
 
 
@@ -56,7 +68,7 @@ def _count_equation(equation):
 
 
 def _inner_jaxprs(params):
-  """The jaxprs among the parameters of any primitive that calls functions."""
+  """Yields the jaxprs among the parameters of a primitive."""
   for value in params.values():
     for item in value if isinstance(value, tuple | list) else (value,):
       if hasattr(getattr(item, 'jaxpr', item), 'eqns'):
@@ -64,7 +76,7 @@ def _inner_jaxprs(params):
 
 
 def _convolution(equation):
-  """Each value of the result sums over the kernel's window and channels."""
+  """Each value of the result is a sum over the kernel's window and channels."""
   spec = equation.params['dimension_numbers'].rhs_spec  # (out, in, *window)
   kernel = equation.invars[1].aval.shape
   window = math.prod(kernel[axis] for axis in spec[1:])

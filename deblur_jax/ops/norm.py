@@ -1,7 +1,7 @@
-"""Normalisation of each image, or of each pixel, with gradients of our own.
+"""Normalisation of each image or of each pixel, with custom gradients.
 
-Left to itself, XLA's CPU backend writes down every step of the formula, forward
-and backward: three times the work. The price is forward-mode differentiation.
+Without them XLA's CPU backend stores every step of the formula, forward and
+backward: three times the work. Forward-mode differentiation does not work.
 """
 
 import functools
@@ -18,19 +18,21 @@ EPSILON = 1e-5
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
 def normalise(x: Array, scale: Array, bias: Array,
               slope: float = 1.0) -> Array:
-  """leaky(scale (x - mean) / sqrt(variance + 1e-5) + bias), of each image.
+  """Applies instance normalisation and a leaky ReLU.
 
-  Mean and variance (the biased one) are over h and w: batch norm of a batch of
-  one, so images do not see each other. Computed in float32.
+  leaky(scale (x - mean) / sqrt(variance + 1e-5) + bias)
+
+  Mean and biased variance are over h and w of each image: batch norm for a
+  batch of one. Computed in float32.
 
   Args:
     x: [n, h, w, c].
     scale: [c], float32.
     bias: [c], float32.
-    slope: by which what is negative is multiplied in the end.
+    slope: factor of negative results; 1 leaves the leaky ReLU out.
 
   Returns:
-    As x, of its dtype.
+    An array of the shape and dtype of x.
   """
   return _forward(x, scale, bias, slope)[0]
 
@@ -45,7 +47,7 @@ def _forward(x, scale, bias, slope):
 
 def _backward(slope, residuals, dy):
   x, centre, factor, scale, bias = residuals
-  # Else what the forward pass computed of x is kept, instead of x alone.
+  # Without it the intermediate results of the forward pass stay in memory.
   x, dy = lax.optimization_barrier((x, dy))
   unit = (x.astype(jnp.float32) - centre) * factor
   dy = dy.astype(jnp.float32)
@@ -79,10 +81,11 @@ def _affine(x, centre, factor, scale, bias):
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
 def layer_norm(x: Array, scale: Array, bias: Array,
                epsilon: float = EPSILON) -> Array:
-  """scale (x - mean) / sqrt(variance + epsilon) + bias, of each pixel.
+  """Applies layer normalisation to each pixel (Ba et al. 2016).
 
-  Mean and variance (the biased one) are over the channels (Ba et al. 2016).
-  Computed in float32.
+  scale (x - mean) / sqrt(variance + epsilon) + bias
+
+  Mean and biased variance are over the channels. Computed in float32.
 
   Args:
     x: [n, h, w, c].
@@ -91,7 +94,7 @@ def layer_norm(x: Array, scale: Array, bias: Array,
     epsilon: added to the variance.
 
   Returns:
-    As x, of its dtype.
+    An array of the shape and dtype of x.
   """
   unit, _ = _of_pixels(x, epsilon)
   y = unit * scale[None, None, None, :] + bias[None, None, None, :]
@@ -104,7 +107,7 @@ def _layer_forward(x, scale, bias, epsilon):
 
 def _layer_backward(epsilon, residuals, dy):
   x, scale = residuals
-  # The barriers keep what is around from computing this again and again.
+  # The barriers prevent fusions that would compute this several times.
   x, dy = lax.optimization_barrier((x, dy))
   unit, factor = _of_pixels(x, epsilon)
   dy = dy.astype(jnp.float32)

@@ -1,4 +1,4 @@
-"""Padding by mirroring, padding to a multiple, and back."""
+"""Padding by reflection or to a multiple, and cropping."""
 
 import functools
 
@@ -16,14 +16,14 @@ def to_multiple(
 
   Args:
     image: [n, h, w, c].
-    multiple: at least 1.
+    multiple: 1 or more.
 
   Returns:
     The padded image, and (h, w) for `crop`.
   """
   _, height, width, _ = image.shape
-  # Not -height % multiple: of sizes that are symbols the sum would not be seen
-  # to be a multiple.
+  # With -height % multiple JAX could not prove that a symbolic size is a
+  # multiple.
   bottom, right = (
       (side + multiple - 1) // multiple * multiple - side
       for side in (height, width))
@@ -37,15 +37,15 @@ def reflect_to_multiple(
 ) -> tuple[Array, tuple[int, int]]:
   """Mirrors all four sides until both sizes are multiples.
 
-  Half of what is missing comes before, and the larger half behind. Images of
-  any size, from one pixel: the mirror repeats as often as it must.
+  Half of the padding, rounded down, is before the image. The mirror image
+  repeats as often as necessary, for images from one pixel on.
 
   Args:
     image: [n, h, w, c].
-    multiple: at least 1.
+    multiple: 1 or more.
 
   Returns:
-    The padded image, and the (row, column) in it of the first pixel.
+    The padded image, and the (row, column) of the image's first pixel in it.
   """
   corner = []
   for axis in (1, 2):
@@ -55,7 +55,7 @@ def reflect_to_multiple(
     corner.append(first)
     if isinstance(side, int) and full == side:
       continue
-    # A mirror without its edge repeats after 2 side - 2 pixels.
+    # The mirror image without repeated edges has the period 2 side - 2.
     period = lax.max(2 * side - 2, 1) if not isinstance(side, int) else max(
         2 * side - 2, 1)
     place = jnp.abs(jnp.arange(full) - first) % period
@@ -67,7 +67,7 @@ def reflect_to_multiple(
 def crop_at(
     image: Array, *, corner: tuple[int, int], size: tuple[int, int]
 ) -> Array:
-  """`size` = (height, width) of [n, h, w, c] from the pixel `corner` on."""
+  """Crops `size` = (height, width) of [n, h, w, c] from pixel `corner` on."""
   (top, left), (height, width) = corner, size
   n, _, _, channels = image.shape
   return lax.slice(image, (0, top, left, 0),
@@ -75,19 +75,38 @@ def crop_at(
 
 
 def crop(image: Array, *, size: tuple[int, int]) -> Array:
-  """The top left corner of [n, h, w, c], `size` = (height, width)."""
+  """Crops the top left corner of an image.
+
+  Args:
+    image: [n, h, w, c].
+    size: (height, width).
+
+  Returns:
+    [n, height, width, c].
+
+  Raises:
+    ValueError: the image is smaller.
+  """
   height, width = size
   if height > image.shape[1] or width > image.shape[2]:
     raise ValueError(f'Cannot crop {size} from an image of {image.shape}.')
-  # Not image[:, :height, :width]: where sizes are symbols that is a gather.
+  # Indexing becomes a gather where sizes are symbolic.
   n, _, _, channels = image.shape
   return lax.slice(image, (0, 0, 0, 0), (n, height, width, channels))
 
 
 def crop_centre(image: Array, *, size: tuple[int, int]) -> Array:
-  """The middle of [n, h, w, c]; of an odd rest, the larger half is cut behind.
+  """Crops the middle of an image; an odd margin is larger at the end.
 
-  `size` = (height, width).
+  Args:
+    image: [n, h, w, c].
+    size: (height, width).
+
+  Returns:
+    [n, height, width, c].
+
+  Raises:
+    ValueError: the image is smaller.
   """
   top, left = (
       (have - want) // 2
@@ -99,10 +118,17 @@ def crop_centre(image: Array, *, size: tuple[int, int]) -> Array:
 
 
 def reflect(image: Array, *, padding: int) -> Array:
-  """Mirrors h and w of [n, h, w, c] without repeating the edge, as PyTorch.
+  """Pads by reflection without repeated edges, as PyTorch.
 
-  With a gradient of our own: XLA's CPU backend takes eight times longer for
-  that of `jnp.pad`. The price is forward-mode differentiation.
+  The custom gradient is eight times faster on XLA's CPU backend than that of
+  `jnp.pad`. Forward-mode differentiation does not work.
+
+  Args:
+    image: [n, h, w, c].
+    padding: rows and columns on each of the four sides.
+
+  Returns:
+    [n, h + 2 padding, w + 2 padding, c].
   """
   if not padding:
     return image
@@ -134,7 +160,7 @@ _reflect.defvjp(_reflect_forward, _reflect_backward)
 
 
 def _fold(dy, padding, *, axis):
-  """Adds both borders to what they mirror."""
+  """Adds both borders to the pixels of which they are the mirror image."""
   last = dy.shape[axis] - padding - 1  # the edges are at `padding` and here
   part = lambda start, stop: lax.slice_in_dim(dy, start, stop, axis=axis)
   return jnp.concatenate([

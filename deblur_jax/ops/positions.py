@@ -1,13 +1,13 @@
-"""Mixing pixels over a grid of cells, or inside of blocks (MAXIM, section 3.2).
+"""Linear mixing of pixels over a grid or in blocks (MAXIM, section 3.2).
 
   y[p] = sum over q of W[q, p] x[q] + bias[p],   p, q: positions
 
-One matrix for all channels; its size does not depend on that of the picture. It
-is any matrix, or a diagonal one and one of low rank,
+All channels share W, whose size does not depend on that of the picture. W is a
+full matrix, or the sum of a diagonal matrix and one of low rank,
 
   W = diag(d) + L R,   L: [positions, rank],  R: [rank, positions]
 
-which has 2 rank + 1 parameters for each position, and as many products.
+with 2 rank + 1 parameters and multiplications for each position.
 """
 
 from collections.abc import Callable
@@ -18,17 +18,26 @@ import numpy as np
 from deblur_jax.state import Array
 
 Linear = Callable[[Array], Array]   # along the first axis
-SWEEPS = 10    # of `split`, until d and L R hardly change
+SWEEPS = 10    # iterations of `split`; then d and L R hardly change
 
 
 def full(kernel: Array) -> Linear:
-  """W of a matrix [positions, positions], from row to column."""
+  """Makes W from a matrix [positions, positions], rows to columns."""
   return lambda x: jnp.einsum('qp,q...->p...', kernel, x)
 
 
 def low_rank(
     left: Array, right: Array, diagonal: Array) -> Linear:
-  """W = diag(diagonal) + left right."""
+  """Makes W = diag(diagonal) + left right.
+
+  Args:
+    left: [positions, rank].
+    right: [rank, positions].
+    diagonal: [positions].
+
+  Returns:
+    A linear function along the first axis.
+  """
   def apply(x):
     y = jnp.einsum('rp,r...->p...', right,
                    jnp.einsum('qr,q...->r...', left, x))
@@ -40,10 +49,17 @@ def low_rank(
 def split(
     kernel: np.ndarray, *, rank: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  """(left, right, diagonal) of `low_rank` that come close to a matrix.
+  """Approximates a matrix by the form of `low_rank`.
 
-  In turn the best diagonal and the best matrix of the rank, which the singular
-  values give.
+  Alternates between the best diagonal and, by a singular value decomposition,
+  the best matrix of the rank.
+
+  Args:
+    kernel: [positions, positions].
+    rank: 1 or more.
+
+  Returns:
+    (left, right, diagonal), float32.
   """
   kernel = np.asarray(kernel, np.float64)
   diagonal = np.diag(kernel)
@@ -57,13 +73,13 @@ def split(
 def mix_grid(
     x: Array, linear: Linear, bias: Array, *, side: int
 ) -> Array:
-  """Mixes the pixels at one place of all cells of a side x side grid.
+  """Mixes the pixels at the same place of all cells of a side x side grid.
 
   Args:
     x: [n, h, w, c], h and w multiples of `side`.
-    linear: W, `full` or `low_rank`, of side^2 positions.
+    linear: W, from `full` or `low_rank`, of side^2 positions.
     bias: [side^2].
-    side: cells along a side of the picture.
+    side: number of cells along each side of the picture.
 
   Returns:
     [n, h, w, c].
@@ -78,7 +94,17 @@ def mix_grid(
 def mix_block(
     x: Array, linear: Linear, bias: Array, *, side: int
 ) -> Array:
-  """Mixes the pixels of each block of side x side; as `mix_grid`."""
+  """Mixes the pixels of each block of side x side pixels.
+
+  Args:
+    x: [n, h, w, c], h and w multiples of `side`.
+    linear: W, from `full` or `low_rank`, of side^2 positions.
+    bias: [side^2].
+    side: of a block, in pixels.
+
+  Returns:
+    [n, h, w, c].
+  """
   n, h, w, c = x.shape
   blocks = x.reshape(n, h // side, side, w // side, side, c)
   blocks = _mix(blocks.transpose(2, 4, 0, 1, 3, 5), linear, bias)
@@ -86,7 +112,7 @@ def mix_block(
 
 
 def _mix(x, linear, bias):
-  """[side, side, ...] along its first two axes."""
+  """Mixes [side, side, ...] along its first two axes."""
   flat = x.reshape(-1, *x.shape[2:])   # [side^2, ...]
   return (linear(flat) + bias[:, None, None, None, None]).reshape(x.shape)
 

@@ -1,4 +1,4 @@
-"""Which number format this machine computes in fastest."""
+"""The choice between float32 and bfloat16 on this machine."""
 
 import os
 import platform
@@ -8,26 +8,26 @@ import sys
 # float32. jax 0.10 and 0.12 know them.
 ONEDNN = ('--xla_cpu_use_onednn=true '
           '--xla_cpu_experimental_onednn_custom_call=true')
-# Of /proc/cpuinfo, instructions that multiply bfloat16.
+# Flags in /proc/cpuinfo of instructions that multiply bfloat16.
 _INSTRUCTIONS = ('amx_bf16', 'avx512_bf16')
 
 
 def fastest() -> str:
-  """'bfloat16' or 'float32', whichever the first device computes faster.
+  """Returns 'bfloat16' or 'float32': the faster one of the first device.
 
-  Accelerators compute bfloat16 faster, and so do CPUs that have instructions
-  for it, once `ask_for_onednn` was called before jax was imported.
+  bfloat16 is faster on accelerators, and on CPUs with instructions for it if
+  `ask_for_onednn` was called before jax was imported.
   """
   import jax
 
   if jax.default_backend() != 'cpu':
     return 'bfloat16'
-  asked = 'onednn' in os.environ.get('XLA_FLAGS', '')
-  return 'bfloat16' if asked and has_bfloat16() else 'float32'
+  uses_onednn = 'onednn' in os.environ.get('XLA_FLAGS', '')
+  return 'bfloat16' if uses_onednn and has_bfloat16() else 'float32'
 
 
 def has_bfloat16() -> bool:
-  """Whether the CPU has instructions that oneDNN needs for bfloat16."""
+  """Returns whether the CPU has the instructions of oneDNN for bfloat16."""
   if (sys.platform, platform.machine()) != ('linux', 'x86_64'):
     return False
   try:
@@ -39,7 +39,10 @@ def has_bfloat16() -> bool:
 
 
 def ask_for_onednn() -> None:
-  """Sets XLA_FLAGS for bfloat16 on such a CPU; too late once jax computes."""
-  told = os.environ.get('XLA_FLAGS', '')
-  if has_bfloat16() and 'onednn' not in told:
-    os.environ['XLA_FLAGS'] = f'{told} {ONEDNN}'.strip()
+  """Sets XLA_FLAGS for fast bfloat16 where the CPU has instructions for it.
+
+  It has no effect once jax has started a computation.
+  """
+  flags = os.environ.get('XLA_FLAGS', '')
+  if has_bfloat16() and 'onednn' not in flags:
+    os.environ['XLA_FLAGS'] = f'{flags} {ONEDNN}'.strip()

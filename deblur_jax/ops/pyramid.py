@@ -1,11 +1,12 @@
-"""Image pyramids of the two official DeepDeblur codes, and a plain mean.
+"""Image pyramids: those of the two DeepDeblur codes, averages, and MAXIM's.
 
 Nah, Kim and Lee (CVPR 2017) train on blurry and sharp pyramids. Their Lua code
-keeps every second pixel, their PyTorch code averages 2x2: the coarser images
-differ by half a pixel, so the results of the two are not exchangeable.
+keeps every second pixel, their PyTorch code averages 2x2 pixels: the coarser
+images differ by half a pixel, so the two codes' results are not comparable.
 
 Each is fn(image, *, levels) -> list of images, finest first: [n, h, w, c] in
-any float range to [n, ceil(h / 2^s), ceil(w / 2^s), c] for s < levels.
+any float range to [n, ceil(h / 2^s), ceil(w / 2^s), c] for s < levels. It
+raises a ValueError for levels below 1.
 """
 
 import jax.numpy as jnp
@@ -17,21 +18,35 @@ from deblur_jax.state import Array
 
 def deepdeblur_pytorch(
     image: Array, *, levels: int) -> list[Array]:
-  """`skimage.transform.pyramid_gaussian`, as DeepDeblur-PyTorch calls it.
+  """Computes `skimage.transform.pyramid_gaussian` as in DeepDeblur-PyTorch.
 
-  A Gaussian of sigma 2/3 cut at radius 3, with the border mirrored, then linear
-  interpolation at the centres of the coarser pixels: for an even size the mean
-  of two neighbours, for an odd one weights that change along the axis.
+  A Gaussian of sigma 2/3 and radius 3 with mirrored borders, then linear
+  interpolation at the centres of the coarser pixels: for even sizes the mean
+  of two neighbours, for odd sizes weights that vary along the axis.
+
+  Args:
+    image: [n, h, w, c].
+    levels: 1 or more.
+
+  Returns:
+    The images, finest first.
   """
   return _repeat(_reduce_centred, image, levels=levels)
 
 
 def deepdeblur_torch7(image: Array, *, levels: int) -> list[Array]:
-  """`image.gaussianpyramid` of Torch 7, as DeepDeblur_release calls it.
+  """Computes `image.gaussianpyramid` of Torch 7 as in DeepDeblur_release.
 
-  A 3x3 Gaussian of sigma 0.75 with zeros outside, of which the pixels (2i, 2j)
-  are kept. The mean of each channel is taken away before and put back after,
-  so that the zeros do little harm.
+  A 3x3 Gaussian of sigma 0.75 with zero padding; then the pixels (2i, 2j) are
+  kept. The mean of each channel is subtracted before and added after, which
+  reduces the effect of the zeros.
+
+  Args:
+    image: [n, h, w, c].
+    levels: 1 or more.
+
+  Returns:
+    The images, finest first.
   """
   mean = image.mean(axis=(1, 2), keepdims=True)
   centred = _repeat(_reduce_corner, image - mean, levels=levels)
@@ -39,15 +54,30 @@ def deepdeblur_torch7(image: Array, *, levels: int) -> list[Array]:
 
 
 def average(image: Array, *, levels: int) -> list[Array]:
-  """Means of 2x2 pixels; the last row and column of odd sizes count twice."""
+  """Averages 2x2 pixels; the last row and column of odd sizes count twice.
+
+  Args:
+    image: [n, h, w, c].
+    levels: 1 or more.
+
+  Returns:
+    The images, finest first.
+  """
   return _repeat(_reduce_mean, image, levels=levels)
 
 
 def nearest(image: Array, *, levels: int) -> list[Array]:
-  """The pixels nearest below the centres: MAXIM's pictures of smaller size.
+  """Keeps the pixels next to the centres of coarser ones, as MAXIM does.
 
-  Level s keeps the rows and columns 2^(s-1) + 2^s i. Sizes that 2^s does not
-  divide count their last row and column as often as is missing.
+  Level s keeps the rows and columns 2^(s-1) + 2^s i. The last row and column
+  repeat until 2^s divides the size.
+
+  Args:
+    image: [n, h, w, c].
+    levels: 1 or more.
+
+  Returns:
+    The images, finest first.
   """
   images = [image]
   for s in range(1, levels):
@@ -70,13 +100,13 @@ def _repeat(reduce, image, *, levels):
 
 
 def size(full: tuple[int, int], *, level: int) -> tuple[int, int]:
-  """(h, w) of a level for images of (h, w) = `full`."""
+  """Returns (h, w) of a level for images of (h, w) = `full`."""
   height, width = ((side + 2**level - 1) // 2**level for side in full)
   return height, width
 
 
 def every(image: Array, *, step: int) -> Array:
-  """The rows and columns 0, step, 2 step, ... of [n, h, w, c]."""
+  """Keeps the rows and columns 0, step, 2 step, ... of [n, h, w, c]."""
   index = slice(0, None, step)
   return _slice(_slice(image, 1, index), 2, index)
 
@@ -108,7 +138,7 @@ def _gaussian(sigma, *, radius):
 
 
 def _filter(image, taps, *, axis, mode):
-  """Sums of shifted copies: float32 on every device, unlike a convolution."""
+  """A sum of shifted copies: exact float32 also on GPUs and TPUs."""
   size, radius = image.shape[axis], len(taps) // 2
   widths = [(0, 0)] * image.ndim
   widths[axis] = (radius, radius)
@@ -119,7 +149,7 @@ def _filter(image, taps, *, axis, mode):
 
 
 def _halve(image, *, axis):
-  """Linear interpolation at the centres of ceil(size / 2) wider pixels."""
+  """Interpolates linearly at the centres of ceil(size / 2) coarser pixels."""
   size = image.shape[axis]
   if size % 2 == 0:
     even = _slice(image, axis, slice(0, None, 2))

@@ -1,7 +1,7 @@
-"""The local moments and factors of structural similarity.
+"""The local moments and factors of structural similarity (Wang et al. 2004).
 
-Under a Gaussian window of 11 taps, sigma 1.5; C1 = (0.01 L)^2 and C2 =
-(0.03 L)^2 with L = 255 levels   (Wang et al. 2004).
+The window is a Gaussian of 11 taps and sigma 1.5. C1 = (0.01 L)^2 and
+C2 = (0.03 L)^2 with L = 255 levels.
 """
 
 from collections.abc import Callable
@@ -18,10 +18,16 @@ Smooth = Callable[[Array], Array]
 
 
 def filter_plane(x: Array) -> Array:
-  """The window over [n, h, w, c] where it fits: [n, h - 10, w - 10, c].
+  """Computes the weighted local means where the whole window fits.
 
-  Sums of shifted slices: exact float32 also where convolutions would round to
-  TF32 or bfloat16. Pixels and channels lie in one axis, for long loops.
+  A sum of shifted slices: exact float32 also where convolutions round to TF32
+  or bfloat16. Columns and channels share one axis, so that loops are long.
+
+  Args:
+    x: [n, h, w, c].
+
+  Returns:
+    [n, h - 10, w - 10, c].
   """
   n, h, w, c = x.shape
   h, w = h - 2 * RADIUS, w - 2 * RADIUS
@@ -34,11 +40,16 @@ def filter_plane(x: Array) -> Array:
 def terms(
     x: Array, y: Array, *, smooth: Smooth = filter_plane
 ) -> tuple[Array, Array]:
-  """The two factors of eq. 13, as maps: luminance, and contrast x structure.
+  """Computes the maps of luminance and of contrast times structure (eq. 13).
 
   Args:
-    x, y: [n, h, w, c] in levels of 255.
-    smooth: weighted local means.
+    x: [n, h, w, c] in [0, 255].
+    y: [n, h, w, c] in [0, 255].
+    smooth: a function that computes weighted local means.
+
+  Returns:
+    (luminance, contrast times structure), each of the shape that `smooth`
+    returns.
   """
   mx, my, sxx, syy, sxy = moments(x, y, smooth=smooth)
   luminance = (2 * mx * my + C1) / (mx * mx + my * my + C1)
@@ -48,8 +59,17 @@ def terms(
 def moments(
     x: Array, y: Array, *, smooth: Smooth = filter_plane
 ) -> tuple[Array, ...]:
-  """Local means of x and y, their variances, and their covariance."""
-  # Variances do not move with the origin, but their float32 error does: about
+  """Computes local means, variances and the covariance of two images.
+
+  Args:
+    x: [n, h, w, c] in [0, 255].
+    y: [n, h, w, c] in [0, 255].
+    smooth: a function that computes weighted local means.
+
+  Returns:
+    (mean of x, mean of y, variance of x, variance of y, covariance).
+  """
+  # The origin does not change variances, but their float32 error: relative to
   # mid-grey the squares are four times smaller, and half-integers are exact.
   x, y = x - 127.5, y - 127.5
   mx, my = smooth(x), smooth(y)
@@ -60,6 +80,6 @@ def moments(
 
 
 def window() -> list[float]:
-  """The taps of the window along one axis; they sum to one."""
+  """Returns the taps of the window along one axis; they sum to one."""
   taps = np.exp(-np.arange(-RADIUS, RADIUS + 1) ** 2 / (2 * SIGMA ** 2))
   return [float(g) for g in taps / taps.sum()]

@@ -1,9 +1,9 @@
-"""Means over the pixels of an image, or at test time over those around each.
+"""Means over the pixels of an image, or at test time over local windows.
 
-A network that learnt on small crops and takes the mean over a whole photograph
-meets numbers that it never saw. Within `local`, the means of the layers that
-ask `mean` are of a window about each pixel instead, as large as the crops were
-(TLC: Chu et al., ECCV 2022). The layers' weights stay as they are.
+A network trained on small crops has other statistics when its layers average
+over a whole photograph. Within `local`, `mean` averages over a window around
+each pixel, about as large as the crops (TLC: Chu et al., ECCV 2022). The
+layers' weights stay the same.
 """
 
 import contextlib
@@ -21,16 +21,16 @@ _window = contextvars.ContextVar('window', default=None)
 
 @contextlib.contextmanager
 def local(window: int, *, height: int) -> Iterator[None]:
-  """Within it, while a network is traced, `mean` is local.
+  """Makes `mean` local for networks that are traced in this context.
 
   Args:
-    window: side, in pixels of the network's input; TLC takes one and a half of
+    window: side in pixels of the network's input, 1 or more; TLC uses 1.5 times
       the crops' side.
-    height: of the network's input, by which the window of coarser features is
-      made smaller.
+    height: of the network's input; the window of coarser features is smaller by
+      the ratio of the heights.
 
   Raises:
-    UserError: a window below one pixel.
+    UserError: window is below 1.
   """
   if window < 1:
     raise errors.UserError(f'The window must be at least 1, got {window}.')
@@ -42,21 +42,21 @@ def local(window: int, *, height: int) -> Iterator[None]:
 
 
 def mean(x: Array) -> Array:
-  """[n, h, w, c] to float32 [n, 1, 1, c], or within `local` [n, h, w, c]."""
+  """Averages over pixels: float32 [n, 1, 1, c], or [n, h, w, c] in `local`."""
   x = x.astype(jnp.float32)
   if _window.get() is None:
     return x.mean(axis=(1, 2), keepdims=True)
   window, height = _window.get()
   side = max(1, round(window * x.shape[1] / height))
   centre = x.mean(axis=(1, 2), keepdims=True)
-  y = x - centre     # small sums lose less
+  y = x - centre     # smaller sums have smaller rounding errors
   for axis in (1, 2):
     y = _box(y, min(side, x.shape[axis]), axis=axis)
   return centre + y
 
 
 def _box(x, side, *, axis):
-  """Means of `side` along an axis; near its ends those of the last whole."""
+  """Means of `side` values along an axis; at its ends the last whole window."""
   length = x.shape[axis]
   sums = jnp.cumsum(x, axis=axis)
   sums = jnp.concatenate([jnp.zeros_like(

@@ -1,15 +1,15 @@
-"""Reads a TensorFlow.js graph that jax2tf made of a Flax network.
+"""Reads a TensorFlow.js graph that jax2tf made from a Flax network.
 
-Such a folder holds model.json, with the graph and a list of its constants, and
-their values in files beside it, one after another. The graph has the
-parameters as constants, under names of its own:
+Such a folder has a model.json with the graph and a list of its constants, and
+files with their values in the same order. The network's parameters are
+constants of the graph:
 
   a float32 constant with more than one value is a parameter
-  its module is in its name, or in that of the operation that takes it
-  the operation tells which one it is: OPERATIONS
+  its module is in its name, or in that of the operation that uses it
+  the operation determines the parameter's name: OPERATIONS
   a transposed convolution is stored as [h, w, out, in], rotated by 180 degrees
 
-No TensorFlow is needed, and nothing is computed.
+TensorFlow is not needed, and the graph is not run.
 """
 
 import json
@@ -23,27 +23,33 @@ import numpy as np
 from deblur_jax import errors
 
 INDEX = 'model.json'
-# The operation that takes a constant -> the parameter that it is.
+# The operation that uses a constant -> the parameter's name.
 OPERATIONS = {
     'Conv2D': 'kernel', 'Conv2DBackpropInput': 'kernel', 'Einsum': 'kernel',
     'AddV2': 'bias', 'Mul': 'scale'}
 MAX_INDEX = 256 * 2**20     # bytes of model.json; MAXIM's has 10 million
 _BYTES = {'float32': 4, 'int32': 4, 'bool': 1}
-_SCOPE = 'jax2tf_apply_/'   # what stands before the path of a Flax module
-_FIRST = 'jax2tf_arg_'      # of a parameter that the graph takes as it is
+_SCOPE = 'jax2tf_apply_/'   # precedes the path of a Flax module
+_FIRST = 'jax2tf_arg_'      # begins names of parameters without their module
 
 
 def is_folder(path: str | pathlib.Path) -> bool:
-  """Whether a path is a folder with a model.json."""
+  """Returns whether a path is a folder with a model.json."""
   return (pathlib.Path(path) / INDEX).is_file()
 
 
 def read(folder: str | pathlib.Path) -> dict[str, np.ndarray]:
-  """The parameters by their path in the Flax tree, joined by '/'; float32.
+  """Reads the parameters of a network.
+
+  Args:
+    folder: with a model.json and its files of values.
+
+  Returns:
+    {path in the Flax tree, joined by '/': float32 array}.
 
   Raises:
-    UserError: no such folder, a file of it is missing, damaged or not of this
-      form.
+    UserError: there is no such folder, or one of its files is missing, damaged
+      or of another form.
   """
   folder = pathlib.Path(folder)
   path = folder / INDEX
@@ -95,16 +101,17 @@ def _constants(folder, paths, entries) -> dict[str, np.ndarray]:
   for name in paths:
     if pathlib.PurePath(name).name != name:
       raise errors.UserError(
-          f'{folder / INDEX} names {name!r}: its files must lie beside it.')
+          f'{folder / INDEX} names {name!r}: its files must be in the same '
+          'folder.')
     if not (folder / name).is_file():
       raise errors.UserError(
-          f'{folder} has no {name}: of its {len(paths)} files of values '
-          'this one is missing.')
+          f'{folder} has no {name}, one of its {len(paths)} files of values: '
+          'get it again.')
   size = sum((folder / name).stat().st_size for name in paths)
   if size != expected:
     raise errors.UserError(
-        f'The files of values in {folder} have {size:,} bytes, and {INDEX} '
-        f'wants {expected:,}: one of them is cut short or of another model.')
+        f'The files of values in {folder} have {size:,} bytes, but {INDEX} '
+        f'declares {expected:,}: a file is truncated or of another model.')
   content, found, start = bytearray(), {}, 0
   for name in paths:
     content += (folder / name).read_bytes()
@@ -118,20 +125,20 @@ def _constants(folder, paths, entries) -> dict[str, np.ndarray]:
 
 
 def _parameters(values, nodes, path) -> Iterator[tuple[str, np.ndarray]]:
-  taken = {}
+  users = {}    # constant -> the first operation that uses it
   for op, name, inputs in nodes:
     for constant in inputs:
       if constant in values:
-        taken.setdefault(constant, (op, name))
+        users.setdefault(constant, (op, name))
   seen = set()
   for constant, value in values.items():
-    op, consumer = taken.get(constant, ('none', ''))
+    op, consumer = users.get(constant, ('none', ''))
     place = consumer if _FIRST in constant else constant
     _, scope, place = place.partition(_SCOPE)
     if op not in OPERATIONS or not scope:
       raise errors.UserError(
-          f'{path}: the constant {constant} (of {op}) is no parameter of a '
-          'Flax network.')
+          f'{path}: the constant {constant} (used by {op}) is no parameter of '
+          'a Flax network.')
     leaf = OPERATIONS[op]
     if op == 'Einsum':
       module = place.removesuffix('/einsum/Einsum')

@@ -1,23 +1,24 @@
 """Features of VGG19 (Simonyan and Zisserman 2015), for losses and for metrics.
 
 Layers have the paper's names: 'conv3_3' is a convolution before its ReLU,
-'relu3_3' the same after it. Weights are read from a file and are parameters
-like any others: what holds them says where they live.
+'relu3_3' the same after it. Weights are read from a file. They are parameters
+that the caller passes to the network.
 
-Two sets of weights are in use, each trained with a convention of its own for
-its inputs, and wrong with the other's (CONVENTIONS):
+Two sets of weights are in use. Each was trained with its own convention of
+inputs and is wrong with the other's (CONVENTIONS):
 
   'caffe'        BGR in 0 .. 255 minus (103.939, 116.779, 123.68): the authors'
-                 own network, and Keras' copy of it
+                 network, and Keras' copy of it
   'torchvision'  RGB in [0, 1], minus (0.485, 0.456, 0.406), divided by
                  (0.229, 0.224, 0.225): torchvision's network
-  'deblurgan'    RGB in [-1, 1]: torchvision's network as the released code of
-                 DeblurGAN feeds it
+  'deblurgan'    RGB in [-1, 1]: torchvision's network with the inputs of
+                 DeblurGAN's released code
 
-Features grow as the inputs do. Of caffe's weights, rewritten for the inputs of
+Features scale with the inputs. For caffe's weights, converted to the inputs of
 the others, the mean squares at conv3_3 are 3300 times smaller for 'torchvision'
-and 15 000 times for 'deblurgan' (measured on GoPro pairs), so that weights of a
-loss are as many times larger: an estimate, for torchvision's was trained apart.
+and 15 000 times for 'deblurgan' (measured on GoPro pairs); the weight of a loss
+grows by the same factor. This is an estimate: torchvision's weights were
+trained separately.
 """
 
 import pathlib
@@ -36,7 +37,7 @@ from deblur_jax.state import Array, Params
 CHANNELS = (64, 128, 256, 512, 512)   # of each block
 CONVS = tuple((block, n) for block, depth in enumerate((2, 2, 4, 4, 4), 1)
               for n in range(1, depth + 1))
-# Layer -> how many convolutions it takes.
+# Layer -> the number of convolutions up to it.
 LAYERS = {f'{kind}{block}_{n}': count
           for count, (block, n) in enumerate(CONVS, 1)
           for kind in ('conv', 'relu')}
@@ -45,14 +46,15 @@ _WHAT = (
     "VGG19's weights, .npz, .safetensors or .pth: torchvision's vgg19 "
     "(features.0.weight, features.0.bias, features.2.weight, ...) or Keras' "
     'VGG19 saved as block1_conv1__kernel [3, 3, 3, 64], block1_conv1__bias, '
-    'block1_conv2__kernel, ..., both to be had under their own licences')
+    'block1_conv2__kernel, ..., each with its own licence')
 
 
 class Features(NamedTuple):
   """A frozen network.
 
-  params: float32 arrays.
-  apply: (params, images [n, h, w, 3] in [0, 1]) -> [n, h / s, w / s, c].
+  Attributes:
+    params: float32 arrays.
+    apply: (params, images [n, h, w, 3] in [0, 1]) -> [n, h / s, w / s, c].
   """
 
   params: Params
@@ -60,15 +62,12 @@ class Features(NamedTuple):
 
 
 class Vgg19(nn.Module):
-  """Images [n, h, w, 3] in [0, 1] to the features of each of `layers`.
-
-  Those of block b are [n, h // 2^(b-1), w // 2^(b-1), CHANNELS[b - 1]],
-  float32. Nothing behind the last of the layers is computed.
+  """The network VGG19 up to the last of the given layers.
 
   Attributes:
-    layers: names of LAYERS.
-    convention: a row of CONVENTIONS.
-    dtype: of the computation, a row of DTYPES.
+    layers: names in LAYERS.
+    convention: a name in CONVENTIONS.
+    dtype: of the computation, a name in DTYPES.
   """
 
   layers: Sequence[str]
@@ -77,6 +76,18 @@ class Vgg19(nn.Module):
 
   @nn.compact
   def __call__(self, images: Array) -> list[Array]:
+    """Computes the features of each of `layers`.
+
+    Args:
+      images: [n, h, w, 3] in [0, 1].
+
+    Returns:
+      float32 [n, h // 2^(b-1), w // 2^(b-1), CHANNELS[b - 1]] for a layer of
+      block b.
+
+    Raises:
+      UserError: the images have another shape or are too small.
+    """
     convs = CONVS[:_count(self.layers)]
     _check_images(images, blocks=convs[-1][0])
     x = CONVENTIONS[self.convention](images.astype(jnp.float32))
@@ -96,10 +107,21 @@ def build(
     convention: str | None = None, sha256: str = '',
     dtype: str = 'float32'
 ) -> Features:
-  """The features of one layer; see `load`.
+  """Builds the function of one layer's features.
 
-  Without a path the parameters are zeros: for a method whose state, with the
-  true ones in it, comes from a checkpoint.
+  Args:
+    path: as of `load`. None makes parameters of zeros, for a method whose state
+      with the true parameters comes from a checkpoint.
+    layer: a name in LAYERS.
+    convention: as of `load`.
+    sha256: as of `load`.
+    dtype: as of `load`.
+
+  Returns:
+    The parameters and the function.
+
+  Raises:
+    UserError: as `load`.
   """
   if path is None:
     net = Vgg19((layer,), convention or 'torchvision', dtype)
@@ -117,26 +139,26 @@ def load(
     convention: str | None = None, sha256: str = '',
     dtype: str = 'float32'
 ) -> tuple[Vgg19, Params]:
-  """The network as far as `layers` need it, with the weights of a file.
+  """Loads the network up to the last of `layers`, with the weights of a file.
 
   Args:
     path: .npz, .safetensors or .pth with the names of torchvision
       (`features.0.weight` [out, in, 3, 3], `features.0.bias`, ...) or
-      `block1_conv1__kernel` [3, 3, in, out], `block1_conv1__bias`, ...; it may
-      end with the last layer that is needed.
-    layers: names of LAYERS.
-    convention: a row of CONVENTIONS; by default 'torchvision' for torchvision's
-      names and 'caffe' for the others.
-    sha256: of the file; '' leaves it unchecked.
-    dtype: of the computation, a row of DTYPES.
+      `block1_conv1__kernel` [3, 3, in, out], `block1_conv1__bias`, ...; later
+      layers than the last of `layers` may be missing.
+    layers: names in LAYERS.
+    convention: a name in CONVENTIONS; by default 'torchvision' for
+      torchvision's names and 'caffe' for the others.
+    sha256: of the file, hexadecimal; '' skips the check.
+    dtype: of the computation, a name in DTYPES.
 
   Returns:
-    the network and its parameters {'block1_conv1': {'kernel', 'bias'}, ...},
+    The network and its parameters {'block1_conv1': {'kernel', 'bias'}, ...},
     NumPy, float32.
 
   Raises:
-    UserError: unknown names, no such file, another hash, another network, or
-      layers that the file does not hold.
+    UserError: a name is unknown, there is no such file, its hash differs, or it
+      is another network or has not all layers.
   """
   count = _count(layers)
   if convention is not None:
@@ -162,7 +184,7 @@ def _features(net, params) -> Features:
 
 
 class _Conv(nn.Module):
-  """3x3, zeros around it."""
+  """A 3x3 convolution with zero padding."""
 
   features: int
   dtype: Any
@@ -177,9 +199,9 @@ class _Conv(nn.Module):
 
 
 def _max_pool(x):
-  """2x2; an odd last row or column is left out, as in the frameworks.
+  """2x2 maxima; an odd last row or column is ignored, as in the frameworks.
 
-  Of slices, for XLA's gradient of windowed maxima is slow on CPUs.
+  By slices, because XLA's gradient of windowed maxima is slow on CPUs.
   """
   height, width = x.shape[1] // 2 * 2, x.shape[2] // 2 * 2
   x = x[:, :height, :width]
@@ -197,19 +219,19 @@ def _check_images(images, *, blocks):
   if (images.ndim != 4 or images.shape[-1] != 3
       or min(images.shape[1:3]) < side):
     raise errors.UserError(
-        f'VGG19 takes images [n, h, w, 3] of at least {side}x{side} pixels as '
-        f'far as block {blocks}, got {images.shape}.')
+        f'VGG19 up to block {blocks} takes images [n, h, w, 3] of at least '
+        f'{side}x{side} pixels, got {images.shape}.')
 
 
 class _Layout(NamedTuple):
-  """How a file calls the i-th convolution."""
+  """Names, axes and convention of the weights in a file."""
 
   names: tuple[tuple[str, str], ...]   # of kernel and bias
-  axes: tuple[int, ...]                # of a stored kernel, to make it HWIO
+  axes: tuple[int, ...]                # transposition of a kernel to HWIO
   convention: str
 
   def shapes(self, i):
-    """As they are stored."""
+    """Returns the shapes of kernel and bias of convolution i in the file."""
     block, n = CONVS[i]
     channels = (3, *CHANNELS)
     out = channels[block]
@@ -217,6 +239,7 @@ class _Layout(NamedTuple):
     return tuple(hwio[self.axes.index(axis)] for axis in range(4)), (out,)
 
   def take(self, weights, i):
+    """Returns the parameters of convolution i."""
     kernel, bias = (np.asarray(weights[name], np.float32)
                     for name in self.names[i])
     return {'kernel': kernel.transpose(self.axes), 'bias': bias}
@@ -228,7 +251,7 @@ def _own_names():
 
 
 def _torchvision_names():
-  """In `features`, each ReLU and each pool has a number as well."""
+  """In `features` each ReLU and each pooling has a number, too."""
   for i, (block, _) in enumerate(CONVS):
     number = 2 * i + block - 1
     yield f'features.{number}.weight', f'features.{number}.bias'
@@ -249,7 +272,7 @@ def _layout(weights, path):
 
 
 def _check_weights(weights, layout, path, count):
-  """Refuses what is not VGG19, also where its first layers would fit."""
+  """Refuses other networks, also where their first layers fit."""
   here = [all(name in weights for name in names) for names in layout.names]
   held = [f'conv{block}_{n}' for (block, n), is_here
           in zip(CONVS, here, strict=True) if is_here]

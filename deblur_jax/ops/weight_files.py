@@ -1,9 +1,9 @@
-"""Reads weights that PyTorch wrote, without PyTorch: names -> arrays.
+"""Reads state dicts of PyTorch without PyTorch: names -> arrays.
 
-Both forms of `torch.save`: zip archives, and the older row of pickles in which
-torchvision's and LPIPS' own files lie. Nothing but tensors and dicts is
-unpickled, so a file cannot run code here, nor have memory read that is not its
-own. .safetensors and .npz with the same names are read alike.
+It reads both forms of `torch.save`: zip archives, and the older sequence of
+pickles of torchvision's and LPIPS' files. Only tensors and dicts are unpickled,
+so that a file cannot run code or read memory outside of it. Files .safetensors
+and .npz with the same names are read, too.
 """
 
 import collections
@@ -26,13 +26,13 @@ from deblur_jax import errors
 from deblur_jax.ops import arrays
 
 _MAGIC = 0x1950A86A20F9469CFC6C
-# Names, not types: what is unpickled here can neither be called nor changed.
+# Names, not types: unpickled objects can neither be called nor changed.
 _DTYPES = {
     'FloatStorage': 'float32', 'DoubleStorage': 'float64',
     'HalfStorage': 'float16', 'BFloat16Storage': 'bfloat16',
     'LongStorage': 'int64', 'IntStorage': 'int32', 'ShortStorage': 'int16',
     'CharStorage': 'int8', 'ByteStorage': 'uint8', 'BoolStorage': 'bool'}
-# More names than any network has: dicts within dicts may repeat one another.
+# More names than any network has: a small pickle can repeat dicts in dicts.
 _MAX_NAMES = 100_000
 _MAX_DEPTH = 100
 _REFUSED = (
@@ -44,16 +44,19 @@ _REFUSED = (
 def read(
     path: str | pathlib.Path, *, what: str, prefix: str = ''
 ) -> dict[str, np.ndarray]:
-  """A state dict: name -> array, in PyTorch's layout.
+  """Reads a state dict.
 
   Args:
-    path: .npz, .safetensors, or else of `torch.save`, as .pth and .pt are.
-    what: for the error, what the file is and where to get it.
-    prefix: of the names in .npz and .safetensors; arrays without it are not
-      read, and the others are named without it.
+    path: an .npz, a .safetensors or a file of `torch.save`, such as .pth.
+    what: the expected content and its source, for the message.
+    prefix: only arrays whose names begin with it are read from .npz and
+      .safetensors; it is removed from the names.
+
+  Returns:
+    {name: array}, in PyTorch's layout.
 
   Raises:
-    UserError: no such file, or one that is not of this form.
+    UserError: there is no such file, or it is not of this form.
   """
   return read_all(path, what=what, prefix=prefix)[0]
 
@@ -61,9 +64,20 @@ def read(
 def read_all(
     path: str | pathlib.Path, *, what: str, prefix: str = ''
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-  """As `read`, and what else lies in the file: name -> its type.
+  """Reads a state dict and the types of the file's other values.
 
-  Dicts within dicts are one: {'net': {'a': ...}} has the name 'net.a'.
+  Nested dicts are flattened: {'net': {'a': ...}} has the name 'net.a'.
+
+  Args:
+    path: as of `read`.
+    what: as of `read`.
+    prefix: as of `read`.
+
+  Returns:
+    ({name: array}, {name of another value: its type}).
+
+  Raises:
+    UserError: as `read`.
   """
   path = pathlib.Path(path)
   with _refusing(path, what):
@@ -77,10 +91,14 @@ def read_all(
 
 
 def names(path: str | pathlib.Path, *, what: str) -> list[str]:
-  """The names in an .npz or .safetensors, whose arrays are not read.
+  """Lists the names in a file without reading its arrays.
+
+  Args:
+    path: an .npz or a .safetensors.
+    what: as of `read`.
 
   Raises:
-    UserError: no such file, or one that is not of this form.
+    UserError: there is no such file, or it is not of this form.
   """
   path = pathlib.Path(path)
   with _refusing(path, what):
@@ -92,7 +110,7 @@ def names(path: str | pathlib.Path, *, what: str) -> list[str]:
 
 @contextlib.contextmanager
 def _refusing(path, what):
-  """One line about whatever is wrong with a file."""
+  """Turns every error of reading into a UserError of one line."""
   try:
     yield
   except (FileNotFoundError, IsADirectoryError) as error:
@@ -104,20 +122,36 @@ def _refusing(path, what):
 
 
 def read_tree(path: str | pathlib.Path, *, what: str) -> dict[str, Any]:
-  """As `read`; names with points or slashes become dicts within dicts."""
+  """Reads a state dict as nested dicts, split at '/' or else at '.'.
+
+  Args:
+    path: as of `read`.
+    what: as of `read`.
+
+  Raises:
+    UserError: as `read`.
+  """
   found = read(path, what=what)
   sep = '/' if any('/' in name for name in found) else '.'
   return traverse_util.unflatten_dict(found, sep=sep)
 
 
 def sha256(path: str | pathlib.Path) -> str:
-  """The hash of a file's bytes, hexadecimal."""
+  """Computes the SHA-256 of a file, hexadecimal."""
   with open(path, 'rb') as file:
     return hashlib.file_digest(file, 'sha256').hexdigest()
 
 
 def check_sha256(path: str | pathlib.Path, expected: str) -> None:
-  """Refuses a file whose SHA-256 is not `expected`, hexadecimal digits."""
+  """Checks the SHA-256 of a file.
+
+  Args:
+    path: the file.
+    expected: hexadecimal.
+
+  Raises:
+    UserError: the file has another SHA-256, or cannot be read.
+  """
   try:
     found = sha256(path)
   except OSError as error:
@@ -126,17 +160,17 @@ def check_sha256(path: str | pathlib.Path, expected: str) -> None:
     ) from error
   if found != str(expected).lower():
     raise errors.UserError(
-        f'{path} has SHA-256 {found}, expected {expected}: it is another file, '
-        'or damaged; get it again, or correct sha256.')
+        f'{path} has the SHA-256 {found}, expected {expected}: it is another '
+        'file or damaged; get it again, or correct sha256.')
 
 
 @contextlib.contextmanager
 def _opened(path):
-  """A .safetensors, mapped into memory."""
+  """Opens a .safetensors, mapped into memory."""
   import safetensors
 
   with path.open('rb'):
-    pass               # its own errors do not tell what is wrong with a path
+    pass               # safetensors' errors do not name a wrong path
   try:
     with safetensors.safe_open(path, 'numpy') as file:
       yield file
@@ -160,9 +194,9 @@ class _Later(NamedTuple):
         (size - 1) * step
         for size, step in zip(self.size, self.stride, strict=True))
     if 0 not in self.size and last >= len(flat):
-      raise ValueError('a tensor is longer than what is stored: cut short?')
+      raise ValueError('a tensor is longer than its storage: a truncated file?')
     if math.prod(self.size) > len(flat):
-      raise ValueError('a tensor repeats what is stored')
+      raise ValueError('a tensor repeats its storage')
     strides = [step * flat.itemsize for step in self.stride]
     view = np.lib.stride_tricks.as_strided(
         flat[self.offset:], self.size, strides)
@@ -170,9 +204,9 @@ class _Later(NamedTuple):
 
 
 def _unpickler(file):
-  """An unpickler at the same place, of a pickle that was looked through.
+  """Checks a pickle and returns its unpickler, at the same position.
 
-  The unpickler takes memory for as many objects as a number in the pickle says.
+  The unpickler allocates memory for as many objects as the pickle declares.
   """
   start, opcodes, largest = file.tell(), 0, 0
   for opcode, argument, _ in pickletools.genops(file):
@@ -203,8 +237,8 @@ class _Unpickler(pickle.Unpickler):
     if module == 'torch' and name in _DTYPES:
       return _DTYPES[name]
     raise pickle.UnpicklingError(
-        f'{module}.{name} is not a plain tensor: only what net.state_dict() '
-        'gives is read, code is not run')
+        f'{module}.{name} is not a plain tensor: only the result of '
+        'net.state_dict() is read')
 
   def persistent_load(self, saved):
     _, dtype, key, _, _, *view = saved
@@ -224,7 +258,7 @@ def _read_torch(path):
       return _read_archive(zipfile.ZipFile(file), path.stat().st_size)
     file.seek(0)
     if file.read(2) == b'PK':
-      raise ValueError('a zip archive that is cut short')
+      raise ValueError('a truncated zip archive')
     file.seek(0)
     return _read_pickles(file)
 
@@ -244,7 +278,7 @@ def _read_archive(archive, packed):
 
 
 def _read_pickles(file):
-  """A magic number, the version, the machine, the state, keys, the storages."""
+  """Reads the magic number, version, machine, state, keys and storages."""
   unpickle = lambda: _unpickler(file).load()
   size = file.seek(0, io.SEEK_END)
   file.seek(0)
@@ -258,14 +292,14 @@ def _read_pickles(file):
     count = int.from_bytes(file.read(8), 'little')
     dtype = unpickler.dtypes[key]
     if count * dtype.itemsize > size - file.tell():
-      raise ValueError('it is cut short')
+      raise ValueError('the file is truncated')
     content = file.read(count * dtype.itemsize)
     storages[key] = np.frombuffer(content, dtype)
   return _arrays(state, storages)
 
 
 def _arrays(state, storages):
-  """The tensors by name, and the types of all else."""
+  """The tensors by name, and the types of other values."""
   if not isinstance(state, dict):
     raise ValueError('not a dict of tensors')
   tensors, rest, total = {}, {}, 0
@@ -277,7 +311,7 @@ def _arrays(state, storages):
       tensors[name] = value.array(storages)
       total += tensors[name].nbytes
       if total > max(arrays.ROOM, arrays.MAX_RATIO * stored):
-        raise ValueError('its tensors repeat what is stored')
+        raise ValueError('its tensors repeat their storages')
     else:
       rest[name] = type(value).__name__
   return tensors, rest
@@ -287,7 +321,7 @@ def _flat(state, prefix='', depth=0):
   if depth > _MAX_DEPTH:
     raise ValueError(f'dicts of more than {_MAX_DEPTH} levels')
   for key, value in state.items():
-    # An empty one counts, too: there may be as many of them.
+    # An empty dict counts as a name, too, for the limit of their number.
     if isinstance(value, dict) and value:
       yield from _flat(value, f'{prefix}{key}.', depth + 1)
     else:

@@ -18,7 +18,7 @@ from deblur_jax.ops import arrays, tfjs
 from deblur_jax.pretrained import convert, zoo
 from deblur_jax.training import workdir
 
-# Every parameter has more than one value, as a graph wants it.
+# Every parameter has more than one value, as the reader requires.
 TINY = dict(features=8, depth=2, groups=1, bottleneck=1)
 ONE = dict(features=8, depth=1, groups=1, bottleneck=1, stages=1, scales=1)
 SCOPE = 'StatefulPartitionedCall/jax2tf_apply_/Wrapper/backbone/'
@@ -223,15 +223,16 @@ def _edit(folder, change):
 
 @pytest.mark.parametrize('damage, message', [
     (lambda f: (f / 'shard2of2.bin').unlink(),
-     'has no shard2of2.bin: of its 2 files of values'),
+     'has no shard2of2.bin, one of its 2 files of values'),
     (lambda f: (f / 'shard1of2.bin').write_bytes(b'x'),
-     'cut short or of another model'),
+     'truncated or of another model'),
     (lambda f: (f / 'model.json').write_text('{"a": '), 'Cannot read .*json'),
     (lambda f: (f / 'model.json').write_text('[]'), 'graph of TensorFlow.js'),
     (lambda f: _edit(f, lambda i: i['weightsManifest'][0].update(
-        paths=['../x.bin', 'shard2of2.bin'])), 'files must lie beside it'),
+        paths=['../x.bin', 'shard2of2.bin'])),
+     'files must be in the same folder'),
     (lambda f: _edit(f, lambda i: i['weightsManifest'][0]['weights'][0].update(
-        shape=[10**12])), 'bytes, and model.json wants'),
+        shape=[10**12])), 'bytes, but model.json declares'),
     (lambda f: _edit(f, lambda i: i['weightsManifest'][0]['weights'][0].update(
         quantization={})), 'is quantized'),
     (lambda f: _edit(f, lambda i: i['modelTopology'].update(node=[])),

@@ -191,7 +191,7 @@ def test_hash(path):
   found = hashlib.sha256(path.read_bytes()).hexdigest()
   vgg.build(path=path, sha256=found.upper())
   with pytest.raises(errors.UserError, match=(
-      f'vgg19.npz has SHA-256 {found}, expected 12ab: it is another')):
+      f'vgg19.npz has the SHA-256 {found}, expected 12ab: it is')):
     vgg.build(path=path, sha256='12ab')
 
 

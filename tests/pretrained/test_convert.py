@@ -303,7 +303,7 @@ def test_code_in_a_file_is_refused(tmp_path, capfd):
   with zipfile.ZipFile(path, 'w') as archive:
     archive.writestr('bad/data.pkl', pickle.dumps({'a': _Mischief()}))
   with pytest.raises(errors.UserError, match=(
-      r'bad.pth \((posix|nt).system is not a plain tensor: .*code is not run')):
+      r'bad.pth \((posix|nt).system is not a plain tensor: .*is read')):
     convert.to_run(_config(), tmp_path / 'run', [path])
   assert 'must not run' not in capfd.readouterr().out
   assert not (tmp_path / 'run').exists()
@@ -316,7 +316,7 @@ def test_a_tensor_cannot_reach_beyond_its_storage(pth, tmp_path):
     for name in old.namelist():
       content = old.read(name)
       new.writestr(name, content[:8] if name.endswith('/data/2') else content)
-  with pytest.raises(errors.UserError, match='longer than what is stored'):
+  with pytest.raises(errors.UserError, match='longer than its storage'):
     weight_files.read(path, what='it')
 
 
