@@ -8,8 +8,9 @@ r"""Compares many settings of one config: trained methods, or fits of a prior.
   python -m experiments.ablate --task=sr --truth=PHOTOS \
       --set method.jitter=0.0,0.03 --set total_steps=800 --workdir=OUT
 
-Each setting has its own folder in --workdir. The same command again skips
-finished settings and continues with the others. --dry_run prints the command
+Each setting has its own folder in --workdir. All settings are checked before
+the first run begins. The same command again skips finished settings and
+continues with the others. --dry_run prints the command
 of each run, a line each, for a scheduler; --only=I does the I-th run (from 0).
 
 With --task each setting is fitted to the same pictures, as by
@@ -36,13 +37,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import jax
 from absl import flags
 from ml_collections import config_flags
 
 from deblur_jax import errors, methods
 from deblur_jax.evaluation import report
 from deblur_jax.evaluation.report import runs as runs_lib
-from deblur_jax.training import workdir
+from deblur_jax.training import train, workdir
 from experiments import common, published_results
 from experiments import prior as prior_program
 
@@ -79,6 +81,7 @@ class Kind(NamedTuple):
   resolve: (config file, {dotted key: value}) -> the config as plain dicts.
   command: (config file, folder, {dotted key: value}) -> the command of a run.
   is_finished: whether a job is done with just its config.
+  check: raises a UserError where a job cannot begin; decodes no picture.
   prepare: removes what a job left unfinished.
   report: (folder, all jobs) -> text; writes the tables of a folder.
   open: whether a key may be an option that the config does not list.
@@ -87,6 +90,7 @@ class Kind(NamedTuple):
   resolve: Callable[[str, Mapping[str, Any]], dict[str, Any]]
   command: Callable[[str, pathlib.Path, Mapping[str, Any]], list[str]]
   is_finished: Callable[[Job], bool]
+  check: Callable[[Job], None]
   prepare: Callable[[Job], None]
   report: Callable[[pathlib.Path, Sequence[Job]], str]
   open: bool
@@ -245,8 +249,17 @@ def _training(path, folder, settings):
           '--evaluate', *_overrides(settings)]
 
 
+def _check(job):
+  # On CPUs: the runs need the accelerators.
+  jax.config.update('jax_platforms', 'cpu')
+  try:
+    train.prepare(job.config, job.folder)
+  except errors.UserError as error:
+    raise errors.UserError(f'{job.name}: {error}') from error
+
+
 TRAINED = Kind(
-    resolve, _training, is_finished, prepare=lambda job: None,
+    resolve, _training, is_finished, _check, prepare=lambda job: None,
     report=lambda folder, jobs: report.describe(report.write(folder)),
     open=False)
 
@@ -260,7 +273,7 @@ def fitted(options: flags.FlagValues) -> Kind:
     options: of `prior.define_flags`; those that are given go to each run.
   """
   from deblur_jax.evaluation.report import render
-  from deblur_jax.priors import problems, results
+  from deblur_jax.priors import problems, results, solve
 
   given = [flag.serialize() for flag in options.flags_by_module_dict()[
       prior_program.__name__] if flag.present]
@@ -316,8 +329,9 @@ def fitted(options: flags.FlagValues) -> Kind:
     (folder / 'table.md').write_text(text)
     return text
 
-  return Kind(complete, command, lambda job: read(job) is not None, prepare,
-              table, open=True)
+  return Kind(
+      complete, command, lambda job: read(job) is not None,
+      lambda job: solve.check(job.config), prepare, table, open=True)
 
 
 def _for_levels(path, settings):
@@ -455,6 +469,9 @@ def main(argv):
     for job in chosen:
       print(shlex.join(job.command))
     return 0
+  for job in chosen:      # all of them, before the first run begins
+    if not kind.is_finished(job):
+      kind.check(job)
   errors.make_folder(folder)
   runs_lib.write_plan(
       folder, name=options.name or folder.name, config=grid.config,

@@ -13,6 +13,7 @@ import time
 import numpy as np
 import pytest
 import run_folders
+import sample_pictures
 from absl import flags
 from PIL import Image
 
@@ -303,11 +304,31 @@ def test_dry_run_prints_a_command_a_line_and_makes_nothing(config, tmp_path):
   assert '--config.nets.net.scales=2' in words
 
 
-def test_the_program_skips_reports_and_tells_of_failure(config, tmp_path):
-  """One setting is finished, the other has a config that training refuses."""
-  folder = tmp_path / 'runs'
+DAMAGED = '''
+from configs import multiscale_gopro
+
+def get_config(arg=None):
+  config = multiscale_gopro.get_config('debug')
+  config.total_steps = 40
+  config.data.train = dict(name='folder_pairs', blur={0!r}, sharp={0!r})
+  return config
+'''
+
+
+def test_the_program_skips_reports_and_tells_of_failure(tmp_path):
+  """One setting is finished, the other has pictures that are cut off."""
+  folder, config = tmp_path / 'runs', tmp_path / 'config.py'
+  picture = tmp_path / 'pictures' / '1.png'
+  sample_pictures.save(picture, sample_pictures.smooth(0, 96, 96)['sharp'])
+  picture.write_bytes(picture.read_bytes()[:200])
+  config.write_text(DAMAGED.format(str(picture.parent)))
   flags = [f'--config={config}', '--set', 'nets.net.scales=1,2',
            f'--workdir={folder}']
+  job, = _expand(config, folder, 'nets.net.scales=0')
+  with pytest.raises(
+      errors.UserError, match='^scales=0: nets.net.scales must be at least 1'):
+    ablate.TRAINED.check(job)
+  assert not folder.exists()
   for job in _expand(config, folder, 'nets.net.scales=1'):
     run_folders.train(job.folder, job.config)
     run_folders.evaluated(job.folder, job.config, strength=1)

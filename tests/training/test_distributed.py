@@ -16,7 +16,8 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from deblur_jax.training import workdir
+from deblur_jax import errors
+from deblur_jax.training import parallel, workdir
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 STEPS, LONG = 8, 40
@@ -120,6 +121,7 @@ def test_two_processes_of_four_devices_agree(one_device, tmp_path):
       losses(tmp_path), one_device.ended[:STEPS], rtol=2e-6)
 
 
-def test_half_given_addresses_are_refused(tmp_path):
-  process = start(tmp_path, '--coordinator=localhost:1')
-  assert 'Several processes need all of' in finish(process, code=2)
+def test_half_given_addresses_are_refused():
+  with pytest.raises(errors.UserError, match='Several processes need all of'):
+    parallel.initialize(
+        coordinator='localhost:1', num_processes=0, process_id=-1)
