@@ -1,21 +1,22 @@
-"""Networks: generators, discriminators, estimators and priors.
+"""Networks: pure linen modules, and the table of their records.
 
-A generator (`MODELS`) takes [n, h, w, 3] in [0, 1] and returns a list of
-images, finest first; one with an option `window` takes so many frames of a
-video, [n, h, w, 3 * window], and restores the middle one. Those with dropout
-learn by `net.apply(variables, blur, train=True, rngs={'dropout': key})`, and
-the others take that too. A discriminator
-(`DISCRIMINATORS`) takes the same images and returns a map of logits [n, h', w',
-1], float32. An estimator (`KERNEL_ESTIMATORS`) takes them to the kernels that
-blurred them, a `kernel_estimator.Estimate`; a classifier (`CLASSIFIERS`) to the
-logits of its types, [n, types]. `ATTENTION` is what the option attention of
-generators may be.
+A network is a file of this folder and a row of NETWORKS. The record
+(`record.Network`) carries its kind and what methods, files and tests need to
+know of it. The kinds:
 
-A prior (`PRIORS`) has learnt nothing: it is fitted to one picture. It takes a
-code, noise that the caller keeps, of shape [n, *net.code(size)] for images of
-`size` = (h, w), and `net.apply(variables, z, size=size)` is [n, h, w, channels]
-in (0, 1), float32. `PRESETS` has those of the papers. A prior of kernels
-(`KERNELS`) takes [n, depth] to kernels [n, kh, kw].
+* A restorer takes images [n, h, w, 3] in [0, 1] and returns a list of images,
+  finest first. With an option `window` it takes as many frames of a video,
+  [n, h, w, 3 * window], and restores the middle one. All restorers accept
+  `net.apply(variables, blur, train=True, rngs={'dropout': key})`.
+* A discriminator takes images and returns a map of logits [n, h', w', 1],
+  float32.
+* A kernel estimator takes images and returns the kernels that blurred them, a
+  `kernel_estimator.Estimate`. A blur classifier returns logits [n, types].
+* A prior is not trained but fitted to one picture. It takes a code that the
+  caller keeps, noise of the shape [n, *net.code(size)] for images of `size` =
+  (h, w). `net.apply(variables, z, size=size)` is [n, h, w, channels] in (0, 1),
+  float32. `PRESETS` has those of the papers. A kernel prior takes [n, depth]
+  and returns kernels [n, kh, kw].
 """
 
 import dataclasses
@@ -54,25 +55,136 @@ from deblur_jax.models import (
     srn,
     unet,
     unet_prior,
+    windows,
 )
 from deblur_jax.models.presets import PRESETS as PRESETS
+from deblur_jax.models.record import KINDS as KINDS
+from deblur_jax.models.record import Network as Network
 from deblur_jax.state import Array, Params
+
+_of_layout = lambda net: windows.receptive_field(net.layout)
+
+NETWORKS: dict[str, Network] = {
+    'multiscale': Network(
+        multiscale.MultiScale, 'restorer',
+        dict(scales=2, blocks=1, features=4, residual=True), identity='tail'),
+    'single_scale': Network(
+        single_scale.SingleScale, 'restorer', dict(blocks=1, features=4)),
+    'resnet': Network(
+        resnet.ResNet, 'restorer', dict(blocks=1, features=4),
+        identity='tail'),
+    'unet': Network(
+        unet.UNet, 'restorer', dict(levels=1, features=4, dropout=0.5),
+        identity='tail'),
+    'fpn': Network(
+        fpn.FPN, 'restorer',
+        dict(pyramid=4, features=2, widths=(2,) * 5, repeats=(1,) * 5,
+             expansion=2), identity='tail'),
+    'restormer': Network(
+        restormer.Restormer, 'restorer',
+        dict(features=4, blocks=(1, 1), refinement=0), identity='tail'),
+    'srn': Network(
+        srn.SRN, 'restorer',
+        dict(scales=2, features=2, blocks=0, residual=True), identity='tail'),
+    'fusion': Network(
+        fusion.Fusion, 'restorer', dict(features=4, blocks=0),
+        scales=fusion.SCALES, identity='tail'),
+    'nafnet': Network(
+        nafnet.NAFNet, 'restorer',
+        dict(features=2, blocks=(1,), up_blocks=(1,), middle=0),
+        identity='tail'),
+    'hourglass': Network(
+        skip.Hourglass, 'restorer', dict(down=(4,), skip=2)),
+    'maxim': Network(
+        maxim.MAXIM, 'restorer',
+        dict(features=4, depth=1, groups=1, bottleneck=1, stages=1, scales=1),
+        shapes=maxim_files.leaves, training_only=maxim_files.training_only,
+        kept=maxim_student.kept),
+    'patchgan': Network(
+        patchgan.PatchGAN, 'discriminator', dict(depth=1, features=4),
+        receptive_field=_of_layout),
+    'nah_discriminator': Network(
+        nah_discriminator.NahDiscriminator, 'discriminator',
+        dict(features=2, variant='paper'), receptive_field=_of_layout),
+    'kernel_cnn': Network(
+        kernel_estimator.KernelCNN, 'kernel_estimator',
+        dict(size=7, features=4, blocks=0)),
+    'kernel_fourier': Network(
+        kernel_fourier.KernelFourier, 'kernel_estimator',
+        dict(size=7, features=4, blocks=0)),
+    'kernel_mixture': Network(
+        kernel_estimator.KernelMixture, 'kernel_estimator',
+        dict(size=7, features=4, blocks=0)),
+    'blur_type': Network(
+        blur_classifier.BlurType, 'blur_classifier',
+        dict(features=4, blocks=0)),
+    'skip': Network(skip.Skip, 'prior', dict(depth=3, down=(4,), skip=2)),
+    'unet_prior': Network(
+        unet_prior.UNetPrior, 'prior',
+        dict(depth=3, num_layers=2, features=4)),
+    'deep_decoder': Network(
+        deep_decoder.DeepDecoder, 'prior', dict(features=4, levels=1)),
+    'kernel_net': Network(
+        kernel_net.KernelNet, 'kernel_prior',
+        dict(size=(3, 5), hidden=7, depth=4)),
+}
+# Name -> module, of one kind each.
+_of_kind = lambda kind: {name: network.module
+                         for name, network in NETWORKS.items()
+                         if network.kind == kind}
+MODELS = _of_kind('restorer')
+DISCRIMINATORS = _of_kind('discriminator')
+KERNEL_ESTIMATORS = _of_kind('kernel_estimator')
+CLASSIFIERS = _of_kind('blur_classifier')
+PRIORS = _of_kind('prior')
+KERNEL_PRIORS = _of_kind('kernel_prior')
+# What the option `attention` of restorers may be.
+ATTENTION = attention.ATTENTION
+_BY_MODULE = {network.module: network for network in NETWORKS.values()}
 
 
 def build(*, name: str, **kwargs) -> nn.Module:
-  """A network of any table from one leaf of the config, such as `nets.net`.
+  """A network from one leaf of the config, such as `nets.net`.
+
+  Args:
+    name: a row of NETWORKS.
+    **kwargs: its options.
+
+  Returns:
+    The module.
 
   Raises:
-    UserError: for an unknown name or option.
+    UserError: an unknown name or option, or a value that does not fit.
   """
-  network = errors.look_up(
-      MODELS | DISCRIMINATORS | KERNEL_ESTIMATORS | CLASSIFIERS | PRIORS
-      | KERNELS, name, what='network')
-  return call(network, kwargs=kwargs, where='nets')
+  network = errors.look_up(NETWORKS, name, what='network')
+  return call(network.module, kwargs=kwargs, where='nets')
 
 
-def check_kind(net: nn.Module, table, *, where: str) -> None:
-  """A UserError where a network is not of one of the tables below."""
+def record(net: nn.Module) -> Network:
+  """The record of a network.
+
+  Args:
+    net: of a module of NETWORKS.
+
+  Returns:
+    The row.
+  """
+  return _BY_MODULE[type(net)]
+
+
+def check_kind(
+    net: nn.Module, table: Mapping[str, type[nn.Module]], *, where: str
+) -> None:
+  """Refuses a network of another kind.
+
+  Args:
+    net: the network.
+    table: the networks of the wanted kind, such as MODELS.
+    where: its place in the config, for the message.
+
+  Raises:
+    UserError: the network is not in the table.
+  """
   if type(net) not in table.values():
     raise errors.UserError(
         f'{where} must be one of {", ".join(sorted(table))}, got a '
@@ -80,25 +192,36 @@ def check_kind(net: nn.Module, table, *, where: str) -> None:
 
 
 def check_scales(net: nn.Module, crop: tuple[int, int]) -> None:
-  """A UserError where a generator's scales do not halve such crops exactly.
+  """Refuses crops that a restorer's scales do not halve exactly.
 
-  Its targets are a pyramid of the crop, and must have the sizes of its scales.
+  The targets are a pyramid of the crop and must have the sizes of the scales.
+
+  Args:
+    net: a restorer.
+    crop: height and width in pixels.
+
+  Raises:
+    UserError: a side is not divisible.
   """
-  if type(net) is maxim.MAXIM:    # whose trace takes seconds
-    scales = net.scales
-  else:
-    scales = len(jax.eval_shape(
-        lambda x: net.init_with_output(jax.random.key(0), x)[0],
-        jax.ShapeDtypeStruct((1, *crop, 3 * window(net)), jnp.float32)))
-  if any(side % 2**(scales - 1) for side in crop):
+  count = scales(net)
+  if any(side % 2**(count - 1) for side in crop):
     raise errors.UserError(
         f'data.loader.crop = {crop[0]} is not divisible by 2^(K-1) = '
-        f'{2**(scales - 1)} for K = {scales} scales.')
+        f'{2**(count - 1)} for K = {count} scales.')
 
 
 def check_crop(
     net: nn.Module, crop: tuple[int, int], *, where: str) -> None:
-  """A UserError where crops are too small for a network."""
+  """Refuses crops that are too small for a network.
+
+  Args:
+    net: the network.
+    crop: height and width in pixels.
+    where: its place in the config, for the message.
+
+  Raises:
+    UserError: a side is too small.
+  """
   if min(crop) < least_crop(net):
     raise errors.UserError(
         f'data.loader.crop = {min(crop)} is below the {least_crop(net)} pixels '
@@ -106,34 +229,50 @@ def check_crop(
 
 
 def count_parameters(params: Params) -> int:
-  """The number of values in a tree of arrays, or of their shapes."""
+  """The number of values in a tree.
+
+  Args:
+    params: arrays, or their shapes.
+
+  Returns:
+    The sum of their sizes.
+  """
   return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
 
 
 def shapes(net: nn.Module) -> Params:
-  """The parameters of a network as `jax.ShapeDtypeStruct`s."""
-  if type(net) is maxim.MAXIM:    # whose trace takes seconds
+  """The parameters of a network as `jax.ShapeDtypeStruct`s.
+
+  Args:
+    net: a network that takes images.
+
+  Returns:
+    The tree of its parameters.
+  """
+  if of_leaves := record(net).shapes:
     return traverse_util.unflatten_dict(
         {name: jax.ShapeDtypeStruct(shape, jnp.float32)
-         for name, shape in maxim_files.leaves(net).items()}, sep='/')
-  size = max(32, least_crop(net))
-  image = jax.ShapeDtypeStruct((1, size, size, 3 * window(net)), jnp.float32)
+         for name, shape in of_leaves(net).items()}, sep='/')
+  image = jax.ShapeDtypeStruct((1, *_least_input(net)), jnp.float32)
   return jax.eval_shape(net.init, jax.random.key(0), image)['params']
 
 
 def init(
     net: nn.Module, key: Array, *, known: Params | None = None
 ) -> Params:
-  """Fresh parameters of a network.
+  """Initial parameters of a network.
 
-  Of a small image, whose size parameters do not depend on, and eagerly: jit and
-  `lazy_init` take a minute to compile the random numbers of 120 layers. What
-  the network makes of the image is traced, but not computed.
+  They are made for a small image, since their shapes do not depend on its size,
+  and eagerly: jit and `lazy_init` compile the random numbers of 120 layers for
+  a minute. The result for the image is traced and not computed.
 
   Args:
     net: the network.
     key: of the random numbers.
     known: a part of the parameters, which is taken as it is.
+
+  Returns:
+    The tree of its parameters.
   """
   image = jnp.zeros((1, *_least_input(net)))
   traced, like = jax.make_jaxpr(
@@ -150,21 +289,49 @@ def init(
 
 
 def _least_input(net):
-  if type(net) in PRIORS.values():
+  """The shape of a small input of a network, without the batch."""
+  kind = record(net).kind
+  if kind == 'prior':
     return net.code((32, 32))
-  if type(net) in KERNELS.values():
+  if kind == 'kernel_prior':
     return (net.depth,)
   size = max(32, least_crop(net))
   return size, size, 3 * window(net)
 
 
+def scales(net: nn.Module) -> int:
+  """How many images a restorer returns.
+
+  Args:
+    net: the restorer.
+
+  Returns:
+    K, at least 1.
+  """
+  return getattr(net, 'scales', record(net).scales)
+
+
 def least_crop(net: nn.Module) -> int:
-  """Side of the smallest image that a network takes: 1 for most."""
+  """The smallest image that a network takes.
+
+  Args:
+    net: the network.
+
+  Returns:
+    Its side in pixels: 1 for most networks.
+  """
   return getattr(net, 'least_crop', 1)
 
 
 def window(net: nn.Module) -> int:
-  """How many frames of a video a network takes: 1 for most."""
+  """How many frames of a video a network takes.
+
+  Args:
+    net: the network.
+
+  Returns:
+    An odd number: 1 for most networks.
+  """
   return getattr(net, 'window', 1)
 
 
@@ -172,14 +339,26 @@ def own(net: nn.Module, params: Params) -> Params:
   """The parameters of a tree that a network reads, without tracing it.
 
   A file may serve several networks: fewer stages of MAXIM leave the rest.
+
+  Args:
+    net: the network.
+    params: a tree that may hold more.
+
+  Returns:
+    The part of the tree.
   """
   return net.own(params) if hasattr(net, 'own') else params
 
 
 def fewer(net: nn.Module, other: nn.Module) -> tuple[str, ...]:
-  """Options by which a network reads a part of what another one reads.
+  """Options in which a network may read a part of another one's parameters.
 
-  Both are of one kind. See `own`.
+  Args:
+    net: the network.
+    other: one of the same module, see `own`.
+
+  Returns:
+    The names of the options.
   """
   return net.fewer(other) if hasattr(net, 'fewer') else ()
 
@@ -198,61 +377,41 @@ def kept(
     A tree as the parameters, of arrays of bools.
 
   Raises:
-    UserError: networks of this kind do not become smaller.
+    UserError: networks of this module cannot become smaller.
   """
-  if type(net) is not maxim.MAXIM:
+  network = record(net)
+  if not network.kept:
+    able = ', '.join(name for name, one in NETWORKS.items() if one.kept)
     raise errors.UserError(
-        f'{where}: only maxim becomes smaller, not {type(net).__name__}.')
+        f'{where}: only {able} can become smaller, not {type(net).__name__}.')
   own = {field.name: getattr(net, field.name)
          for field in dataclasses.fields(net)
          if field.name not in ('parent', 'name')}
-  return maxim_student.kept(
-      call(maxim.MAXIM, own | dict(options), where=where), net)
+  return network.kept(
+      call(network.module, own | dict(options), where=where), net)
 
 
 def training_only(net: nn.Module) -> set[str]:
-  """Names of parameters that only training reads: heads of smaller scales.
+  """Names of parameters that only training reads, such as heads of scales.
 
   Published weights may lack them.
+
+  Args:
+    net: the network.
+
+  Returns:
+    Paths of leaves, joined by '/'.
   """
-  if type(net) is not maxim.MAXIM:
-    return set()
-  return set(maxim_files.leaves(net)) - set(
-      maxim_files.leaves(net.clone(scales=1)))
+  return record(net).training_only(net)
 
 
 def tiling(net: nn.Module) -> dict[str, float]:
-  """Keywords of `tiling.build` that suit a network: its property `tiling`."""
+  """Keywords of `tiling.build` that suit a network.
+
+  Args:
+    net: the network.
+
+  Returns:
+    Its property `tiling`; {} for most networks.
+  """
   return dict(getattr(net, 'tiling', {}))
-
-
-MODELS = {
-    'multiscale': multiscale.MultiScale,
-    'single_scale': single_scale.SingleScale,
-    'resnet': resnet.ResNet,
-    'unet': unet.UNet,
-    'fpn': fpn.FPN,
-    'restormer': restormer.Restormer,
-    'srn': srn.SRN,
-    'fusion': fusion.Fusion,
-    'nafnet': nafnet.NAFNet,
-    'hourglass': skip.Hourglass,
-    'maxim': maxim.MAXIM,
-}
-DISCRIMINATORS = {
-    'patchgan': patchgan.PatchGAN,
-    'nah_discriminator': nah_discriminator.NahDiscriminator,
-}
-KERNEL_ESTIMATORS = {
-    'kernel_cnn': kernel_estimator.KernelCNN,
-    'kernel_fourier': kernel_fourier.KernelFourier,
-    'kernel_mixture': kernel_estimator.KernelMixture,
-}
-CLASSIFIERS = {'blur_type': blur_classifier.BlurType}
-PRIORS = {
-    'skip': skip.Skip,
-    'unet_prior': unet_prior.UNetPrior,
-    'deep_decoder': deep_decoder.DeepDecoder,
-}
-KERNELS = {'kernel_net': kernel_net.KernelNet}
-ATTENTION = attention.ATTENTION

@@ -158,9 +158,28 @@ def some(names: list[str]) -> str:
 
 
 def leaves(net: maxim.MAXIM) -> Shapes:
-  """The parameters that a network reads, name -> shape, without a trace."""
+  """The parameters that a network reads, without a trace.
+
+  Args:
+    net: the network.
+
+  Returns:
+    Path of each leaf, joined by '/' -> its shape.
+  """
   return {f'{name}/{leaf}': shape for name, module in _modules(net)
           for leaf, shape in module.items()}
+
+
+def training_only(net: maxim.MAXIM) -> set[str]:
+  """The parameters that only training reads: the heads of smaller scales.
+
+  Args:
+    net: the network.
+
+  Returns:
+    Paths of leaves, joined by '/'.
+  """
+  return leaves(net).keys() - leaves(net.clone(scales=1)).keys()
 
 
 def _is_head(name: str) -> bool:

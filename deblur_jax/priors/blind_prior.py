@@ -42,7 +42,7 @@ def make(
 
   Args:
     nets: {'image': a network of `models.PRIORS`; 'kernel': one of
-      `models.KERNELS`, whose size is odd and at least that of the blur}.
+      `models.KERNEL_PRIORS`, whose size is odd and at least that of the blur}.
     txs: {'image', 'kernel': their optimizers}.
     stopping: keyword arguments of `stopping.build`.
     losses_in_turn: two losses, see `losses.content`.
@@ -59,7 +59,7 @@ def make(
   image_net, kernel_net = (
       require(nets, name, where='nets') for name in ('image', 'kernel'))
   models.check_kind(image_net, models.PRIORS, where='nets.image.name')
-  models.check_kind(kernel_net, models.KERNELS, where='nets.kernel.name')
+  models.check_kind(kernel_net, models.KERNEL_PRIORS, where='nets.kernel.name')
   txs = {name: require(txs, name, where='optim')
          for name in ('image', 'kernel')}
   rule = fitting.build_rule(stopping)

@@ -15,26 +15,14 @@ from deblur_jax.ops import conv, frames, pad
 from deblur_jax.state import Method, TrainState
 
 RNG = np.random.default_rng(0)
-TINY = {
-    'multiscale': dict(scales=2, depth=8, features=2),
-    'single_scale': dict(blocks=1, features=2),
-    'resnet': dict(blocks=1, features=2),
-    'unet': dict(levels=1, features=2),
-    'fpn': dict(pyramid=2, features=2, widths=(2,) * 5, repeats=(1,) * 5,
-                expansion=2),
-    'restormer': dict(blocks=(1, 1), refinement=0, features=4),
-    'srn': dict(scales=2, blocks=0, features=2, recurrent=True),
-    'fusion': dict(blocks=0, features=4, attention='cbam', unshuffle=2),
-    'nafnet': dict(blocks=(1,), up_blocks=(1,), middle=0, features=2),
-    'hourglass': dict(down=(2,), skip=1),
-    'maxim': dict(features=4, depth=1, groups=1, bottleneck=1, stages=1,
-                  scales=1),
-}
+# Options with operations that the small networks lack.
+MORE = {'srn': dict(recurrent=True),
+        'fusion': dict(attention='cbam', unshuffle=2)}
 
 
 def restoring(name, **options):
-  """blur -> restored of an untrained network, all parameters random."""
-  net = models.build(name=name, **options)
+  """blur -> restored of a small network, all parameters random."""
+  net = models.build(name=name, **models.NETWORKS[name].small | options)
   params = jax.tree.map(
       lambda x: RNG.normal(0, 0.3, x.shape).astype(np.float32),
       models.shapes(net))
@@ -55,7 +43,7 @@ STATE = TrainState(step=np.zeros(()), params={}, opt_state={})
 
 @pytest.fixture(scope='module')
 def nafnet():
-  return restoring('nafnet', **TINY['nafnet'])
+  return restoring('nafnet')
 
 
 @pytest.fixture
@@ -66,7 +54,7 @@ def need_onnx():
 
 @pytest.mark.parametrize('name', models.MODELS)
 def test_onnx_is_the_network(name, tmp_path, need_onnx):
-  restore = restoring(name, **TINY[name])
+  restore = restoring(name, **MORE.get(name, {}))
   path = tmp_path / 'net.onnx'
   least = export.write(path, restore, kind='onnx')
   assert least <= 16
@@ -77,7 +65,7 @@ def test_onnx_is_the_network(name, tmp_path, need_onnx):
 
 
 def test_bfloat16_goes_out_as_float32(tmp_path, need_onnx):
-  restore = restoring('single_scale', blocks=1, features=2, dtype='bfloat16')
+  restore = restoring('single_scale', dtype='bfloat16')
   path = tmp_path / 'net.onnx'
   export.write(path, restore, kind='onnx')
   blur = RNG.random((1, 9, 7, 3), dtype=np.float32)
@@ -207,7 +195,7 @@ def test_a_file_is_measured(nafnet, tmp_path, need_onnx):
 
 
 def test_small_pictures_are_enlarged_inside(tmp_path):
-  traced_net = traced.trace(restoring('resnet', **TINY['resnet']))
+  traced_net = traced.trace(restoring('resnet'))
   assert traced_net.least == 16
   # What is large enough is not touched.
   assert traced.trace(lambda x: x).least == 1

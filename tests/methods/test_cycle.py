@@ -262,7 +262,7 @@ def test_sharp_pictures_wait_until_the_start_is_over():
 
 @pytest.mark.parametrize('name', models.KERNEL_ESTIMATORS)
 def test_estimators_give_kernels(name):
-  net = models.build(name=name, size=7, features=4, blocks=0)
+  net = models.build(name=name, **models.NETWORKS[name].small)
   random = np.random.default_rng(0)
   params = jax.tree.map(
       lambda x: random.normal(0, 0.1, x.shape).astype(np.float32),

@@ -1,24 +1,18 @@
 """Attention, and networks that share, fuse and gate: counts, properties."""
 
+import collections
 import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import traverse_util
 
 from deblur_jax import models
 from deblur_jax.models import attention, layers, nafnet, srn
 
 LAYERS = sorted(set(models.ATTENTION) - {'none'})
-# The smallest of each network with blocks of attention, one block each.
-WITH = {
-    'multiscale': (dict(scales=1, blocks=1, features=4), 1),
-    'resnet': (dict(blocks=1, features=1), 1),
-    'unet': (dict(levels=1, features=2), 2),
-    'srn': (dict(scales=1, blocks=1, features=1), 6),
-    'fusion': (dict(features=4, blocks=1), 6),
-}
 
 
 def _random(*shape, seed=0):
@@ -57,21 +51,28 @@ def test_number_of_parameters(name, channels):
   assert models.count_parameters(shapes) == _expected_count(name, channels)
 
 
-@pytest.mark.parametrize('name', WITH)
+@pytest.mark.parametrize('name', [
+    name for name, module in models.MODELS.items()
+    if getattr(module, 'attention', None) == 'none'])
 def test_networks_have_it_in_every_block(name):
-  """The same parameters without it, and `blocks` times its own with it."""
-  options, blocks = WITH[name]
+  """The other parameters stay, and each residual block has its own."""
+  options = models.NETWORKS[name].small | dict(blocks=1)
   plain, attentive = (
-      _shapes(models.build(name=name, **options, attention=row), 1, 8, 8, 3)
+      traverse_util.flatten_dict(_shapes(models.build(
+          name=name, **options, attention=row), 1, 8, 8, 3))
       for row in ('none', 'se'))
-  paths = lambda shapes: {
-      jax.tree_util.keystr(path): leaf.shape
-      for path, leaf in jax.tree.leaves_with_path(shapes)}
-  plain, attentive = paths(plain), paths(attentive)
   assert plain.items() <= attentive.items()
   added = attentive.keys() - plain.keys()
-  assert all("['attention']['channels']" in path for path in added)
-  assert len(added) == 4 * blocks
+  places = [path.index('attention') for path in added]
+  assert {path[at + 1] for path, at in zip(added, places, strict=True)} == {
+      'channels'}
+  blocks = {path[:at] for path, at in zip(added, places, strict=True)}
+  layers_of = collections.defaultdict(set)
+  for *block, layer, _ in plain:
+    layers_of[tuple(block)].add(layer)
+  assert blocks == {block for block, names in layers_of.items()
+                    if names == {'conv_0', 'conv_1'}}
+  assert len(added) == 4 * len(blocks) > 0
 
 
 def _mlp(params, pooled):

@@ -1,5 +1,4 @@
-"""The discriminators: the papers' sizes, their maps, and crops too small for
-them."""
+"""Discriminators: the papers' sizes, maps, and crops that are too small."""
 
 import functools
 
@@ -11,17 +10,10 @@ import pytest
 from deblur_jax import errors, models
 from deblur_jax.models import windows
 
-# Small ones of each row.
-SMALL = {
-    'patchgan': dict(depth=1, features=4),
-    'nah_discriminator': dict(features=2, variant='paper'),
-}
-
-
 @functools.cache
 def _small(name, **options):
   """A network, random weights, and the network as a function."""
-  net = models.build(name=name, **SMALL[name] | options)
+  net = models.build(name=name, **models.NETWORKS[name].small | options)
   _, shapes = _map(net, max(16, models.least_crop(net)))
   rng = np.random.default_rng(0)
   variables = jax.tree.map(lambda leaf: jnp.asarray(
@@ -70,10 +62,11 @@ def test_larger_images_get_a_map():
 
 
 def test_receptive_fields():
-  """70x70 as pix2pix says; tried out: no pixel further away has a gradient."""
-  assert windows.receptive_field(models.build(name='patchgan').layout) == 70
+  """70x70 as in pix2pix; pixels outside have no gradient."""
+  field = models.NETWORKS['patchgan'].receptive_field
+  assert field(models.build(name='patchgan')) == 70
   net, variables, _ = _small('patchgan', norm='none')
-  side = windows.receptive_field(net.layout)
+  side = field(net)
   gradient = jax.jit(jax.grad(
       lambda x: net.apply(variables, x)[0, 8, 8, 0]))(_image(32))
   rows, = np.nonzero(np.abs(np.asarray(gradient)).sum((0, 2, 3)))
@@ -96,7 +89,7 @@ def test_least_crop(name, options, least):
 
 
 def test_initial_parameters():
-  """`models.init` takes an image that the discriminator takes."""
+  """`models.init` takes an image that is large enough."""
   net = models.build(name='patchgan', features=4, depth=1)
   params = models.init(net, jax.random.key(0))
   np.testing.assert_allclose(params['conv_1']['kernel'].std(), 0.02, rtol=0.1)
@@ -125,7 +118,7 @@ def test_every_discriminator_gives_logits(name):
 
 
 @pytest.mark.parametrize('norm', ['instance', 'none'])
-def test_one_image_does_not_change_the_judgement_of_another(norm):
+def test_one_image_does_not_change_the_logits_of_another(norm):
   _, variables, apply = _small('patchgan', norm=norm)
   images = jnp.concatenate([_image(16), 1 - _image(16)])
   together = apply(variables, images)

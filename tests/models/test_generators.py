@@ -1,4 +1,4 @@
-"""The generators: the paper's sizes, values by hand, dropout, any size."""
+"""The restorers: the papers' sizes, golden values, dropout, any size."""
 
 import functools
 
@@ -11,23 +11,8 @@ from deblur_jax import errors, models
 from deblur_jax.models import layers
 from deblur_jax.ops import macs
 
-# Small ones of each row.
-SMALL = {
-    'multiscale': dict(scales=2, blocks=1, features=4),
-    'single_scale': dict(blocks=1, features=4),
-    'resnet': dict(blocks=1, features=4),
-    'unet': dict(levels=1, features=4, dropout=0.5),
-    'fpn': dict(pyramid=4, features=2, repeats=[1] * 5, expansion=2),
-    'restormer': dict(features=4, blocks=(1, 1), refinement=0),
-    'srn': dict(scales=2, features=2, blocks=0, residual=True),
-    'fusion': dict(features=4, blocks=0),
-    'nafnet': dict(features=2, blocks=(1,), up_blocks=(1,), middle=0),
-    'hourglass': dict(down=(4,), skip=2),
-    'maxim': dict(features=4, depth=1, groups=1, bottleneck=1, stages=1,
-                  scales=1),
-}
-NEW = sorted(set(models.MODELS) - {'multiscale'})  # it has a file of tests
-WITH_DROPOUT = ('resnet', 'unet')
+WITH_DROPOUT = [name for name, module in models.MODELS.items()
+                if hasattr(module, 'dropout')]
 
 
 def _image(n=1, height=8, width=12):
@@ -36,7 +21,7 @@ def _image(n=1, height=8, width=12):
 
 
 def _build(name, **options):
-  return models.build(name=name, **SMALL[name] | options)
+  return models.build(name=name, **models.NETWORKS[name].small | options)
 
 
 def _shapes(net, shape=(1, 8, 12, 3)):
@@ -118,8 +103,9 @@ def test_names_of_the_parameters():
 def test_any_size(name, size):
   net, variables = _of_row(name)
   blur = jax.ShapeDtypeStruct((2, *size, 3), jnp.float32)
-  image, *_ = jax.eval_shape(net.apply, variables, blur)
-  assert image.shape == blur.shape and image.dtype == jnp.float32
+  images = jax.eval_shape(net.apply, variables, blur)
+  assert images[0].shape == blur.shape and len(images) == models.scales(net)
+  assert {image.dtype for image in images} == {jnp.dtype('float32')}
 
 
 @pytest.mark.parametrize('name', ['resnet', 'restormer'])
@@ -177,13 +163,14 @@ def test_bfloat16_is_near():
   assert 0 < jnp.abs(jnp.subtract(*images)).max() < 0.1
 
 
-@pytest.mark.parametrize('name', sorted(
-    {*NEW} - {'single_scale', 'hourglass', 'maxim'}))   # no `tail`, or no skip
+@pytest.mark.parametrize('name', [
+    name for name in models.MODELS if models.NETWORKS[name].identity])
 def test_global_skip(name):
-  """Without a last layer, the image comes out as it went in."""
+  """With zeros in the last layer, the network returns the blurry image."""
   _, variables, apply = _small(name)
+  last = models.NETWORKS[name].identity
   params = jax.tree_util.tree_map_with_path(
-      lambda path, leaf: 0 * leaf if 'tail' in jax.tree_util.keystr(path)
+      lambda path, leaf: 0 * leaf if last in jax.tree_util.keystr(path)
       else leaf, variables['params'])
   image, *_ = apply({'params': params}, _image())
   np.testing.assert_allclose(image, _image(), atol=1e-6)
@@ -251,8 +238,7 @@ def test_leaky_relu():
   np.testing.assert_allclose(layers.leaky_relu(x), [-0.2, 0, 2])
 
 
-def test_every_channel_can_know_of_every_pixel():
-  """Channel-wise attention reaches as far as the image goes."""
+def test_channel_attention_sees_every_pixel():
   net, variables, _ = _small('restormer', blocks=(1,))
   gradient = jax.jit(jax.grad(
       lambda blur: net.apply(variables, blur)[0][0, 0, 0, 0]))(

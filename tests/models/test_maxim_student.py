@@ -155,7 +155,7 @@ def test_a_run_hands_on_what_has_faded(tmp_path):
     ({'method.fade': dict(net=3, steps=1)}, 'method.fade.net must be a dict'),
     ({'method.fade': dict(net=FEWER, steps=0)}, 'whole number above 0, got 0'),
     ({'nets.net': dict(name='multiscale', features=4, blocks=1, scales=1)},
-     'only maxim becomes smaller'),
+     'only maxim can become smaller'),
 ])
 def test_mistakes_of_fading(changes, message):
   with pytest.raises(errors.UserError, match=message):

@@ -220,6 +220,16 @@ def test_every_network_returns_images_finest_first(name):
       lambda blur: net.init_with_output(jax.random.key(0), blur)[0], _image(2))
   assert first.shape == (2, 16, 24, 3) and first.dtype == jnp.float32
   assert all(image.shape[1] < 16 for image in rest)
+  assert models.scales(net) == 1 + len(rest)
+
+
+@pytest.mark.parametrize('name', models.NETWORKS)
+def test_shapes_are_those_of_the_first_parameters(name):
+  """Those of the record, where it has them, and those of a trace."""
+  net = models.build(name=name, **models.NETWORKS[name].small)
+  traced = jax.eval_shape(lambda key: models.init(net, key), jax.random.key(0))
+  assert models.shapes(net) == traced
+  assert models.record(net).kind in models.KINDS
 
 
 @pytest.mark.parametrize('options, message', [

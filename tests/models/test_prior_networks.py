@@ -21,17 +21,11 @@ COUNTS = {
     'deep_decoder_64': 25_536, 'deep_decoder_128': 100_224,
     'unet_5': 222_339, 'unet_10': 518_211,
 }
-# Small ones of each row.
-SMALL = {
-    'skip': dict(depth=3, down=(4, 5), skip=(2, 0), attention=(1,)),
-    'unet_prior': dict(depth=3, num_layers=5, features=4),
-    'deep_decoder': dict(features=4, levels=2),
-}
-# For gradients, which take long to compile.
-SMALLEST = {
-    'skip': dict(depth=3, down=(4,), skip=2),
-    'unet_prior': dict(depth=3, num_layers=2, features=4),
-    'deep_decoder': dict(features=4, levels=1),
+# More of the options than in the smallest network of a row.
+MORE = {
+    'skip': dict(down=(4, 5), skip=(2, 0), attention=(1,)),
+    'unet_prior': dict(num_layers=5),
+    'deep_decoder': dict(levels=2),
 }
 
 
@@ -57,7 +51,8 @@ def _formula(shapes):
 
 @functools.cache
 def _small(name):
-  net = models.build(name=name, **SMALL[name])
+  net = models.build(
+      name=name, **models.NETWORKS[name].small | MORE.get(name, {}))
   return net, _formula(_shapes(net)), jax.jit(
       net.apply, static_argnames='size')
 
@@ -139,7 +134,7 @@ def test_images_do_not_see_each_other(name, size):
 @pytest.mark.parametrize('name', models.PRIORS)
 def test_steps_of_many_are_those_of_each(name):
   """Images with weights of their own, mapped; and they fit better."""
-  net = models.build(name=name, **SMALLEST[name])
+  net = models.build(name=name, **models.NETWORKS[name].small)
   params = _formula(_shapes(net))
   params = jax.tree.map(lambda leaf: jnp.stack([leaf, 0.8 * leaf]), params)
   z = _code(net, (6, 5), n=2)[:, None]
