@@ -1,4 +1,4 @@
-"""Losses on images [n, h, w, c] in [0, 1]; each a float32 scalar, a mean.
+"""Losses of images [n, h, w, c] in [0, 1]; each is a float32 scalar, a mean.
 
 A config names them with their weights: loss='l1 + 0.1*fft_l1 + 0.01*tv'.
 `build` makes one loss of such a sum, over all scales of a network. The tables
@@ -87,12 +87,11 @@ def content(
       their weight.
 
   Returns:
-    (restored images, sharp images, params), finest first -> scalar. `params`
-    is what the losses of `frozen` take, and may be left out where `terms` name
-    none of them.
+    (restored images, sharp images, params), finest first -> scalar. `params` is
+    what the losses of `frozen` take; it is not needed without them.
 
   Raises:
-    UserError: unknown rows, or a weight that is no number.
+    UserError: unknown rows, or a weight that is not a number.
   """
   frozen = frozen or {}
   known = PIXEL | REGULARIZERS | frozen

@@ -12,9 +12,9 @@ Frozen = Callable[[Array, Array, Params], Array]
 def perceptual(features: Callable[[Params, Array], Array]) -> Frozen:
   """mean (phi(L) - phi(S))^2 of features   (DeblurGAN, section 3.2: L_X).
 
-  The paper divides by the W H of the features only, and so has as many times as
-  much as they have channels, 256 at conv3_3. A mean over the channels too is
-  what its released code takes, and what its weight of 100 is for, with the
+  The paper divides by W H of the features alone, so its loss is larger by the
+  number of their channels, 256 at conv3_3. The authors' released code takes a
+  mean over the channels too. Its weight of 100 belongs to that mean and to the
   features of torchvision's network: see `ops.vgg` for those of others.
 
   Args:
@@ -22,8 +22,8 @@ def perceptual(features: Callable[[Params, Array], Array]) -> Frozen:
       `ops.vgg.build`.
 
   Returns:
-    (restored, sharp, params) -> scalar. The parameters come last, at each call:
-    what is closed over would be written into the executable.
+    (restored, sharp, params) -> scalar. The parameters are an argument of each
+    call, since constants of a closure become a part of the executable.
   """
   def loss(restored: Array, sharp: Array, params: Params) -> Array:
     pixel.check_shapes(restored, sharp)

@@ -1,8 +1,4 @@
-"""Losses that compare a restored image with the sharp one, pixel by pixel.
-
-Each takes two images [n, h, w, c] in [0, 1] and returns a float32 scalar, which
-is a mean.
-"""
+"""Losses that compare a restored image with the sharp one, pixel by pixel."""
 
 import jax.numpy as jnp
 
@@ -11,27 +7,72 @@ from deblur_jax.state import Array
 
 
 def l1(restored: Array, sharp: Array) -> Array:
-  """mean |L - S|   (DeepDeblur's later choice)."""
+  """mean |L - S|   (DeepDeblur's later choice).
+
+  Args:
+    restored: L, [n, h, w, c] in [0, 1].
+    sharp: S, the same shape.
+
+  Returns:
+    A float32 scalar.
+
+  Raises:
+    ValueError: unequal shapes.
+  """
   return jnp.mean(jnp.abs(_difference(restored, sharp)))
 
 
 def mse(restored: Array, sharp: Array) -> Array:
-  """mean (L - S)^2   (Nah et al. 2017, eq. 4, one scale)."""
+  """mean (L - S)^2   (Nah et al. 2017, eq. 4, one scale).
+
+  Args:
+    restored: L, [n, h, w, c] in [0, 1].
+    sharp: S, the same shape.
+
+  Returns:
+    A float32 scalar.
+
+  Raises:
+    ValueError: unequal shapes.
+  """
   return jnp.mean(jnp.square(_difference(restored, sharp)))
 
 
 def charbonnier(
     restored: Array, sharp: Array, *, epsilon: float = 1e-3) -> Array:
-  """mean sqrt((L - S)^2 + eps^2)   (a smooth L1; Lai et al. 2017)."""
+  """mean sqrt((L - S)^2 + eps^2)   (a smooth L1; Lai et al. 2017).
+
+  Args:
+    restored: L, [n, h, w, c] in [0, 1].
+    sharp: S, the same shape.
+    epsilon: eps, positive.
+
+  Returns:
+    A float32 scalar.
+
+  Raises:
+    ValueError: unequal shapes.
+  """
   square = jnp.square(_difference(restored, sharp))
   return jnp.mean(jnp.sqrt(square + epsilon**2))
 
 
 def huber(
     restored: Array, sharp: Array, *, threshold: float = 0.05) -> Array:
-  """mean of d^2 / 2 up to the threshold, t (|d| - t / 2) above   (Huber 1964).
+  """mean of d^2 / 2 for |d| <= t, of t (|d| - t / 2) above   (Huber 1964).
 
-  As MSE for what is nearly right, as L1 for outliers.
+  It is an MSE for small errors and an L1 for outliers.
+
+  Args:
+    restored: [n, h, w, c] in [0, 1].
+    sharp: the same shape; d is the difference.
+    threshold: t, positive.
+
+  Returns:
+    A float32 scalar.
+
+  Raises:
+    ValueError: unequal shapes.
   """
   size = jnp.abs(_difference(restored, sharp))
   near = jnp.minimum(size, threshold)
@@ -41,8 +82,19 @@ def huber(
 def ssim(restored: Array, sharp: Array) -> Array:
   """1 - SSIM, a mean over all pixels and channels   (Wang et al. 2004, eq. 13).
 
-  Gaussian window of 11 taps, sigma 1.5, zeros beyond the border, values not
-  rounded: what SelfDeblur (Ren et al. 2020) minimises.
+  The Gaussian window has 11 taps and sigma 1.5. Values beyond the border are
+  zero, and values are not rounded: SelfDeblur (Ren et al. 2020) minimises this
+  loss.
+
+  Args:
+    restored: [n, h, w, c] in [0, 1].
+    sharp: the same shape.
+
+  Returns:
+    A float32 scalar; 0 for equal images.
+
+  Raises:
+    ValueError: unequal shapes.
   """
   check_shapes(restored, sharp)
   margin = ((0, 0), *[(similarity.RADIUS,) * 2] * 2, (0, 0))
@@ -53,12 +105,36 @@ def ssim(restored: Array, sharp: Array) -> Array:
 
 
 def psnr(restored: Array, sharp: Array, *, epsilon: float = 1e-8) -> Array:
-  """-10 / ln 10 * mean_n ln(MSE_n + eps): PSNR in dB, no loss itself."""
+  """-10 / ln 10 * mean_n ln(MSE_n + eps): PSNR in dB, to log; it is not a loss.
+
+  Args:
+    restored: [n, h, w, c] in [0, 1].
+    sharp: the same shape.
+    epsilon: eps, positive.
+
+  Returns:
+    A float32 scalar, in dB.
+
+  Raises:
+    ValueError: unequal shapes.
+  """
   return -psnr_loss(restored, sharp, epsilon=epsilon)
 
 
 def psnr_loss(restored: Array, sharp: Array, *, epsilon: float = 1e-8) -> Array:
-  """10 / ln 10 * mean_n ln(MSE_n + eps): minus PSNR in dB   (HINet, NAFNet)."""
+  """10 / ln 10 * mean_n ln(MSE_n + eps): minus PSNR   (HINet, NAFNet).
+
+  Args:
+    restored: [n, h, w, c] in [0, 1].
+    sharp: the same shape.
+    epsilon: eps, positive.
+
+  Returns:
+    A float32 scalar, in dB.
+
+  Raises:
+    ValueError: unequal shapes.
+  """
   square = jnp.square(_difference(restored, sharp))
   per_image = jnp.mean(square, axis=(1, 2, 3))  # [n]
   return 10 / jnp.log(10.) * jnp.mean(jnp.log(per_image + epsilon))
@@ -68,6 +144,16 @@ def fft_l1(restored: Array, sharp: Array) -> Array:
   """mean |Re F(L - S)|, |Im F(L - S)|, F unnormalised   (MIMO-UNet, eq. 6).
 
   It grows with the size of the crop; the published weight 0.1 is for 256x256.
+
+  Args:
+    restored: L, [n, h, w, c] in [0, 1].
+    sharp: S, the same shape.
+
+  Returns:
+    A float32 scalar.
+
+  Raises:
+    ValueError: unequal shapes.
   """
   spectrum = jnp.fft.fft2(_difference(restored, sharp), axes=(1, 2))
   return (jnp.mean(jnp.abs(spectrum.real))
@@ -80,7 +166,15 @@ def _difference(restored: Array, sharp: Array) -> Array:
 
 
 def check_shapes(restored: Array, sharp: Array) -> None:
-  """Raises a ValueError where two images differ in their shapes."""
+  """Refuses images of unequal shapes.
+
+  Args:
+    restored: an image.
+    sharp: should have its shape.
+
+  Raises:
+    ValueError: it has not.
+  """
   if restored.shape != sharp.shape:
     raise ValueError(
         f'Expected equal shapes, got {restored.shape} and {sharp.shape}.')

@@ -1,7 +1,4 @@
-"""Losses that look at the restored image alone.
-
-Each takes images [n, h, w, c] in [0, 1] and returns a float32 scalar, a mean.
-"""
+"""Losses of the restored image alone."""
 
 import jax
 import jax.numpy as jnp
@@ -11,18 +8,32 @@ from deblur_jax.state import Array
 
 
 def tv(image: Array) -> Array:
-  """mean sqrt(Dx^2 + Dy^2): total variation   (Rudin et al. 1992)."""
+  """mean sqrt(Dx^2 + Dy^2): total variation   (Rudin et al. 1992).
+
+  Args:
+    image: [n, h, w, c] in [0, 1].
+
+  Returns:
+    A float32 scalar.
+  """
   down = jnp.diff(image, axis=1)[:, :, :-1]
   right = jnp.diff(image, axis=2)[:, :-1]
-  # The root's own slope at 0 is infinite.
+  # The derivative of the root is infinite at 0.
   return jnp.mean(jnp.sqrt(jnp.square(down) + jnp.square(right) + 1e-8))
 
 
 def dark_channel(image: Array, *, window: int = 35) -> Array:
-  """mean of the darkest value of any colour in each window   (He et al. 2009).
+  """mean over windows of their darkest value in any colour   (He et al. 2009).
 
-  Blur makes it brighter (Pan et al., CVPR 2016, who count the pixels where it
-  is not 0; the mean is what has a slope).
+  Blur makes it brighter. Pan et al. (CVPR 2016) count the pixels where it is
+  not 0; the mean has a gradient.
+
+  Args:
+    image: [n, h, w, c] in [0, 1].
+    window: side of the windows, in pixels, at least 1.
+
+  Returns:
+    A float32 scalar.
 
   Raises:
     UserError: an image smaller than the window.
@@ -38,14 +49,14 @@ def dark_channel(image: Array, *, window: int = 35) -> Array:
 
 
 def _sliding_min(x: Array, window: int, axis: int) -> Array:
-  """Minima of all runs of `window`, from those of runs of half the length."""
-  reach = 1
-  while reach < window:
-    step = min(reach, window - reach)
+  """The minima of all windows, from those of windows of half the length."""
+  length = 1
+  while length < window:
+    step = min(length, window - length)
     count = x.shape[axis] - step
     x = jnp.minimum(jax.lax.slice_in_dim(x, 0, count, axis=axis),
                     jax.lax.slice_in_dim(x, step, step + count, axis=axis))
-    reach += step
+    length += step
   return x
 
 

@@ -1,9 +1,10 @@
-"""Attention as drop-in layers: images of features in, as many of them out.
+"""Attention layers for residual blocks.
 
-Each stands where a residual block hands on what it learnt, before that is added
-to what came in, and costs little: `se` weighs the channels, `cbam` the channels
-and then the pixels, and in `window` the pixels of a square look at each other.
-All take any size. A network names a row of `ATTENTION` in its option attention.
+They map features [n, h, w, c] of any size to the same shape. A layer is applied
+to the result of a residual block before it is added to the input. `se` scales
+the channels, `cbam` the channels and then the pixels; in `window` the pixels of
+a square attend to each other. The option `attention` of a network is a row of
+`ATTENTION`.
 """
 
 import math
@@ -19,11 +20,11 @@ from deblur_jax.state import Array
 
 
 class SE(nn.Module):
-  """Channels weighed by what all pixels say (Hu et al., CVPR 2018).
+  """Scales channels by a function of their means (Hu et al., CVPR 2018).
 
     x * sigmoid(W_2 relu(W_1 mean(x)))
 
-  For c channels and h = max(c // reduction, 1): 2 c h + h + c parameters.
+  For c channels and h = max(c // reduction, 1) it has 2 c h + h + c parameters.
 
   Attributes:
     reduction: channels outside of the two layers over those between them.
@@ -35,19 +36,21 @@ class SE(nn.Module):
 
   @nn.compact
   def __call__(self, x: Array) -> Array:
+    """Maps [n, h, w, c] to the same shape."""
     mean = statistics.mean(x)
     weights = nn.sigmoid(Mlp(self.reduction, name='channels')(mean))
     return x.astype(self.dtype) * weights.astype(self.dtype)
 
 
 class CBAM(nn.Module):
-  """Channels weighed, then pixels (Woo et al., ECCV 2018, eq. 1-3).
+  """Scales channels, then pixels (Woo et al., ECCV 2018, eq. 1-3).
 
     x' = x * sigmoid(M(mean x) + M(max x)),    over pixels, one M for both
     x' * sigmoid(conv7([mean x', max x'])),    over channels
 
-  Their code has a batch norm after the 7x7 convolution; here a bias, which is
-  all of it that a convolution cannot do itself. 2 c h + h + c + 99 parameters.
+  Their code has a batch norm after the 7x7 convolution. Here it is a bias,
+  since the convolution itself can do the rest. It has 2 c h + h + c + 99
+  parameters.
 
   Attributes:
     reduction: as in SE.
@@ -59,6 +62,7 @@ class CBAM(nn.Module):
 
   @nn.compact
   def __call__(self, x: Array) -> Array:
+    """Maps [n, h, w, c] to the same shape."""
     x = x.astype(self.dtype)
     full = x.astype(jnp.float32)
     look = Mlp(self.reduction, name='channels')
@@ -72,12 +76,13 @@ class CBAM(nn.Module):
 
 
 class Mlp(nn.Module):
-  """[..., 1, c] to as many, by way of fewer; float32."""
+  """Two layers with fewer channels between them, float32."""
 
   reduction: int
 
   @nn.compact
   def __call__(self, x: Array) -> Array:
+    """Maps [n, 1, 1, c] to the same shape."""
     channels = x.shape[-1]
     hidden = max(channels // self.reduction, 1)
     x = layers.relu(layers.Conv(hidden, kernel_size=1, name='shrink')(x))
@@ -89,14 +94,15 @@ class Window(nn.Module):
 
     softmax(q k / sqrt(d) + B) v,   q, k, v from norm(x),   B by position
 
-  B holds a learnt value for each head and each difference of two places. The
-  squares do not shift: the convolutions around it carry from one to the next.
-  Where they reach beyond the image, what is not there is not looked at.
-  4 c^2 + 6 c + heads (2 size - 1)^2 parameters.
+  B has a learnt value for each head and each difference of two positions. The
+  squares do not shift: the convolutions around the layer connect them.
+  Positions outside of the image are masked. It has 4 c^2 + 6 c + heads (2 size
+  - 1)^2 parameters.
 
   Attributes:
-    size: side of the squares.
-    heads: at most; so many of them as divide both this and the channels.
+    size: side of the squares, in pixels.
+    heads: at most; the number used is the greatest common divisor of this and
+      the channels.
     dtype: of the products; the norm and the softmax are float32.
   """
 
@@ -106,6 +112,7 @@ class Window(nn.Module):
 
   @nn.compact
   def __call__(self, x: Array) -> Array:
+    """Maps [n, h, w, c] to the same shape."""
     channels = x.shape[-1]
     heads = math.gcd(self.heads, channels)
     options = dict(kernel_size=1, dtype=self.dtype)
@@ -127,14 +134,14 @@ class Window(nn.Module):
     return x + layers.Conv(channels, **options, name='project')(y)
 
   def _bias(self, heads):
-    """[heads, pixels, pixels], by the difference of two places."""
-    reach = 2 * self.size - 1
+    """[heads, pixels, pixels], by the difference of two positions."""
+    side = 2 * self.size - 1
     table = self.param(
-        'bias', nn.initializers.truncated_normal(0.02), (reach**2, heads))
+        'bias', nn.initializers.truncated_normal(0.02), (side**2, heads))
     rows, columns = np.divmod(np.arange(self.size**2), self.size)
     down, right = (place[:, None] - place[None, :] + self.size - 1
                    for place in (rows, columns))
-    return table[down * reach + right].transpose(2, 0, 1)
+    return table[down * side + right].transpose(2, 0, 1)
 
 
 def _to_squares(x, size):
@@ -158,7 +165,7 @@ def _from_squares(x, size, shape):
 
 
 def _is_image(height, width, size):
-  """[windows, size^2]: which places of the squares are on the image."""
+  """[windows, size^2]: which positions of the squares are on the image."""
   rows, columns = -(-height // size), -(-width // size)
   there = ((np.arange(rows * size) < height)[:, None]
            & (np.arange(columns * size) < width)[None, :])

@@ -1,8 +1,8 @@
-"""A network that tells by what type of blur a picture was blurred.
+"""A network that classifies the blur of a picture.
 
-Types differ in how edges look and in what directions, at sizes from one pixel
-to many: edges first, then residual blocks at a quarter and an eighth of the
-size, and what they see averaged over the whole picture.
+Types of blur differ in the shape and direction of blurred edges, at sizes from
+one pixel to many. So the network detects edges, has residual blocks at a
+quarter and an eighth of the size, and averages over the whole picture.
 """
 
 from typing import Any
@@ -16,13 +16,13 @@ from deblur_jax.models import checks, kernel_estimator, layers
 from deblur_jax.ops import colour
 from deblur_jax.state import Array
 
-# Of the logits: a blur's type, or that there is none.
+# The types of the logits: those of blur, and none.
 NONE = 'none'
 NAMES = (*uniform.BLUR_TYPES, NONE)
 
 
 class BlurType(nn.Module):
-  """Images [n, h, w, 3] in [0, 1] to logits [n, len(NAMES)], float32.
+  """The classifier: images to logits [n, len(NAMES)].
 
   Attributes:
     features: channels at half the size; two and four times as many below.
@@ -42,6 +42,17 @@ class BlurType(nn.Module):
 
   @nn.compact
   def __call__(self, blur: Array) -> Array:
+    """Classifies the blur of images.
+
+    Args:
+      blur: [n, h, w, 3] in [0, 1].
+
+    Returns:
+      Logits [n, len(NAMES)], float32.
+
+    Raises:
+      UserError: images of another shape.
+    """
     checks.images(blur)
     x = kernel_estimator.standard(colour.luma(blur).astype(jnp.float32))
     for i in range(3):
@@ -50,13 +61,24 @@ class BlurType(nn.Module):
       for j in range(self.blocks * (i > 0)):
         x = layers.ResBlock(3, dtype=self.dtype, name=f'block_{i}_{j}')(x)
     x = x.astype(jnp.float32)
-    # How strong, and how often: the mean alone forgets a few sharp edges.
+    # The mean alone loses a few sharp edges, which the maximum keeps.
     seen = jnp.concatenate([x.mean((1, 2)), x.max((1, 2))], axis=-1)
     x = layers.relu(nn.Dense(4 * self.features, name='hidden')(seen))
     return nn.Dense(len(NAMES), name='result')(x)
 
 
 def place(name: str, *, what: str = 'blur type') -> int:
-  """The logit of a type, or a UserError that lists them all."""
+  """The index of a type among the logits.
+
+  Args:
+    name: one of NAMES.
+    what: the words for it in the message.
+
+  Returns:
+    The index.
+
+  Raises:
+    UserError: another name; the message lists them all.
+  """
   return errors.look_up(
       {name: number for number, name in enumerate(NAMES)}, name, what=what)

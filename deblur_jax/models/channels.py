@@ -1,8 +1,8 @@
-"""Which channels of a network belong together: what pruning must cut at once.
+"""The groups of channels in a network that pruning must cut together.
 
 A group is a set of channels that several layers share, such as those that
-residual blocks add to each other. `wires` names, for each layer, the groups
-that it reads and the groups that it makes; what it does not name stays whole.
+residual blocks add to each other. `wires` names the groups that each layer
+reads and makes; layers without a wire stay whole.
 """
 
 from collections.abc import Callable
@@ -21,14 +21,15 @@ from deblur_jax.models import (
     unet,
 )
 
-Groups = tuple[str, ...]   # one after another along an axis
+Groups = tuple[str, ...]   # concatenated along an axis
 
 
 class Wire(NamedTuple):
-  """One layer; None leaves that axis whole.
+  """The groups of one layer; None keeps an axis whole.
 
-  reads: groups along the axis of a kernel before the last.
-  makes: groups along the last axis of its kernel, and of its bias.
+  Attributes:
+    reads: groups along the axis of a kernel before the last.
+    makes: groups along the last axis of its kernel, and of its bias.
   """
 
   reads: Groups | None
@@ -36,14 +37,20 @@ class Wire(NamedTuple):
 
 
 Wires = dict[tuple[str, ...], Wire]   # path of a layer ->
-RGB = 'rgb'   # the group of the three channels of an image, which always stay
+RGB = 'rgb'   # the three channels of an image, which are never cut
 
 
 def wires(net: nn.Module) -> Wires:
   """The wires of a network.
 
+  Args:
+    net: the network.
+
+  Returns:
+    Path of a layer -> its wire.
+
   Raises:
-    UserError: no channels of such a network can be pruned.
+    UserError: channels of such a network cannot be pruned.
   """
   for kind, of_net in KINDS.items():
     if isinstance(net, kind):
@@ -59,18 +66,25 @@ def wires(net: nn.Module) -> Wires:
 
 
 def width(net: nn.Module) -> str:
-  """The option that says how thin a network is."""
+  """The option that sets how many channels pruning leaves.
+
+  Args:
+    net: the network.
+
+  Returns:
+    The name of the option.
+  """
   return 'expansion' if isinstance(net, nafnet.NAFNet) else 'features'
 
 
 def _chain(*steps: tuple[tuple[str, ...], str | None, str | None]) -> Wires:
-  """(path, the group read, the group made) each."""
+  """Wires from (path, the group read, the group made) of each layer."""
   return {path: Wire(reads and (reads,), makes and (makes,))
           for path, reads, makes in steps}
 
 
 def _block(path: tuple[str, ...], group: str) -> Wires:
-  """Two convolutions, the sum goes to the group that they read."""
+  """Two convolutions whose result is added to the group that they read."""
   inside = '/'.join(path)
   return _chain(((*path, 'conv_0'), group, inside),
                 ((*path, 'conv_1'), inside, group))
@@ -187,7 +201,7 @@ def _look(s: int, group: str, images: int) -> Wires:
 
 
 def _nafnet(net) -> Wires:
-  """Inside of the blocks alone: their norms look at all channels around."""
+  """The channels inside of the blocks; norms see all channels outside."""
   found = {}
   stages = {f'encode_{i}': count for i, count in enumerate(net.blocks)}
   stages |= {f'decode_{i}': count for i, count in enumerate(net.up_blocks)}
@@ -195,7 +209,7 @@ def _nafnet(net) -> Wires:
     for i in range(count):
       name = f'{stage}_{i:02d}'
       first, second = f'{name}/0', f'{name}/1'
-      both = (first, first)   # the gate multiplies one by the other
+      both = (first, first)   # the gate multiplies the one by the other
       found |= {
           (name, 'expand_0'): Wire(None, both),
           (name, 'depth'): Wire(None, both),

@@ -1,4 +1,4 @@
-"""What all networks refuse, each in one line."""
+"""Checks of options and inputs that the networks share."""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -10,7 +10,16 @@ DTYPES = ('float32', 'bfloat16', 'float16')
 
 
 def images(blur: Array, *, least: int = 1, window: int = 1) -> None:
-  """Refuses what is not [n, h, w, 3 * window], or below `least` on a side."""
+  """Refuses images that a network cannot take.
+
+  Args:
+    blur: should be [n, h, w, 3 * window].
+    least: the least height and width, in pixels.
+    window: frames of a video.
+
+  Raises:
+    UserError: they have another shape or are smaller.
+  """
   if blur.ndim != 4 or blur.shape[-1] != 3 * window:
     raise errors.UserError(
         f'The network takes images [n, h, w, {3 * window}], got {blur.shape}.')
@@ -21,14 +30,29 @@ def images(blur: Array, *, least: int = 1, window: int = 1) -> None:
 
 
 def code(net: nn.Module, z: Array) -> None:
-  """Refuses codes that are not [n, h, w, depth] of a size the prior takes."""
+  """Refuses codes that a prior cannot take.
+
+  Args:
+    net: the prior, with a `depth`.
+    z: should be [n, h, w, depth].
+
+  Raises:
+    UserError: it has another shape.
+  """
   if z.ndim != 4 or z.shape[-1] != net.depth:
     raise errors.UserError(
         f'The network takes codes [n, h, w, {net.depth}], got {z.shape}.')
 
 
 def dtype(value) -> None:
-  """Refuses a dtype to compute in that is none of `DTYPES`."""
+  """Refuses a dtype that is not in `DTYPES`.
+
+  Args:
+    value: a name or a dtype.
+
+  Raises:
+    UserError: another one.
+  """
   name = value if isinstance(value, str) else jnp.dtype(value).name
   if name not in DTYPES:
     raise errors.UserError(
@@ -37,7 +61,15 @@ def dtype(value) -> None:
 
 
 def at_least(least: int, **options) -> None:
-  """Refuses options of a network that are smaller than `least`."""
+  """Refuses options that are too small.
+
+  Args:
+    least: the smallest value.
+    **options: name -> value.
+
+  Raises:
+    UserError: a value is smaller.
+  """
   for name, value in options.items():
     if value < least:
       raise errors.UserError(
@@ -45,7 +77,16 @@ def at_least(least: int, **options) -> None:
 
 
 def between(least: int, most: int, **options) -> None:
-  """Refuses options of a network that are not in [least, most]."""
+  """Refuses options that are out of a range.
+
+  Args:
+    least: the smallest value.
+    most: the largest value.
+    **options: name -> value.
+
+  Raises:
+    UserError: a value is not in [least, most].
+  """
   for name, value in options.items():
     if not least <= value <= most:
       raise errors.UserError(
@@ -54,7 +95,14 @@ def between(least: int, most: int, **options) -> None:
 
 
 def odd(**options) -> None:
-  """Refuses sides of kernels, in lists, that are not odd and positive."""
+  """Refuses kernel sizes that are not odd and positive.
+
+  Args:
+    **options: name -> list of sizes.
+
+  Raises:
+    UserError: a size is even or below 1.
+  """
   for name, values in options.items():
     if any(value < 1 or value % 2 == 0 for value in values):
       raise errors.UserError(
@@ -62,7 +110,14 @@ def odd(**options) -> None:
 
 
 def share(**options) -> None:
-  """Refuses options that are not in [0, 1)."""
+  """Refuses shares that are not in [0, 1).
+
+  Args:
+    **options: name -> value.
+
+  Raises:
+    UserError: a value is not in [0, 1).
+  """
   for name, value in options.items():
     if not 0 <= value < 1:
       raise errors.UserError(

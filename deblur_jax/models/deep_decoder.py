@@ -11,16 +11,16 @@ from deblur_jax.state import Array
 
 
 class DeepDecoder(nn.Module):
-  """A coarse code [n, h', w', features] to images [n, h, w, channels].
+  """The prior: a coarse code [n, h', w', features] to [n, h, w, channels].
 
-  No convolution is larger than 1x1, so pixels meet in the bilinear enlargement
-  only. With fewer parameters than the picture has values it cannot fit noise,
-  and needs no early stop. Each layer is
+  All convolutions are 1x1, so pixels mix in the bilinear enlargement alone.
+  With fewer parameters than the picture has values it cannot fit noise, and
+  needs no early stop. Each layer is
 
     norm(relu(enlarge(conv(x))))
 
-  the last without the enlargement, then a convolution and a sigmoid. 25,536
-  parameters for 64 features, 100,224 for 128. Every image has its own
+  The last one has no enlargement; a convolution and a sigmoid follow. It has
+  25,536 parameters for 64 features, 100,224 for 128. Every image has its own
   statistics.
 
   Attributes:
@@ -47,7 +47,14 @@ class DeepDecoder(nn.Module):
     return self.features
 
   def code(self, size: tuple[int, int]) -> tuple[int, int, int]:
-    """The shape of the code for images of `size` = (h, w), rounded up."""
+    """The shape of the code for images of a size.
+
+    Args:
+      size: (h, w) of the images.
+
+    Returns:
+      (h / 2^levels, w / 2^levels, depth), rounded up.
+    """
     height, width = (-(-side // 2**self.levels) for side in size)
     return height, width, self.depth
 
@@ -55,7 +62,19 @@ class DeepDecoder(nn.Module):
   def __call__(
       self, z: Array, *, size: tuple[int, int] | None = None
   ) -> Array:
-    """Images of `size`, by default 2^levels times the code's, the middle."""
+    """Makes images of a code.
+
+    Args:
+      z: [n, h', w', features].
+      size: (h, w) of the images, the middle of the result; None takes all of
+        it, 2^levels times the code.
+
+    Returns:
+      [n, h, w, channels], float32 in (0, 1).
+
+    Raises:
+      UserError: a code of another shape.
+    """
     checks.code(self, z)
     conv = lambda features, name: layers.Conv(
         features, 1, use_bias=False, dtype=self.dtype, name=name)

@@ -1,10 +1,11 @@
-"""A feature pyramid generator with a light backbone, after DeblurGAN-v2.
+"""A feature pyramid network with a light backbone, after DeblurGAN-v2.
 
-The layout of Kupyn et al. (ICCV 2019): features of 1/4 to 1/32 of the size,
-summed from coarse to fine (Lin et al. 2017), all brought to 1/4 and joined,
-then back to full size, with tanh, a global skip and a clamp. The backbone has
-the inverted residuals and the widths of MobileNet-v2 (Sandler et al. 2018), but
-learns from scratch, and instance norm takes the place of batch norm.
+The layout is that of Kupyn et al. (ICCV 2019): features of 1/4 to 1/32 of the
+size are summed from coarse to fine (Lin et al. 2017), enlarged to 1/4 and
+concatenated, then enlarged to full size, with tanh, a global skip and a clamp.
+The backbone has the inverted residuals and the widths of MobileNet-v2 (Sandler
+et al. 2018). It is trained from scratch, with instance norm instead of batch
+norm.
 """
 
 from collections.abc import Sequence
@@ -22,7 +23,7 @@ STAGES = 5    # of the backbone: 1/2, 1/4, ... 1/32 of the size
 
 
 class FPN(nn.Module):
-  """Images [n, h, w, 3] of any size to a list of one, in [0, 1].
+  """The network: images to a list of one image in [0, 1].
 
   The input is padded at its lower and right edge to a multiple of 32.
 
@@ -31,7 +32,7 @@ class FPN(nn.Module):
     features: channels of the layers behind it.
     widths: channels of the backbone at 1/2, 1/4, ... 1/32 of the size.
     repeats: inverted residuals at those sizes.
-    expansion: of those residuals: channels inside over those outside.
+    expansion: channels inside of an inverted residual over those outside.
     dtype: of the convolutions; parameters, norms and results are float32.
   """
 
@@ -57,6 +58,18 @@ class FPN(nn.Module):
   @nn.compact
   def __call__(
       self, blur: Array, *, train: bool = False) -> list[Array]:
+    """Restores images.
+
+    Args:
+      blur: [n, h, w, 3] in [0, 1], of any size.
+      train: not used, since the network has no dropout.
+
+    Returns:
+      One image.
+
+    Raises:
+      UserError: images of another shape.
+    """
     del train  # it has no dropout
     checks.images(blur)
     padded, size = pad.to_multiple(blur, multiple=32)
@@ -113,7 +126,7 @@ class FPN(nn.Module):
 
 
 class InvertedResidual(nn.Module):
-  """1x1 to more channels, a 3x3 on each, 1x1 back; summed where it fits."""
+  """1x1 to more channels, 3x3 depthwise, 1x1 back; a sum if shapes agree."""
 
   features: int
   expansion: int
@@ -122,6 +135,7 @@ class InvertedResidual(nn.Module):
 
   @nn.compact
   def __call__(self, x: Array) -> Array:
+    """Maps [n, h, w, c] to [n, h / stride, w / stride, features]."""
     options = dict(use_bias=False, dtype=self.dtype)
     y = x
     if self.expansion > 1:

@@ -1,17 +1,17 @@
-"""Several sizes in, several out, fused on the way (MIMO-UNet: Cho et al. 2021).
+"""Several sizes in, several sizes out (MIMO-UNet: Cho et al. 2021).
 
-The encoder meets the blurry image at each of its three sizes: a few thin
-convolutions look at the smaller images (SCM), and what they see is multiplied
-with, then added to, what comes from above (FAM). Every skip to the decoder is
-made of the features of all three sizes (AFF), and the decoder leaves a restored
-image at each.
+The encoder takes the blurry image at three sizes. A few thin convolutions
+extract features of the smaller images (the paper's SCM). These are multiplied
+with the features from the finer level and added to them (FAM). Every skip to
+the decoder fuses the features of all three sizes (AFF), and the decoder returns
+a restored image at each size.
 
-Of a video it may take several frames at once, one after another in the first
-convolution at each size: early fusion, as in DBN (Su et al., CVPR 2017), which
-takes five. What it learns is the difference to the frame in the middle.
+Of a video it can take several frames at once, concatenated along channels
+before the first convolution of each size: early fusion, as in DBN (Su et al.,
+CVPR 2017), which takes five. It learns the difference to the middle frame.
 
-Where time matters it works on images whose 2 x 2 pixels are channels of one
-(FFDNet: Zhang et al., TIP 2018), and gives them back: a quarter of the work.
+With `unshuffle` it works on images whose 2 x 2 pixels are channels of one pixel
+(FFDNet: Zhang et al., TIP 2018): a quarter of the operations.
 """
 
 from typing import Any
@@ -30,21 +30,21 @@ SCALES = 3
 
 
 class Fusion(nn.Module):
-  """Images [n, h, w, 3 * window] of any size to a list of three, finest first.
+  """The network: images to three images, finest first.
 
-  The s-th has [n, ceil(h / 2^s), ceil(w / 2^s), 3], float32 and not clipped.
-  The input is padded at its lower and right edge to a multiple of 4, or of 4
-  times `unshuffle`. With the
-  defaults it has the 6,807,171 parameters of MIMO-UNet, which keeps every
-  second pixel where `pyramid` averages.
+  The s-th image has [n, ceil(h / 2^s), ceil(w / 2^s), 3], float32 and not
+  clipped. The input is padded at its lower and right edge to a multiple of
+  4 * unshuffle. With the defaults it has the 6,807,171 parameters of MIMO-UNet,
+  which takes every second pixel where `pyramid` averages.
 
   Attributes:
-    features: channels at full size; twice and four times as many below.
+    features: channels at full size, at least 4; twice and four times as many
+      below.
     blocks: residual blocks at each size, in the encoder and in the decoder; 20
-      make MIMO-UNet+.
-    pyramid: a name in `ops.pyramid.PYRAMIDS`, for the smaller images.
-    window: odd, the frames of a video that it takes; 1 for single pictures.
-    unshuffle: how many pixels high and wide become channels of one.
+      give MIMO-UNet+.
+    pyramid: a row of `ops.pyramid.PYRAMIDS`, for the smaller images.
+    window: how many frames of a video it takes, odd; 1 for single pictures.
+    unshuffle: how many pixels high and wide become channels of one pixel.
     attention: a row of `attention.ATTENTION`, in every residual block.
     dtype: of the convolutions; parameters and results are float32.
   """
@@ -70,6 +70,18 @@ class Fusion(nn.Module):
   @nn.compact
   def __call__(
       self, blur: Array, *, train: bool = False) -> list[Array]:
+    """Restores images.
+
+    Args:
+      blur: [n, h, w, 3 * window] in [0, 1], of any size.
+      train: not used, since the network has no dropout.
+
+    Returns:
+      Three images, finest first.
+
+    Raises:
+      UserError: images of another shape.
+    """
     del train  # it has no dropout
     checks.images(blur, window=self.window)
     padded, size = pad.to_multiple(
@@ -109,10 +121,10 @@ class Fusion(nn.Module):
     return encoded
 
   def _fuse(self, encoded):
-    """The skips of each size but the coarsest, of the features of all."""
+    """The skips of the two finer sizes, from the features of all sizes."""
     skips = []
     for s in range(SCALES - 1):
-      # By repeating, or keeping the first of, 2^|i-s| x 2^|i-s| pixels.
+      # Repeats or subsamples 2^|i-s| x 2^|i-s| pixels.
       resized = [
           layers.enlarge(x, factor=2**(i - s)) if i > s
           else pyramids.every(x, step=2**(s - i))
@@ -137,13 +149,14 @@ class Fusion(nn.Module):
 
 
 class Look(nn.Module):
-  """What a few thin convolutions see in a smaller image (SCM)."""
+  """Thin convolutions that extract features of a smaller image (SCM)."""
 
   features: int
   dtype: Any
 
   @nn.compact
   def __call__(self, blur: Array) -> Array:
+    """Maps images [n, h, w, c] to [n, h, w, features]."""
     x = blur
     for i, (features, size) in enumerate((
         (self.features // 4, 3), (self.features // 2, 1),

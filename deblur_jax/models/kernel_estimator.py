@@ -1,9 +1,9 @@
-"""Networks that tell from a blurry image by what kernels it was blurred.
+"""Networks that estimate the kernel of a blurry image.
 
-Edges all over the image say something of the kernel, some more than others:
-features are averaged over the image with weights that the network gives them,
-several times over, and a dense layer makes of that one logit for each tap.
-Softmax makes kernels of logits: never negative, sum one.
+Edges all over the image depend on the kernel, some more than others. So the
+features are averaged over the image several times, with weights that the
+network predicts. A dense layer makes one logit for each tap, and softmax makes
+kernels that are not negative and have sum one.
 """
 
 from typing import Any, NamedTuple
@@ -18,14 +18,15 @@ from deblur_jax.models import checks, layers
 from deblur_jax.ops import colour
 from deblur_jax.state import Array
 
-_GREY = 1e-3    # of contrast: below it, an image is taken to be flat
+_GREY = 1e-3    # an image with less contrast counts as flat
 
 
 class Estimate(NamedTuple):
-  """By what images were blurred.
+  """The kernels that blurred images.
 
-  kernels: [n, k, k], one for each image; with weights [n, b, k, k], a basis.
-  weights: [n, h, w, b] that sum to one, of each pixel's mixture; or None.
+  Attributes:
+    kernels: [n, k, k], one for each image; with weights [n, b, k, k], a basis.
+    weights: [n, h, w, b] that sum to one, the mixture of each pixel; or None.
   """
 
   kernels: Array
@@ -33,7 +34,7 @@ class Estimate(NamedTuple):
 
 
 class KernelCNN(nn.Module):
-  """Images [n, h, w, 3] in [0, 1] to an Estimate of one kernel for each.
+  """The estimator of one kernel for each image.
 
   Attributes:
     size: of the kernels, odd.
@@ -58,6 +59,17 @@ class KernelCNN(nn.Module):
 
   @nn.compact
   def __call__(self, blur: Array) -> Estimate:
+    """Estimates the kernels of images.
+
+    Args:
+      blur: [n, h, w, 3] in [0, 1].
+
+    Returns:
+      Kernels [n, size, size].
+
+    Raises:
+      UserError: images of another shape.
+    """
     checks.images(blur)
     x = Trunk(self.features, self.blocks, self.dtype, name='trunk')(blur)
     logits = Average(self.heads, self.size**2, name='head')(x)
@@ -65,11 +77,15 @@ class KernelCNN(nn.Module):
 
 
 class KernelMixture(nn.Module):
-  """Images [n, h, w, 3] to an Estimate of a mixture for each pixel.
+  """The estimator of a mixture of kernels for each pixel.
 
   Attributes:
+    size: of the kernels, odd.
     bases: kernels of the basis.
-    size, features, blocks, heads, dtype: as of `KernelCNN`.
+    features: channels at full size; twice and four times as many below.
+    blocks: residual blocks at a quarter of the size.
+    heads: averages over the image.
+    dtype: of the convolutions; parameters and kernels are float32.
   """
 
   size: int = 21
@@ -89,6 +105,17 @@ class KernelMixture(nn.Module):
 
   @nn.compact
   def __call__(self, blur: Array) -> Estimate:
+    """Estimates the kernels of images.
+
+    Args:
+      blur: [n, h, w, 3] in [0, 1].
+
+    Returns:
+      Kernels [n, bases, size, size] and their weights [n, h, w, bases].
+
+    Raises:
+      UserError: images of another shape.
+    """
     checks.images(blur)
     n, height, width, _ = blur.shape
     x = Trunk(self.features, self.blocks, self.dtype, name='trunk')(blur)
@@ -101,7 +128,7 @@ class KernelMixture(nn.Module):
 
 
 class Trunk(nn.Module):
-  """Images to features [n, ceil(h/4), ceil(w/4), 4 features], float32."""
+  """The features of an image, at a quarter of its size."""
 
   features: int
   blocks: int
@@ -109,6 +136,7 @@ class Trunk(nn.Module):
 
   @nn.compact
   def __call__(self, blur: Array) -> Array:
+    """Maps [n, h, w, 3] to [n, ceil(h / 4), ceil(w / 4), 4 features]."""
     x = standard(colour.luma(blur))
     for i, stride in enumerate((1, 2, 2)):
       x = layers.relu(layers.Conv(
@@ -120,13 +148,14 @@ class Trunk(nn.Module):
 
 
 class Average(nn.Module):
-  """Features [n, h, w, c] to [n, results], by weighted averages."""
+  """Weighted averages over the image, and a dense layer."""
 
   heads: int
   results: int
 
   @nn.compact
   def __call__(self, x: Array) -> Array:
+    """Maps features [n, h, w, c] to [n, results]."""
     n, c = x.shape[0], x.shape[-1]
     x = x.reshape(n, -1, c)
     shares = jax.nn.softmax(nn.Dense(self.heads, name='shares')(x), axis=1)
@@ -136,10 +165,17 @@ class Average(nn.Module):
 
 
 def to_kernels(logits: Array, size: int) -> Array:
-  """[..., size^2] to kernels [..., size, size] of sum one.
+  """Softmax over the taps of kernels.
 
-  Logits of 0 are a Gaussian that fits into the size: to begin with, light
-  falls near where it came from.
+  Logits of 0 give a Gaussian that fits into the size, so at the start of
+  training light stays near its origin.
+
+  Args:
+    logits: [..., size^2].
+    size: side of the kernels.
+
+  Returns:
+    [..., size, size], not negative and of sum one.
   """
   half = size // 2
   place = np.arange(-half, half + 1) / max(size / 6, 1)
@@ -150,7 +186,14 @@ def to_kernels(logits: Array, size: int) -> Array:
 
 
 def standard(gray: Array) -> Array:
-  """Each image to mean 0 and deviation 1, but nothing is made of flat ones."""
+  """Normalises each image to mean 0 and deviation 1; flat images stay near 0.
+
+  Args:
+    gray: [n, h, w, 1].
+
+  Returns:
+    The same shape.
+  """
   gray = gray - gray.mean(axis=(1, 2, 3), keepdims=True)
   variance = (gray**2).mean(axis=(1, 2, 3), keepdims=True)
   return gray * jax.lax.rsqrt(variance + _GREY**2)

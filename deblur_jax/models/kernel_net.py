@@ -1,4 +1,4 @@
-"""A network that is a prior of blur kernels (Ren et al., CVPR 2020)."""
+"""A prior of blur kernels (SelfDeblur: Ren et al., CVPR 2020)."""
 
 import math
 from collections.abc import Sequence
@@ -12,15 +12,15 @@ from deblur_jax.state import Array
 
 
 class KernelNet(nn.Module):
-  """A code [n, depth] to kernels [n, kh, kw], not negative and of sum one.
+  """SelfDeblur's G_k: a code to kernels that are not negative and have sum one.
 
-  SelfDeblur's G_k: a hidden layer with ReLU6, and a softmax over all pixels of
-  the kernel.
+  It has one hidden layer with ReLU6, and a softmax over all pixels of the
+  kernel.
 
   Attributes:
     size: (kh, kw).
     depth: values of the code.
-    hidden: values of the layer between.
+    hidden: values of the hidden layer.
   """
 
   size: Sequence[int]
@@ -37,6 +37,17 @@ class KernelNet(nn.Module):
 
   @nn.compact
   def __call__(self, z: Array) -> Array:
+    """Makes kernels of a code.
+
+    Args:
+      z: [n, depth].
+
+    Returns:
+      [n, kh, kw], float32.
+
+    Raises:
+      UserError: a code of another shape.
+    """
     if z.ndim != 2 or z.shape[1] != self.depth:
       raise errors.UserError(
           f'The network takes codes [n, {self.depth}], got {z.shape}.')

@@ -1,4 +1,4 @@
-"""The layers that the networks share."""
+"""Layers that the networks share. Images are [n, h, w, c]."""
 
 import itertools
 import math
@@ -19,17 +19,18 @@ class Conv(nn.Module):
   """Convolution as in PyTorch: its borders, its initialisation, its bias.
 
   The parameters `kernel` [k, k, c_in, features] and `bias` [features] are
-  float32 from U(-b, b), b = 1 / sqrt(k^2 c_in); a third of the variance of
-  Flax's own default. The computation and the result are of `dtype`.
+  float32 from U(-b, b) with b = 1 / sqrt(k^2 c_in), a third of the variance of
+  Flax's default. The computation and the result have the type `dtype`.
 
   Attributes:
     features: channels of the result.
     kernel_size: side of the square kernel.
-    stride: of both axes.
-    padding: on each side; `kernel_size // 2` keeps the size for stride 1.
-    reflect: whether the image is mirrored there, instead of zeros.
+    stride: along both axes.
+    padding: pixels on each side; None takes kernel_size // 2, which keeps the
+      size for stride 1.
+    reflect: whether the border is mirrored; otherwise it is zero.
     use_bias: whether a bias is added.
-    std: kernels from N(0, std^2) and biases of zero instead of the above.
+    std: if given, kernels are from N(0, std^2) and biases zero.
     dtype: of the computation.
   """
 
@@ -44,6 +45,7 @@ class Conv(nn.Module):
 
   @nn.compact
   def __call__(self, x: Array) -> Array:
+    """Maps [n, h, w, c] to [n, h', w', features]."""
     shape = (self.kernel_size, self.kernel_size, x.shape[-1], self.features)
     kernel, bias = parameters(self, shape)
     padding = self.kernel_size // 2 if self.padding is None else self.padding
@@ -55,11 +57,17 @@ class Conv(nn.Module):
 
 
 class ConvTranspose(nn.Module):
-  """Transposed convolution to twice the size: [n, 2h, 2w, features].
+  """Transposed convolution to twice the size.
 
-  PyTorch's with a stride of 2, a padding of 1 for kernels of 3 and 4, and an
-  output_padding of 1 for odd ones; `kernel` is as `ops.conv.conv_transpose`
-  wants it, all else as in `Conv`.
+  It is PyTorch's with a stride of 2, a padding of 1 for kernels of 3 and 4, and
+  an output_padding of 1 for odd kernels. `ops.conv.conv_transpose` describes
+  `kernel`.
+
+  Attributes:
+    features: channels of the result.
+    kernel_size: side of the square kernel.
+    std: see `Conv`.
+    dtype: of the computation.
   """
 
   features: int
@@ -69,6 +77,7 @@ class ConvTranspose(nn.Module):
 
   @nn.compact
   def __call__(self, x: Array) -> Array:
+    """Maps [n, h, w, c] to [n, 2 h, 2 w, features]."""
     size = self.kernel_size
     kernel, bias = parameters(self, (size, size, x.shape[-1], self.features))
     return bias + conv_ops.conv_transpose(
@@ -77,13 +86,19 @@ class ConvTranspose(nn.Module):
 
 
 class Dense(nn.Module):
-  """x @ kernel + bias along the channels of [n, h, w, c], as Flax' own."""
+  """x @ kernel + bias along the channels, as in Flax.
+
+  Attributes:
+    features: channels of the result.
+    dtype: of the computation.
+  """
 
   features: int
   dtype: Any = jnp.float32
 
   @nn.compact
   def __call__(self, x: Array) -> Array:
+    """Maps [n, h, w, c] to [n, h, w, features]."""
     kernel = param(self, 'kernel', nn.initializers.lecun_normal(),
                    (x.shape[-1], self.features))
     bias = param(self, 'bias', nn.initializers.zeros, (self.features,))
@@ -92,7 +107,13 @@ class Dense(nn.Module):
 
 
 class Depthwise(nn.Module):
-  """3x3 convolution of each channel with a kernel of its own."""
+  """3x3 convolution of each channel with its own kernel.
+
+  Attributes:
+    stride: along both axes.
+    use_bias: whether a bias is added.
+    dtype: of the computation.
+  """
 
   stride: int = 1
   use_bias: bool = False
@@ -100,6 +121,7 @@ class Depthwise(nn.Module):
 
   @nn.compact
   def __call__(self, x: Array) -> Array:
+    """Maps [n, h, w, c] to [n, ceil(h / stride), ceil(w / stride), c]."""
     kernel = self.param('kernel', uniform(1 / 3), (3, 3, x.shape[-1]))
     y = depthwise_ops.depthwise(
         x.astype(self.dtype), kernel.astype(self.dtype), stride=self.stride)
@@ -110,9 +132,12 @@ class Depthwise(nn.Module):
 
 
 class ResBlock(nn.Module):
-  """x + conv(relu(conv(x))): no normalisation, nothing after the sum.
+  """x + conv(relu(conv(x))), without normalisation.
 
-  `attend`, a row of `attention.ATTENTION`, sees what is added to x.
+  Attributes:
+    kernel_size: of both convolutions, odd.
+    dtype: of the computation.
+    attend: a row of `attention.ATTENTION`, applied before the sum.
   """
 
   kernel_size: int = 5
@@ -121,6 +146,7 @@ class ResBlock(nn.Module):
 
   @nn.compact
   def __call__(self, x: Array) -> Array:
+    """Maps [n, h, w, c] to the same shape."""
     options = dict(
         features=x.shape[-1], kernel_size=self.kernel_size, dtype=self.dtype)
     y = relu(Conv(**options, name='conv_0')(x))
@@ -129,11 +155,15 @@ class ResBlock(nn.Module):
 
 
 class NormBlock(nn.Module):
-  """x + norm(conv(dropout(relu(norm(conv(x)))))), 3x3 on a mirrored border.
+  """x + norm(conv(dropout(relu(norm(conv(x)))))), 3x3 with mirrored borders.
 
-  The block of Johnson et al. (2016) as DeblurGAN has it: instance norm, nothing
-  after the sum. Dropout needs `rngs={'dropout': key}` while training.
-  `attend`, a row of `attention.ATTENTION`, sees what is added to x.
+  The block of Johnson et al. (2016) as in DeblurGAN: with instance norm.
+
+  Attributes:
+    dropout: share of values that are dropped in training, in [0, 1).
+    std: see `Conv`.
+    dtype: of the computation.
+    attend: a row of `attention.ATTENTION`, applied before the sum.
   """
 
   dropout: float = 0.0
@@ -143,6 +173,15 @@ class NormBlock(nn.Module):
 
   @nn.compact
   def __call__(self, x: Array, *, train: bool) -> Array:
+    """Maps [n, h, w, c] to the same shape.
+
+    Args:
+      x: features.
+      train: whether dropout is on; it needs `rngs={'dropout': key}`.
+
+    Returns:
+      The sum.
+    """
     options = dict(features=x.shape[-1], kernel_size=3, reflect=True,
                    std=self.std, dtype=self.dtype)
     y = relu(instance_norm(Conv(**options, name='conv_0')(x)))
@@ -158,14 +197,14 @@ def _attended(block, y):
 
 
 class Norm(nn.Module):
-  """Each image by itself: `instance_norm`, times `scale`, plus `bias`.
+  """`instance_norm`, times `scale`, plus `bias`: batch norm of a batch of one.
 
-  Batch norm of a batch of one. Both are learnt, [c] and float32, from ones (or
-  zeros) and zeros.
+  `scale` and `bias` are learnt, [c] and float32, from ones (or zeros) and
+  zeros.
 
   Attributes:
     zeros: whether `scale` starts from zeros.
-    slope: by which what comes out negative is multiplied.
+    slope: factor of the negative results.
   """
 
   zeros: bool = False
@@ -173,6 +212,7 @@ class Norm(nn.Module):
 
   @nn.compact
   def __call__(self, x: Array) -> Array:
+    """Maps [n, h, w, c] to the same shape."""
     shape = x.shape[-1:]
     ones = nn.initializers.zeros if self.zeros else nn.initializers.ones
     scale = self.param('scale', ones, shape)
@@ -181,13 +221,15 @@ class Norm(nn.Module):
 
 
 class JoinNorm(nn.Module):
-  """`Norm` of several images [n, h, w, c_i] beside each other, on channels.
+  """`Norm` of several images that are concatenated along their channels.
 
-  Normalised first, which is the same, and spares XLA a copy.
+  Each is normalised before the concatenation: the result is the same, and XLA
+  makes no copy.
   """
 
   @nn.compact
   def __call__(self, parts: Sequence[Array]) -> Array:
+    """Maps images [n, h, w, c_i] to [n, h, w, sum of c_i]."""
     widths = [x.shape[-1] for x in parts]
     scale = self.param('scale', nn.initializers.ones, (sum(widths),))
     bias = self.param('bias', nn.initializers.zeros, (sum(widths),))
@@ -198,14 +240,19 @@ class JoinNorm(nn.Module):
 
 
 class ConvNorm(nn.Module):
-  """leaky_relu(norm(shrink(conv(x)))), of which the deep priors are made.
+  """leaky_relu(norm(shrink(conv(x)))), the layer of the deep priors.
 
-  The papers' programs add a bias before the norm, which takes it away again.
-  It is a parameter here too, `bias`, but neither added nor ever changed; there
-  it wanders by rounding errors.
+  The papers' programs add a bias before the norm, which removes it again. It is
+  a parameter here too, `bias`, but it is neither added nor changed; there it
+  drifts by rounding errors.
 
-  Attributes: as of `Conv`, which is named `conv`, and what makes images
-    smaller after it, if anything does; the norm is named `norm`.
+  Attributes:
+    features: channels of the result.
+    kernel_size: side of the square kernel.
+    stride: along both axes.
+    reflect: whether the border is mirrored; otherwise it is zero.
+    shrink: makes the result of the convolution smaller; None does not.
+    dtype: of the convolution.
   """
 
   features: int
@@ -217,6 +264,7 @@ class ConvNorm(nn.Module):
 
   @nn.compact
   def __call__(self, x: Array) -> Array:
+    """Maps [n, h, w, c] to [n, h', w', features]."""
     bound = 1 / math.sqrt(self.kernel_size**2 * x.shape[-1])
     self.param('bias', uniform(bound), (self.features,))
     x = Conv(self.features, self.kernel_size, self.stride, use_bias=False,
@@ -228,11 +276,17 @@ class ConvNorm(nn.Module):
 
 @jax.custom_jvp
 def relu(x: Array) -> Array:
-  """max(x, 0), whose gradient is told from the result, not from x.
+  """max(x, 0), with a gradient that depends on the result alone.
 
-  The next convolution keeps the result anyway. XLA would rather keep x, or what
-  x came from: half as much memory again, and no convolution fused with its ReLU
-  while training.
+  The next convolution keeps the result for its own gradient. XLA would keep x
+  or its source as well, which takes half as much memory again, and would not
+  fuse the convolution with its ReLU in training.
+
+  Args:
+    x: any array.
+
+  Returns:
+    The same shape.
   """
   return jnp.maximum(x, 0)
 
@@ -245,15 +299,28 @@ def _relu_jvp(primals, tangents):
 
 
 def leaky_relu(x: Array) -> Array:
-  """x where it is positive, else 0.2 x."""
+  """x if it is positive, 0.2 x otherwise.
+
+  Args:
+    x: any array.
+
+  Returns:
+    The same shape.
+  """
   return jnp.where(x > 0, x, 0.2 * x)
 
 
 def instance_norm(x: Array) -> Array:
-  """Each image and channel to mean 0 and variance 1 over h and w.
+  """Normalises each image and channel to mean 0 and variance 1 over h and w.
 
-  The variance is the biased one, plus 1e-5; nothing is learnt. Computed in
-  float32, returned in the dtype of x.
+  The variance is the biased one, plus 1e-5. Nothing is learnt. The computation
+  is in float32.
+
+  Args:
+    x: [n, h, w, c].
+
+  Returns:
+    The same shape and type.
   """
   y = x.astype(jnp.float32)
   y = y - statistics.mean(y)
@@ -262,9 +329,13 @@ def instance_norm(x: Array) -> Array:
 
 
 class LayerNorm(nn.Module):
-  """Layer norm of each pixel's channels; float32 inside, the result of `dtype`.
+  """Layer norm over the channels of each pixel, computed in float32.
 
   `scale` and `bias` are learnt, [c] and float32, from ones and zeros.
+
+  Attributes:
+    epsilon: added to the variance.
+    dtype: of the result.
   """
 
   epsilon: float = 1e-5
@@ -272,6 +343,7 @@ class LayerNorm(nn.Module):
 
   @nn.compact
   def __call__(self, x: Array) -> Array:
+    """Maps [n, h, w, c] to the same shape."""
     shape = x.shape[-1:]
     scale = param(self, 'scale', nn.initializers.ones, shape)
     bias = param(self, 'bias', nn.initializers.zeros, shape)
@@ -279,12 +351,28 @@ class LayerNorm(nn.Module):
 
 
 def add_tanh(blur: Array, y: Array) -> Array:
-  """clamp(x + tanh(y), -1, 1) for x = 2 blur - 1, as an image in [0, 1]."""
+  """clamp(x + tanh(y), -1, 1) for x = 2 blur - 1, as an image in [0, 1].
+
+  Args:
+    blur: [n, h, w, 3] in [0, 1].
+    y: the same shape.
+
+  Returns:
+    float32 of the same shape.
+  """
   return jnp.clip(blur + jnp.tanh(y.astype(jnp.float32)) / 2, 0, 1)
 
 
 def enlarge(x: Array, *, factor: int) -> Array:
-  """[n, h, w, c] to [n, factor h, factor w, c] by repeating pixels."""
+  """Enlarges images by repeating their pixels.
+
+  Args:
+    x: [n, h, w, c].
+    factor: how often.
+
+  Returns:
+    [n, factor h, factor w, c].
+  """
   n, h, w, c = x.shape
   x = jnp.broadcast_to(
       x[:, :, None, :, None], (n, h, factor, w, factor, c))
@@ -292,10 +380,19 @@ def enlarge(x: Array, *, factor: int) -> Array:
 
 
 def param(module: nn.Module, name: str, initializer, shape: tuple[int, ...]):
-  """`module.param`, but one that is there is only looked up.
+  """`module.param` that looks up an existing parameter without its initializer.
 
-  Flax traces its initializer anew to know the shape: a third of the time that
-  it takes to trace a network of many small layers.
+  Flax traces the initializer each time to know the shape, which takes a third
+  of the time to trace a network of many small layers.
+
+  Args:
+    module: the layer.
+    name: of the parameter.
+    initializer: (key, shape) -> array.
+    shape: of the parameter.
+
+  Returns:
+    The parameter.
   """
   if module.has_variable('params', name):
     value = module.get_variable('params', name)
@@ -305,7 +402,15 @@ def param(module: nn.Module, name: str, initializer, shape: tuple[int, ...]):
 
 
 def parameters(module: nn.Module, shape: tuple[int, ...]):
-  """(kernel, bias or None) of a convolution, ready to compute with."""
+  """The kernel and the bias of a convolution in its dtype.
+
+  Args:
+    module: the layer, with `std`, `dtype` and maybe `use_bias`.
+    shape: of the kernel, [k, k, c_in, c_out].
+
+  Returns:
+    (kernel, bias [1, 1, 1, c_out] or None).
+  """
   bound = 1 / math.sqrt(math.prod(shape[:3]))
   std = module.std
   initializer = uniform(bound) if std is None else normal(std)
@@ -318,21 +423,35 @@ def parameters(module: nn.Module, shape: tuple[int, ...]):
 
 
 def uniform(bound: float):
-  """An initializer: (key, shape) -> float32 from U(-bound, bound)."""
+  """An initializer of the uniform distribution U(-bound, bound).
+
+  Args:
+    bound: the largest magnitude.
+
+  Returns:
+    (key, shape) -> float32.
+  """
   return _in_a_row(lambda key, shape, dtype: jax.random.uniform(
       key, shape, dtype, -bound, bound))
 
 
 def normal(std: float):
-  """An initializer: (key, shape) -> float32 from N(0, std^2)."""
+  """An initializer of the normal distribution N(0, std^2).
+
+  Args:
+    std: standard deviation.
+
+  Returns:
+    (key, shape) -> float32.
+  """
   return _in_a_row(nn.initializers.normal(std))
 
 
 def _in_a_row(draw):
   """The same numbers, drawn along one axis and reshaped.
 
-  XLA's compiler takes a fifth of a second for that, and one for four axes: of
-  each shape that a network has.
+  For each shape in a network XLA compiles this in a fifth of a second, and
+  draws along four axes in a second.
   """
   def initialize(key, shape, dtype=jnp.float32):
     return draw(key, (math.prod(shape),), dtype).reshape(shape)

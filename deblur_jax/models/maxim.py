@@ -1,16 +1,17 @@
 """Multi-axis MLPs in a U of three stages (MAXIM: Tu et al., CVPR 2022).
 
-A layer of MAXIM mixes pixels along two axes. Split into two halves of channels,
+A layer of MAXIM mixes pixels along two axes. The channels are split into two
+halves:
 
-  grid:   the picture is side x side cells, and pixels at one place of all cells
-          are mixed: global and sparse
+  grid:   the picture is side x side cells, and pixels at the same position of
+          all cells are mixed: global and sparse
   block:  the picture is windows of side x side pixels, and the pixels of each
           window are mixed: local and dense
 
-each by one matrix over side^2 positions, whatever the size of the picture. So
-the cost is linear in the number of pixels, and every pixel can see every other.
-A gated MLP multiplies by what it mixes, cross gating multiplies each of two
-inputs by what it mixes of the other:
+Each half is mixed by one matrix over side^2 positions, for any size of the
+picture. So the cost is linear in the number of pixels, and every pixel can
+depend on every other. A gated MLP multiplies by the mixed values; cross gating
+multiplies each of two inputs by the mixed values of the other:
 
   gMLP:          u * (W v + 1),  u and v: halves of the channels   (section 3.2)
   cross gating:  x * G(y),  y * G(x)                               (section 3.3)
@@ -19,7 +20,7 @@ A stage is a U of encoders, bottleneck and decoders that takes the picture at
 three sizes. A supervised attention module behind a stage predicts the sharp
 picture at each size and passes features on to the next stage.
 
-Parameters have the names of the authors' own tree, so their files load by path.
+Parameters have the names of the authors' tree, so their files load by path.
 """
 
 import re
@@ -37,11 +38,11 @@ from deblur_jax.state import Array
 
 STAGES = 3             # of the network that the authors trained
 HIGH_RES = 2           # levels whose cells and windows have 16 x 16 positions
-SIDES = (16, 8)        # of positions at those levels, and at all below
+SIDES = (16, 8)        # of the positions at those levels, and below
 
 
 class MAXIM(nn.Module):
-  """Images [n, h, w, 3] of any size to a list, finest first, not clipped.
+  """The network: images to a list of images, finest first, not clipped.
 
   The s-th image has [n, ceil(h / 2^s), ceil(w / 2^s), 3], float32. The input is
   mirrored on all four sides to a multiple of 8 * 2^depth * unshuffle * reduce.
@@ -52,21 +53,22 @@ class MAXIM(nn.Module):
     depth: levels above the bottleneck.
     groups: pairs of multi-axis gMLP and channel attention in a block.
     bottleneck: blocks at the lowest level.
-    stages: how many stages compute, 1 to 3. Fewer than 3 give the picture of
-      the last one's supervised attention module, and need no parameter behind.
-    widest: of no level more channels than these; 0 for no limit.
-    rank: of the matrices over 16 x 16 positions, which then are diagonal ones
-      plus low rank (`positions.low_rank`); 0 is any matrix. These matrices are
-      a quarter of a stage's parameters, and rank 16 costs it 0.2 of 3.5 dB.
-    scales: how many sizes of the picture it gives, 1 to `depth`. The heads of
-      the smaller ones of stage 2 serve training only: published weights
-      lack them, and take scales=1.
-    unshuffle: how many pixels high and wide become channels of one before the
-      first layer, and come back behind the last: 2 takes a quarter of the work.
-    reduce: by how much the picture is made smaller before the first layer; what
-      the network changes is enlarged and added. 2 takes a quarter of the work
-      of the same weights, and loses the finest detail.
-    remat: whether the backward pass computes each block anew, to save memory.
+    stages: how many stages compute, 1 to 3. Fewer than 3 return the picture of
+      the last supervised attention module, and need no later parameters.
+    widest: the largest number of channels of a level; 0 for no limit.
+    rank: of the matrices over 16 x 16 positions, which are then diagonal plus
+      low rank (`positions.low_rank`); 0 is a full matrix. These matrices are a
+      quarter of a stage's parameters, and rank 16 costs it 0.2 of 3.5 dB.
+    scales: how many sizes of the picture it returns, 1 to `depth`. The heads of
+      the smaller ones of stage 2 serve training only: published weights lack
+      them and need scales=1.
+    unshuffle: how many pixels high and wide become channels of one pixel at the
+      first layer, and return behind the last: 2 takes a quarter of the
+      operations.
+    reduce: how much smaller the network's picture is; its changes are enlarged
+      and added. 2 takes a quarter of the operations with the same weights, and
+      loses the finest detail.
+    remat: whether the backward pass computes each block again, to save memory.
     dtype: of the computation; parameters, norms and results are float32.
   """
 
@@ -98,7 +100,7 @@ class MAXIM(nn.Module):
 
   @property
   def multiple(self) -> int:
-    """Of which the sides of a padded picture are multiples."""
+    """The divisor of both sides of a padded picture."""
     return SIDES[-1] * 2**self.depth * self.unshuffle * self.reduce
 
   @property
@@ -108,7 +110,14 @@ class MAXIM(nn.Module):
     return [min(width, self.widest or width) for width in widths]
 
   def places(self, level: int) -> blocks.Places:
-    """Which positions a level mixes."""
+    """The positions that a level mixes.
+
+    Args:
+      level: from 0, finest first.
+
+    Returns:
+      Their number a side and the rank of their matrix.
+    """
     deep = level >= HIGH_RES
     return blocks.Places(SIDES[deep], 0 if deep else self.rank)
 
@@ -116,23 +125,46 @@ class MAXIM(nn.Module):
   def tiling(self) -> dict[str, float]:
     """Keywords of `tiling.build`.
 
-    Two stages take 6 kB a pixel. Good results move mean colours by 0.06 at
-    most (GoPro's test frames, really blurred photos), and artefacts by 0.1 and
-    more (sharp photos of Set14).
+    Two stages take 6 kB a pixel. Good results change mean colours by 0.06 at
+    most (GoPro's test frames, photos with real blur); artefacts by 0.1 and more
+    (sharp photos of Set14).
     """
-    smaller = self.unshuffle * self.reduce    # how much the network sees it
+    smaller = self.unshuffle * self.reduce    # the network's picture
     return {'longest': 560 * smaller, 'tile_bytes': 6_000 // smaller**2,
             'multiple': self.multiple, 'trust': 0.075}
 
   def __call__(
       self, blur: Array, *, train: bool = False) -> list[Array]:
+    """Restores images.
+
+    Args:
+      blur: [n, h, w, 3] in [0, 1], of any size.
+      train: not used, since the network has no dropout.
+
+    Returns:
+      `scales` images, finest first.
+
+    Raises:
+      UserError: images of another shape.
+    """
     return self.all_stages(blur, train=train)[-1]
 
   @nn.compact
   def all_stages(
       self, blur: Array, *, train: bool = False
   ) -> list[list[Array]]:
-    """The images of every stage, first stage first, for deep supervision."""
+    """The images of every stage, for deep supervision.
+
+    Args:
+      blur: [n, h, w, 3] in [0, 1], of any size.
+      train: not used, since the network has no dropout.
+
+    Returns:
+      For each stage, first one first, its images, finest first.
+
+    Raises:
+      UserError: images of another shape.
+    """
     del train  # it has no dropout
     checks.images(blur)
     padded, corner = pad.reflect_to_multiple(blur, multiple=self.multiple)
@@ -151,20 +183,27 @@ class MAXIM(nn.Module):
     return results
 
   def _of_full_size(self, image, blur, whole):
-    """The image in pixels of `whole`; what a reduced one changed, enlarged."""
+    """The image in pixels of `whole`; with `reduce` its change is enlarged."""
     if self.reduce == 1:
       return conv_ops.pixel_shuffle(image, factor=self.unshuffle)
     change = conv_ops.pixel_shuffle(image - blur, factor=self.unshuffle)
     return whole + resize.enlarge(change, factor=self.reduce)
 
   def own(self, params: Mapping[str, Any]) -> dict[str, Any]:
-    """Of a tree with more stages or scales, what this network reads."""
+    """The part of a tree with more stages or scales that this network reads.
+
+    Args:
+      params: the tree.
+
+    Returns:
+      The part.
+    """
     def reads(name):
       if resampler := re.fullmatch(r'UpSampleRatio_(\d+)', name):
         return int(resampler[1]) < self.stages * 2 * self.depth**2
       block = re.fullmatch(r'stage_(\d+)_(.+)_(\d+)', name)
       if not block:
-        return True    # of no MAXIM: who checks the names finds it
+        return True    # no name of MAXIM: a later check refuses it
       s, kind, level = int(block[1]), block[2], int(block[3])
       is_head = s == self.stages - 1 and kind in (
           'supervised_attention_module', 'output_conv')
@@ -172,14 +211,21 @@ class MAXIM(nn.Module):
 
     found = {name: leaf for name, leaf in params.items() if reads(name)}
     for i in range(self.scales):
-      # The picture alone: nobody reads what the last stage would pass on.
+      # The picture alone: no stage reads the features of the last one.
       name = f'stage_{self.stages - 1}_supervised_attention_module_{i}'
       if name in found:
         found[name] = {'Conv_1': found[name]['Conv_1']}
     return found
 
   def fewer(self, other: 'MAXIM') -> tuple[str, ...]:
-    """Options in which `own` makes a tree of the other network fit this one."""
+    """Options in which `own` makes another network's tree fit this one.
+
+    Args:
+      other: the other network.
+
+    Returns:
+      The names of the options.
+    """
     stages = ('stages',) if self.stages <= other.stages else ()
     return (*stages, 'scales')
 
@@ -204,7 +250,7 @@ class MAXIM(nn.Module):
             blocks.CrossGating, f'input_fuse_sam_{i}', features=widths[i],
             places=self.places(i))(features, passed[i])
         skip = encoders[i] + decoders[i]
-      # The finest level gets its features twice, as the authors trained it.
+      # The finest level takes its features twice, as in the authors' code.
       x = jnp.concatenate([x if i else features, features], axis=-1)
       x, own = block(
           blocks.Encoder, f'encoder_block_{i}', features=widths[i],
@@ -233,7 +279,7 @@ class MAXIM(nn.Module):
     return images, (passed, encoded, decoded)
 
   def _heads(self, s, decoded, blurs):
-    """The images of stage s, and what it passes on to the next one."""
+    """The images of stage s, and the features for the next stage."""
     images, passed = [], []
     last = s == self.stages - 1
     for i, (x, blur) in enumerate(zip(decoded, blurs, strict=True)):
@@ -259,8 +305,8 @@ class MAXIM(nn.Module):
 class _Resampler:
   """Features of several levels at the size of one: the UpSampleRatio modules.
 
-  Numbered in the order of their calls, as the authors' names are. The 1x1
-  convolution works on the smaller of both sizes, which is the same.
+  They are numbered in the order of their calls, as the authors' names are. The
+  1x1 convolution is applied at the smaller of both sizes, with the same result.
   """
 
   def __init__(self, net: MAXIM, stage: int):
@@ -268,6 +314,7 @@ class _Resampler:
     self._next = stage * 2 * net.depth**2
 
   def __call__(self, xs, level, order, features):
+    """The features of all levels of `order` at the size of `level`."""
     parts = []
     for j in order:
       conv = blocks.UpSampleRatio(

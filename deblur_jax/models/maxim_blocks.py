@@ -1,7 +1,7 @@
-"""The blocks that MAXIM is made of; `maxim` puts them together.
+"""The blocks of MAXIM, which `maxim` combines.
 
-Each takes and gives [n, h, w, c], h and w multiples of the side of its
-`places`, and computes in `dtype`. Names of parameters are the authors'.
+Each maps [n, h, w, c] in `dtype`; h and w are multiples of the side of its
+`places`. Names of parameters are the authors'.
 """
 
 from typing import Any, NamedTuple
@@ -19,8 +19,9 @@ REDUCTION = 4   # of channels in the channel attention
 class Places(NamedTuple):
   """The positions that a layer mixes.
 
-  side: side x side of them.
-  rank: of their matrix, see `positions.low_rank`; 0 is any matrix.
+  Attributes:
+    side: there are side x side positions.
+    rank: of their matrix, see `positions.low_rank`; 0 is a full matrix.
   """
 
   side: int
@@ -28,21 +29,19 @@ class Places(NamedTuple):
 
 
 class UpSampleRatio(nn.Module):
-  """A 1x1 convolution, one level of names below its own."""
+  """A 1x1 convolution, with a name one level below its own."""
 
   features: int
   dtype: Any
 
   @nn.compact
   def __call__(self, x: Array) -> Array:
+    """Maps [n, h, w, c] to [n, h, w, features]."""
     return _conv(self, self.features, 'Conv_0')(x)
 
 
 class Encoder(nn.Module):
-  """(x, features of the stage before or None) -> (half as large, the skip).
-
-  Without `down` it gives the skip alone: the block of the decoders.
-  """
+  """The block of the encoder; without `down`, of the decoder."""
 
   features: int
   places: Places
@@ -52,6 +51,16 @@ class Encoder(nn.Module):
 
   @nn.compact
   def __call__(self, x, skip=None):
+    """Maps features, and those of the stage before, to the next level.
+
+    Args:
+      x: [n, h, w, c].
+      skip: features of the stage before, or None.
+
+    Returns:
+      ([n, h / 2, w / 2, features], the skip [n, h, w, features]); without
+      `down` the skip alone.
+    """
     x = shortcut = _conv(self, self.features, 'Conv_0')(x)
     for k in range(self.groups):
       x = MultiAxisGmlp(self.places, self.dtype,
@@ -70,7 +79,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-  """(x, features of all levels) -> twice as large."""
+  """The block of the decoder."""
 
   features: int
   places: Places
@@ -79,6 +88,15 @@ class Decoder(nn.Module):
 
   @nn.compact
   def __call__(self, x, bridge):
+    """Maps features to twice the size.
+
+    Args:
+      x: [n, h / 2, w / 2, c].
+      bridge: features of all levels, [n, h, w, c'].
+
+    Returns:
+      [n, h, w, features].
+    """
     x = Double(self.features, self.dtype, name='ConvTranspose_0')(x)
     return Encoder(
         self.features, self.places, self.groups, self.dtype, down=False,
@@ -95,6 +113,7 @@ class Bottleneck(nn.Module):
 
   @nn.compact
   def __call__(self, x: Array) -> Array:
+    """Maps [n, h, w, c] to [n, h, w, features]."""
     x = shortcut = _conv(self, self.features, 'input_proj')(x)
     for k in range(self.groups):
       x = MultiAxisGmlp(self.places, self.dtype,
@@ -112,6 +131,7 @@ class MultiAxisGmlp(nn.Module):
 
   @nn.compact
   def __call__(self, x: Array) -> Array:
+    """Maps [n, h, w, c] to the same shape."""
     y = _norm(self, 'LayerNorm_in')(x)
     y = nn.gelu(_dense(self, 2 * x.shape[-1], 'in_project')(y))
     u, v = jnp.split(y, 2, axis=-1)
@@ -130,6 +150,7 @@ class Gmlp(nn.Module):
 
   @nn.compact
   def __call__(self, x: Array) -> Array:
+    """Maps [n, h, w, c] to the same shape."""
     y = _norm(self, 'LayerNorm')(x)
     y = nn.gelu(_dense(self, 2 * x.shape[-1], 'in_project')(y))
     y = GatingUnit(self.axis, self.places, self.dtype,
@@ -146,6 +167,7 @@ class GatingUnit(nn.Module):
 
   @nn.compact
   def __call__(self, x: Array) -> Array:
+    """Maps [n, h, w, 2 c] to [n, h, w, c]."""
     u, v = jnp.split(x, 2, axis=-1)
     v = _norm(self, 'intermediate_layernorm')(v)
     v = Positions(self.axis, self.places, self.dtype, name='Dense_0')(v)
@@ -153,12 +175,12 @@ class GatingUnit(nn.Module):
 
 
 class CrossGating(nn.Module):
-  """(x, y) -> (x', y'), each gated by the other.
+  """Two inputs, each gated by the other.
 
     y' = y0 + P_y(a_y G_x(a_x)),  x' = x0 + P_x(a_x G_y(a_y)) + y',
 
   with x0 and y0 of `features` channels and a = gelu(Q norm(.)). With `upsample`
-  y comes half as large as x.
+  y is half as large as x.
   """
 
   features: int
@@ -168,6 +190,7 @@ class CrossGating(nn.Module):
 
   @nn.compact
   def __call__(self, x, y):
+    """Maps (x, y), both [n, h, w, c], to (x', y')."""
     if self.upsample:
       y = Double(self.features, self.dtype, name='ConvTranspose_0')(y)
     x = _conv(self, self.features, 'Conv_0')(x)
@@ -193,6 +216,7 @@ class MultiAxisGating(nn.Module):
 
   @nn.compact
   def __call__(self, x: Array) -> Array:
+    """Maps [n, h, w, c] to the same shape."""
     y = _norm(self, 'LayerNorm_in')(x)
     y = nn.gelu(_dense(self, 2 * x.shape[-1], 'in_project')(y))
     u, v = jnp.split(y, 2, axis=-1)
@@ -203,7 +227,7 @@ class MultiAxisGating(nn.Module):
 
 
 class Positions(nn.Module):
-  """One matrix and one bias over the positions of a grid, or of each block."""
+  """One matrix and one bias over the positions of a grid or of each block."""
 
   axis: str
   places: Places
@@ -211,6 +235,7 @@ class Positions(nn.Module):
 
   @nn.compact
   def __call__(self, x: Array) -> Array:
+    """Maps [n, h, w, c] to the same shape."""
     side, rank = self.places
     count, zeros = side**2, nn.initializers.zeros
     param = lambda name, init, *shape: layers.param(
@@ -234,6 +259,7 @@ class ChannelAttentionBlock(nn.Module):
 
   @nn.compact
   def __call__(self, x: Array) -> Array:
+    """Maps [n, h, w, c] to the same shape."""
     conv = lambda name: layers.Conv(
         x.shape[-1], 3, dtype=self.dtype, name=name)
     y = conv('conv1')(_norm(self, 'LayerNorm')(x))
@@ -248,18 +274,20 @@ class ChannelMixingBlock(nn.Module):
 
   @nn.compact
   def __call__(self, x: Array) -> Array:
+    """Maps [n, h, w, c] to the same shape."""
     y = ChannelMlp(self.dtype, name='channel_mixing')(
         _norm(self, 'LayerNorm')(x))
     return x + ChannelAttention(self.dtype, name='channel_attention')(y)
 
 
 class ChannelMlp(nn.Module):
-  """Dense, gelu, Dense, all of as many channels."""
+  """Dense, gelu, Dense, with equal numbers of channels."""
 
   dtype: Any
 
   @nn.compact
   def __call__(self, x: Array) -> Array:
+    """Maps [n, h, w, c] to the same shape."""
     y = nn.gelu(_dense(self, x.shape[-1], 'Dense_0')(x))
     return _dense(self, x.shape[-1], 'Dense_1')(y)
 
@@ -271,15 +299,16 @@ class ChannelAttention(nn.Module):
 
   @nn.compact
   def __call__(self, x: Array) -> Array:
+    """Maps [n, h, w, c] to the same shape."""
     y = statistics.mean(x).astype(self.dtype)
     y = layers.relu(_conv(self, x.shape[-1] // REDUCTION, 'Conv_0')(y))
     return x * nn.sigmoid(_conv(self, x.shape[-1], 'Conv_1')(y))
 
 
 class SupervisedAttention(nn.Module):
-  """(x, blur) -> (image, x + Conv(x) * sigmoid(Conv(image))).
+  """Predicts the image blur + Conv(x), and the features for the next stage.
 
-  The image is blur + Conv(x). With `image_only` the features are None.
+  The features are x + Conv(x) * sigmoid(Conv(image)); None with `image_only`.
   """
 
   features: int
@@ -288,6 +317,7 @@ class SupervisedAttention(nn.Module):
 
   @nn.compact
   def __call__(self, x, blur):
+    """Maps (x [n, h, w, c], blur) to (image, features)."""
     conv = lambda features, name: layers.Conv(
         features, 3, dtype=self.dtype, name=name)
     image = blur + conv(blur.shape[-1], 'Conv_1')(x).astype(jnp.float32)
@@ -308,6 +338,7 @@ class Double(nn.Module):
 
   @nn.compact
   def __call__(self, x: Array) -> Array:
+    """Maps [n, h, w, c] to [n, 2 h, 2 w, features]."""
     n, h, w, channels = x.shape
     kernel = layers.param(self, 'kernel', nn.initializers.lecun_normal(),
                           (2, 2, channels, self.features))

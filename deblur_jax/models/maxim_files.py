@@ -1,17 +1,18 @@
-"""Files of MAXIM's weights: which network they are of, and their parameters.
+"""Reads files of MAXIM's weights, and derives the network from them.
 
-Three forms are read, with the names of the authors' own tree joined by '/':
+There are three formats, with the names of the authors' tree joined by '/':
 
-  .npz           the authors' file, each name behind 'opt/target/' or 'params/';
-                 the rest of it is the state of their optimizer
+  .npz           the authors' file, with 'opt/target/' or 'params/' before each
+                 name; the rest of it is the state of their optimizer
   .safetensors   the tree alone
   a folder       the graph of TensorFlow.js that jax2tf made, see `ops.tfjs`
 
-The last of their stages gives its pictures by `stage_S_output_conv_I`. Here it
-does so if it is the third, and else by the same convolution of the supervised
-attention module, so a file of fewer stages has it under another name.
+The last of the authors' stages returns its pictures by `stage_S_output_conv_I`.
+Here this holds for the third stage; an earlier last stage returns them by the
+same convolution of its supervised attention module, so a file of fewer stages
+has another name for it.
 
-Shapes follow from the options of the network by `leaves`: a trace of the
+The shapes follow from the options of the network by `leaves`: a trace of the
 network takes seconds.
 """
 
@@ -32,7 +33,7 @@ from deblur_jax.state import Params
 
 SUFFIXES = ('.npz', '.safetensors')
 WHAT = "MAXIM's weights: .npz, .safetensors or a folder of TensorFlow.js"
-# Where a file has several trees, the first of these is taken.
+# Of several trees in a file the first of these is read.
 PREFIXES = ('', 'params/', 'opt/target/')
 _HEAD = 'stage_0_input_conv_0/kernel'
 _MAX_LISTED = 4
@@ -41,15 +42,16 @@ Shapes = dict[str, tuple[int, ...]]
 
 
 class Weights(NamedTuple):
-  """What a file holds.
+  """The content of a file.
 
-  params: of the network, float32.
-  network: its keywords for `models.build`; with fewer scales than it could
-    have where the file lacks the heads of the smaller ones.
-  prefix: what stands before the names in the file.
-  names: name in the file, without the prefix -> (name here, dtype there).
-  lacking: shapes of the heads that the file lacks; they serve training only.
-  others: names in the file that are no parameters.
+  Attributes:
+    params: of the network, float32.
+    network: its keywords for `models.build`; with fewer scales than possible if
+      the file lacks the heads of the smaller ones.
+    prefix: the part before the names in the file.
+    names: name in the file, without the prefix -> (name here, dtype there).
+    lacking: shapes of the heads that the file lacks; they serve training only.
+    others: names in the file that are no parameters.
   """
 
   params: Params
@@ -61,7 +63,13 @@ class Weights(NamedTuple):
 
 
 def holds(path: str | os.PathLike) -> bool:
-  """Whether a file or a folder has MAXIM's weights, by the names in it.
+  """Whether a file or folder holds MAXIM's weights, by the names in it.
+
+  Args:
+    path: of the file or folder.
+
+  Returns:
+    True if it does.
 
   Raises:
     UserError: a .npz or .safetensors that cannot be read.
@@ -74,7 +82,13 @@ def holds(path: str | os.PathLike) -> bool:
 
 
 def read(path: str | os.PathLike) -> Weights:
-  """The weights and the network that they are of.
+  """Reads the weights and derives their network.
+
+  Args:
+    path: of the file or folder.
+
+  Returns:
+    The weights.
 
   Raises:
     UserError: no such file, not MAXIM's, or leaves of the network are missing,
@@ -120,19 +134,29 @@ def read(path: str | os.PathLike) -> Weights:
 
 
 def their_names(net: maxim.MAXIM) -> dict[str, str]:
-  """Name here -> name in the authors' tree of a network of as many stages."""
+  """The names of parameters in the authors' tree.
+
+  Args:
+    net: the network.
+
+  Returns:
+    Name here -> name in their tree of a network of as many stages.
+  """
   return {name: _rename(name, net.stages, outwards=True)
           for name in leaves(net)}
 
 
 def check(
     net: maxim.MAXIM, flat: Mapping[str, Any], *, what: str) -> None:
-  """Raises a UserError where arrays are not the parameters of a network.
+  """Refuses arrays that are not the parameters of a network.
 
   Args:
     net: the network.
     flat: arrays by name.
-    what: where they are from, at the head of the error.
+    what: their source, at the head of the message.
+
+  Raises:
+    UserError: arrays are missing, left over or of another shape.
   """
   expected = leaves(net)
   missing = [name for name in expected if name not in flat]
@@ -152,7 +176,14 @@ def check(
 
 
 def some(names: list[str]) -> str:
-  """The first few of names, and how many more there are."""
+  """The first few names of a list, and how many more there are.
+
+  Args:
+    names: the list.
+
+  Returns:
+    Such as 'a, b, c, d and 3 more'.
+  """
   more = len(names) - _MAX_LISTED
   return ', '.join(names[:_MAX_LISTED]) + (f' and {more} more' * (more > 0))
 
@@ -190,7 +221,7 @@ def _prefix(names, path) -> str:
   found = [name.removesuffix(_HEAD) for name in names if _is_head(name)]
   if not found:
     raise errors.UserError(
-        f'{path} is not of MAXIM: it has no {_HEAD}, but '
+        f'{path} does not hold MAXIM: it has no {_HEAD}, but '
         f'{some(list(names)) or "nothing"}.')
   for prefix in PREFIXES:
     if prefix in found:
@@ -232,14 +263,14 @@ def _network(shapes: Shapes, path) -> tuple[dict[str, Any], dict[str, str]]:
 
 
 def _image_head(stages: int, scale: int) -> str:
-  """The convolution that gives the picture of the last stage."""
+  """The convolution that returns the picture of the last stage."""
   if stages >= maxim.STAGES:
     return f'stage_{stages - 1}_output_conv_{scale}'
   return f'stage_{stages - 1}_supervised_attention_module_{scale}/Conv_1'
 
 
 def _rename(name: str, stages: int, *, outwards: bool) -> str:
-  """The name of a leaf of the last stage's heads, there and here."""
+  """The name of a leaf of the last stage's heads, in the file and here."""
   if stages >= maxim.STAGES:
     return name
   stage = f'stage_{stages - 1}_'

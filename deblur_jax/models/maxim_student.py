@@ -1,10 +1,11 @@
-"""A smaller MAXIM that begins with the weights of a larger one.
+"""A smaller MAXIM that starts with the weights of a larger one.
 
-The student has one stage, and may have fewer groups, fewer blocks in the
+The student has one stage and may have fewer groups, fewer blocks in the
 bottleneck, fewer channels at the deep levels, and matrices of low rank. It
-takes what it shares with the teacher's first stage; so it need not learn from
-nothing. A network loses little that way if it has first faded what the student
-lacks (`kept`, `optim.fade`), in some hundred steps of training.
+takes the weights that it shares with the teacher's first stage, so it does not
+start from random ones. The teacher loses little that way if the parts that the
+student lacks are faded first (`kept`, `optim.fade`), in some hundred steps of
+training.
 """
 
 import fnmatch
@@ -19,8 +20,7 @@ from deblur_jax import errors
 from deblur_jax.models import maxim, maxim_files
 from deblur_jax.ops import positions
 
-# The last layers of what groups and blocks add to their inputs: where these are
-# zero, they add nothing.
+# The last layers of groups and blocks: with zeros there they add nothing.
 LAST = ('SplitHeadMultiAxisGmlpLayer_{group}/out_project/*',
         'channel_attention_block_1{group}/conv2/*',
         'channel_attention_block_1_{group}/channel_mixing/Dense_1/*')
@@ -29,14 +29,14 @@ LAST = ('SplitHeadMultiAxisGmlpLayer_{group}/out_project/*',
 def begin(
     student: maxim.MAXIM, teacher: maxim.MAXIM, params: Mapping[str, Any]
 ) -> dict[str, Any]:
-  """Parameters of a student, from those of its teacher.
+  """The initial parameters of a student, from those of its teacher.
 
-  Of more channels than it has it takes evenly spaced ones. Matrices over
-  positions are split (`positions.split`).
+  Where the teacher has more channels the student takes evenly spaced ones.
+  Matrices over positions are split (`positions.split`).
 
   Args:
     student: of one stage.
-    teacher: of as many features and levels.
+    teacher: with as many features and levels.
     params: the teacher's.
 
   Returns:
@@ -65,10 +65,11 @@ def begin(
 
 
 def kept(student: maxim.MAXIM, teacher: maxim.MAXIM) -> dict[str, Any]:
-  """Which values of the teacher's parameters the student needs.
+  """The values of the teacher's parameters that the student needs.
 
   Args:
-    student, teacher: as in `begin`, of one rank.
+    student: of one stage and of the teacher's rank.
+    teacher: with as many features and levels.
 
   Returns:
     A tree as of the teacher's parameters, of arrays of bools that broadcast.
@@ -79,7 +80,7 @@ def kept(student: maxim.MAXIM, teacher: maxim.MAXIM) -> dict[str, Any]:
   _check(student, teacher)
   if student.rank != teacher.rank:
     raise errors.UserError(
-        f'What fades has the rank of its network, {teacher.rank}, not '
+        f'A network fades to one of its own rank, {teacher.rank}, not '
         f'{student.rank}.')
   ours = maxim_files.leaves(student)
   silent = list(_silent(student, teacher))
@@ -99,7 +100,7 @@ def kept(student: maxim.MAXIM, teacher: maxim.MAXIM) -> dict[str, Any]:
 
 
 def _check(student, teacher):
-  """Raises a UserError where the student is no part of the teacher."""
+  """Raises a UserError if the student is no part of the teacher."""
   wrong = []
   if student.stages != 1:
     wrong.append(f'stages={student.stages} instead of 1')
@@ -119,11 +120,11 @@ def _check(student, teacher):
     wrong.append(f'rank={student.rank} instead of {teacher.rank}')
   if wrong:
     raise errors.UserError(
-        f'No student of such a MAXIM has {"; ".join(wrong)}.')
+        f'No student of this MAXIM can have {"; ".join(wrong)}.')
 
 
 def _silent(student, teacher) -> Iterator[str]:
-  """Patterns of layers that must add nothing before they are left out."""
+  """Patterns of layers that must add nothing before they are removed."""
   for group in range(student.groups, teacher.groups):
     yield from (f'*/{last.format(group=group)}' for last in LAST)
   for block in range(student.bottleneck, teacher.bottleneck):
@@ -135,8 +136,8 @@ def _without_blocks(params, student, teacher):
   """Flat parameters without the last blocks of the bottleneck.
 
   Such a block is y = 2 (W x + b) and what its layers add. The transposed
-  convolutions that read y take 2 W and 2 b into theirs; b as its mean over
-  their 2x2 pixels.
+  convolutions that read y multiply 2 W and 2 b into their own; b as its mean
+  over their 2x2 pixels.
   """
   params = {name: np.asarray(leaf, np.float32) for name, leaf in params.items()}
   lowest = teacher.depth - 1
@@ -156,8 +157,8 @@ def _without_blocks(params, student, teacher):
 def _thinned(value, name, shape, levels):
   """The student's channels of a leaf.
 
-  A norm over fewer channels has a larger variance if the others were zero; its
-  scale makes up for that.
+  The variance of a norm over fewer channels is larger if the others were zero;
+  a factor of its scale compensates that.
   """
   for axis, indices in _chosen(name, value.shape, shape, levels):
     if name.endswith('/scale'):
@@ -167,16 +168,19 @@ def _thinned(value, name, shape, levels):
 
 
 def _chosen(name, have, want, levels) -> Iterator[tuple[int, np.ndarray]]:
-  """(axis, which channels of it): evenly spaced ones.
+  """The axes of a leaf to shorten, and the evenly spaced channels to keep.
 
-  The first convolution of an encoder reads the level above, then its own; all
-  other channels are of one level, or of several after each other that have
-  equally many.
+  The first convolution of an encoder reads the level above and then its own.
+  All other channels are of one level, or of several levels with equal numbers.
 
   Args:
     name: of the leaf.
-    have, want: its shapes in the teacher and in the student.
+    have: its shape in the teacher.
+    want: its shape in the student.
     levels: (channels in the teacher, in the student) of each level.
+
+  Yields:
+    (axis, indices of its channels).
   """
   for axis, (theirs, ours) in enumerate(zip(have, want, strict=True)):
     if theirs == ours:

@@ -18,32 +18,33 @@ from deblur_jax.ops import pad
 from deblur_jax.ops import pyramid as pyramids
 from deblur_jax.state import Array
 
-MEAN = 0.5  # of images in [0, 1]; the networks see values around zero
+MEAN = 0.5  # of images in [0, 1]: the convolutions see values around zero
 
 
 class MultiScale(nn.Module):
-  """Images [n, h, w, 3] of any size to a list of K images, finest first.
+  """The coarse-to-fine network: images to K images, finest first.
 
-  The s-th has [n, ceil(h / 2^s), ceil(w / 2^s), 3], float32 and not clipped.
-  The input is padded at its lower and right edge to a multiple of 2^(K-1).
+  The s-th image has [n, ceil(h / 2^s), ceil(w / 2^s), 3], float32 and not
+  clipped. The input is padded at its lower and right edge to a multiple of
+  2^(K-1).
 
   Attributes:
     scales: K. The paper compares 1, 2 and 3 at the same depth.
-    depth: convolutions of all scales together, the upsampling ones not counted.
-    blocks: residual blocks of one scale; None takes them from `depth`:
+    depth: convolutions of all scales together, without the upsampling ones.
+    blocks: residual blocks of one scale; None derives them from `depth`:
       59, 29 and 19 for K = 1, 2, 3 and a depth of 120.
     features: channels between the first and the last convolution.
-    kernel_size: of all convolutions.
-    pyramid: a name in `ops.pyramid.PYRAMIDS`.
+    kernel_size: of all convolutions, odd.
+    pyramid: a row of `ops.pyramid.PYRAMIDS`.
     residual: whether each scale learns the difference to its blurry image; the
       paper's does not.
     value_range: white minus black as the convolutions see them, 255 in the
-      authors' PyTorch code. It scales no more than the biases, and so how far
-      one step of training moves them.
+      authors' PyTorch code. It scales the biases alone, and so how far one
+      step of training moves them.
     attention: a row of `attention.ATTENTION`, in every residual block.
     dtype: of the convolutions; parameters and results are float32.
-    remat: whether blocks are computed again in the backward pass: less memory,
-      about a third more time.
+    remat: whether the backward pass computes blocks again: less memory, about
+      a third more time.
   """
 
   scales: int = 3
@@ -65,6 +66,18 @@ class MultiScale(nn.Module):
   @nn.compact
   def __call__(
       self, blur: Array, *, train: bool = False) -> list[Array]:
+    """Restores images.
+
+    Args:
+      blur: [n, h, w, 3] in [0, 1], of any size.
+      train: not used, since the network has no dropout.
+
+    Returns:
+      K images, finest first.
+
+    Raises:
+      UserError: images of another shape.
+    """
     del train  # it has no dropout
     checks.images(blur)
     padded, size = pad.to_multiple(
@@ -99,7 +112,7 @@ class MultiScale(nn.Module):
 
 
 class Scale(nn.Module):
-  """One N_s: convolution, residual blocks, convolution to RGB."""
+  """One N_s: a convolution, residual blocks, a convolution to RGB."""
 
   blocks: int
   features: int
@@ -110,6 +123,7 @@ class Scale(nn.Module):
 
   @nn.compact
   def __call__(self, x: Array) -> Array:
+    """Maps [n, h, w, 3 or 6] to [n, h, w, 3]."""
     options = dict(kernel_size=self.kernel_size, dtype=self.dtype)
     x = layers.Conv(self.features, **options, name='head')(x)
     for i in range(self.blocks):
@@ -119,7 +133,14 @@ class Scale(nn.Module):
 
 
 def num_blocks(net: MultiScale) -> int:
-  """Residual blocks of one scale: two convolutions each, besides two."""
+  """The residual blocks of one scale: two convolutions each, besides two.
+
+  Args:
+    net: the network.
+
+  Returns:
+    Its option `blocks`, or the number that follows from `depth`.
+  """
   if net.blocks is not None:
     return net.blocks
   return (net.depth // net.scales - 2) // 2

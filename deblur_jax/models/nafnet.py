@@ -1,11 +1,12 @@
-"""A U of blocks without activations (NAFNet: Chen et al., ECCV 2022).
+"""A U-Net without activation functions (NAFNet: Chen et al., ECCV 2022).
 
   x + beta * conv1(SCA(gate(depthwise3(conv1(norm(x))))))
   x + gamma * conv1(gate(conv1(norm(x))))
 
-The gate multiplies one half of the channels by the other; SCA weighs each
-channel by a linear map of all means. Both beta and gamma begin at zero. Down by
-2x2 convolutions, up by pixel shuffles, skips are added.
+The gate multiplies one half of the channels by the other. SCA scales each
+channel by a linear map of the means of all channels. beta and gamma start at
+zero. 2x2 convolutions halve the size, pixel shuffles double it, skips are
+added.
 """
 
 from collections.abc import Sequence
@@ -23,7 +24,7 @@ from deblur_jax.state import Array
 
 
 class NAFNet(nn.Module):
-  """Images [n, h, w, 3] of any size to a list of one, not clipped.
+  """The network: images to a list of one image, not clipped.
 
   The input is padded at its lower and right edge to a multiple of
   2^len(blocks). With the defaults, NAFNet-32, it has 17,111,907 parameters;
@@ -31,10 +32,10 @@ class NAFNet(nn.Module):
 
   Attributes:
     features: channels at full size; twice as many at each level below.
-    blocks: at each level of the encoder, the finest first.
+    blocks: at each level of the encoder, finest first.
     middle: blocks at the lowest level.
-    up_blocks: at each level of the decoder, the finest first; as many numbers
-      as `blocks` has.
+    up_blocks: at each level of the decoder, finest first; as many numbers as
+      `blocks` has.
     expansion: channels inside of a block, before its gates, over those outside.
     dtype: of the convolutions; parameters, norms and results are float32.
   """
@@ -65,6 +66,18 @@ class NAFNet(nn.Module):
   @nn.compact
   def __call__(
       self, blur: Array, *, train: bool = False) -> list[Array]:
+    """Restores images.
+
+    Args:
+      blur: [n, h, w, 3] in [0, 1], of any size.
+      train: not used, since the network has no dropout.
+
+    Returns:
+      One image.
+
+    Raises:
+      UserError: images of another shape.
+    """
     del train  # it has no dropout
     checks.images(blur)
     levels = len(self.blocks)
@@ -94,13 +107,14 @@ class NAFNet(nn.Module):
 
 
 class Block(nn.Module):
-  """[n, h, w, c] to as many, see above."""
+  """One block, see the equations of the module."""
 
   expansion: float
   dtype: Any
 
   @nn.compact
   def __call__(self, x: Array) -> Array:
+    """Maps features [n, h, w, c] to the same shape."""
     channels = x.shape[-1]
     hidden = int(self.expansion * channels) // 2   # behind the gates
     y = layers.LayerNorm(epsilon=1e-6, name='norm_0')(x)

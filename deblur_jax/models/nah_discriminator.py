@@ -1,8 +1,8 @@
 """The discriminator of Nah, Kim and Lee (CVPR 2017), table 1.
 
-Convolutions of 5x5 that halve and quarter a 256x256 image to 4x4, one of 4x4
-over that, and a single logit; no bias, no norm. The authors' code has one more
-layer in front than the paper.
+Convolutions of 5x5 reduce a 256x256 image to 4x4 by strides of 2 and 4. One of
+4x4 and a single logit follow, without biases and norms. The authors' code has
+one more layer at the beginning than the paper.
 """
 
 from typing import Any
@@ -16,17 +16,18 @@ from deblur_jax.state import Array
 
 
 class NahDiscriminator(nn.Module):
-  """Images [n, h, w, 3] in [0, 1] to logits [n, h', w', 1], float32.
+  """The discriminator: images to logits [n, h', w', 1].
 
-  Images of 193 to 256 pixels get one logit, larger ones a map. 10,725,216
-  parameters in the layout of the code, 10,699,616 in that of the paper.
+  Images of 193 to 256 pixels have one logit, larger ones a map. It has
+  10,725,216 parameters in the layout of the code, 10,699,616 in that of the
+  paper.
 
   Attributes:
     variant: a row of `LAYOUTS`, 'code' or 'paper'.
-    features: half the channels of the first layers; 16 times as many at last.
-    scale: of the image as the first layer gets it, 255 in the authors' PyTorch
-      code, 1 in their older one. Without bias and norm it only scales the
-      logits, but training starts from there: those of 1 are nearly nothing.
+    features: half the channels of the first layers, a sixteenth of the last.
+    scale: of the image at the first layer, 255 in the authors' PyTorch code, 1
+      in their older one. Without bias and norm it only scales the logits, which
+      start near zero with 1.
     dtype: of the convolutions; parameters and logits are float32.
   """
 
@@ -43,16 +44,27 @@ class NahDiscriminator(nn.Module):
 
   @property
   def layout(self) -> list[windows.Window]:
-    """Kernel size, stride and padding of each convolution but the logit's."""
+    """Kernel size, stride and padding of each convolution before the logit."""
     return [window for _, window in LAYOUTS[self.variant]]
 
   @property
   def least_crop(self) -> int:
-    """Side of the least image of which a logit is left."""
+    """The side of the smallest image that has a logit."""
     return windows.least_size(self.layout, least=[1] * len(self.layout))
 
   @nn.compact
   def __call__(self, image: Array) -> Array:
+    """Classifies images.
+
+    Args:
+      image: [n, h, w, 3] in [0, 1], h and w at least `least_crop`.
+
+    Returns:
+      Logits [n, h', w', 1], float32.
+
+    Raises:
+      UserError: images of another shape or too small.
+    """
     checks.images(image, least=self.least_crop)
     x = self.scale * image
     options = dict(use_bias=False, dtype=self.dtype)

@@ -10,21 +10,22 @@ from deblur_jax.state import Array
 
 
 class NonLocal(nn.Module):
-  """x + norm(conv(attention(x))): [n, h, w, c] to the same, at first to x.
+  """x + norm(conv(attention(x))), which is x at first.
 
   The variant without softmax, as in SelfDeblur (Ren et al., CVPR 2020), with
   1x1 convolutions theta, phi, g to c / 2 channels, the last two at half size:
 
     y = theta (phi^T g) / number of pixels of phi
 
-  In this order the cost grows as the number of pixels, not as its square. The
-  norm starts from zeros.
+  In this order the cost grows linearly with the number of pixels. The norm
+  starts from zeros.
   """
 
   dtype: Any = jnp.float32
 
   @nn.compact
   def __call__(self, x: Array) -> Array:
+    """Maps [n, h, w, c] to the same shape."""
     n, h, w, channels = x.shape
     conv = lambda features, name: layers.Conv(
         features, 1, dtype=self.dtype, name=name)
@@ -41,7 +42,7 @@ class NonLocal(nn.Module):
 
 
 def _pool(x):
-  """Largest of 2x2 to [n, pixels, c]; an odd last row or column is left out.
+  """2x2 max pooling to [n, pixels, c]; an odd last row or column is left out.
 
   A single row or column stays.
   """

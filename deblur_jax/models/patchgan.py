@@ -1,8 +1,8 @@
-"""The unconditional PatchGAN of pix2pix (Isola et al., CVPR 2017).
+"""The PatchGAN discriminator of pix2pix (Isola et al., CVPR 2017).
 
-DeblurGAN judges the sharp or restored image alone, with this network and two
-zeros around each layer where pix2pix has one: 35x35 judgements of a 256x256
-image instead of 30x30, each of a window of 70x70 pixels.
+DeblurGAN uses it on the sharp or restored image alone, with two zeros around
+each layer where pix2pix has one: a 256x256 image has 35x35 logits instead of
+30x30, each with a receptive field of 70x70 pixels.
 """
 
 from typing import Any
@@ -14,21 +14,21 @@ from deblur_jax import errors
 from deblur_jax.models import checks, layers, windows
 from deblur_jax.state import Array
 
-STD = 0.02  # of the first weights
+STD = 0.02  # of the initial weights
 
 
 class PatchGAN(nn.Module):
-  """Images [n, h, w, 3] in [0, 1] to logits [n, h', w', 1], float32.
+  """The discriminator: images to logits [n, h', w', 1].
 
   With the defaults it has 2,764,737 parameters.
 
   Attributes:
-    features: channels of the first layer; doubled by each further one.
+    features: channels of the first layer; each further one doubles them.
     depth: strided convolutions; two of stride 1 follow.
     padding: zeros around each layer: DeblurGAN's 2 or pix2pix' 1.
     norm: a row of `NORMS`, after all convolutions but the first and the last.
-      There is no batch norm: it makes the judgement of one image depend on the
-      others, which a gradient penalty does not allow.
+      There is no batch norm: with it the logits of an image depend on the other
+      images, which a gradient penalty does not allow.
     dtype: of the convolutions; parameters, norms and logits are float32.
   """
 
@@ -57,20 +57,31 @@ class PatchGAN(nn.Module):
 
   @property
   def least_crop(self) -> int:
-    """Side of the least image: the window of one judgement, 70 by default.
+    """The side of the smallest image: the receptive field, 70 by default.
 
-    Of less, each would see the zeros around it; far less leaves an instance
-    norm with one value, of which it makes zero whatever the image.
+    In a smaller image each logit sees the zeros around it. Far below, an
+    instance norm has a single value, which it maps to zero for any image.
     """
     return windows.receptive_field(self.layout)
 
   @nn.compact
   def __call__(self, image: Array) -> Array:
+    """Classifies patches of images.
+
+    Args:
+      image: [n, h, w, 3] in [0, 1], h and w at least `least_crop`.
+
+    Returns:
+      Logits [n, h', w', 1], float32.
+
+    Raises:
+      UserError: images of another shape or too small.
+    """
     checks.images(image, least=self.least_crop)
     x = 2 * image - 1
     *hidden, last = self.layout
     for i, window in enumerate(hidden):
-      # pix2pix doubles three times at most.
+      # pix2pix doubles the channels three times at most.
       features = self.features * 2**min(i, 3)
       x = self._conv(features, window, name=f'conv_{i}')(x)
       x = layers.leaky_relu(NORMS[self.norm](x) if i else x)

@@ -1,8 +1,8 @@
-"""Priors as the papers have them: keywords of `models.build`, by task.
+"""The priors of the papers: keywords of `models.build`, by task.
 
-Those of Deep Image Prior are named by the figure or the picture; its other
-hyper-parameters, from the learning rate to the noise on the code, are the
-method's.
+The names of Deep Image Prior's are those of its figures or pictures. Its other
+hyper-parameters, such as the learning rate and the noise on the code, belong to
+the method.
 """
 
 _SIX = (16, 32, 64, 128, 128, 128)
@@ -39,7 +39,7 @@ PRESETS = {
     # Deep decoder (Heckel and Hand 2019)
     'deep_decoder_64': dict(name='deep_decoder', features=64),
     'deep_decoder_128': dict(name='deep_decoder', features=128),
-    # By the size of the holes
+    # For smaller and larger holes
     'unet_5': dict(name='unet_prior', num_layers=5),
     'unet_10': dict(name='unet_prior', num_layers=10),
 }

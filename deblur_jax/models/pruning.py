@@ -1,8 +1,8 @@
-"""What of trained weights to keep: single values, or channels with all theirs.
+"""Pruning of trained weights: single values, or whole channels.
 
-Pure functions on the parameters of one network. Zeros among the values make
-nothing smaller or quicker by themselves; fewer channels are a smaller network,
-whose kernels are cut out of the larger one's.
+Pure functions on the parameters of one network. Zeros alone make a network
+neither smaller nor faster. Fewer channels are a smaller network, whose kernels
+are cut out of the larger one's.
 """
 
 import math
@@ -15,7 +15,7 @@ from deblur_jax import errors
 from deblur_jax.models import channels
 from deblur_jax.state import Array, Params
 
-Kept = dict[str, np.ndarray]   # group -> its channels that stay, ascending
+Kept = dict[str, np.ndarray]   # group -> the channels to keep, ascending
 
 
 def magnitude(
@@ -24,12 +24,11 @@ def magnitude(
 
   Args:
     params: of a network.
-    share: of the values of kernels that go, at least 0, less than 1; biases
-      and norms stay.
+    share: of the values of kernels to prune, in [0, 1); biases and norms stay.
     per_layer: whether each kernel loses this share, or all together do.
 
   Returns:
-    As `params`, bool; false is pruned.
+    A tree as `params`, of bools; false is pruned.
   """
   kernels = [leaf for path, leaf in jax.tree.leaves_with_path(params)
              if _is_kernel(path)]
@@ -45,22 +44,33 @@ def magnitude(
 
 
 def apply(params: Params, masks: Params) -> Params:
-  """The parameters, zero where the masks are false."""
+  """Sets pruned values to zero.
+
+  Args:
+    params: of a network.
+    masks: of `magnitude` or `channel_masks`.
+
+  Returns:
+    The parameters.
+  """
   return jax.tree.map(lambda leaf, mask: leaf * mask, params, masks)
 
 
 def choose(params: Params, wires: channels.Wires, like: Params) -> Kept:
   """The strongest channels of each group, as many as a thinner network has.
 
-  A channel is as strong as the norm of all kernels that make it.
+  The strength of a channel is the norm of all kernels that make it.
 
   Args:
     params: of the wide network.
     wires: its `channels.wires`.
     like: the parameters of the thin network, or their shapes.
 
+  Returns:
+    Group -> the channels to keep, ascending.
+
   Raises:
-    UserError: the thin one is not thinner, or another network.
+    UserError: the thin network has more channels somewhere.
   """
   strength, wanted = {}, {}
   for path, wire in wires.items():
@@ -84,7 +94,16 @@ def choose(params: Params, wires: channels.Wires, like: Params) -> Kept:
 
 
 def cut(params: Params, wires: channels.Wires, kept: Kept) -> Params:
-  """The parameters of the thin network: kernels of the kept channels alone."""
+  """The parameters of the thin network, cut out of those of the wide one.
+
+  Args:
+    params: of the wide network.
+    wires: its `channels.wires`.
+    kept: of `choose`.
+
+  Returns:
+    The tree of the thin network, NumPy.
+  """
   sizes = _sizes(params, wires)
 
   def shorten(path, leaf):
@@ -100,9 +119,15 @@ def cut(params: Params, wires: channels.Wires, kept: Kept) -> Params:
 
 def channel_masks(
     params: Params, wires: channels.Wires, kept: Kept) -> Params:
-  """Masks by which the wide network computes just what the thin one does.
+  """Masks with which the wide network computes the same as the thin one.
 
-  As `params`, bool: false wherever a channel is made that does not stay.
+  Args:
+    params: of the wide network.
+    wires: its `channels.wires`.
+    kept: of `choose`.
+
+  Returns:
+    A tree as `params`, of bools; false where a pruned channel is made.
   """
   sizes = _sizes(params, wires)
 
@@ -118,7 +143,14 @@ def channel_masks(
 
 
 def share_of_zeros(params: Params) -> Array:
-  """The share of zeros among the values of all kernels."""
+  """The share of zeros among the values of all kernels.
+
+  Args:
+    params: of a network.
+
+  Returns:
+    A number in [0, 1].
+  """
   kernels = [leaf for path, leaf in jax.tree.leaves_with_path(params)
              if _is_kernel(path)]
   zeros = sum(jnp.sum(leaf == 0) for leaf in kernels)
@@ -143,7 +175,7 @@ def _layer(tree, path):
 
 
 def _sizes(params, wires) -> dict[str, int]:
-  """Channels of each group, before any are cut."""
+  """The number of channels of each group, before any are cut."""
   sizes = {channels.RGB: 3}
   for path, wire in wires.items():
     for group in wire.makes or ():
@@ -162,7 +194,7 @@ def _groups(path, leaf, wires):
 
 
 def _places(groups, kept, sizes):
-  """The kept channels of groups that stand one after another."""
+  """The kept channels of groups that are concatenated."""
   places, begin = [], 0
   for group in groups:
     places.append(begin + kept.get(group, np.arange(sizes[group])))

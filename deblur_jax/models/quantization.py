@@ -1,11 +1,12 @@
-"""What a network would restore if its convolutions were int8.
+"""Simulated int8 convolutions: what a quantised network computes, in float32.
 
-Kernels are rounded to 255 steps, symmetric around zero, with a step of its own
-for each channel of the result; what enters a convolution to 255 steps of the
-range that was seen there. Products of such numbers and their sums are whole, so
-that float32 here gives what int8 arithmetic would give (Jacob et al., CVPR
-2018). Biases, norms and sums stay float32. Rounding hands gradients straight on
-(Bengio et al., 2013), so networks can learn to live with it.
+Kernels are rounded to 255 symmetric steps around zero, with a step for each
+channel of the result. The inputs of convolutions are rounded to 255 steps of
+the range that was observed there. Products of such numbers and their sums are
+whole, so float32 gives the result of int8 arithmetic (Jacob et al., CVPR 2018).
+Biases, norms and sums stay float32. Rounding passes gradients unchanged (the
+straight-through estimator of Bengio et al., 2013), so networks can be trained
+with it.
 """
 
 import flax.linen as nn
@@ -22,25 +23,35 @@ Ranges = dict[str, Array]   # path of a convolution -> largest |input|
 
 
 def fake(x: Array, largest: Array) -> Array:
-  """x rounded to whole multiples of largest / 127, at most 127 of them.
+  """Rounds x to whole multiples of largest / 127, at most 127 of them.
 
-  The gradient in x is one where |x| <= largest, and else zero.
+  The gradient in x is one where |x| <= largest, and zero elsewhere.
 
   Args:
     x: float32.
-    largest: of a shape that x broadcasts with, of the same rank, or a scalar;
-      no gradient flows to it.
+    largest: a scalar, or of the rank of x and broadcastable with it; it has no
+      gradient.
+
+  Returns:
+    float32 of the shape of x.
   """
   largest = jax.lax.stop_gradient(largest)
   step = jnp.maximum(largest, 1e-12) / LARGEST
   rounded = jnp.round(jnp.clip(x / step, -LARGEST, LARGEST)) * step
-  # Of the largest itself `clip` would pass a half of the gradient, or none.
+  # At |x| = largest, `clip` passes half of the gradient, or none.
   passed = jnp.where(jnp.abs(x) <= largest, x, jax.lax.stop_gradient(x))
   return passed + jax.lax.stop_gradient(rounded - x)
 
 
 def kernels(params: Params) -> Params:
-  """Each kernel [..., c_out], rounded channel by channel; the rest as it is."""
+  """Rounds each kernel [..., c_out] channel by channel.
+
+  Args:
+    params: of a network.
+
+  Returns:
+    The parameters; biases and norms are unchanged.
+  """
   def quantise(path, leaf):
     if path[-1].key != 'kernel':
       return leaf
@@ -52,7 +63,16 @@ def kernels(params: Params) -> Params:
 
 def observe(
     net: nn.Module, params: Params, blur: Array) -> Ranges:
-  """The largest magnitude that enters each convolution, in float32."""
+  """The largest magnitude of the inputs of each convolution.
+
+  Args:
+    net: a restorer.
+    params: its parameters.
+    blur: images as the network takes them.
+
+  Returns:
+    Path of a convolution -> float32 scalar.
+  """
   ranges = {}
 
   def look(name, x):
@@ -68,14 +88,17 @@ def observe(
 def apply(
     net: nn.Module, params: Params, ranges: Ranges, blur: Array,
     **options) -> list[Array]:
-  """net.apply with int8 kernels and inputs of convolutions.
+  """net.apply with int8 kernels and int8 inputs of convolutions.
 
   Args:
-    net: a generator; whatever its dtype, it computes in float32.
+    net: a restorer; it computes in float32, whatever its dtype.
     params: its parameters, float32.
-    ranges: of `observe`, on images like those that will be restored.
+    ranges: of `observe`, on images like those to restore.
     blur: images as the network takes them.
     **options: further ones of net.apply.
+
+  Returns:
+    The restored images, finest first.
   """
   quantise = lambda name, x: fake(x, ranges[name])
   with nn.intercept_methods(_before_convolutions(quantise)):
@@ -83,7 +106,7 @@ def apply(
 
 
 def _before_convolutions(fn):
-  """An interceptor by which fn(path, x) takes the place of each one's x."""
+  """An interceptor that replaces each convolution's input x by fn(path, x)."""
   def intercept(call, args, kwargs, context):
     module = context.module
     if isinstance(module, KINDS) and context.method_name == '__call__':
@@ -94,6 +117,6 @@ def _before_convolutions(fn):
 
 
 def _plain(net):
-  """In float32, and without remat, whose inside no interceptor may look at."""
+  """The network in float32, without remat, which interceptors cannot enter."""
   remat = {'remat': False} if getattr(net, 'remat', False) else {}
   return net.clone(dtype='float32', **remat)

@@ -2,8 +2,8 @@
 
   S = clamp(B + tanh f(B)),  f = conv7 . up . up . blocks . down . down . conv7
 
-on images in [-1, 1]; instance norm and ReLU after every convolution but the
-last one, and dropout inside of the blocks while training.
+on images in [-1, 1]. Instance norm and ReLU follow every convolution except the
+last one. The blocks have dropout during training.
 """
 
 from typing import Any
@@ -16,21 +16,22 @@ from deblur_jax.models import attention, checks, layers
 from deblur_jax.ops import pad
 from deblur_jax.state import Array
 
-STD = 0.02  # of the first weights
+STD = 0.02  # of the initial weights
 
 
 class ResNet(nn.Module):
-  """Images [n, h, w, 3] of any size to a list of one, in [0, 1].
+  """The generator: images to a list of one image in [0, 1].
 
   The input is padded at its lower and right edge to a multiple of 4. With the
   defaults it has the 11,378,179 parameters of the paper.
 
   Attributes:
     features: channels at full size; twice and four times as many below.
-    blocks: residual blocks at a quarter of the size; the authors offer 6 and 9.
-    dropout: share of values that are dropped in a block while training.
-    upsample: a row of `UPSAMPLE`; 'resize' leaves no chessboard.
-    residual: whether the difference to the blurry image is learnt, the paper's
+    blocks: residual blocks at a quarter of the size, 6 or 9 in the authors'
+      code.
+    dropout: share of values that a block drops during training, in [0, 1).
+    upsample: a row of `UPSAMPLE`; 'resize' avoids checkerboard patterns.
+    residual: whether it learns the difference to the blurry image, the paper's
       ResOut; without it the result is tanh alone.
     attention: a row of `attention.ATTENTION`, in every residual block.
     dtype: of the convolutions; parameters, norms and results are float32.
@@ -56,6 +57,18 @@ class ResNet(nn.Module):
   @nn.compact
   def __call__(
       self, blur: Array, *, train: bool = False) -> list[Array]:
+    """Restores images.
+
+    Args:
+      blur: [n, h, w, 3] in [0, 1], of any size.
+      train: whether dropout is on; it needs `rngs={'dropout': key}`.
+
+    Returns:
+      One image.
+
+    Raises:
+      UserError: images of another shape.
+    """
     checks.images(blur)
     padded, size = pad.to_multiple(blur, multiple=4)
     up = UPSAMPLE[self.upsample]
@@ -75,7 +88,7 @@ class ResNet(nn.Module):
     for i in range(2):
       x = _activate(up(x, features=x.shape[-1] // 2, name=f'up_{i}', **options))
     x = layers.Conv(3, **thick, name='tail')(x)
-    # Without the image itself, zero is the middle grey.
+    # Without the image, a result of zero is mid-grey.
     base = padded if self.residual else jnp.full_like(padded, 0.5)
     return [pad.crop(layers.add_tanh(base, x), size=size)]
 

@@ -1,12 +1,12 @@
 """A transformer for long-range blur, after Restormer (Zamir et al., CVPR 2022).
 
-Attention runs over channels, not over pixels (eq. 1), so its cost grows as that
-of a convolution does, and yet every pixel can know of every other:
+Attention runs over channels, not over pixels (eq. 1). So its cost grows
+linearly with the number of pixels, and every pixel depends on all others:
 
   Attention(Q, K, V) = V softmax(t K Q),   Q, K: each channel of length one
 
-then a gated feed-forward network, gelu(D1 x) * D2 x (eq. 2), both with 3x3
-depthwise convolutions, in a U with pixel shuffles up and down.
+A gated feed-forward network, gelu(D1 x) * D2 x (eq. 2), follows. Both have 3x3
+depthwise convolutions. The network is a U with pixel shuffles up and down.
 """
 
 from collections.abc import Sequence
@@ -24,15 +24,15 @@ from deblur_jax.state import Array
 
 
 class Restormer(nn.Module):
-  """Images [n, h, w, 3] of any size to a list of one, not clipped.
+  """The network: images to a list of one image, not clipped.
 
   The input is padded at its lower and right edge to a multiple of
-  2^(len(blocks) - 1). Far smaller than the paper's by default (which has
-  features=48, blocks=(4, 6, 6, 8), refinement=4).
+  2^(len(blocks) - 1). The default is far smaller than the paper's network,
+  which has features=48, blocks=(4, 6, 6, 8), refinement=4.
 
   Attributes:
     features: channels at full size; twice as many at each level below.
-    blocks: transformer blocks at each level, the finest first.
+    blocks: transformer blocks at each level, finest first.
     refinement: further blocks at full size, at the end.
     heads: of the attention at full size; twice as many at each level below.
     expansion: channels inside of the feed-forward network over those outside.
@@ -61,6 +61,18 @@ class Restormer(nn.Module):
   @nn.compact
   def __call__(
       self, blur: Array, *, train: bool = False) -> list[Array]:
+    """Restores images.
+
+    Args:
+      blur: [n, h, w, 3] in [0, 1], of any size.
+      train: not used, since the network has no dropout.
+
+    Returns:
+      One image.
+
+    Raises:
+      UserError: images of another shape.
+    """
     del train  # it has no dropout
     checks.images(blur)
     lowest = len(self.blocks) - 1
@@ -109,6 +121,7 @@ class Block(nn.Module):
 
   @nn.compact
   def __call__(self, x: Array) -> Array:
+    """Maps features [n, h, w, c] to the same shape."""
     options = dict(dtype=self.dtype)
     attention = Attention(self.heads, **options, name='attention')
     forward = FeedForward(self.expansion, **options, name='forward')
@@ -124,6 +137,7 @@ class Attention(nn.Module):
 
   @nn.compact
   def __call__(self, x: Array) -> Array:
+    """Maps features [n, h, w, c] to the same shape."""
     n, h, w, channels = x.shape
     options = dict(use_bias=False, dtype=self.dtype)
     x = layers.Conv(3 * channels, 1, **options, name='expand')(x)
@@ -142,13 +156,14 @@ class Attention(nn.Module):
 
 
 class FeedForward(nn.Module):
-  """Two hidden images, of which one gates the other (GDFN)."""
+  """Two hidden feature maps; one gates the other (GDFN)."""
 
   expansion: float
   dtype: Any
 
   @nn.compact
   def __call__(self, x: Array) -> Array:
+    """Maps features [n, h, w, c] to the same shape."""
     channels = x.shape[-1]
     hidden = int(self.expansion * channels)
     options = dict(use_bias=False, dtype=self.dtype)
@@ -161,7 +176,7 @@ class FeedForward(nn.Module):
 
 
 def _unit(x):
-  """[n, pixels, heads, channels], each channel to length one over pixels."""
+  """[n, pixels, heads, channels]: each channel to length one over pixels."""
   y = x.astype(jnp.float32)
   square = (y**2).sum(axis=1, keepdims=True)
   return (y * jax.lax.rsqrt(square + 1e-12)).astype(x.dtype)

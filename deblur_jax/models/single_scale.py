@@ -1,10 +1,10 @@
-"""A light residual network of one scale, of which trained weights are at large.
+"""A light residual network of one scale with published weights.
 
   S = tail(body(relu(head(B))))
 
-with thick convolutions at both ends and thin residual blocks between them. It
-is what hieubkset/pytorch-image-deblurring calls SingleScaleNet: the blocks of
-Nah, Kim and Lee (CVPR 2017), on images that no mean is subtracted from.
+The first and the last convolution are large, the residual blocks between them
+are small. hieubkset/pytorch-image-deblurring calls it SingleScaleNet. It has
+the blocks of Nah, Kim and Lee (CVPR 2017), without a mean to subtract.
 """
 
 from typing import Any
@@ -18,16 +18,16 @@ from deblur_jax.state import Array
 
 
 class SingleScale(nn.Module):
-  """Images [n, h, w, 3] of any size to a list of one, float32 and not clipped.
+  """The network: images to a list of one image, float32 and not clipped.
 
   With the defaults it has 674,371 parameters.
 
   Attributes:
     blocks: residual blocks.
     features: channels between the first and the last convolution.
-    kernel_size: of the blocks.
-    end_kernel_size: of the first and the last convolution.
-    skip: whether what enters the blocks is added to what leaves them.
+    kernel_size: of the blocks, odd.
+    end_kernel_size: of the first and the last convolution, odd.
+    skip: whether the input of the blocks is added to their result.
     dtype: of the convolutions; parameters and results are float32.
   """
 
@@ -51,6 +51,18 @@ class SingleScale(nn.Module):
   @nn.compact
   def __call__(
       self, blur: Array, *, train: bool = False) -> list[Array]:
+    """Restores images.
+
+    Args:
+      blur: [n, h, w, 3] in [0, 1], of any size.
+      train: not used, since the network has no dropout.
+
+    Returns:
+      One image.
+
+    Raises:
+      UserError: images of another shape.
+    """
     del train  # it has no dropout
     checks.images(blur)
     ends = dict(kernel_size=self.end_kernel_size, dtype=self.dtype)

@@ -1,8 +1,9 @@
-"""The hourglass of Deep Image Prior (Ulyanov et al., CVPR 2018), thin skips.
+"""The encoder-decoder of Deep Image Prior (Ulyanov et al., CVPR 2018).
 
-Its shape is all that it knows of pictures: fitted to one corrupted picture from
-a code of noise, it finds the picture first and the corruption later. Layer by
-layer that of the authors' program, padding and first weights too.
+It has thin skips. Its architecture is its only knowledge of images: fitted to
+one degraded picture from a code of noise, it reproduces the picture before the
+degradation. Layers, padding and initial weights are those of the authors'
+program.
 """
 
 from collections.abc import Sequence
@@ -19,34 +20,36 @@ from deblur_jax.state import Array
 
 
 class Skip(nn.Module):
-  """A code [n, h', w', depth] to images [n, h, w, channels] in (0, 1).
+  """The prior: a code [n, h', w', depth] to images [n, h, w, channels].
 
   Level i, from x:
 
-    skip     1x1 convolution to skip[i] channels, if there are any
-    down     two convolutions to down[i] channels, the first of which halves
-    join     level i + 1 of that, enlarged twice, beside the skip; normalised
+    skip     1x1 convolution to skip[i] channels, if skip[i] > 0
+    down     two convolutions to down[i] channels; the first halves the size
+    join     level i + 1 of the result, enlarged twice, concatenated with the
+             skip and normalised
     up       a convolution to up[i] channels
-    mix      a 1x1 convolution more, if wanted
+    mix      a further 1x1 convolution, with `mix`
 
-  each followed by a norm and a leaky ReLU of 0.2. Every image has its own
-  statistics. Options in the plural are one for each level, the finest first, or
-  one for all.
+  A norm and a leaky ReLU of 0.2 follow each convolution. Every image has its
+  own statistics. Where a field allows a sequence, it has one value for each
+  level, finest first.
 
   Attributes:
     depth: channels of the code.
     channels: of the image.
-    down: channels at each level on the way down; their number is the levels'.
-    up: on the way up; by default as many.
-    skip: of the skips, 0 for none.
-    down_size: sides of the kernels on the way down.
-    up_size: on the way up.
-    mix: whether there is the last 1x1 convolution of each level.
+    down: channels at each level on the way down; its length is the number of
+      levels.
+    up: channels on the way up; None takes those of `down`.
+    skip: channels of the skips, 0 for none.
+    down_size: kernel sizes on the way down, odd.
+    up_size: kernel sizes on the way up, odd.
+    mix: whether each level ends with a 1x1 convolution.
     downsample: rows of `DOWNSAMPLE`: 'stride', or a convolution at full size
       and then 'avg', 'max' or 'lanczos2'.
     upsample: rows of `UPSAMPLE`: 'bilinear' or 'nearest'.
-    attention: the levels, from 0, with a non-local block after their halving.
-    border: 'reflect' or 'zero'.
+    attention: the levels, from 0, with a non-local block after the halving.
+    border: a row of `BORDERS`: 'reflect' or 'zero'.
     dtype: of the convolutions; parameters, norms and images are float32.
   """
 
@@ -81,10 +84,16 @@ class Skip(nn.Module):
     super().__post_init__()
 
   def code(self, size: tuple[int, int]) -> tuple[int, int, int]:
-    """The shape of the code for images of `size` = (h, w): that, and depth.
+    """The shape of the code for images of a size.
 
-    Poolings drop the last row of odd sizes, so with them it is the next
-    multiple of 2^levels; the image is cropped from the middle.
+    Pooling drops the last row of odd sizes. So with pooling the code has the
+    next multiple of 2^levels, and the image is its middle.
+
+    Args:
+      size: (h, w) of the images.
+
+    Returns:
+      (height, width, depth).
     """
     multiple = 1
     if set(self.at_levels('downsample')) != {'stride'}:
@@ -96,7 +105,19 @@ class Skip(nn.Module):
   def __call__(
       self, z: Array, *, size: tuple[int, int] | None = None
   ) -> Array:
-    """Images of `size`, by default that of the code, from the middle."""
+    """Makes images of a code.
+
+    Args:
+      z: [n, h', w', depth].
+      size: (h, w) of the images, the middle of the result; None takes all of
+        it.
+
+    Returns:
+      [n, h, w, channels], float32 in (0, 1).
+
+    Raises:
+      UserError: a code of another shape.
+    """
     checks.code(self, z)
     x, skips = z, []
     for i in range(len(self.down)):
@@ -135,7 +156,17 @@ class Skip(nn.Module):
         dtype=self.dtype, name=name)
 
   def at_levels(self, name: str) -> list:
-    """An option as a list of one value for each level, the finest first."""
+    """An option as one value for each level.
+
+    Args:
+      name: of the option.
+
+    Returns:
+      A list, finest level first.
+
+    Raises:
+      UserError: a sequence of another length.
+    """
     value = getattr(self, name)
     if value is None:
       value = self.down
@@ -149,15 +180,27 @@ class Skip(nn.Module):
 
 
 class Hourglass(Skip):
-  """The same as a generator: images [n, h, w, 3] to [image of that size].
+  """The same network as a restorer: images [n, h, w, 3] to a list of one.
 
-  What a prior has come to from the picture itself (code='observed') can be
-  trained further on pairs.
+  Weights that were fitted to one picture from the picture itself
+  (code='observed') can be trained further on pairs.
   """
 
   depth: int = 3
 
   def __call__(self, blur: Array, *, train: bool = False) -> list:
+    """Restores images.
+
+    Args:
+      blur: [n, h, w, 3] in [0, 1], of any size.
+      train: not used, since the network has no dropout.
+
+    Returns:
+      One image in (0, 1).
+
+    Raises:
+      UserError: images of another shape.
+    """
     del train
     checks.images(blur)
     height, width = blur.shape[1:3]
@@ -168,7 +211,14 @@ class Hourglass(Skip):
 
 
 def crop_alike(images: Sequence[Array]) -> list[Array]:
-  """All from their middles to the smallest height and width of them."""
+  """Crops images from their middles to the smallest height and width.
+
+  Args:
+    images: [n, h_i, w_i, c_i] each.
+
+  Returns:
+    Images of one height and width.
+  """
   size = tuple(min(x.shape[axis] for x in images) for axis in (1, 2))
   return [pad.crop_centre(x, size=size) for x in images]
 
@@ -199,5 +249,5 @@ def _nearest(x):
 DOWNSAMPLE = {
     'stride': None, 'avg': _average, 'max': _max, 'lanczos2': _lanczos2}
 UPSAMPLE = {'bilinear': resize.double_bilinear, 'nearest': _nearest}
-# name -> whether images are mirrored there
+# name -> whether images are mirrored at the border
 BORDERS = {'reflect': True, 'zero': False}

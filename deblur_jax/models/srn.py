@@ -1,12 +1,12 @@
-"""One network for all scales, again and again (SRN: Tao et al., CVPR 2018).
+"""A scale-recurrent network (SRN: Tao et al., CVPR 2018).
 
   L_s, h_s = N(B_s, up(L_{s+1}), up(h_{s+1})),   s = K-1 ... 0, the finest
 
-with B_s the blurry pyramid, B_{K-1} itself in the place of up(L_K), and N an
-encoder and decoder with residual blocks: the same weights at each scale, a
-third of what K = 3 networks have. No gradient goes back from a scale to the
-image of the coarser one, as in the authors' code; it does go through the
-recurrent state h.
+with B_s the blurry pyramid, and B_{K-1} itself in place of up(L_K). N is an
+encoder and decoder with residual blocks. It has the same weights at each scale,
+so it needs a third of the parameters for K = 3. As in the authors' code, no
+gradient flows from a scale to the image of the coarser one; it does flow
+through the recurrent state h.
 """
 
 from typing import Any
@@ -25,22 +25,23 @@ LEVELS = 3   # sizes inside of N: 1, 1/2 and 1/4
 
 
 class SRN(nn.Module):
-  """Images [n, h, w, 3] of any size to a list of K images, finest first.
+  """The network: images to K images, finest first.
 
-  The s-th has [n, ceil(h / 2^s), ceil(w / 2^s), 3], float32 and not clipped.
-  The input is padded at its lower and right edge to a multiple of 2^(K+1).
-  With the defaults it has 6,881,251 parameters, the recurrent one 8,061,411.
+  The s-th image has [n, ceil(h / 2^s), ceil(w / 2^s), 3], float32 and not
+  clipped. The input is padded at its lower and right edge to a multiple of
+  2^(K+1). With the defaults it has 6,881,251 parameters, 8,061,411 with
+  `recurrent`.
 
   Attributes:
     scales: K.
     shared: whether all scales have the same weights, or each has its own.
-    recurrent: whether a convolutional LSTM stands between encoder and decoder,
-      whose state goes from scale to scale.
+    recurrent: whether a convolutional LSTM between encoder and decoder passes
+      its state from scale to scale.
     features: channels at full size; twice and four times as many below.
     blocks: residual blocks at each size, in the encoder and in the decoder.
-    kernel_size: of the convolutions, but for 4x4 on the way up and 3x3 in the
+    kernel_size: of the convolutions, odd; it is 4 on the way up and 3 in the
       LSTM.
-    pyramid: a name in `ops.pyramid.PYRAMIDS`.
+    pyramid: a row of `ops.pyramid.PYRAMIDS`.
     residual: whether each scale learns the difference to its blurry image; the
       paper's does not.
     attention: a row of `attention.ATTENTION`, in every residual block.
@@ -70,6 +71,18 @@ class SRN(nn.Module):
   @nn.compact
   def __call__(
       self, blur: Array, *, train: bool = False) -> list[Array]:
+    """Restores images.
+
+    Args:
+      blur: [n, h, w, 3] in [0, 1], of any size.
+      train: not used, since the network has no dropout.
+
+    Returns:
+      K images, finest first.
+
+    Raises:
+      UserError: images of another shape.
+    """
     del train  # it has no dropout
     checks.images(blur)
     padded, size = pad.to_multiple(
@@ -95,7 +108,7 @@ class SRN(nn.Module):
 
 
 class Coder(nn.Module):
-  """N: ([n, h, w, 6], state) to ([n, h, w, 3], next state); None at first."""
+  """N, the encoder and decoder of one scale."""
 
   recurrent: bool
   features: int
@@ -106,6 +119,7 @@ class Coder(nn.Module):
 
   @nn.compact
   def __call__(self, x: Array, state):
+    """Maps (x [n, h, w, 6], state) to (image [n, h, w, 3], next state)."""
     skips = []
     for level in range(LEVELS):
       x = self._conv(
@@ -136,17 +150,20 @@ class Coder(nn.Module):
 
 
 class ConvLSTM(nn.Module):
-  """(x, (memory, output) or None) to the next (output, state).
+  """The cell of Shi et al. (2015) without peepholes.
 
-  The cell of Shi et al. (2015) without peepholes; all [n, h, w, c] as x. As in
-  SRN's code the gate that forgets begins with a bias of one, and the kernel
-  with N(0, 0.001^2): at first it lets through next to nothing.
+  As in SRN's code the forget gate starts with a bias of one, and the kernel
+  with N(0, 0.001^2): at first the cell passes almost nothing.
   """
 
   dtype: Any = jnp.float32
 
   @nn.compact
   def __call__(self, x: Array, state):
+    """Maps (x, (memory, output) or None) to (next output, next state).
+
+    All are [n, h, w, c].
+    """
     features = x.shape[-1]
     if state is None:
       state = (jnp.zeros(x.shape, jnp.float32),) * 2

@@ -1,8 +1,9 @@
-"""A U-Net (Ronneberger et al. 2015) with residual blocks, as a generator.
+"""A U-Net (Ronneberger et al. 2015) with residual blocks.
 
-DeblurGAN's code offers a U-Net without residual blocks beside its ResNet; this
-one has the ResNet's blocks, norms, borders and global skip at every size.
-With blocks=0 it is the classic one: a convolution down, one up, one to join.
+DeblurGAN's code has a U-Net without residual blocks beside its ResNet. This one
+has the blocks, norms, borders and global skip of that ResNet at every size.
+With blocks=0 it is the classic U-Net: one convolution down, one up, one to
+join.
 """
 
 from typing import Any
@@ -15,19 +16,19 @@ from deblur_jax.models import attention, checks, layers
 from deblur_jax.ops import pad
 from deblur_jax.state import Array
 
-STD = 0.02  # of the first weights
+STD = 0.02  # of the initial weights
 
 
 class UNet(nn.Module):
-  """Images [n, h, w, 3] of any size to a list of one, in [0, 1].
+  """The network: images to a list of one image in [0, 1].
 
   The input is padded at its lower and right edge to a multiple of 2^levels.
 
   Attributes:
     features: channels at full size; twice as many at each level below.
     levels: how often the size is halved.
-    blocks: residual blocks at each size on the way up, the lowest included.
-    dropout: share of values that are dropped in a block while training.
+    blocks: residual blocks at each size on the way up, with the lowest one.
+    dropout: share of values that a block drops during training, in [0, 1).
     attention: a row of `attention.ATTENTION`, in every residual block.
     dtype: of the convolutions; parameters, norms and results are float32.
   """
@@ -50,6 +51,18 @@ class UNet(nn.Module):
   @nn.compact
   def __call__(
       self, blur: Array, *, train: bool = False) -> list[Array]:
+    """Restores images.
+
+    Args:
+      blur: [n, h, w, 3] in [0, 1], of any size.
+      train: whether dropout is on; it needs `rngs={'dropout': key}`.
+
+    Returns:
+      One image.
+
+    Raises:
+      UserError: images of another shape.
+    """
     checks.images(blur)
     padded, size = pad.to_multiple(blur, multiple=2**self.levels)
     x = self._conv(2 * padded - 1, self.features, name='head')

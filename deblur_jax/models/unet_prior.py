@@ -1,4 +1,4 @@
-"""A plain U-Net as a prior, whose depth is chosen by the holes to be filled."""
+"""A plain U-Net as a prior, with a depth for the size of the holes to fill."""
 
 from typing import Any
 
@@ -12,16 +12,17 @@ from deblur_jax.state import Array
 
 
 class UNetPrior(nn.Module):
-  """A code [n, h, w, depth] to images [n, h, w, channels] in (0, 1).
+  """The prior: a code [n, h, w, depth] to images [n, h, w, channels] in (0, 1).
 
-  Half of the layers halve the size, the other half doubles it again, and what
-  was there at each size is put beside (Ronneberger et al. 2015); of an odd
-  number the middle one does neither. Each is a 3x3 convolution, a norm with the
-  statistics of its image and a leaky ReLU of 0.2. With 5 layers a pixel knows
-  of some 20 around it, with 10 of some 200: text and scratches, large holes.
+  Half of the layers halve the size and the other half double it. The features
+  of each size are concatenated on the way up (Ronneberger et al. 2015). With an
+  odd number of layers the middle one keeps the size. Each layer is a 3x3
+  convolution, a norm with the statistics of its image and a leaky ReLU of 0.2.
+  With 5 layers a pixel depends on about 20 pixels around it, for text and
+  scratches; with 10 layers on about 200, for large holes.
 
   Attributes:
-    num_layers: number of those convolutions.
+    num_layers: of those convolutions, at least 2.
     depth: channels of the code.
     channels: of the image.
     features: at all sizes.
@@ -45,14 +46,33 @@ class UNetPrior(nn.Module):
     super().__post_init__()
 
   def code(self, size: tuple[int, int]) -> tuple[int, int, int]:
-    """The shape of the code for images of `size` = (h, w): that, and depth."""
+    """The shape of the code for images of a size.
+
+    Args:
+      size: (h, w) of the images.
+
+    Returns:
+      (h, w, depth).
+    """
     return (*size, self.depth)
 
   @nn.compact
   def __call__(
       self, z: Array, *, size: tuple[int, int] | None = None
   ) -> Array:
-    """Images of `size`, by default that of the code, from the middle."""
+    """Makes images of a code.
+
+    Args:
+      z: [n, h', w', depth].
+      size: (h, w) of the images, the middle of the result; None takes all of
+        it.
+
+    Returns:
+      [n, h, w, channels], float32 in (0, 1).
+
+    Raises:
+      UserError: a code of another shape.
+    """
     checks.code(self, z)
     levels, x, beside = self.num_layers // 2, z, []
     for i in range(levels):

@@ -1,11 +1,11 @@
-"""Which pixels a discriminator's judgement sees, from its layers alone."""
+"""The geometry of a stack of convolutions: sizes and receptive fields."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 
 class Window(NamedTuple):
-  """The geometry of one convolution, the same along both axes."""
+  """The geometry of one convolution, equal along both axes."""
 
   kernel_size: int
   stride: int
@@ -13,14 +13,29 @@ class Window(NamedTuple):
 
 
 def map_size(size: int, layout: Sequence[Window]) -> int:
-  """The side of the result for images with a side of `size`, from 1 on."""
+  """The side of the result of a stack of convolutions.
+
+  Args:
+    size: side of the image, in pixels.
+    layout: the convolutions, first one first.
+
+  Returns:
+    The side; below 1 if the image is too small.
+  """
   for kernel_size, stride, padding in layout:
     size = (size + 2 * padding - kernel_size) // stride + 1
   return size
 
 
 def receptive_field(layout: Sequence[Window]) -> int:
-  """The side of the square of pixels that one value of the result sees."""
+  """The square of pixels that one value of the result depends on.
+
+  Args:
+    layout: the convolutions, first one first.
+
+  Returns:
+    Its side in pixels.
+  """
   size = 1
   for kernel_size, stride, _ in reversed(layout):
     size = (size - 1) * stride + kernel_size
@@ -28,7 +43,15 @@ def receptive_field(layout: Sequence[Window]) -> int:
 
 
 def least_size(layout: Sequence[Window], *, least: Sequence[int]) -> int:
-  """The smallest image whose i-th layer results in least[i] at least."""
+  """The smallest image whose i-th layer has at least least[i] values a side.
+
+  Args:
+    layout: the convolutions, first one first.
+    least: for each of them, at least 1.
+
+  Returns:
+    Its side in pixels.
+  """
   size = 1
   for window, wanted in zip(reversed(layout), reversed(least), strict=True):
     kernel_size, stride, padding = window

@@ -10,6 +10,7 @@ import pytest
 from deblur_jax import errors, models
 from deblur_jax.models import windows
 
+
 @functools.cache
 def _small(name, **options):
   """A network, random weights, and the network as a function."""
@@ -163,7 +164,7 @@ def test_golden(padding):
 
 
 @pytest.mark.parametrize('options, message', [
-    (dict(name='patchgan', norm='batch'), "norm 'batch' judges images by each"),
+    (dict(name='patchgan', norm='batch'), "with norm 'batch' compares images"),
     (dict(name='patchgan', norm='layer'), "Unknown norm 'layer'; known: inst"),
     (dict(name='patchgan', depth=0), "network's depth must be at least 1"),
     (dict(name='nah_discriminator', variant='papers'), "mean 'paper'"),

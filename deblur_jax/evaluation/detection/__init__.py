@@ -1,18 +1,18 @@
-"""Restored pictures judged by what a detector sees in them.
+"""Evaluates restored pictures by the objects that a detector finds in them.
 
 The protocol of DeblurGAN (Kupyn et al., CVPR 2018, "object detection
-benchmark"): what a detector sees in the sharp picture is the truth, for it and
-the blurry or restored picture show one scene. A box is right that has the class
-of a true one and an IoU of at least 0.5 with it, each true box counting once,
-the most confident choosing first. Precision, recall and F1 are over all
-pictures together; AP is the area below precision over recall with the boxes of
-all pictures ranked by confidence, interpolated at all points, and its mean
-over the classes that the truth has (mAP@0.5).
+benchmark"): the detections in the sharp picture are the truth, since it shows
+the same scene as the blurry and the restored picture. A box is right if a true
+box of its class has an IoU of at least 0.5 with it. Each true box counts once,
+and the most confident box chooses first. Precision, recall and F1 are over all
+pictures together. AP is the area below precision over recall with the boxes of
+all pictures ranked by confidence, interpolated at all points, and its mean over
+the classes of the truth (mAP@0.5).
 
-The paper does not tell its confidences. Ours: 0.3 for the truth and for what
-counts as found; AP ranks all boxes from 0.01 on. Detector, input size and
-confidence all move these numbers, so they compare folders with each other and
-not with another paper's table.
+The paper does not name its confidences. Here they are 0.3 for the truth and for
+boxes that count as found; AP ranks all boxes from 0.01. Detector, input size
+and confidence change these numbers, so they compare folders with each other,
+not with the table of another paper.
 """
 
 import os
@@ -31,7 +31,7 @@ from deblur_jax.training import workdir
 
 Path = str | os.PathLike
 Pictures = Mapping[str, pathlib.Path]     # name -> file
-RANKED_FROM = 0.01    # confidence of the least box that AP ranks
+RANKED_FROM = 0.01    # the least confidence of a box that AP ranks
 TRUE, FOUND = (0, 200, 0), (230, 0, 0)
 
 
@@ -41,29 +41,29 @@ def run(
     confidence: float = 0.3, overlap: float = 0.5, out: Path | None = None,
     drawn: int = 4, on_picture: Callable[[int], None] = lambda done: None
 ) -> dict[str, Any]:
-  """Detects in folders of pictures and compares with the sharp ones.
+  """Compares the objects in folders of pictures with those in the sharp ones.
 
   Pictures belong together by their names without suffix, 'SEQ/000012'.
 
   Args:
     detector: an ONNX file, see `detector.load`.
-    sharp: a folder, or what `kept` gives: the truth.
+    sharp: a folder, or a result of `kept`: the truth.
     sides: the same for each row of the table, by its title.
-    form: of the detector's output; by default as its shapes say.
-    confidence: of the truth, and of what counts as found.
-    overlap: the least IoU of a box that is right.
-    out: a folder for detect.json and boxes/NAME.png: the sharp picture and
-      each side from left to right, true boxes green, found ones red.
-    drawn: of how many pictures, evenly spread.
+    form: a row of `detector.FORMS`; None takes the one that fits its shapes.
+    confidence: in (0, 1], of the truth and of boxes that count as found.
+    overlap: in (0, 1], the least IoU of a box that is right.
+    out: a folder for detect.json and boxes/NAME.png: the sharp picture and each
+      side from left to right, true boxes green, found ones red.
+    drawn: of how many pictures, evenly spaced.
     on_picture: called with the number of pictures done.
 
   Returns:
-    What detect.json holds: how it was done; 'rows', `boxes.score` of each side
-    with its 'setting'; 'pictures', the same numbers of boxes one by one.
+    The content of detect.json: the options; 'rows', `boxes.score` of each side
+    with its 'setting'; 'pictures', the numbers of boxes of each picture.
 
   Raises:
-    UserError: a picture without its partner or of another size, nothing to be
-      seen in the sharp pictures, or what the detector refuses.
+    UserError: a picture without its partner or of another size, no object in
+      the sharp pictures, or an error of the detector.
   """
   for what, value in (('confidence', confidence), ('overlap', overlap)):
     if not 0 < value <= 1:
@@ -100,13 +100,17 @@ def run(
 def kept(
     folder: Path, *, name: str = 'eval'
 ) -> dict[str, dict[str, pathlib.Path]]:
-  """The pictures that `test_sets.run` kept in a run's folder.
+  """The pictures that `test_sets.run` saved in a run's folder.
+
+  Args:
+    folder: the run's folder.
+    name: of the evaluation.
 
   Returns:
     {'blur', 'restored', 'sharp'}, each name -> file.
 
   Raises:
-    UserError: none are there.
+    UserError: there are none.
   """
   where = pathlib.Path(folder) / f'{name}_pictures'
   states = {'blur': {}, 'restored': {}, 'sharp': {}}
@@ -125,7 +129,7 @@ def _compare(names, truth, found, confidence, overlap):
   how = dict(confidence=confidence, overlap=overlap)
   if not sum(len(true.scores) for true in truth):
     raise errors.UserError(
-        f'The detector sees nothing in the {len(names)} sharp pictures with a '
+        f'The detector finds nothing in the {len(names)} sharp pictures with a '
         f'confidence of {confidence}: there is no truth to compare with.')
   rows = [{'setting': title, **boxes_lib.score(side, truth, **how)}
           for title, side in found.items()]
@@ -175,7 +179,7 @@ def _read(name, sharp, sides):
 
 
 def _draw(folder, name, pictures, truth, found):
-  """NAME.png: the pictures side by side, true boxes below those found."""
+  """Writes NAME.png: the pictures side by side, with true and found boxes."""
   panels = []
   for picture, boxes in zip(pictures, [None, *found], strict=True):
     panel = Image.fromarray(picture)

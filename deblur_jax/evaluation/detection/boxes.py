@@ -1,4 +1,4 @@
-"""Boxes found in pictures, and how well they agree with the true ones.
+"""Boxes found in pictures, and their agreement with the true ones.
 
 Boxes are [n, 4]: left, top, right and bottom in pixels.
 """
@@ -10,7 +10,13 @@ import numpy as np
 
 
 class Boxes(NamedTuple):
-  """What a detector found in one picture, by falling confidence."""
+  """The boxes that a detector found in one picture, in descending confidence.
+
+  Attributes:
+    corners: [n, 4].
+    scores: [n], confidences in [0, 1].
+    classes: [n], whole numbers.
+  """
 
   corners: np.ndarray   # [n, 4]
   scores: np.ndarray    # [n] confidences in [0, 1]
@@ -18,12 +24,28 @@ class Boxes(NamedTuple):
 
 
 def take(found: Boxes, which: np.ndarray) -> Boxes:
-  """Those of an index or a mask."""
+  """Selects boxes.
+
+  Args:
+    found: the boxes.
+    which: an index or a mask, [n].
+
+  Returns:
+    The selected boxes.
+  """
   return Boxes(*(part[which] for part in found))
 
 
 def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-  """Intersection over union, [n, 4] and [m, 4] -> [n, m]; 0 for no area."""
+  """Intersection over union of all pairs of boxes.
+
+  Args:
+    a: [n, 4].
+    b: [m, 4].
+
+  Returns:
+    [n, m] in [0, 1]; 0 for boxes without an area.
+  """
   nearest = np.maximum(a[:, None, :2], b[None, :, :2])
   farthest = np.minimum(a[:, None, 2:], b[None, :, 2:])
   common = np.prod(np.maximum(farthest - nearest, 0), axis=2)
@@ -32,14 +54,15 @@ def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def suppress(found: Boxes, *, overlap: float) -> Boxes:
-  """Greedy non-maximum suppression, each class by itself.
+  """Greedy non-maximum suppression, for each class alone.
 
   Args:
     found: in any order.
-    overlap: a box whose IoU with a more confident one is above this goes.
+    overlap: a box is removed if its IoU with a more confident one is above
+      this.
 
   Returns:
-    Those that stay, by falling confidence.
+    The remaining boxes, in descending confidence.
   """
   waiting = np.argsort(-found.scores, kind='stable')
   kept = []
@@ -53,10 +76,18 @@ def suppress(found: Boxes, *, overlap: float) -> Boxes:
 
 
 def match(found: Boxes, truth: Boxes, *, overlap: float) -> np.ndarray:
-  """Which of the found boxes are right, bool [n].
+  """Which of the found boxes are right.
 
-  The most confident choose first, each that box of its class which it covers
-  best among those still free; with an IoU below `overlap` it is wrong.
+  The most confident box chooses first. It takes the free box of its class with
+  the largest IoU, and is wrong if that is below `overlap`.
+
+  Args:
+    found: in descending confidence.
+    truth: the true boxes.
+    overlap: the least IoU.
+
+  Returns:
+    bool [n].
   """
   right = np.zeros(len(found.scores), bool)
   if not len(truth.scores):
@@ -73,15 +104,18 @@ def match(found: Boxes, truth: Boxes, *, overlap: float) -> np.ndarray:
 
 def average_precision(
     right: np.ndarray, scores: np.ndarray, *, truths: int) -> float:
-  """Area below precision over recall, interpolated at all points.
+  """The area below precision over recall, interpolated at all points.
 
-  Precision at a recall is the best at this recall or a higher one (PASCAL VOC
-  since 2010).
+  The precision at a recall is the best at this recall or a higher one (PASCAL
+  VOC since 2010).
 
   Args:
-    right: bool [n], what was found of one class, over all pictures.
+    right: bool [n], the found boxes of one class in all pictures.
     scores: [n], their confidences.
-    truths: how many there were to find, at least one.
+    truths: the number of true boxes, at least one.
+
+  Returns:
+    A number in [0, 1].
   """
   right = right[np.argsort(-scores, kind='stable')]
   precision = np.cumsum(right) / np.arange(1, len(right) + 1)
@@ -93,19 +127,19 @@ def score(
     found: Sequence[Boxes], truth: Sequence[Boxes], *, confidence: float,
     overlap: float
 ) -> dict[str, Any]:
-  """How well what was found in some pictures agrees with the truth.
+  """The agreement of the found boxes of several pictures with the truth.
 
   Args:
-    found: of each picture, by falling confidence.
+    found: of each picture, in descending confidence.
     truth: of the same pictures; at least one box in all.
-    confidence: precision, recall and F1 are of the boxes from here on; the
-      average precision is of all of them.
+    confidence: precision, recall and F1 count boxes from this one on; the
+      average precision ranks all of them.
     overlap: the least IoU of a box that is right.
 
   Returns:
-    'precision' (None where nothing was found), 'recall' and 'f1' over all
-    pictures together; 'ap', the mean over the classes of the truth; 'truths',
-    'found' and 'right', the numbers of boxes; 'ap_of_class'.
+    'precision' (None if nothing was found), 'recall' and 'f1' over all pictures
+    together; 'ap', the mean over the classes of the truth; 'truths', 'found'
+    and 'right', the numbers of boxes; 'ap_of_class'.
   """
   right = [match(f, t, overlap=overlap)
            for f, t in zip(found, truth, strict=True)]

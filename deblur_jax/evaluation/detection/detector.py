@@ -1,18 +1,18 @@
 """A detector in an ONNX file: a picture in, boxes out.
 
-The YOLO family's exports, told apart by the shape of what they give. For an
-input of [1, 3, h, w] there are `cells` places: the squares of 8, 16 and 32
-pixels, row by row.
+It reads the exports of the YOLO family, which differ in the shapes of their
+results. For an input of [1, 3, h, w] there are `cells` positions: the squares
+of 8, 16 and 32 pixels, row by row.
 
   yolox           [1, cells, 5 + classes]: centres relative to their cell and
                   logarithms of the sides, in units of the square
   yolox_decoded   the same in pixels (exported with --decode_in_inference);
-                  its shape is that of yolox, so it is taken by name only
+                  it has the shape of yolox, so it must be chosen by name
   yolov5          [1, 3 cells, 5 + classes], in pixels; also v7 (--grid)
   yolov8          [1, 4 + classes, cells], in pixels; also v11
 
 With 5 + classes the confidence of a class is objectness times its own score.
-Each place gives one box, of its best class.
+Each position gives one box, of its best class.
 """
 
 import os
@@ -28,22 +28,30 @@ from deblur_jax.evaluation.detection import boxes as boxes_lib
 from deblur_jax.evaluation.detection.boxes import Boxes
 
 STRIDES = (8, 16, 32)
-GRAY = 114    # what every member of the family was trained to see as border
+GRAY = 114    # the border in the training of all these detectors
 Size = tuple[int, int]   # height, width
 
 
 class Form(NamedTuple):
-  """How a detector writes down what it sees, and what it wants to see."""
+  """The format of a detector's input and result.
 
-  columns: bool      # the places lie along the last axis, else the one before
-  at_a_cell: int     # how many of them
-  objectness: bool   # four numbers of the box, this one, and the classes
-  relative: bool     # boxes in units of their cell, else in pixels
-  bgr_255: bool      # input: BGR 0-255, picture at the top left corner; else
-                     # RGB 0-1, picture in the middle
+  Attributes:
+    columns: whether the positions are the last axis, not the one before.
+    at_a_cell: boxes of a cell.
+    objectness: whether a score of any object stands between box and classes.
+    relative: whether boxes are in units of their cell, not in pixels.
+    bgr_255: whether the input is BGR 0-255 with the picture at the top left
+      corner, not RGB 0-1 with the picture in the middle.
+  """
+
+  columns: bool
+  at_a_cell: int
+  objectness: bool
+  relative: bool
+  bgr_255: bool
 
   def before_classes(self) -> int:
-    """How many numbers of a place are none of its classes."""
+    """How many numbers of a position come before those of its classes."""
     return 4 + self.objectness
 
 
@@ -51,13 +59,16 @@ def load(
     path: str | os.PathLike, *, confidence: float, form: str | None = None,
     overlap: float = 0.45
 ) -> Callable[[np.ndarray], Boxes]:
-  """A function from a picture, uint8 [h, w, 3] RGB, to what is seen in it.
+  """Loads a detector.
 
   Args:
     path: the ONNX file.
-    confidence: the least one of a box that counts at all.
-    form: a name of `FORMS`; by default as the shapes say.
+    confidence: in [0, 1], the least one of a box.
+    form: a row of `FORMS`; None takes the first one that fits the shapes.
     overlap: of `boxes.suppress`.
+
+  Returns:
+    picture, uint8 RGB [h, w, 3] -> its boxes.
 
   Raises:
     UserError: no onnxruntime, no such file, or not a detector of these forms.
@@ -88,19 +99,24 @@ def load(
 def letterbox(
     picture: np.ndarray, size: Size, *, centred: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  """A picture scaled to fit into `size` = (height, width), on gray.
+  """Scales a picture to fit into an input, with gray around it.
 
-  Bilinear between the four nearest pixels, without a filter before, as these
-  detectors were trained. So the scale of a picture decides how much of its
-  blur they see.
+  It interpolates bilinearly between the four nearest pixels, without a low-pass
+  filter, as in the training of these detectors. So the scale of a picture
+  determines how much of its blur is left.
+
+  Args:
+    picture: uint8 [h, w, 3].
+    size: (height, width) of the input.
+    centred: whether the picture is in the middle, not at the top left corner.
 
   Returns:
-    The image, uint8 [*size, 3]; scale and offset, both (x, y), by which
-    pixels of the picture are found in it: x * scale + offset.
+    The image, uint8 [*size, 3]; scale and offset, both (x, y): pixels of the
+    picture are at x * scale + offset.
   """
   old = np.array(picture.shape[1::-1])                    # width, height
   ratio = min(size[1] / old[0], size[0] / old[1])
-  # Each as its own code does it; what is whole but for rounding stays whole.
+  # Each rounds as its own code does; 1e-6 is for the rounding of whole sides.
   new = np.floor(old * ratio + (0.5 if centred else 1e-6))
   new = np.maximum(new, 1).astype(int)
   step = old / new
@@ -117,10 +133,15 @@ def letterbox(
 def decode(
     raw: np.ndarray, size: Size, *, form: Form
 ) -> tuple[np.ndarray, np.ndarray]:
-  """What a detector gives for one picture, in pixels of its input.
+  """The boxes of one picture, in pixels of the detector's input.
 
-  relative: centre = (xy + cell) * stride, sides = exp(wh) * stride
+  With `relative`: centre = (xy + cell) * stride, sides = exp(wh) * stride
   (Ge et al. 2021, YOLOX).
+
+  Args:
+    raw: the result of the detector for the picture.
+    size: (height, width) of its input.
+    form: its format.
 
   Returns:
     Corners [n, 4] and scores [n, classes].
@@ -158,7 +179,7 @@ def _session(path):
   try:
     return onnxruntime.InferenceSession(
         path, options, providers=['CPUExecutionProvider'])
-  except Exception as error:   # its errors have no class of their own
+  except Exception as error:   # its errors have no common class
     raise errors.UserError(
         f'Cannot read the detector {path}: {_line(error)}') from None
 
@@ -172,7 +193,7 @@ def _input(session, path) -> tuple[str, Size, Any]:
   if others or channels != 3 or first.type not in dtypes or not (
       batch == 1 or not isinstance(batch, int)):
     raise errors.UserError(
-        f'{path} wants {1 + len(others)} input(s), the first a '
+        f'{path} takes {1 + len(others)} input(s), the first a '
         f'{first.type} of {_show(shape)}; expected one of floats, '
         '[1, 3, height, width].')
   if not all(isinstance(side, int) and side % STRIDES[-1] == 0
@@ -184,7 +205,7 @@ def _input(session, path) -> tuple[str, Size, Any]:
 
 
 def _form(shape, size, name, path) -> Form:
-  """The form of that name, or the first, that gives this shape."""
+  """The form with this name, or the first one, that gives this shape."""
   forms = {name: errors.look_up(FORMS, name, what='format')} if name else FORMS
   cells = len(_cells(size)[0])
   expected = []
@@ -203,14 +224,14 @@ def _form(shape, size, name, path) -> Form:
 
 
 def _check(found, size, path):
-  """Refuses what is the output of another form of the same shape."""
+  """Refuses the result of another form of the same shape."""
   if found.scores.max(initial=0) > 1.001:
     raise errors.UserError(
         f'{path} gives confidences up to {found.scores.max():.3g}; export it '
         'with the sigmoid in the model.')
   if not np.all(np.abs(found.corners) < 100 * max(size)):
     raise errors.UserError(
-        f'{path} gives boxes that are no part of a picture; is its format '
+        f'{path} gives boxes outside of any picture; is its format '
         'yolox_decoded?')
 
 
