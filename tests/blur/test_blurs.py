@@ -35,7 +35,7 @@ def pictures(count=2, height=32, width=40):
 @functools.cache
 def differentiated(kind, **options):
   """(pairs, gradient of their blur's energy), of one compilation."""
-  make = blur.build(kind=kind, **SMALL[kind], **options)
+  make = blur.build(kind=kind, **SMALL.get(kind, {}), **options)
 
   @functools.partial(jax.grad, has_aux=True)
   def energy(sharp):
@@ -70,7 +70,7 @@ def test_every_blur(kind):
 # What is asked is of `build`: of a kernel, of a scene, and of a mixture.
 @pytest.mark.parametrize('kind', ['dynamic_scene', 'line', 'mixture'])
 def test_a_picture_is_blurred_alike_beside_any_other_and_on_two_devices(kind):
-  make = jax.jit(blur.build(kind=kind, **SMALL[kind]))
+  make = jax.jit(blur.build(kind=kind, **SMALL.get(kind, {})))
   mesh = parallel.data_mesh()
   other = pictures().at[1].set(0.25)
   two = make(parallel.put_key(jax.random.key(1), mesh),

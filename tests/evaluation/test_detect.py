@@ -271,7 +271,7 @@ def test_boxes_end_where_the_picture_does(runtime, tmp_path):
 @pytest.mark.parametrize('change, message', [
     (dict(inputs=(1, 3, 'height', 96)), r'\[1, 3, height, 96\]: export it wit'),
     (dict(inputs=(1, 3, 60, 96)), r'\[1, 3, 60, 96\]: export .* multiples of'),
-    (dict(inputs=(8, 3, 64, 96)), r'wants 1 input\(s\), .* \[8, 3, 64, 96\]'),
+    (dict(inputs=(8, 3, 64, 96)), r'takes 1 input\(s\), .* \[8, 3, 64, 96\]'),
     (dict(inputs=(1, 4, 64, 96)), r'expected one of floats, \[1, 3, height, w'),
     (dict(inputs=(1, 3, 64, 64)), r'gives \[1, 126, 8\] for 64x64 pixels; expe'
      r'cted yolox \[1, 84, 5 \+ classes\] or .*v8 \[1, 4 \+ classes, 84\]'),
@@ -291,7 +291,7 @@ def test_what_only_looks_like_a_form_is_refused(runtime, tmp_path):
   with pytest.raises(errors.UserError, match='is its format yolox_decoded?'):
     detector.load(decoded, confidence=0.3)(picture)
   wide = tiny(tmp_path / 'wide.onnx', 'yolox_decoded', box=BOX * 1e4)
-  with pytest.raises(errors.UserError, match='no part of a picture'):
+  with pytest.raises(errors.UserError, match='boxes outside of any picture'):
     detector.load(wide, confidence=0.3, form='yolox_decoded')(picture)
   logits = onnx_files.write(
       tmp_path / 'logits.onnx', inputs=(1, 3, *SIZE), colour=np.zeros((3, 6)),
@@ -384,7 +384,7 @@ def test_the_program(runtime, run_folder, tmp_path):
     (dict(sides={'mine': 'none'}), 'No folder .*none'),
     (dict(sides={'mine': 'small'}), 'small/one.png is 7x5, and .*/one.png 9'),
     (dict(sides={'mine': 'all'}),
-     'sees nothing in the 3 sharp pictures with a confidence of 0.3'),
+     'finds nothing in the 3 sharp pictures with a confidence of 0.3'),
 ])
 def test_mistakes_are_one_line(runtime, tmp_path, change, message):
   for folder, names, size in (

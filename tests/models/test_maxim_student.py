@@ -97,7 +97,7 @@ def test_channels_that_fade_are_those_that_are_left_out():
 @pytest.mark.parametrize('options', [
     dict(groups=3), dict(depth=1), dict(stages=2), dict(features=8)])
 def test_it_is_a_part_of_its_teacher(options):
-  with pytest.raises(errors.UserError, match='No student of this MAXIM can have'):
+  with pytest.raises(errors.UserError, match='No student of this MAXIM can'):
     maxim_student.begin(models.build(**TEACHER | options), *_teacher())
 
 
