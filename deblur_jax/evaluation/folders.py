@@ -85,7 +85,7 @@ def run(
                              for name, column in columns.items()}, mesh)
   without = {name: column for name, column in columns.items()
              if metrics_lib.is_no_reference(name)}
-  measure, measure_sharp = on_mesh(columns), on_mesh(without)
+  compute, compute_sharp = on_mesh(columns), on_mesh(without)
   rows = []
   for name, path in found.items():
     image = _read(path)
@@ -95,11 +95,11 @@ def run(
       others['kernel'] = by_name[name]
     if kohler:
       others['frames'] = _frames(kohler, name, like=image)
-    row = {'name': name, **jax.tree.map(float, measure(image, others))}
+    row = {'name': name, **jax.tree.map(float, compute(image, others))}
     if blur:
-      row['input'] = jax.tree.map(float, measure(others['blur'], others))
+      row['input'] = jax.tree.map(float, compute(others['blur'], others))
     if without and sharp:
-      row['sharp'] = jax.tree.map(float, measure_sharp(others['sharp'], {}))
+      row['sharp'] = jax.tree.map(float, compute_sharp(others['sharp'], {}))
     rows.append(row)
     on_picture(len(rows))
   result = {'mean': means.over_rows(rows, columns), 'rows': rows}

@@ -73,7 +73,7 @@ def kernels(
   chosen = _evenly(list(fitting), limit)
   paths = images.require(photos)
   order = np.random.default_rng(seed).permutation(len(paths))
-  look = loop.on_mesh(
+  compare = loop.on_mesh(
       lambda state, sharp, kernel: _compare(
           method, state, sharp, kernel, gamma, size if classical else None),
       mesh)
@@ -81,7 +81,7 @@ def kernels(
   for number, name in enumerate(chosen):
     photo = list(paths)[order[number % len(paths)]]
     sharp = middle(images.read(paths[photo]), crop, where=paths[photo])
-    predicted = look(state, sharp[None], fitting[name][None])
+    predicted = compare(state, sharp[None], fitting[name][None])
     rows.append({'name': name, 'photo': photo,
                  **{key: float(value) for key, value in predicted.items()}})
     on_kernel(len(rows))
@@ -137,11 +137,11 @@ def blur_types(
   for number, name in enumerate(_evenly(list(paths), limit)):
     sharp = middle(images.read(paths[name]), crop, where=paths[name])
     if labelled:
-      shown, labels = sharp[None], [truths[name]]
+      pictures, labels = sharp[None], [truths[name]]
     else:
       key = jax.random.fold_in(jax.random.key(seed), number)
-      shown, labels = draw(key, sharp)
-    predicted = np.asarray(estimate(state, shown))
+      pictures, labels = draw(key, sharp)
+    predicted = np.asarray(estimate(state, pictures))
     np.add.at(confusion, (np.asarray(labels), predicted), 1)
     on_picture(number + 1)
   right, counts = confusion.diagonal(), confusion.sum(1)

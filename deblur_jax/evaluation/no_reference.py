@@ -45,7 +45,7 @@ def run(
     size: int = 31, gamma: float = 1.0, which: str = 'last',
     limit: int | None = None, name: str = 'no_reference',
     on_picture: Callable[[str, Mapping[str, np.ndarray]], None] = (
-        lambda name, shown: None)
+        lambda name, pair: None)
 ) -> dict[str, Any]:
   """Restores the photos of a folder and evaluates the results.
 
@@ -83,86 +83,86 @@ def run(
   method, state, mesh = test_sets.load_on_one_device(
       config, folder, which=which)
   reference, spread = _reference(natural_photos)
-  measure = loop.on_mesh(_measure(niqe, reference, gamma), mesh)
-  look_for = _objects(detector)
-  look, own = _look(method, state, config, size)
+  compute = loop.on_mesh(_metrics(niqe, reference, gamma), mesh)
+  detect_objects = _object_detector(detector)
+  estimate_blur, is_own = _blur_estimator(method, state, config, size)
   small = [path for path in paths.values()
-           if not own and min(images.size(path)) < size]
+           if not is_own and min(images.size(path)) < size]
   if small:
     raise errors.UserError(
         f'{small[0]} is smaller than kernels of {size}x{size}: give a smaller '
         'size, or leave it out.')
-  look = loop.on_mesh(look, mesh)
+  estimate_blur = loop.on_mesh(estimate_blur, mesh)
   restore = tiling.build(method, state, mesh)     # as `deblur` restores
   shutil.rmtree(folder / f'{name}_pictures', ignore_errors=True)
   pictures = errors.make_folder(folder / f'{name}_pictures')
   rows = []
   for photo, path in paths.items():
     blur = bit_depth.to_float(images.read(path))
-    shown = {'blur': blur, 'restored': restore(blur).image}
-    predicted = {'blur': look(state, shown['blur'][None])}
+    pair = {'blur': blur, 'restored': restore(blur).image}
+    predicted = {'blur': estimate_blur(state, pair['blur'][None])}
     if 'blur_type' in predicted['blur']:
-      predicted['restored'] = look(state, shown['restored'][None])
+      predicted['restored'] = estimate_blur(state, pair['restored'][None])
     row = {'name': photo}
-    for side, image in shown.items():
-      found = measure(
-          image[None], shown['blur'][None], predicted['blur']['kernel'])
+    for side, image in pair.items():
+      found = compute(
+          image[None], pair['blur'][None], predicted['blur']['kernel'])
       row[side] = {key: float(value) for key, value in found.items()}
-      row[side] |= look_for(image)
+      row[side] |= detect_objects(image)
       if 'blur_type' in predicted['blur']:
         row[side]['blur_type'] = blur_classifier.NAMES[
             int(predicted[side]['blur_type'].argmax())]
     rows.append(row)
-    test_sets.save_pictures(pictures, photo, {'restored': shown['restored']})
-    on_picture(photo, shown)
+    test_sets.save_pictures(pictures, photo, {'restored': pair['restored']})
+    on_picture(photo, pair)
   result = {
       'input': means.over_rows([row['blur'] for row in rows]),
       'mean': means.over_rows([row['restored'] for row in rows]),
       'natural': spread, 'rows': rows, 'photos': str(photos),
-      'kernels': 'run' if own else 'classical', 'step': int(state.step)}
+      'kernels': 'run' if is_own else 'classical', 'step': int(state.step)}
   workdir.write_json(folder / f'{name}.json', result)
   return result
 
 
-def _measure(niqe, reference, gamma):
+def _metrics(niqe, reference, gamma):
   """(image, blur, kernels) -> the columns of a photo, [1, h, w, 3] each."""
   columns = metrics_lib.choose({'niqe': {'path': niqe}} if niqe else {})
 
-  def measure(image, blur, kernels):
+  def compute(image, blur, kernels):
     return {
         'reblur': cycle_physics.reblur(image, blur, kernels, gamma=gamma),
         'natural': natural.distance(image, reference)[0],
         **{key: column(image, image)[0] for key, column in columns.items()}}
 
-  return measure
+  return compute
 
 
-def _objects(detector):
+def _object_detector(detector):
   """image -> {'objects', 'confidence'}; nothing without a detector."""
   if detector is None:
     return lambda image: {}
   detect = detector_lib.load(detector, confidence=MIN_CONFIDENCE)
 
-  def look_for(image):
+  def detect_objects(image):
     scores = detect(bit_depth.to_uint8(image)).scores
     return {'objects': len(scores),
             'confidence': float(scores.mean()) if len(scores) else 0.0}
 
-  return look_for
+  return detect_objects
 
 
-def _look(method, state, config, size):
+def _blur_estimator(method, state, config, size):
   """((state, blur) -> predictions of its blur, whether the run predicts k)."""
   if 'kernel' in test_sets.estimates(method, state, config):
     return method.estimate_blur, True
 
-  def look(state, blur):
+  def estimate_blur(state, blur):
     predicted = (
         method.estimate_blur(state, blur) if method.estimate_blur else {})
     return predicted | {'kernel': kernel_estimator.Estimate(
         estimate.kernel_of(blur, size=size))}
 
-  return look, False
+  return estimate_blur, False
 
 
 def _reference(folder):

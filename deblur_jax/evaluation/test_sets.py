@@ -76,7 +76,7 @@ def run(
   step = int(state.step)
   state = parallel.put(jax.tree.map(_local, state), parallel.replicated(mesh))
   count = min(limit or len(source.names), len(source.names))
-  mine = range(jax.process_index(), count, jax.process_count())
+  indices = range(jax.process_index(), count, jax.process_count())
   picture_folder = folder / f'{name}_pictures'
   if jax.process_index() == 0:
     shutil.rmtree(picture_folder, ignore_errors=True)
@@ -85,12 +85,12 @@ def run(
     multihost_utils.sync_global_devices(f'{name} pictures')
   rows = []
   kept = set(sampler.evenly_spaced(range(count), pictures))
-  for index, shown, row in evaluate_source(
-      method, state, source, mine, mesh, batch_size=batch_size, fns=fns):
+  for index, triple, row in evaluate_source(
+      method, state, source, indices, mesh, batch_size=batch_size, fns=fns):
     rows.append({'name': source.names[index], **row})
     if index in kept:
       picture_folder.mkdir(exist_ok=True)
-      save_pictures(picture_folder, source.names[index], shown)
+      save_pictures(picture_folder, source.names[index], triple)
   rows = _gather(rows, source.names, count, fns)
   result = summarise(rows) | {
       'step': step, 'which': str(which), 'test': test,
@@ -152,7 +152,7 @@ def evaluate_source(
   Raises:
     UserError: a picture without its partner.
   """
-  measure = loop.on_mesh(
+  compute = loop.on_mesh(
       lambda image, sharp: {
           name: fn(image[None], sharp[None])[0]
           for name, fn in fns.items()}, mesh)
@@ -168,11 +168,11 @@ def evaluate_source(
       method, state, blurs(), mesh, batch_size=batch_size):
     index, pair = waiting.popleft()
     pair |= {'blur': frames.middle(pair['blur'])}
-    row = jax.tree.map(float, measure(restored.image, pair['sharp']))
+    row = jax.tree.map(float, compute(restored.image, pair['sharp']))
     row['seconds'] = restored.seconds
-    row['input'] = jax.tree.map(float, measure(pair['blur'], pair['sharp']))
+    row['input'] = jax.tree.map(float, compute(pair['blur'], pair['sharp']))
     if without:
-      of_sharp = measure(pair['sharp'], pair['sharp'])
+      of_sharp = compute(pair['sharp'], pair['sharp'])
       row['sharp'] = {name: float(of_sharp[name]) for name in without}
     yield index, {**pair, 'restored': restored.image}, row
 
@@ -249,15 +249,15 @@ def make_validate(
   put = lambda x: parallel.put(x, parallel.replicated(mesh))
   blurs_there, sharps_there = put(blurs), put(sharps)
 
-  def measure(state, blurs, sharps):
+  def compute(state, blurs, sharps):
     restored = jnp.clip(method.restore(state, blurs), 0, 1)
     return restored, {name: fn(restored, sharps).mean()
                       for name, fn in metrics_lib.STANDARD.items()}
 
-  measure = loop.on_mesh(measure, mesh)
+  compute = loop.on_mesh(compute, mesh)
 
   def validate(state):
-    restored, scores = measure(state, blurs_there, sharps_there)
+    restored, scores = compute(state, blurs_there, sharps_there)
 
     def draw():
       rows = [np.concatenate(row, axis=1)

@@ -49,7 +49,7 @@ def psnr_ecc(restored: Array, sharp: Array) -> Array:
   Raises:
     UserError: unequal shapes, images that are not RGB or too small.
   """
-  return _measure(restored, sharp, _psnr)
+  return _per_image(restored, sharp, _psnr)
 
 
 def ssim_ecc(restored: Array, sharp: Array) -> Array:
@@ -65,7 +65,7 @@ def ssim_ecc(restored: Array, sharp: Array) -> Array:
   Raises:
     UserError: unequal shapes, images that are not RGB or too small.
   """
-  return _measure(restored, sharp, _ssim)
+  return _per_image(restored, sharp, _ssim)
 
 
 def homography(sharp: Array, restored: Array) -> Array:
@@ -259,7 +259,7 @@ def _pick(stack, row, column):
   return stack.reshape(-1, channels)[row * width + column]
 
 
-def _measure(restored, sharp, metric):
+def _per_image(restored, sharp, metric):
   levels.check(restored, sharp)
   levels.check_size(restored, side=SIDE, what='ECC')
   pair = (levels.round_to_uint8(sharp) / 255,

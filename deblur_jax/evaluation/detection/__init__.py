@@ -81,13 +81,13 @@ def run(
   chosen = set(sampler.evenly_spaced(range(len(sharp)), drawn))
   for index, name in enumerate(sharp):
     pictures = _read(name, sharp, sides)
-    seen = [detect(picture) for picture in pictures]
-    truth.append(_above(seen[0], confidence))
-    for title, boxes in zip(sides, seen[1:], strict=True):
+    detected = [detect(picture) for picture in pictures]
+    truth.append(_above(detected[0], confidence))
+    for title, boxes in zip(sides, detected[1:], strict=True):
       found[title].append(boxes)
     if out and index in chosen:
-      sure = [_above(boxes, confidence) for boxes in seen[1:]]
-      _draw(pathlib.Path(out) / 'boxes', name, pictures, truth[-1], sure)
+      confident = [_above(boxes, confidence) for boxes in detected[1:]]
+      _draw(pathlib.Path(out) / 'boxes', name, pictures, truth[-1], confident)
     on_picture(index + 1)
   result = {
       'detector': str(detector), 'confidence': confidence, 'overlap': overlap,
@@ -126,19 +126,19 @@ def kept(
 
 
 def _compare(names, truth, found, confidence, overlap):
-  how = dict(confidence=confidence, overlap=overlap)
+  options = dict(confidence=confidence, overlap=overlap)
   if not sum(len(true.scores) for true in truth):
     raise errors.UserError(
         f'The detector finds nothing in the {len(names)} sharp pictures with a '
         f'confidence of {confidence}: there is no truth to compare with.')
-  rows = [{'setting': title, **boxes_lib.score(side, truth, **how)}
+  rows = [{'setting': title, **boxes_lib.score(side, truth, **options)}
           for title, side in found.items()]
   pictures = []
   for i, name in enumerate(names):
     row = {'name': name, 'truths': len(truth[i].scores)}
     for title, side in found.items():
-      sure = _above(side[i], confidence)
-      right = boxes_lib.match(sure, truth[i], overlap=overlap)
+      confident = _above(side[i], confidence)
+      right = boxes_lib.match(confident, truth[i], overlap=overlap)
       row[title] = {'found': len(right), 'right': int(right.sum())}
     pictures.append(row)
   return {'rows': rows, 'pictures': pictures}

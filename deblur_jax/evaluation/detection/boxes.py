@@ -149,11 +149,11 @@ def score(
   true_classes = np.concatenate([boxes.classes for boxes in truth])
   ap = {}
   for kind in np.unique(true_classes):
-    mine = classes == kind
+    same = classes == kind
     ap[int(kind)] = average_precision(
-        right[mine], scores[mine], truths=int((true_classes == kind).sum()))
-  sure = scores >= confidence
-  hits, count, truths = int(right[sure].sum()), int(sure.sum()), len(
+        right[same], scores[same], truths=int((true_classes == kind).sum()))
+  confident = scores >= confidence
+  hits, count, truths = int(right[confident].sum()), int(confident.sum()), len(
       true_classes)
   return {
       'precision': hits / count if count else None, 'recall': hits / truths,

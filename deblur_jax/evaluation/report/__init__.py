@@ -214,27 +214,28 @@ def _curves(study) -> bytes | None:
 
 def _sheet(study, count) -> bytes | None:
   """The pictures that all settings have; each setting shows its first seed."""
-  shown = {}
+  first_runs = {}
   for label, group in runs.group(study).items():
     for run in filter(runs.is_finished, group):
-      shown.setdefault(label, run)
-  if not shown:
+      first_runs.setdefault(label, run)
+  if not first_runs:
     return None
-  names = [row['name'] for row in next(iter(shown.values())).eval['rows']]
+  names = [row['name'] for row in next(iter(first_runs.values())).eval['rows']]
   names = [name for name in names if all(
-      _picture(run, name, 'restored').exists() for run in shown.values())]
+      _picture(run, name, 'restored').exists() for run in first_runs.values())]
   if not names:
     return None
   return figures.sheet(
-      [_states(name, shown) for name in sampler.evenly_spaced(names, count)])
+      [_states(name, first_runs)
+       for name in sampler.evenly_spaced(names, count)])
 
 
-def _states(name, shown):
+def _states(name, first_runs):
   """A test picture: blur, restored by each setting, sharp."""
-  first = next(iter(shown.values()))
+  first = next(iter(first_runs.values()))
   panels = {f'blur  {_psnr(_row(first, name)["input"])}':
             images.read(_picture(first, name, 'blur'))}
-  for label, run in shown.items():
+  for label, run in first_runs.items():
     panels[f'{label}  {_psnr(_row(run, name))}'] = images.read(
         _picture(run, name, 'restored'))
   panels['sharp'] = images.read(_picture(first, name, 'sharp'))
