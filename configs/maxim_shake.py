@@ -37,7 +37,7 @@ def get_config(arg=None):
   config.data = dict(
       train=common.prepared_mixture(
           'runs/shake/pixels', trajectory=1, camera_shake=1, long=1, gopro=40,
-          taught_0=32),
+          teacher_0=32),
       test=dict(name='gopro', root='data/gopro', subset='blur', split='test'),
       loader=dict(backend='threads', crop=192, progressive=()))
   config.augment = dict(preset='flips', rotate=1.0, identity=0.05,

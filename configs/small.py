@@ -93,7 +93,7 @@ def get_config(arg=None):
   # Sets with few large frames have a large weight: it gives the shares above.
   config.data = dict(
       train=common.prepared_mixture(
-          'runs/small/pixels', **({} if by_truth else dict(taught_0=48)),
+          'runs/small/pixels', **({} if by_truth else dict(teacher_0=48)),
           gopro=60, film_0=6, scene=1, kernel=1, pairs=1),
       test=dict(name='gopro', root='data/gopro', subset='blur', split='test'),
       loader=dict(backend='threads', crop=256, progressive=()))

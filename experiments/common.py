@@ -31,6 +31,7 @@ def run(main) -> None:
         raise
       fail(str(error).splitlines()[-1])
 
+  _list_flags()
   _quieten_threads()
   logging.set_verbosity(logging.WARNING)
   try:
@@ -93,6 +94,14 @@ def parse_values(text: str) -> list[Any]:
       values.append(_literal(text[start:end].strip()))
       start = end + 1
   return values
+
+
+def _list_flags():
+  """Makes --help list the flags of the shared modules too."""
+  for module, defined in flags.FLAGS.flags_by_module_dict().items():
+    if module.startswith('experiments.'):
+      for flag in defined:
+        flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
 
 
 def _quieten_threads():

@@ -14,8 +14,6 @@ Subjects, each with a file of its name in this folder:
 import importlib
 import sys
 
-from absl import flags
-
 from deblur_jax import errors
 from experiments import common
 
@@ -33,7 +31,6 @@ def main():
                 f'{errors.suggest(subject, SUBJECTS)}')
   program = importlib.import_module(f'experiments.benchmark.{subject}')
   program.define_flags()
-  flags.adopt_module_key_flags(program)
   # absl prints the docstring of the main module above the flags.
   sys.modules['__main__'].__doc__ = program.__doc__
   common.run(program.main)

@@ -7,7 +7,7 @@ r"""Trains a model for hand-held shake, `maxim-shake`, from photos to its card.
 1. Blurs the photos by three kinds of camera shake in linear light
    (WORKDIR/trajectory, /camera_shake, /long).
 2. Restores the blurred pictures that have no sharp original by --teacher
-   (WORKDIR/taught_0, ...): its results are their targets.
+   (WORKDIR/teacher_0, ...): its results are their targets.
 3. Decodes all pairs once (WORKDIR/pixels).
 4. Trains configs/maxim_shake.py from the weights of `maxim-1` (WORKDIR/run).
 5. Writes a mean of weights, because the network loses on one blur what it gains
@@ -68,7 +68,8 @@ def main(argv):
           _PHOTOS.value, kind=kind, seed=SEED, options=options)
       for name, (kind, options) in SHAKES.items()}, folder, subset='blur_gamma')
   sources['gopro'] = training_sets.gopro(_GOPRO.value)
-  sources |= training_sets.taught(_BLURRED.value, _TEACHER.value, folder)
+  sources |= training_sets.restored_by_teacher(
+      _BLURRED.value, _TEACHER.value, folder)
   config = _config(
       training_sets.decoded(sources, folder / 'pixels'))
   run = folder / 'run'

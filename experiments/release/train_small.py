@@ -8,7 +8,7 @@ r"""Trains the bundled model `small`, from photos to its card.
 1. Makes pairs of the photos (WORKDIR/scene, WORKDIR/kernel) and of the film
    (WORKDIR/film_0, ...).
 2. Restores the blurred pictures that have no sharp original by --teacher
-   (WORKDIR/taught_0, ...): its results are their targets.
+   (WORKDIR/teacher_0, ...): its results are their targets.
 3. Decodes all pairs once (WORKDIR/pixels).
 4. Trains the parts of configs/small.py one after another (WORKDIR/groups,
    /regain, /widths, /narrow, /run). Each starts from the weights of the part
@@ -77,7 +77,7 @@ def main(argv):
   folder = common.workdir()
   sources = _made(folder) | _given()
   if not _TRUTH_ONLY.value:
-    sources |= training_sets.taught(
+    sources |= training_sets.restored_by_teacher(
         _BLURRED.value, _TEACHER.value, folder)
   if not sources:
     raise errors.UserError(

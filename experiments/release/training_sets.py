@@ -40,7 +40,7 @@ def gopro(root: str | os.PathLike, *, subset: str = 'blur') -> Source:
   return dict(name='gopro', root=str(root), subset=subset, split='train')
 
 
-def taught(
+def restored_by_teacher(
     blurred: Sequence[str], teacher: str, folder: pathlib.Path
 ) -> dict[str, Source]:
   """Restores blurred pictures without sharp originals, as training targets.
@@ -48,7 +48,7 @@ def taught(
   Args:
     blurred: folders.
     teacher: a bundled model or a run.
-    folder: gets a folder taught_0, ... for each; existing pairs stay.
+    folder: gets a folder teacher_0, ... for each; existing pairs stay.
 
   Returns:
     Name of the folder -> the source.
@@ -64,7 +64,7 @@ def taught(
                          exact=model.exact, **model.tiling)
   sources = {}
   for number, pictures in enumerate(blurred):
-    name = f'taught_{number}'
+    name = f'teacher_{number}'
     found = images.require(pictures)
     with _bar(name, len(found)) as bar:
       for key, path in found.items():

@@ -97,9 +97,9 @@ def test_learns_from_truth_and_from_a_teacher(make, teacher, tmp_path):
   assert config['method']['name'] == 'distill'
   # Its sources are only those that were given.
   assert {*config['data']['train']['sources']} == {
-      'gopro', 'pairs', 'taught_0'}
-  taught = tmp_path / 'run' / 'taught_0' / 'sharp' / 'one.png'
-  assert np.asarray(Image.open(taught)).shape == (64, 64, 3)
+      'gopro', 'pairs', 'teacher_0'}
+  restored = tmp_path / 'run' / 'teacher_0' / 'sharp' / 'one.png'
+  assert np.asarray(Image.open(restored)).shape == (64, 64, 3)
   # What both have is the teacher's; one step has hardly changed it.
   student, theirs = (pretrained.any_weights(pretrained.Start(str(path)))
                      for path in (tmp_path / 'run' / 'run', teacher))
