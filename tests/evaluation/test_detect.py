@@ -312,7 +312,7 @@ def test_bad_files(runtime, tmp_path):
 def test_without_onnxruntime(monkeypatch):
   monkeypatch.setitem(sys.modules, 'onnxruntime', None)
   with pytest.raises(
-      errors.UserError, match='pip install onnxruntime .or debl'):
+      errors.UserError, match=r'deblur-jax\[detect'):
     detector.load('d.onnx', confidence=0.3)
 
 
