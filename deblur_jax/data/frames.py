@@ -172,7 +172,11 @@ def _opened(path):
 
 
 def import_av():
-  """The module of PyAV; a UserError where it is not installed."""
+  """Imports the module of PyAV.
+
+  Raises:
+    UserError: it is not installed.
+  """
   with errors.needs_extra(
       'PyAV', extra='video', what='A video',
       otherwise='give a folder of its frames'):

@@ -54,7 +54,7 @@ def test_messages(tmp_path):
 def test_a_video_needs_pyav(tmp_path, monkeypatch):
   monkeypatch.setitem(sys.modules, 'av', None)
   (tmp_path / 'film.mp4').write_bytes(b'')
-  with pytest.raises(errors.UserError, match=r'pip install av \(or deblur-jax'):
+  with pytest.raises(errors.UserError, match=r'jax\[video\].*of its frames'):
     frames.find(tmp_path / 'film.mp4')
 
 
