@@ -3,8 +3,8 @@
 A config names them with their weights: loss='l1 + 0.1*fft_l1 + 0.01*tv'.
 `build` makes one loss of such a sum, over all scales of a network. The tables
 are PIXEL (they compare the restored image with the sharp one) and REGULARIZERS
-(they look at the restored image alone); `perceptual` compares features of a
-frozen VGG19. ADVERSARIAL and PENALTIES are for discriminators.
+(they take the restored image alone); `perceptual` compares features of a frozen
+VGG19. ADVERSARIAL and PENALTIES are for discriminators.
 """
 
 import math
@@ -36,7 +36,7 @@ OVER_SCALES = {'sum': lambda k: 1.0, 'half_mean': lambda k: 1 / (2 * k)}
 
 
 class Content(NamedTuple):
-  """A content loss, and the frozen parameters that it needs.
+  """A content loss and the frozen parameters that it needs.
 
   loss: (restored images, sharp images, `TrainState.frozen`) -> scalar; images
     finest first.
@@ -57,8 +57,12 @@ def build(
     over_scales: a row of OVER_SCALES.
     features: keyword arguments of `vgg.build`, the leaf method.features.
 
+  Returns:
+    The loss and its frozen parameters.
+
   Raises:
-    UserError: unknown rows, no number as a weight, or no such weights of VGG19.
+    UserError: unknown rows, a weight that is not a number, or no such file of
+      VGG19's weights.
   """
   net = features and call(vgg.build, features, where='method.features')
   loss = content(terms, over_scales=over_scales,

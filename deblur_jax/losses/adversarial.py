@@ -1,4 +1,4 @@
-"""Losses of generator and discriminator, and penalties of its slope."""
+"""Losses of generator and discriminator, and penalties of the slope of D."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -10,14 +10,14 @@ from deblur_jax.state import Array
 
 
 class Game(NamedTuple):
-  """The two losses of a game, of a discriminator's values of any shape.
+  """The two losses of a game, from values of a discriminator of any shape.
 
-  discriminator: (values of real images, of fakes) -> L_D.
-  generator: the same -> L_G.
-  zero_sum: L_G is -L_D up to what does not depend on the fakes.
-  relative: whether L_G looks at the real values.
-  zero_is_perfect: whether L_D of a discriminator that is never wrong tends to
-    0.
+  Attributes:
+    discriminator: (values of real images, values of fakes) -> L_D.
+    generator: the same -> L_G.
+    zero_sum: whether L_G is -L_D up to terms without the fakes.
+    relative: whether L_G depends on the real values.
+    zero_is_perfect: whether L_D of a discriminator without errors tends to 0.
   """
 
   discriminator: Callable[[Array, Array], Array]
@@ -69,13 +69,14 @@ def gradient_penalty(
 ) -> Array:
   """mean_n (|d D(x) / dx| - 1)^2   (Gulrajani et al. 2017, eq. 3).
 
-  x lies on the line from a real image to a fake one, at a place drawn for each
-  sample. D(x) is the mean of the discriminator's map, as in its loss, and the
-  norm goes over all of an image.
+  x is on the line from a real image to a fake one, at a random position for
+  each sample. D(x) is the mean of the discriminator's map, as in its loss, and
+  the norm is over all values of an image.
 
   Args:
     discriminator: images -> map of values, both float32.
-    real, fake: [n, h, w, c]; no gradient flows to them.
+    real: [n, h, w, c]; it has no gradient.
+    fake: the same shape; it has no gradient.
     key: a PRNG key.
 
   Returns:
@@ -92,10 +93,19 @@ def gradient_penalty_per_pixel(
 ) -> Array:
   """mean_{n,i,j} (|d sum D(x) / dx_ij| - 1)^2: DeblurGAN's released code.
 
-  The norm goes over the channels of a pixel only, and D is summed over its
-  map: a slope of one in every pixel, not in every image, and so about
-  sqrt(h w) times as steep a discriminator. One place on the line for the whole
-  batch. Args and result as of `gradient_penalty`.
+  The norm is over the channels of a pixel alone, and D is summed over its map.
+  So the slope is one for every pixel, not for every image, and the
+  discriminator is steeper by a factor of about sqrt(h w). The whole batch has
+  one position on the line.
+
+  Args:
+    discriminator: images -> map of values, both float32.
+    real: [n, h, w, c]; it has no gradient.
+    fake: the same shape; it has no gradient.
+    key: a PRNG key.
+
+  Returns:
+    A scalar.
   """
   slopes = _slopes(lambda x: discriminator(x).sum(), real, fake, key,
                    together=True)
