@@ -56,7 +56,7 @@ def folder(tmp_path):
   return tmp_path
 
 
-# What each task that is made from the truth is made with.
+# What tasks that are made from the truth are made with.
 OPTIONS = {
     'blind': lambda folder: dict(kernel=folder / 'kernel.npy'),
     'deblur': lambda folder: dict(kernel=folder / 'kernel.npy'),
@@ -75,7 +75,7 @@ def test_every_task_has_a_config():
 @pytest.mark.parametrize(
     'task', [name for name, task in tasks.TASKS.items() if task.corrupt])
 def test_problems_made_from_the_truth(task, gray, folder):
-  options = OPTIONS[task](folder)
+  options = OPTIONS.get(task, lambda folder: {})(folder)
   found = problems.make(folder / 'sharp', task=task, gray=gray, **options)
   assert [problem.name for problem in found] == ['a', 'b']
   factor = options.get('factor', 1)
@@ -90,9 +90,9 @@ def test_problems_made_from_the_truth(task, gray, folder):
     assert ('mask' in batch, 'kernel' in batch) == (
         task == 'inpaint', task == 'deblur')
     record = tasks.TASKS[task]
-    for baseline in (record.input, record.classical):
+    for baseline in filter(None, (record.input, record.classical)):
       result = np.asarray(baseline(batch, factor, 3))
-      assert result.shape == batch['sharp'].shape
+      assert result.shape[:2] == batch['sharp'].shape[:2]
       assert np.isfinite(result).all()
 
 
