@@ -1,16 +1,16 @@
-"""Trained networks as files for other programs, each checked and measured.
+"""Exports trained networks to files, and checks and measures each file.
 
   kind          for                                     sizes
-  stablehlo     jax anywhere, without this package      all
+  stablehlo     jax on every platform                   all
   onnx          ONNX Runtime, TensorRT, OpenVINO        all
   saved_model   TensorFlow, a folder                    all, or one
   tflite        phones, by LiteRT                       one
   tflite_int8   the same, convolutions in int8          one
 
-Every file takes `blur`, float32 [n, h, w, 3] RGB in [0, 1], and gives
-`restored`, the same and not clipped. All sizes are taken as they are: what a
-network wants multiples of is padded and cropped inside. The file of a network
-of videos takes its frames one after another along the last axis.
+The input of every file is `blur`, float32 [n, h, w, 3] RGB in [0, 1]; the
+output is `restored`, of the same shape and not clipped. A file pads and crops
+to the network's multiples itself. The input of a video network is its frames in
+order along the last axis.
 """
 
 import os
@@ -39,18 +39,20 @@ Size = tuple[int, int]   # height, width
 Run = Callable[[np.ndarray], np.ndarray]   # [n, h, w, c] to [n, h, w, 3]
 
 SIZES = ((256, 256), (255, 321), (97, 64))
-TOLERANCE = 1e-4   # of floats, between a file and its network
+TOLERANCE = 1e-4   # greatest difference between a file and its network
 
 
 class Kind(NamedTuple):
-  """A kind of file.
+  """A file format.
 
-  write: (path, traced, **options).
-  read: path -> the function that it holds.
-  suffix: of its name.
-  imports: loads what runs it.
-  one_size: whether it is for pictures of one size.
-  int8: whether it needs pictures, and is no longer the network to TOLERANCE.
+  Attributes:
+    write: (path, traced, **options) writes a file.
+    read: path -> the function in the file.
+    suffix: of the file's name.
+    imports: imports the package that runs the file.
+    one_size: whether a file is for pictures of one size.
+    int8: whether it is quantized: calibrated on pictures, less exact than
+      TOLERANCE.
   """
 
   write: Callable[..., None]
@@ -62,14 +64,24 @@ class Kind(NamedTuple):
 
 
 class Row(NamedTuple):
-  """What there is to say of one file.
+  """The measurements of one file.
 
-  errors: size -> the largest difference to the network on a picture.
-  psnr: of those results and the network's, dB, the lowest; inf where equal.
-  least: sides below this are enlarged inside, and differ from the network.
-  ms, network_ms: medians for one picture of `size`, warm, taken in turns.
-  ratio: the median of the network's time over the file's: 2 is twice as quick.
-  memory_bytes: that a process grows by to read and run it; None if unknown.
+  Attributes:
+    kind: a name in KINDS.
+    path: of the file.
+    bytes: its size.
+    errors: size -> the largest difference to the network's result.
+    psnr: the lowest PSNR between the file's and the network's results, dB; inf
+      where they are equal.
+    least: pictures with shorter sides are enlarged inside of the file, and
+      their results differ from the network's.
+    size: of the timed picture.
+    ms: median time of the file, warm, alternating with the network.
+    network_ms: median time of the network.
+    ratio: median of the network's time over the file's; above 1 the file is
+      faster.
+    memory_bytes: by which a process grows when it reads and runs the file; None
+      if unknown.
   """
 
   kind: str
@@ -85,7 +97,7 @@ class Row(NamedTuple):
   memory_bytes: int | None
 
   def agrees(self) -> bool:
-    """Whether it is the network, to TOLERANCE, on all sizes from `least` on."""
+    """Returns whether all errors for sizes from `least` on are in TOLERANCE."""
     return all(error <= TOLERANCE for size, error in self.errors.items()
                if min(size) >= self.least)
 
@@ -96,32 +108,36 @@ def run(
     sizes: Sequence[Size] = SIZES, name: str = 'deblur', repeats: int = 7,
     pictures: Sequence[np.ndarray] = (), overwrite: bool = False,
     on_row: Callable[[Row], None] = lambda row: None) -> list[Row]:
-  """Writes a trained method as files, checks and measures each.
+  """Exports a trained method to files, and checks and measures each file.
 
   Args:
-    method, state: of `test_sets.load_on_one_device`.
+    method: a method with a trained network.
+    state: its trained state on one device.
     out: the folder.
-    kinds: rows of KINDS.
-    sizes: the files are checked on, and timed on the first of them; the kinds
-      for one size take that one.
+    kinds: names in KINDS.
+    sizes: (height, width) of the pictures for the checks; the first is timed,
+      and is that of the files for one size.
     name: of the files, without suffix.
     repeats: timed rounds; 0 does not measure time or memory.
     pictures: blurry ones, float32 [h, w, 3] in [0, 1]; by default built-in.
-    overwrite: whether files that are there are replaced.
-    on_row: called with each row when it is known.
+    overwrite: whether existing files are replaced.
+    on_row: called with each row after its measurement.
+
+  Returns:
+    A row for each kind.
 
   Raises:
-    UserError: an unknown kind, a file that is there, a method that fits each
-      picture anew, a network that cannot go out, a package that is missing.
+    UserError: a kind or a size is invalid, a file exists, the method fits each
+      picture, a network cannot be exported, or a package is missing.
   """
   if method.per_image:
     raise errors.UserError(
-        'This method fits each picture anew: there is no network to go out.')
+        'This method fits each picture: there is no network to export.')
   for kind in kinds:
     errors.look_up(KINDS, kind, what='kind of file')
   if not sizes or min(min(size) for size in sizes) < 1:
     raise errors.UserError(
-        'Give at least one size, height and width from 1 on.')
+        'Give at least one size, with height and width of 1 or more.')
   paths = {kind: pathlib.Path(out) / (name + KINDS[kind].suffix)
            for kind in kinds}
   for path in paths.values():
@@ -146,20 +162,20 @@ def write(
     path: str | os.PathLike, restore: traced_lib.Restore, *, kind: str,
     size: Size | None = None, pictures: Sequence[np.ndarray] = (),
     overwrite: bool = False, window: int = 1) -> int:
-  """Writes a function as a file, all of it or nothing.
+  """Writes a function to a file; a failure leaves no file.
 
   Args:
     path: of the file, or of the folder of a SavedModel.
-    restore: blur [n, h, w, 3 * window] -> restored [n, h, w, 3], in [0, 1];
-      weights inside.
-    kind: a row of KINDS.
-    size: the only one that it will take; None for all.
-    pictures: blurry ones, for the ranges of int8; by default the built-in set.
-    overwrite: whether what is there is replaced.
-    window: the frames of a video that it takes.
+    restore: blur [n, h, w, 3 * window] -> restored [n, h, w, 3], in [0, 1],
+      with its weights.
+    kind: a name in KINDS.
+    size: (height, width) of a file for one size; None is for all sizes.
+    pictures: blurry ones that calibrate int8; by default the built-in set.
+    overwrite: whether an existing file is replaced.
+    window: number of frames of a video network.
 
   Returns:
-    The least side that it takes as it is; smaller pictures are enlarged inside.
+    The least side that is not enlarged inside of the file.
 
   Raises:
     UserError: as `run`.
@@ -174,7 +190,7 @@ def write(
     options = dict(pictures=[_fit(x, size, window) for x in pictures])
   with atomic_files.replacing(path) as part:
     row.write(part, traced, **options)
-    if path.is_dir():      # which nothing replaces in one step
+    if path.is_dir():      # os.replace does not replace a folder
       shutil.rmtree(path)
   return traced.least
 
@@ -183,7 +199,21 @@ def check(
     run_file: Run, network: Run, sizes: Sequence[Size], *,
     pictures: Sequence[np.ndarray] = (), window: int = 1
 ) -> tuple[dict[Size, float], float]:
-  """How far a file is from its network: (size -> max |error|, lowest PSNR)."""
+  """Compares the results of a file and its network.
+
+  Args:
+    run_file: the function in the file.
+    network: the function of the network.
+    sizes: (height, width) of the pictures.
+    pictures: blurry ones; by default the built-in set.
+    window: number of frames of a video network.
+
+  Returns:
+    ({size: largest absolute difference}, lowest PSNR in dB).
+
+  Raises:
+    UserError: the file's result has another shape.
+  """
   pictures = pictures if len(pictures) else _builtin('test')
   differences, mean_squares = {}, []
   for i, size in enumerate(sizes):
@@ -191,7 +221,8 @@ def check(
     expected, got = network(blur), run_file(blur)
     if got.shape != expected.shape:
       raise errors.UserError(
-          f'The file gives {got.shape} for {blur.shape}.')
+          f'The file returns the shape {got.shape} for the input {blur.shape}, '
+          f'the network {expected.shape}.')
     difference = np.abs(got - expected)
     differences[size] = float(difference.max())
     mean_squares.append(np.mean(difference.astype(np.float64)**2))
@@ -203,9 +234,23 @@ def measure(
     path: str | os.PathLike, restore: traced_lib.Restore, *, kind: str,
     sizes: Sequence[Size] = SIZES, least: int = 1, repeats: int = 7,
     pictures: Sequence[np.ndarray] = (), window: int = 1) -> Row:
-  """Reads a file, checks it against its network, and times both in turns.
+  """Reads a file, compares it with its network, and times both alternately.
 
-  Args: as of `run` and `write`; `least` is what `write` returned.
+  Args:
+    path: of the file.
+    restore: as of `write`.
+    kind: a name in KINDS.
+    sizes: as of `run`.
+    least: the result of `write`.
+    repeats: as of `run`.
+    pictures: as of `run`.
+    window: as of `write`.
+
+  Returns:
+    The row of the file.
+
+  Raises:
+    UserError: the file cannot be read, or its result has another shape.
   """
   path, row = pathlib.Path(path), errors.look_up(
       KINDS, kind, what='kind of file')
@@ -241,9 +286,9 @@ def _builtin(split):
 
 
 def _fit(picture, size, window):
-  """The top left corner of a picture, mirrored on where it is too small.
+  """The top left corner of a picture, padded by reflection if too small.
 
-  For a network of videos as frames across which it moves, a pixel each.
+  For a video network the picture moves by one pixel from frame to frame.
   """
   picture = np.concatenate(
       [np.roll(picture, i, axis=1) for i in range(window)], axis=-1)
@@ -258,10 +303,10 @@ def _fit(picture, size, window):
 def _check_free(path, overwrite):
   if path.exists() and not overwrite:
     raise errors.UserError(
-        f'{path} is there already; give another folder or name, or overwrite.')
+        f'{path} exists already; give another folder or name, or overwrite.')
   if path.is_dir() and not (path / 'saved_model.pb').exists():
     raise errors.UserError(
-        f'{path} is a folder, but not one of a model, and is kept; give '
+        f'{path} is a folder, but no SavedModel, and is not replaced; give '
         'another folder or name.')
 
 

@@ -1,10 +1,10 @@
-"""An ONNX graph in the making: arrays, their axes, sizes as numbers or symbols.
+"""An ONNX graph under construction: arrays, their axes, and symbolic sizes.
 
-Networks here have channels last, and ONNX's convolutions channels before the
-rows. So an array may lie in another order of its axes than it is meant in, and
-only what cares for the order has it put right: a network needs no more than one
-transposition at either end. What is the same along an axis lies there with size
-1 until something wants to see all of it.
+Networks here have channels last, ONNX's convolutions channels first. An array
+may be stored with its axes in another order than its logical order. Only
+operations that depend on the order transpose it, so a network needs at most one
+transposition at each end. An array that is constant along an axis is stored
+with size 1 there until an operation needs all values.
 """
 
 import ast
@@ -16,8 +16,8 @@ import numpy as np
 Dim = Any                # an int, or a symbol of `jax.export.symbolic_shape`
 Shape = tuple[Dim, ...]
 
-# ONNX's numbers of the types that networks compute in. What is bfloat16 in JAX
-# is float32 in the file: few programs compute in bfloat16.
+# ONNX's numbers of the types. bfloat16 in JAX is float32 in the file, because
+# few programs compute in bfloat16.
 TYPES = {'float32': 1, 'uint8': 2, 'int8': 3, 'int32': 6, 'int64': 7, 'bool': 9,
          'float16': 10, 'float64': 11, 'bfloat16': 1}
 
@@ -25,10 +25,13 @@ TYPES = {'float32': 1, 'uint8': 2, 'int8': 3, 'int32': 6, 'int64': 7, 'bool': 9,
 class Value(NamedTuple):
   """An array of the graph.
 
-  data: a constant, axes as they are meant; or the name of what computes it.
-  shape: as it is meant.
-  have: as it is stored: `shape`, but 1 where it is the same along an axis.
-  order: the i-th axis as it is stored is the axis order[i].
+  Attributes:
+    data: a constant with axes in logical order, or the name of the output of a
+      node.
+    shape: the logical shape.
+    have: the stored sizes in logical order: those of `shape`, or 1 where the
+      array is constant along an axis.
+    order: stored axis i is the logical axis order[i].
   """
 
   data: np.ndarray | str
@@ -38,11 +41,12 @@ class Value(NamedTuple):
 
   @property
   def constant(self) -> bool:
+    """Whether the values are known at export."""
     return isinstance(self.data, np.ndarray)
 
 
 class Node(NamedTuple):
-  """One operation of ONNX."""
+  """An ONNX operation."""
 
   kind: str
   inputs: tuple[str, ...]
@@ -51,23 +55,42 @@ class Node(NamedTuple):
 
 
 def known(array, shape: Shape | None = None) -> Value:
-  """A constant; `shape` where it is to be the same along axes of size 1."""
+  """Makes a constant.
+
+  Args:
+    array: the stored values.
+    shape: the logical shape, where the array has axes of size 1 along which it
+      is constant; by default the array's.
+
+  Returns:
+    The value.
+  """
   array = np.asarray(array)
   return Value(array, array.shape if shape is None else tuple(shape),
                array.shape, tuple(range(array.ndim)))
 
 
 class Graph:
-  """Nodes in their order, the constants, and the sizes computed so far."""
+  """Nodes in order, constants, and symbolic sizes computed so far."""
 
   def __init__(self):
     self.nodes: list[Node] = []
     self.constants: dict[str, np.ndarray] = {}
-    self._made: dict[Any, str] = {}   # what there is already -> its name
-    self._sizes: dict[str, str] = {}  # a symbol -> what holds its value, [1]
+    self._made: dict[Any, str] = {}   # key of a node or constant -> its names
+    self._sizes: dict[str, str] = {}  # symbol -> name of its value, int64 [1]
 
   def op(self, kind: str, *inputs: str, outputs: int = 1, **attributes):
-    """Adds a node, or finds the same one; its name, or names if several."""
+    """Adds a node, or finds an equal one.
+
+    Args:
+      kind: the name of the ONNX operation.
+      *inputs: names of its inputs.
+      outputs: number of its outputs.
+      **attributes: of the operation.
+
+    Returns:
+      The name of its output, or a tuple of names if there are several.
+    """
     key = _key(kind, inputs, attributes)
     if key not in self._made:
       names = tuple(f'{kind.lower()}_{len(self.nodes)}_{i}'
@@ -78,7 +101,7 @@ class Graph:
     return names[0] if outputs == 1 else names
 
   def constant(self, array: np.ndarray) -> str:
-    """The name of a constant, stored once."""
+    """Adds a constant, or finds an equal one, and returns its name."""
     array = np.asarray(array, order='C')   # ascontiguousarray adds an axis
     key = (array.dtype.str, array.shape, array.tobytes())
     if key not in self._made:
@@ -87,7 +110,7 @@ class Graph:
     return self._made[key]
 
   def input(self, name: str, shape: Shape) -> Value:
-    """The input; its symbols are known from here on."""
+    """Returns the graph's input and computes the symbols in its shape."""
     sizes = self.op('Shape', name)
     for axis, side in enumerate(shape):
       if not isinstance(side, int):
@@ -96,11 +119,12 @@ class Graph:
     return Value(name, shape, shape, tuple(range(len(shape))))
 
   def ints(self, values: Sequence[int]) -> str:
+    """Adds an int64 constant [n] and returns its name."""
     return self.constant(np.array(values, np.int64))
 
   def dims(self, sizes: Sequence[Dim]) -> str:
-    """int64 [n] of sizes."""
-    parts = []   # runs of numbers are one constant
+    """Adds int64 [n] of sizes, numbers or symbols, and returns its name."""
+    parts = []   # consecutive numbers are one constant
     for side in sizes:
       if not isinstance(side, int):
         parts.append(self._dim(ast.parse(
@@ -114,7 +138,7 @@ class Graph:
     return names[0] if len(names) == 1 else self.op('Concat', *names, axis=0)
 
   def _dim(self, tree: ast.expr) -> str:
-    """int64 [1] of an expression, as `jax.export` writes them down."""
+    """int64 [1] of a symbolic expression in the notation of `jax.export`."""
     match tree:
       case ast.Constant(value=value):
         return self.ints([value])
@@ -133,7 +157,13 @@ class Graph:
     raise NotImplementedError(ast.unparse(tree))
 
   def stored(self, value: Value, order: Sequence[int] | None = None) -> str:
-    """The name of an array that lies in this order, by default as it does."""
+    """Returns the name of an array in an order of axes.
+
+    Args:
+      value: the array.
+      order: of its axes; by default its stored order. Another order adds a
+        transposition.
+    """
     order = value.order if order is None else tuple(order)
     if value.constant:
       return self.constant(value.data.transpose(order))
@@ -146,11 +176,15 @@ class Graph:
                    perm=self._transposition(value, order)[1])
 
   def best_order(self, values: Sequence[Value]) -> tuple[int, ...]:
-    """That in which most of several arrays of one rank lie already."""
+    """Returns the order of axes that needs the fewest transpositions.
+
+    Args:
+      values: arrays of one rank, at least one of them not constant.
+    """
     computed = [value for value in values if not value.constant]
     orders = {value.order for value in computed}
     usual = tuple(range(len(computed[0].order)))
-    # Small ones cost nothing to move.
+    # Transpositions of small arrays cost almost nothing.
     large = [value for value in computed if 1 not in value.have] or computed
     cost = lambda order: sum(
         order != value.order and self._transposition(value, order)[0]
@@ -159,19 +193,27 @@ class Graph:
                key=cost)
 
   def _transposition(self, value, order):
-    """(the key of that node, its permutation)."""
+    """(key of the Transpose node, its permutation)."""
     perm = [value.order.index(axis) for axis in order]
     return _key('Transpose', (value.data,), dict(perm=perm)), perm
 
   def _move_ones(self, value, order):
-    """Only axes of size 1 change their places: no value has to."""
+    """Moves axes of size 1, which moves no value."""
     places = lambda order: self.ints(
         [i for i, axis in enumerate(order) if value.have[axis] == 1])
     return self.op('Unsqueeze', self.op(
         'Squeeze', value.data, places(value.order)), places(order))
 
   def full(self, value: Value, axes: Sequence[int] | None = None) -> Value:
-    """The value with nothing left to repeat along `axes`, by default all."""
+    """Expands an array that is constant along axes to all of its values.
+
+    Args:
+      value: the array.
+      axes: logical axes; by default all.
+
+    Returns:
+      The array, stored with its full sizes along these axes.
+    """
     axes = range(len(value.shape)) if axes is None else axes
     have = tuple(value.shape[axis] if axis in axes else side
                  for axis, side in enumerate(value.have))

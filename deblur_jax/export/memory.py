@@ -1,7 +1,7 @@
-"""How much memory a file takes to run: `python -m deblur_jax.export.memory`.
+"""Measures the memory of a file: `python -m deblur_jax.export.memory`.
 
-A process of its own, for the most that a process ever held is all that the
-system tells.
+The measurement is a separate process, because the system reports only the peak
+memory of a whole process.
 """
 
 import pathlib
@@ -13,10 +13,15 @@ import numpy as np
 
 
 def peak(kind: str, path, shape: tuple[int, int, int]) -> int | None:
-  """Bytes that a process grows by, at most, to read a file and run it once.
+  """Measures the peak memory for reading a file and running it once.
 
-  On a picture [h, w, c]; beyond what it has after its imports. None where it
-  failed.
+  Args:
+    kind: a name in `export.KINDS`.
+    path: of the file.
+    shape: (h, w, c) of the picture.
+
+  Returns:
+    Bytes beyond the memory after the imports; None if the run failed.
   """
   done = subprocess.run(
       [sys.executable, '-m', 'deblur_jax.export.memory', kind, str(path),
@@ -25,27 +30,27 @@ def peak(kind: str, path, shape: tuple[int, int, int]) -> int | None:
   return int(words[-1]) if done.returncode == 0 and words else None
 
 
-def _grown(kind, path, shape):
+def _growth(kind, path, shape):
   from deblur_jax import export
   export.KINDS[kind].imports()
-  before = _forget()
+  before = _reset_peak()
   export.KINDS[kind].read(path)(np.full((1, *shape), 0.5, np.float32))
-  return _most() - before
+  return _peak() - before
 
 
-def _forget():
-  """What there is now; Linux counts the most from here on."""
+def _reset_peak():
+  """Resets the peak of this process on Linux, and returns it in bytes."""
   try:
     pathlib.Path('/proc/self/clear_refs').write_text('5')
   except OSError:
-    pass   # the imports' own peak stays in the count
-  return _most()
+    pass   # the peak of the imports remains
+  return _peak()
 
 
-def _most():
+def _peak():
   try:
     lines = pathlib.Path('/proc/self/status').read_text().splitlines()
-    # Not getrusage: on Linux a process inherits the peak of its parent there.
+    # On Linux getrusage includes the peak of the parent process.
     return 1024 * next(
         int(line.split()[1]) for line in lines if line.startswith('VmHWM:'))
   except (OSError, StopIteration):
@@ -54,4 +59,4 @@ def _most():
 
 if __name__ == '__main__':
   kind, path, *shape = sys.argv[1:]
-  sys.stdout.write(f'{_grown(kind, path, tuple(map(int, shape)))}\n')
+  sys.stdout.write(f'{_growth(kind, path, tuple(map(int, shape)))}\n')

@@ -1,4 +1,4 @@
-"""ONNX: the jaxpr of a function, primitive by primitive, as a file."""
+"""ONNX files: the jaxpr of a function, translated primitive by primitive."""
 
 import importlib
 import os
@@ -18,17 +18,21 @@ from deblur_jax.export.traced import Traced
 from deblur_jax.models import layers
 
 OPSET, IR = 18, 8
-# Calls, of which only the inside counts.
+# Primitives that call a jaxpr, which is translated in their place.
 INSIDE = ('call_jaxpr', 'fun_jaxpr', 'jaxpr')
 CALLS = ('checkpoint', 'closed_call', 'core_call', 'custom_jvp_call',
          'custom_vjp_call', 'custom_vjp_call_jaxpr', 'jit', 'pjit', 'remat2')
 
 
 def write(path: str | os.PathLike, traced: Traced) -> None:
-  """Writes the file; input `blur`, output `restored`, shaped as in `traced`.
+  """Writes an ONNX file with the input `blur` and the output `restored`.
+
+  Args:
+    path: of the file.
+    traced: the function.
 
   Raises:
-    UserError: no package onnx, or a primitive that has no row in
+    UserError: the package onnx is missing, or a primitive has no row in
       `operations.OPERATIONS`.
   """
   onnx = package('onnx')
@@ -58,29 +62,45 @@ def write(path: str | os.PathLike, traced: Traced) -> None:
 
 
 def read(path: str | os.PathLike) -> Callable[[np.ndarray], np.ndarray]:
-  """The function of a file, by onnxruntime on the CPU.
+  """Reads a file for onnxruntime on the CPU.
+
+  Args:
+    path: of the file.
+
+  Returns:
+    A function [n, h, w, c] -> [n, h, w, 3].
 
   Raises:
-    UserError: no onnxruntime, or not such a file.
+    UserError: the package onnxruntime is missing, or the file cannot be read.
   """
   runtime = package('onnxruntime')
   options = runtime.SessionOptions()
   options.log_severity_level = 3
-  # As many as JAX: by itself it takes one of each pair.
+  # As many threads as JAX: by default onnxruntime uses one for two CPUs.
   options.intra_op_num_threads = os.cpu_count()
-  # Else its idle threads hold the processors while the network has its turn.
+  # Spinning threads would slow the network, which is timed alternately.
   options.add_session_config_entry('session.intra_op.allow_spinning', '0')
   try:
     session = runtime.InferenceSession(
         path, options, providers=['CPUExecutionProvider'])
-  except Exception as error:   # its errors have no class of their own
+  except Exception as error:   # onnxruntime's errors have no common class
     raise errors.UserError(
         f'Cannot read {path}: {" ".join(str(error).split())}') from None
   return lambda blur: session.run(None, {'blur': blur})[0]
 
 
 def translate(traced: Traced) -> tuple[Graph, Value]:
-  """The graph of a function, and its result."""
+  """Translates a function to a graph.
+
+  Args:
+    traced: the function.
+
+  Returns:
+    The graph and the value of its result.
+
+  Raises:
+    UserError: a primitive has no row in `operations.OPERATIONS`.
+  """
   graph = Graph()
   closed = jax.make_jaxpr(traced_lib.with_layers(traced.fn, LAYERS))(
       traced.blur)
@@ -90,7 +110,7 @@ def translate(traced: Traced) -> tuple[Graph, Value]:
 
 
 def _inline(graph, jaxpr, constants, values, where=''):
-  """The results of a jaxpr that is called in the layer `where`."""
+  """Translates a jaxpr in the layer `where`, and returns its results."""
   known_as = lambda variable, array: _constant(array, variable.aval.dtype)
   env = dict(zip(jaxpr.constvars, map(
       known_as, jaxpr.constvars, constants), strict=True))
@@ -134,7 +154,7 @@ def _named(name):
 
 
 def _needed(nodes):
-  """Without what nothing reads."""
+  """The nodes on which the result depends."""
   wanted, kept = {'restored'}, []
   for node in reversed(nodes):
     if wanted & set(node.outputs):
@@ -145,17 +165,28 @@ def _needed(nodes):
 
 def _no_row(what, where):
   return errors.UserError(
-      f'No way to ONNX for {what}, in {where or "the function itself"}; add '
-      'a row to OPERATIONS in export/operations.py.')
+      f'ONNX export has no operation for {what}, in '
+      f'{where or "the function itself"}; add a row to OPERATIONS in '
+      'export/operations.py.')
 
 
 def package(name: str):
-  """Imports onnx or onnxruntime; a UserError says how to install it."""
+  """Imports onnx or onnxruntime.
+
+  Args:
+    name: of the package.
+
+  Returns:
+    The module.
+
+  Raises:
+    UserError: the package is missing.
+  """
   with errors.needs_extra(name, extra='onnx', what='An ONNX file'):
     return importlib.import_module(name)
 
 
-# Nothing but a name for what ONNX has an operation of its own for.
+# A primitive that is never run: ONNX has its own operation for this layer.
 _layer_norm = core.Primitive('layer_norm')
 _layer_norm.def_abstract_eval(lambda x, scale, bias, *, epsilon: x)
 

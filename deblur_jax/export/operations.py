@@ -1,7 +1,8 @@
-"""What computes: the primitives of JAX as operations of ONNX.
+"""The arithmetic primitives of JAX as operations of ONNX.
 
-Each is fn(graph, values, params) -> value, or values; the params are those of
-the primitive. Shapes and axes are next door, in `shapes`.
+Each is fn(graph, values, params) -> value, or values; params are those of the
+primitive. It raises a NotImplementedError for cases that it does not translate.
+The primitives of shapes and axes are in `shapes.py`.
 """
 
 import string
@@ -15,13 +16,22 @@ from deblur_jax.export.graph import TYPES, Graph, Value, known
 
 
 def element(kind: str):
-  """A row for an operation on each value, of one or of several arrays."""
+  """Makes the row of an elementwise ONNX operation `kind`."""
   return lambda graph, values, params: elementwise(
       graph, values, lambda *names: graph.op(kind, *names))
 
 
 def elementwise(graph: Graph, values, make) -> Value:
-  """make(*names) on arrays brought into one order, or numbers."""
+  """Applies an elementwise operation to arrays in a common order of axes.
+
+  Args:
+    graph: the graph.
+    values: arrays of one rank, or scalars.
+    make: (*names of the inputs) -> name of the output.
+
+  Returns:
+    The result.
+  """
   rank = max(len(x.shape) for x in values)
   as_wide = dict(shape=(1,) * rank, broadcast_dimensions=())
   values = [x if len(x.shape) == rank else
@@ -44,7 +54,7 @@ def convert(graph: Graph, values, params):
 
 
 def maximum(graph: Graph, values, params):
-  """max: a Relu where one side is zero, else a Max."""
+  """max: a Relu where one argument is zero, else a Max."""
   for x, other in (values, values[::-1]):
     if other.constant and not other.data.any() and not x.constant:
       return x._replace(data=graph.op('Relu', graph.stored(x)))
@@ -55,7 +65,7 @@ def clamp(graph: Graph, values, params):
   """clamp: a Clip between two numbers."""
   low, x, high = values
   if low.shape or high.shape:
-    raise NotImplementedError('between bounds that are no numbers')
+    raise NotImplementedError('with bounds that are not scalars')
   return x._replace(data=graph.op(
       'Clip', graph.stored(x), graph.stored(low), graph.stored(high)))
 
@@ -79,7 +89,7 @@ def square(graph: Graph, values, params):
 
 
 def remainder(graph: Graph, values, params):
-  """With the sign of what is divided."""
+  """rem: a Mod with the sign of the dividend."""
   return elementwise(graph, values, lambda a, b: graph.op(
       'Mod', a, b, fmod=1))
 
@@ -88,7 +98,7 @@ def integer_pow(graph: Graph, values, params):
   """integer_pow: one or two products, or a Pow."""
   if params['y'] == 2:
     return square(graph, values, params)
-  if params['y'] == 3:   # far quicker than Pow
+  if params['y'] == 3:   # much faster than Pow
     return elementwise(graph, values, lambda x: graph.op(
         'Mul', x, graph.op('Mul', x, x)))
   return elementwise(graph, values, lambda x: graph.op(
@@ -132,7 +142,7 @@ def reduction(kind: str):
 
 
 def dim_as_value(graph: Graph, values, params):
-  """dim_as_value: a side of the picture as a number."""
+  """dim_as_value: a symbolic size as a scalar."""
   size = graph.op('Squeeze', graph.dims([params['dim']]))
   return Value(graph.op('Cast', size, to=TYPES['int32']), (), (), ())
 
@@ -172,7 +182,7 @@ def convolution(graph: Graph, values, params):
 
 
 def layer_norm(graph: Graph, values, params):
-  """Of the last axis."""
+  """layer_norm: a LayerNormalization over the last axis."""
   x, scale, bias = values
   usual = tuple(range(len(x.shape)))
   return x._replace(order=usual, data=graph.op(
@@ -181,7 +191,7 @@ def layer_norm(graph: Graph, values, params):
 
 
 def dot_general(graph: Graph, values, params):
-  """dot_general: a MatMul of batches."""
+  """dot_general: a MatMul of batches where possible, else an Einsum."""
   a, b = map(graph.full, values)
   (sum_a, sum_b), (batch_a, batch_b) = params['dimension_numbers']
   free_a, free_b = ([axis for axis in range(len(x.shape)) if axis not in taken]
@@ -209,17 +219,25 @@ def dot_general(graph: Graph, values, params):
 
 
 def same(graph: Graph, values, params):
-  """The first value as it is, for primitives that change nothing."""
+  """Returns the first value, for primitives that change nothing."""
   return values[0]
 
 
 def all_same(graph: Graph, values, params):
-  """All values as they are."""
+  """Returns all values, for primitives that change nothing."""
   return values
 
 
 def evaluate(equation, values) -> Value | None:
-  """The result of constants, computed now; None where it has to wait."""
+  """Computes the result of a primitive for constants.
+
+  Args:
+    equation: of a jaxpr.
+    values: its inputs.
+
+  Returns:
+    The result, or None where an input or a size is not known.
+  """
   primitive, sizes = equation.primitive, equation.outvars[0].aval.shape
   if primitive.multiple_results or not values or not all(
       x.constant for x in values):
@@ -237,7 +255,7 @@ def evaluate(equation, values) -> Value | None:
 
 
 def _run(equation, arrays):
-  # In the precision of the CPU, whatever the machine has.
+  # On the CPU, so that the constants do not depend on the device.
   with jax.default_device(jax.local_devices(backend='cpu')[0]):
     result = np.asarray(equation.primitive.bind(
         *map(jnp.asarray, arrays), **equation.params))

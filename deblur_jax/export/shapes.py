@@ -1,7 +1,7 @@
-"""How shapes change: the part of ONNX's operations that sees axes and sizes.
+"""The primitives of JAX for shapes and axes as operations of ONNX.
 
-Each is fn(graph, values, params) -> value, or values; the params are those of
-the primitive of JAX.
+Each is fn(graph, values, params) -> value, or values; params are those of the
+primitive. It raises a NotImplementedError for cases that it does not translate.
 """
 
 import math
@@ -16,7 +16,7 @@ LOWEST = np.iinfo(np.int64).min
 
 
 def transpose(graph: Graph, values, params):
-  """transpose: only the order of the axes is noted; nothing moves."""
+  """transpose: changes the recorded order of axes; no node."""
   x, = values
   axes = params['permutation']
   if x.constant:
@@ -27,7 +27,7 @@ def transpose(graph: Graph, values, params):
 
 
 def broadcast_in_dim(graph: Graph, values, params):
-  """broadcast_in_dim: notes which axes repeat; nothing is copied."""
+  """broadcast_in_dim: an Unsqueeze; repeated axes are only recorded."""
   x = values[0]
   shape, axes = params['shape'], params['broadcast_dimensions']
   have = [1] * len(shape)
@@ -43,7 +43,7 @@ def broadcast_in_dim(graph: Graph, values, params):
 
 
 def _inserted(order: list[int], new: Sequence[int]) -> list[int]:
-  """Each new axis behind the one that it follows."""
+  """Inserts each new axis after its predecessor."""
   order = list(order)
   for axis in sorted(new):
     order.insert(order.index(axis - 1) + 1 if axis else 0, axis)
@@ -65,7 +65,7 @@ def squeeze(graph: Graph, values, params):
 
 
 def reshape(graph: Graph, values, params):
-  """Axes are split and joined where they lie; what is joined is moved first."""
+  """reshape: splits and joins axes; joined axes are made adjacent first."""
   x = graph.full(values[0])
   shape = tuple(params['new_sizes'])
   if x.constant:
@@ -84,13 +84,13 @@ def reshape(graph: Graph, values, params):
   name = graph.stored(x, [
       *(axis for i in stored for axis in groups[i][0]), *ones_before])
   order = [axis for i in stored for axis in groups[i][1]]
-  order = _inserted_anywhere(order, len(shape))
+  order = _with_ones(order, len(shape))
   name = graph.op('Reshape', name, graph.dims([shape[axis] for axis in order]))
   return Value(name, shape, shape, tuple(order))
 
 
-def _inserted_anywhere(order, rank):
-  """The axes of size 1 that are in no group, each behind the one before."""
+def _with_ones(order, rank):
+  """Inserts the axes of size 1, which are in no group, after the previous."""
   for axis in range(rank):
     if axis not in order:
       place = order.index(axis - 1) + 1 if axis - 1 in order else 0
@@ -99,7 +99,7 @@ def _inserted_anywhere(order, rank):
 
 
 def _groups(old: Shape, new: Shape) -> list[tuple[list[int], list[int]]]:
-  """(axes before, axes after) that hold the same values, as few as can be."""
+  """(axes before, axes after) with the same values, in the smallest groups."""
   before, after = ([axis for axis, side in enumerate(shape) if side != 1]
                    for shape in (old, new))
   groups = []
@@ -159,7 +159,7 @@ def slice_(graph: Graph, values, params):
       params['start_indices'], params['limit_indices'], strides, strict=True))
   shape = tuple((limit - start + stride - 1) // stride
                 for start, limit, stride in parts)
-  # Where it is the same along an axis, it stays so.
+  # Axes along which the array is constant are not sliced.
   cut = [axis for axis, part in enumerate(parts) if x.have[axis] != 1
          and part != (0, x.shape[axis], 1)]
   have = tuple(shape[axis] if axis in cut else side
@@ -187,7 +187,7 @@ def rev(graph: Graph, values, params):
 
 
 def pad(graph: Graph, values, params):
-  """pad: a Pad; negative sides cut off."""
+  """pad: a Pad; negative widths crop."""
   x, filling = graph.full(values[0]), values[1]
   config = params['padding_config']
   if any(between for _, _, between in config):
@@ -203,7 +203,7 @@ def pad(graph: Graph, values, params):
 
 
 def iota(graph: Graph, values, params):
-  """iota: a constant, or a Range where a side depends on the picture."""
+  """iota: a constant, or a Range where the size is symbolic."""
   shape, axis = params['shape'], params['dimension']
   have = [1] * len(shape)
   have[axis] = shape[axis]
@@ -220,7 +220,7 @@ def iota(graph: Graph, values, params):
 
 
 def gather(graph: Graph, values, params):
-  """What `jnp.take` makes of numbers along one axis, mode 'clip'."""
+  """gather: a Gather, for `jnp.take` along one axis with mode 'clip'."""
   numbers = params['dimension_numbers']
   rank, index = len(values[0].shape), values[1]
   axis, *others = numbers.start_index_map

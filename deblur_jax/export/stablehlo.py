@@ -1,7 +1,7 @@
-"""StableHLO: the file that `jax.export` writes, for every size of picture.
+"""StableHLO files by `jax.export`, for all sizes of pictures.
 
-Any program with jax reads it by `jax.export.deserialize`, without this package,
-and calls it on whichever of `PLATFORMS` it has.
+Every program with jax reads them by `jax.export.deserialize`, without this
+package, and runs them on one of `PLATFORMS`.
 """
 
 import os
@@ -20,27 +20,41 @@ PLATFORMS = ('cpu', 'cuda', 'rocm', 'tpu')
 
 def make(
     traced: traced_lib.Traced, *, platforms=PLATFORMS) -> export.Exported:
-  """The function as StableHLO, its weights inside."""
+  """Exports a function with its weights to StableHLO.
+
+  Args:
+    traced: the function.
+    platforms: on which the result runs.
+
+  Returns:
+    The exported function.
+  """
   return export.export(jax.jit(traced.fn), platforms=platforms)(
       traced.blur)
 
 
 def write(path: str | os.PathLike, traced: traced_lib.Traced) -> None:
-  """Writes the function to a file, its weights inside."""
+  """Writes a function with its weights to a file."""
   pathlib.Path(path).write_bytes(make(traced).serialize())
 
 
 def read(path: str | os.PathLike) -> Callable[[np.ndarray], np.ndarray]:
-  """The function of a file.
+  """Reads a file.
+
+  Args:
+    path: of the file.
+
+  Returns:
+    A function [n, h, w, c] -> [n, h, w, 3].
 
   Raises:
-    UserError: it is none of these.
+    UserError: the file cannot be read, or is of another kind.
   """
   try:
     exported = export.deserialize(bytearray(pathlib.Path(path).read_bytes()))
   except OSError as error:
     raise errors.UserError(f'Cannot read {path}: {error.strerror}.') from None
-  # What is wrong with the bytes has errors of many kinds.
+  # Errors of deserialization have no common class.
   except Exception as error:
     raise errors.UserError(
         f'{path} is no file of jax.export ({type(error).__name__}).') from None

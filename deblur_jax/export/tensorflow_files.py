@@ -1,8 +1,8 @@
-"""SavedModel and TFLite (LiteRT), both by way of StableHLO.
+"""SavedModel and TFLite (LiteRT) files, both converted from StableHLO.
 
-TensorFlow's converter reads StableHLO of older versions only, so the program is
-written down in one of those. For TFLite one size is the better choice: with
-free sizes half of the file's operations compute shapes.
+TensorFlow's converter reads only older versions of StableHLO, so the program is
+serialized in an older one. A TFLite file is better for one size: with symbolic
+sizes half of its operations compute shapes.
 """
 
 import os
@@ -27,7 +27,15 @@ LAYERS = {layers.Depthwise: traced_lib.depthwise}
 
 def write_saved_model(
     path: str | os.PathLike, traced: traced_lib.Traced) -> None:
-  """A folder; its signature takes `blur` and gives `restored`."""
+  """Writes a SavedModel with the input `blur` and the output `restored`.
+
+  Args:
+    path: of the folder.
+    traced: the function.
+
+  Raises:
+    UserError: TensorFlow is missing.
+  """
   tf = tensorflow()
   module = _module(tf, traced)
   tf.saved_model.save(
@@ -36,24 +44,37 @@ def write_saved_model(
 
 def read_saved_model(
     path: str | os.PathLike) -> Callable[[np.ndarray], np.ndarray]:
-  """The function of a folder."""
+  """Reads a SavedModel.
+
+  Args:
+    path: of the folder.
+
+  Returns:
+    A function [n, h, w, c] -> [n, h, w, 3].
+
+  Raises:
+    UserError: TensorFlow is missing.
+  """
   loaded = tensorflow().saved_model.load(str(path))
   call = loaded.signatures[SIGNATURE]
-  # What was loaded goes when nobody holds it.
+  # The default argument keeps the loaded model alive.
   return lambda blur, _=loaded: call(blur=blur)['restored'].numpy()
 
 
 def write_tflite(
     path: str | os.PathLike, traced: traced_lib.Traced, *,
     pictures: Sequence[np.ndarray] = ()) -> None:
-  """A file; with pictures its convolutions are int8.
+  """Writes a TFLite file; with pictures its convolutions are int8.
 
   Args:
     path: of the file.
     traced: the function.
-    pictures: like those that will be restored, of the function's channels,
-      and size if it has one: they show the ranges of values. Input and result
+    pictures: float32 [h, w, c] in [0, 1], typical inputs of the function's
+      channels and size. They calibrate the ranges of int8; input and output
       stay float32.
+
+  Raises:
+    UserError: TensorFlow is missing, or its converter refuses the network.
   """
   tf = tensorflow()
   module = _module(tf, traced)
@@ -66,15 +87,25 @@ def write_tflite(
     pathlib.Path(path).write_bytes(converter.convert())
   except OSError:
     raise
-  except Exception as error:   # the converter's own have no common class
+  except Exception as error:   # the converter's errors have no common class
     raise errors.UserError(
-        'TFLite has no way to write this network: '
+        'TensorFlow cannot convert this network to TFLite: '
         f'{str(error).strip().splitlines()[0]}') from error
 
 
 def read_tflite(
     path: str | os.PathLike) -> Callable[[np.ndarray], np.ndarray]:
-  """The function of a file, by ai_edge_litert or else by TensorFlow."""
+  """Reads a TFLite file for ai_edge_litert, or else for TensorFlow.
+
+  Args:
+    path: of the file.
+
+  Returns:
+    A function [n, h, w, c] -> [n, h, w, 3].
+
+  Raises:
+    UserError: both packages are missing.
+  """
   interpreter = interpreter_class()(
       model_path=str(path), num_threads=os.cpu_count())
   blur, = interpreter.get_input_details()
@@ -95,24 +126,25 @@ def read_tflite(
 
 
 def _module(tf, traced):
-  """A tf.Module with the function `restore`."""
+  """A tf.Module with the method `restore`."""
   from tensorflow.compiler.tf2xla.python import xla
   fn = traced_lib.with_layers(traced.fn, LAYERS)
   exported = stablehlo.make(traced._replace(fn=fn), platforms=('cpu',))
   program = _older(exported.mlir_module_serialized)
   version = min(exported.calling_convention_version, CALLING_CONVENTION)
-  taken, given = ([side if isinstance(side, int) else None for side in shape]
-                  for shape in (traced.blur.shape, traced.restored))
+  shape_in, shape_out = (
+      [side if isinstance(side, int) else None for side in shape]
+      for shape in (traced.blur.shape, traced.restored))
   module = tf.Module()
 
   def restore(blur):
     result, = xla.call_module(
         [blur], version=version, module=program, Tout=[tf.float32],
-        Sout=[given], platforms=['CPU'])
-    return {'restored': tf.ensure_shape(result, given)}
+        Sout=[shape_out], platforms=['CPU'])
+    return {'restored': tf.ensure_shape(result, shape_out)}
 
   module.restore = tf.function(restore, autograph=False, input_signature=[
-      tf.TensorSpec(taken, tf.float32, name='blur')])
+      tf.TensorSpec(shape_in, tf.float32, name='blur')])
   return module
 
 
@@ -130,7 +162,11 @@ def tensorflow():
 
 
 def interpreter_class():
-  """What runs TFLite files: that of ai_edge_litert, or TensorFlow's."""
+  """Returns the TFLite interpreter of ai_edge_litert, or of TensorFlow.
+
+  Raises:
+    UserError: both packages are missing.
+  """
   try:
     from ai_edge_litert.interpreter import Interpreter
   except ImportError:

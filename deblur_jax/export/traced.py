@@ -1,9 +1,8 @@
-"""A restoring function as a program for pictures of every size.
+"""Traces a restoring function for pictures of all sizes.
 
-JAX follows its sizes as symbols, n, h and w. What is smaller than a network can
-be followed for is made that large at its lower and right edge, by repeating the
-last row and column, as networks themselves do up to their multiples; a part of
-the same program cuts it off again.
+JAX traces it with the symbolic sizes n, h and w. Some networks can be traced
+only for sizes from a bound on. Their program enlarges smaller pictures to this
+bound by repeating the last row and column, and crops the result.
 """
 
 from collections.abc import Callable, Mapping
@@ -25,11 +24,12 @@ LEAST = tuple(2**i for i in range(8))
 
 
 class Traced(NamedTuple):
-  """restore(blur) as it goes out.
+  """A restoring function and the shape of its input.
 
-  fn: [n, h, w, 3 * window] to [n, h, w, 3]; sizes may be symbols.
-  blur: shape and dtype of its input.
-  least: sides below this are enlarged inside.
+  Attributes:
+    fn: [n, h, w, 3 * window] -> [n, h, w, 3].
+    blur: shape and dtype of the input; sizes may be symbolic.
+    least: fn enlarges sides below this.
   """
 
   fn: Restore
@@ -38,22 +38,26 @@ class Traced(NamedTuple):
 
   @property
   def restored(self) -> tuple:
-    """Shape of its result."""
+    """The shape of the result."""
     return *self.blur.shape[:3], 3
 
 
 def trace(
     restore: Restore, *, size: tuple[int, int] | None = None,
     window: int = 1) -> Traced:
-  """The function for pictures of every size, or of one.
+  """Traces a function for pictures of all sizes, or of one.
 
   Args:
-    restore: blur [n, h, w, 3 * window] -> [n, h, w, 3]; weights inside.
-    size: (h, w) where only one picture of one size is to be taken.
-    window: the frames of a video that it takes.
+    restore: blur [n, h, w, 3 * window] -> [n, h, w, 3], with its weights.
+    size: (h, w) for a single picture of one size; None is all sizes.
+    window: number of frames of a video network.
+
+  Returns:
+    The traced function.
 
   Raises:
-    UserError: its sizes cannot be followed, or it gives another shape.
+    UserError: it cannot be traced with symbolic sizes, or its result has
+      another shape.
   """
   if size is not None:
     blur = jax.ShapeDtypeStruct((1, *size, 3 * window), jnp.float32)
@@ -62,11 +66,11 @@ def trace(
     return found
   reason = _problem(found := _free(restore, LEAST[0], window))
   if reason:
-    # Where the largest does not help, none does.
+    # If the largest bound does not help, no bound does.
     reason = _problem(_free(restore, LEAST[-1], window))
     if reason:
       raise errors.UserError(
-          'This network cannot be followed for pictures of every size '
+          'This network cannot be traced for pictures of every size '
           f'({reason}); give one size.')
     found = next(one for least in LEAST[1:]
                  if not _problem(one := _free(restore, least, window)))
@@ -74,13 +78,13 @@ def trace(
 
 
 def _problem(found: Traced) -> str | None:
-  """Why the sizes of a function cannot be followed; None where they can."""
+  """Why a function cannot be traced with symbolic sizes; None if it can."""
   try:
     _check(found)
     return None
   except errors.UserError:
     raise
-  # What it is depends on where the sizes first meet.
+  # The class of the error depends on the operation that fails.
   except Exception as error:
     return str(error).splitlines()[0]
 
@@ -104,18 +108,22 @@ def _check(found: Traced):
   restored = jax.eval_shape(found.fn, found.blur)
   if getattr(restored, 'shape', None) != found.restored:
     raise errors.UserError(
-        f'Only what restores pictures goes out: of {found.blur.shape} it makes '
+        'Only functions that restore pictures can be exported: for '
+        f'{found.blur.shape} this one returns '
         f'{jax.tree.map(jnp.shape, restored)}.')
 
 
 def with_layers(
     fn: Restore, rows: Mapping[type, Callable[..., Array]]) -> Restore:
-  """fn with other programs in the place of some layers.
+  """Replaces layers of a network by other functions.
 
   Args:
     fn: a function that applies modules.
-    rows: kind of module -> fn(module, x), its parameters in
+    rows: class of module -> function (module, x), which finds its parameters in
       `module.variables['params']`.
+
+  Returns:
+    The function with these layers.
   """
   def intercept(call, args, kwargs, context):
     row = rows.get(type(context.module))
@@ -131,7 +139,15 @@ def with_layers(
 
 
 def depthwise(module: layers.Depthwise, x: Array) -> Array:
-  """`layers.Depthwise` as one convolution, which other programs know."""
+  """Computes `layers.Depthwise` as one grouped convolution.
+
+  Args:
+    module: the layer.
+    x: [n, h, w, c].
+
+  Returns:
+    [n, ceil(h / stride), ceil(w / stride), c].
+  """
   x, weights = x.astype(module.dtype), module.variables['params']
   y = lax.conv_general_dilated(
       x, weights['kernel'].astype(module.dtype)[:, :, None],

@@ -1,4 +1,4 @@
-"""Images in, images out: through a trained method, or by a fit to each."""
+"""Restores batches of images by a trained method, or by a fit to each."""
 
 import itertools
 import time
@@ -16,19 +16,25 @@ from deblur_jax.training import loop, parallel
 
 
 class Restored(NamedTuple):
-  """A restored image, float32 [h, w, 3] in [0, 1], and what it took."""
+  """A restored image and its time.
+
+  Attributes:
+    image: float32 [h, w, 3] in [0, 1].
+    seconds: the batch's time divided by the batch size, warm and synchronised.
+  """
 
   image: np.ndarray
-  seconds: float  # share of its batch's time, warm and synchronised
+  seconds: float
 
 
 class Fitted(NamedTuple):
   """The fit of a method to each of n images, so far.
 
-  state: of the method, see `priors.fitting`.
-  curve: metric -> [steps, n].
-  seconds: of a step, all images together, without the first chunk, which
-    compiles; NaN where there was only that.
+  Attributes:
+    state: of the method, see `priors.fitting`.
+    curve: metric -> [steps, n].
+    seconds: of a step for all images, without the first chunk, which includes
+      the compilation; NaN if there was only one chunk.
   """
 
   state: TrainState
@@ -37,10 +43,18 @@ class Fitted(NamedTuple):
 
 
 def local(method: Method, window: int) -> Method:
-  """The method with means over `window` pixels around each, not all of them.
+  """Makes a method whose networks average over local windows.
 
-  For networks that learnt on crops and take means over the image: see
-  `ops/statistics.py`. A window of 0 leaves the method as it is.
+  For networks that were trained on crops and average over the image, see
+  `ops/statistics.py`.
+
+  Args:
+    method: with a trained network.
+    window: side of the window around each pixel, in pixels; 0 returns the
+      method unchanged.
+
+  Returns:
+    The method with another `restore`.
   """
   if not window:
     return method
@@ -57,21 +71,26 @@ def restore_images(
     method: Method, state: TrainState, images: Iterable[np.ndarray],
     mesh: Mesh, *, batch_size: int | None = None
 ) -> Iterator[Restored]:
-  """Restores images one after another, in their order.
+  """Restores images in order.
 
-  Neighbours of one size go through the network together; a program is compiled
-  for each size, so folders of few sizes are the quickest.
+  Consecutive images of one size form batches. A program is compiled for each
+  size, so folders of few sizes are faster.
 
   Args:
     method: a method without `per_image`.
     state: its trained state, on `mesh`.
-    images: float32 [h, w, 3] in [0, 1]; for a method of several frames these,
-      [h, w, 3 * window], or a picture that stands for all of them.
+    images: float32 [h, w, 3] in [0, 1]. A method of several frames takes
+      [h, w, 3 * window], or a picture that is repeated for all frames.
     mesh: devices of this process.
-    batch_size: a multiple of the devices; by default one image a device.
+    batch_size: a multiple of the number of devices; by default one image for
+      each device.
 
   Yields:
     A `Restored` for each image.
+
+  Raises:
+    UserError: the method is fitted to each image, the devices do not divide the
+      batch size, or an image has another number of frames.
   """
   if method.per_image:
     raise errors.UserError('This method is fitted to each image.')
@@ -83,7 +102,7 @@ def restore_images(
   blurs = (frames.still(image, window=method.window) for image in images)
   for shape, group in itertools.groupby(blurs, key=np.shape):
     while batch := list(itertools.islice(group, batch_size)):
-      # The last batch of a size is filled up with its first image.
+      # The first image fills the last batch of a size.
       filled = [*batch] + [batch[0]] * (batch_size - len(batch))
       blur = parallel.put(np.stack(filled), split)
       if shape not in known:
@@ -99,11 +118,19 @@ def restore_images(
 def fit_images(
     method: Method, batch: Batch, key: Array, num_steps: int, mesh: Mesh, *,
     on_chunk: Callable[[int], None] | None = None, **options) -> Fitted:
-  """Fits a method to each image of a batch, until all fits have stopped.
+  """Fits a method to each image of a batch until all fits have stopped.
 
   Args:
-    method, batch, key, num_steps, mesh, **options: see `fit_in_chunks`.
-    on_chunk: called with the finished steps.
+    method: see `fit_in_chunks`.
+    batch: see `fit_in_chunks`.
+    key: see `fit_in_chunks`.
+    num_steps: see `fit_in_chunks`.
+    mesh: see `fit_in_chunks`.
+    on_chunk: called with the number of finished steps after each chunk.
+    **options: see `fit_in_chunks`.
+
+  Returns:
+    The fit.
 
   Raises:
     UserError: see `fit_in_chunks`.
@@ -119,27 +146,27 @@ def fit_in_chunks(
     method: Method, batch: Batch, key: Array, num_steps: int, mesh: Mesh, *,
     chunk: int = 50, run_chunk: Callable | None = None,
     state: TrainState | None = None) -> Iterator[Fitted]:
-  """Fits a method to each image of a batch, and gives the fit so far.
+  """Fits a method to each image of a batch, and yields the fit so far.
 
   Args:
     method: one with `per_image`.
-    batch: its arrays, a row for each image.
-    key: of the run; one key and one image give the same result in a batch of
-      any size.
-    num_steps: at most, a multiple of `chunk`.
-    mesh: the devices, over which the images are spread.
-    chunk: steps from one look at the stops to the next.
-    run_chunk: `loop.make_chunk(method, steps=chunk, mesh=mesh)`, to compile it
-      once for many batches of one shape.
-    state: the first one; by default the method's.
+    batch: its arrays, [n, ...].
+    key: a PRNG key. The result for an image depends only on the key and the
+      image, not on the batch size.
+    num_steps: greatest number of steps, a multiple of `chunk`.
+    mesh: the devices, over which the images are distributed.
+    chunk: number of steps between checks of the stopping rule.
+    run_chunk: `loop.make_chunk(method, steps=chunk, mesh=mesh)`, compiled once
+      for many batches of one shape.
+    state: the initial state; by default from the method's `init`.
 
   Yields:
     The fit after each chunk. Its state is donated to the next chunk: read it
-    before the next fit is asked for.
+    before the next iteration.
 
   Raises:
-    UserError: a method that learns from pairs, images that cannot be spread
-      evenly over the devices.
+    UserError: the method learns from pairs, `num_steps` is no multiple of
+      `chunk`, or the devices do not divide the number of images.
   """
   if not method.per_image:
     raise errors.UserError('This method does not fit images one by one.')
@@ -170,20 +197,20 @@ def fit_in_chunks(
 def receptive_field(
     method: Method, state: TrainState, mesh: Mesh, *, block: int = 32,
     longest: int = 2048) -> int | None:
-  """How many pixels away from a pixel the result still depends on it.
+  """Measures the radius of a network's receptive field.
 
-  What is not a number goes wherever a pixel goes: one column of the picture is
-  that, `block` pixels wide, so that steps of the network do not count.
+  NaN spreads to every pixel that depends on it. A column of NaN, `block` pixels
+  wide, makes the result independent of the network's strides.
 
   Args:
     method: a method without `per_image`.
     state: its trained state.
     mesh: one device.
-    block: a multiple of the steps.
-    longest: width of a picture.
+    block: width of the column, a multiple of the network's strides.
+    longest: width of the picture, in pixels.
 
   Returns:
-    None where it is all of the picture.
+    The radius in pixels; None if it is the whole picture.
   """
   left = longest // 2
   picture = np.zeros((1, 2 * block, longest, 3), np.float32)

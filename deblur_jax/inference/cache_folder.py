@@ -1,7 +1,7 @@
-"""The folder of compiled programs: where it is, what is in it, how large.
+"""The folder of compiled programs: its place, content and size.
 
-`program_cache` fills it. Whatever is wrong with it costs the time of compiling,
-no more.
+`program_cache` fills it. If the folder cannot be used, programs are compiled
+each time.
 """
 
 import contextlib
@@ -15,19 +15,20 @@ from deblur_jax import errors
 
 VARIABLE = 'DEBLUR_CACHE'
 OFF = ('', '0', 'off')
-LIMIT = 2**30            # bytes; the least recently used programs go first
-# Also what a killed process left half.
+LIMIT = 2**30            # bytes; the least recently used programs are deleted
+# Programs, and incomplete files of killed processes.
 FILES = re.compile(r'([0-9a-f]{64}|\.[0-9a-f]{16})\.program')
 
 
 class Facts(NamedTuple):
-  """What there is.
+  """The state of the cache.
 
-  folder: '' where the environment turns the cache off.
-  programs: how many files.
-  bytes: their size.
-  limit: the size above which files are deleted.
-  problem: why nothing is kept; '' where all is well.
+  Attributes:
+    folder: '' where the environment turns the cache off.
+    programs: number of files.
+    bytes: their total size.
+    limit: the size in bytes above which files are deleted.
+    problem: why programs are not kept; '' if they are.
   """
 
   folder: str
@@ -37,16 +38,16 @@ class Facts(NamedTuple):
   problem: str
 
   def line(self) -> str:
-    """All of it for people."""
-    told = (f'{self.folder}: {self.programs} programs, '
-            f'{self.bytes / 2**20:.1f} of {self.limit / 2**20:.0f} MiB')
+    """Describes the cache in one line."""
+    content = (f'{self.folder}: {self.programs} programs, '
+               f'{self.bytes / 2**20:.1f} of {self.limit / 2**20:.0f} MiB')
     if not self.folder:
       return self.problem
-    return f'{told}; not used: {self.problem}' if self.problem else told
+    return f'{content}; not used: {self.problem}' if self.problem else content
 
 
 def facts() -> Facts:
-  """The folder, what is in it, and whether programs can be kept there."""
+  """Reads the state of the cache; makes the folder if it is missing."""
   folder = locate()
   if folder is None:
     return Facts('', 0, 0, LIMIT, f'{VARIABLE} turns it off')
@@ -56,7 +57,10 @@ def facts() -> Facts:
 
 
 def clear() -> int:
-  """Deletes all programs; returns how many there were.
+  """Deletes all programs.
+
+  Returns:
+    The number of deleted programs.
 
   Raises:
     UserError: the cache is off, or a file cannot be deleted.
@@ -75,7 +79,7 @@ def clear() -> int:
 
 
 def locate() -> pathlib.Path | None:
-  """The folder, which need not be there; None where the cache is off."""
+  """Returns the folder, which may not exist yet; None if the cache is off."""
   given = os.environ.get(VARIABLE)
   if given is not None:
     off = given.strip().lower() in OFF
@@ -91,17 +95,23 @@ def locate() -> pathlib.Path | None:
 
 
 def problem(folder: pathlib.Path) -> str:
-  """Why programs cannot be kept in the folder, which is made; '' if they can.
+  """Checks whether programs can be kept in a folder, and makes it if missing.
 
-  A program is machine code, and so is whatever replaces it: reading only from a
-  folder that this user alone can write is what keeps others' code out. The
-  checksum in each file is against damage.
+  A program is machine code. Programs are read only from a folder in which no
+  other user can write, so that nobody can replace them by other code. The
+  checksum in each file detects damage.
+
+  Args:
+    folder: the folder.
+
+  Returns:
+    The reason why programs cannot be kept there; '' if they can.
   """
   try:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     found = folder.stat()
   except OSError as error:
-    return f'cannot be made: {error.strerror}'
+    return f'cannot be created: {error.strerror}'
   if hasattr(os, 'geteuid') and (
       found.st_uid != os.geteuid() or found.st_mode & 0o022):
     return 'others can write there: chmod 700, or choose another'
@@ -111,7 +121,7 @@ def problem(folder: pathlib.Path) -> str:
 
 
 def _files(folder) -> list[tuple[float, int, pathlib.Path]]:
-  """(last use, bytes, path) of each program, the oldest first."""
+  """(last use, bytes, path) of each program, the least recently used first."""
   found = []
   with contextlib.suppress(OSError):
     for path in folder.iterdir():
@@ -124,7 +134,7 @@ def _files(folder) -> list[tuple[float, int, pathlib.Path]]:
 
 
 def evict(folder: pathlib.Path) -> None:
-  """Deletes the least recently used programs until LIMIT holds the others."""
+  """Deletes the least recently used programs until the rest is within LIMIT."""
   found = _files(folder)
   total = sum(size for _, size, _ in found)
   for _, size, path in found:

@@ -1,7 +1,7 @@
-"""Compiled programs on disk, so that a second process need not compile again.
+"""A cache of compiled programs on disk.
 
-A file holds one program for one model, shape, machine and version of all that
-made it; its name is the hash of these, so nothing else ever reads it.
+A file has one program for one model, shape, machine and version of the software
+that compiled it. Its name is the hash of these.
 """
 
 import contextlib
@@ -29,23 +29,24 @@ _EXECUTABLE, _STABLEHLO = b'X', b'S'
 # XLA's oneDNN operations: jaxlib 0.12 reads wrong memory when it serializes
 # them, because it takes them for custom calls of another class.
 _ONEDNN = '__onednn$'
-_PACKAGE = pathlib.Path(__file__).parent
+_PACKAGE = pathlib.Path(__file__).parents[1]
 
 
 def compiled(
     fn: Callable[..., Any], args: Sequence[jax.Array], *, identity: str,
     mesh: Mesh) -> Callable[..., Any]:
-  """A jitted function compiled for its arguments, from disk if it is there.
+  """Compiles a jitted function for its arguments, or loads it from disk.
 
   Args:
-    fn: from arrays to one array, of `loop.on_mesh`. Weights are arguments.
-    args: arrays whose shapes, types and places count.
-    identity: tells what `fn` computes from all else that this version of the
-      package computes: a network and its options.
+    fn: a function of arrays to one array, from `loop.on_mesh`; weights are
+      arguments.
+    args: arrays with the shapes, types and shardings of later arguments.
+    identity: distinguishes `fn` from all other functions of this version of the
+      package: a network and its options.
     mesh: the devices.
 
   Returns:
-    A function of such arguments.
+    The compiled function.
   """
   folder = cache_folder.locate()
   if folder is None or cache_folder.problem(folder):
@@ -60,7 +61,7 @@ def compiled(
 
 
 def _load(path, name, args, mesh):
-  """The program in a file; None where there is none that runs."""
+  """The program in a file; None if there is none that runs."""
   try:
     checksum, content = path.read_bytes().split(b'\n', 1)
     if checksum != _checksum(name, content):
@@ -77,18 +78,18 @@ def _load(path, name, args, mesh):
     return program
   except FileNotFoundError:
     return None
-  except Exception:    # whatever it is, the program is compiled anew
+  except Exception:    # after any error the program is compiled
     with contextlib.suppress(OSError):
       path.unlink()
     return None
 
 
 def _store(path, name, program, fn, args) -> None:
-  """Keeps a program, whole or not at all."""
+  """Writes a program atomically; does nothing on errors."""
   try:
     if jax.config.jax_compilation_cache_dir or _ONEDNN in program.as_text():
-      # This spares tracing alone. What jax's own cache gave cannot be
-      # serialized again: on CPUs it then lacks its functions.
+      # This saves only the tracing. A program from jax's own cache cannot be
+      # serialized again: on CPUs the result lacks its functions.
       content = _STABLEHLO + zlib.compress(
           jax.export.export(fn)(*args).serialize(), 1)
     else:
@@ -105,7 +106,7 @@ def _checksum(name, content) -> bytes:
 
 
 def _key(identity, args, mesh) -> str:
-  """The hash of all that shapes a program, hexadecimal."""
+  """The hash of everything on which a program depends, hexadecimal."""
   devices = list(mesh.devices.flat)
   parts = (
       identity, [(x.shape, str(x.dtype), str(x.sharding)) for x in args],
@@ -124,7 +125,7 @@ def _versions() -> tuple[str, ...]:
 
 @functools.cache
 def _sources() -> str:
-  """The hash of the package itself: who edits it must not get old programs."""
+  """The hash of this package's files: an edit makes old programs invalid."""
   digest = hashlib.sha256()
   for path in sorted(_PACKAGE.rglob('*.py')):
     content = path.read_bytes()
@@ -135,11 +136,11 @@ def _sources() -> str:
 
 @functools.cache
 def _machine() -> tuple[str, ...]:
-  """The CPU, to whose instructions programs are compiled."""
+  """The CPU, whose instructions programs use."""
   try:
     lines = pathlib.Path('/proc/cpuinfo').read_text().splitlines()
   except OSError:
-    return tuple(platform.uname())    # with the name of the machine
+    return tuple(platform.uname())    # includes the machine's name
   kinds = ('model name', 'flags', 'Features', 'CPU part')
   return platform.machine(), str(os.cpu_count()), *sorted(
       {line for line in lines if line.startswith(kinds)})

@@ -1,20 +1,19 @@
-"""Pictures of any size through a network: tiles, blended, and looked after.
+"""Restores pictures of any size by overlapping tiles, and checks the results.
 
-A large picture is cut into overlapping tiles that all have one shape. Where two
-of them meet, the outer quarter of the overlap, where a tile knows nothing of
-what lies beyond it, does not count, and over the middle half one fades into the
-other. So the result is that of the whole picture wherever a quarter of the
-overlap covers the radius of what the network sees. All tiles begin at multiples
-of ALIGNMENT, for a network that halves pictures sees other pixels one further
-on.
+All tiles of a picture have one shape. In the overlap of two tiles the outer
+quarter of each is ignored, because there the tile lacks context; over the
+middle half their weights change linearly. The result equals that of the whole
+picture if a quarter of the overlap is at least the radius of the network's
+receptive field. All tiles begin at multiples of ALIGNMENT, because the result
+of a network with strides depends on the position.
 
-The shape of the tiles follows from the size of the picture alone, so a result
-does not depend on the pictures before it. A program is compiled for each shape:
-sides are rounded up to one of eight in each octave, so a folder of many sizes
-needs few. Memory that runs out halves the tiles. And a result must agree with
-its picture in the mean over MEAN_WINDOW x MEAN_WINDOW pixels, which no blur
-changes: a network that meets what it does not know may give mosaics or black
-instead (that is known of trained ones, see NAFNet's issues).
+The shape of the tiles depends only on the size of the picture, so a result does
+not depend on earlier pictures. A program is compiled for each shape. Sides are
+rounded up to one of eight values in each octave, so that many sizes need few
+programs. If memory runs out, the tiles are halved. A result must have nearly
+the same means as its picture over windows of MEAN_WINDOW x MEAN_WINDOW pixels,
+because blur keeps them. Trained networks can return mosaics or black for
+unusual inputs (see the issues of NAFNet).
 """
 
 import itertools
@@ -32,26 +31,27 @@ from deblur_jax.ops import frames
 from deblur_jax.state import Array, Method, TrainState
 from deblur_jax.training import loop, parallel
 
-LONGEST = 1024        # side of a tile that nobody chose
-ALIGNMENT = 32        # sides, overlaps and places of tiles are multiples of it
-MIN_TILE = 64         # side of a tile below which memory is not the reason
-MEAN_WINDOW = 32      # pixels, of the means that must agree
-MAX_MEAN_SHIFT = 0.1  # by how much they may differ
-TILES_PER_DEVICE = 4  # that fill an accelerator
-# Memory of a pixel of the photo: float32 before and after, and the file's own.
+LONGEST = 1024        # default side of a tile, pixels
+ALIGNMENT = 32        # sides, overlaps and positions of tiles are multiples
+MIN_TILE = 64         # least side of a tile, pixels
+MEAN_WINDOW = 32      # side of the windows whose means are compared, pixels
+MAX_MEAN_SHIFT = 0.1  # greatest difference of these means
+TILES_PER_DEVICE = 4  # at once on an accelerator
+# Memory of a photo's pixel: float32 before and after, and the decoded file.
 PHOTO_BYTES = 28
 
 Shape = tuple[int, int]
 
 
 class Large(NamedTuple):
-  """A restored picture, and what happened on the way.
+  """A restored picture and the statistics of its tiles.
 
-  image: float32 [h, w, 3] in [0, 1].
-  tiles: how many there were.
-  recomputed: tiles that were computed again in float32.
-  rejected: tiles whose result was not trusted; they keep the input.
-  tile: their shape, (height, width).
+  Attributes:
+    image: float32 [h, w, 3] in [0, 1].
+    tiles: number of tiles.
+    recomputed: number of tiles that were computed again in float32.
+    rejected: number of tiles whose result was rejected; they keep the input.
+    tile: (height, width) of a tile.
   """
 
   image: np.ndarray
@@ -62,7 +62,7 @@ class Large(NamedTuple):
 
 
 class Grid(NamedTuple):
-  """Tiles over a picture that has at least their size: their first pixels."""
+  """Positions of tiles: (height, width), first rows and first columns."""
 
   tile: Shape
   tops: list[int]
@@ -76,38 +76,43 @@ def build(
     ensemble: bool = False, trust: float = MAX_MEAN_SHIFT,
     exact: Method | None = None, at_once: int | None = None
 ) -> Callable[..., Large]:
-  """A function that restores a picture, float32 [h, w, 3] in [0, 1].
-
-  It takes the picture and, if you like, `on_tile`, which it calls with (tiles
-  done, all tiles of the picture). For a method of several frames it takes
-  these, [h, w, 3 * window], or a picture, which then stands for all of them.
+  """Builds the function that restores a picture by tiles.
 
   Args:
-    method: one that does not fit each image anew.
+    method: a method with a trained network.
     state: its trained state, on `mesh`.
     mesh: devices of this process.
-    tile: longest side of a tile; None is `longest`, 0 takes pictures whole.
-    longest: side of a square tile that suits the network; others have no more
-      pixels, and are twice as long at most.
-    tile_bytes: memory that the network takes for each pixel of a tile. A photo
-      that takes more memory itself gets smaller tiles; 0 does not look at it.
-    multiple: the sides of tiles are multiples of it; ALIGNMENT or more.
-      Networks pad to such sizes themselves, and what they pad costs time.
-    overlap: of neighbours, in pixels, made such a multiple; twice the width of
-      what the network sees makes tiles exact.
-    ensemble: the mean over the eight turns and mirror images (self-ensemble:
-      Timofte et al., CVPR 2016), for eight times the time.
+    tile: longest side of a tile in pixels; None is `longest`, 0 is one tile for
+      the whole picture.
+    longest: side of a square tile that suits the network, in pixels. Other
+      tiles have at most as many pixels, and sides of at most twice this.
+    tile_bytes: memory of the network for each pixel of a tile, in bytes. A
+      photo that needs much memory itself gets smaller tiles; 0 ignores this.
+    multiple: the sides of tiles are multiples of it; ALIGNMENT or more. A
+      network pads other sizes, which costs time.
+    overlap: of neighbouring tiles, in pixels, rounded up to such a multiple.
+      Four times the radius of the receptive field makes tiles exact.
+    ensemble: whether to average over the eight rotations and reflections
+      (self-ensemble: Timofte et al., CVPR 2016), in eight times the time.
     trust: greatest difference of the means over windows of MEAN_WINDOW pixels.
-    exact: the method in float32, where `method` computes in less: for tiles
-      that are not trusted.
-    at_once: how many tiles of a picture a device takes together; by default 1
-      on CPUs, where more are no quicker, and TILES_PER_DEVICE elsewhere.
+    exact: the method in float32, for tiles whose result in lower precision is
+      rejected.
+    at_once: number of tiles of a picture for each device at once; by default 1
+      on CPUs, where more are not faster, and TILES_PER_DEVICE on others.
+
+  Returns:
+    A function (picture, on_tile=...) -> Large. The picture is float32 [h, w, 3]
+    in [0, 1]. A method of several frames takes [h, w, 3 * window], or a picture
+    that is repeated for all frames. on_tile is called with (finished tiles, all
+    tiles). The function raises a UserError for other shapes, and if the memory
+    is too small for the least tile.
 
   Raises:
-    UserError: a method that fits each image, sizes that cannot be.
+    UserError: the method fits each image, or tile or overlap is invalid.
   """
   if method.per_image:
-    raise errors.UserError('This method fits each image anew: it has no tiles.')
+    raise errors.UserError(
+        'This method fits each image: it has no network for tiles.')
   if overlap < 0:
     raise errors.UserError(f'overlap must be at least 0, got {overlap}.')
   sides = _Sides(multiple, _multiple_of(multiple, overlap))
@@ -119,7 +124,8 @@ def build(
       one and _runner(one, state, mesh) for one in (method, exact))
   at_once = at_once or (
       1 if jax.default_backend() == 'cpu' else TILES_PER_DEVICE)
-  way = _Way(run, redo, sides.overlap, ensemble, trust, mesh.size, at_once)
+  pipeline = _Pipeline(
+      run, redo, sides.overlap, ensemble, trust, mesh.size, at_once)
   limit = longest if tile is None else multiple * (tile // multiple)
   too_large: set[Shape] = set()    # for the memory
 
@@ -132,7 +138,7 @@ def build(
           image.shape[:2], longest, stretch=1 if tile else 2)
       if shape not in too_large:
         try:
-          return _restore(way, image, shape, on_tile)
+          return _restore(pipeline, image, shape, on_tile)
         except jax.errors.JaxRuntimeError as error:
           if not errors.is_out_of_memory(error):
             raise
@@ -143,7 +149,7 @@ def build(
 
 
 def _checked(image, window):
-  """The picture, or the frames, that go through the network."""
+  """The network's input: the frames, or the picture repeated for all."""
   if image.ndim != 3 or image.shape[-1] % 3 or not image.size:
     raise errors.UserError(
         f'Expected a picture [h, w, 3], got {list(image.shape)}.')
@@ -151,7 +157,7 @@ def _checked(image, window):
 
 
 def _runner(method, state, mesh):
-  """tiles [n, h, w, 3 * window], split over devices, to results, NumPy."""
+  """A function of tiles [n, h, w, 3 * window] to results, NumPy arrays."""
   split = parallel.split_batch(mesh)
   if not method.identity:
     fn = loop.on_mesh(method.restore, mesh)
@@ -171,11 +177,11 @@ def _runner(method, state, mesh):
   return run
 
 
-# ---- which tiles
+# ---- shapes of tiles
 
 
 class _Sides(NamedTuple):
-  """Which sides tiles have; see `build` for both fields."""
+  """The allowed sides of tiles; see `build` for both fields."""
 
   multiple: int
   overlap: int
@@ -185,12 +191,12 @@ class _Sides(NamedTuple):
     return self._rounded(max(MIN_TILE, 2 * self.overlap))
 
   def of_tiles(self, size: Shape, longest: int, *, stretch: int = 1) -> Shape:
-    """The shape of tiles that have the fewest pixels over a picture together.
+    """The shape of tiles with the smallest total number of pixels.
 
     Args:
       size: of the picture.
       longest: a tile has at most longest x longest pixels; 0 is one tile.
-      stretch: how many times longer than that one side may be.
+      stretch: a side is at most stretch * longest.
     """
     if not longest:
       return tuple(map(self._rounded, size))
@@ -209,23 +215,23 @@ class _Sides(NamedTuple):
     if not tile_bytes:
       return longest
     photo = PHOTO_BYTES * math.prod(size) / tile_bytes    # in pixels of tiles
-    # Smaller ones would take more than twice the time.
+    # Smaller tiles would need more than twice the time.
     least = max(self.least, longest // 2)
     return math.isqrt(max(least**2, int(longest**2 - photo)))
 
   def halved(self, shape: Shape, longest: int) -> int:
-    """`longest` of the next tiles to try, where memory ran out for `shape`."""
+    """`longest` of the next tiles to try after memory ran out for `shape`."""
     side = min(max(shape), longest or max(shape)) // 2
     side = side // self.multiple * self.multiple
     if side < self.least:
       raise errors.UserError(
           f'The memory does not hold a tile of {shape[0]}x{shape[1]}: close '
-          'other programs, or take a smaller model, or a smaller overlap than '
+          'other programs, or use a smaller model, or an overlap below '
           f'{self.overlap}.')
     return side
 
   def _sides(self, side, most):
-    """Those that a tile may have along an axis."""
+    """The possible sides of a tile along an axis."""
     whole = self._rounded(side)
     if whole <= self.least:
       return {whole}
@@ -235,7 +241,7 @@ class _Sides(NamedTuple):
     return {t for t in known | {whole} if t <= most}
 
   def _rounded(self, side):
-    """Up to an eighth of the power of two below it, so that shapes are few."""
+    """Rounds up to an eighth of the power of two below, for few shapes."""
     octave = 1 << max(side - 1, 1).bit_length() - 1
     return _multiple_of(max(self.multiple, octave // 8), side)
 
@@ -246,12 +252,23 @@ def _multiple_of(multiple: int, side: int) -> int:
 
 
 def _count(side: int, tile: int, overlap: int) -> int:
-  """How many tiles cover a side."""
+  """The number of tiles along a side."""
   return max(1, math.ceil((side - overlap) / max(tile - overlap, 1)))
 
 
 def grid(size: Shape, tile: Shape, overlap: int) -> Grid:
-  """The last tiles end where the picture does, so their overlap is larger."""
+  """Computes the positions of tiles over a picture.
+
+  The last tiles end at the picture's border, so their overlap may be larger.
+
+  Args:
+    size: (height, width) of the picture, at least the tile's.
+    tile: (height, width) of a tile.
+    overlap: of neighbours, in pixels.
+
+  Returns:
+    The grid.
+  """
   def firsts(side, t):
     return [min(i * (t - overlap), side - t)
             for i in range(_count(side, t, overlap))]
@@ -260,11 +277,11 @@ def grid(size: Shape, tile: Shape, overlap: int) -> Grid:
                       for side, t in zip(size, tile, strict=True)))
 
 
-# ---- through the network
+# ---- restoration of tiles
 
 
-class _Way(NamedTuple):
-  """How tiles are restored."""
+class _Pipeline(NamedTuple):
+  """The functions and options that restore tiles."""
 
   run: Callable[[np.ndarray], np.ndarray]
   redo: Callable[[np.ndarray], np.ndarray] | None   # in float32
@@ -272,54 +289,56 @@ class _Way(NamedTuple):
   ensemble: bool
   trust: float
   devices: int
-  at_once: int   # tiles of each device
+  at_once: int   # tiles for each device
 
 
-def _restore(
-    way: _Way, image: np.ndarray, shape: Shape, on_tile: Callable) -> Large:
-  size = image.shape[:2]
-  sides = [max(t, _multiple_of(ALIGNMENT, side))    # with what is mirrored
+def _restore(pipeline: _Pipeline, image: np.ndarray, shape: Shape,
+             on_tile: Callable) -> Large:
+  size, overlap = image.shape[:2], pipeline.overlap
+  sides = [max(t, _multiple_of(ALIGNMENT, side))    # with mirrored borders
            for t, side in zip(shape, size, strict=True)]
-  places = grid(sides, shape, way.overlap)
-  rows, columns = (_shares(firsts, t, side, way.overlap) for firsts, t, side
+  places = grid(sides, shape, overlap)
+  rows, columns = (_weights(firsts, t, side, overlap) for firsts, t, side
                    in zip(places[1:], shape, sides, strict=True))
   corners = list(itertools.product(places.tops, places.lefts))
   total = np.zeros((*size, 3), np.float32)
   recomputed = rejected = 0
-  # A small picture is not made a large batch.
-  batch = way.devices * (way.at_once if len(corners) > way.devices else 1)
+  devices, trust = pipeline.devices, pipeline.trust
+  # Few tiles do not fill a large batch.
+  batch = devices * (pipeline.at_once if len(corners) > devices else 1)
   for first in range(0, len(corners), batch):
     part = corners[first:first + batch]
     tiles = np.stack([_cut(image, corner, shape) for corner in part])
-    results = _all_ways(way.run, tiles, batch, ensemble=way.ensemble)
+    results = _run_tiles(
+        pipeline.run, tiles, batch, ensemble=pipeline.ensemble)
     for (top, left), tile, result in zip(part, tiles, results, strict=True):
       blur = frames.middle(tile)
-      if not agrees(result, blur, trust=way.trust) and way.redo:
+      if not agrees(result, blur, trust=trust) and pipeline.redo:
         recomputed += 1
-        result = _all_ways(
-            way.redo, tile[None], way.devices, ensemble=way.ensemble)[0]
-      if not agrees(result, blur, trust=way.trust):
+        result = _run_tiles(pipeline.redo, tile[None], devices,
+                            ensemble=pipeline.ensemble)[0]
+      if not agrees(result, blur, trust=trust):
         rejected += 1
         result = blur
       inside = total[top:top + shape[0], left:left + shape[1]]
-      share = rows[top][:, None, None] * columns[left][:, None]
-      inside += (share * np.clip(result, 0, 1))[
+      weight = rows[top][:, None, None] * columns[left][:, None]
+      inside += (weight * np.clip(result, 0, 1))[
           :inside.shape[0], :inside.shape[1]]
     on_tile(first + len(part), len(corners))
   return Large(total, len(corners), recomputed, rejected, shape)
 
 
 def _cut(image, corner, shape):
-  """A tile; beyond the picture's right and lower border it is mirrored."""
+  """A tile; beyond the picture's right and lower border it is a reflection."""
   (top, left), (height, width) = corner, shape
   tile = image[top:top + height, left:left + width]
   missing = [(0, height - tile.shape[0]), (0, width - tile.shape[1]), (0, 0)]
   return np.pad(tile, missing, mode='symmetric')
 
 
-def _all_ways(run, tiles, batch, *, ensemble):
-  """The results of tiles, or their means over the turns and mirror images."""
-  # The last batch is filled up with its first tile.
+def _run_tiles(run, tiles, batch, *, ensemble):
+  """The results of tiles, or their means over rotations and reflections."""
+  # The first tile fills the last batch.
   filled = np.concatenate([tiles] + [tiles[:1]] * (batch - len(tiles)))
   if not ensemble:
     return run(filled)[:len(tiles)]
@@ -335,9 +354,16 @@ def _all_ways(run, tiles, batch, *, ensemble):
 
 def agrees(
     result: Array, image: Array, *, trust: float = MAX_MEAN_SHIFT) -> bool:
-  """Whether two pictures [h, w, 3] agree in the means of their windows.
+  """Returns whether the local means of two pictures agree.
 
-  These have MEAN_WINDOW x MEAN_WINDOW pixels.
+  Args:
+    result: [h, w, 3]; clipped to [0, 1].
+    image: [h, w, 3] in [0, 1].
+    trust: greatest difference of the means over windows of about
+      MEAN_WINDOW x MEAN_WINDOW pixels.
+
+  Returns:
+    False also for results that are not finite.
   """
   if not np.isfinite(result).all():
     return False
@@ -350,21 +376,22 @@ def agrees(
   return bool(np.abs(sums / areas[..., None]).max() <= trust)
 
 
-def _shares(firsts, tile, side, overlap) -> dict[int, np.ndarray]:
-  """Of the tiles along an axis, how much their pixels count, float32 [tile].
+def _weights(firsts, tile, side, overlap) -> dict[int, np.ndarray]:
+  """The weights of the tiles' pixels along an axis, float32 [tile].
 
-  The shares of all tiles add up to 1 in each pixel.
+  The weights of all tiles sum to one in each pixel.
 
   Args:
     firsts: the first pixel of each tile.
-    tile, side: pixels of a tile, and of the picture, along the axis.
-    overlap: of neighbours.
+    tile: side of a tile, in pixels.
+    side: of the picture, in pixels.
+    overlap: of neighbours, in pixels.
   """
   ramps, total = {}, np.zeros(side)
   for first in firsts:
     ramp = np.ones(tile)
     if overlap:
-      # From 0 to 1 over the middle half of the overlap; never all zero.
+      # From 0 to 1 over the middle half of the overlap; above 0 everywhere.
       rise = np.clip(2 * (np.arange(tile) + 0.5) / overlap - 0.5, 1e-6, 1)
       ramp *= 1 if first == 0 else rise
       ramp *= 1 if first + tile == side else rise[::-1]

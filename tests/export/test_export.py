@@ -1,4 +1,4 @@
-"""Networks as files: what other programs make of them is what JAX makes."""
+"""Exported files: other programs compute the same results as JAX."""
 
 import sys
 
@@ -64,7 +64,7 @@ def test_onnx_is_the_network(name, tmp_path, need_onnx):
     np.testing.assert_allclose(run(blur), jax.jit(restore)(blur), atol=1e-4)
 
 
-def test_bfloat16_goes_out_as_float32(tmp_path, need_onnx):
+def test_bfloat16_is_exported_as_float32(tmp_path, need_onnx):
   restore = restoring('single_scale', dtype='bfloat16')
   path = tmp_path / 'net.onnx'
   export.write(path, restore, kind='onnx')
@@ -92,7 +92,7 @@ def test_networks_of_videos_take_their_frames(tmp_path, need_onnx):
     np.testing.assert_allclose(got, expected, atol=1e-4)
 
 
-def test_convolutions_lie_together(tmp_path, need_onnx):
+def test_convolutions_have_no_transpositions_between_them(tmp_path, need_onnx):
   import onnx
   path = tmp_path / 'net.onnx'
   export.write(path, restoring('single_scale', blocks=2), kind='onnx')
@@ -163,7 +163,7 @@ def test_axes_are_split_and_joined_in_groups():
       ([0], [0, 1]), ([1], [2])]
 
 
-def test_the_same_node_stands_once():
+def test_equal_nodes_are_stored_once():
   graph = graph_lib.Graph()
   h, = jax.export.symbolic_shape('h')
   x = graph.input('blur', (1, h, 8, 3))
@@ -197,12 +197,12 @@ def test_a_file_is_measured(nafnet, tmp_path, need_onnx):
 def test_small_pictures_are_enlarged_inside(tmp_path):
   traced_net = traced.trace(restoring('resnet'))
   assert traced_net.least == 16
-  # What is large enough is not touched.
+  # Large pictures are not enlarged.
   assert traced.trace(lambda x: x).least == 1
 
 
 def halved_and_back(blur):
-  """Quick to compile, and yet its sizes change, and must be even."""
+  """Compiles fast; its sizes change and must be even."""
   padded, size = pad.to_multiple(blur, multiple=2)
   kernel = jnp.asarray(np.random.default_rng(1).normal(0, 0.3, (2, 2, 3, 12)))
   x = conv.conv(padded, kernel.astype(jnp.float32), stride=2)
@@ -223,7 +223,7 @@ def test_tensorflow_files(tmp_path):
   assert all(row.bytes > 1000 for row in rows)
 
 
-def test_one_size_where_sizes_cannot_be_followed(tmp_path):
+def test_one_size_where_symbolic_sizes_fail(tmp_path):
   restore = restoring('fusion', blocks=1, features=4, attention='window')
   path = tmp_path / 'net.stablehlo'
   with pytest.raises(errors.UserError, match='every size .* give one size'):
@@ -237,7 +237,7 @@ def test_one_size_where_sizes_cannot_be_followed(tmp_path):
     (dict(kinds=['onxx']), "kind of file 'onxx'.*Did you mean 'onnx'"),
     (dict(sizes=[]), 'at least one size'),
     (dict(sizes=[(0, 4)]), 'at least one size'),
-    (dict(kinds=['onnx']), r'deblur\.onnx is there already'),
+    (dict(kinds=['onnx']), r'deblur\.onnx exists already'),
 ])
 def test_mistakes(wrong, match, nafnet, tmp_path):
   (tmp_path / 'deblur.onnx').write_text('mine')
@@ -246,10 +246,10 @@ def test_mistakes(wrong, match, nafnet, tmp_path):
   assert (tmp_path / 'deblur.onnx').read_text() == 'mine'
 
 
-def test_what_is_no_network_stays(nafnet, tmp_path):
-  with pytest.raises(errors.UserError, match='fits each picture anew'):
+def test_other_functions_are_refused(nafnet, tmp_path):
+  with pytest.raises(errors.UserError, match='fits each picture'):
     export.run(method(nafnet, per_image=True), STATE, out=tmp_path)
-  with pytest.raises(errors.UserError, match='Only what restores pictures'):
+  with pytest.raises(errors.UserError, match='Only functions that restore'):
     export.run(method(lambda x: x[:, :-1]), STATE, out=tmp_path)
   assert not list(tmp_path.iterdir())
 
@@ -260,7 +260,7 @@ def test_a_primitive_without_a_row_is_named(tmp_path, need_onnx):
       return jnp.sort(blur, axis=-1)
 
   with pytest.raises(errors.UserError,
-                     match='No way to ONNX for sort, in .*strange_layer'):
+                     match='no operation for sort, in .*strange_layer'):
     export.write(tmp_path / 'net.onnx', restore, kind='onnx')
   assert not list(tmp_path.iterdir())
 

@@ -1,4 +1,4 @@
-"""Restoring and evaluating: order, sizes, batches, and honest means."""
+"""Restoration of batches, and test sets: order, sizes, means."""
 
 import jax
 import jax.numpy as jnp

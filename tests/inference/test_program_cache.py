@@ -1,4 +1,4 @@
-"""Compiled programs on disk: kept, found again, and never in the way."""
+"""The cache of compiled programs: reuse, invalidation and failures."""
 
 import json
 import os
@@ -25,7 +25,7 @@ PICTURE = np.random.default_rng(0).random((64, 64, 3), np.float32)
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-  """Where programs are kept; made by the cache itself."""
+  """The folder of programs; the cache creates it."""
   path = tmp_path / 'programs'
   monkeypatch.setenv(cache_folder.VARIABLE, str(path))
   known = jax.config.jax_compilation_cache_dir
@@ -37,7 +37,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def restore(picture=PICTURE, *, identity='times', factor=0.9, change=None):
-  """(the result, how often the method was traced)."""
+  """(the result, the number of traces of the method)."""
   traces = []
 
   def times(state, blur):
@@ -99,13 +99,13 @@ def test_a_second_process_does_not_trace(folder, dtype, flags):
   del env['JAX_COMPILATION_CACHE_DIR']
   code = textwrap.dedent(PROCESS).replace(
       'sys.argv[1]', f'jnp.{dtype}')
-  told = [subprocess.run(
+  runs = [subprocess.run(
       [sys.executable, '-c', code], check=True, env=env, text=True,
       capture_output=True, cwd=pathlib.Path(__file__).parents[2])
       for _ in range(2)]
-  assert 'traced' in told[0].stdout and 'traced' not in told[1].stdout
-  assert told[0].stdout.split()[-1] == told[1].stdout.split()[-1] == '64.0'
-  assert not told[1].stderr and len(programs(folder)) == 1
+  assert 'traced' in runs[0].stdout and 'traced' not in runs[1].stdout
+  assert runs[0].stdout.split()[-1] == runs[1].stdout.split()[-1] == '64.0'
+  assert not runs[1].stderr and len(programs(folder)) == 1
 
 
 def _cut(path):
@@ -121,7 +121,7 @@ def _flip(path):
 @pytest.mark.parametrize('spoil', [
     _cut, _flip, lambda path: path.write_bytes(b''),
     lambda path: path.write_bytes(os.urandom(500))])
-def test_a_damaged_file_costs_time_alone(folder, spoil):
+def test_a_damaged_file_is_compiled_again(folder, spoil):
   restore()
   path, = programs(folder)
   spoil(path)
@@ -149,21 +149,21 @@ def test_a_program_of_another_name_is_not_read(folder):
   assert restore(identity='other')[1]
 
 
-@pytest.mark.parametrize('content, told', [
-    (None, 'cannot be made'), (0o777, 'others can write there')])
-def test_a_folder_that_cannot_be_used_costs_time_alone(
-    folder, content, told, capsys):
+@pytest.mark.parametrize('content, problem', [
+    (None, 'cannot be created'), (0o777, 'others can write there')])
+def test_without_a_usable_folder_programs_are_compiled(
+    folder, content, problem, capsys):
   if content is None:
     folder.write_text('a file')
   else:
     folder.mkdir()
     folder.chmod(content)
   assert [restore()[1] > 0 for _ in range(2)] == [True, True]
-  assert told in cache_folder.facts().problem
+  assert problem in cache_folder.facts().problem
   assert not capsys.readouterr().err
 
 
-def test_a_full_disk_costs_time_alone(folder, monkeypatch):
+def test_with_a_full_disk_programs_are_compiled(folder, monkeypatch):
   def full(*args):
     raise OSError(28, 'No space left on device')
 
@@ -184,7 +184,7 @@ def test_what_has_no_identity_is_not_kept(folder):
   assert restore(identity='')[1] and not folder.exists()
 
 
-def test_whatever_shapes_a_program_has_its_own(folder, monkeypatch):
+def test_each_condition_of_a_program_has_its_own_file(folder, monkeypatch):
   restore()
 
   def is_new(**options):
@@ -210,14 +210,14 @@ def test_whatever_shapes_a_program_has_its_own(folder, monkeypatch):
   assert is_new()
 
 
-def test_the_least_recently_used_go_first(folder, monkeypatch):
+def test_the_least_recently_used_are_deleted_first(folder, monkeypatch):
   names = {}
   for age, identity in ((3, 'a'), (2, 'b'), (1, 'c')):
     before = set(programs(folder))
     restore(identity=identity)
     names[identity], = set(programs(folder)) - before
     os.utime(names[identity], (1e9 - age, 1e9 - age))
-  restore(identity='a')    # now the one used last
+  restore(identity='a')    # now the most recently used
   size = sum(path.stat().st_size for path in programs(folder))
   # Sizes of such programs differ by a few bytes.
   monkeypatch.setattr(cache_folder, 'LIMIT', size + 100)
@@ -226,7 +226,7 @@ def test_the_least_recently_used_go_first(folder, monkeypatch):
   assert names['b'] not in left and names['a'] in left and names['c'] in left
 
 
-def test_where_it_is(monkeypatch):
+def test_the_place_of_the_folder(monkeypatch):
   monkeypatch.delenv(cache_folder.VARIABLE)
   monkeypatch.setenv('XDG_CACHE_HOME', '/x')
   monkeypatch.setenv('LOCALAPPDATA', '/local')
@@ -256,13 +256,13 @@ def test_the_command(folder, capsys):
     with pytest.raises(SystemExit) as code:
       cli.main(['cache', *argv])
     assert not code.value.code
-  told = capsys.readouterr().out
-  first, rest = json.JSONDecoder().raw_decode(told)
-  second, _ = json.JSONDecoder().raw_decode(told[rest:].lstrip())
+  printed = capsys.readouterr().out
+  first, rest = json.JSONDecoder().raw_decode(printed)
+  second, _ = json.JSONDecoder().raw_decode(printed[rest:].lstrip())
   assert first['folder'] == str(folder) and first['programs'] == 1
   assert first['bytes'] > 0 and first['problem'] == ''
   assert second['deleted'] == 1 and second['programs'] == 0
-  assert '0 programs, 0.0 of 1024 MiB' in told
+  assert '0 programs, 0.0 of 1024 MiB' in printed
 
 
 def test_several_devices(folder):

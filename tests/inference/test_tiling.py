@@ -1,4 +1,4 @@
-"""Tiles: as good as the whole picture, few programs, and what goes wrong."""
+"""Tiles: equal to the whole picture, few programs, and failures."""
 
 import math
 
@@ -13,7 +13,7 @@ from deblur_jax.inference import batches, tiling
 from deblur_jax.state import Method, TrainState
 from deblur_jax.training import parallel
 
-RADIUS = 4    # of what `smooth` sees
+RADIUS = 4    # of the receptive field of `smooth`
 PHOTO = np.random.default_rng(0).random((150, 205, 3)).astype(np.float32)
 
 
@@ -53,13 +53,13 @@ def test_tiles_are_the_whole_picture():
   assert (found.recomputed, found.rejected) == (0, 0)
   inside = (slice(RADIUS, -RADIUS), slice(RADIUS, -RADIUS))
   np.testing.assert_allclose(found.image[inside], whole[inside], atol=1e-6)
-  # Without any there is a seam.
+  # Without overlap there is a seam.
   bare = tiled(smooth, tile=64, overlap=0)(PHOTO)
   assert np.abs(bare.image - whole)[inside].max() > 10 / 255
 
 
-def test_tiles_are_the_whole_picture_of_networks_that_halve_it():
-  """Which are other functions of a picture that moves by a pixel."""
+def test_tiles_are_the_whole_picture_of_networks_with_strides():
+  """Their result depends on the position of the picture."""
   def restore(state, blur):
     del state
     small = blur.reshape(*blur.shape[:1], blur.shape[1] // 8, 8,
@@ -91,7 +91,7 @@ def test_several_tiles_at_once_are_each_their_own():
 
 @pytest.mark.parametrize('size', [
     (1, 1), (7, 5), (33, 17), (3, 700), (64, 64), (130, 40)])
-def test_any_size_comes_back(size):
+def test_the_result_has_the_size_of_the_picture(size):
   photo = np.random.default_rng(1).random((*size, 3)).astype(np.float32)
   restore = tiled(lambda state, blur: blur, tile=96, overlap=16)
   for _ in range(2):
@@ -103,7 +103,7 @@ def test_many_sizes_need_few_programs():
   shapes = []
 
   def restore(state, blur):
-    shapes.append(blur.shape)     # once a program: when it is traced
+    shapes.append(blur.shape)     # once for each program, at its trace
     return blur
 
   run = tiled(restore, tile=96, overlap=16)
@@ -143,9 +143,9 @@ def test_tiles_cover_with_any_overlap(multiple, overlap):
       shape = sides.of_tiles(size, longest, stretch=2)
       for side, tile in zip(size, shape, strict=True):
         assert tile % multiple == 0
-        reach = tiling._count(side, tile, sides.overlap) * (
+        covered = tiling._count(side, tile, sides.overlap) * (
             tile - sides.overlap) + sides.overlap
-        assert reach >= side
+        assert covered >= side
 
 
 def test_large_photos_get_smaller_tiles():
@@ -162,7 +162,7 @@ def test_large_photos_get_smaller_tiles():
 
 
 def test_halved_tiles_come_to_an_end():
-  """Also long ones, whose half is as long as a square tile's side."""
+  """Also long tiles, half of whose length is the side of a square tile."""
   sides, longest, shapes = tiling._Sides(32, 0), 256, []
   with pytest.raises(errors.UserError, match='does not hold a tile of'):
     while True:
@@ -172,7 +172,7 @@ def test_halved_tiles_come_to_an_end():
 
 
 def test_a_result_does_not_depend_on_the_pictures_before_it():
-  """Of a network whose means go over all of a tile."""
+  """For a network that averages over the whole tile."""
   def restore(state, blur):
     return blur / (1 + blur.mean((1, 2, 3), keepdims=True))
 
@@ -186,7 +186,7 @@ def test_a_result_does_not_depend_on_the_pictures_before_it():
   np.testing.assert_array_equal(after.image, alone.image)
 
 
-def test_how_far_a_pixel_counts():
+def test_receptive_field():
   def mean(state, blur):
     return blur.mean((1, 2), keepdims=True) + 0 * blur
 
@@ -210,7 +210,7 @@ def test_tiles_of_a_small_picture_do_not_cover_a_larger_one(tile, overlap):
 
 
 def test_memory_that_runs_out_halves_the_tiles():
-  """Really: a tile above 64 pixels asks for a terabyte."""
+  """A tile above 64 pixels allocates a terabyte."""
   def greedy(state, blur):
     if max(blur.shape[1:3]) > 64:
       side = 1 << 19
@@ -222,12 +222,12 @@ def test_memory_that_runs_out_halves_the_tiles():
   found = tiled(greedy, tile=130, overlap=16)(PHOTO)
   assert max(found.tile) <= 64
   np.testing.assert_allclose(found.image, PHOTO, atol=1e-6)
-  # Tiles of twice the overlap are the least.
+  # The least side of a tile is twice the overlap.
   with pytest.raises(errors.UserError, match='memory does not hold .*128x128'):
     tiled(greedy, tile=130, overlap=64)(PHOTO)
 
 
-def test_what_does_not_agree_is_done_again_and_then_left():
+def test_bad_tiles_are_recomputed_and_then_rejected():
   def wild(state, blur):
     return jnp.where(blur.mean((1, 2, 3), keepdims=True) > 0.5, 1.0, blur)
 
@@ -248,13 +248,13 @@ def test_agreement(spoil):
   spoiled = PHOTO.copy()
   spoiled[:40, -40:] = spoil
   assert not tiling.agrees(spoiled, PHOTO)
-  # Sharpening leaves the means.
+  # Sharpening keeps the means.
   detail = PHOTO - np.asarray(smooth(None, PHOTO[None]))[0]
   assert tiling.agrees(PHOTO + detail, PHOTO)
 
 
-def test_ensemble_is_the_mean_of_all_ways():
-  """Of a shift to the right: one to each side, twice."""
+def test_ensemble_is_the_mean_over_rotations_and_reflections():
+  """Of a shift to the right: a shift to each side, twice."""
   shift = lambda state, blur: jnp.roll(blur, 1, 2)
   found = tiled(shift, tile=64, overlap=8, ensemble=True)(PHOTO[:64, :64])
   around = [np.roll(PHOTO[:64, :64], step, axis)
@@ -262,10 +262,10 @@ def test_ensemble_is_the_mean_of_all_ways():
   np.testing.assert_allclose(found.image, np.mean(around, 0), atol=1e-6)
 
 
-def test_progress_is_told():
+def test_progress_is_reported():
   seen = []
   tiled(smooth, tile=64, overlap=16)(
-      PHOTO, on_tile=lambda *told: seen.append(told))
+      PHOTO, on_tile=lambda *counts: seen.append(counts))
   assert seen[-1] == (24, 24) and seen == sorted(seen)
 
 
