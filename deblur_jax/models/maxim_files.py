@@ -165,7 +165,7 @@ def check(
            for name, shape in expected.items()
            if name in flat and flat[name].shape != shape]
   wrong = [f'{len(names)} {kind}: {some(names)}' for kind, names in (
-      ('missing', missing), ('of another shape', other), ('left over', more))
+      ('missing', missing), ('of another shape', other), ('unknown', more))
            if names]
   if wrong:
     options = ', '.join(f'{option}={getattr(net, option)}' for option in (

@@ -161,7 +161,7 @@ def check_sha256(path: str | pathlib.Path, expected: str) -> None:
   if found != str(expected).lower():
     raise errors.UserError(
         f'{path} has the SHA-256 {found}, expected {expected}: it is another '
-        'file or damaged; get it again, or correct sha256.')
+        'file, or damaged; get it again, or correct sha256.')
 
 
 @contextlib.contextmanager

@@ -1,1 +1,1 @@
-"""Trained weights: bundled models, runs, and the papers' own files."""
+"""Trained weights: bundled models, runs, and files of the papers' authors."""

@@ -1,7 +1,7 @@
-"""Cards of the bundled models: what each is, and where its weights lie.
+"""Model cards of the bundled models.
 
-A card is weights/NAME.json; several share one file of weights. Needs no
-jax, so that lists of models are quick.
+A card is weights/NAME.json. Several cards may share one file of weights. This
+file does not import jax, so that lists of models are fast.
 """
 
 import json
@@ -19,20 +19,25 @@ Path = str | os.PathLike
 
 
 def names(folder: Path = SHIPPED) -> list[str]:
-  """The shipped models, the default one first."""
+  """Lists the bundled models, the default one first."""
   found = sorted(path.stem for path in pathlib.Path(folder).glob('*.json'))
   return sorted(found, key=lambda name: name != DEFAULT)
 
 
 def card(name: str, *, folder: Path = SHIPPED) -> dict[str, Any]:
-  """What is known of a shipped model.
+  """Reads the card of a bundled model.
 
-  Keys CARD; where measured 'scores' and 'seconds_720p', see
-  experiments/release/write_cards.py; 'receptive_field', see
-  `batches.receptive_field`; 'blur_threshold', see `app.restoring`.
+  Args:
+    name: of the model.
+    folder: of the cards.
+
+  Returns:
+    The keys in CARD, and optionally 'scores' and 'seconds_720p' (see
+    experiments/release/write_cards.py), 'receptive_field' (see
+    `batches.receptive_field`) and 'blur_threshold' (see `app.restoring`).
 
   Raises:
-    UserError: no such model, or its card is damaged.
+    UserError: there is no such model, or its card is damaged.
   """
   known = names(folder)
   if not known:

@@ -1,10 +1,10 @@
-"""Models by name, by a file of weights, or by the folder of a run.
+"""Loads models by name, from a file of weights, or from the folder of a run.
 
-A shipped model is a card, `weights/NAME.json`, and a file of weights beside
-it, which several cards may share: the card says what the model is, what it was
-trained on and under which terms, how it scores, and the SHA-256 of its weights.
-Files of MAXIM's weights tell their network themselves, see
-`models.maxim_files`. Nothing is downloaded.
+A bundled model is a card, `weights/NAME.json`, and a file of weights in the
+same folder, which several cards may share. The card describes the model, its
+training data and licence, its scores, and the SHA-256 of its weights. The
+network of MAXIM's weights follows from their shapes, see `models.maxim_files`.
+Nothing is downloaded.
 """
 
 import json
@@ -22,22 +22,23 @@ from deblur_jax.pretrained.cards import SHIPPED, card, names
 ROLE = 'net'
 AUTO = 'auto'
 Path = str | os.PathLike
-# Of weights that are loaded without a folder of a run.
+# Suffixes of weights that are loaded without the folder of a run.
 FILES = ('.npz', '.safetensors')
-_A_FILE = ('{} is a file, and a model is a folder, or a .npz or .safetensors '
-           "of MAXIM's weights: `deblur convert` makes a folder of others.")
+_A_FILE = ("{} is no model: a model is a folder, or MAXIM's weights as .npz or "
+           '.safetensors; `deblur convert` makes a folder of other weights.')
 
 
 class Model(NamedTuple):
-  """What restores.
+  """A model that restores.
 
-  name: as it was asked for.
-  method: a `state.Method`: its `restore`, in the dtype that was asked for.
-  exact: the same in float32; None where `method` computes in that.
-  state: a `state.TrainState`: its weights, on `mesh`.
-  mesh: the first device of this process.
-  card: of a shipped model; {} for a run.
-  tiling: keywords of `tiling.build` that suit the network.
+  Attributes:
+    name: the name or path that the user gave.
+    method: a `state.Method` in the requested dtype.
+    exact: the same in float32; None if `method` is in float32.
+    state: a `state.TrainState` with the weights, on `mesh`.
+    mesh: the first device of this process.
+    card: of a bundled model; {} for others.
+    tiling: keyword arguments of `tiling.build` for the network.
   """
 
   name: str
@@ -50,7 +51,15 @@ class Model(NamedTuple):
 
 
 def verify(name: str, *, folder: Path = SHIPPED) -> None:
-  """Raises a UserError where the weights are not those of the card."""
+  """Checks the weights of a bundled model against its card.
+
+  Args:
+    name: of the model.
+    folder: of the bundled models.
+
+  Raises:
+    UserError: there is no such model, or the weights have another SHA-256.
+  """
   from deblur_jax.ops import weight_files
 
   found = card(name, folder=folder)
@@ -61,22 +70,24 @@ def verify(name: str, *, folder: Path = SHIPPED) -> None:
 def load(
     where: Path, *, dtype: str | None = None, which: str = 'last',
     folder: Path = SHIPPED) -> Model:
-  """A shipped model by its name, MAXIM's weights, or the model of a run.
+  """Loads a bundled model, MAXIM's weights, or the model of a run.
 
   Args:
-    where: a name, or a path with a separator or of something that is there: a
-      file of MAXIM's weights or a folder of TensorFlow.js, which restores with
-      all its stages, or the folder of a run, also one
-      that `experiments.convert_weights` wrote.
-    dtype: what the network computes in, 'float32' or 'bfloat16'; AUTO takes
-      for a shipped model and for a file what `precision.fastest` finds. By
-      default as the model was made.
-    which: of a run: 'last' or 'best' checkpoint, or a step.
-    folder: of the shipped models.
+    where: the name of a bundled model, or a path: of a file with MAXIM's
+      weights, of a folder of TensorFlow.js, or of the folder of a run, also of
+      `experiments.convert_weights`.
+    dtype: of the computation, 'float32' or 'bfloat16'. AUTO uses
+      `precision.fastest` for a bundled model and for a file. None is the
+      model's own dtype.
+    which: the checkpoint of a run: 'last', 'best' or a step.
+    folder: of the bundled models.
+
+  Returns:
+    The model.
 
   Raises:
-    UserError: no such model or run, damaged weights, weights that do not fit,
-      a dtype that cannot be.
+    UserError: there is no such model or run, the weights are damaged or do not
+      fit, or the dtype is invalid.
   """
   name = os.fspath(where)
   path = pathlib.Path(name)
@@ -98,23 +109,24 @@ def write(
     run: Path, name: str, *, about: Mapping[str, Any], which: str = 'last',
     dtype: str = 'float32', mean_with: tuple[str, float] | None = None,
     folder: Path = SHIPPED) -> pathlib.Path:
-  """Makes the restoring network of a run a shipped model.
+  """Writes the restoring network of a run as a bundled model.
 
   Args:
-    run: the folder.
+    run: the folder of the run.
     name: of the model.
-    about: 'summary', 'sources' and whatever else its card shall say.
-    which: checkpoint.
-    dtype: in which the weights are stored.
-    mean_with: (another run or model of the same network, its share in [0, 1]):
-      the weights are the mean of both.
-    folder: of the shipped models.
+    about: the card's other entries: 'summary', 'sources', ...
+    which: the checkpoint: 'last', 'best' or a step.
+    dtype: of the stored weights.
+    mean_with: (another run or model of the same network, its weight in [0, 1]):
+      the stored weights are the weighted mean of both.
+    folder: of the bundled models.
 
   Returns:
-    The card's path.
+    The path of the card.
 
   Raises:
-    UserError: no such run, or files that cannot be written.
+    UserError: there is no such run, the networks differ, or a file cannot be
+      written.
   """
   import jax
 
@@ -149,15 +161,15 @@ def write(
 def write_weights(
     path: pathlib.Path, params: Mapping[str, Any], *, dtype: str = 'float32'
 ) -> None:
-  """Writes a tree of parameters as .safetensors, whole or not at all.
+  """Writes a tree of parameters as .safetensors, atomically.
 
   Args:
     path: of the file.
     params: dicts of arrays.
-    dtype: in which they are stored.
+    dtype: of the stored arrays.
 
   Raises:
-    UserError: it cannot be written.
+    UserError: the file cannot be written.
   """
   from flax import traverse_util
   from safetensors import numpy as safetensors_numpy
@@ -171,7 +183,7 @@ def _of_card(name, found, dtype, folder) -> Model:
   from deblur_jax import models
   from deblur_jax.ops import weight_files
 
-  # The card's SHA-256 vouches for the shapes.
+  # The SHA-256 was checked, so the shapes are right.
   params = models.own(models.build(**found['net']), weight_files.read_tree(
       pathlib.Path(folder, found['weights']),
       what=f'the weights of the model {name}'))
@@ -243,7 +255,8 @@ def _of_run(name, dtype, which) -> Model:
   _check_config(config, folder / workdir.CONFIG)
   if config['method'].get('name') in ('kernel', 'blur_type'):
     raise errors.UserError(
-        f'{name} learned to tell of blur, not to restore: take another run.')
+        f'{name} is a run of a method that estimates blur and does not restore:'
+        ' choose another run.')
   dtype = None if dtype == AUTO else dtype
   own, exact = (_computing(config, kind) for kind in (dtype, 'float32'))
   method, state, mesh = test_sets.load_on_one_device(own, folder, which=which)
@@ -257,7 +270,7 @@ def _of_run(name, dtype, which) -> Model:
 
 
 def _check_config(config, path):
-  """Raises a UserError where a config is not of a run."""
+  """Raises a UserError if a config is not that of a run."""
   from deblur_jax.training import workdir
 
   wanted = ['method.name', 'total_steps', 'data.loader.crop',
@@ -265,13 +278,14 @@ def _check_config(config, path):
   known = {*config, *workdir.flatten(config)}
   lacking = [key for key in (*wanted, 'optim') if key not in known]
   if lacking:
-    raise errors.UserError(f'{path} is not of a run: it has no {lacking[0]}.')
+    raise errors.UserError(
+        f'{path} is not the config of a run: it has no {lacking[0]}.')
 
 
 def _computing(config, dtype):
-  """The config with all networks that have a choice computing in `dtype`.
+  """The config with `dtype` set for all networks that have this option.
 
-  Without one, with what they compute in written out.
+  Where `dtype` is None each network's own dtype is written out.
   """
   from deblur_jax import models
 

@@ -298,9 +298,9 @@ def test_what_is_no_picture_is_one_line_and_exit_code_1(run, capsys):
 
 @pytest.mark.parametrize('made, message', [
     (None, 'No config.json in'),
-    ('weights.pth', 'is a file, and a model is a folder, or a .npz or'),
-    ({}, 'config.json is not of a run: it has no method'),
-    ([], 'config.json is not of a run: it has no method'),
+    ('weights.pth', 'is no model: a model is a folder, or MAXIM's'),
+    ({}, 'config.json is not the config of a run: it has no method'),
+    ([], 'config.json is not the config of a run: it has no method'),
     (CONFIG | {'nets': {'net': {}}}, 'it has no nets.net.name'),
     (CONFIG, 'No checkpoint in')])
 def test_what_is_no_model_is_told_before_any_file(

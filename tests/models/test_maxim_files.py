@@ -190,9 +190,9 @@ def _without(values, *names):
      r'instead of \(16,\), .* and \d+ more'),
     (lambda v: v | {INPUT: np.ones(3, np.float32)}, 'is no convolution'),
     (lambda v: v | {'stage_0_encoder_block_0/x/bias': np.ones(1, np.float32)},
-     '1 left over: stage_0_encoder_block_0/x/bias'),
+     '1 unknown: stage_0_encoder_block_0/x/bias'),
     *((lambda v, name=name: v | {name: np.ones(1, np.float32)},
-       f'1 left over: {name}') for name in (
+       f'1 unknown: {name}') for name in (
            'step', 'head/kernel', 'batch_stats/mean', 'UpSampleRatio_x/bias')),
     (lambda v: v | {BIAS: np.ones(8, np.int32)},
      rf'arrays that are no floats: {BIAS} \(int32\)'),
@@ -263,7 +263,7 @@ def test_a_file_that_is_cut_short(tmp_path):
 
 def test_a_file_of_another_network(tmp_path):
   path = _safetensors(tmp_path / 'x.safetensors', {'a': np.ones(2)})
-  with pytest.raises(errors.UserError, match='is a file, and a model is a fo'):
+  with pytest.raises(errors.UserError, match='is no model: a model is a folder'):
     zoo.load(path)
   with pytest.raises(errors.UserError, match='not of MAXIM: it has no stage_0'):
     convert.to_run(helpers.tiny(), tmp_path / 'run', [path], layout='maxim')

@@ -1,4 +1,4 @@
-"""Weights of the papers' own programs, there and back again."""
+"""Conversion of weights of the papers' programs, in both directions."""
 
 import base64
 import io
@@ -27,7 +27,7 @@ NOSKIP = 'hieubkset_single_noskip'
 
 
 def _formula(name, shape, unit):
-  """Values that two programs can make without sharing a file."""
+  """Values that two programs can compute without a shared file."""
   bound = 0.15 if len(shape) == 4 else 0.05 * unit
   phase = zlib.crc32(name.encode()) % 1000
   values = np.cos(np.arange(np.prod(shape, dtype=int)) * 0.7 + phase)
@@ -40,10 +40,10 @@ def _image(height=16, width=24):
 
 
 def _arrays(layout, network):
-  """A state dict of theirs by the formula, and how it is of ours."""
+  """Our network, its pairs, and a state dict of theirs by the formula."""
   net = models.build(**network)
   pairs = state_dicts.pairs(LAYOUTS[layout], net)
-  # Biases that count where white is 255.
+  # Biases have an effect also where white is 255.
   unit = network.get('value_range', 1)
   return net, pairs, {
       pair.theirs: _formula(pair.theirs, pair.shape, unit) for pair in pairs}
@@ -65,8 +65,8 @@ def _resnet(kept):
 
 
 # Mean, first and last value of each output of the programs themselves (their
-# modules of the commits 26047f7, 39e8a4b and 42863a0 under torch 2.13, dropout
-# off), with the weights of the formula, of this image and its pyramid.
+# modules of the commits 26047f7, 39e8a4b and 42863a0 under torch 2.13 without
+# dropout), with the weights of the formula, for this image and its pyramid.
 GOLDEN = {
     'K=1': ('deepdeblur_pytorch', _multiscale(1, 2), {}, _image(), [
         (0.5691024661064148, 3.946075916290283, -3.431410074234009)]),
@@ -124,10 +124,9 @@ def test_golden_and_back(name):
     np.testing.assert_array_equal(array, arrays[key])
 
 
-# What PyTorch wrote of a DeepDeblur with K = 1, one block, two channels and
-# kernels of 1: {'G': weights, the first in float64, 'epoch': 7, 'optimizer':
-# ...}.
-# Each array is arange / 8 + its place.
+# A file of PyTorch: a DeepDeblur with K = 1, one block, two channels and kernels
+# of 1: {'G': weights, the first in float64, 'epoch': 7, 'optimizer': ...}. Each
+# array is arange / 8 + its index.
 PTH = (
     'eNqllk1sG0UYhsd24jhuSJzSNj8NoQ2QbiFx1l7/pX8OTtgUFmjqtmAqVWZjL/EKJ+vPO07T'
     'iEhBJRKVOMAJTsABCU6AxAFxQa2oBAcOKUKoEkVU0AOIA+KAxJGZXcfdGcdxm6w0mXW87/c+'
@@ -176,7 +175,7 @@ def _deepdeblur(**options):
   return _arrays('deepdeblur_pytorch', network)[2]
 
 
-def test_a_file_of_pytorch_to_a_run_and_on(pth, tmp_path):
+def test_a_file_of_pytorch_becomes_a_run_that_trains(pth, tmp_path):
   """Converted, written back, and trained one step further."""
   folder = tmp_path / 'runs' / 'theirs'
   config = _config(**{'method.ema': 0.5})
@@ -189,7 +188,7 @@ def test_a_file_of_pytorch_to_a_run_and_on(pth, tmp_path):
   text = '\n'.join(convert.describe(entry))
   assert entry.sha256 in text and 'scale_0: 8 arrays, 29 values' in text
   assert 'skipped epoch: no tensor: int' in text
-  assert '1 array is of float64 there, float32 here' in text
+  assert '1 array is float64 in the file, float32 in the run' in text
   assert not list(folder.parent.glob('.*'))
 
   config = workdir.read_config(folder)
@@ -238,13 +237,13 @@ def test_a_discriminator_needs_a_config_that_has_one(tmp_path):
   _, _, arrays = _arrays('deblurgan_discriminator', network)
   path = _save(tmp_path / 'D.safetensors', arrays)
   with pytest.raises(errors.UserError, match=(
-      r'D.safetensors: it is deblurgan_discriminator, and the config has no '
+      r'D.safetensors: it is deblurgan_discriminator, but the config has no '
       r'discriminator: choose another --config')):
     convert.to_run(_config(), tmp_path / 'run', [path])
 
 
 def test_generator_and_discriminator_of_one_file(tmp_path):
-  """Without a discriminator in the config it is left out, by name."""
+  """If the config has no discriminator, that of the file is skipped."""
   discriminator = dict(name='nah_discriminator', features=1)
   _, _, arrays = _arrays('deepdeblur_pytorch_discriminator', discriminator)
   both = {f'G.{name}': array for name, array in _deepdeblur().items()}
@@ -253,7 +252,7 @@ def test_generator_and_discriminator_of_one_file(tmp_path):
       _config(), tmp_path / 'run', [_save(tmp_path / 'x.safetensors', both)])
   assert entry.layout == 'deepdeblur_pytorch' and len(entry.names) == 8
   assert entry.skipped['D.dense.weight'] == (
-      'deepdeblur_pytorch_discriminator, and the config has no discriminator')
+      'deepdeblur_pytorch_discriminator, but the config has no discriminator')
   assert len(entry.skipped) == len(arrays) == 11
 
 
@@ -267,8 +266,8 @@ def test_a_run_needs_a_generator(tmp_path):
   assert not (tmp_path / 'run').exists()
 
 
-def test_both_of_deblurgan_go_on_learning(tmp_path):
-  """Of an adversarial config the generator is nets.generator; and back."""
+def test_both_networks_of_deblurgan_are_converted(tmp_path):
+  """The generator of an adversarial config is nets.generator."""
   files = {'deblurgan': dict(name='resnet', features=4, blocks=1),
            'deblurgan_discriminator': dict(name='patchgan', features=4,
                                            depth=1)}
@@ -292,7 +291,7 @@ def test_both_of_deblurgan_go_on_learning(tmp_path):
     again.unlink()
 
 
-class _Mischief:
+class _Malicious:
 
   def __reduce__(self):
     return os.system, ('echo this must not run',)
@@ -301,7 +300,7 @@ class _Mischief:
 def test_code_in_a_file_is_refused(tmp_path, capfd):
   path = tmp_path / 'bad.pth'
   with zipfile.ZipFile(path, 'w') as archive:
-    archive.writestr('bad/data.pkl', pickle.dumps({'a': _Mischief()}))
+    archive.writestr('bad/data.pkl', pickle.dumps({'a': _Malicious()}))
   with pytest.raises(errors.UserError, match=(
       r'bad.pth \((posix|nt).system is not a plain tensor: .*is read')):
     convert.to_run(_config(), tmp_path / 'run', [path])
@@ -309,8 +308,8 @@ def test_code_in_a_file_is_refused(tmp_path, capfd):
   assert not (tmp_path / 'run').exists()
 
 
-def test_a_tensor_cannot_reach_beyond_its_storage(pth, tmp_path):
-  """Its size is a claim of the file: without a check, any memory is read."""
+def test_a_tensor_larger_than_its_storage_is_refused(pth, tmp_path):
+  """Without this check the file could read other memory."""
   path = tmp_path / 'short.pt'
   with zipfile.ZipFile(pth) as old, zipfile.ZipFile(path, 'w') as new:
     for name in old.namelist():
@@ -321,7 +320,7 @@ def test_a_tensor_cannot_reach_beyond_its_storage(pth, tmp_path):
 
 
 @pytest.mark.parametrize('suffix', ['.pt', '.safetensors', '.npz'])
-def test_a_file_that_is_cut_short(suffix, pth, tmp_path):
+def test_a_truncated_file(suffix, pth, tmp_path):
   path = tmp_path / f'cut{suffix}'
   if suffix == '.pt':
     path.write_bytes(pth.read_bytes())
@@ -378,7 +377,7 @@ def _broken(kind):
   arrays = _deepdeblur(scales=2)
   if kind == 'missing':
     del arrays['conv_end_models.1.uppath.0.bias']
-  if kind == 'left over':
+  if kind == 'unknown':
     arrays['body_models.0.body.2.extra'] = np.ones(3)
   if kind == 'shape':
     arrays['body_models.1.body.2.bias'] = np.ones(4)
@@ -394,9 +393,9 @@ def _names(*names):
 
 
 @pytest.mark.parametrize('arrays, options, message', [
-    (_broken('missing'), {}, r'not quite deepdeblur_pytorch \(.*\): missing: '
+    (_broken('missing'), {}, r'similar to deepdeblur_pytorch \(.*\), but differs: missing: '
      r'conv_end_models.1.uppath.0.bias\.'),
-    (_broken('left over'), {}, r'left over: body_models.0.body.2.extra\.'),
+    (_broken('unknown'), {}, r'unknown: body_models.0.body.2.extra\.'),
     (_broken('shape'), {}, r'body_models.1.body.2.bias \(4,\) instead of \(3'),
     (_broken('finite'), {}, 'not finite in body_models.1.body.2.bias'),
     (_broken('head'), {}, 'body_models.0.body.0.weight is missing, or no conv'),
@@ -405,7 +404,7 @@ def _names(*names):
     (_deepdeblur(), dict(layout='deblurgan'),
      r"of deblurgan, such as model.10.*Did you mean 'deepdeblur_pytorch'\?"),
     (_arrays(NOSKIP, _single(False))[2], {},
-     f'fit {NOSKIP} and hieubkset_single_skip alike: say which by --layout'),
+     f'fit {NOSKIP} and hieubkset_single_skip equally: choose one by --layout'),
     ({f'{prefix}.{name}': array for prefix in ('G', 'E')
       for name, array in _deepdeblur().items()}, {},
      r'holds deepdeblur_pytorch more than once, as E\.\* and G\.\*'),
@@ -413,7 +412,7 @@ def _names(*names):
     (_names('fpn.enc.weight'), {}, 'it is of DeblurGAN-v2'),
     (_names('model.model.0.model.1.weight'), {}, "it is of DeblurGAN's U-Net"),
     (_names('model.1.weight', 'model.10.conv_block.1.weight'), {},
-     'blocks lost their second convolution'),
+     'blocks lack their second convolution'),
     (_deepdeblur(), dict(options={'rgb_rnge': 1}),
      "Unknown option rgb_rnge of deepdeblur_p.* Did you mean 'rgb_range'"),
     (_deepdeblur(), dict(options={'learn_residual': True}),
@@ -421,7 +420,7 @@ def _names(*names):
     (_deepdeblur(), dict(options={'rgb_range': 'abc'}),
      "rgb_range must be a number above 0, got 'abc'"),
 ])
-def test_files_that_fit_not_quite(arrays, options, message, tmp_path):
+def test_files_that_do_not_fit(arrays, options, message, tmp_path):
   path = _save(tmp_path / 'x.safetensors', arrays)
   with pytest.raises(errors.UserError, match=message) as error:
     convert.to_run(_config(), tmp_path / 'run', [path], **options)
@@ -429,7 +428,7 @@ def test_files_that_fit_not_quite(arrays, options, message, tmp_path):
   assert [path] == list(tmp_path.iterdir())
 
 
-def test_nothing_is_left_of_what_failed(tmp_path, monkeypatch):
+def test_a_failure_leaves_no_folder(tmp_path, monkeypatch):
   path = _save(tmp_path / 'x.safetensors', _deepdeblur())
   real = workdir.write_json
 
@@ -444,10 +443,10 @@ def test_nothing_is_left_of_what_failed(tmp_path, monkeypatch):
   assert [path] == list(tmp_path.iterdir())
 
 
-def test_a_folder_that_is_there(tmp_path):
+def test_an_existing_folder_is_refused(tmp_path):
   (tmp_path / 'run').mkdir()
   (tmp_path / 'run' / 'x').touch()
-  with pytest.raises(errors.UserError, match='run is there already'):
+  with pytest.raises(errors.UserError, match='run exists already'):
     convert.to_run(_config(), tmp_path / 'run', ['none.pt'])
 
 
@@ -455,7 +454,7 @@ def test_a_folder_that_is_there(tmp_path):
     ({'residual': True}, {}, 'DeepDeblur-PyTorch has no residual=True'),
     ({}, dict(layout='deblurgan'),
      'deblurgan is a resnet, and the generator of the run is multiscale'),
-    ({'name': 'restormer'}, {}, 'No layout has a generator like restormer'),
+    ({'name': 'restormer'}, {}, 'No layout has the generator restormer'),
 ])
 def test_runs_that_cannot_be_written(network, options, message, tmp_path):
   config = _config(**{f'nets.net.{key}': value
@@ -467,16 +466,16 @@ def test_runs_that_cannot_be_written(network, options, message, tmp_path):
         config, tmp_path, tmp_path / 'x.safetensors', **options)
 
 
-def test_never_over_another_file(tmp_path):
+def test_existing_files_are_not_replaced(tmp_path):
   with pytest.raises(errors.UserError, match='x.pth must end in .safetensors'):
     convert.from_run(_config(), tmp_path, tmp_path / 'x.pth')
   (tmp_path / 'x.npz').touch()
-  with pytest.raises(errors.UserError, match='x.npz is there already'):
+  with pytest.raises(errors.UserError, match='x.npz exists already'):
     convert.from_run(_config(), tmp_path, tmp_path / 'x.npz')
 
 
-def test_a_really_trained_network(real_data, tmp_path):
-  """The output that its own program gave, to one grey level."""
+def test_a_trained_network(real_data, tmp_path):
+  """The output of the authors' program, to one grey level."""
   weights = real_data / 'weights'
   folder = tmp_path / 'run'
   convert.to_run(

@@ -1,4 +1,4 @@
-"""Shipped models: written, told apart, verified, loaded."""
+"""Bundled models: written, distinguished, verified, loaded."""
 
 import helpers
 import jax
@@ -19,7 +19,7 @@ BLUR = np.random.default_rng(0).random((1, 16, 20, 3), np.float32)
 
 @pytest.fixture(scope='module')
 def shipped(tmp_path_factory):
-  """(folder of models, the run that one was made of)."""
+  """(folder of models, the run from which they were made)."""
   root = tmp_path_factory.mktemp('zoo')
   config = helpers.tiny(**{'nets.net': dict(
       name='multiscale', scales=1, blocks=0, features=4, dtype='bfloat16')})
@@ -87,7 +87,7 @@ def test_a_run_may_begin_where_a_model_ended(shipped, tmp_path):
   (tmp_path / 'lone.safetensors').write_bytes(path.read_bytes())
   with pytest.raises(errors.UserError, match='no card beside it, lone.json'):
     begin(**{'method.init_from.path': str(tmp_path / 'lone.safetensors')})
-  # A student learns of it, whose network is not told a second time.
+  # The config of its student does not repeat the teacher's network.
   student = methods.build(helpers.tiny(**{
       'nets.net': net | dict(features=2),
       'method': dict(name='distill', teacher=dict(path=str(path)))}))
@@ -115,14 +115,14 @@ def test_damaged_weights_are_refused(shipped, tmp_path):
     ('othr', "No model 'othr'.*Did you mean 'other'"),
     ('../../x', 'No file .*config.json|No folder|config.json'),
 ])
-def test_what_is_not_there(shipped, name, message):
+def test_unknown_models(shipped, name, message):
   with pytest.raises(errors.UserError, match=message) as error:
     zoo.load(name, folder=shipped[0])
   assert '\n' not in str(error.value)
 
 
 @pytest.mark.parametrize('name', zoo.names())
-def test_bundled_models_are_as_their_cards_say(name):
+def test_bundled_models_agree_with_their_cards(name):
   zoo.verify(name)
   card = zoo.card(name)
   net = models.build(**card['net'])
@@ -142,7 +142,7 @@ def test_the_wheel_stays_small():
   assert files == {path.name for path in zoo.SHIPPED.glob('*.safetensors')}
 
 
-def test_the_smallest_model_helps_and_does_no_harm():
+def test_the_smallest_model_sharpens_and_keeps_sharp_pictures():
   model = zoo.load('small')
   restore = tiling.build(model.method, model.state, model.mesh, tile=128,
                          overlap=32)

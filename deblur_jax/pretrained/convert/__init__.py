@@ -1,8 +1,8 @@
-"""Weights from the papers' own programs into run folders, and back again.
+"""Converts weights of the papers' programs to run folders, and back.
 
-The folder that comes out is a run like any other: it can be evaluated, and
-trained on, from step 0 with a fresh state of the optimizer. No code that lies
-in a file of weights is run, see `ops.weight_files`.
+The resulting folder is a complete run. It can be evaluated, and trained from
+step 0 with a new state of the optimizer. Code in a file of weights is never
+run, see `ops.weight_files`.
 """
 
 import collections
@@ -32,17 +32,18 @@ SUFFIXES = ('.safetensors', '.npz')
 
 
 class Converted(NamedTuple):
-  """One network, and where each of its arrays went.
+  """The report on one converted network.
 
-  file: of theirs.
-  sha256: of that file, hexadecimal.
-  layout: the row of `LAYOUTS`.
-  prefix: what stood before their names.
-  role: which of `config.nets` it is.
-  network: its keywords.
-  theirs: the options with which their program makes the same network.
-  names: their name -> {'ours': path, 'shape': theirs, 'dtype': theirs}.
-  skipped: name of the file -> why.
+  Attributes:
+    file: the file of the authors' program.
+    sha256: of that file, hexadecimal.
+    layout: a name in `LAYOUTS`.
+    prefix: of the names in the file.
+    role: the network's key in `config.nets`.
+    network: its keyword arguments.
+    theirs: the options of the authors' program for the same network.
+    names: name in the file -> {'ours': path, 'shape': theirs, 'dtype': theirs}.
+    skipped: name in the file -> reason.
   """
 
   file: str
@@ -61,26 +62,27 @@ def to_run(
     weights: Sequence[str | pathlib.Path], *, layout: str | None = None,
     options: Mapping[str, Any] | None = None
 ) -> list[Converted]:
-  """Makes a run folder of weights; nothing is left of one that failed.
+  """Makes a run folder from weights; a failure leaves no folder.
 
   Args:
-    config: plain dicts; its networks are replaced by those of the files, the
+    config: plain dicts. Its networks are replaced by those of the files; the
       rest is for evaluation and further training.
-    folder: to make; may be there already if it is empty.
-    weights: files of PyTorch weights, see `weight_files.read`, or MAXIM's, see
-      `maxim_files.read`; those of the generator and of the discriminator may be
-      one or two. A discriminator that the config has and no file begins with
-      fresh weights.
-    layout: a row of `LAYOUTS`, or `maxim.LAYOUT`; by default what the names
-      tell.
-    options: what the files do not tell, such as rgb_range.
+    folder: the new folder; it may exist if it is empty.
+    weights: files of PyTorch weights, see `weight_files.read`, or of MAXIM's,
+      see `maxim_files.read`. Generator and discriminator may be in one file or
+      in two. A discriminator of the config that is in no file gets random
+      weights.
+    layout: a name in `LAYOUTS`, or `maxim.LAYOUT`; by default it follows from
+      the names in the file.
+    options: options of the layout that do not follow from the file, such as
+      rgb_range.
 
   Returns:
-    What convert.json of the folder holds.
+    The content of the folder's convert.json.
 
   Raises:
-    UserError: files that cannot be read, that fit no layout or not quite, and
-      all that the config is refused for.
+    UserError: a file cannot be read or fits no layout, the folder exists, there
+      is no generator, or the config is invalid.
   """
   folder = pathlib.Path(folder)
   _check_free(folder)
@@ -90,7 +92,7 @@ def to_run(
     for role, net, value, entry in _read(path, layout, options or {}, config):
       if role in params:
         raise errors.UserError(
-            f'{path}: another file was nets.{role} already.')
+            f'{path}: another file has nets.{role}, too; give one of them.')
       config['nets'][role], params[role] = net, value
       report.append(entry)
   _check_options([entry.layout for entry in report], options or {})
@@ -99,7 +101,7 @@ def to_run(
     raise errors.UserError(
         'There is no generator in --weights='
         f'{",".join(map(str, weights))}: the run would restore with random '
-        'weights; give the generator as well.')
+        'weights; add the file of the generator.')
   method = methods.build(config)
   mesh = parallel.data_mesh()
   key, _ = jax.random.split(jax.random.key(config['seed']))
@@ -122,20 +124,24 @@ def from_run(
     config: Mapping[str, Any], folder: pathlib.Path, file: pathlib.Path, *,
     layout: str | None = None, which: str = 'last'
 ) -> Converted:
-  """Writes a network of a run as PyTorch programs want it.
+  """Writes a network of a run in the layout of the authors' program.
 
-  Where the run averages its weights, those averages are written.
+  If the run averages its weights, the averages are written.
 
   Args:
-    config: the run's, plain dicts.
-    folder: the run's.
-    file: to write, .safetensors or .npz.
-    layout: a row of `LAYOUTS`, or `maxim.LAYOUT`; by default the first that has
-      such a network.
-    which: 'last' or 'best' checkpoint, or a step.
+    config: of the run, plain dicts.
+    folder: of the run.
+    file: the new file, .safetensors or .npz.
+    layout: a name in `LAYOUTS`, or `maxim.LAYOUT`; by default the first that
+      has such a network.
+    which: the checkpoint: 'last', 'best' or a step.
+
+  Returns:
+    The report.
 
   Raises:
-    UserError: their program has no such network, or there is no checkpoint.
+    UserError: the authors' program has no such network, there is no checkpoint,
+      or the file exists or has another suffix.
   """
   file = pathlib.Path(file)
   if file.suffix not in SUFFIXES:
@@ -143,7 +149,7 @@ def from_run(
         f'{file} must end in {" or ".join(SUFFIXES)}: a .pth is a pickle, and '
         'PyTorch reads the first.')
   if file.exists():
-    raise errors.UserError(f'{file} is there already.')
+    raise errors.UserError(f'{file} exists already; choose another name.')
   method = methods.build(config, from_checkpoint=True)
   layout = _choose(config, layout)
   role = _place(layout, config['nets'])
@@ -172,7 +178,14 @@ def from_run(
 
 
 def describe(entry: Converted) -> Iterator[str]:
-  """Lines that tell what went where, a line a top-level module of ours."""
+  """Describes a converted network for the user.
+
+  Args:
+    entry: the report.
+
+  Yields:
+    Lines: the file and the options, then a line for each top-level module.
+  """
   is_maxim = entry.layout == maxim.LAYOUT
   about = maxim.ABOUT if is_maxim else LAYOUTS[entry.layout].about
   yield f'{entry.file} is {entry.layout}: {about}'
@@ -192,8 +205,8 @@ def describe(entry: Converted) -> Iterator[str]:
       name['dtype'] for name in entry.names.values())
   for dtype, count in dtypes.items():
     if dtype != 'float32':
-      yield (f'  {count} array{"s are" if count > 1 else " is"} of {dtype} '
-             'there, float32 here')
+      yield (f'  {count} array{"s are" if count > 1 else " is"} {dtype} '
+             'in the file, float32 in the run')
   if is_maxim:
     yield from maxim.lacking(entry.network)
   for name, why in entry.skipped.items():
@@ -212,7 +225,7 @@ def _read(path, layout, options, config):
     wanted = [part for part in parts if part.layout.place(nets)]
     if not wanted:
       raise errors.UserError(
-          f'it is {parts[0].key}, and the config has no '
+          f'it is {parts[0].key}, but the config has no '
           f'{parts[0].layout.role}: choose another --config.')
     skipped = {name: f'no tensor: {kind}' for name, kind in rest.items()}
     skipped |= _unwanted(arrays, parts, wanted)
@@ -220,12 +233,12 @@ def _read(path, layout, options, config):
 
 
 def _unwanted(arrays, parts, wanted) -> dict[str, str]:
-  """Arrays of no network of the config -> why they are left out."""
+  """Name of an array of no network of the config -> reason to skip it."""
   why = {name: 'outside of the networks' for name in arrays}
   for part in parts:
     role = part.layout.role
     for name in state_dicts.full_names(part):
-      why[name] = f'{part.key}, and the config has no {role}'
+      why[name] = f'{part.key}, but the config has no {role}'
   for part in wanted:
     for name in state_dicts.full_names(part):
       del why[name]
@@ -250,7 +263,7 @@ def _take_maxim(path, nets):
   role = maxim.place(nets)
   if role is None:
     raise errors.UserError(
-        f'{path} is of MAXIM, and the config has no generator: choose another '
+        f'{path} is of MAXIM, but the config has no generator: choose another '
         '--config.')
   weights = maxim_files.read(path)
   net = models.build(**weights.network)
@@ -266,7 +279,7 @@ def _role(layout: str) -> str:
 
 
 def _place(layout: str, nets) -> str | None:
-  """Which of `config.nets` a layout is."""
+  """The key of a layout's network in `config.nets`."""
   return (maxim if layout == maxim.LAYOUT else LAYOUTS[layout]).place(nets)
 
 
@@ -279,13 +292,13 @@ def _names(pairs, arrays) -> dict[str, dict[str, Any]]:
 
 
 def _replace(state: TrainState, params) -> TrainState:
-  """The state with these parameters, also where it averages them."""
+  """The state with these parameters, also as averages where it has them."""
   averaged = {role: params.get(role, old) for role, old in state.ema.items()}
   return state.replace(params=state.params | params, ema=averaged)
 
 
 def _choose(config, layout) -> str:
-  """The row of LAYOUTS by which a network of the config can be written."""
+  """The layout in which a network of the config can be written."""
   nets = config['nets']
   if layout is not None:
     row = errors.look_up(
@@ -294,7 +307,7 @@ def _choose(config, layout) -> str:
     if name != (maxim.NETWORK if row is maxim else row.network):
       raise errors.UserError(
           f'{layout} is a {maxim.NETWORK if row is maxim else row.network}, '
-          f'and the {_role(layout)} of the run is {name}.')
+          f'but the {_role(layout)} of the run is {name}.')
     return layout
   generators = {key: row for key, row in LAYOUTS.items()
                 if row.role == 'generator'}
@@ -312,13 +325,13 @@ def _choose(config, layout) -> str:
     except errors.UserError as error:
       reasons.append(str(error))
   raise errors.UserError(
-      f'No layout has a generator like {name}. {" ".join(reasons)}')
+      f'No layout has the generator {name}. {" ".join(reasons)}')
 
 
 def _check_free(folder: pathlib.Path) -> None:
   if folder.is_file() or folder.is_dir() and any(folder.iterdir()):
     raise errors.UserError(
-        f'{folder} is there already; choose another folder.')
+        f'{folder} exists already; choose another folder.')
 
 
 def _check_options(layouts, given) -> None:
@@ -338,7 +351,7 @@ def _options_line(options) -> str:
 
 @contextlib.contextmanager
 def _about(path):
-  """Names the file in what is wrong with it."""
+  """Adds the file's name to messages of errors."""
   try:
     yield
   except errors.UserError as error:
@@ -348,7 +361,7 @@ def _about(path):
 
 
 def _write(file: pathlib.Path, arrays, metadata) -> None:
-  """Writes or replaces a file, never half of it."""
+  """Writes or replaces a file atomically."""
   from safetensors import numpy as safetensors_numpy
 
   if file.suffix == '.npz':

@@ -1,7 +1,8 @@
-"""How the papers' own programs name and lay out the weights of their networks.
+"""The names and axes of weights in the papers' programs.
 
-A layout is a row of `LAYOUTS`: what the shapes in a file tell of the network,
-and which layer of theirs is which of ours. Both directions go by the same list.
+A layout is a row of `LAYOUTS`. It derives the options of the network from the
+shapes in a file, and lists the pairs of their layers and ours, for both
+directions of conversion.
 """
 
 import re
@@ -18,7 +19,7 @@ Shapes = Mapping[str, tuple[int, ...]]   # their name -> shape
 
 
 class Layer(NamedTuple):
-  """A convolution: their name but for .weight, our path but for /kernel."""
+  """A convolution: their name without .weight, our path without /kernel."""
 
   theirs: str
   ours: tuple[str, ...]
@@ -26,34 +27,37 @@ class Layer(NamedTuple):
 
 
 class Kind(NamedTuple):
-  """From their axes of a weight to ours, [kh, kw, c_in, c_out]."""
+  """The conversion of a weight's axes to ours, [kh, kw, c_in, c_out]."""
 
   axes: tuple[int, int, int, int]
-  turned: bool         # whether it is also rotated by 180 degrees
+  rotated: bool        # whether the kernel is also rotated by 180 degrees
 
   def to_ours(self, weight: np.ndarray) -> np.ndarray:
+    """Converts a weight of theirs to a kernel [kh, kw, c_in, c_out]."""
     weight = weight.transpose(self.axes)
-    return weight[::-1, ::-1] if self.turned else weight
+    return weight[::-1, ::-1] if self.rotated else weight
 
   def to_theirs(self, kernel: np.ndarray) -> np.ndarray:
-    kernel = kernel[::-1, ::-1] if self.turned else kernel
+    """Converts a kernel [kh, kw, c_in, c_out] to a weight of theirs."""
+    kernel = kernel[::-1, ::-1] if self.rotated else kernel
     return kernel.transpose(np.argsort(self.axes))
 
 
 class Layout(NamedTuple):
-  """One network of one program.
+  """A network of an authors' program.
 
-  about: the program.
-  role: a row of `ROLES`: what it is for.
-  network: the row of ours, in `models.MODELS` or `models.DISCRIMINATORS`.
-  names: regular expression of all its names.
-  example: one of them.
-  options: (shapes, **of the user) -> keywords of the network; None where the
-    shapes are those of another network with like names.
-  layers: the network -> its layers.
-  theirs: the network -> the options with which their program makes the same
-    one. Raises a UserError where it cannot.
-  unused: regular expression of names that no output depends on.
+  Attributes:
+    about: the program and the network.
+    role: a name in `ROLES`.
+    network: the name of ours in `models.MODELS` or `models.DISCRIMINATORS`.
+    names: a regular expression of all names of arrays.
+    example: one of these names.
+    options: (shapes, **options of the user) -> keyword arguments of our
+      network; None where the shapes are of another network with similar names.
+    layers: our network -> its layers.
+    theirs: our network -> the options of their program for the same one. It
+      raises a UserError where their program has no such network.
+    unused: a regular expression of names on which no output depends.
   """
 
   about: str
@@ -67,7 +71,7 @@ class Layout(NamedTuple):
   unused: str = r'(?!)'
 
   def place(self, nets: Mapping[str, Any]) -> str | None:
-    """Which of `config.nets` it is; None where they have no such role."""
+    """Returns the network's key in `config.nets`; None if it has none."""
     return next((name for name in ROLES[self.role] if name in nets), None)
 
 
@@ -134,19 +138,19 @@ def _deblurgan_options(shapes: Shapes, *, learn_residual: bool = True):
         f'The option learn_residual is true or false, got {learn_residual!r}.')
   block = r'model\.(\d+)\.conv_block\.'
   if not _count(shapes, block):
-    return None  # the discriminator's names are of the same form
+    return None  # the discriminator has names of the same form
   head = _shape(shapes, 'model.1.weight')
   second = [_count(shapes, rf'model\.10\.conv_block\.({i})\.') for i in (5, 6)]
   if not any(second):
     raise errors.UserError(
-        'it is of a later DeblurGAN, whose blocks lost their second '
-        'convolution by mistake; the paper has two, as commit 39e8a4b.')
+        'it is of a later DeblurGAN, whose blocks lack their second '
+        'convolution by mistake; the paper and commit 39e8a4b have two.')
   return dict(
       features=head[0], blocks=_count(shapes, block) - _BLOCKS,
       dropout=0.5 if second[1] else 0.0, residual=learn_residual)
 
 
-_BLOCKS = 10   # the place of the first
+_BLOCKS = 10   # the index of the first block
 
 
 def _deblurgan_layers(net) -> Iterator[Layer]:
@@ -156,7 +160,7 @@ def _deblurgan_layers(net) -> Iterator[Layer]:
   after = _BLOCKS + net.blocks
   for i in range(net.blocks):
     theirs, ours = f'model.{_BLOCKS + i}.conv_block', f'block_{i:02d}'
-    # Dropout has a place in the row, if there is any.
+    # A dropout layer has an index, too.
     yield Layer(f'{theirs}.1', (ours, 'conv_0'))
     yield Layer(f'{theirs}.{6 if net.dropout else 5}', (ours, 'conv_1'))
   yield Layer(f'model.{after}', ('up_0',), 'transposed')
@@ -228,19 +232,19 @@ def _single(skip: bool) -> Layout:
       lambda shapes: _single_options(shapes, skip=skip), _single_layers, theirs)
 
 
-# ---- what they share
+# ---- shared functions
 
 def _shape(shapes: Shapes, name: str) -> tuple[int, ...]:
-  """Of a weight without which nothing can be told."""
+  """The shape of a convolution's weight, which must be in the file."""
   if len(shapes.get(name, ())) != 4:
     raise errors.UserError(
-        f'{name} is missing, or no convolution: its shape tells the size of '
-        'the network.')
+        f'{name} is missing or no convolution: the size of the network follows '
+        'from its shape.')
   return shapes[name]
 
 
 def _count(shapes: Shapes, pattern: str) -> int:
-  """One more than the highest number that the pattern finds in the names."""
+  """One more than the highest number that the pattern matches in the names."""
   found = [re.match(pattern, name) for name in shapes]
   return 1 + max((int(match[1]) for match in found if match), default=-1)
 
@@ -256,7 +260,7 @@ def _refuse(wrong: bool, option: str, program: str) -> None:
     raise errors.UserError(f'{program} has no {option}.')
 
 
-# Of instance norms: old versions of PyTorch write them and do not read them.
+# Instance norms of old versions of PyTorch write them, but do not use them.
 _STATISTICS = r'.*\.(running_mean|running_var|num_batches_tracked)'
 # role -> its names in `config.nets`, in supervised and in adversarial methods
 ROLES = {'generator': ('net', 'generator'), 'discriminator': ('discriminator',)}
@@ -288,14 +292,15 @@ LAYOUTS = {
     'hieubkset_single_noskip': _single(skip=False),
     'hieubkset_single_skip': _single(skip=True),
 }
-# Of what is not ours: a pattern of their names -> why.
+# Networks that this package does not have: a pattern of names -> the message.
 REFUSED = {
     r'model\.model\.\d+\.model': (
         "DeblurGAN's U-Net (KupynOrest/DeblurGAN, unet_128 and unet_256): the "
-        "network 'unet' here is another one, so its weights fit nowhere"),
+        "network 'unet' of this package is another one, so the weights do not "
+        'fit'),
     r'fpn\.|head[1-4]\.block\d': (
         'DeblurGAN-v2 (VITA-Group/DeblurGANv2): its encoders are '
-        'Inception-ResNet-v2, MobileNetV2 and DenseNet with batch norm, and '
-        "the network 'fpn' here is another one, with instance norm, so its "
-        'weights fit nowhere'),
+        'Inception-ResNet-v2, MobileNetV2 and DenseNet with batch norm; the '
+        "network 'fpn' of this package is another one, with instance norm, so "
+        'the weights do not fit'),
 }

@@ -1,4 +1,4 @@
-"""MAXIM's weights into a run folder, and back under the authors' names."""
+"""Converts MAXIM's weights to a run folder, and back to the authors' names."""
 
 import math
 import os
@@ -17,16 +17,23 @@ LAYOUT = 'maxim'
 ABOUT = 'google-research/maxim: MAXIM'
 NETWORK = 'maxim'
 ROLES = ('net', 'generator')
-PREFIX = 'params/'     # of the names that are written to .npz
+PREFIX = 'params/'     # of names in .npz files
 
 
 def place(nets: Mapping[str, Any]) -> str | None:
-  """Which of `config.nets` it is; None where they have no generator."""
+  """Returns the network's key in `config.nets`; None without a generator."""
   return next((role for role in ROLES if role in nets), None)
 
 
 def skipped(weights: maxim_files.Weights) -> dict[str, str]:
-  """What of the file is left out -> why, a folder of names a line."""
+  """Lists the skipped arrays of a file.
+
+  Args:
+    weights: the content of the file.
+
+  Returns:
+    {group of names: reason}.
+  """
   found = {}
   for name in weights.others:
     folder, _, rest = name.rpartition('/')
@@ -40,11 +47,14 @@ def skipped(weights: maxim_files.Weights) -> dict[str, str]:
 def names(
     net, arrays: Mapping[str, tuple[str, str]]
 ) -> dict[str, dict[str, Any]]:
-  """Their name -> {'ours', 'shape', 'dtype'}, as convert.json has it.
+  """Lists the converted arrays for convert.json.
 
   Args:
     net: the network.
-    arrays: their name -> (ours, dtype in the file).
+    arrays: their name -> (our name, dtype in the file).
+
+  Returns:
+    Their name -> {'ours', 'shape', 'dtype'}.
   """
   shapes = maxim_files.leaves(net)
   return {theirs: {'ours': ours, 'shape': list(shapes[ours]), 'dtype': dtype}
@@ -52,13 +62,13 @@ def names(
 
 
 def sha256(path: str | os.PathLike) -> str:
-  """Of a file, or of the model.json of a folder."""
+  """Computes the SHA-256 of a file, or of the model.json of a folder."""
   return weight_files.sha256(
       os.path.join(path, tfjs.INDEX) if tfjs.is_folder(path) else path)
 
 
 def options(net) -> dict[str, Any]:
-  """The options with which the authors' program makes the same network."""
+  """Returns the options of the authors' program for the same network."""
   return dict(
       features=net.features, depth=net.depth, num_stages=net.stages,
       num_groups=net.groups, num_bottleneck_blocks=net.bottleneck,
@@ -66,7 +76,14 @@ def options(net) -> dict[str, Any]:
 
 
 def lacking(network: Mapping[str, Any]) -> Iterator[str]:
-  """Lines about heads that the file lacks and the network therefore has not."""
+  """Describes output heads that are neither in the file nor in the network.
+
+  Args:
+    network: keyword arguments of `models.build`.
+
+  Yields:
+    A line for the user, if heads are missing.
+  """
   net = models.build(**network)
   found = maxim_files.leaves(net)
   missing = {name: shape for name, shape in maxim_files.leaves(
@@ -75,13 +92,22 @@ def lacking(network: Mapping[str, Any]) -> Iterator[str]:
     values = sum(map(math.prod, missing.values()))
     modules = sorted({name.rpartition('/')[0] for name in missing})
     yield (f'  the file lacks {len(missing)} arrays, {values:,} values, of '
-           f'{", ".join(modules)}: they serve training only, and the network '
+           f'{", ".join(modules)}: only training needs them, and the network '
            f'has scales={net.scales}')
 
 
 def to_theirs(
     net, params: Params, *, prefix: str) -> dict[str, np.ndarray]:
-  """The parameters by the authors' names, in the order of the names."""
+  """Converts parameters to the authors' names.
+
+  Args:
+    net: the network.
+    params: its parameters.
+    prefix: of the names.
+
+  Returns:
+    {name: float32 array}, in the order of the names.
+  """
   flat = traverse_util.flatten_dict(params, sep='/')
   arrays = {f'{prefix}{theirs}': np.ascontiguousarray(flat[ours], np.float32)
             for ours, theirs in maxim_files.their_names(net).items()}

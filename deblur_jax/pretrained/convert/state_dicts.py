@@ -1,4 +1,4 @@
-"""State dicts of PyTorch programs <-> parameters of ours, name by name."""
+"""Converts state dicts of PyTorch programs to our parameters, and back."""
 
 import collections
 import inspect
@@ -20,12 +20,13 @@ StateDict = Mapping[str, np.ndarray]
 
 
 class Part(NamedTuple):
-  """The arrays of a file that are of one layout.
+  """The arrays of a file that belong to one layout.
 
-  key: the row of `LAYOUTS`.
-  prefix: what stands before their names, such as 'G.module.'.
-  arrays: all that has this prefix, named without it.
-  network: keywords of our network.
+  Attributes:
+    key: a name in `LAYOUTS`.
+    prefix: of the names, such as 'G.module.'.
+    arrays: all arrays with this prefix, by their names without it.
+    network: keyword arguments of our network.
   """
 
   key: str
@@ -35,30 +36,35 @@ class Part(NamedTuple):
 
   @property
   def layout(self) -> Layout:
+    """The row of `LAYOUTS`."""
     return layouts.LAYOUTS[self.key]
 
 
 class Pair(NamedTuple):
-  """An array of theirs and of ours."""
+  """An array of theirs and the corresponding one of ours."""
 
   theirs: str
   ours: tuple[str, ...]
   shape: tuple[int, ...]     # theirs
-  kind: layouts.Kind | None  # of a kernel; a bias is left as it is
+  kind: layouts.Kind | None  # of a kernel; None for a bias
 
 
 def find(
     arrays: StateDict, given: Mapping[str, Any], *, layout: str | None = None
 ) -> list[Part]:
-  """Which layouts the arrays are of, one a role at most.
+  """Finds the layouts of a file's arrays, at most one for each role.
 
   Args:
-    arrays: of a file.
+    arrays: of the file.
     given: options of the layouts, such as rgb_range=1.
-    layout: the only one that is looked for.
+    layout: the name of the only layout to look for; None looks for all.
+
+  Returns:
+    The parts of the file.
 
   Raises:
-    UserError: none, or several alike.
+    UserError: no layout fits, several fit equally, or a network or an option is
+      invalid.
   """
   table = layouts.LAYOUTS
   if layout is not None:
@@ -75,15 +81,23 @@ def find(
     network = _options(part, given)
     if network is None:
       continue
-    _refuse_rivals(part, candidates)
+    _refuse_ambiguous(part, candidates)
     found.append(part._replace(network=network))
   if not found:
     raise errors.UserError(_nothing(arrays, layout))
-  return [_with_strangers(part, found, arrays) for part in found]
+  return [_with_unknown(part, found, arrays) for part in found]
 
 
 def pairs(layout: Layout, net: nn.Module) -> list[Pair]:
-  """Every array of the network, with its name in the layout."""
+  """Lists the arrays of a network with their names in a layout.
+
+  Args:
+    layout: the layout.
+    net: our network.
+
+  Returns:
+    A pair for each array.
+  """
   there = flatten(_shapes(net))
   found = []
   for layer in layout.layers(net):
@@ -97,16 +111,23 @@ def pairs(layout: Layout, net: nn.Module) -> list[Pair]:
     if path in there:
       shape = there.pop(path).shape
       found.append(Pair(f'{layer.theirs}.bias', path, shape, None))
-  assert not there, f'{layout.about}: what is {there} there?'
+  assert not there, f'{layout.about}: the layout has no names for {there}.'
   return found
 
 
 def to_ours(part: Part, pairs_: list[Pair]) -> Params:
-  """The parameters, float32.
+  """Converts the arrays of a file to our parameters.
+
+  Args:
+    part: the arrays.
+    pairs_: of the network.
+
+  Returns:
+    The parameters, float32.
 
   Raises:
-    UserError: names that are missing, left over or of another shape, or values
-      that are not finite.
+    UserError: an array is missing, is unknown, has another shape or values that
+      are not finite.
   """
   _check(part, pairs_)
   flat = {}
@@ -121,12 +142,20 @@ def to_ours(part: Part, pairs_: list[Pair]) -> Params:
 
 
 def is_unused(part: Part, name: str) -> bool:
-  """Whether no output of their program depends on this array."""
+  """Returns whether no output of their program depends on an array."""
   return bool(re.fullmatch(part.layout.unused, name))
 
 
 def to_theirs(params: Params, pairs_: list[Pair]) -> StateDict:
-  """The state dict, float32 and in the order of the layout."""
+  """Converts our parameters to a state dict.
+
+  Args:
+    params: of the network.
+    pairs_: of the network.
+
+  Returns:
+    {name: float32 array}, in the order of the layout.
+  """
   flat = flatten(params)
   arrays = {}
   for pair in pairs_:
@@ -137,7 +166,7 @@ def to_theirs(params: Params, pairs_: list[Pair]) -> StateDict:
 
 
 def flatten(params: Params) -> dict[tuple[str, ...], Any]:
-  """Nested dicts as one, with paths as keys."""
+  """Flattens nested dicts to one with paths as keys."""
   leaves, _ = jax.tree_util.tree_flatten_with_path(params)
   return {tuple(part.key for part in path): leaf for path, leaf in leaves}
 
@@ -147,7 +176,7 @@ def _shapes(net) -> Params:
 
 
 def _parts(arrays, key) -> list[Part]:
-  """The arrays that a layout could have, by what stands before the names."""
+  """The arrays with names of a layout, grouped by their prefix."""
   groups = collections.defaultdict(dict)
   for name, array in arrays.items():
     match = re.fullmatch(rf'((?:.*?\.)??)({layouts.LAYOUTS[key].names})', name)
@@ -157,20 +186,20 @@ def _parts(arrays, key) -> list[Part]:
 
 
 def full_names(part: Part) -> set[str]:
-  """The names of its arrays in the file."""
+  """Returns the names of a part's arrays in the file."""
   return {part.prefix + name for name in part.arrays}
 
 
-def _refuse_rivals(part, candidates) -> None:
-  alike = [other for other in candidates
+def _refuse_ambiguous(part, candidates) -> None:
+  equal = [other for other in candidates
            if len(other.arrays) == len(part.arrays)
            and other.layout.role == part.layout.role]
-  keys = sorted({other.key for other in alike})
+  keys = sorted({other.key for other in equal})
   if len(keys) > 1:
     raise errors.UserError(
-        f'its names fit {" and ".join(keys)} alike: say which by --layout.')
-  if len(alike) > 1:
-    places = ' and '.join(sorted(f'{other.prefix}*' for other in alike))
+        f'its names fit {" and ".join(keys)} equally: choose one by --layout.')
+  if len(equal) > 1:
+    places = ' and '.join(sorted(f'{other.prefix}*' for other in equal))
     raise errors.UserError(
         f'it holds {part.key} more than once, as {places}: give a file with '
         'one of them.')
@@ -182,7 +211,7 @@ def _collide(part, other) -> bool:
 
 
 def _options(part, given):
-  """Keywords of the network, or None where it is another one."""
+  """Keyword arguments of the network; None if it is another one."""
   make = part.layout.options
   known = inspect.signature(make).parameters
   shapes = {name: array.shape for name, array in part.arrays.items()}
@@ -190,17 +219,17 @@ def _options(part, given):
   return options and {'name': part.layout.network} | options
 
 
-def _with_strangers(part, parts, arrays) -> Part:
-  """Adds what has the same prefix and is of no part: it should not be there."""
+def _with_unknown(part, parts, arrays) -> Part:
+  """Adds arrays of the same prefix that belong to no part, for `_check`."""
   known = set().union(*map(full_names, parts))
-  strangers = {
+  unknown = {
       name.removeprefix(part.prefix): array for name, array in arrays.items()
       if name.startswith(part.prefix) and name not in known}
-  return part._replace(arrays={**part.arrays, **strangers})
+  return part._replace(arrays={**part.arrays, **unknown})
 
 
 def _check(part, pairs_) -> None:
-  """All names and shapes are as they should be."""
+  """Raises a UserError unless all names and shapes are right."""
   expected = {pair.theirs: pair.shape for pair in pairs_}
   there = {name: array.shape for name, array in part.arrays.items()
            if not is_unused(part, name)}
@@ -210,11 +239,11 @@ def _check(part, pairs_) -> None:
            for name, shape in expected.items()
            if there.get(name, shape) != shape]
   wrong = [f'{what} {_some(names)}' for what, names in (
-      ('missing:', missing), ('left over:', more), ('of another shape:', other)
+      ('missing:', missing), ('unknown:', more), ('of another shape:', other)
   ) if names]
   if wrong:
     raise errors.UserError(
-        f'it is not quite {part.key} ({part.layout.about}): '
+        f'it is similar to {part.key} ({part.layout.about}), but differs: '
         f'{"; ".join(wrong)}.')
 
 
