@@ -298,7 +298,7 @@ def test_what_is_no_picture_is_one_line_and_exit_code_1(run, capsys):
 
 @pytest.mark.parametrize('made, message', [
     (None, 'No config.json in'),
-    ('weights.pth', 'is no model: a model is a folder, or MAXIM's'),
+    ('weights.pth', "is no model: a model is a folder, or MAXIM's"),
     ({}, 'config.json is not the config of a run: it has no method'),
     ([], 'config.json is not the config of a run: it has no method'),
     (CONFIG | {'nets': {'net': {}}}, 'it has no nets.net.name'),

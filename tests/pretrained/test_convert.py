@@ -124,9 +124,9 @@ def test_golden_and_back(name):
     np.testing.assert_array_equal(array, arrays[key])
 
 
-# A file of PyTorch: a DeepDeblur with K = 1, one block, two channels and kernels
-# of 1: {'G': weights, the first in float64, 'epoch': 7, 'optimizer': ...}. Each
-# array is arange / 8 + its index.
+# A file of PyTorch: a DeepDeblur with K = 1, one block, two channels and
+# kernels of 1: {'G': weights, the first in float64, 'epoch': 7, 'optimizer':
+# ...}. Each array is arange / 8 + its index.
 PTH = (
     'eNqllk1sG0UYhsd24jhuSJzSNj8NoQ2QbiFx1l7/pX8OTtgUFmjqtmAqVWZjL/EKJ+vPO07T'
     'iEhBJRKVOMAJTsABCU6AxAFxQa2oBAcOKUKoEkVU0AOIA+KAxJGZXcfdGcdxm6w0mXW87/c+'
@@ -393,7 +393,8 @@ def _names(*names):
 
 
 @pytest.mark.parametrize('arrays, options, message', [
-    (_broken('missing'), {}, r'similar to deepdeblur_pytorch \(.*\), but differs: missing: '
+    (_broken('missing'), {},
+     r'similar to deepdeblur_pytorch \(.*\), but differs: missing: '
      r'conv_end_models.1.uppath.0.bias\.'),
     (_broken('unknown'), {}, r'unknown: body_models.0.body.2.extra\.'),
     (_broken('shape'), {}, r'body_models.1.body.2.bias \(4,\) instead of \(3'),
