@@ -1,9 +1,9 @@
-"""Image deblurring in JAX and Flax: `deblur_jax.restore(x)`, and its parts."""
+"""Image deblurring in JAX and Flax; see `deblur_jax.restore`."""
 
 
 def __getattr__(name: str):
   if name == 'restore':
-    # Not above: it brings jax, and `import deblur_jax` is quick.
+    # Imported here, because it imports jax: `import deblur_jax` stays fast.
     from deblur_jax.app.api import restore
     return restore
   raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

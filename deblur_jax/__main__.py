@@ -1,4 +1,4 @@
-"""`python -m deblur_jax` is `deblur`."""
+"""`python -m deblur_jax` runs the command `deblur`."""
 
 from deblur_jax.app import cli
 

@@ -1,7 +1,7 @@
-"""How a leaf of a config becomes a call: options by name, checked.
+"""Checks the options of a config leaf and passes them to a function.
 
 A leaf is the keyword arguments of one function or network. Unknown and missing
-names are a user's mistakes. The message names the place of the leaf.
+names raise a UserError with the place of the leaf.
 """
 
 import functools
@@ -13,15 +13,35 @@ from deblur_jax.errors import UserError, suggest
 
 
 def require(table: Mapping[str, Any], name: str, *, where: str) -> Any:
-  """table[name], or a UserError that it is missing."""
+  """Looks up a required entry of a config.
+
+  Args:
+    table: a part of the config.
+    name: of the entry.
+    where: the place of the part, such as 'nets'.
+
+  Returns:
+    The entry.
+
+  Raises:
+    UserError: the entry is missing.
+  """
   if name not in table:
     raise UserError(
-        f'{where}.{name} is missing; there is only: {", ".join(table)}.')
+        f'{where}.{name} is missing; {where} has only: {", ".join(table)}.')
   return table[name]
 
 
 def check_keys(config: Mapping[str, Any], keys: Sequence[str]) -> None:
-  """Raises a UserError where a config's top level has other keys than these."""
+  """Checks the keys of a config's top level.
+
+  Args:
+    config: the config.
+    keys: all of its keys.
+
+  Raises:
+    UserError: a key is unknown or missing.
+  """
   for key in config:
     if key not in keys:
       raise UserError(
@@ -35,13 +55,19 @@ def check_keys(config: Mapping[str, Any], keys: Sequence[str]) -> None:
 def call(
     fn: Callable[..., Any], kwargs: Mapping[str, Any], *, args=(), where: str
 ) -> Any:
-  """fn(*args, **kwargs), where unknown and missing keys are UserErrors.
+  """Calls a function with the options of a config leaf.
 
   Args:
     fn: a function with keyword-only options, or a linen module.
-    kwargs: one leaf of a config.
-    args: the inputs of fn.
-    where: the place of that leaf, as the user writes it: 'nets.net'.
+    kwargs: the leaf.
+    args: the positional arguments of fn.
+    where: the place of the leaf, as the user writes it, such as 'nets.net'.
+
+  Returns:
+    The result of fn.
+
+  Raises:
+    UserError: an option is unknown or missing.
   """
   _check_options(fn, kwargs, where)
   return fn(*args, **kwargs)
@@ -50,7 +76,19 @@ def call(
 def bind(
     fn: Callable[..., Any], kwargs: Mapping[str, Any], *, where: str
 ) -> Callable[..., Any]:
-  """fn with its options set and its inputs still to come, checked as `call`."""
+  """Binds the options of a config leaf to a function.
+
+  Args:
+    fn: as of `call`.
+    kwargs: the leaf.
+    where: as of `call`.
+
+  Returns:
+    A function of the positional arguments of fn.
+
+  Raises:
+    UserError: an option is unknown or missing.
+  """
   _check_options(fn, kwargs, where)
   return functools.partial(fn, **kwargs)
 

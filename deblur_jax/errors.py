@@ -1,4 +1,4 @@
-"""A user's mistakes as one line; needs nothing, so that help stays quick."""
+"""Errors for the user; imports only the standard library, so it loads fast."""
 
 import ast
 import contextlib
@@ -14,14 +14,14 @@ _NO_SPACE_WORDS = ('No space left', 'File too large', 'quota exceeded')
 
 
 class UserError(ValueError):
-  """A mistake of the user: one line that says what, where and how to mend it.
+  """A mistake of the user: one line that says what, where and how to fix it.
 
-  The programs in `experiments/` print it without a traceback and exit with 2.
+  All programs print it without a traceback and exit with 2.
   """
 
 
 def is_disk_full(error: BaseException | None) -> bool:
-  """Whether a file could not be written for want of room, or of quota."""
+  """Returns whether an error is a full disk, an exceeded quota or file size."""
   return isinstance(error, Exception) and (
       getattr(error, 'errno', None) in _NO_SPACE
       or any(sign in str(error) for sign in _NO_SPACE_WORDS))
@@ -34,8 +34,8 @@ def needs_extra(
   """Explains the failed import of a package that the base install lacks.
 
   Args:
-    package: its usual name: 'TensorFlow'.
-    extra: the extra of pyproject.toml that installs it: 'train'.
+    package: its usual name, such as 'TensorFlow'.
+    extra: the extra of pyproject.toml that installs it, such as 'train'.
     what: what needs it, for the start of the message.
     otherwise: what to do without the package, if there is a way.
 
@@ -53,7 +53,17 @@ def needs_extra(
 
 
 def make_folder(path: str | os.PathLike) -> pathlib.Path:
-  """The folder, made with those above it; a UserError where it cannot be."""
+  """Makes a folder and its parents.
+
+  Args:
+    path: of the folder, which may exist.
+
+  Returns:
+    The path.
+
+  Raises:
+    UserError: the folder cannot be made.
+  """
   path = pathlib.Path(path)
   try:
     path.mkdir(parents=True, exist_ok=True)
@@ -63,13 +73,33 @@ def make_folder(path: str | os.PathLike) -> pathlib.Path:
 
 
 def suggest(name: str, known) -> str:
-  """' Did you mean ...?', or '' where nothing known is near."""
+  """Suggests a known name for an unknown one.
+
+  Args:
+    name: the unknown name.
+    known: the known names.
+
+  Returns:
+    ' Did you mean ...?', or '' if no known name is similar.
+  """
   near = difflib.get_close_matches(str(name), [str(k) for k in known], n=1)
   return f' Did you mean {near[0]!r}?' if near else ''
 
 
 def look_up(table: Mapping[str, Any], name: str, *, what: str = 'name') -> Any:
-  """table[name], or a UserError that lists what there is."""
+  """Looks up a name in a table.
+
+  Args:
+    table: the rows by their names.
+    name: of a row.
+    what: the kind of row, for the message.
+
+  Returns:
+    The row.
+
+  Raises:
+    UserError: the name is unknown; the message lists the known ones.
+  """
   if name not in table:
     raise UserError(
         f'Unknown {what} {name!r}; known: {", ".join(sorted(map(str, table)))}.'
@@ -78,7 +108,17 @@ def look_up(table: Mapping[str, Any], name: str, *, what: str = 'name') -> Any:
 
 
 def key_and_value(word: str) -> tuple[str, Any]:
-  """('key', 3) of --option=key=3; what is no Python value is a string."""
+  """Parses the value of --option=key=value.
+
+  Args:
+    word: 'key=value'.
+
+  Returns:
+    (key, value); a value that is no Python literal is a string.
+
+  Raises:
+    UserError: there is no '='.
+  """
   key, separator, value = word.partition('=')
   if not separator:
     raise UserError(f'--option={word}: write --option=key=value.')
@@ -89,6 +129,6 @@ def key_and_value(word: str) -> tuple[str, Any]:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-  """Whether a device, or this process, had no room for an array."""
+  """Returns whether the memory of a device or of this process was too small."""
   return isinstance(error, MemoryError) or any(
       words in str(error) for words in ('RESOURCE_EXHAUSTED', 'Out of memory'))

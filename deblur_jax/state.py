@@ -1,6 +1,7 @@
-"""The types that everything is made of: batches, states, methods.
+"""The common types: batches, states and methods.
 
-Images are float32 [n, h, w, c] in [0, 1] at every border between modules.
+Images are float32 [n, h, w, c] in [0, 1] in all arguments and results of
+modules.
 """
 
 import functools
@@ -23,7 +24,7 @@ _dict = functools.partial(flax.struct.field, default_factory=dict)
 
 @flax.struct.dataclass
 class TrainState:
-  """All that a run remembers, arrays only: a checkpoint is just this.
+  """The state of a run, arrays only: the content of a checkpoint.
 
   `params`, `opt_state` and `ema` have an entry for each network, by its name.
   """
@@ -31,7 +32,7 @@ class TrainState:
   step: Array                  # finished steps, int32 []
   params: dict[str, Params]    # what the method learns
   opt_state: dict[str, Any]    # optax states
-  # averaged parameters, which restore
+  # averaged parameters, used to restore
   ema: dict[str, Params] = _dict()
   # teachers, VGG19, masks of pruning: saved, never updated
   frozen: dict[str, Params] = _dict()
@@ -39,30 +40,32 @@ class TrainState:
   buffers: dict[str, Any] = _dict()
 
   def weights(self, name: str) -> Params:
-    """The parameters of a network that restore: the averaged ones, if any."""
+    """Returns a network's parameters for restoring: the averages, if any."""
     return self.ema.get(name, self.params[name])
 
 
 class Method(NamedTuple):
-  """A way to learn deblurring, as pure functions.
+  """A method of deblurring, as pure functions.
 
-  init: (key, batch) -> TrainState; reads only the shapes of the batch.
-  step: (state, batch, key) -> (state, metrics) for the global batch.
-  restore: (state, blur) -> sharp, [n, h, w, 3 * window] -> [n, h, w, 3].
-  per_image: whether `restore` needs a fit of its own for each image.
-  watches: each: logged metrics of steps, the newest last -> what looks wrong
-    with the training, in one line, or None.
-  window: how many frames of a video 'blur' of batches is, in the order of time
-    along the last axis; 'sharp' is that of the middle one.
-  splits: option of the config -> into how many parts it splits a batch.
-  unpaired: whether the blurry and the sharp pictures of a batch are to be
-    different ones, of which it compares no two.
-  estimate_blur: (state, blur) -> what it predicts of the blur: 'kernel', a
-    `kernel_estimator.Estimate`; 'blur_type', logits [n, types]. None where it
-    predicts nothing.
-  identity: a name of what `restore` computes, without the arrays of the state:
-    its networks and options. Compiled programs are kept on disk under it, for
-    this version of the package; '' keeps none.
+  Attributes:
+    init: (key, batch) -> TrainState; it reads only the shapes of the batch.
+    step: (state, batch, key) -> (state, metrics) for the global batch.
+    restore: (state, blur) -> sharp, [n, h, w, 3 * window] -> [n, h, w, 3].
+    per_image: whether the method is fitted to each image.
+    watches: functions of the logged metrics of steps, the newest last. Each
+      returns a warning about the training in one line, or None.
+    window: number of frames of a video in 'blur' of a batch, in the order of
+      time along the last axis; 'sharp' is the middle frame.
+    splits: option of the config -> number of parts into which it splits a
+      batch.
+    unpaired: whether the blurry and the sharp pictures of a batch show
+      different scenes.
+    estimate_blur: (state, blur) -> predictions: 'kernel', a
+      `kernel_estimator.Estimate`; 'blur_type', logits [n, types]. None if the
+      method predicts no blur.
+    identity: identifies the function `restore` without the arrays of the state:
+      its networks and options. It is part of the key of compiled programs on
+      disk; with '' no programs are kept.
   """
 
   init: Callable[[Array, Batch], TrainState]
@@ -79,12 +82,15 @@ class Method(NamedTuple):
 
 
 def check_same_shapes(tree: Any, expected: Any, *, what: str) -> None:
-  """Raises a UserError where the parameters of a file are of another network.
+  """Checks that the parameters of a file have the shapes of a network.
 
   Args:
     tree: dicts of arrays.
-    expected: the same of the network of the config.
-    what: what they are, at the head of the error.
+    expected: dicts of arrays of the config's network.
+    what: the description of the file, for the start of the message.
+
+  Raises:
+    UserError: a parameter is missing, is unknown or has another shape.
   """
   theirs, ours = (
       {jax.tree_util.keystr(path, simple=True, separator='.'): leaf.shape
@@ -94,5 +100,5 @@ def check_same_shapes(tree: Any, expected: Any, *, what: str) -> None:
     if ours.get(name) != theirs.get(name):
       raise errors.UserError(
           f'{what} is of another network: its {name} is '
-          f'{theirs.get(name, "missing")}, the config wants '
+          f'{theirs.get(name, "missing")}, but the config needs '
           f'{ours.get(name, "none")}.')

@@ -1,7 +1,8 @@
-"""THE loop, and the only place where anything is jitted.
+"""The training loop, and the functions that jit a method's steps.
 
-Nothing here knows of disks, configs or methods' insides. Deep image priors see
-one batch for hundreds of steps, so theirs go in chunks.
+This file does not depend on files, configs or the content of a method's state.
+Deep image priors need hundreds of steps on one batch, so their steps run in
+chunks.
 """
 
 import dataclasses
@@ -18,15 +19,23 @@ from deblur_jax.training import parallel
 
 # (finished steps, state, metrics) -> True to leave the loop after this step.
 Hook = Callable[[int, TrainState, Metrics], bool | None]
-# What has a row for each image in the state of a method with `per_image`.
+# With `per_image` these parts of the state have a row for each image.
 ROWS = ('params', 'opt_state', 'ema', 'buffers')
 
 
 def abstract_state(method: Method, crop: int, mesh: Mesh) -> TrainState:
-  """Shapes, dtypes and shardings of a method's state for crops [crop, crop].
+  """Computes the shapes, dtypes and shardings of a method's state.
+
+  Args:
+    method: the method.
+    crop: side of the crops, in pixels.
+    mesh: the devices.
+
+  Returns:
+    A state of `jax.ShapeDtypeStruct`s.
 
   Raises:
-    UserError: the method's networks cannot take such crops.
+    UserError: the method's networks cannot process crops of this size.
   """
   shapes = jax.eval_shape(
       method.init, jax.random.key(0), _crops(method, crop))
@@ -48,7 +57,7 @@ def check_step(
     batch: shapes of a batch of the loader.
 
   Raises:
-    UserError: what the method and `prepare` refuse.
+    UserError: the method or `prepare` refuses the batch.
     ValueError: the step changes the shapes of its state, or a metric is not a
       scalar: a fault of the method.
   """
@@ -59,15 +68,25 @@ def check_step(
   of = lambda tree: jax.tree.map(lambda x: (x.shape, x.dtype), tree)
   if of(after) != of(state):
     raise ValueError(
-        f'The step of {method.step} gives a state of other shapes than init.')
+        f'The state after {method.step} has other shapes than after init.')
   if any(metric.shape for metric in metrics.values()):
     raise ValueError(f'Metrics must be scalars, got {of(metrics)}.')
 
 
 def init(method: Method, key: Array, crop: int, mesh: Mesh) -> TrainState:
-  """The first state, on all devices of the mesh."""
-  # Not jitted: XLA would spend minutes on the random numbers of 120 layers.
-  # By way of numpy, so that no buffer stands twice in a state to be donated.
+  """Initializes a method's state on all devices of a mesh.
+
+  Args:
+    method: the method.
+    key: a PRNG key.
+    crop: side of the crops, in pixels.
+    mesh: the devices.
+
+  Returns:
+    The state of step 0.
+  """
+  # Not jitted: XLA compiles the random numbers of 120 layers for minutes.
+  # Copied by numpy, because no buffer may be twice in a donated state.
   state = jax.tree.map(np.asarray, method.init(key, _crops(method, crop)))
   return parallel.put(state, parallel.replicated(mesh))
 
@@ -75,17 +94,17 @@ def init(method: Method, key: Array, crop: int, mesh: Mesh) -> TrainState:
 def make_step(
     method: Method, prepare: Callable[[Array, Batch], Batch], mesh: Mesh
 ) -> Callable[[TrainState, Batch, Array], tuple[TrainState, Metrics]]:
-  """One program: make the batch ready, then one step of the method.
+  """Compiles the preparation of a batch and a step of the method.
 
   Args:
     method: the method.
-    prepare: (key, batch of the loader) -> batch of the method; crops, blur,
-      flips and noise are made here, on the device.
+    prepare: (key, batch of the loader) -> batch of the method: crops, blur,
+      flips and noise, on the device.
     mesh: the devices; metrics and state are replicated over them.
 
   Returns:
     (state, batch, key) -> (state, metrics). The state is donated. The key is
-    the run's; what is random follows from it and from `state.step` alone.
+    that of the run: randomness depends only on it and on `state.step`.
   """
   split = parallel.split_batch(mesh)
 
@@ -103,19 +122,19 @@ def make_step(
 def make_chunk(
     method: Method, *, steps: int, mesh: Mesh, in_turn: bool | None = None
 ) -> Callable[[TrainState, Batch, Array], tuple[TrainState, Metrics]]:
-  """Several steps on one batch as one program, each device with its images.
+  """Compiles several steps on one batch; each device has its own images.
 
   Args:
-    method: one with `per_image`; `spread` tells what lies where.
-    steps: of a chunk.
+    method: one with `per_image`, its state from `spread`.
+    steps: number of steps of a chunk.
     mesh: the devices.
-    in_turn: on each device one image after another, a chunk of each, and not
-      all at once. By default on CPUs, whose cores one image keeps busy: there
-      convolutions with weights of their own for each image are slow.
+    in_turn: whether each device processes its images one after another, a chunk
+      for each, and not all at once. By default on CPUs: one image uses all
+      cores, and convolutions with different weights for each image are slow.
 
   Returns:
     (state, batch, key) -> (state, metrics, each [steps, n]). The state is
-    donated; what is random follows from the key and `state.step` alone.
+    donated. Randomness depends only on the key and on `state.step`.
   """
   def chunk(state: TrainState, batch: Batch, key: Array):
     def one(state, _):
@@ -125,7 +144,7 @@ def make_chunk(
 
   if in_turn is None:
     in_turn = jax.default_backend() == 'cpu'
-  # Not left to XLA: it cannot spread the grouped convolutions of a vmap.
+  # By shard_map: XLA cannot distribute the grouped convolutions of a vmap.
   rows, curves = PartitionSpec(parallel.AXIS), PartitionSpec(
       None, parallel.AXIS)
 
@@ -141,7 +160,7 @@ def make_chunk(
 
 
 def _each(chunk, state: TrainState, batch: Batch, key: Array):
-  """The chunk for one image after another: its result for all of them."""
+  """Runs a chunk for one image after another, and stacks the results."""
   rows = {name: getattr(state, name) for name in ROWS}
 
   def one(row_and_item):
@@ -158,9 +177,17 @@ def _each(chunk, state: TrainState, batch: Batch, key: Array):
 
 
 def spread(state: TrainState, mesh: Mesh) -> TrainState:
-  """The state of a method with `per_image`: its rows over the devices."""
+  """Distributes the rows of the state of a method with `per_image`.
+
+  Args:
+    state: of the method.
+    mesh: the devices.
+
+  Returns:
+    The state, on the devices.
+  """
   def place(x, where):
-    # By way of numpy, so that no buffer stands twice in a state to be donated.
+    # Copied by numpy, because no buffer may be twice in a donated state.
     return parallel.put(np.asarray(x), NamedSharding(mesh, where))
 
   return jax.tree.map(
@@ -169,7 +196,7 @@ def spread(state: TrainState, mesh: Mesh) -> TrainState:
 
 
 def _rows_of(state: TrainState) -> TrainState:
-  """Where the parts of such a state lie, as the head of a tree."""
+  """The partition of the parts of such a state, a prefix of its tree."""
   rows, everywhere = PartitionSpec(parallel.AXIS), PartitionSpec()
   parts = {field.name: rows if field.name in ROWS else everywhere
            for field in dataclasses.fields(state)}
@@ -177,7 +204,7 @@ def _rows_of(state: TrainState) -> TrainState:
 
 
 def on_mesh(fn: Callable, mesh: Mesh) -> Callable:
-  """fn jitted, its results replicated over the mesh."""
+  """Jits a function; its results are replicated over the mesh."""
   return jax.jit(fn, out_shardings=parallel.replicated(mesh))
 
 
@@ -185,10 +212,18 @@ def fit(
     step_fn, state: TrainState, batches: Iterable[Batch], key: Array,
     num_steps: int, *, hooks: Iterable[Hook] = ()
 ) -> TrainState:
-  """Goes on from `state.step` to `num_steps`, calling the hooks after each.
+  """Trains from `state.step` to `num_steps`, with hooks after each step.
 
-  `batches` must begin with that of step `state.step`. All hooks see a step
-  before any of them can end the loop.
+  Args:
+    step_fn: the result of `make_step`.
+    state: the initial state; it is donated.
+    batches: the batches from step `state.step` on.
+    key: the PRNG key of the run.
+    num_steps: the number of the last step.
+    hooks: all are called after each step. If any returns True, the loop ends.
+
+  Returns:
+    The last state.
   """
   first = int(state.step)
   steps = range(first + 1, num_steps + 1)

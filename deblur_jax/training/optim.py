@@ -1,4 +1,4 @@
-"""Optimizers from a config, gradients in parts, and weight averages."""
+"""Optimizers from a config, gradient accumulation, and weight averages."""
 
 import fnmatch
 from collections.abc import Callable, Sequence
@@ -14,10 +14,13 @@ from deblur_jax.state import Array, Batch, Metrics, Params
 
 
 class Optimizer(NamedTuple):
-  """An optax transformation (init, update) that can tell its rate.
+  """An optax transformation with its learning rate.
 
-  lr: finished steps -> learning rate of the next step.
-  updates_per_step: how often a step of the run updates by it.
+  Attributes:
+    init: as of optax.
+    update: as of optax.
+    lr: finished steps -> learning rate of the next step.
+    updates_per_step: number of updates in a step of the run.
   """
 
   init: Callable[..., Any]
@@ -33,31 +36,33 @@ def build(
     end_lr: float = 0.0, clip_norm: float = 0.0, b1: float = 0.9,
     b2: float = 0.999, eps: float = 1e-8, weight_decay: float = 0.0,
     updates_per_step: int = 1) -> Optimizer:
-  """An optimizer with its schedule.
+  """Builds an optimizer with its schedule.
 
   Args:
-    total_steps: steps of the run, to which the schedule is fitted.
-    lr: the (highest) learning rate.
-    name: a row of OPTIMIZERS.
-    schedule: a row of SCHEDULES.
-    warmup_steps: first go linearly from 0 to lr in so many steps.
-    boundaries: for 'step': fractions of the steps after the warm-up; at each,
-      lr *= factor. For 'linear': the one up to which lr stays constant.
+    total_steps: number of steps of the run, the length of the schedule.
+    lr: the (highest) learning rate, above 0.
+    name: a name in OPTIMIZERS.
+    schedule: a name in SCHEDULES.
+    warmup_steps: number of first steps in which the rate grows linearly from 0
+      to lr.
+    boundaries: in [0, 1]. For 'step': fractions of the steps after the warm-up
+      at which the rate is multiplied by factor. For 'linear': the fraction up
+      to which the rate is constant.
     factor: see boundaries.
-    end_lr: where 'cosine' and 'linear' end.
-    clip_norm: clip gradients to this global norm; 0 leaves them alone.
+    end_lr: the last rate of 'cosine' and 'linear'.
+    clip_norm: gradients are clipped to this global norm; 0 does not clip.
     b1: decay of Adam's first moment.
     b2: decay of Adam's second moment.
     eps: Adam's epsilon.
-    weight_decay: decoupled decay, for 'adamw'.
-    updates_per_step: above 1 for a discriminator that moves several times a
-      step; the schedule is still fitted to the steps of the run.
+    weight_decay: decoupled weight decay, for 'adamw' only.
+    updates_per_step: above 1 for a discriminator with several updates in a
+      step; the length of the schedule is still that of the run.
 
   Returns:
     The optimizer.
 
   Raises:
-    UserError: unknown names, or values out of range.
+    UserError: a name is unknown, or a value is out of range.
   """
   if lr <= 0:
     raise errors.UserError(f'optim: lr must be positive, got {lr}.')
@@ -89,14 +94,23 @@ def value_and_grad(
     loss_fn: Callable[[Params, Batch], tuple[Array, Metrics]],
     params: Params, batch: Batch, *, parts: int = 1
 ) -> tuple[tuple[Array, Metrics], Params]:
-  """jax.value_and_grad(loss_fn, has_aux=True), in `parts` to save memory.
+  """Computes jax.value_and_grad(loss_fn, has_aux=True) in parts of the batch.
 
-  The batch is split into equal parts that are worked off one after another;
-  losses, metrics and gradients are averaged, so for losses that are means over
-  the batch the result is that of the whole batch.
+  The parts are processed one after another, which saves memory. Losses, metrics
+  and gradients are averaged, so for losses that are means over the batch the
+  result is that of the whole batch.
+
+  Args:
+    loss_fn: (params, batch) -> (loss, metrics).
+    params: dicts of arrays.
+    batch: arrays [n, ...].
+    parts: number of equal parts of the batch.
+
+  Returns:
+    ((loss, metrics), gradients).
 
   Raises:
-    UserError: where the batch does not divide into the parts.
+    UserError: `parts` does not divide the batch.
   """
   grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
   if parts == 1:
@@ -114,13 +128,21 @@ def value_and_grad(
 
 
 def in_parts(batch: Batch, parts: int, *, what: str) -> Batch:
-  """[n, ...] to [parts, n / parts, ...] in every array of a batch.
+  """Splits every array [n, ...] of a batch to [parts, n / parts, ...].
 
-  Rows j, j + parts, ... make part j: the rows of one device stay on it.
+  Part j has the rows j, j + parts, ..., so that the rows of one device stay on
+  it.
+
+  Args:
+    batch: arrays [n, ...].
+    parts: number of parts.
+    what: the option of the config that sets `parts`, for the message.
+
+  Returns:
+    The batch of split arrays.
 
   Raises:
-    UserError: where the batch does not divide into the parts, `what` of the
-      config.
+    UserError: `parts` does not divide the batch.
   """
   size = len(jax.tree.leaves(batch)[0])
   check_parts(size, parts, what=what)
@@ -130,7 +152,16 @@ def in_parts(batch: Batch, parts: int, *, what: str) -> Batch:
 
 
 def check_parts(size: int, parts: int, *, what: str) -> None:
-  """A UserError where a batch of `size` does not divide into the parts."""
+  """Checks that a number of parts divides a batch.
+
+  Args:
+    size: of the batch.
+    parts: number of parts.
+    what: the option of the config that sets `parts`, for the message.
+
+  Raises:
+    UserError: `parts` does not divide the batch.
+  """
   if size % parts:
     raise errors.UserError(
         f'batch_size = {size} is not divisible by {what} = {parts}.')
@@ -139,7 +170,17 @@ def check_parts(size: int, parts: int, *, what: str) -> None:
 def apply(
     tx: Optimizer, grads: Params, opt_state: Any, params: Params
 ) -> tuple[Params, Any]:
-  """One update: (params, opt_state) after `grads`."""
+  """Updates parameters by their gradients.
+
+  Args:
+    tx: the optimizer.
+    grads: gradients, of the shapes of `params`.
+    opt_state: of the optimizer.
+    params: dicts of arrays.
+
+  Returns:
+    The new (params, opt_state).
+  """
   updates, opt_state = tx.update(grads, opt_state, params)
   return optax.apply_updates(params, updates), opt_state
 
@@ -147,23 +188,26 @@ def apply(
 def matching(
     params: Params, patterns: Sequence[str], *, where: str = 'method.freeze'
 ) -> Params:
-  """Which parameters have names of such patterns: a tree of bools.
+  """Finds the parameters whose names match patterns.
 
   Args:
     params: dicts of arrays.
-    patterns: glob patterns of names joined by '/': a leaf's, or a module's for
-      all that it has. * stands for any letters, also for '/'.
-    where: their place in the config.
+    patterns: glob patterns of names joined by '/': of a parameter, or of a
+      module for all of its parameters. * matches any letters, also '/'.
+    where: the place of the patterns in the config, for the message.
+
+  Returns:
+    A tree of bools like `params`.
 
   Raises:
-    UserError: a pattern that no name matches.
+    UserError: no name matches a pattern.
   """
   flat = traverse_util.flatten_dict(params, sep='/')
   matches = lambda name, pattern: any(
       fnmatch.fnmatchcase(name, form) for form in (pattern, f'{pattern}/*'))
   for pattern in patterns:
     if not any(matches(name, pattern) for name in flat):
-      # The names of the same depth, each once.
+      # The different names of the same depth.
       depth = str(pattern).strip('/').count('/') + 1
       known = dict.fromkeys('/'.join(name.split('/')[:depth]) for name in flat)
       raise errors.UserError(
@@ -175,7 +219,7 @@ def matching(
 
 
 def keep(new: Params, old: Params, held: Params) -> Params:
-  """`old` where `held`, a tree of `matching`, is true, and `new` elsewhere."""
+  """Selects `old` where `held`, a tree of `matching`, is true, else `new`."""
   return jax.tree.map(lambda n, o, h: o if h else n, new, old, held)
 
 
@@ -183,14 +227,17 @@ def fade(
     params: Params, kept: Params, *, step: Array, steps: int) -> Params:
   """Shrinks all values that are not `kept` to zero within `steps`.
 
-  So the network learns to work without them before a smaller network starts
-  from its weights.
+  The network learns to work without them. Then a smaller network starts from
+  the kept weights.
 
   Args:
     params: dicts of arrays.
-    kept: the same tree, of bools, one for each value or broadcast.
-    step: of the training.
-    steps: after which only what is kept is left.
+    kept: the same tree of bools that broadcast to the parameters.
+    step: the number of the step.
+    steps: the step from which on the other values are zero.
+
+  Returns:
+    The shrunk parameters.
   """
   share = jnp.clip(1 - step / steps, 0, 1)
   return jax.tree.map(
@@ -198,7 +245,7 @@ def fade(
 
 
 def average(new: Params, old: Params, *, decay: float) -> Params:
-  """Exponential moving average of weights: decay * old + (1 - decay) * new."""
+  """Computes the moving average decay * old + (1 - decay) * new."""
   return optax.incremental_update(new, old, 1 - decay)
 
 

@@ -1,7 +1,7 @@
-"""Many devices as one: a mesh with one axis, over which the batch is split.
+"""Data parallelism: a mesh with one axis, over which the batch is split.
 
-A step is written for the global batch and jitted over the mesh; XLA adds the
-sums between devices. Everything else is replicated.
+A step is written for the global batch and jitted over the mesh. XLA adds the
+sums over devices. Everything but the batch is replicated.
 """
 
 import collections
@@ -21,22 +21,25 @@ AXIS = 'data'
 def initialize(
     *, coordinator: str = '', num_processes: int = 0, process_id: int = -1
 ) -> None:
-  """Joins the processes of one run; call it before anything touches a device.
+  """Joins the processes of a run; call it before the first use of a device.
 
-  Without arguments SLURM, TPU pods, GKE and Open MPI are recognised by jax
-  itself; elsewhere give all three.
+  Without arguments jax detects SLURM, TPU pods, GKE and Open MPI; other systems
+  need all three arguments.
 
   Args:
     coordinator: 'host:port' of process 0.
-    num_processes: how many processes there are.
-    process_id: which of them this one is, from 0.
+    num_processes: number of processes.
+    process_id: number of this process, from 0.
+
+  Raises:
+    UserError: only some arguments are given, or the processes cannot be joined.
   """
   given = (bool(coordinator), num_processes > 0, process_id >= 0)
   if any(given) and not all(given):
     raise errors.UserError(
         'Several processes need all of --coordinator=host:port, '
-        '--num_processes and --process_id, or none of them where the '
-        'scheduler tells.')
+        '--num_processes and --process_id, or none of them under a scheduler '
+        'that jax detects.')
   try:
     if all(given):
       jax.distributed.initialize(coordinator, num_processes, process_id)
@@ -49,26 +52,41 @@ def initialize(
 
 
 def data_mesh(devices=None) -> Mesh:
-  """All devices (of all processes) along the one axis."""
+  """Makes a mesh of one axis.
+
+  Args:
+    devices: by default all devices of all processes.
+
+  Returns:
+    The mesh.
+  """
   devices = jax.devices() if devices is None else devices
-  # Auto: under Explicit axes linen's Dropout and plain indexing of a batch
+  # Auto: with Explicit axes linen's Dropout and plain indexing of a batch
   # fail. Not make_mesh, which may reorder the devices of a pod: the rows of a
-  # batch must lie on the process that read them.
+  # batch must be on the process that read them.
   return Mesh(np.asarray(devices), (AXIS,), axis_types=(AxisType.Auto,))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-  """The whole array on each device."""
+  """Returns the sharding with the whole array on each device."""
   return NamedSharding(mesh, PartitionSpec())
 
 
 def split_batch(mesh: Mesh) -> NamedSharding:
-  """The first axis spread over the devices."""
+  """Returns the sharding with the first axis split over the devices."""
   return NamedSharding(mesh, PartitionSpec(AXIS))
 
 
 def check_batch_size(batch_size: int, mesh: Mesh) -> None:
-  """Raises a UserError where the batch cannot be spread evenly."""
+  """Checks that the devices divide a batch.
+
+  Args:
+    batch_size: of the global batch.
+    mesh: the devices.
+
+  Raises:
+    UserError: they do not.
+  """
   if batch_size < 1 or batch_size % mesh.size:
     raise errors.UserError(
         f'batch_size = {batch_size} is not divisible by the {mesh.size} '
@@ -77,17 +95,22 @@ def check_batch_size(batch_size: int, mesh: Mesh) -> None:
 
 
 def put(tree: Any, sharding: NamedSharding) -> Any:
-  """Arrays of this process -> global arrays.
+  """Makes global arrays from arrays of this process.
 
-  For `split_batch` each process gives only its rows, for `replicated` each
-  gives the whole.
+  Args:
+    tree: arrays. Each process passes only its rows for `split_batch`, and the
+      whole array for `replicated`.
+    sharding: of the global arrays.
+
+  Returns:
+    The tree of global arrays.
   """
   return jax.tree.map(
       lambda x: jax.make_array_from_process_local_data(sharding, x), tree)
 
 
 def put_key(key: jax.Array, mesh: Mesh) -> jax.Array:
-  """A random key that every process has -> the same on all devices."""
+  """Replicates a PRNG key, which all processes have, over all devices."""
   words = put(np.asarray(jax.random.key_data(key)), replicated(mesh))
   return jax.random.wrap_key_data(words)
 
@@ -95,7 +118,16 @@ def put_key(key: jax.Array, mesh: Mesh) -> jax.Array:
 def prefetch(
     batches: Iterable[Batch], mesh: Mesh, *, depth: int = 2
 ) -> Iterator[Batch]:
-  """The batches, put on the mesh `depth` ahead of their use."""
+  """Copies batches to the mesh before their use.
+
+  Args:
+    batches: the rows of this process.
+    mesh: the devices.
+    depth: number of batches that are copied ahead.
+
+  Yields:
+    The global batches.
+  """
   queue = collections.deque()
   for batch in batches:
     queue.append(put(batch, split_batch(mesh)))
