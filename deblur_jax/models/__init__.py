@@ -160,7 +160,7 @@ def build(*, name: str, **kwargs) -> nn.Module:
   return call(network.module, kwargs=kwargs, where='nets')
 
 
-def record(net: nn.Module) -> Network:
+def record_of(net: nn.Module) -> Network:
   """The record of a network.
 
   Args:
@@ -249,7 +249,7 @@ def shapes(net: nn.Module) -> Params:
   Returns:
     The tree of its parameters.
   """
-  if of_leaves := record(net).shapes:
+  if of_leaves := record_of(net).shapes:
     return traverse_util.unflatten_dict(
         {name: jax.ShapeDtypeStruct(shape, jnp.float32)
          for name, shape in of_leaves(net).items()}, sep='/')
@@ -290,7 +290,7 @@ def init(
 
 def _least_input(net):
   """The shape of a small input of a network, without the batch."""
-  kind = record(net).kind
+  kind = record_of(net).kind
   if kind == 'prior':
     return net.code((32, 32))
   if kind == 'kernel_prior':
@@ -308,7 +308,7 @@ def scales(net: nn.Module) -> int:
   Returns:
     K, at least 1.
   """
-  return getattr(net, 'scales', record(net).scales)
+  return getattr(net, 'scales', record_of(net).scales)
 
 
 def least_crop(net: nn.Module) -> int:
@@ -379,7 +379,7 @@ def kept(
   Raises:
     UserError: networks of this module cannot become smaller.
   """
-  network = record(net)
+  network = record_of(net)
   if not network.kept:
     able = ', '.join(name for name, one in NETWORKS.items() if one.kept)
     raise errors.UserError(
@@ -402,7 +402,7 @@ def training_only(net: nn.Module) -> set[str]:
   Returns:
     Paths of leaves, joined by '/'.
   """
-  return record(net).training_only(net)
+  return record_of(net).training_only(net)
 
 
 def tiling(net: nn.Module) -> dict[str, float]:

@@ -229,7 +229,7 @@ def test_shapes_are_those_of_the_first_parameters(name):
   net = models.build(name=name, **models.NETWORKS[name].small)
   traced = jax.eval_shape(lambda key: models.init(net, key), jax.random.key(0))
   assert models.shapes(net) == traced
-  assert models.record(net).kind in models.KINDS
+  assert models.record_of(net).kind in models.KINDS
 
 
 @pytest.mark.parametrize('options, message', [
