@@ -1,1 +1,1 @@
-"""The people's door: commands, a page, one call."""
+"""The applications: the command `deblur`, a web page, and a Python function."""

@@ -1,4 +1,4 @@
-"""One call: `deblur_jax.restore(x)`."""
+"""The Python function `deblur_jax.restore`."""
 
 import numbers
 import os
@@ -22,30 +22,34 @@ def restore(
     strength: float = 1.0,
     out: str | os.PathLike | None = None,
     overwrite: bool = False) -> Any:
-  """Restores a picture, and gives back what it was given.
+  """Restores a picture.
+
+  It warns about properties of the picture that are lost, and about tiles whose
+  result was rejected.
 
   Args:
-    x: a path, whose result is written beside it (its path comes back); a Pillow
-      image; or an array of NumPy or JAX, [h, w], [h, w, 1], [h, w, 3] or
-      [h, w, 4], of uint8 or uint16, or of floats in [0, 1].
+    x: a path; a Pillow image; or an array of NumPy or JAX, [h, w], [h, w, 1],
+      [h, w, 3] or [h, w, 4], of uint8 or uint16, or of floats in [0, 1].
     model: a name that `deblur models` lists, or the folder of a run.
-    tile, overlap, ensemble: see `tiling.build`.
-    dtype: what the network computes in, 'float32', 'bfloat16' or 'auto'; see
-      `zoo.load`.
-    local: window of `batches.local`, for networks that take means.
-    blur_threshold: blur effect below which a picture is left as it is, see
-      `restoring.Network`; by default as the model's card says.
+    tile: see `tiling.build`.
+    overlap: see `tiling.build`.
+    ensemble: see `tiling.build`.
+    dtype: of the computation, 'float32', 'bfloat16' or 'auto'; see `zoo.load`.
+    local: window of `batches.local`, for networks that average over the image.
+    blur_threshold: a picture with a lower blur effect is not changed, see
+      `restoring.Network`; by default the value on the model's card.
     region: (x, y, width, height) in pixels of the upright picture, or several
-      of them: only there it is restored, and all others keep their values.
-    strength: in [0, 1]: 0 is the picture itself, 1 the restored one.
-    out: for a path: where the result goes.
-    overwrite: for a path: whether it may replace a file.
+      such: only these parts are restored, all other pixels keep their values.
+    strength: in [0, 1]: 0 is the original picture, 1 the restored one.
+    out: the file for the result, if x is a path; by default in the folder of x.
+    overwrite: whether the result may replace a file, if x is a path.
 
-  Warns of what is not as it was, or was not trusted.
+  Returns:
+    The restored picture in the form of x; for a path, the path of the result.
 
   Raises:
-    UserError: no such file or model, no picture, a region that is not inside
-      of it, a strength out of range, an option of another type.
+    UserError: there is no such file or model, x is no picture, a region is not
+      inside of it, or an option has another type or is out of range.
   """
   network = _network(
       model=model, tile=tile, overlap=overlap, ensemble=ensemble, dtype=dtype,
@@ -66,13 +70,13 @@ def restore(
   picture = pictures.from_array(array)
   restored = pictures.to_array(
       picture, _image(picture, network, blend), like=array)
-  # Floats of the array may have been rounded, or clipped.
-  stays = ~blending.mask(blend, array.shape[:2])
-  restored[stays] = array[stays]
+  # A conversion may round or clip floats: unchanged pixels are copied.
+  unchanged = ~blending.mask(blend, array.shape[:2])
+  restored[unchanged] = array[unchanged]
   return restored if x is array else jax.device_put(restored, x.sharding)
 
 
-# Option -> what it may be, and how a message calls that.
+# Option -> its types, and their description in messages.
 _TYPES = {
     'model': ((str, os.PathLike), 'a name or a path'),
     'tile': ((numbers.Integral, type(None)), 'a whole number or None'),
@@ -102,7 +106,7 @@ def _image(picture, network, blend):
 def _file(path, network, blend, out, overwrite):
   if os.path.isdir(path):
     raise errors.UserError(
-        f'{path} is a folder: `deblur restore` takes them, restore one file.')
+        f'{path} is a folder: give one file, or use `deblur restore`.')
   outcome, = restoring.run(
       [path], out=out and os.fspath(out), network=network, blend=blend,
       written=restoring.Written(overwrite=overwrite))

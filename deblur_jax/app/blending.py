@@ -100,7 +100,7 @@ def check(regions: Sequence[Region], size: tuple[int, int]) -> None:
                   or bottom <= 0)
       raise errors.UserError(
           f'The region {text(region)} '
-          f'{"is outside of" if is_apart else "reaches over the border of"} '
+          f'{"is outside of" if is_apart else "crosses the border of"} '
           f'the picture, which is {width}x{height}.')
 
 

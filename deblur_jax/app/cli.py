@@ -1,7 +1,7 @@
-"""`deblur`: the commands. Nothing heavy is imported before it is needed.
+"""The command `deblur`. Slow imports are inside of the functions.
 
-Exit codes: 0 all done, 1 some files failed, 2 one line says what is wrong, 130
-interrupted.
+Exit codes: 0 all done, 1 some files failed, 2 a mistake of the user, with one
+line on stderr, 130 interrupted.
 """
 
 import io
@@ -20,13 +20,14 @@ from deblur_jax.pretrained import zoo
 
 
 class Commands(typer.core.TyperGroup):
-  """All of them; typer alone says nothing of Ctrl-C."""
+  """The group of commands, with a message on Ctrl-C."""
 
   def invoke(self, ctx):
+    """Runs a command; Ctrl-C exits with 130."""
     try:
       return super().invoke(ctx)
     except KeyboardInterrupt:
-      print('Stopped; what is finished stays.', file=sys.stderr)
+      print('Stopped; finished files are kept.', file=sys.stderr)
       raise typer.Exit(130) from None
 
 
@@ -40,27 +41,31 @@ Model = Annotated[str, typer.Option(
     '--model', '-m', help="A name of `deblur models`, the folder of a run, or "
     "MAXIM's weights: .npz, .safetensors or a folder of TensorFlow.js.")]
 Out = Annotated[str | None, typer.Option(
-    '--out', '-o', help='File or folder; - is stdout. By default beside the '
-    'input.')]
+    '--out', '-o', help='File or folder; - is stdout. By default in the folder '
+    'of the input.')]
 MaxPixels = Annotated[int | None, typer.Option(
-    '--max-pixels', min=1, help='Larger pictures are refused; 200 million '
-    'where not given.')]
+    '--max-pixels', min=1, help='Larger pictures are refused; by default 200 '
+    'million.')]
 Overwrite = Annotated[bool, typer.Option(
-    '--overwrite', help='Replace files that are there.')]
+    '--overwrite', help='Replace existing files.')]
 Region = Annotated[list[str] | None, typer.Option(
     '--region', metavar='X,Y,W,H', help='Restore only this part, in pixels of '
-    'the upright picture; may be given again.')]
+    'the upright picture; may be repeated.')]
 Strength = Annotated[float, typer.Option(
-    help='0 is the picture, 1 the restored one, between them a mixture.')]
-Json = Annotated[bool, typer.Option('--json', help='Tell it as JSON.')]
+    help='From 0, the original picture, to 1, the restored one.')]
+Json = Annotated[bool, typer.Option('--json', help='Print JSON.')]
 
 
 def main(argv: list[str] | None = None) -> None:
-  """The program; `deblur photo.jpg` is `deblur restore photo.jpg`."""
+  """Runs the program; `deblur photo.jpg` is `deblur restore photo.jpg`.
+
+  Args:
+    argv: the arguments; by default those of the process.
+  """
   is_program = argv is None
   argv = sys.argv[1:] if is_program else argv
   for stream in (sys.stdout, sys.stderr):
-    # Names of files may be any bytes, and pipes get just these.
+    # Names of files may have any bytes, which are printed unchanged.
     if isinstance(stream, io.TextIOWrapper):
       stream.reconfigure(errors='surrogateescape')
   try:
@@ -87,12 +92,12 @@ def _with_command(argv):
     raise errors.UserError(f'No command and no file {first!r}.{near}')
   if is_name or first.split('=')[0] in _options(restore):
     return ['restore', *argv]
-  # A name that begins as options do.
+  # A file whose name begins with a dash.
   return ['restore', os.path.join('.', first), *others] if is_there else argv
 
 
 def _options(command):
-  """Those of a command that begin with a dash."""
+  """The names of a command's options, with their dashes."""
   found = typer.main.get_command(app).commands[command.__name__]
   return {word for option in found.params for word in option.opts}
 
@@ -107,38 +112,41 @@ def restore(
     region: Region = None,
     strength: Strength = 1.0,
     tile: Annotated[str, typer.Option(
-        help='Side of tiles in pixels, auto, or 0 for the whole at once.'
+        help='Side of tiles in pixels, auto, or 0 for one tile.'
     )] = 'auto',
-    overlap: Annotated[int, typer.Option(help='Of tiles, in pixels.')] = 64,
+    overlap: Annotated[int, typer.Option(
+        help='Overlap of tiles, in pixels.')] = 64,
     ensemble: Annotated[bool, typer.Option(
-        '--ensemble', help='Mean of eight turns: a little better, eight times '
-        'the time.')] = False,
+        '--ensemble', help='Average over eight rotations and reflections: '
+        'slightly better, eight times slower.')] = False,
     dtype: Annotated[str, typer.Option(
-        help='float32, bfloat16, or auto: whichever this machine computes '
-        'faster.')] = 'auto',
+        help='float32, bfloat16, or auto: the faster one on this machine.'
+    )] = 'auto',
     local: Annotated[int, typer.Option(
-        min=0, help='Means of layers over so many pixels around each (TLC); '
-        'for networks that take means over the whole.')] = 0,
+        min=0, help='Side of local windows, in pixels, for networks whose '
+        'layers average over the picture (TLC); 0 is the picture.')] = 0,
     blur_threshold: Annotated[float | None, typer.Option(
-        min=0, max=1, help='A photo whose blur effect (Crete et al. 2007) is '
-        "below looks sharp and is left as it is; by default as the model's "
-        'card says, 0 for runs.')] = None,
+        min=0, max=1, help='A photo with a lower blur effect (Crete et al. '
+        "2007) looks sharp and is not changed; by default from the model's "
+        'card, 0 for runs.')] = None,
     ext: Annotated[str | None, typer.Option(
-        help="Of results, such as png; by default the input's.")] = None,
-    suffix: Annotated[str | None, typer.Option(
-        help='Of the names of results; _deblurred beside their inputs.'
+        help='Suffix of results, such as png; by default that of the input.'
     )] = None,
+    suffix: Annotated[str | None, typer.Option(
+        help='Appended to the names of results; by default _deblurred in the '
+        'folder of the input.')] = None,
     quality: Annotated[int | None, typer.Option(
-        min=1, max=100, help='Of JPEG, WebP, AVIF and HEIC.')] = None,
+        min=1, max=100, help='Quality of JPEG, WebP, AVIF and HEIC.')] = None,
     crf: Annotated[int | None, typer.Option(
-        min=0, max=63, help='Of videos: lower is better, and larger.')] = None,
+        min=0, max=63, help='Constant rate factor of videos: a lower one is '
+        'better and larger.')] = None,
     skip_existing: Annotated[bool, typer.Option(
-        '--skip-existing', help='Pass over what has a result.')] = False,
+        '--skip-existing', help='Skip inputs that have a result.')] = False,
     overwrite: Overwrite = False,
     strip_gps: Annotated[bool, typer.Option(
-        '--strip-gps', help='Leave the place out of EXIF.')] = False,
+        '--strip-gps', help='Remove the location from EXIF.')] = False,
     allow_truncated: Annotated[bool, typer.Option(
-        '--allow-truncated', help='Take what there is of broken files.'
+        '--allow-truncated', help='Read the intact part of broken files.'
     )] = False,
     max_pixels: MaxPixels = None,
     as_json: Json = False) -> None:
@@ -167,7 +175,7 @@ def restore(
           inputs, out=out, network=network, written=written, blend=blend,
           on_estimate=progress.on_estimate, on_part=progress.on_part,
           on_outcome=on_outcome)
-  finally:    # also of work that was stopped
+  finally:    # also after Ctrl-C
     if as_json and outcomes:
       print(json.dumps([one._asdict() for one in outcomes], indent=2))
   failed = sum(bool(one.error) for one in outcomes)
@@ -181,25 +189,26 @@ def prior(
     photo: Annotated[str, typer.Argument(
         metavar='INPUT', help='A photo; - is stdin.')],
     task: Annotated[str, typer.Option(
-        help='denoise, sr (larger), inpaint or blind (deblur).')],
+        help='denoise, sr (super-resolution), inpaint or blind (deblurring).')],
     out: Out = None,
     mask: Annotated[str | None, typer.Option(
         help='For inpaint: a picture, white where the photo is good.')] = None,
     steps: Annotated[int, typer.Option(
-        min=1, help='At most, in tens.')] = 1000,
+        min=1, help='Greatest number of steps, in tens.')] = 1000,
     factor: Annotated[int | None, typer.Option(
-        min=2, help='For sr.', show_default='2')] = None,
+        min=2, help='For sr: factor of enlargement.', show_default='2')] = None,
     kernel_size: Annotated[int | None, typer.Option(
-        help='For blind: odd, larger than the blur.',
+        help='For blind: side of the kernel, odd, larger than the blur.',
         show_default='15')] = None,
-    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1)] = 0,
+    seed: Annotated[int, typer.Option(
+        min=0, max=2**31 - 1, help='Seed of the random numbers.')] = 0,
     side: Annotated[int, typer.Option(
-        min=16, help='Longest side of the result: larger photos are made '
-        'smaller first. Memory and time grow with its square.')] = 512,
+        min=16, help='Longest side of the result; larger photos are shrunk '
+        'first. Memory and time grow with its square.')] = 512,
     overwrite: Overwrite = False,
     max_pixels: MaxPixels = None,
     as_json: Json = False) -> None:
-  """Fits a network to one photo, without a model: minutes, not seconds."""
+  """Fits a network to one photo, without a model; takes minutes."""
   from deblur_jax.app import console, prior_fit
 
   _check_json(as_json, out, photo)
@@ -218,13 +227,16 @@ def prior(
 @app.command()
 def page(
     model: Annotated[list[str] | None, typer.Option(
-        '--model', '-m', help='A run, beside the bundled models; may '
-        'be given again.')] = None,
+        '--model', '-m', help='A run, in addition to the bundled models; may '
+        'be repeated.')] = None,
     runs: Annotated[str | None, typer.Option(
         help='Folder of runs whose curves are shown.')] = None,
-    host: Annotated[str, typer.Option()] = '127.0.0.1',
-    port: Annotated[int, typer.Option(min=0, max=65535)] = 7860) -> None:
-  """Serves a page with a before/after slider, on this machine only."""
+    host: Annotated[str, typer.Option(
+        help='Address of the page.')] = '127.0.0.1',
+    port: Annotated[int, typer.Option(
+        min=0, max=65535, help='Port of the page; 0 is a free one.')] = 7860
+) -> None:
+  """Serves a page with a before/after slider; by default only locally."""
   dtype = _dtype('auto')    # before anything imports jax
   from deblur_jax.app import page as served
 
@@ -233,9 +245,10 @@ def page(
 
 @app.command()
 def compare(
-    before: Annotated[str, typer.Argument(help='Picture.')],
-    after: Annotated[str, typer.Argument(help='The same, restored.')],
-    out: Annotated[str, typer.Option('--out', '-o')] = 'sheet.png',
+    before: Annotated[str, typer.Argument(help='A picture.')],
+    after: Annotated[str, typer.Argument(help='The restored picture.')],
+    out: Annotated[str, typer.Option(
+        '--out', '-o', help='The picture to write.')] = 'sheet.png',
     overwrite: Overwrite = False, max_pixels: MaxPixels = None) -> None:
   """Draws two pictures side by side, whole and enlarged where they differ."""
   from deblur_jax.app import comparing
@@ -247,11 +260,11 @@ def compare(
 
 @app.command()
 def models(
-    name: Annotated[str | None, typer.Argument(help='One of them.')] = None,
+    name: Annotated[str | None, typer.Argument(help='A model.')] = None,
     verify: Annotated[bool, typer.Option(
         '--verify', help='Check the SHA-256 of the weights.')] = False,
     as_json: Json = False) -> None:
-  """Lists the bundled models, or explains one."""
+  """Lists the bundled models, or describes one."""
   from deblur_jax.app import console
 
   cards, broken = {}, []
@@ -284,16 +297,18 @@ def models(
 @app.command()
 def convert(
     weights: Annotated[list[str], typer.Argument(
-        metavar='FILE...', help=".pth, .safetensors or .npz of the papers' own "
+        metavar='FILE...', help=".pth, .safetensors or .npz of the papers' "
         'programs, or a folder of TensorFlow.js.')],
     out: Annotated[str, typer.Option(
-        '--out', '-o', help='Folder to make; then --model=FOLDER.')],
+        '--out', '-o', help='The new folder, for --model=FOLDER.')],
     layout: Annotated[str | None, typer.Option(
-        help='Where their names do not tell: deepdeblur_pytorch, deblurgan, '
-        'hieubkset_single_noskip, maxim, ...')] = None,
+        help='The program, if the names in the files fit several: '
+        'deepdeblur_pytorch, deblurgan, hieubkset_single_noskip, maxim, ...'
+    )] = None,
     option: Annotated[list[str] | None, typer.Option(
-        help='What they do not tell either: rgb_range=1.')] = None) -> None:
-  """Makes a model of other programs' weights; runs no code in them."""
+        help='An option of the program that is not in the files, such as '
+        'rgb_range=1.')] = None) -> None:
+  """Makes a model from weights of other programs; runs no code in them."""
   from deblur_jax.app import converting
 
   options = dict(map(errors.key_and_value, option or ()))
@@ -308,12 +323,13 @@ def export(
     model: Model = zoo.DEFAULT,
     kind: Annotated[list[str] | None, typer.Option(
         help='onnx, stablehlo, saved_model, tflite or tflite_int8; may be '
-        'given again.', show_default='onnx')] = None,
+        'repeated.', show_default='onnx')] = None,
     size: Annotated[list[str] | None, typer.Option(
-        help='Width x height on which it is checked, such as 640x480, and '
-        'timed on the first; the only one that tflite takes.')] = None,
+        help='Width x height of a picture for the check, such as 640x480; may '
+        'be repeated. The first one is timed and is the size of tflite files.'
+    )] = None,
     overwrite: Overwrite = False, as_json: Json = False) -> None:
-  """Writes a model as files for other programs, each checked and timed."""
+  """Exports a model to files for other programs; checks and times each."""
   from deblur_jax import export as exporting
   from deblur_jax.app import console
 
@@ -328,26 +344,26 @@ def export(
     print(json.dumps([row._asdict() | {
         'path': str(row.path), 'errors': {
             f'{w}x{h}': error for (h, w), error in row.errors.items()},
-        # JSON has no infinity, of which a file that is exact has one.
+        # JSON has no infinity, the PSNR of an exact file.
         'psnr': row.psnr if math.isfinite(row.psnr) else None}
         for row in rows], indent=2, allow_nan=False))
-  strange = [row for row in rows
-             if not (exporting.KINDS[row.kind].int8 or row.agrees())]
-  for row in strange:
-    print(f'error: {row.path} is not the network: more than '
-          f'{exporting.TOLERANCE:g} from it.', file=sys.stderr)
-  raise typer.Exit(1 if strange else 0)
+  wrong = [row for row in rows
+           if not (exporting.KINDS[row.kind].int8 or row.agrees())]
+  for row in wrong:
+    print(f'error: The results of {row.path} differ from those of the network '
+          f'by more than {exporting.TOLERANCE:g}.', file=sys.stderr)
+  raise typer.Exit(1 if wrong else 0)
 
 
 @app.command()
 def cache(
     clear: Annotated[bool, typer.Option(
-        '--clear', help='Delete them.')] = False,
+        '--clear', help='Delete the programs.')] = False,
     as_json: Json = False) -> None:
-  """Tells of the compiled programs that are kept on disk, or deletes them.
+  """Shows the cache of compiled programs, or deletes it.
 
-  They spare the next call the compiling. DEBLUR_CACHE names another folder;
-  DEBLUR_CACHE=off keeps none.
+  With the cache the next call does not compile again. DEBLUR_CACHE=FOLDER
+  moves it; DEBLUR_CACHE=off turns it off.
   """
   from deblur_jax.inference import cache_folder
 
@@ -363,7 +379,7 @@ def cache(
 
 @app.command()
 def doctor(as_json: Json = False) -> None:
-  """Tells versions, devices, what is missing, and tries one forward."""
+  """Shows versions, devices and missing packages; runs a network once."""
   from deblur_jax.app import doctor as examination
 
   findings = examination.examine()
@@ -373,18 +389,18 @@ def doctor(as_json: Json = False) -> None:
     width = max(len(finding.name) for finding in findings)
     for finding in findings:
       print(f'{"ok " if finding.fine else "BAD"} {finding.name:{width}} '
-            f'{finding.told}')
+            f'{finding.result}')
   raise typer.Exit(0 if all(finding.fine for finding in findings) else 1)
 
 
 def _given(**options):
-  """Those that were given: what the others are, their functions know."""
+  """The options that were given; the others have defaults in signatures."""
   return {name: value for name, value in options.items() if value is not None}
 
 
 def _check_json(as_json, *paths):
   if as_json and '-' in paths:
-    raise errors.UserError('--json and - both want stdout: leave one out.')
+    raise errors.UserError('--json and - both use stdout: leave one out.')
 
 
 def _tile(word: str) -> int | None:
@@ -396,7 +412,7 @@ def _tile(word: str) -> int | None:
 
 
 def _size(word: str) -> tuple[int, int]:
-  """(height, width) of '640x480'."""
+  """'640x480' as (height, width)."""
   sides = word.lower().split('x')
   if len(sides) != 2 or not all(side.isdecimal() for side in sides):
     raise errors.UserError(f'--size={word}: write --size=640x480.')
@@ -404,7 +420,7 @@ def _size(word: str) -> tuple[int, int]:
 
 
 def _dtype(word: str | None) -> str | None:
-  """The dtype, also by its short name."""
+  """The dtype by its name or short name."""
   names = {'auto': 'auto', 'bf16': 'bfloat16', 'bfloat16': 'bfloat16',
            'fp32': 'float32', 'float32': 'float32'}
   dtype = word and errors.look_up(names, word, what='--dtype')

@@ -16,10 +16,11 @@ def run(
   """Writes a sheet of two pictures: whole, and enlarged where they differ.
 
   Args:
-    before, after: pictures of one size; transparent pixels are shown white.
-    out: the picture to write; its suffix decides the form.
-    overwrite: whether it may exist.
-    max_pixels: of each picture; larger ones are refused.
+    before: a picture; transparent pixels are shown white.
+    after: a picture of the same size.
+    out: the picture to write; its suffix decides the format.
+    overwrite: whether an existing file is replaced.
+    max_pixels: larger pictures are refused.
 
   Raises:
     UserError: a file is no picture, the sizes differ, or `out` cannot be

@@ -1,4 +1,4 @@
-"""What the commands say: progress, results, and what is to be known of them."""
+"""Output of the commands: progress, results and descriptions."""
 
 import contextlib
 import os
@@ -8,27 +8,37 @@ import tqdm
 
 from deblur_jax.app import pace
 
-WORTH = 1.0    # seconds, of work whose time is told before
+MIN_SECONDS = 1.0    # of work whose time is printed before it begins
 
 
 class Progress:
-  """A bar on stderr with the time left, where stderr is a terminal."""
+  """A progress bar on stderr with the remaining time, on terminals only."""
 
   def __init__(self, bar: tqdm.tqdm):
     self._bar = bar
     self._remaining = pace.Remaining()
 
   def on_estimate(self, estimate: pace.Estimate | None) -> None:
-    """Says how long the work will take, if that is known and worth a line."""
+    """Prints the estimated time, if it is known and long enough.
+
+    Args:
+      estimate: of all the work, or None.
+    """
     if estimate is None:
       return
     self._remaining = pace.Remaining(estimate.seconds)
-    if estimate.seconds >= WORTH:
+    if estimate.seconds >= MIN_SECONDS:
       tqdm.tqdm.write(in_words(estimate), file=sys.stderr)
       self._bar.set_postfix_str(_left(estimate.seconds))
 
   def on_part(self, name: str, done: float, total: float) -> None:
-    """Of `restoring.run`."""
+    """Updates the bar, see `restoring.run`.
+
+    Args:
+      name: of the file.
+      done: finished work, in any unit.
+      total: all work, in the same unit.
+    """
     self._bar.total = total
     self._bar.set_description_str(os.path.basename(name)[:30], refresh=False)
     self._bar.set_postfix_str(
@@ -42,7 +52,7 @@ def _left(seconds: float | None) -> str:
 
 @contextlib.contextmanager
 def progress():
-  """A `Progress`, whose bar ends with the block."""
+  """Yields a `Progress`; its bar ends with the block."""
   with tqdm.tqdm(
       file=sys.stderr, disable=None,
       bar_format='{desc}{percentage:3.0f}% |{bar}| {elapsed} gone{postfix}'
@@ -51,16 +61,16 @@ def progress():
 
 
 def in_words(estimate: pace.Estimate) -> str:
-  """How long some work takes, as a line."""
+  """Describes an estimate in one line."""
   where = ('' if estimate.is_measured else
-           ' on the reference machine; the pace of this one is not known yet')
+           ' on the reference machine; this one was not measured yet')
   return (f'{estimate.megapixels:.3g} megapixels take '
           f'{pace.words(estimate.seconds)}{where}.')
 
 
 def outcome(one) -> None:
-  """A `restoring.Outcome`: its file on stdout, its notes on stderr."""
-  write = tqdm.tqdm.write    # not through the bar
+  """Prints a `restoring.Outcome`: its file on stdout, its notes on stderr."""
+  write = tqdm.tqdm.write    # keeps the progress bar intact
   if one.target and one.target != '-':
     write(one.target, file=sys.stdout)
   for note in one.notes:
@@ -70,7 +80,7 @@ def outcome(one) -> None:
 
 
 def row(row) -> str:
-  """A row of `export.run` as a line."""
+  """Describes a row of `export.run` in one line."""
   height, width = row.size
   memory = ('' if row.memory_bytes is None
             else f', {row.memory_bytes / 2**20:.0f} MiB of memory')
@@ -82,7 +92,7 @@ def row(row) -> str:
 
 
 def card(card) -> None:
-  """A model's card: what it learned from, its licence, and how it scores."""
+  """Prints a model's card: training data, scores, options and licence."""
   for source in card['sources']:
     print(f'  trained on {source["name"]} (licence: {source["terms"]})')
   for title, score in card.get('scores', {}).items():
@@ -90,11 +100,11 @@ def card(card) -> None:
   if seconds := card.get('seconds_720p'):
     print(f'  {seconds:g} s for 1280x720 ({card["timed_on"]})')
   if radius := card.get('receptive_field'):
-    print(f'  a pixel counts for {radius} around it: tiles are exact with '
-          f'--overlap={4 * radius}')
+    print(f'  radius of the receptive field: {radius} pixels; tiles are exact '
+          f'with --overlap={4 * radius}')
   if threshold := card.get('blur_threshold'):
     print(f'  photos with a blur effect below {threshold} look sharp and are '
-          'left as they are: --blur-threshold')
+          'not changed: --blur-threshold')
   for what, steps in card['trained'].items():
     print(f'  trained by {what}' + (f', {steps:,} steps' if steps else ''))
   print(f'  weights: {card["weights"]}, SHA-256 {card["sha256"]}')
@@ -102,7 +112,7 @@ def card(card) -> None:
 
 
 def _scores(score) -> str:
-  """'PSNR 24.58 -> 31.73 dB, SSIM ...'; 'equal' where no picture differs."""
+  """'PSNR 24.58 -> 31.73 dB, SSIM ...'; 'equal' if no picture differs."""
   words = []
   for title, metric, unit in (('PSNR', 'psnr_uint8', ' dB'),
                               ('SSIM', 'ssim_matlab3d', '')):
@@ -111,7 +121,7 @@ def _scores(score) -> str:
         else f'{score[side][metric]:.4g}' for side in ('input', 'mean'))
     words.append(f'{title} {before} -> {after}{unit}')
   if score.get('equal'):
-    words.append(f'{score["equal"]} without any difference')
+    words.append(f'{score["equal"]} without difference')
   if score.get('least') is not None:
     words.append(f'least {score["least"]:.4g} dB')
   return ', '.join(words)

@@ -1,11 +1,11 @@
-"""Weights of the papers' own programs as a folder that `--model` takes."""
+"""Converts weights of the papers' programs to a folder for `--model`."""
 
 import os
 import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-# What a run needs beside its network, so that it may be evaluated, too.
+# The config of the run without its network, so that it can be evaluated.
 BARE = dict(
     seed=0, total_steps=1, batch_size=1, log_every=1, save_every=1,
     tensorboard=False,
@@ -22,18 +22,22 @@ BARE = dict(
 def run(
     weights: Sequence[str | os.PathLike], out: str | os.PathLike, *,
     layout: str | None = None, options: dict[str, Any]) -> list[str]:
-  """Makes the folder `out`; lines that tell what went where.
+  """Converts files of weights to a run folder.
 
   Args:
     weights: .pth, .pt, .safetensors or .npz, or a folder of TensorFlow.js;
       code in them is not run.
-    out: to make; may be there already if it is empty.
-    layout: a row of `convert.LAYOUTS`; by default what the names tell.
-    options: what neither names nor shapes tell, see
+    out: the new folder; it may exist if it is empty.
+    layout: a name in `convert.LAYOUTS`; by default it follows from the names in
+      the files.
+    options: options that do not follow from the files, see
       `experiments.convert_weights`.
 
+  Returns:
+    Lines of `convert.describe`.
+
   Raises:
-    UserError: as `convert.to_run`; the folder is then as it was.
+    UserError: as `convert.to_run`; the folder is not changed.
   """
   from deblur_jax.pretrained import convert
   from deblur_jax.training import train

@@ -1,4 +1,4 @@
-"""What a machine has of what the package can use, and whether it computes."""
+"""Checks the installation: versions, extras, models, devices, one forward."""
 
 import importlib.metadata
 import importlib.util
@@ -12,34 +12,34 @@ from deblur_jax.inference import cache_folder
 from deblur_jax.pretrained import zoo
 
 NEEDED = ('jax', 'jaxlib', 'flax', 'numpy', 'pillow')
-# extra -> the module that it brings, and what for.
+# extra -> (a module that it installs, its purpose)
 EXTRAS = {
     'train': ('tensorflow', 'training'),
     'video': ('av', 'videos'), 'heif': ('pillow_heif', 'HEIC photos'),
     'page': ('gradio', 'deblur page'), 'onnx': ('onnx', 'deblur export'),
     'detect': ('onnxruntime', 'detection, and checks of exported files')}
-SIZE = 64          # pixels of the side of what is computed
-CLOSE = 1e-2       # greatest difference between a device and the CPU
+SIZE = 64            # side of the test picture, pixels
+TOLERANCE = 1e-2     # greatest difference between a device and the CPU
 
 
 class Finding(NamedTuple):
-  """One line: what was looked at, what is there, whether that is fine."""
+  """The result of one check, for a line of output."""
 
   name: str
-  told: str
+  result: str
   fine: bool = True
 
 
 def examine() -> list[Finding]:
-  """Looks at versions, extras, models, the cache, devices, one forward."""
+  """Checks versions, extras, models, the cache, devices and one forward."""
   findings = [Finding('python', platform.python_version())]
   findings += [Finding(name, _version(name) or 'missing', bool(_version(name)))
                for name in ('deblur-jax', *NEEDED)]
   for extra, (module, what) in EXTRAS.items():
-    there = importlib.util.find_spec(module) is not None
+    installed = importlib.util.find_spec(module) is not None
     findings.append(Finding(
-        f'extra {extra}', 'there' if there else
-        f"not there; for {what}: pip install 'deblur-jax[{extra}]'"))
+        f'extra {extra}', 'installed' if installed else
+        f"missing; for {what}: pip install 'deblur-jax[{extra}]'"))
   named = {name: _model(name)
            for name in dict.fromkeys([zoo.DEFAULT, *zoo.names()])}
   findings += named.values()
@@ -62,7 +62,7 @@ def _model(name) -> Finding:
     zoo.verify(name)
   except errors.UserError as error:
     return Finding(f'model {name}', str(error), False)
-  return Finding(f'model {name}', 'its weights are those of its card')
+  return Finding(f'model {name}', 'its weights have the SHA-256 of its card')
 
 
 def _devices(models) -> list[Finding]:
@@ -79,15 +79,15 @@ def _devices(models) -> list[Finding]:
       _forward(devices[0], models)]
 
 
-def _forward(device, sound) -> Finding:
-  """The smallest sound model, or a small network, here and on the CPU."""
+def _forward(device, intact) -> Finding:
+  """Runs the smallest intact model, or a small network, also on the CPU."""
   import jax
   import numpy as np
 
   from deblur_jax import models
   from deblur_jax.training import loop, parallel
 
-  name = min(sound, key=lambda name: zoo.card(name)['parameters'],
+  name = min(intact, key=lambda name: zoo.card(name)['parameters'],
              default=None)
   blur = np.random.default_rng(0).random((1, SIZE, SIZE, 3), np.float32)
   if name:
@@ -108,8 +108,8 @@ def _forward(device, sound) -> Finding:
     return result, time.perf_counter() - start
 
   result, seconds = run(device)
-  there, _ = run(jax.devices('cpu')[0])
-  error = float(np.abs(result - there).max())
+  expected, _ = run(jax.devices('cpu')[0])
+  error = float(np.abs(result - expected).max())
   return Finding(
       'one forward', f'{1e3 * seconds:.1f} ms at {SIZE}x{SIZE}; '
-      f'{error:.1e} from the CPU', bool(error <= CLOSE))
+      f'{error:.1e} from the CPU', bool(error <= TOLERANCE))

@@ -1,8 +1,8 @@
-"""What stands before the page: who may ask, for what, and for how much.
+"""Access control of the page: allowed hosts, routes, files and sizes.
 
-Gradio has more routes than the page needs: some fetch what lies behind a URL,
-others edit the program. Only those pass that the page itself uses, and of files
-only those of the page's own folder, whatever Gradio thinks of them.
+Gradio has more routes than the page needs: some download a URL, others edit the
+program. The guard passes only the routes that the page uses, and only files in
+the page's folder.
 """
 
 import functools
@@ -24,9 +24,9 @@ READ_BELOW = ('/assets/', '/static/', f'{API}/heartbeat/', FILE)
 WRITE = {UPLOAD, JOIN, f'{API}/cancel', f'{API}/reset'}
 HOME = ('127.0.0.1', '::1', 'localhost')
 MAX_JSON = 1 << 20    # bytes of a request that is no upload
-FRAME = 1 << 16       # bytes of an upload beside its file
+FRAME = 1 << 16       # bytes of an upload in addition to its file
 HEADERS = {
-    # Nothing of the page comes from elsewhere, and no other page holds it.
+    # The page loads nothing from other sites, and no site may embed it.
     'content-security-policy':
         "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; "
         "frame-ancestors 'none'; form-action 'self'; base-uri 'self'",
@@ -35,7 +35,7 @@ HEADERS = {
 
 
 class Refused(Exception):
-  """A request that is answered with a status and one line."""
+  """A refused request: its answer is a status and one line."""
 
   def __init__(self, status: int, line: str):
     super().__init__(line)
@@ -43,14 +43,13 @@ class Refused(Exception):
 
 
 class Guard:
-  """An ASGI application before another.
+  """An ASGI application that checks requests before it passes them on.
 
   Args:
-    app: the page.
-    folder: of uploads and results; no other file is given away.
-    max_bytes: of an uploaded file.
-    hosts: names that the page may be asked by, so that no other site's name
-      can be made to point here; None takes any.
+    app: the ASGI application of the page.
+    folder: of uploads and results; other files are not served.
+    max_bytes: greatest size of an uploaded file.
+    hosts: allowed host names, against DNS rebinding; None allows any.
   """
 
   def __init__(self, app, *, folder: str, max_bytes: int, hosts=HOME):
@@ -60,6 +59,7 @@ class Guard:
     self._hosts = hosts
 
   async def __call__(self, scope, receive, send) -> None:
+    """Answers a request, or passes it on; see the ASGI specification."""
     if scope['type'] == 'lifespan':
       await self._app(scope, receive, send)
       return
@@ -77,11 +77,11 @@ class Guard:
     headers, path = _headers(scope), scope['path']
     host = parse.urlsplit(f'//{headers.get("host", "")}')
     if self._hosts is not None and host.hostname not in self._hosts:
-      raise Refused(403, 'This page has another name.')
+      raise Refused(403, 'This page has another host name.')
     if scope['method'] == 'POST':
       origin = headers.get('origin')
       if origin and parse.urlsplit(origin).netloc != host.netloc:
-        raise Refused(403, 'Another page may not ask here.')
+        raise Refused(403, 'Requests from other pages are not allowed.')
       known = path.rstrip('/') in WRITE
     else:
       known = scope['method'] in ('GET', 'HEAD') and (
@@ -92,18 +92,18 @@ class Guard:
       raise Refused(403, 'This file is not the page\'s.')
 
   async def _checked(self, scope, receive):
-    """A `receive` of a body that is not too large and names no other files."""
+    """A `receive` for a body of allowed size and with allowed files only."""
     if scope['method'] != 'POST':
       return receive
     if scope['path'].rstrip('/') == UPLOAD:
       return await self._limited(scope, receive)
     body = await _read(receive)
     try:
-      told = json.loads(body or b'{}')
+      content = json.loads(body or b'{}')
     except ValueError:
       raise Refused(400, 'This is not JSON.') from None
-    if not all(map(self._is_own, _paths(told))):
-      raise Refused(400, 'Only uploaded files are taken.')
+    if not all(map(self._is_own, _paths(content))):
+      raise Refused(400, 'Only uploaded files are allowed.')
     return _replay(body)
 
   async def _limited(self, scope, receive):
@@ -111,9 +111,9 @@ class Guard:
     most = self._max_bytes + FRAME
     line = f'The file has more than {self._max_bytes:,} bytes.'
     if not length.isdecimal():
-      raise Refused(411, 'An upload must tell its length.')
+      raise Refused(411, 'An upload needs the header Content-Length.')
     if int(length) > most:
-      # Read to its end, or the answer is lost with the connection.
+      # Without reading it to its end the browser does not see the answer.
       if int(length) < 20 * most:
         while (await receive()).get('more_body'):
           pass
@@ -121,7 +121,7 @@ class Guard:
     return receive
 
   def _is_own(self, path: Any) -> bool:
-    """Whether a path, with its links followed, lies in the folder."""
+    """Whether a path is in the folder, after links are resolved."""
     if not isinstance(path, str) or '\0' in path:
       return False
     real = os.path.realpath(path)
@@ -145,7 +145,7 @@ async def _read(receive) -> bytes:
 
 
 def _replay(body):
-  """A `receive` that gives a body which was read already."""
+  """A `receive` that returns a body that was already read."""
   waiting = [{'type': 'http.request', 'body': body, 'more_body': False}]
 
   async def receive():
@@ -154,16 +154,16 @@ def _replay(body):
   return receive
 
 
-def _paths(told: Any) -> Iterator[Any]:
-  """All values of keys 'path'."""
-  if isinstance(told, dict):
-    for key, value in told.items():
+def _paths(content: Any) -> Iterator[Any]:
+  """All values of keys 'path' in JSON."""
+  if isinstance(content, dict):
+    for key, value in content.items():
       if key == 'path' and value is not None:
         yield value
       else:
         yield from _paths(value)
-  elif isinstance(told, list):
-    for value in told:
+  elif isinstance(content, list):
+    for value in content:
       yield from _paths(value)
 
 

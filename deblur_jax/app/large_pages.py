@@ -1,10 +1,10 @@
 """Large pages of memory for a program that computes on Linux CPUs.
 
-The network asks the system for hundreds of megabytes for each tile. In pages of
-4 KB the system spends a fifth of the program's time on them. In pages of 2 MB
-it does not. The C library asks for large pages where GLIBC_TUNABLES says so,
-and it reads this variable once, when a process starts. So the program starts
-itself again.
+The network allocates hundreds of megabytes for each tile. With pages of 4 KB
+the system needs a fifth of the program's time for the allocation, with pages of
+2 MB almost none. The C library uses large pages if GLIBC_TUNABLES is set, and
+reads this variable only at the start of a process. So the program starts itself
+again.
 """
 
 import contextlib
@@ -20,12 +20,12 @@ SETTING = pathlib.Path('/sys/kernel/mm/transparent_hugepage/enabled')
 
 
 def restart() -> None:
-  """Starts this program again with large pages, where they must be asked for.
+  """Starts this program again with large pages, if it is necessary.
 
-  Returns where the program has them or has loaded JAX already, where the system
-  does not offer them, and where it cannot start the program again.
+  It returns if the program has large pages or has imported JAX already, if the
+  system does not offer them, or if the program cannot be started again.
   """
-  if not _must_be_asked_for():
+  if not _is_needed():
     return
   set_before = os.environ.get(VARIABLE)
   tunables = [set_before] * bool(set_before) + [f'{OPTION}=1']
@@ -36,10 +36,10 @@ def restart() -> None:
               os.environ | {VARIABLE: ':'.join(tunables)})
 
 
-def _must_be_asked_for() -> bool:
-  """Whether large pages exist, and this process has not asked for them."""
-  asked = OPTION in os.environ.get(VARIABLE, '')
-  if sys.platform != 'linux' or asked or 'jax' in sys.modules:
+def _is_needed() -> bool:
+  """Whether large pages exist and are not set for this process."""
+  is_set = OPTION in os.environ.get(VARIABLE, '')
+  if sys.platform != 'linux' or is_set or 'jax' in sys.modules:
     return False
   name, version = platform.libc_ver()
   if name != 'glibc' or tuple(map(int, version.split('.')[:2])) < GLIBC:

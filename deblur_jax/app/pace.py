@@ -1,9 +1,9 @@
-"""How long a model takes on this machine: measured, kept, and told before.
+"""Measures the pace of a model on this machine, and estimates times.
 
 The pace is in seconds per megapixel, one for each (model, dtype, device, number
-of cores). It is measured over pictures as they are restored, without the time
-of compilation, and kept in a file of the cache folder. Of that file nothing
-else depends: where it is damaged or cannot be written there is no estimate.
+of cores). It is measured while pictures are restored, without the time of
+compilation, and stored in a file of the cache folder. If this file is damaged
+or cannot be written, there is only no estimate.
 """
 
 import contextlib
@@ -24,17 +24,17 @@ from deblur_jax.ops import atomic_files
 from deblur_jax.pretrained import zoo
 
 FILE = 'pace.json'
-KEPT = 100            # paces in the file; the oldest go first
-DECAY = 0.8           # weight of what the file has beside what is new
+KEPT = 100            # greatest number of paces in the file
+DECAY = 0.8           # weight of old measurements relative to new ones
 LEAST = 1.0           # seconds of work after which the file is written
 LEAST_MEGAPIXELS = 0.1    # of a picture that is measured
 REFERENCE = 0.9216    # megapixels of 1280x720
-TURNS = 8             # of a self-ensemble
+TURNS = 8             # runs of the network in a self-ensemble
 COMPILING = '/jax/core/compile/'
 
 
 class Key(NamedTuple):
-  """What a pace depends on."""
+  """The conditions of a pace."""
 
   model: str
   dtype: str
@@ -43,9 +43,12 @@ class Key(NamedTuple):
 
 
 class Pace(NamedTuple):
-  """Seconds per megapixel.
+  """A pace.
 
-  is_measured: on this machine; else on the reference machine of the card.
+  Attributes:
+    seconds: per megapixel.
+    is_measured: whether it was measured on this machine; else it is of the
+      reference machine of the model's card.
   """
 
   seconds: float
@@ -53,11 +56,12 @@ class Pace(NamedTuple):
 
 
 class Estimate(NamedTuple):
-  """How long some work takes.
+  """The estimated time of some work.
 
-  seconds: without compilation.
-  megapixels: that go through the network.
-  is_measured: see `Pace`.
+  Attributes:
+    seconds: without compilation.
+    megapixels: input of the network.
+    is_measured: see `Pace`.
   """
 
   seconds: float
@@ -65,16 +69,16 @@ class Estimate(NamedTuple):
   is_measured: bool
 
 
-# Seconds and megapixels that are not in the file yet.
+# Measured (seconds, megapixels) that are not in the file yet.
 _waiting: dict[Key, tuple[float, float]] = {}
 
 
 def key(model: str, dtype: str | None = None) -> Key:
-  """The `Key` of a model on the first device of this process.
+  """Returns the key of a model on the first device of this process.
 
   Args:
-    model: a name of the zoo, or the folder of a run.
-    dtype: None is what the model was made in.
+    model: the name of a bundled model, or the folder of a run.
+    dtype: of the computation; None is the model's own.
   """
   import jax
 
@@ -85,9 +89,14 @@ def key(model: str, dtype: str | None = None) -> Key:
 
 
 def find(one: Key, card: Mapping[str, Any]) -> Pace | None:
-  """The measured pace; else that of the model's card; None without either.
+  """Finds the pace of a model.
 
-  Cards are measured with `zoo.AUTO`, and tell nothing of others.
+  Args:
+    one: the key.
+    card: of the model; its time is valid for the dtype `zoo.AUTO` only.
+
+  Returns:
+    The measured pace, else that of the card; None if both are missing.
   """
   entry = _entries().get(_word(one)) or _waiting.get(one)
   if entry:
@@ -97,16 +106,30 @@ def find(one: Key, card: Mapping[str, Any]) -> Pace | None:
 
 
 def estimate(pace: Pace | None, megapixels: float) -> Estimate | None:
-  """Proportional to the pixels; None without a pace, or without any pixels."""
+  """Estimates the time of some work.
+
+  Args:
+    pace: of the model, or None.
+    megapixels: input of the network.
+
+  Returns:
+    The estimate; None without a pace or pixels.
+  """
   if pace is None or not megapixels:
     return None
   return Estimate(pace.seconds * megapixels, megapixels, pace.is_measured)
 
 
 def record(one: Key, seconds: float, megapixels: float) -> None:
-  """Keeps what a call has measured; an unwritable folder changes nothing.
+  """Stores a measurement; does nothing if the folder cannot be written.
 
-  Less than LEAST seconds wait for more: writing would cost as much as it tells.
+  Measurements are collected in memory up to LEAST seconds of work, so that the
+  file is not written too often.
+
+  Args:
+    one: the key.
+    seconds: of the work.
+    megapixels: input of the network.
   """
   if not (_is_positive(seconds) and _is_positive(megapixels)):
     return
@@ -129,7 +152,7 @@ def record(one: Key, seconds: float, megapixels: float) -> None:
 
 
 def words(seconds: float) -> str:
-  """'about 40 s', 'about 2 h 10 min': as exact as an estimate is."""
+  """Formats seconds with the precision of an estimate: 'about 2 h 10 min'."""
   if seconds < 1:
     return 'less than 1 s'
   if seconds < 100:
@@ -142,39 +165,46 @@ def words(seconds: float) -> str:
           f'about {round(minutes / 60)} h')
 
 
-# ---- measuring
+# ---- measurement
 
 
 class Meter:
-  """Seconds and megapixels of what went through a network.
+  """Measures the seconds and megapixels of a network.
 
-  Of a picture with several tiles the first ones do not count: a program that is
-  made or read for them would. Of a single one the time of compilation is taken
-  off.
+  For a picture with several tiles the first batch of them does not count,
+  because the program is compiled or loaded then. For one tile the time of
+  compilation is subtracted.
   """
 
   def __init__(self):
     self.seconds = self.megapixels = 0.0
 
   def timed(self, restore: Callable[..., Any]) -> Callable[..., Any]:
-    """What `tiling.build` gives, measured."""
+    """Wraps the result of `tiling.build` by a measurement.
+
+    Args:
+      restore: the result of `tiling.build`.
+
+    Returns:
+      A function with the same arguments and result.
+    """
     def measured(image, on_tile=lambda done, total: None):
-      told = []
+      finished = []    # (time, number of finished tiles)
 
       def on_timed_tile(done, total):
-        if told and done <= told[-1][1]:
-          told.clear()    # memory ran out, and smaller tiles begin
-        told.append((time.perf_counter(), done))
+        if finished and done <= finished[-1][1]:
+          finished.clear()    # restarted with smaller tiles: memory ran out
+        finished.append((time.perf_counter(), done))
         on_tile(done, total)
 
       start, compiled = time.perf_counter(), _compile_seconds()
       large = restore(image, on_timed_tile)
       end, share = time.perf_counter(), 1.0
-      if len(told) > 1:
-        start, compiled = told[0][0], _compile_seconds()
-        share = 1 - told[0][1] / large.tiles
-      # Tiles that are done again take longer than what the model takes, and
-      # of small pictures what surrounds the network takes most.
+      if len(finished) > 1:
+        start, compiled = finished[0][0], _compile_seconds()
+        share = 1 - finished[0][1] / large.tiles
+      # Recomputed tiles need more time than the model, and small pictures need
+      # most of their time outside of the network.
       if not large.recomputed and _megapixels(image) >= LEAST_MEGAPIXELS:
         self.seconds += end - start - (_compile_seconds() - compiled)
         self.megapixels += share * _megapixels(image)
@@ -184,10 +214,10 @@ class Meter:
 
 
 class Remaining:
-  """The seconds that are left, from what was known and what is seen.
+  """Estimates the remaining seconds from an estimate and the progress.
 
   Args:
-    seconds: of all the work, where it is known.
+    seconds: estimate for all the work, or None.
   """
 
   def __init__(self, seconds: float | None = None):
@@ -196,16 +226,21 @@ class Remaining:
     self._first: tuple[float, float] | None = None
 
   def __call__(self, done: float, total: float) -> float | None:
-    """After `done` of `total`; None where nothing tells it yet.
+    """Estimates the remaining time after `done` of `total`.
 
-    It is called with 0 when the work begins.
+    Args:
+      done: finished work; 0 at the beginning.
+      total: all work.
+
+    Returns:
+      Seconds; None if nothing is known yet.
     """
     now = time.perf_counter()
     if not done:
       self._begun = now - _compile_seconds()
       return self._seconds
     if self._first is None:
-      # What is compiled for the first tiles is not for the others.
+      # The time of compilation is part of the first tiles only.
       self._first = now, done
     start, first = self._first
     if done > first:
@@ -217,7 +252,7 @@ class Remaining:
 
 
 def _entries() -> dict[str, list[float]]:
-  """What the file has; entries that are damaged are left out."""
+  """The entries of the file without damaged ones."""
   folder = cache_folder.locate()
   if folder is None:
     return {}
@@ -241,7 +276,7 @@ def _word(one: Key) -> str:
 
 
 def _rounded(number: float) -> int:
-  """From 20 on to the nearest 5."""
+  """Rounds to a whole number, from 20 on to the nearest 5."""
   return round(number) if number < 20 else 5 * round(number / 5)
 
 
@@ -253,7 +288,7 @@ def _megapixels(image: np.ndarray) -> float:
 
 
 class _Spans(threading.local):
-  """Of this thread: (start, end) of compilations, none inside of another."""
+  """(start, end) of this thread's compilations, without nested ones."""
 
   def __init__(self):
     self.found: list[tuple[float, float]] = []
@@ -269,7 +304,7 @@ def _listen() -> None:
   def on_event(event, seconds, **_):
     if event.startswith(COMPILING):
       end = time.perf_counter()
-      # Tracing of a function tells of the functions that it calls first.
+      # Nested functions report before the function that calls them.
       while _spans.found and _spans.found[-1][0] >= end - seconds:
         _spans.found.pop()
       _spans.found.append((end - seconds, end))
@@ -278,6 +313,6 @@ def _listen() -> None:
 
 
 def _compile_seconds() -> float:
-  """Of all compilations of this thread since the first call."""
+  """The seconds of this thread's compilations since the first call."""
   _listen()
   return sum(end - start for start, end in _spans.found)

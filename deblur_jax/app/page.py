@@ -1,10 +1,10 @@
-"""The page: a blurred picture goes up, a slider shows before and after.
+"""The web page: upload of a blurred picture, and a slider before and after.
 
-  serve(['runs/mine'])    the models, and a run among them, on this machine only
+  serve(['runs/mine'])    the bundled models and a run, on this machine only
 
-Gradio draws it. Uploads and results lie in a folder of their own, which goes
-with the server; the names of results cannot be guessed, and nothing that a
-request knows is known to another. Nothing is asked of any other machine.
+The page is made with Gradio. Uploads and results are in a temporary folder,
+which is deleted with the server. The names of results cannot be guessed, and
+requests share no data. The page makes no connection to other machines.
 """
 
 import contextlib
@@ -26,10 +26,10 @@ from deblur_jax.priors import tasks
 
 PORT = 7860
 MAX_BYTES = 50_000_000
-KEPT = 3600.0         # seconds that files stay
+KEPT = 3600.0         # seconds after which files are deleted
 STEPS = 1000
-WAITING = 16          # requests that may stand in line
-# What Gradio and its libraries read when they are imported.
+WAITING = 16          # greatest number of waiting requests
+# Variables that Gradio and its libraries read when they are imported.
 QUIET = {
     'GRADIO_ANALYTICS_ENABLED': 'False', 'GRADIO_RUN_HISTORY': 'False',
     'HF_HUB_DISABLE_TELEMETRY': '1', 'HF_HUB_OFFLINE': '1'}
@@ -40,13 +40,18 @@ def build(
     runs: str | os.PathLike | None = None,
     max_pixels: int = page_jobs.MAX_PIXELS,
     fit: Mapping[str, Any] | None = None):
-  """The page, a `gradio.Blocks`; see `serve`.
+  """Builds the page.
 
   Args:
     restorers: the models.
-    folder: for what the page shows.
-    kept: for what it does not show, see `page_jobs.Restored`.
-    runs, max_pixels, fit: see `serve`.
+    folder: for files that the page shows.
+    kept: for files that it does not show, see `page_jobs.Restored`.
+    runs: see `serve`.
+    max_pixels: see `serve`.
+    fit: see `serve`.
+
+  Returns:
+    A `gradio.Blocks`.
   """
   import gradio as gr
 
@@ -62,7 +67,7 @@ def build(
     if runs is not None:
       with gr.Tab('Runs'):
         _runs_tab(runs)
-    gr.Markdown('Pictures stay on this machine, for an hour.')
+    gr.Markdown('Pictures stay on this machine and are deleted after an hour.')
   blocks.queue(default_concurrency_limit=1, max_size=WAITING)
   return blocks
 
@@ -159,26 +164,29 @@ def serve(
     max_bytes: int = MAX_BYTES, max_pixels: int = page_jobs.MAX_PIXELS,
     dtype: str | None = zoo.AUTO, tile: int | None = None,
     fit: Mapping[str, Any] | None = None) -> None:
-  """Serves the page until Ctrl-C; tells its address on stderr.
+  """Serves the page until Ctrl-C; prints its address on stderr.
 
   Args:
-    models: names, or folders of runs, beside the models of the package; the
-      first is chosen at first.
-    host: to listen at; with another than this machine, everybody who reaches
-      it may use the page.
-    port: 0 takes any.
+    models: names, or folders of runs, in addition to the bundled models; the
+      first one is selected.
+    host: the address to listen at. With an address of the network everybody in
+      the network can use the page.
+    port: 0 is any free port.
     runs: a folder of runs whose curves a third tab shows.
-    max_bytes, max_pixels: of an upload.
-    dtype, tile: see `page_jobs.Restorers`.
-    fit: of `tasks.config`, what the page does not ask.
+    max_bytes: greatest size of an upload.
+    max_pixels: greatest number of pixels of an upload.
+    dtype: see `page_jobs.Restorers`.
+    tile: see `page_jobs.Restorers`.
+    fit: options of `tasks.config` that the page does not show.
 
   Raises:
-    UserError: no Gradio, no model, no runs, a port that is taken.
+    UserError: Gradio is missing, there is no such model or folder of runs, or
+      the port is in use.
   """
   if runs is not None and not os.path.isdir(runs):
     raise errors.UserError(f'No folder {runs} of runs.')
   with _listening(host, port) as listener, _folder() as whole:
-    # No request reaches what lies beside the folder of files.
+    # Requests can read files in `folder` only, not in `kept`.
     folder, kept = (os.path.join(whole, name) for name in ('files', 'kept'))
     _need_gradio()
     restorers = page_jobs.Restorers(models, dtype=dtype, tile=tile)
@@ -190,13 +198,23 @@ def serve(
     print(f'The page is at http://{shown}:{listener.getsockname()[1]}/ '
           '(Ctrl-C ends it).', file=sys.stderr, flush=True)
     if host not in guard.HOME:
-      print('Everybody who reaches this address may use it.', file=sys.stderr,
+      print('Everybody in its network can use it.', file=sys.stderr,
             flush=True)
     _run(app, listener)
 
 
 def application(blocks, *, folder: str, max_bytes: int, hosts=guard.HOME):
-  """The page of `build` as an ASGI application behind its guard."""
+  """Makes the ASGI application of a page, with its guard.
+
+  Args:
+    blocks: the result of `build`.
+    folder: of uploads and results.
+    max_bytes: greatest size of an upload.
+    hosts: allowed host names, see `guard.Guard`.
+
+  Returns:
+    The application.
+  """
   import fastapi
   import gradio as gr
 
@@ -207,13 +225,18 @@ def application(blocks, *, folder: str, max_bytes: int, hosts=guard.HOME):
       theme=gr.themes.Default(
           font=['system-ui', 'sans-serif'],
           font_mono=['ui-monospace', 'monospace']))
-  # Without these a mounted page does not ask whether a file was uploaded.
+  # Without these a mounted page does not check whether a file was uploaded.
   blocks.has_launched = blocks.is_running = True
   return guard.Guard(app, folder=folder, max_bytes=max_bytes, hosts=hosts)
 
 
 def sweep(folder: str | os.PathLike, *, age: float = KEPT) -> None:
-  """Removes files that nobody has touched for so many seconds."""
+  """Deletes old files and empty folders.
+
+  Args:
+    folder: the folder, which is kept.
+    age: seconds since the last change.
+  """
   before = time.time() - age
   for parent, folders, names in os.walk(folder, topdown=False):
     for name in names:
@@ -225,7 +248,7 @@ def sweep(folder: str | os.PathLike, *, age: float = KEPT) -> None:
       path = os.path.join(parent, name)
       with contextlib.suppress(OSError):
         if os.stat(path).st_mtime < before:
-          os.rmdir(path)  # stays where it is not empty
+          os.rmdir(path)  # fails if it is not empty
 
 
 def _need_gradio() -> None:
@@ -236,7 +259,7 @@ def _need_gradio() -> None:
 
 @contextlib.contextmanager
 def _folder():
-  """A folder for all files of the page, swept now and then, gone in the end."""
+  """Yields a temporary folder for the page; old files in it are deleted."""
   with tempfile.TemporaryDirectory(
       prefix='deblur-page-', ignore_cleanup_errors=True) as folder:
     folder = os.path.realpath(folder)
@@ -255,7 +278,7 @@ def _folder():
 
 def _sweep_often(folder, over) -> None:
   while not over.wait(60):
-    for name in ('files', 'kept'):    # which stay, also when they are empty
+    for name in ('files', 'kept'):    # these folders are kept
       sweep(os.path.join(folder, name))
 
 
@@ -267,22 +290,22 @@ def _listening(host, port):
   except (OSError, OverflowError) as error:
     reason = getattr(error, 'strerror', None) or str(error).rstrip('.')
     raise errors.UserError(
-        f'Cannot listen at {host}:{port}: {reason}; take another --port.'
+        f'Cannot listen at {host}:{port}: {reason}; choose another --port.'
     ) from None
   with listener:
     yield listener
 
 
 def _run(app, listener) -> None:
-  """Until Ctrl-C or SIGTERM, which leave nothing behind."""
+  """Runs the server until Ctrl-C or SIGTERM."""
   import uvicorn
 
   def end(*_):
     raise SystemExit(128 + signal.SIGTERM)
 
-  # The server hands signals on when it has ended. It would log a traceback for
-  # each page that is still open then; what goes wrong in the page's functions
-  # gets its message from `page_jobs.line`.
+  # The server passes signals on after its end. At the usual log level it prints
+  # a traceback for each page that is still open. Errors in the page's functions
+  # get their message from `page_jobs.line`.
   before = signal.signal(signal.SIGTERM, end)
   try:
     uvicorn.Server(uvicorn.Config(

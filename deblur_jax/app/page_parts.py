@@ -1,4 +1,4 @@
-"""What the tabs of the page have in common: an upload, and a result."""
+"""Components of several tabs of the page: upload, slider, notes, download."""
 
 import os
 
@@ -7,7 +7,16 @@ from deblur_jax.media import pictures
 
 
 def upload(label: str, name: str, **options):
-  """A field for a picture's file; `name` is its id."""
+  """Makes a field for a picture's file.
+
+  Args:
+    label: of the field.
+    name: its id.
+    **options: of `gradio.File`.
+
+  Returns:
+    The component.
+  """
   import gradio as gr
 
   return gr.File(
@@ -16,7 +25,7 @@ def upload(label: str, name: str, **options):
 
 
 def before_and_after(prefix: str):
-  """The slider over both pictures; ids begin with `prefix`."""
+  """Makes the slider over both pictures; its id begins with `prefix`."""
   import gradio as gr
 
   return gr.ImageSlider(
@@ -25,7 +34,7 @@ def before_and_after(prefix: str):
 
 
 def notes_and_download(prefix: str):
-  """(notes, download)."""
+  """Makes (notes, download button); their ids begin with `prefix`."""
   import gradio as gr
 
   notes = gr.Textbox(label='Notes', elem_id=f'{prefix}notes', max_lines=8,
@@ -36,14 +45,14 @@ def notes_and_download(prefix: str):
 
 
 def no_file():
-  """The button without a file."""
+  """Returns the download button without a file."""
   import gradio as gr
 
   return gr.DownloadButton('Download', value=None, interactive=False)
 
 
 def outputs(result: page_jobs.Result):
-  """(pictures before and after, button, notes)."""
+  """Returns (pictures before and after, download button, notes)."""
   import gradio as gr
 
   name = os.path.basename(result.file)

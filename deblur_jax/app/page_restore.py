@@ -1,8 +1,8 @@
-"""The tab that restores: photo, model, region, then strength.
+"""The tab that restores a photo: photo, model, region, strength.
 
-A photo is restored when the button is pressed; until then the list tells what
-each model costs for it here. Two clicks in the preview are corners of a region.
-The strength mixes what the network has made, which runs no second time.
+A photo is restored when the button is pressed. Before that the list of models
+shows the estimated time of each. Two clicks in the preview are corners of a
+region. A change of the strength blends again without running the network.
 """
 
 import base64
@@ -11,13 +11,20 @@ from typing import Any, NamedTuple
 
 from deblur_jax.app import blending, pace, page_jobs, page_parts, page_photo
 
-WHOLE = 'x,y,width,height; empty is the whole photo'
+WHOLE = 'x,y,width,height; empty for the whole photo'
 
 
 def build(
     restorers: page_jobs.Restorers, *, folder: str, kept: str, max_pixels: int
 ) -> None:
-  """The tab, inside of a `gradio.Tab`; for the arguments see `page_jobs`."""
+  """Builds the content of the tab inside of a `gradio.Tab`.
+
+  Args:
+    restorers: the models.
+    folder: see `page.build`.
+    kept: see `page.build`.
+    max_pixels: greatest number of pixels of a photo.
+  """
   import gradio as gr
 
   photo, corner, restored = (gr.State(None) for _ in range(3))
@@ -38,7 +45,7 @@ def build(
     with gr.Column(scale=5):
       slider = page_parts.before_and_after('')
       strength = gr.Slider(
-          0, 1, value=1, step=0.01, label='Strength: 0 is the photo itself',
+          0, 1, value=1, step=0.01, label='Strength: 0 is the original photo',
           elem_id='strength')
       notes, download = page_parts.notes_and_download('')
 
@@ -66,7 +73,7 @@ def build(
 
 
 class _On(NamedTuple):
-  """What happens on the events of the tab, for Gradio."""
+  """The handlers of the tab's events, for Gradio."""
 
   photo: Callable[..., Any]
   click: Callable[..., Any]
@@ -97,7 +104,7 @@ def _handlers(restorers, folder, kept, max_pixels) -> _On:
       return None, '', gr.skip()
     place = page_photo.pixel(one, event.index)
     region = page_photo.between(first or place, place)
-    # One corner is shown, but is no region yet.
+    # One corner is drawn, but is no region yet.
     words = gr.skip() if first is None else blending.text(region)
     return (place if first is None else None, words,
             page_photo.drawn(one, region, folder=folder))
@@ -145,14 +152,14 @@ def _handlers(restorers, folder, kept, max_pixels) -> _On:
 
 
 def _examples():
-  """name -> the button below each photo of the package."""
+  """name -> the button below each example photo."""
   import gradio as gr
 
   found = {}
   with gr.Row():
     for name, path in page_photo.examples().items():
       with gr.Column(min_width=80):
-        # Inside of the page: uploads and results are swept, these stay.
+        # Embedded, because files in the folder of uploads are deleted.
         data = base64.b64encode(path.read_bytes()).decode()
         gr.HTML(f'<img alt="{name}, blurred" style="height:6em;margin:auto" '
                 f'src="data:image/jpeg;base64,{data}">')
@@ -172,7 +179,7 @@ def _estimate(restorers, name, photo, regions):
 
 
 def _models(restorers, photo, regions):
-  """(label, name) of each model, with its cost once there is a photo."""
+  """(label, name) of each model, with its estimated time for a photo."""
   found = []
   for name in restorers.names:
     estimate = _estimate(restorers, name, photo, regions)
@@ -186,7 +193,7 @@ def _models(restorers, photo, regions):
 
 
 def _on_tile(progress, estimate):
-  """Shows tiles, and the time left, in a `gradio.Progress`."""
+  """Shows tiles and the remaining time in a `gradio.Progress`."""
   remaining = pace.Remaining(estimate and estimate.seconds)
 
   def on_tile(done, total):

@@ -1,4 +1,4 @@
-"""How much of files goes through a network, by their headers alone."""
+"""Computes from headers of files how many pixels a network processes."""
 
 import os
 from collections.abc import Sequence
@@ -11,16 +11,16 @@ from deblur_jax.media import pictures, videos
 def megapixels(
     source: str | os.PathLike, *, regions: Sequence[blending.Region] = (),
     max_pixels: int = pictures.MAX_PIXELS) -> float | None:
-  """What of a picture or a video goes through a network, by its header alone.
+  """Computes the input of the network for a picture or a video.
 
   Args:
-    source: a file.
+    source: a file, of which only the header is read.
     regions: see `blending.restore_in`.
-    max_pixels: more are not taken.
+    max_pixels: larger pictures are refused.
 
   Returns:
-    Megapixels, those of a video times its frames; None where they are not
-    known, as of a file that cannot be read.
+    Megapixels, for a video times its frames; None if they are not known or the
+    file cannot be read.
   """
   try:
     if videos.is_video(source):

@@ -1,4 +1,4 @@
-"""Regions and strength: what may change, how softly, and what stays exact."""
+"""Regions and strength: changed pixels, the feather, and unchanged pixels."""
 
 import films
 import helpers
@@ -21,7 +21,7 @@ CONFIG = helpers.tiny(**{'nets.net': dict(
 
 @pytest.fixture(scope='module')
 def run(tmp_path_factory):
-  """The folder of a run whose network changes pictures, but not much."""
+  """The folder of a run whose network changes pictures slightly."""
   folder = tmp_path_factory.mktemp('run')
   run_folders.untrained(folder, CONFIG, scale=0.3)
   return str(folder)
@@ -42,7 +42,7 @@ def photo(dtype, channels, *, size=(54, 72), seed=0):
 
 
 def deblur(*argv):
-  """The exit code of a command."""
+  """Runs a command and returns its exit code."""
   with pytest.raises(SystemExit) as end:
     cli.main(list(map(str, argv)))
   return end.value.code or 0
@@ -102,7 +102,7 @@ def test_the_mask_is_where_pixels_change():
         changed.any(-1), blending.mask(blend, image.shape[:2]))
 
 
-# ---- what the network sees
+# ---- the input of the network
 
 
 def test_crops_begin_where_tiles_do_and_have_a_margin():
@@ -124,7 +124,7 @@ def test_crops_begin_where_tiles_do_and_have_a_margin():
           blending.MARGIN + blending.ALIGNMENT)
 
 
-def test_a_region_is_as_the_whole_picture_has_it(run):
+def test_a_region_equals_that_of_the_whole_picture(run):
   image = photo('float32', 3, size=(300, 400))
   whole = deblur_jax.restore(image, model=run, tile=0)
   region = blending.Region(130, 120, 100, 90)
@@ -138,20 +138,20 @@ def test_a_region_is_as_the_whole_picture_has_it(run):
 
 
 def test_progress_goes_over_all_regions(run):
-  told = []
+  counts_seen = []
   restoring.restored(
       photo('float32', 3), restoring.Network(run),
-      lambda *counts: told.append(counts),
+      lambda *counts: counts_seen.append(counts),
       blend=blending.build(['0,0,9,9', REGION]))
-  assert told == [(1, 2), (2, 2)]
+  assert counts_seen == [(1, 2), (2, 2)]
 
 
-# ---- what stays
+# ---- unchanged pixels
 
 
 @pytest.mark.parametrize('dtype', ['uint8', 'uint16', 'float32', 'float64'])
 @pytest.mark.parametrize('channels', [0, 1, 3, 4])
-def test_outside_of_regions_arrays_stay_as_they_are(run, dtype, channels):
+def test_arrays_do_not_change_outside_of_regions(run, dtype, channels):
   image = photo(dtype, channels)
   other = blending.Region(0, 44, 10, 10)
   found = deblur_jax.restore(image, model=run, region=[REGION, '0,44,10,10'])
@@ -182,7 +182,7 @@ def test_strengths(run, dtype):
     ('gray.png', 'uint16', 1), ('gray.tiff', 'uint8', 1),
     ('alpha.png', 'uint8', 4), ('plain.webp', 'uint8', 3),
     ('plain.bmp', 'uint8', 3)])
-def test_outside_of_regions_lossless_files_stay_as_they_are(
+def test_lossless_files_do_not_change_outside_of_regions(
     run, tmp_path, name, dtype, channels):
   picture = pictures.from_array(photo(dtype, channels))
   path = tmp_path / name
@@ -237,9 +237,9 @@ def test_every_frame_of_a_video_has_the_region(run, tmp_path, monkeypatch):
 
 def test_frames_of_another_region_are_of_another_model(run):
   network = restoring.Network(run)
-  told = {restoring._made_by(network, blend) for blend in (
+  identities = {restoring._made_by(network, blend) for blend in (
       blending.Blend(), blending.Blend((REGION,)), blending.Blend((), 0.5))}
-  assert len(told) == 3
+  assert len(identities) == 3
 
 
 def test_a_region_is_restored_however_sharp_the_picture_is(run):
@@ -258,10 +258,10 @@ def test_a_region_is_restored_however_sharp_the_picture_is(run):
     ('', 'four whole numbers'), ((1, 2, 3, 4.0), 'four whole numbers'),
     (7, 'four whole numbers'), ([[1, 2], [3, 4]], 'four whole numbers'),
     ('0,0,0,5', 'is empty'), ((0, 0, 5, -1), 'is empty')])
-def test_regions_that_cannot_be(region, message):
-  with pytest.raises(errors.UserError, match=message) as told:
+def test_invalid_regions(region, message):
+  with pytest.raises(errors.UserError, match=message) as error:
     blending.build(region)
-  assert '\n' not in str(told.value)
+  assert '\n' not in str(error.value)
 
 
 @pytest.mark.parametrize('region, message', [
@@ -269,9 +269,9 @@ def test_regions_that_cannot_be(region, message):
      '72x54'),
     ('-9,0,9,9', 'is outside of the picture'),
     ('0,54,1,1', 'is outside of the picture'),
-    ('70,0,5,5', 'reaches over the border of the picture, which is 72x54'),
-    ('-1,0,5,5', 'reaches over the border'),
-    ('0,0,72,55', 'reaches over the border')])
+    ('70,0,5,5', 'crosses the border of the picture, which is 72x54'),
+    ('-1,0,5,5', 'crosses the border'),
+    ('0,0,72,55', 'crosses the border')])
 def test_regions_that_are_not_inside(run, region, message, tmp_path, capsys):
   with pytest.raises(errors.UserError, match=message):
     deblur_jax.restore(photo('uint8', 3), model=run, region=region)
@@ -279,19 +279,19 @@ def test_regions_that_are_not_inside(run, region, message, tmp_path, capsys):
     deblur_jax.restore(photo('uint8', 3), model=run, region=region, strength=0)
   Image.fromarray(photo('uint8', 3)).save(tmp_path / 'x.png')
   assert deblur(tmp_path / 'x.png', '-m', run, f'--region={region}') == 1
-  told = capsys.readouterr().err
-  assert message in told and told.count('\n') == 1
+  printed = capsys.readouterr().err
+  assert message in printed and printed.count('\n') == 1
 
 
 @pytest.mark.parametrize('strength', [-0.1, 1.1, float('nan'), 'half', None])
-def test_strengths_that_cannot_be(strength):
+def test_invalid_strengths(strength):
   with pytest.raises(errors.UserError, match='strength must be 0 to 1, got'):
     blending.build(None, strength)
 
 
 @pytest.mark.parametrize('option', [
     '--strength=1.5', '--strength=nan', '--region=1,2', '--region=0,0,0,1'])
-def test_mistakes_are_told_before_any_file(option, capsys):
+def test_options_are_checked_before_any_file(option, capsys):
   assert deblur('restore', '.', '-m', 'runs/never_looked_at', option) == 2
   assert capsys.readouterr().err.count('\n') == 1
 

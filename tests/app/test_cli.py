@@ -1,4 +1,4 @@
-"""`deblur` as people type it: files in, files out, one line about mistakes."""
+"""The command `deblur`: files, options, and one line for each mistake."""
 
 import io
 import json
@@ -38,7 +38,7 @@ CONFIG = helpers.tiny(**{'nets.net': dict(
 
 @pytest.fixture(scope='module')
 def run(tmp_path_factory):
-  """The folder of a run whose network changes pictures, but not much."""
+  """The folder of a run whose network changes pictures slightly."""
   folder = tmp_path_factory.mktemp('run')
   run_folders.untrained(folder, CONFIG)
   return str(folder)
@@ -46,7 +46,7 @@ def run(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def wild(tmp_path_factory):
-  """The folder of a run whose results are other pictures."""
+  """The folder of a run whose results are rejected."""
   folder = tmp_path_factory.mktemp('wild')
   run_folders.untrained(folder, CONFIG, scale=30.0)
   return str(folder)
@@ -60,20 +60,20 @@ def photo(tmp_path):
 
 
 def deblur(*argv):
-  """The exit code of a command."""
+  """Runs a command and returns its exit code."""
   with pytest.raises(SystemExit) as end:
     cli.main(list(map(str, argv)))
   return end.value.code or 0
 
 
-def test_a_photo_by_its_name_alone(run, photo, capsys):
+def test_restore_is_the_default_command(run, photo, capsys):
   assert deblur(photo, '-m', run) == 0
-  told = capsys.readouterr()
+  printed = capsys.readouterr()
   target = photo.with_name('photo_deblurred.png')
-  assert told.out.split() == [str(target)]
+  assert printed.out.split() == [str(target)]
   restored = np.asarray(Image.open(target))
   assert restored.shape == PHOTO.shape and not np.array_equal(restored, PHOTO)
-  # It is there now: not again unasked.
+  # The result exists now and is not replaced.
   assert deblur('restore', photo, '-m', run) == 2
   assert 'exists already' in capsys.readouterr().err
   for flag in ('--overwrite', '--skip-existing'):
@@ -81,7 +81,7 @@ def test_a_photo_by_its_name_alone(run, photo, capsys):
   assert 'skipped' in capsys.readouterr().err
 
 
-def test_a_folder_with_all_that_people_have(run, tmp_path, capsys):
+def test_a_folder_with_unusual_files(run, tmp_path, capsys):
   folder = tmp_path / 'in'
   (folder / 'sub').mkdir(parents=True)
   image = Image.fromarray(PHOTO)
@@ -94,13 +94,13 @@ def test_a_folder_with_all_that_people_have(run, tmp_path, capsys):
   (folder / 'sub' / 'loop').symlink_to(folder)
   out = tmp_path / 'out'
   assert deblur('restore', folder, '-o', out, '-m', run, '--json') == 1
-  told = capsys.readouterr()
+  printed = capsys.readouterr()
   rows = {os.path.relpath(row['source'], folder): row
-          for row in json.loads(told.out)}
+          for row in json.loads(printed.out)}
   assert {name for name, row in rows.items() if row['error']} == {
       'empty.jpg', 'text.png', 'cut.jpg'}
   for name, row in rows.items():
-    assert '\n' not in (row['error'] or '') and 'Traceback' not in told.err
+    assert '\n' not in (row['error'] or '') and 'Traceback' not in printed.err
     assert (out / name).exists() == (not row['error'])
   assert Image.open(out / 'sub' / 'deep.png').size == (72, 54)
   assert len(list(out.rglob('*.*'))) == 5
@@ -131,7 +131,7 @@ def test_stdin_to_stdout(run, photo):
       found.astype(int), deblur_jax.restore(PHOTO, model=run), atol=1)
 
 
-def test_one_call_gives_back_what_it_was_given(run, photo):
+def test_the_function_returns_the_form_of_its_input(run, photo):
   restored = deblur_jax.restore(PHOTO, model=run)
   assert restored.dtype == np.uint8 and restored.shape == PHOTO.shape
   as_float = deblur_jax.restore(PHOTO / np.float32(255), model=run)
@@ -144,7 +144,7 @@ def test_one_call_gives_back_what_it_was_given(run, photo):
     deblur_jax.restore(PHOTO, model=run, out='x.png')
 
 
-def test_weights_of_others_become_a_model(photo, tmp_path, capsys):
+def test_convert(photo, tmp_path, capsys):
   theirs, model = tmp_path / 'theirs.safetensors', tmp_path / 'model'
   config = helpers.tiny(**{'nets.net.scales': 1})
   params = run_folders.untrained(tmp_path / 'run', config)
@@ -154,8 +154,8 @@ def test_weights_of_others_become_a_model(photo, tmp_path, capsys):
   jax.tree.map(np.testing.assert_array_equal,
                zoo.load(model).state.params['net'], params)
   assert deblur('convert', photo, '-o', tmp_path / 'other') == 2
-  told = capsys.readouterr().err
-  assert str(photo) in told and told.count('\n') == 1
+  printed = capsys.readouterr().err
+  assert str(photo) in printed and printed.count('\n') == 1
   assert not (tmp_path / 'other').exists()
 
 
@@ -172,7 +172,7 @@ def test_export(run, tmp_path, capsys):
   mine.write_text('mine')
   assert deblur('export', '-m', run, '-o', tmp_path / 'mine', '--overwrite',
                 '--kind=stablehlo', '--size=24x16') == 2
-  assert 'is a folder, but not one of a model' in capsys.readouterr().err
+  assert 'is a folder, but no SavedModel' in capsys.readouterr().err
   assert mine.read_text() == 'mine'
   assert deblur('export', '-m', run, '-o', tmp_path, '--size=24') == 2
   assert 'write --size=640x480' in capsys.readouterr().err
@@ -180,18 +180,18 @@ def test_export(run, tmp_path, capsys):
 
 @pytest.mark.parametrize('name, form', [
     ('sheet.png', 'PNG'), ('sheet.jpg', 'JPEG'), ('sheet.webp', 'WEBP')])
-def test_a_sheet_is_what_its_name_says(name, form, photo, tmp_path):
+def test_the_suffix_decides_the_format_of_a_sheet(name, form, photo, tmp_path):
   Image.fromarray(np.dstack([PHOTO, 0 * PHOTO[..., 0]])).save(
       tmp_path / 'clear.png')
   assert deblur('compare', photo, tmp_path / 'clear.png', '-o',
                 tmp_path / name) == 0
   sheet = Image.open(tmp_path / name)
   assert sheet.format == form
-  # What is wholly transparent is white.
+  # Transparent pixels are white.
   assert np.asarray(sheet)[60:200, 400:600].min() >= 250
 
 
-def test_a_sheet_replaces_nothing_unasked(photo, tmp_path, capsys):
+def test_a_sheet_replaces_no_file_by_default(photo, tmp_path, capsys):
   other, there = tmp_path / 'other.png', tmp_path / 'there.png'
   shutil.copy(photo, other)
   there.write_bytes(b'mine')
@@ -202,8 +202,8 @@ def test_a_sheet_replaces_nothing_unasked(photo, tmp_path, capsys):
       (('-o', tmp_path / 'h.foo'), 'cannot be written as .foo'),
       (('-o', tmp_path / 'x.png', '--max-pixels=9'), '9 are refused')):
     assert deblur('compare', photo, other, *options) == 2
-    told = capsys.readouterr().err
-    assert message in told and told.count('\n') == 1
+    printed = capsys.readouterr().err
+    assert message in printed and printed.count('\n') == 1
   assert photo.read_bytes() == before and there.read_bytes() == b'mine'
   assert deblur('compare', photo, other, '-o', there, '--overwrite') == 0
   assert Image.open(there).format == 'PNG'
@@ -224,7 +224,7 @@ def test_compare(tmp_path, photo, capsys):
   assert 'is 72x54, and' in capsys.readouterr().err
 
 
-def test_colour_is_looked_for_in_each_frame():
+def test_colour_is_found_in_each_frame():
   rng = np.random.default_rng(0)
   gray = np.repeat(rng.random((4, 5, 3, 1)), 3, axis=-1).reshape(4, 5, 9)
   assert not restoring._has_colour(gray)
@@ -232,8 +232,8 @@ def test_colour_is_looked_for_in_each_frame():
   assert restoring._has_colour(gray)
 
 
-def test_a_damaged_model_is_a_finding(shipped, tmp_path, capsys, monkeypatch):
-  """And does not hide the others."""
+def test_doctor_finds_a_damaged_model(shipped, tmp_path, capsys, monkeypatch):
+  """The other models are listed, too."""
   folder = tmp_path / 'models'
   shutil.copytree(shipped, folder)
   for suffix in ('json', 'safetensors'):
@@ -269,7 +269,7 @@ def test_doctor(capsys):
      "No command and no file 'rstore'. Did you mean 'restore'?"),
     (['restore', '.', '--tile=x'], '--tile=x: write auto, 0, or pixels'),
     (['restore', '.', '--dtype=int4'], "Unknown --dtype 'int4'"),
-    (['restore', '-', '--json'], '--json and - both want stdout'),
+    (['restore', '-', '--json'], '--json and - both use stdout'),
     (['models', 'nothing'], "No model 'nothing'"),
     (['prior', str(helpers.ROOT / 'Makefile'), '--task=denois'],
      "Did you mean 'denoise'"),
@@ -278,8 +278,8 @@ def test_doctor(capsys):
 ])
 def test_mistakes_are_one_line_and_exit_code_2(argv, message, capsys):
   assert deblur(*argv) == 2
-  told = capsys.readouterr().err
-  assert message in told and told.count('\n') == 1
+  printed = capsys.readouterr().err
+  assert message in printed and printed.count('\n') == 1
 
 
 def test_python_m(monkeypatch, capsys):
@@ -290,10 +290,10 @@ def test_python_m(monkeypatch, capsys):
   assert 'No file or folder nothing.jpg' in capsys.readouterr().err
 
 
-def test_what_is_no_picture_is_one_line_and_exit_code_1(run, capsys):
+def test_a_broken_picture_is_one_line_and_exit_code_1(run, capsys):
   assert deblur(helpers.ROOT / 'README.md', '-m', run) == 1
-  told = capsys.readouterr().err
-  assert 'is no picture' in told and told.count('\n') == 1
+  printed = capsys.readouterr().err
+  assert 'is no picture' in printed and printed.count('\n') == 1
 
 
 @pytest.mark.parametrize('made, message', [
@@ -303,10 +303,10 @@ def test_what_is_no_picture_is_one_line_and_exit_code_1(run, capsys):
     ([], 'config.json is not the config of a run: it has no method'),
     (CONFIG | {'nets': {'net': {}}}, 'it has no nets.net.name'),
     (CONFIG, 'No checkpoint in')])
-def test_what_is_no_model_is_told_before_any_file(
+def test_the_model_is_checked_before_any_file(
     made, message, tmp_path, capsys):
   model, broken = tmp_path / 'model', tmp_path / 'broken.png'
-  broken.write_bytes(b'never looked at')
+  broken.write_bytes(b'never read')
   if made == 'weights.pth':
     model.write_bytes(b'x')
   elif made is not None:
@@ -314,8 +314,9 @@ def test_what_is_no_model_is_told_before_any_file(
     workdir.write_json(
         model / workdir.CONFIG, made and {'format': workdir.FORMAT, **made})
   assert deblur(broken, '-m', model) == 2
-  told = capsys.readouterr()
-  assert message in told.err and told.err.count('\n') == 1 and not told.out
+  printed = capsys.readouterr()
+  assert message in printed.err and printed.err.count('\n') == 1
+  assert not printed.out
 
 
 @pytest.mark.parametrize('options, message', [
@@ -323,16 +324,16 @@ def test_what_is_no_model_is_told_before_any_file(
     (('--overlap=-1',), 'overlap must be at least 0'),
     (('-o', '/dev/null'), '/dev/null is there and is no folder'),
     (('-o', '/proc/nothing/'), 'Cannot write /proc/nothing: ')])
-def test_options_that_cannot_be_are_told_before_any_file(
+def test_options_are_checked_before_any_file(
     run, options, message, tmp_path, capsys):
-  (tmp_path / 'broken.png').write_bytes(b'never looked at')
-  model = run if options[0] != '-o' else 'runs/never_looked_at'
+  (tmp_path / 'broken.png').write_bytes(b'never read')
+  model = run if options[0] != '-o' else 'runs/never_read'
   assert deblur(tmp_path, '-m', model, *options) == 2
-  told = capsys.readouterr().err
-  assert message in told and told.count('\n') == 1
+  printed = capsys.readouterr().err
+  assert message in printed and printed.count('\n') == 1
 
 
-def test_how_long_it_takes_is_told_before(
+def test_the_time_is_estimated_before(
     run, photo, tmp_path, capsys, monkeypatch):
   monkeypatch.setenv('DEBLUR_CACHE', str(tmp_path / 'cache'))
   pace.record(pace.key(run, 'auto'), 1e6, 1e6 / 30 * 72 * 54 / 1e6)
@@ -342,7 +343,7 @@ def test_how_long_it_takes_is_told_before(
   assert not capsys.readouterr().err
 
 
-def test_stopped_work_tells_what_is_finished(
+def test_ctrl_c_lists_finished_files(
     run, photo, tmp_path, capsys, monkeypatch):
   shutil.copy(photo, tmp_path / 'second.png')
   read = pictures.read
@@ -356,17 +357,17 @@ def test_stopped_work_tells_what_is_finished(
   for number, flags in enumerate(((), ('--json',))):
     out = tmp_path / f'out{number}'
     assert deblur('restore', tmp_path, '-o', out, '-m', run, *flags) == 130
-    told = capsys.readouterr()
-    assert told.err == 'Stopped; what is finished stays.\n'
+    printed = capsys.readouterr()
+    assert printed.err == 'Stopped; finished files are kept.\n'
     if flags:
-      row, = json.loads(told.out)
+      row, = json.loads(printed.out)
       assert row['target'] == str(out / 'photo.png')
     else:
-      assert told.out.split() == [str(out / 'photo.png')]
+      assert printed.out.split() == [str(out / 'photo.png')]
     assert (out / 'photo.png').exists()
 
 
-def test_options_reach_the_picture(run, tmp_path, monkeypatch):
+def test_options_have_an_effect_on_the_picture(run, tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
   Image.fromarray(PHOTO).save(
       '-rf.jpg', exif=odd_pictures.exif(orientation=1), quality=95)
@@ -383,12 +384,12 @@ def test_options_reach_the_picture(run, tmp_path, monkeypatch):
   for name in ('ensemble', 'half'):
     difference = np.abs(found[name] - found['plain'])
     assert difference.max() > 0 and difference.mean() < 8
-  # A network without means.
+  # This network does not average over the picture.
   np.testing.assert_array_equal(found['local'], found['plain'])
 
 
-def test_pictures_that_tell_little(run, tmp_path):
-  """Restored, or left as they were: their sizes stay, and their means."""
+def test_pictures_with_little_content(run, tmp_path):
+  """Their sizes and means are kept."""
   images = {
       'thin': PHOTO.reshape(3, -1, 3)[:, [0] * 4096],
       'one': PHOTO[:1, :1],
@@ -412,18 +413,18 @@ def test_too_many_pixels(run, photo, capsys):
   assert deblur(photo, '-m', run, f'--max-pixels={72 * 54}') == 0
 
 
-def test_what_was_not_trusted_is_told(wild, photo, tmp_path, capsys):
+def test_rejected_tiles_are_reported(wild, photo, tmp_path, capsys):
   assert deblur(photo, '-m', wild) == 0
   words = '1 of 1 tiles are left as they were'
   assert f'{photo}: {words}' in capsys.readouterr().err
   for x in (PHOTO, Image.fromarray(PHOTO), str(photo)):
-    with pytest.warns(UserWarning, match=words) as told:
+    with pytest.warns(UserWarning, match=words) as warned:
       deblur_jax.restore(x, model=wild, **(
           {'out': tmp_path / 'new.png'} if isinstance(x, str) else {}))
-    assert told[0].filename == __file__
+    assert warned[0].filename == __file__
 
 
-def test_a_sharp_photo_is_left_as_it_is(run, photo, capsys):
+def test_a_sharp_photo_is_not_changed(run, photo, capsys):
   x = PHOTO / np.float32(255)
   effect = sharp.blur_effect(x)
   assert 0 < effect < 1
@@ -455,19 +456,19 @@ def test_the_blur_effect_is_that_of_scikit_image():
 
 
 @pytest.mark.parametrize('name', ['photo.jpg', 'photo.png'])
-def test_what_is_left_as_it_was_keeps_its_bytes(name, run, tmp_path):
+def test_an_unchanged_photo_keeps_its_bytes(name, run, tmp_path):
   source = tmp_path / name
   Image.fromarray(PHOTO).save(source, quality=60)
   out = tmp_path / 'out'
   assert deblur(source, '-m', run, '--blur-threshold=1', '-o', out) == 0
   assert (out / name).read_bytes() == source.read_bytes()
-  # What was asked for of the file is done all the same.
+  # Options of the file are applied also without restoration.
   assert deblur(source, '-m', run, '--blur-threshold=1', '-o', out,
                 '--overwrite', '--strip-gps') == 0
   assert (out / name).read_bytes() != source.read_bytes()
 
 
-def test_a_gif_that_is_left_as_it_was_becomes_a_png(run, tmp_path):
+def test_an_unchanged_gif_becomes_a_png(run, tmp_path):
   Image.fromarray(PHOTO).save(tmp_path / 'photo.gif')
   out = tmp_path / 'out'
   assert deblur(tmp_path / 'photo.gif', '-m', run, '--blur-threshold=1', '-o',
@@ -483,7 +484,7 @@ def test_a_picture_without_colour_stays_without(run):
   assert np.abs(found - gray / 255).max() > 1e-3
 
 
-def test_what_was_not_trusted_of_a_video_is_told(wild, tmp_path, capsys):
+def test_rejected_tiles_of_a_video_are_reported(wild, tmp_path, capsys):
   pytest.importorskip('av', reason='the extra "video" is missing')
   films.film(tmp_path / 'film.mkv')
   sizes = []
@@ -496,15 +497,16 @@ def test_what_was_not_trusted_of_a_video_is_told(wild, tmp_path, capsys):
   assert sizes[0] > 1.2 * sizes[1]
 
 
-def test_frames_of_a_run_that_went_on_are_of_another_model(
+def test_a_run_that_was_trained_further_is_another_model(
     run, wild, tmp_path):
-  told = []
+  identities = []
   for source in (run, wild, wild):
     shutil.rmtree(tmp_path / 'run', ignore_errors=True)
     shutil.copytree(source, tmp_path / 'run')
     restoring._loaded.cache_clear()
-    told.append(restoring._made_by(restoring.Network(str(tmp_path / 'run'))))
-  assert told[0] != told[1] == told[2]
+    network = restoring.Network(str(tmp_path / 'run'))
+    identities.append(restoring._made_by(network))
+  assert identities[0] != identities[1] == identities[2]
 
 
 def test_arrays_of_jax(run):
@@ -516,10 +518,10 @@ def test_arrays_of_jax(run):
 @pytest.mark.parametrize('x, message', [
     (b'x', 'x is a bytes; restore takes a path, a Pillow image, or an array'),
     ([[1]], 'x is a list'), (None, 'x is a NoneType')])
-def test_what_is_not_restored(x, message, tmp_path):
+def test_inputs_that_are_not_restored(x, message, tmp_path):
   with pytest.raises(errors.UserError, match=message):
     deblur_jax.restore(x)
-  with pytest.raises(errors.UserError, match='is a folder: `deblur restore`'):
+  with pytest.raises(errors.UserError, match='is a folder: give one file'):
     deblur_jax.restore(tmp_path)
 
 
@@ -539,7 +541,7 @@ def shipped(run, tmp_path_factory):
 
 
 def _ship(folder, monkeypatch):
-  """Makes a folder that of the bundled models."""
+  """Replaces the folder of the bundled models."""
   monkeypatch.setattr(zoo.names, '__defaults__', (folder,))
   for fn in (zoo.card, zoo.verify, zoo.load):
     monkeypatch.setitem(fn.__kwdefaults__, 'folder', folder)
@@ -552,15 +554,16 @@ def test_models(shipped, tmp_path, capsys, monkeypatch):
       f'{zoo.DEFAULT} (the default): A test. 607 parameters, 1.5 s for '
       '1280x720.\n')
   assert deblur('models', zoo.DEFAULT, '--verify') == 0
-  told = capsys.readouterr().out
+  printed = capsys.readouterr().out
   for words in ('1.5 s for 1280x720, verified.', 'licence: MIT',
                 'trained on nothing (licence: none)',
                 'some, 2 pictures: PSNR 20 -> 21.5 dB, SSIM 0.5 -> 0.75',
                 '1.5 s for 1280x720 (2 cores)',
-                'a pixel counts for 4 around it', '--overlap=16', 'SHA-256',
-                'a blur effect below 1 look sharp and are left as they are',
+                'radius of the receptive field: 4 pixels', '--overlap=16',
+                'SHA-256',
+                'a blur effect below 1 look sharp and are not changed',
                 'trained by configs/x.py, 2,000 steps'):
-    assert words in told
+    assert words in printed
   assert deblur('models', '--json') == 0
   listed = json.loads(capsys.readouterr().out)
   assert listed[zoo.DEFAULT]['receptive_field'] == 4
@@ -577,8 +580,9 @@ def test_models(shipped, tmp_path, capsys, monkeypatch):
   assert 'another file, or damaged' in capsys.readouterr().err
   _ship(tmp_path / 'none', monkeypatch)
   assert deblur('models') == 0
-  told = capsys.readouterr()
-  assert not told.out and told.err.startswith('No model is bundled; give -m')
+  printed = capsys.readouterr()
+  assert not printed.out
+  assert printed.err.startswith('No model is bundled; give -m')
   assert deblur(tmp_path / 'photo.png', '-m', 'x', '--overwrite') == 2
   assert 'none is bundled, so give -m' in capsys.readouterr().err
 
@@ -598,10 +602,10 @@ def test_a_prior_checks_first(photo, tmp_path, capsys):
       ((photo, '--task=sr', '-o', tmp_path / 'x.foo'), 'cannot be written as'),
       ((alpha, '--task=sr', '-o', tmp_path / 'x.jpg'), 'partly transparent'),
       ((photo, '--task=denoise', '--max-pixels=9'), '--max-pixels` take more'),
-      (('-', '--task=sr', '--json'), '--json and - both want stdout')):
+      (('-', '--task=sr', '--json'), '--json and - both use stdout')):
     assert deblur('prior', *argv) == 2
-    told = capsys.readouterr().err
-    assert message in told and told.count('\n') == 1
+    printed = capsys.readouterr().err
+    assert message in printed and printed.count('\n') == 1
 
 
 def test_a_prior_without_memory_says_what_to_do(photo, monkeypatch, capsys):
@@ -611,11 +615,11 @@ def test_a_prior_without_memory_says_what_to_do(photo, monkeypatch, capsys):
 
   monkeypatch.setattr(prior_fit, 'fit', run)
   assert deblur('prior', photo, '--task=sr', '--side=64') == 2
-  told = capsys.readouterr().err
-  assert 'for a fit of 64 pixels; give a smaller --side' in told
+  printed = capsys.readouterr().err
+  assert 'for a fit of 64 pixels; give a smaller --side' in printed
 
 
-def test_half_precision_asks_for_onednn_once(monkeypatch):
+def test_half_precision_sets_the_flags_once(monkeypatch):
   monkeypatch.setenv('XLA_FLAGS', '--xla_dump_to=x')
   monkeypatch.setattr(precision, 'has_bfloat16', lambda: True)
   precision.ask_for_onednn()
@@ -630,10 +634,7 @@ def test_half_precision_asks_for_onednn_once(monkeypatch):
 
 
 def test_half_precision_in_a_process_of_its_own(tmp_path):
-  """XLA ends a process whose flags it does not know.
-
-  The names of some files are no text.
-  """
+  """XLA aborts on unknown flags. Names of files need not be valid text."""
   photo = os.fsdecode(os.fsencode(tmp_path) + b'/\xe9.png')
   Image.new('RGB', (16, 16), (90, 60, 30)).save(photo)
   code = (
@@ -641,7 +642,7 @@ def test_half_precision_in_a_process_of_its_own(tmp_path):
       'except SystemExit as end:\n  assert not end.code\n'
       'from deblur_jax.ops import precision\n'
       'assert not precision.has_bfloat16() or (\n'
-      '    precision.ONEDNN in os.environ.get("XLA_FLAGS", "")), "not asked"')
+      '    precision.ONEDNN in os.environ.get("XLA_FLAGS", "")), "no flags"')
   done = subprocess.run(
       [sys.executable, '-c', code, photo, '--dtype=bf16', '--model=small',
        '--blur-threshold=0'],

@@ -1,4 +1,4 @@
-"""The program asks for large pages once, and only where it must."""
+"""The program restarts for large pages once, and only if necessary."""
 
 import os
 import subprocess
@@ -29,7 +29,7 @@ def started(tmp_path, monkeypatch):
 @pytest.mark.parametrize('before, after', [
     (None, 'glibc.malloc.hugetlb=1'),
     ('glibc.malloc.check=0', 'glibc.malloc.check=0:glibc.malloc.hugetlb=1')])
-def test_it_starts_the_program_again(started, monkeypatch, before, after):
+def test_the_program_restarts(started, monkeypatch, before, after):
   if before:
     monkeypatch.setenv(large_pages.VARIABLE, before)
   large_pages.restart()
@@ -48,13 +48,13 @@ def test_it_starts_the_program_again(started, monkeypatch, before, after):
         large_pages.platform, 'libc_ver', lambda: ('glibc', '2.31')),
     lambda patch: patch.setattr(
         large_pages.platform, 'libc_ver', lambda: ('', ''))])
-def test_it_does_not(started, monkeypatch, change):
+def test_the_program_does_not_restart(started, monkeypatch, change):
   change(monkeypatch)
   large_pages.restart()
   assert not started
 
 
-def test_a_program_that_cannot_start_again_goes_on(started, monkeypatch):
+def test_a_program_that_cannot_restart_continues(started, monkeypatch):
   def fail(*args):
     raise PermissionError
 
@@ -62,7 +62,7 @@ def test_a_program_that_cannot_start_again_goes_on(started, monkeypatch):
   large_pages.restart()
 
 
-def test_the_arguments_survive():
+def test_the_arguments_are_kept():
   code = ('import sys; from deblur_jax.app import large_pages\n'
           'large_pages.restart(); print(sys.argv[1:])')
   done = subprocess.run(

@@ -1,4 +1,4 @@
-"""How long work takes: measured, kept, told before and while it goes on."""
+"""The pace of models: measured, stored, and used for estimates."""
 
 import json
 import time
@@ -40,7 +40,7 @@ def run(tmp_path_factory):
 # ---- the file
 
 
-def test_what_was_measured_is_found_again():
+def test_a_measurement_is_found_again():
   assert pace.find(KEY, {}) is None
   pace.record(KEY, 6.0, 2.0)
   assert pace.find(KEY, {'seconds_720p': 99}) == (3.0, True)
@@ -56,7 +56,7 @@ def test_what_was_measured_is_found_again():
       (pace.DECAY * 6 + 1) / (pace.DECAY * 2 + 1))
 
 
-def test_little_work_waits_for_more(cache):
+def test_short_measurements_are_collected(cache):
   for _ in range(3):
     pace.record(KEY, 0.3, 0.1)
     assert not cache.exists()
@@ -69,7 +69,7 @@ def test_little_work_waits_for_more(cache):
     '', 'x', '[]', '{"some | float32 | cpu | 2": 3}', '\x00', '[' * 9999,
     *('{"some | float32 | cpu | 2": [' + entry + ']}' for entry in (
         '1', '1, 0', '-1, 2', 'NaN, 1', 'Infinity, 1', 'true, 1', '"1", 1'))])
-def test_a_damaged_file_costs_the_estimate_only(text, cache):
+def test_a_damaged_file_gives_no_estimate(text, cache):
   cache.mkdir()
   (cache / pace.FILE).write_text(text)
   assert pace.find(KEY, {}) is None
@@ -77,7 +77,7 @@ def test_a_damaged_file_costs_the_estimate_only(text, cache):
   assert pace.find(KEY, {}).seconds == 2
 
 
-def test_a_folder_that_cannot_be_costs_the_estimate_only(
+def test_an_unusable_folder_gives_no_estimate(
     cache, monkeypatch, run):
   cache.write_text('a file')
   pace.record(KEY, 2.0, 1.0)
@@ -89,7 +89,7 @@ def test_a_folder_that_cannot_be_costs_the_estimate_only(
 
 @pytest.mark.parametrize('seconds, megapixels', [
     (0.0, 0.0), (-1.0, 1.0), (float('nan'), 1.0), (1.0, 0.0)])
-def test_what_is_no_measurement_is_not_kept(seconds, megapixels, cache):
+def test_invalid_measurements_are_not_stored(seconds, megapixels, cache):
   pace.record(KEY, seconds, megapixels)
   assert not cache.exists()
 
@@ -102,11 +102,11 @@ def test_the_file_stays_small(cache):
   assert [path.name for path in cache.iterdir()] == [pace.FILE]
 
 
-# ---- measuring
+# ---- measurement
 
 
 def slow(image, on_tile, *, tiles, compiled=0.0):
-  """As `tiling.build`'s: 0.02 s a tile, the first with compilation."""
+  """Like `tiling.build`: 0.02 s a tile, the first with a compilation."""
   for number in range(tiles):
     time.sleep(0.02 + (0.1 if compiled and not number else 0.0))
     if compiled and not number:
@@ -118,11 +118,11 @@ def slow(image, on_tile, *, tiles, compiled=0.0):
 
 @pytest.mark.parametrize('tiles', [1, 2, 5])
 def test_compilation_does_not_count(tiles):
-  meter, told = pace.Meter(), []
+  meter, counts_seen = pace.Meter(), []
   image = np.zeros((400, 500, 3), np.float32)
   meter.timed(lambda *args: slow(*args, tiles=tiles, compiled=0.1))(
-      image, lambda *counts: told.append(counts))
-  assert told == [(number + 1, tiles) for number in range(tiles)]
+      image, lambda *counts: counts_seen.append(counts))
+  assert counts_seen == [(number + 1, tiles) for number in range(tiles)]
   counted = max(1, tiles - 1)
   assert meter.megapixels == pytest.approx(0.2 * counted / tiles)
   assert 0.02 * counted <= meter.seconds + 1e-3
@@ -130,7 +130,7 @@ def test_compilation_does_not_count(tiles):
 
 
 @pytest.mark.parametrize('size, again', [((400, 500), 1), ((100, 100), 0)])
-def test_tiles_in_float32_again_and_small_pictures_do_not_count(size, again):
+def test_recomputed_tiles_and_small_pictures_do_not_count(size, again):
   meter = pace.Meter()
   meter.timed(lambda image, on_tile: tiling.Large(image, 1, again, 0, size))(
       np.zeros((*size, 3)))
@@ -144,7 +144,7 @@ def test_nested_compilations_count_once():
   assert 0 < spent <= time.perf_counter() - start
 
 
-def test_calls_measure_and_the_next_one_knows(run, tmp_path, monkeypatch):
+def test_a_call_measures_for_the_next_one(run, tmp_path, monkeypatch):
   monkeypatch.setattr(pace, 'LEAST', 0.0)
   network = restoring.Network(run)
   assert restoring.pace_of(network) is None
@@ -153,13 +153,13 @@ def test_calls_measure_and_the_next_one_knows(run, tmp_path, monkeypatch):
   deblur_jax.restore(image, model=run)
   first = restoring.pace_of(network)
   assert first.is_measured and 0 < first.seconds < 1000
-  told = []
+  estimates = []
   for name in ('one.png', 'two.png'):
     Image.fromarray(image).save(tmp_path / name)
   (tmp_path / 'text.png').write_text('no picture')
   restoring.run([str(tmp_path)], network=network, written=restoring.Written(),
-                on_estimate=told.append, out=str(tmp_path / 'out'))
-  estimate, = told
+                on_estimate=estimates.append, out=str(tmp_path / 'out'))
+  estimate, = estimates
   assert estimate.megapixels == pytest.approx(2 * 60 * 80 / 1e6)
   assert estimate.seconds == pytest.approx(
       first.seconds * estimate.megapixels)
@@ -177,7 +177,7 @@ def test_estimates_are_proportional_to_pixels():
   assert pace.estimate(one, 0.0) is None and pace.estimate(None, 1.0) is None
 
 
-def test_headers_tell_the_pixels(tmp_path):
+def test_pixels_from_headers(tmp_path):
   Image.new('RGB', (400, 300)).save(
       tmp_path / 'x.jpg', exif=odd_pictures.exif(orientation=6))
   whole = (tmp_path / 'x.jpg').read_bytes()
@@ -196,7 +196,7 @@ def test_headers_tell_the_pixels(tmp_path):
       12 * 32 * 18 / 1e6)
 
 
-def test_headers_are_quick(tmp_path):
+def test_headers_are_read_fast(tmp_path):
   Image.new('RGB', (4000, 3000)).save(tmp_path / 'x.jpg')
   workload.megapixels(tmp_path / 'x.jpg')
   start = time.perf_counter()
@@ -214,7 +214,7 @@ def test_words(seconds, wanted):
   assert pace.words(seconds) == wanted
 
 
-def test_the_time_left(monkeypatch):
+def test_the_remaining_time(monkeypatch):
   now = [0.0]
   monkeypatch.setattr(pace.time, 'perf_counter', lambda: now[0])
   compiled = [7.0]
@@ -235,7 +235,7 @@ def test_the_time_left(monkeypatch):
   assert unknown(4, 4) == 0
 
 
-def test_what_is_said_before(capsys):
+def test_the_line_of_an_estimate(capsys):
   with console.progress() as progress:
     for estimate in (None, pace.Estimate(0.5, 0.1, True),
                      pace.Estimate(42.0, 12.0, True),
@@ -243,9 +243,9 @@ def test_what_is_said_before(capsys):
       progress.on_estimate(estimate)
     progress.on_part('x', 0, 2)
     progress.on_part('x', 1, 2)
-  told = capsys.readouterr()
-  assert told.err.splitlines() == [
+  printed = capsys.readouterr()
+  assert printed.err.splitlines() == [
       '12 megapixels take about 40 s.',
-      '12 megapixels take about 40 s on the reference machine; the pace of '
-      'this one is not known yet.']
-  assert not told.out
+      '12 megapixels take about 40 s on the reference machine; this one was '
+      'not measured yet.']
+  assert not printed.out

@@ -1,4 +1,4 @@
-"""The page: what it gives, to whom, and what it looks like in a browser."""
+"""The page: results, access control, and the page in a browser."""
 
 import concurrent.futures
 import http.client
@@ -40,7 +40,7 @@ from deblur_jax.priors import solve, tasks
 
 MAX_BYTES = 200_000
 MAX_PIXELS = 250_000
-# As small as a fit can be.
+# The smallest fit.
 SMALL = {'variant': 'debug', 'chunk': 5}
 SERVE = '''
 import sys
@@ -59,7 +59,7 @@ def photo(seed, size):
 
 @pytest.fixture(scope='module')
 def runs(tmp_path_factory):
-  """A run of a network that changes little, `mine`, and a folder `study`."""
+  """The run `mine` of a network that changes little, and a folder `study`."""
   folder = tmp_path_factory.mktemp('runs')
   net = dict(name='multiscale', scales=1, depth=4, features=8, residual=True,
              dtype='float32')
@@ -70,7 +70,7 @@ def runs(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def uploads(tmp_path_factory):
-  """Two pictures of one tile's size, one too large, and what is none."""
+  """Two pictures of one tile's size, one too large, and a file of text."""
   folder = tmp_path_factory.mktemp('uploads')
   exif = Image.Exif()
   exif[0x010F] = 'A maker'
@@ -89,7 +89,7 @@ def restorers(runs):
 
 @pytest.fixture(scope='module')
 def expected(restorers, uploads, tmp_path_factory):
-  """name of an upload -> what comes of it when nobody else is there."""
+  """name of an upload -> its result without other requests."""
   folder = str(tmp_path_factory.mktemp('expected'))
   return {name: restore(uploads / name, restorers, folder)
           for name in ('one.jpg', 'two.png')}
@@ -143,7 +143,7 @@ def pixels(path):
 # ---- without a browser
 
 
-def test_the_result_is_a_file_as_the_upload(expected, uploads):
+def test_the_result_is_a_file_like_the_upload(expected, uploads):
   found = expected['one.jpg']
   assert os.path.basename(found.file) == 'one_deblurred.jpg'
   with Image.open(found.file) as image:
@@ -155,7 +155,7 @@ def test_the_result_is_a_file_as_the_upload(expected, uploads):
   assert found.notes == ()
 
 
-def test_sixteen_bits_and_names_that_lie(restorers, tmp_path):
+def test_sixteen_bits_and_wrong_suffixes(restorers, tmp_path):
   deep = pictures.Picture(
       np.linspace(0, 1, 60 * 90 * 3, dtype=np.float32).reshape(60, 90, 3),
       bits=16, form='PNG')
@@ -184,10 +184,10 @@ def test_two_at_once_are_not_mixed(restorers, uploads, expected, tmp_path):
     ('one.jpg', '/etc', "^There is no model '/etc' on this page"),
 ])
 def test_mistakes_are_one_line(restorers, uploads, name, model, words):
-  with pytest.raises(errors.UserError, match=words) as told:
+  with pytest.raises(errors.UserError, match=words) as error:
     page_jobs.restore(str(uploads / name), model, restorers, kept='',
                       max_pixels=MAX_PIXELS)
-  assert '\n' not in page_jobs.line(told.value)
+  assert '\n' not in page_jobs.line(error.value)
 
 
 @pytest.mark.parametrize('name', ['one.jpg', 'two.png'])
@@ -227,7 +227,7 @@ def test_a_region_of_an_upload(restorers, uploads, expected, tmp_path):
   np.testing.assert_array_equal(after[~where], before[~where])
   whole = pixels(expected['two.png'].shown[1])
   assert np.abs(after - whole)[:, 48:52].max() <= 1
-  with pytest.raises(errors.UserError, match='reaches over the border'):
+  with pytest.raises(errors.UserError, match='crosses the border'):
     restore(uploads / 'two.png', restorers, tmp_path,
             regions=[region._replace(x=60)])
 
@@ -273,7 +273,7 @@ def test_the_package_has_two_small_photos_with_their_sources(tmp_path):
     page_photo.load(copy, folder=str(tmp_path))
 
 
-def test_models_are_listed_with_their_cost(restorers, uploads, tmp_path,
+def test_models_are_listed_with_their_time(restorers, uploads, tmp_path,
                                            monkeypatch):
   monkeypatch.setenv('DEBLUR_CACHE', str(tmp_path / 'cache'))
   monkeypatch.setattr(pace, '_waiting', {})
@@ -298,7 +298,7 @@ def test_a_bug_is_one_line_too(capsys):
   assert 'KeyError' in capsys.readouterr().err
 
 
-def test_models_are_known_by_the_last_of_their_folders(runs):
+def test_models_have_the_names_of_their_last_folders(runs):
   found = page_jobs.Restorers([runs / 'mine', f'{runs}/../{runs.name}/mine'])
   assert all(name.endswith(f'{os.sep}mine') for name in found.names[:2])
   with pytest.raises(errors.UserError, match='config'):
@@ -331,11 +331,11 @@ def test_a_fit_in_parts_is_a_fit(uploads, tmp_path):
 
 def test_the_command_fits_what_the_page_fits(
     uploads, tmp_path, monkeypatch, capfdbinary):
-  told, out = [], tmp_path / 'fitted.png'
+  steps_seen, out = [], tmp_path / 'fitted.png'
   outcome = prior_fit.run(
       str(uploads / 'two.png'), task='denoise', out=str(out),
-      on_steps=lambda *steps: told.append(steps), steps=19, **SMALL)
-  assert told[-1] == (20, 20) and outcome.target == str(out)
+      on_steps=lambda *steps: steps_seen.append(steps), steps=19, **SMALL)
+  assert steps_seen[-1] == (20, 20) and outcome.target == str(out)
   *_, (result, _) = page_jobs.fitted(
       str(uploads / 'two.png'), 'denoise', folder=str(tmp_path), steps=19,
       **SMALL)
@@ -351,7 +351,7 @@ def test_the_command_fits_what_the_page_fits(
 
 
 @pytest.mark.parametrize('task', tasks.QUICK)
-def test_the_settings_of_all_tasks_are_taken(task):
+def test_the_settings_of_all_tasks_are_accepted(task):
   random = np.random.default_rng(0)
   draw = lambda: pictures.Picture(
       random.random((40, 56, 3), dtype=np.float32))
@@ -378,7 +378,7 @@ def test_the_settings_of_all_tasks_are_taken(task):
     (lambda: fill(np.zeros((8, 8, 3))), 'black everywhere'),
     (lambda: fill(np.ones((8, 8, 3)), 'sr'), 'sr has no option mask;'),
 ])
-def test_fits_that_cannot_be(make, words):
+def test_invalid_fits(make, words):
   with pytest.raises(errors.UserError, match=words):
     make()
 
@@ -389,7 +389,7 @@ def fill(mask, task='inpaint'):
       picture, task, mask=None if mask is None else pictures.Picture(mask))
 
 
-def test_the_chart_falls_with_the_loss():
+def test_the_chart_of_the_loss():
   points = re.search('points="(.*?)"',
                      page_jobs.chart(np.exp(-np.arange(9.0))))[1]
   xs, ys = np.array([one.split(',') for one in points.split()], float).T
@@ -406,7 +406,7 @@ def test_curves_of_runs_are_read_and_nothing_is_written(runs):
   assert sorted(runs.rglob('*')) == before
 
 
-def test_old_files_go(tmp_path):
+def test_old_files_are_deleted(tmp_path):
   for name in ('old', 'new'):
     (tmp_path / name).mkdir()
     (tmp_path / name / 'x').touch()
@@ -455,9 +455,9 @@ def ask(address, method, path, body=None, **headers):
 ])
 def test_only_what_the_page_needs_is_answered(
     address, status, method, path, headers):
-  found, _, told = ask(address, method, path, **headers)
+  found, _, headers_found = ask(address, method, path, **headers)
   assert found == status
-  assert "default-src 'self'" in told['Content-Security-Policy']
+  assert "default-src 'self'" in headers_found['Content-Security-Policy']
 
 
 @pytest.mark.parametrize('path', [
@@ -468,10 +468,10 @@ def test_requests_name_uploads_only(address, path):
   kind = {'Content-Type': 'application/json'}
   status, text, _ = ask(
       address, 'POST', '/gradio_api/queue/join', json.dumps(event), **kind)
-  assert (status, text) == (400, 'Only uploaded files are taken.')
+  assert (status, text) == (400, 'Only uploaded files are allowed.')
 
 
-def test_what_the_strength_needs_is_given_to_nobody(served):
+def test_kept_files_are_not_served(served):
   address, folder = served
   root, = folder.glob('deblur-page-*')
   (root / 'kept' / 'x.npy').write_bytes(b'x')
@@ -507,7 +507,7 @@ def choose(tab, name, path):
 
 
 def shown(tab, name='slider'):
-  """The pictures before and after, once they are there, and their URLs."""
+  """Waits for the pictures before and after; returns them and their URLs."""
   urls = tab.wait(
       f'(() => {{const all = [...document.querySelectorAll("#{name} img")]; '
       'return all.length == 2 && all.every(x => x.naturalWidth) && '
@@ -517,7 +517,7 @@ def shown(tab, name='slider'):
 
 
 def notes(tab, name, words):
-  """What the notes say, once they have these words."""
+  """Waits until the notes have these words; returns the notes."""
   value = f'document.querySelector("#{name} textarea").value'
   return tab.wait(f'{value}.includes({json.dumps(words)}) && {value}')
 
@@ -575,7 +575,7 @@ def check_download(tab, wanted):
 
 
 def after(tab, fits):
-  """The picture after, once it fits."""
+  """Waits until the picture after fits; returns it."""
   for _ in range(200):
     found = shown(tab)[0][1]
     if fits(found):
@@ -585,7 +585,7 @@ def after(tab, fits):
 
 
 def enter(tab, selector, value):
-  """Writes into a field, as people do."""
+  """Types into a field."""
   tab.js('(() => {const one = document.querySelector('
          f'{json.dumps(selector)}); one.value = {json.dumps(value)}; '
          'one.dispatchEvent(new Event("input", {bubbles: true})); '
@@ -603,12 +603,12 @@ def check_strength(tab, wanted):
 
 
 def check_region(tab, wanted):
-  """By two clicks, then by words."""
+  """By two clicks, then by text."""
   before, sharp = map(pixels, wanted.shown)
   field = 'document.querySelector("#region textarea, #region input").value'
   image = 'document.querySelector("#preview img")'
   box = tab.js(f'[{image}.width, {image}.height]')
-  # A small picture stands in the middle of its element, as large as it is.
+  # A small picture is in the middle of its element, not enlarged.
   place = lambda share: [0.5 + (share - 0.5) * side / of
                          for side, of in zip((96, 64), box, strict=True)]
   source = tab.js(f'{image}.src')
@@ -627,7 +627,7 @@ def check_region(tab, wanted):
   found = after(tab, fits_region)
   assert np.abs(found - sharp)[30:34, 46:50].max() <= 1
   enter(tab, '#region textarea, #region input', '90,0,30,30')
-  notes(tab, 'notes', 'reaches over the border of the picture, which is 96x64')
+  notes(tab, 'notes', 'crosses the border of the picture, which is 96x64')
   enter(tab, '#region textarea, #region input', '')
   tab.wait('!document.querySelector("#notes textarea").value')
 
@@ -663,9 +663,9 @@ def check_fit(tab, uploads):
   assert before.shape == after.shape == (60, 90, 3)
   tab.see('#fit_curve polyline')
   tab.click('#stop')
-  told = 'document.querySelector("#fit_notes textarea").value'
-  tab.wait(f'(async () => {{const before = {told}; '
+  text = 'document.querySelector("#fit_notes textarea").value'
+  tab.wait(f'(async () => {{const before = {text}; '
            'await new Promise(x => setTimeout(x, 1500)); '
-           f'return before === {told}}})()')
-  assert 'of 100000' in tab.js(told)
-  assert not tab.js(told).startswith('step 100000')
+           f'return before === {text}}})()')
+  assert 'of 100000' in tab.js(text)
+  assert not tab.js(text).startswith('step 100000')
