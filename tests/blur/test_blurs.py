@@ -1,4 +1,4 @@
-"""All ways to blur sharp pictures in the step: one contract."""
+"""The contract of all blurs of sharp pictures in the training step."""
 
 import functools
 
@@ -34,7 +34,7 @@ def pictures(count=2, height=32, width=40):
 
 @functools.cache
 def differentiated(kind, **options):
-  """(pairs, gradient of their blur's energy), of one compilation."""
+  """(pairs, gradient of the energy of their blur), compiled once."""
   make = blur.build(kind=kind, **SMALL.get(kind, {}), **options)
 
   @functools.partial(jax.grad, has_aux=True)
@@ -57,7 +57,7 @@ def test_every_blur(kind):
   assert batch['blur'].shape == sharp.shape
   assert batch['blur'].dtype == jnp.float32
   assert 0 <= float(batch['blur'].min()) and float(batch['blur'].max()) <= 1
-  # Smoother, about as bright, and each picture by a blur of its own.
+  # Smoother, about as bright, and different for each picture.
   rough = lambda images: float(jnp.abs(jnp.diff(images, axis=1)).mean())
   assert rough(batch['blur']) < rough(sharp)
   assert abs(float(batch['blur'].mean() - sharp.mean())) < 0.02
@@ -67,9 +67,9 @@ def test_every_blur(kind):
     assert np.abs(batch['kernel'][0] - batch['kernel'][1]).max() > 1e-3
 
 
-# What is asked is of `build`: of a kernel, of a scene, and of a mixture.
+# A property of `build`: tested for a kernel, a scene and a mixture.
 @pytest.mark.parametrize('kind', ['dynamic_scene', 'line', 'mixture'])
-def test_a_picture_is_blurred_alike_beside_any_other_and_on_two_devices(kind):
+def test_a_blur_does_not_depend_on_the_batch_or_the_devices(kind):
   make = jax.jit(blur.build(kind=kind, **SMALL.get(kind, {})))
   mesh = parallel.data_mesh()
   other = pictures().at[1].set(0.25)
@@ -83,13 +83,13 @@ def test_a_picture_is_blurred_alike_beside_any_other_and_on_two_devices(kind):
 @pytest.mark.parametrize('kind', blur.BLURS)
 def test_gradients_are_finite(kind):
   _, gradient = differentiated(kind)
-  # Black, where a response curve is steepest, included.
+  # Also for black, where a response curve is steepest.
   assert float(pictures()[:, :3, :8].max()) == 0
   assert np.isfinite(gradient).all() and float(jnp.abs(gradient).max()) > 0
 
 
 @pytest.mark.parametrize('kind', uniform.KERNELS)
-def test_the_kernel_is_the_one_that_blurred(kind):
+def test_the_kernel_is_that_of_the_blur(kind):
   batch = blurred(kind)
   light = operators.uniform(batch['kernel']).forward(
       exposure.to_light(batch['sharp']))
@@ -114,8 +114,8 @@ def test_a_mixture_draws_one_of_its_parts_for_each_picture():
   assert 0.6 < is_one[0].mean() < 0.9
 
 
-def test_kernels_turn_with_their_pictures():
-  """Blurring the augmented sharp picture by its kernel is what there is."""
+def test_kernels_are_augmented_with_their_pictures():
+  """The augmented sharp picture, blurred by its kernel, is the blurry one."""
   make = blur.build(
       kind='gaussian_process', size=11, gamma=1.0, border='circular')
   change = augment.build(
@@ -133,7 +133,7 @@ def test_kernels_turn_with_their_pictures():
 @pytest.mark.parametrize('options', [
     dict(read=(0.05, 0.05)), dict(shot=(0.02, 0.02)), dict(gain=(2.0, 2.0)),
     dict(quality=(20, 20)), dict(bits=3)])
-def test_what_the_camera_adds(options):
+def test_the_effects_of_the_camera(options):
   plain = blurred('line')
   make = blur.build(kind='line', camera=options, **SMALL['line'])
   taken = jax.jit(make)(jax.random.key(1), pictures())
@@ -165,15 +165,15 @@ def test_a_still_camera_changes_nothing():
 @pytest.mark.parametrize('change, pose', [
     (dict(x=0.05), dict(x=2.0)), (dict(y=-0.1), dict(y=-4.0)),
     (dict(roll=0.1), dict(angle=0.1)), (dict(z=0.25), dict(zoom=0.8))])
-def test_plane_motions_are_those_in_the_plane(change, pose):
-  """At focal length 40 pixels; going back makes the scene smaller."""
+def test_shakes_in_the_plane_are_plane_motions(change, pose):
+  """At a focal length of 40 pixels; a step back makes the scene smaller."""
   expected = warp_in_the_plane(pictures()[0], camera.Pose(**{
       name: jnp.float32(value) for name, value in (
           dict(x=0.0, y=0.0, angle=0.0, zoom=1.0) | pose).items()}))
   np.testing.assert_allclose(moved(**change), expected, atol=1e-4)
 
 
-def test_turning_to_the_right_moves_the_middle_and_more_at_the_edges():
+def test_a_pan_moves_the_edges_more_than_the_middle():
   shift = lambda column: float(
       (matrix @ [column, 0, 1])[0] / (matrix @ [column, 0, 1])[2] - column)
   matrix = np.asarray(shake.homography(
@@ -183,7 +183,7 @@ def test_turning_to_the_right_moves_the_middle_and_more_at_the_edges():
       40 * np.tan(np.arctan(20 / 40) + 0.1) - 20, rel=1e-4)
 
 
-def test_a_shake_begins_nowhere_and_keeps_within_its_bounds():
+def test_a_shake_is_within_its_bounds():
   path = draw_shake(jax.random.key(0), frames=9, rotation=0.02, roll=0.03,
                     translation=0.01)
   for axis in path:

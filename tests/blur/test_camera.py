@@ -1,4 +1,4 @@
-"""A moving camera, a moving object, and the blur they make."""
+"""The blur of a moving camera and of a moving object."""
 
 import functools
 
@@ -39,7 +39,7 @@ def test_the_middle_frame_is_the_picture(image):
   np.testing.assert_array_equal(warp(image, middle), image)
 
 
-def test_a_path_keeps_within_its_bounds_and_uses_them():
+def test_a_path_is_within_its_bounds_and_uses_them():
   draw = lambda key: draw_path(
       key, frames=129, shift=12.0, rotation=0.1, zoom=0.02)
   path = jax.vmap(draw)(jax.random.split(jax.random.key(1), 200))
@@ -135,19 +135,19 @@ def test_an_exposure_of_one_moment_is_the_picture(gamma, image):
   np.testing.assert_allclose(pair['blur'], pair['sharp'], atol=2e-6)
 
 
-def test_an_even_surface_stays_even():
+def test_a_constant_picture_stays_constant():
   pair = scene(jnp.full(SHAPE, 0.3), frames=5)
   np.testing.assert_allclose(pair['blur'], pair['sharp'], atol=1e-5)
 
 
-def test_a_margin_is_cut_off(image):
+def test_a_margin_is_cropped(image):
   whole, inner = scene(image, frames=3), scene(image, frames=3, margin=5)
   for name in whole:
     np.testing.assert_allclose(
         inner[name], whole[name][5:-5, 5:-5], atol=1e-6)
 
 
-def test_only_the_object_moves_when_the_camera_rests(image):
+def test_only_the_object_moves_if_the_camera_does_not(image):
   pair = scene(
       image, seed=3, frames=9, shift=0.0, rotation=0.0, zoom=0.0)
   changed = np.abs(pair['blur'] - pair['sharp']).max(-1) > 1e-4
@@ -157,7 +157,7 @@ def test_only_the_object_moves_when_the_camera_rests(image):
 
 
 def test_the_object_hides_and_uncovers_its_background():
-  """A red object before a green wall: what it uncovers is green."""
+  """A red object before a green wall: the uncovered wall is green."""
   y, x = jnp.mgrid[:128, :128].astype(jnp.float32)
   blob = dynamic_scene.Blob(*map(jnp.float32, (64, 64, 0.4, 40, 34, 0.2)))
   matte = np.asarray(dynamic_scene._blob_at(blob, y, x)[0])
@@ -169,7 +169,7 @@ def test_the_object_hides_and_uncovers_its_background():
   assert (np.abs(frame[covered == 1] - red) < 1e-5).all()
   free = (covered == 0) & (matte == 0)
   np.testing.assert_allclose(frame[free], scenery[free], atol=1e-5)
-  # Well inside of where the object was: its soft rim is mirrored as well.
+  # The centre of the object's old place: its soft edge is mirrored, too.
   inner = np.asarray(dynamic_scene._blob_at(
       blob._replace(long=blob.long - 9, short=blob.short - 9), y, x)[0]) > 0
   uncovered = (covered == 0) & inner

@@ -1,4 +1,4 @@
-"""Classical deconvolution: it sharpens, does not ring, and knows its limits."""
+"""Classical deconvolution: it sharpens and does not ring."""
 
 import functools
 
@@ -19,7 +19,7 @@ SIZE = 9
 
 @functools.cache
 def scene():
-  """(sharp, blur, kernel): the border of the blur comes from outside of it."""
+  """(sharp, blur, kernel); light from outside is at the picture's border."""
   wide = skimage.data.astronaut()[20:116, 160:270][None] / np.float32(255)
   kernel = jax.jit(lambda: kernels.line(7.0, 0.5, size=SIZE))()
   blur = jax.jit(operators.uniform(kernel, border='valid').forward)(wide)
@@ -63,7 +63,7 @@ def test_the_border_is_as_good_as_the_middle(name):
   before = np.abs(np.asarray(blur) - sharp)
   edge = np.ones(error.shape, bool)
   edge[:, SIZE:-SIZE, SIZE:-SIZE] = False
-  # Each part against what it was: no ringing from the border inwards.
+  # Each part relative to the blurry one: no ringing at the border.
   assert error[edge].mean() < 0.9 * before[edge].mean()
   assert error[~edge].mean() < 0.8 * before[~edge].mean()
 
@@ -87,7 +87,7 @@ def test_a_kernel_for_each_picture(name):
 
 
 def test_wiener_is_the_formula():
-  """Of a picture that repeats by itself there is no border to treat."""
+  """For a periodic picture, which has no border."""
   kernel = np.asarray(jax.jit(
       lambda: kernels.gaussian(1.5, 1.0, 0.3, size=SIZE))())
   y, x = np.mgrid[:64, :64]
@@ -104,7 +104,7 @@ def test_wiener_is_the_formula():
 
 
 def test_richardson_lucy_is_the_formula():
-  """Three steps in float64 by scipy, scene larger than picture."""
+  """Three steps in float64 by scipy; the scene is larger than the picture."""
   _, blur, kernel = scene()
   y, k = np.float64(np.maximum(blur[0, :, :, 1], 1e-6)), np.float64(kernel)
   forward = lambda x: scipy.signal.convolve2d(x, k, mode='valid')
@@ -131,7 +131,7 @@ def test_shrinking_finds_the_minimum(alpha):
     assert cost(w, value) <= cost(candidates, value).min() + 1e-5
 
 
-def test_total_variation_keeps_noise_down():
+def test_total_variation_reduces_noise():
   rough = lambda x: np.abs(np.diff(x, axis=1)).mean()
   plain = restored('richardson_lucy', steps=100)
   smooth = restored('richardson_lucy', steps=100, tv=0.005)
@@ -160,7 +160,7 @@ def test_mistakes_are_named(call, message):
 
 @functools.cache
 def levin(root):
-  """[(blur, kernel, sharp, score)] of 4 of 16; kernels turned as they blurred.
+  """[(blur, kernel, sharp, score)] of 4 of 16; kernels rotated for convolution.
 
   The files mix two orientations: of each kernel both are tried. Each solver
   takes seconds a picture: every other kernel, on one of the two scenes.
@@ -171,7 +171,7 @@ def levin(root):
   for k, i in ((1, 1), (3, 2), (5, 1), (7, 2)):
     blur, sharp = read(f'im{i}_kernel{k}_img.png'), read(f'gt/im{i}.png')
     kernel = read(f'gt/kernel{k}.png')
-    # All of one size, for one program.
+    # All have one size, for one program.
     room = [((27 - side) // 2,) * 2 for side in kernel.shape]
     kernel = np.pad(kernel / kernel.sum(), room)
     score, kernel = max(

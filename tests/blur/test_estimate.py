@@ -1,4 +1,4 @@
-"""Kernels estimated from blurred pictures alone."""
+"""Estimation of kernels from blurred pictures."""
 
 import functools
 

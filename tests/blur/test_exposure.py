@@ -1,4 +1,4 @@
-"""Averaging frames through a response curve."""
+"""Averages of frames in linear light, by response curves."""
 
 import jax
 import jax.numpy as jnp
@@ -40,7 +40,7 @@ def test_frames_that_agree_are_kept(gamma):
       exposure.average(frames, gamma=gamma), still, atol=2e-6)
 
 
-def test_gamma_brightens_what_was_bright_for_a_moment(frames):
+def test_gamma_makes_short_highlights_brighter(frames):
   assert (exposure.average(frames) >= exposure.average(frames, gamma=1.0)).all()
 
 
@@ -51,7 +51,7 @@ def test_gradients_are_finite_down_to_black(gamma):
   assert np.isfinite(slope).all()
 
 
-def test_mean_over_holds_one_frame_at_a_time():
+def test_mean_over_keeps_one_frame_in_memory():
   render = lambda moment: jnp.full((256, 256), moment)
   mean = jax.jit(lambda moments: exposure.mean_over(render, moments))
   moments = jnp.arange(100.0)
@@ -72,7 +72,7 @@ def test_no_frames():
 
 
 def measured(channels=3):
-  """A response unlike a power, in a unit of its own, as calibrations give."""
+  """A response curve that is no power, in the unit of a calibration."""
   levels = np.linspace(0, 1, 256)[:, None]
   powers = np.array([[1.7, 2.2, 2.9]])[:, :channels]
   return 3.5 * (0.2 * levels + 0.8 * levels ** powers) + 0.25
@@ -97,7 +97,7 @@ def test_the_average_through_a_response_agrees_with_numpy(frames):
         np.interp(light, curve[:, c], levels), atol=1e-5)
 
 
-def test_a_response_like_a_power_is_that_gamma(frames):
+def test_the_table_of_a_power_curve_is_that_gamma(frames):
   levels = np.linspace(0, 1, 256)
   np.testing.assert_allclose(
       exposure.average(frames, response=levels ** 2.2),
@@ -125,7 +125,7 @@ def test_the_end_of_a_response_is_straightened_as_for_reds():
   np.testing.assert_allclose(exposure.check_response(ready)[:, 0], ready)
 
 
-def test_a_value_that_falls_a_little_short_lies_between_its_neighbours():
+def test_a_value_that_does_not_rise_is_interpolated():
   curve = measured(1)[:, 0]
   noisy = curve.copy()
   noisy[101] = noisy[100] - 0.002
@@ -155,7 +155,7 @@ def test_responses_that_do_not_rise(curve, message, frames):
       call(curve)
 
 
-def test_what_does_not_fit_a_response():
+def test_pictures_that_do_not_fit_a_response():
   with pytest.raises(errors.UserError, match=r'\[256, 3\] does not fit.*of 4'):
     exposure.to_light(jnp.zeros((2, 2, 4)), response=measured())
   with pytest.raises(errors.UserError, match='from 1 to 254, got 255'):
@@ -186,6 +186,6 @@ def test_random_windows_are_disjoint_odd_and_fill(length):
     (dict(shortest=9, longest=7), 'got 9 to 7'),
     (dict(shortest=101), '101 frames is longer than the sequence of 100'),
 ])
-def test_windows_that_cannot_be(bounds, message):
+def test_invalid_windows(bounds, message):
   with pytest.raises(errors.UserError, match=message):
     exposure.windows(0, 100, **bounds)

@@ -1,4 +1,4 @@
-"""Kernels: sum one, centred, of the shape that their names say."""
+"""Kernels: sum one, centred, with the moments of their shapes."""
 
 import functools
 
@@ -58,8 +58,8 @@ def test_line_has_its_length_and_angle(length, angle):
   mean, covariance = moments(kernels.line(length, angle, size=SIZE))
   np.testing.assert_allclose(mean, 0, atol=1e-5)
   values, vectors = np.linalg.eigh(covariance)
-  # A segment's variance is length^2 / 12; sharing out over pixels adds at most
-  # a quarter along each axis.
+  # A segment's variance is length^2 / 12; bilinear weights add at most a
+  # quarter along each axis.
   assert values[1] == pytest.approx(length ** 2 / 12, abs=0.3)
   assert values[0] < 0.26
   if length > 5:
@@ -69,7 +69,7 @@ def test_line_has_its_length_and_angle(length, angle):
 
 
 def test_line_golden():
-  """Three pixels to the right: shares by how long it stays at each."""
+  """Three pixels to the right: weights are the times at each pixel."""
   middle = np.asarray(kernels.line(2.0, 0.0, size=5))[2]
   np.testing.assert_allclose(middle, [0, 0.25, 0.5, 0.25, 0], atol=0.03)
   np.testing.assert_allclose(
@@ -124,14 +124,14 @@ def path(
       shake=shake, fractions=fractions)
 
 
-def test_a_path_moves_at_one_speed_and_as_far_as_said():
+def test_a_path_has_constant_speed_and_its_length():
   y, x, weights = path(jax.random.key(1), pull=0.7, throw=0.2, shake=10.0)
   steps = np.hypot(np.diff(y), np.diff(x))
   np.testing.assert_allclose(steps, 60 / 399, rtol=1e-3)
   np.testing.assert_array_equal(weights, 1)
 
 
-def test_a_calm_hand_moves_straight():
+def test_a_path_without_impulses_is_straight():
   y, x, _ = path(jax.random.key(2), shake=0.0, throw=0.0, pull=0.0)
   assert np.hypot(y[-1] - y[0], x[-1] - x[0]) == pytest.approx(60, rel=1e-2)
   shaken_y, shaken_x, _ = path(
@@ -164,10 +164,10 @@ def test_a_gaussian_process_has_its_spread():
   """Before centring, the path's variance is that of the process."""
   factor = trajectory._matern_factor(50, 0.3)
   np.testing.assert_allclose((factor ** 2).sum(1), 1, atol=1e-6)
-  # Neighbours are alike, ends are not.
+  # Neighbouring points are close, the ends are not.
   covariance = factor @ factor.T
   assert covariance[0, 1] > 0.98 and covariance[0, -1] < 0.1
-  # Of the centred path as much is left as its moments differ.
+  # Centring removes the variance of the mean.
   draw = jax.jit(jax.vmap(lambda key: trajectory.random_gaussian_process(
       key, size=SIZE, points=50, spread=0.2)))
   drawn = draw(jax.random.split(jax.random.key(5), 200))
@@ -176,7 +176,7 @@ def test_a_gaussian_process_has_its_spread():
   assert variance == pytest.approx(expected, rel=0.15)
 
 
-def test_big_shakes_throw_the_path_back():
+def test_large_impulses_reverse_the_path():
   quiet = dict(shake=0.0, pull=0.0)
   y, x, _ = path(jax.random.key(2), throw=1e6, **quiet)
   assert np.hypot(y[-1] - y[0], x[-1] - x[0]) < 10     # and not 60

@@ -1,4 +1,4 @@
-"""Operators of blur: exact adjoints, the same by FFT and directly."""
+"""Operators of blur: exact adjoints, equal results by FFT and directly."""
 
 import functools
 
@@ -55,14 +55,14 @@ def operators_of(border, method, size):
 
 
 def both_ways(operator, x):
-  """(Hx, y, H'y), y being random."""
+  """(Hx, y, H'y) for a random y."""
   forward = operator.forward(x)
   y = random(*forward.shape, seed=3) - 0.5
   return forward, y, operator.adjoint(y)
 
 
 def relative_gap(x, forward, y, back):
-  """How far <Hx, y> and <x, H'y> are apart, over |Hx| |y|."""
+  """The difference of <Hx, y> and <x, H'y>, over |Hx| |y|."""
   dot = lambda a, b: np.vdot(np.float64(a), np.float64(b))
   assert back.shape == x.shape
   size = np.linalg.norm(np.float64(forward)) * np.linalg.norm(np.float64(y))
@@ -76,8 +76,8 @@ def image():
 
 @functools.cache
 def applied(border):
-  """{(method, size): `both_ways` of `uniform`}, of one program for a border."""
-  # In turn one kernel for all pictures, and one for each.
+  """{(method, size): `both_ways` of `uniform`}, one program for a border."""
+  # Alternately one kernel for all pictures, and one for each.
   drawn = {size: random_kernels(*count, *size)
            for count, size in zip(3 * [(), (2,)], SIZES, strict=True)}
   return jax.jit(lambda x: {
@@ -89,7 +89,7 @@ def applied(border):
 
 @functools.cache
 def applied_of_all(border, method, size):
-  """{name: {label: `both_ways`}} of `operators_of`, of one program."""
+  """{name: {label: `both_ways`}} of `operators_of`, one program."""
   return jax.jit(lambda x: {
       name: {label: both_ways(operator, x)
              for label, operator in variants.items()}
@@ -151,21 +151,21 @@ def test_a_point_becomes_the_kernel():
   np.testing.assert_allclose(y[3:6, 3:8], kernel, atol=1e-7)
 
 
-def test_a_constant_picture_stays():
+def test_a_constant_picture_does_not_change():
   x = jnp.full((2, 16, 16, 3), 0.4)
   basis, weights = random_kernels(4, 5, 5), random(16, 16, 4)
   weights = weights / weights.sum(-1, keepdims=True)
   for operator in (operators.uniform(basis[0]),
                    operators.gather(basis, weights)):
     np.testing.assert_allclose(operator.forward(x), x, atol=1e-6)
-  # Scattering keeps the light, not the constant.
+  # `scatter` keeps the sum of light, not the constant.
   scattered = operators.scatter(basis, weights, border='circular').forward(x)
   assert abs(float(scattered.mean()) - 0.4) < 1e-6
   assert float(jnp.abs(scattered - x).max()) > 1e-3
 
 
 def test_mixtures_are_each_others_adjoints():
-  """With circular borders, gather by w and h is scatter's by w and flipped."""
+  """With circular borders gather is the adjoint of scatter, kernels flipped."""
   basis, weights = random_kernels(3, 5, 5), random(12, 14, 3)
   x = random(2, 12, 14, 3, seed=5)
   gathered = operators.gather(basis, weights, border='circular')
@@ -221,7 +221,7 @@ LANCZOS = {
 
 @pytest.mark.parametrize('factor', LANCZOS)
 def test_lanczos_taps_of_the_papers_code(factor):
-  """Where each lies too, and what the repeated edges add up."""
+  """Also their positions, and the sums for repeated edges."""
   length = 6 * factor
   # Channel j is one where column j is, so y holds all taps of each column.
   points = jnp.broadcast_to(jnp.eye(length), (1, factor, length, length))

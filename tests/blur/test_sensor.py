@@ -1,4 +1,4 @@
-"""What a camera adds: noise of the right size, 8 bits, JPEG as libjpeg does."""
+"""The sensor: variance of noise, 8 bits, and JPEG like libjpeg."""
 
 import io
 
@@ -31,7 +31,7 @@ def test_no_noise_has_finite_gradients():
   assert np.isfinite(gradient).all()
 
 
-def test_roundings_let_the_gradient_through():
+def test_the_gradient_of_rounding_is_one():
   image = jnp.asarray(skimage.data.coffee()[:16, :16] / 255, jnp.float32)
   rounded = sensor.quantise(image, bits=4)
   assert len(np.unique(rounded)) <= 16
@@ -48,7 +48,7 @@ def test_roundings_let_the_gradient_through():
 
 @pytest.mark.parametrize('quality', [10, 30, 50, 75, 95])
 @pytest.mark.parametrize('size', [(64, 96), (50, 71)])
-def test_jpeg_is_that_of_libjpeg(quality, size):
+def test_jpeg_agrees_with_libjpeg(quality, size):
   image = skimage.data.astronaut()[30:30 + size[0], 180:180 + size[1]]
   file = io.BytesIO()
   Image.fromarray(image).save(file, 'jpeg', quality=quality, subsampling=2)
@@ -60,7 +60,7 @@ def test_jpeg_is_that_of_libjpeg(quality, size):
   assert np.abs(ours - expected).mean() < 0.25 * loss + 0.5
 
 
-def test_ycbcr_is_pillows_and_comes_back():
+def test_ycbcr_agrees_with_pillow_and_is_inverted():
   image = skimage.data.coffee()[::20, ::20]
   expected = np.asarray(Image.fromarray(image).convert('YCbCr'))
   there = colour.rgb_to_ycbcr(jnp.asarray(image / 255, jnp.float32))

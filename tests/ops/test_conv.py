@@ -1,4 +1,4 @@
-"""Our convolution against XLA's own: values, first and second gradients."""
+"""Our convolution against XLA's: values, first and second gradients."""
 
 import jax
 import jax.numpy as jnp
@@ -74,21 +74,21 @@ def _all(conv, *, twice):
 @pytest.mark.parametrize('case, twice', [
     (case, i % 2 == 0) for i, case in enumerate(CASES)], ids=str)
 def test_values_and_gradients(case, twice):
-  """Of every other case, gradients of gradients too."""
+  """For every other case also second gradients."""
   x, kernel, ours, reference = _example(case)
   _assert_close(*(_all(conv, twice=twice)(x, kernel)
                   for conv in (ours, reference)))
 
 
 def test_many_strips(monkeypatch):
-  """Several images over several strips, the last of which is not full."""
+  """Several images in several strips; the last one is not full."""
   monkeypatch.setattr(conv_ops, 'STRIP', 30)
   x, kernel, ours, reference = _example((3, 11, 13, 4, 4, 3, 3, 1, 1))
   _assert_close(_gradient(ours)(x, kernel), _gradient(reference)(x, kernel))
 
 
-def test_our_rule_is_the_one_in_use():
-  """On CPUs the weight gradient is made of products, not of a convolution."""
+def test_our_gradient_is_used():
+  """On CPUs the weight gradient has matrix products and no convolution."""
   x, kernel, ours, reference = _example(CASES[0])
   for conv, convolutions in ((ours, 1), (reference, 2)):
     gradient = jax.jit(jax.grad(lambda k, conv=conv: jnp.sin(conv(x, k)).sum()))
@@ -141,8 +141,8 @@ def test_other_transposed_convolutions(numbers):
   _assert_close([ours(x, kernel)], [reference(x, kernel)])
 
 
-def test_accelerators_get_the_same_transposed_convolution(monkeypatch):
-  """Plain convolutions there too: none of an image full of zeros."""
+def test_accelerators_compute_the_same_transposed_convolution(monkeypatch):
+  """Also plain convolutions: no zeros between the values of an image."""
   x, kernel, ours, _ = _transposed_example(3, 1, 1)
   on_cpu = ours(x, kernel), *_gradient(ours)(x, kernel)
   monkeypatch.setattr(conv_ops.jax, 'default_backend', lambda: 'gpu')

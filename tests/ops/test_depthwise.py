@@ -1,4 +1,4 @@
-"""The depthwise convolution against XLA's by groups."""
+"""The depthwise convolution against XLA's grouped one."""
 
 import jax
 import jax.numpy as jnp

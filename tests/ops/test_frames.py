@@ -1,4 +1,4 @@
-"""Series of frames: found, in order, and refused where something is wrong."""
+"""Series of frames: their order, and messages about mistakes."""
 
 import pathlib
 import sys
@@ -12,7 +12,7 @@ from deblur_jax.data import frames, make_blur, pair_folder
 
 
 def save(path, value=0, size=(24, 16)):
-  """A picture of one gray."""
+  """A picture of one gray level."""
   path.parent.mkdir(parents=True, exist_ok=True)
   Image.new('RGB', size, (value,) * 3).save(path)
 
@@ -111,7 +111,7 @@ def test_a_video_in_windows(av, tmp_path):
     np.testing.assert_allclose(blur, sharp, atol=3)
 
 
-def test_a_video_that_breaks_off(av, tmp_path):
+def test_a_truncated_video(av, tmp_path):
   def refuses(match, path):
     with pytest.raises(errors.UserError, match=match) as caught:
       frames.find(path)
@@ -119,7 +119,7 @@ def test_a_video_that_breaks_off(av, tmp_path):
 
   cut = tmp_path / 'cut'
   cut.mkdir()
-  # An index at the end is lost; one at the start, or a time, tells the length.
+  # An index at the end is lost; the length follows from one at the start.
   for name, options in (
       ('end.mp4', {}), ('start.mp4', dict(movflags='faststart')),
       ('time.mkv', {})):
@@ -133,7 +133,7 @@ def test_a_video_that_breaks_off(av, tmp_path):
     draw(sequence, range(50, 63))
 
 
-def test_a_sound_is_no_video(av, tmp_path):
+def test_a_file_of_sound_is_no_video(av, tmp_path):
   path = tmp_path / 'sound.wav'
   with av.open(str(path), 'w') as container:
     stream = container.add_stream('pcm_s16le', rate=8000, layout='mono')

@@ -1,4 +1,4 @@
-"""The count of multiplications: by hand, and the paper's three networks."""
+"""The count of multiplications: by hand, and for the paper's networks."""
 
 import jax
 import jax.numpy as jnp
@@ -30,7 +30,7 @@ def test_grouped_convolution_by_hand():
   assert count == 6 * 7 * 4 * 9
 
 
-def test_products_inside_of_everything():
+def test_products_in_nested_functions():
   def fn(a, b):
     def body(carry, _):
       return jax.checkpoint(jax.jit(jnp.dot))(carry, b), None
@@ -41,7 +41,7 @@ def test_products_inside_of_everything():
 
 
 def test_gradient_of_convolution_counts_each_product_once():
-  """dx costs as much as forward on a border of zeros; dk the same or more."""
+  """dx costs as much as forward with zero padding; dk at least as much."""
   def loss(x, kernel):
     return conv_ops.conv(x, kernel, padding=1).sum()
   shapes = _shape(1, 32, 32, 8), _shape(3, 3, 8, 8)

@@ -1,4 +1,4 @@
-"""Mixing over positions, pixel by pixel in NumPy."""
+"""Mixing over positions, against loops in NumPy."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ SIDE = 2
 
 
 def _loop(x, kernel, bias, place):
-  """place(row, column) -> (its position, what all of its partners share)."""
+  """place(row, column) -> (position, the key of the pixels mixed with it)."""
   partners = {}
   for row in range(x.shape[1]):
     for column in range(x.shape[2]):
@@ -25,7 +25,7 @@ def _loop(x, kernel, bias, place):
 
 
 @pytest.mark.parametrize('axis', positions.MIX)
-def test_it_is_the_loop(axis):
+def test_it_agrees_with_a_loop(axis):
   rng = np.random.default_rng(0)
   height, width = 4, 6
   x, kernel, bias = (rng.normal(size=shape).astype(np.float32) for shape in (

@@ -1,4 +1,4 @@
-"""Pyramids against scikit-image and hand-made loops; padding."""
+"""Pyramids against scikit-image and loops; padding and cropping."""
 
 import functools
 

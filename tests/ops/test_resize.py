@@ -1,4 +1,4 @@
-"""Bilinear images of another size, against the matrices of jax.image."""
+"""Bilinear resizing against jax.image."""
 
 import functools
 
@@ -12,7 +12,7 @@ from deblur_jax.ops import resize
 @pytest.mark.parametrize('name', ['shrink', 'enlarge'])
 @pytest.mark.parametrize('factor', [1, 2, 4])
 @pytest.mark.parametrize('size', [(8, 12), (4, 4)])
-def test_it_is_that_of_jax(name, factor, size):
+def test_it_agrees_with_jax(name, factor, size):
   x = np.random.default_rng(0).random((2, *size, 3), np.float32)
   shape = [side * factor if name == 'enlarge' else side // factor
            for side in size]

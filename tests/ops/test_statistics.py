@@ -1,4 +1,4 @@
-"""Means over images, and over what is around each pixel (TLC)."""
+"""Means over images, and over windows around each pixel (TLC)."""
 
 import jax
 import jax.numpy as jnp
@@ -27,11 +27,11 @@ def test_mean_around_each_pixel(height):
   around = scipy.ndimage.uniform_filter(X, (0, 5, 5, 0))
   inner = (slice(None), slice(2, -2), slice(2, -2))
   np.testing.assert_allclose(found[inner], around[inner], atol=1e-6)
-  # Near the border the last whole window counts.
+  # Near the border the last whole window is used.
   np.testing.assert_allclose(found[:, 0, 2:-2], around[:, 2, 2:-2], atol=1e-6)
 
 
-def test_a_window_of_all_is_the_mean_and_afterwards_all_is_as_before():
+def test_a_window_of_the_whole_image_is_the_mean():
   with statistics.local(1000, height=24):
     found = statistics.mean(X)
   whole = np.broadcast_to(statistics.mean(X), X.shape)
@@ -43,7 +43,7 @@ def test_a_window_of_all_is_the_mean_and_afterwards_all_is_as_before():
 
 
 def far_away(method, params, window):
-  """How much what is far to the right changes the left border."""
+  """By how much distant pixels change the left border."""
   left = jnp.asarray(X[:1, :16, :1]) * jnp.ones((1, 16, 64, 1))
   restore = jax.jit(batches.local(method, window).restore)
   one, other = (restore(
@@ -58,9 +58,9 @@ def far_away(method, params, window):
                  middle=0),
     models.build(name='resnet', features=2, blocks=0)],
     ids=lambda net: type(net).__name__)
-def test_layers_that_take_means_become_local(net):
+def test_layers_with_means_become_local(net):
   params = jax.jit(net.init)(jax.random.key(0), X[:1, :16, :16])
-  # Some weights begin with zero, and SE's few channels could all be dead.
+  # Some weights are initialized to zero, and all channels of SE may be dead.
   params = jax.tree.map(lambda p: jnp.abs(p) + 0.1, params)
   method = Method(
       None, None, lambda state, x: jax.tree.leaves(

@@ -1,4 +1,4 @@
-"""VGG19's features against float64 NumPy; the loss and the metric of them."""
+"""VGG19's features against float64 NumPy; their loss and metric."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ from scipy import ndimage
 from deblur_jax import errors, losses, metrics
 from deblur_jax.ops import vgg
 
-# (block, n, channels, torchvision's number) as far as conv3_4.
+# (block, n, channels, torchvision's number) up to conv3_4.
 CONVS = [(1, 1, 64, 0), (1, 2, 64, 2), (2, 1, 128, 5), (2, 2, 128, 7),
          (3, 1, 256, 10), (3, 2, 256, 12), (3, 3, 256, 14), (3, 4, 256, 16)]
 LAYERS = ('conv3_3', 'relu1_1', 'conv2_2', 'relu3_3')
@@ -25,7 +25,7 @@ PREPARE = {
 
 
 def _random_weights():
-  """Names of the .npz, He-normal; as far as conv3_3."""
+  """Names of the .npz, He-normal; up to conv3_3."""
   random = np.random.default_rng(0)
   weights, c_in = {}, 3
   for block, n, c_out, _ in CONVS[:7]:
@@ -82,7 +82,7 @@ def real_path(real_data):
 
 @pytest.fixture(scope='module')
 def pictures():
-  """Blurred and sharp; an odd height, so that pools drop a row."""
+  """Blurred and sharp; an odd height, of which pooling ignores a row."""
   sharp = skimage.data.coffee()[150:172, 200:217][None] / np.float32(255)
   return [ndimage.uniform_filter(sharp, (0, 1, 7, 0)), sharp]
 
@@ -109,7 +109,7 @@ def _reference(weights, image, convention):
 
 
 def _error(values, expected):
-  """Relative, of the largest difference."""
+  """The largest difference, relative."""
   assert values.dtype == jnp.float32
   return np.abs(values - expected).max() / np.abs(expected).max()
 
@@ -228,7 +228,7 @@ def test_mistakes(options, match, path):
     ({'features.0.weight': (32, 3, 3, 3), 'features.0.bias': (32,)},
      r'x.npz is not VGG19: it has features.0.weight \(32, 3, 3, 3\) instead of '
      r'\(64, 3, 3, 3\); features.0.bias \(32,\) instead of \(64,\)'),
-    # VGG16 with batch norm would fit as far as conv1_1.
+    # VGG16 with batch norm fits up to conv1_1.
     ({'features.1.weight': (64,), 'features.3.weight': (64, 64, 3, 3),
       'features.7.weight': (128, 64, 3, 3), 'features.7.bias': (128,)},
      r'features.7.weight \(128, 64, 3, 3\) instead of \(128, 128, 3, 3\)'),
@@ -265,7 +265,7 @@ def test_loss_and_its_gradient(path, weights, pictures):
 
   np.testing.assert_allclose(value, expected(blur[0]), rtol=1e-5)
   way = np.random.default_rng(1).normal(size=blur[0].shape)
-  # So small a step that hardly any ReLU or maximum changes sides.
+  # A small step, so that almost no ReLU or maximum switches.
   ahead, behind = (expected(blur[0] + step * way) for step in (1e-7, -1e-7))
   np.testing.assert_allclose(
       (gradient[0] * way).sum(), (ahead - behind) / 2e-7, rtol=1e-3)
@@ -281,7 +281,7 @@ def test_black_pictures_have_a_finite_gradient(path, pictures):
   assert jnp.isfinite(gradient).all()
 
 
-def test_weights_are_no_constants(path, pictures):
+def test_weights_are_not_constants_of_the_program(path, pictures):
   features = vgg.build(path=path)
   traced = jax.make_jaxpr(jax.grad(losses.perceptual(features.apply)))(
       *pictures, features.params)
@@ -352,7 +352,7 @@ def test_metric_refuses(path):
 
 
 def test_metric_on_a_real_photo(real_path, real_data):
-  """More blur is further away."""
+  """More blur is a larger distance."""
   photo = sorted((real_data / 'photos' / 'bsds').iterdir())[0]
   sharp = np.asarray(Image.open(photo).convert('RGB'))[None, 100:164, 100:180]
   sharp = sharp / np.float32(255)

@@ -1,4 +1,4 @@
-"""Checkpoints: what is saved comes back, and what cannot is said in a line."""
+"""Checkpoints: save and load, and one line about each error."""
 
 import jax
 import jax.numpy as jnp
@@ -37,7 +37,7 @@ def test_round_trip(checkpoints):
   jax.tree.map(np.testing.assert_array_equal, restored, state(1))
 
 
-def test_newest_and_best_stay(checkpoints):
+def test_newest_and_best_are_kept(checkpoints):
   for step, score in enumerate([30.0, 33.0, 32.0, 29.0, 28.0], start=1):
     checkpoints.save(step, put(state(step)), {'psnr_uint8': score})
   checkpoints.wait()
@@ -56,7 +56,7 @@ def test_another_network_is_refused(checkpoints):
     checkpoints.restore(put(state(0, width=4)))
 
 
-def test_missing_ones_are_errors(checkpoints, tmp_path):
+def test_missing_checkpoints(checkpoints, tmp_path):
   with pytest.raises(errors.UserError, match='No complete checkpoint in'):
     checkpoints.restore(put(state(0)))
   with pytest.raises(
@@ -79,7 +79,7 @@ def test_damaged_checkpoint_is_named(checkpoints, tmp_path):
   assert int(checkpoints.restore(put(state(0)), 1).step) == 1
 
 
-def test_no_room_is_said_before_anything_is_written(checkpoints, tmp_path):
+def test_a_full_disk_is_refused_before_writing(checkpoints, tmp_path):
   checkpoints.save(1, put(state(1)), {'psnr_uint8': 1.0})
   checkpoints.wait()
   huge = state(2).replace(

@@ -57,7 +57,7 @@ def free_port():
 
 
 class Run(NamedTuple):
-  """A run on one device that is killed, meets a full disk and is ended."""
+  """A run on one device: killed, stopped by a full disk, then finished."""
 
   killed: list[float]      # losses until then
   checkpoints: list[str]   # names of what was left
@@ -91,16 +91,16 @@ def one_device(tmp_path_factory):
 
 
 def test_killed_while_saving(one_device):
-  """kill -9 at a save loses the unsaved steps at most."""
+  """kill -9 during a save loses at most the unsaved steps."""
   before, after = one_device.killed, one_device.ended
   assert 3 < len(before) < LONG
   assert len(after) == LONG
-  # At most one save was under way and one more in the queue.
+  # At most one save was running and one was in the queue.
   assert after[:len(before) - 2] == before[:len(before) - 2]
 
 
 def test_full_disk(one_device):
-  """One line, no traceback, nothing half-written; then it goes on."""
+  """One line, no traceback, no partial file; then the run resumes."""
   output = one_device.output
   errors = [line for line in output.splitlines() if 'error: ' in line]
   assert len(errors) == 1 and 'Traceback' not in output, output
@@ -121,7 +121,7 @@ def test_two_processes_of_four_devices_agree(one_device, tmp_path):
       losses(tmp_path), one_device.ended[:STEPS], rtol=2e-6)
 
 
-def test_half_given_addresses_are_refused():
+def test_incomplete_addresses_are_refused():
   with pytest.raises(errors.UserError, match='Several processes need all of'):
     parallel.initialize(
         coordinator='localhost:1', num_processes=0, process_id=-1)

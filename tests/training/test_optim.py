@@ -66,7 +66,7 @@ def test_clipping_shortens_long_gradients_only():
       first_moment(jnp.array([3e-3, 4e-3])), [3e-4, 4e-4], rtol=1e-5)
 
 
-def test_a_schedule_ends_with_the_run_whatever_the_updates_a_step():
+def test_a_schedule_does_not_depend_on_the_updates_of_a_step():
   tx = optim.build(total_steps=10, lr=1.0, schedule='linear',
                    updates_per_step=5)
   np.testing.assert_allclose(tx.lr(5), 0.5)

@@ -1,4 +1,4 @@
-"""Runs: resume bit for bit, stop on a signal, refuse another experiment."""
+"""Runs: bit-exact resume, stop on a signal, refusal of other configs."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from deblur_jax.training import train, workdir
 
 
 def lines(folder):
-  """metrics.jsonl without what the clock says."""
+  """metrics.jsonl without times."""
   return [{key: value for key, value in line.items()
            if key != 'seconds_per_step'}
           for line in workdir.read_metrics(folder)]
@@ -29,7 +29,7 @@ def final_state(config, folder):
 
 
 def stop_at_step(folder, step):
-  """Sends SIGTERM to this process once the step stands in metrics.jsonl."""
+  """Sends SIGTERM to this process when the step is in metrics.jsonl."""
   def watch():
     for _ in range(3000):
       if any(line['step'] >= step for line in workdir.read_metrics(folder)):
@@ -44,7 +44,7 @@ def stop_at_step(folder, step):
 
 @pytest.fixture(scope='module')
 def straight(tmp_path_factory):
-  """A run of 20 steps without a break."""
+  """An uninterrupted run of 20 steps."""
   folder = tmp_path_factory.mktemp('straight')
   config = tiny(total_steps=20, log_every=1, save_every=10,
                 **{'nets.net.scales': 1, 'method.ema': 0.9,
@@ -81,7 +81,7 @@ def test_lines_of_lost_steps_are_dropped(straight, tmp_path):
   assert steps == list(range(1, 13))
 
 
-def test_the_folder_explains_itself(straight):
+def test_the_folder_documents_the_run(straight):
   config, folder = straight
   assert workdir.read_config(folder) == json.loads(
       json.dumps(config))
@@ -121,10 +121,10 @@ def test_loss_falls(tmp_path):
      r'another experiment: optim.net.lr: 0.0001 -> 1e-05\. Choose'),
     ({'nets.net.scales': 2, 'nets.net.depth': 8}, True,
      'of another network: params/net'),
-    # Another method is not called damage.
+    # The message does not call another method damage.
     ({'method.ema': 0.0}, True, 'of another method: .*ema.*, absent here'),
 ])
-def test_a_run_of_something_else_is_refused(straight, changes, allow, message):
+def test_a_folder_of_another_run_is_refused(straight, changes, allow, message):
   _, folder = straight
   other = tiny(**{
       'total_steps': 20, 'log_every': 1, 'save_every': 10,

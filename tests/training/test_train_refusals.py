@@ -1,4 +1,4 @@
-"""What training refuses, before it decodes a picture or makes parameters."""
+"""Configs that training refuses before it decodes pictures or initializes."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from deblur_jax.training import checkpoint, train, workdir
 
 @pytest.fixture(scope='module')
 def pairs(tmp_path_factory):
-  """A set whose headers are sound: to decode a picture is an error."""
+  """A set with intact headers and pictures that cannot be decoded."""
   root = tmp_path_factory.mktemp('pairs')
   random = np.random.default_rng(0)
   for side in ('blur', 'sharp'):
@@ -32,7 +32,7 @@ def pairs(tmp_path_factory):
 
 
 def config_of(pairs, **changes):
-  """A config with this set, which would be trained but for the changes."""
+  """A valid config with this set, and changes that make it invalid."""
   config = tiny(**{'nets.net.scales': 1, 'data.loader.backend': 'threads'})
   for part in ('train', 'test'):
     config['data'][part] = dict(
@@ -68,7 +68,7 @@ DISTILL = dict(name='distill', teacher=dict(path='runs/none'))
     ('save_every', 0, 'save_every must be at least 1, got 0'),
     ('optim', 'adam', "optim must be a dict, got 'adam'"),
     ('batch_size', 3, '3 is not divisible by the 2 devices; .*batch_size=2'),
-    # Networks, optimizers, methods, the weights that they begin with.
+    # Networks, optimizers, methods, initial weights.
     ('nets', {'generator': dict(name='resnet')}, 'nets.net is missing'),
     ('nets.net.scales', 0, 'nets.net.scales must be at least 1, got 0'),
     ('nets.net.features', 0, 'nets.net.features must be at least 1, got 0'),
@@ -85,7 +85,7 @@ DISTILL = dict(name='distill', teacher=dict(path='runs/none'))
     ('method.init_from', dict(path='maxim-9'), "No model 'maxim-9'"),
     ('method.init_from', dict(path='runs/none'), 'No config.json in runs/none'),
     ('method', DISTILL, 'No config.json in runs/none'),
-    # Data, and what is made of them in the step.
+    # Data, and its preparation in the step.
     ('data.trin', {}, 'Unknown key data.trin'),
     ('data.train', {}, 'data.train.name is missing'),
     ('data.train.name', 'gropo', "Unknown source 'gropo'"),
@@ -134,7 +134,7 @@ def test_faults_of_two_keys(tmp_path, pairs, changes, message):
 
 
 def test_then_pictures_are_decoded(tmp_path, pairs):
-  """Without a fault training decodes, which this set does not survive."""
+  """With a valid config training decodes a picture, which fails."""
   config = config_of(pairs)
   for _ in range(2):
     with pytest.raises(errors.UserError, match=r'/blur/1\.png'):
