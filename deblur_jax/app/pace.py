@@ -3,7 +3,7 @@
 The pace is in seconds per megapixel, one for each (model, dtype, device, number
 of cores). It is measured while pictures are restored, without the time of
 compilation, and stored in a file of the cache folder. If this file is damaged
-or cannot be written, there is only no estimate.
+or cannot be written, no time is estimated.
 """
 
 import contextlib

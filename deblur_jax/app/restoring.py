@@ -35,8 +35,8 @@ class Network(NamedTuple):
 
   local: see `batches.local`.
   blur_threshold: a picture whose `sharp.blur_effect` is lower looks sharp and
-    is left as it is. None is the value on the model's card, or 0 where there
-    is none; 0 restores all pictures. Not for videos and regions.
+    is not changed. None is the value on the model's card, or 0 if it has none;
+    0 restores all pictures. Not for videos and regions.
   """
 
   model: str = zoo.DEFAULT
@@ -65,7 +65,7 @@ class Written(NamedTuple):
 class Outcome(NamedTuple):
   """The outcome of one file.
 
-  target: the file that was written or existed before; None where there is none.
+  target: the file that was written or existed before; None without a file.
   notes: lines for the user: what changed, which tiles were rejected.
   error: one line where it failed, or None.
   """
@@ -136,7 +136,7 @@ def run(
     network: the model.
     written: options of reading and writing.
     out: a file for one input, a folder for several; STREAM is stdout. None
-      writes each result beside its source.
+      writes each result to the folder of its source.
     blend: the regions to restore, and the strength.
     on_estimate: called once before the first file; with None where the time
       cannot be estimated.

@@ -114,8 +114,9 @@ def _levels(size):
 
 
 def _upsampled(kernel, side):
-  if kernel is None:            # two pixels side by side: not the identity,
-    flat = jnp.zeros((side, side))      # which would be a solution at once
+  if kernel is None:
+    # Two equal pixels, because the identity is a stationary point.
+    flat = jnp.zeros((side, side))
     return flat.at[side // 2, side // 2:side // 2 + 2].set(0.5)
   grown = jax.image.resize(kernel, (side, side), 'linear')
   return _centred(kernels.normalise(jnp.maximum(grown, 0)))

@@ -131,7 +131,7 @@ def build(
 
   def restore(image: np.ndarray, on_tile=lambda done, total: None) -> Large:
     image = _checked(image, method.window)
-    longest = limit if tile is not None else sides.beside(
+    longest = limit if tile is not None else sides.longest_for(
         image.shape[:2], limit, tile_bytes)
     while True:
       shape = sides.of_tiles(
@@ -210,7 +210,7 @@ class _Sides(NamedTuple):
     return min(shapes, key=lambda shape: (
         tiles(shape) * math.prod(shape), tiles(shape), shape))
 
-  def beside(self, size: Shape, longest: int, tile_bytes: int) -> int:
+  def longest_for(self, size: Shape, longest: int, tile_bytes: int) -> int:
     """`longest` of tiles that leave memory for a photo of this size."""
     if not tile_bytes:
       return longest

@@ -36,7 +36,7 @@ def to_uint8(image) -> np.ndarray:
 
 
 def to_8_bits(stored: np.ndarray) -> np.ndarray:
-  """uint8 as it is; uint16 to the nearest uint8."""
+  """Converts uint16 to the nearest uint8; returns uint8 unchanged."""
   if stored.dtype == np.uint8:
     return stored
   return ((stored.astype(np.uint32) + 128) // 257).astype(np.uint8)

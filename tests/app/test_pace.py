@@ -228,7 +228,7 @@ def test_the_remaining_time(monkeypatch):
   unknown = pace.Remaining()
   assert pace.Remaining()(1, 4) is None
   assert unknown(0, 4) is None
-  now[0], compiled[0] = 110.0, 37.0    # 40 s, of which 30 s of compilation
+  now[0], compiled[0] = 110.0, 37.0    # 40 s with 30 s of compilation
   assert unknown(1, 4) == pytest.approx(30)
   now[0] = 121.0
   assert unknown(2, 4) == pytest.approx(22)

@@ -152,11 +152,11 @@ def test_large_photos_get_smaller_tiles():
   sides = tiling._Sides(64, 64)
   memory = []
   for size in ((720, 1280), (3000, 4000), (4500, 6000), (9000, 12000)):
-    longest = sides.beside(size, 560, 6_000)
+    longest = sides.longest_for(size, 560, 6_000)
     shape = sides.of_tiles(size, longest, stretch=2)
     memory.append(6_000 * math.prod(shape) + tiling.PHOTO_BYTES * math.prod(
         size))
-    assert sides.beside(size, 560, 0) == 560
+    assert sides.longest_for(size, 560, 0) == 560
   assert max(memory[:3]) <= 6_000 * 560**2
   assert longest == 280    # the photo alone takes more
 
