@@ -266,9 +266,10 @@ def test_a_primitive_without_a_row_is_named(tmp_path, need_onnx):
 
 
 def test_missing_packages_and_broken_files(tmp_path, monkeypatch):
-  for name, kind in (('onnx', 'onnx'), ('tensorflow', 'saved_model')):
+  for name, kind, extra in (
+      ('onnx', 'onnx', 'onnx'), ('tensorflow', 'saved_model', 'train')):
     monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(errors.UserError, match=f'pip install {name}'):
+    with pytest.raises(errors.UserError, match=rf'deblur-jax\[{extra}\]'):
       export.write(tmp_path / 'net', lambda x: x, kind=kind)
   path = tmp_path / 'broken'
   with pytest.raises(errors.UserError, match='broken: No such file'):
