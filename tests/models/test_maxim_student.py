@@ -150,7 +150,7 @@ def test_a_run_hands_on_what_has_faded(tmp_path):
      'Unknown key method.fade.net.group; .* groups'),
     ({'method.fade': dict(net=dict(groups=3), steps=1)},
      'groups=3, more than 2'),
-    ({'method.fade': dict(net=dict(rank=2), steps=1)}, 'the rank of its'),
+    ({'method.fade': dict(net=dict(rank=2), steps=1)}, 'one of its own rank'),
     ({'method.fade': 3}, 'must be a dict such as'),
     ({'method.fade': dict(net=3, steps=1)}, 'method.fade.net must be a dict'),
     ({'method.fade': dict(net=FEWER, steps=0)}, 'whole number above 0, got 0'),
