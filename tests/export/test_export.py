@@ -61,7 +61,9 @@ def test_onnx_is_the_network(name, tmp_path, need_onnx):
   run = onnx_file.read(path)
   for shape in ((1, 19, 26, 3), (2, 16, 17, 3))[:1 if name != 'unet' else 2]:
     blur = RNG.random(shape, dtype=np.float32)
-    np.testing.assert_allclose(run(blur), jax.jit(restore)(blur), atol=1e-4)
+    expected = np.asarray(jax.jit(restore)(blur))
+    close = 1e-4 * max(1, np.abs(expected).max() / 10)   # float32's rounding
+    np.testing.assert_allclose(run(blur), expected, atol=close)
 
 
 def test_bfloat16_is_exported_as_float32(tmp_path, need_onnx):
