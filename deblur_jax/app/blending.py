@@ -33,8 +33,9 @@ class Region(NamedTuple):
 class Blend(NamedTuple):
   """The parts of the restored picture that are used.
 
-  regions: only they are restored; () is the whole picture.
-  strength: 0 is the original picture, 1 the restored one.
+  Attributes:
+    regions: only they are restored; () is the whole picture.
+    strength: 0 is the original picture, 1 the restored one.
   """
 
   regions: tuple[Region, ...] = ()

@@ -33,10 +33,16 @@ WHOLE = blending.Blend()
 class Network(NamedTuple):
   """A model, and how it is applied; see `tiling.build`.
 
-  local: see `batches.local`.
-  blur_threshold: a picture whose `sharp.blur_effect` is lower looks sharp and
-    is not changed. None is the value on the model's card, or 0 if it has none;
-    0 restores all pictures. Not for videos and regions.
+  Attributes:
+    model: a name or path, see `zoo.load`.
+    tile: see `tiling.build`.
+    overlap: see `tiling.build`.
+    ensemble: see `tiling.build`.
+    dtype: see `zoo.load`.
+    local: see `batches.local`.
+    blur_threshold: a picture whose `sharp.blur_effect` is lower looks sharp and
+      is not changed. None is the value on the model's card, or 0 without one; 0
+      restores all pictures. Not for videos and regions.
   """
 
   model: str = zoo.DEFAULT
@@ -65,9 +71,12 @@ class Written(NamedTuple):
 class Outcome(NamedTuple):
   """The outcome of one file.
 
-  target: the file that was written or existed before; None without a file.
-  notes: lines for the user: what changed, which tiles were rejected.
-  error: one line where it failed, or None.
+  Attributes:
+    source: the input.
+    target: the file that was written or existed before; None without a file.
+    seconds: for reading, restoring and writing.
+    notes: lines for the user: what changed, which tiles were rejected.
+    error: one line where it failed, or None.
   """
 
   source: str

@@ -115,7 +115,7 @@ def _levels(size):
 
 def _upsampled(kernel, side):
   if kernel is None:
-    # Two equal pixels, because the identity is a stationary point.
+    # Two equal pixels, because the identity is a trivial solution.
     flat = jnp.zeros((side, side))
     return flat.at[side // 2, side // 2:side // 2 + 2].set(0.5)
   grown = jax.image.resize(kernel, (side, side), 'linear')

@@ -204,6 +204,8 @@ def test_each_condition_of_a_program_has_its_own_file(folder, monkeypatch):
     with monkeypatch.context() as patch:
       patch.setattr(target, name, value)
       assert is_new()
+  # The hash of sources is over the whole package.
+  assert (program_cache._PACKAGE / '__main__.py').is_file()
   with jax.default_matmul_precision('float32'):
     assert is_new()
   monkeypatch.setenv('XLA_FLAGS', '--xla_cpu_enable_fast_math=false')
