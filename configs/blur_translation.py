@@ -29,7 +29,7 @@ def get_config(arg=None):
       weights=dict(adversarial=1.0, content=10.0, identity=5.0),
       discriminator=dict(gan='lsgan', penalty=0.0, drift=0.0), buffer_size=50)
   config.nets = dict(
-      to_known=dict(name='fusion', features=32, blocks=8, attention='none',
+      to_known=dict(name='mimo_unet', features=32, blocks=8, attention='none',
                     pyramid=pyramid, dtype='bfloat16'),
       is_known=common.patchgan_70())
   adam = dict(name='adam', lr=1e-4, b1=0.5, schedule='cosine')

@@ -13,7 +13,7 @@ work without that folder. To learn from features, set method.layers, pairs of
 layers such as (('encode_0_00','scale_0/block_18'),), and method.layers_weight.
 
   ...distill.py:small   for CPUs: a student with a twelfth of the parameters of
-                        its teacher configs/fusion_attention.py:small, on the
+                        its teacher configs/mimo_unet.py:small, on the
                         same folder of pairs side by side
                         (--config.data.train.root=DIR)
 """

@@ -16,7 +16,7 @@ the features have a quarter of the parameters and of the multiplications.
                            --config.method.learn=False --config.total_steps=200
                            it only measures the ranges, on 200 batches
   ...prune.py:small        for CPUs: half of the channels of a run of
-                           configs/fusion_attention.py:small, on the same folder
+                           configs/mimo_unet.py:small, on the same folder
                            of pairs side by side; experiments.ablate
                            --name=thinner_small compares 0 to 75 %
   ...prune.py:int8_small   that run in int8, trained through the rounding
@@ -56,7 +56,7 @@ def get_config(arg=None):
     common.use_side_by_side(config)
     config.method.loss = 'psnr_loss'
     config.nets.net = dict(
-        name='fusion', features=8 if arg == 'small' else 16, blocks=3,
+        name='mimo_unet', features=8 if arg == 'small' else 16, blocks=3,
         attention='none', pyramid=pyramid, dtype='float32')
     config.optim.net.lr = 1e-3 if arg == 'small' else 1e-4
     config.total_steps = 1_500 if arg == 'small' else 300

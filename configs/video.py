@@ -29,7 +29,7 @@ def get_config(arg=None):
       name='supervised', loss='l1', over_scales='sum', pyramid=pyramid,
       ema=0.999, accumulate=1)
   config.nets = dict(net=dict(
-      name='fusion', window=window, features=16, blocks=3, attention='none',
+      name='mimo_unet', window=window, features=16, blocks=3, attention='none',
       pyramid=pyramid, dtype='float32'))
   config.optim = dict(net=dict(
       name='adamw', lr=1e-3, schedule='cosine', warmup_steps=100, b2=0.9,

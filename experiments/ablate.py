@@ -505,7 +505,7 @@ GRIDS = {
                                        'nets.net.shared': (True, False)}),
     'recurrent': Grid('configs/srn.py', {'nets.net.recurrent': (False, True)}),
     'attention': Grid(
-        'configs/fusion_attention.py',
+        'configs/mimo_unet.py',
         {'nets.net.attention': ('none', 'se', 'cbam', 'window')}),
     'distillation': Grid(
         'configs/distill.py', {'method.loss_weight': (0.0, 1.0)}),
@@ -529,7 +529,7 @@ GRIDS = {
         'configs/deblurgan_l1.py:bare',
         {'nets.generator.name': ('resnet', 'unet', 'fpn', 'restormer',
                                  'multiscale',
-                           'srn', 'fusion', 'nafnet')}),
+                           'srn', 'mimo_unet', 'nafnet')}),
     'cycle_terms': Grid(
         'configs/cycle_unpaired.py:small',
         {'method.without': ('nothing', 'adversarial', 'cycle_blur',

@@ -32,10 +32,10 @@ _OUT = flags.DEFINE_string('out', None, 'Folder to write.', required=True)
 
 def main(argv):
   del argv
-  from deblur_jax.evaluation import deconvolution
+  from deblur_jax.evaluation import nonblind_deconvolution
 
   with tqdm.tqdm(file=sys.stderr, unit='picture', disable=None) as bar:
-    turned = deconvolution.run(
+    turned = nonblind_deconvolution.run(
         _BLUR.value, _KERNELS.value, _OUT.value, method=_METHOD.value,
         options=dict(map(common.key_and_value, _OPTIONS.value)),
         correlation=_CORRELATION.value, turn_by=_TURN_BY.value,

@@ -28,14 +28,14 @@ common.define_run_flags()
 
 def main(argv):
   del argv
-  from deblur_jax.evaluation import kernels
+  from deblur_jax.evaluation import blur_estimates
   from deblur_jax.evaluation.report import render
   from deblur_jax.training import workdir
 
   folder = common.workdir()
   config = workdir.read_config(folder)
   with tqdm.tqdm(file=sys.stderr, unit='picture', disable=None) as bar:
-    result = kernels.blur_types(
+    result = blur_estimates.blur_types(
         config, folder, photos=_PHOTOS.value, labelled=_LABELLED.value,
         crop=_CROP.value, limit=_LIMIT.value, which=_WHICH.value,
         on_picture=lambda done: bar.update(done - bar.n))

@@ -33,13 +33,13 @@ common.define_run_flags()
 
 def main(argv):
   del argv
-  from deblur_jax.evaluation import kernels
+  from deblur_jax.evaluation import blur_estimates
   from deblur_jax.training import workdir
 
   folder = common.workdir()
   config = workdir.read_config(folder)
   with tqdm.tqdm(file=sys.stderr, unit='kernel', disable=None) as bar:
-    result = kernels.kernels(
+    result = blur_estimates.kernels(
         config, folder, photos=_PHOTOS.value, kernels=_KERNELS.value,
         crop=_CROP.value, gamma=_GAMMA.value, limit=_LIMIT.value,
         classical=_CLASSICAL.value, which=_WHICH.value,

@@ -85,7 +85,7 @@ def _blurred():
 
   from deblur_jax.blur import sensor, shake
   from deblur_jax.data import images
-  from deblur_jax.evaluation import kernels as kernel_scores
+  from deblur_jax.evaluation import blur_estimates as kernel_scores
 
   photos = [(name, path) for folder in _PHOTOS.value
             for name, path in images.require(folder).items()

@@ -29,7 +29,7 @@ import tqdm
 from absl import flags
 
 from deblur_jax import errors
-from deblur_jax.data import make_blur, pair_folder
+from deblur_jax.data import make_blur, pair_writer
 from experiments import common
 
 flags.DEFINE_string('photos', None, 'Folder of sharp photos.')
@@ -64,13 +64,13 @@ def main(argv):
   plan = _plan(values)
   place = dict(out=values.out, split=values.split)
   if values.runner == 'beam':
-    pair_folder.write_with_beam(
+    pair_writer.write_with_beam(
         plan, **place, options=shlex.split(values.beam_options))
     made = 'by Beam'
   else:
     with tqdm.tqdm(total=len(plan.sources), file=sys.stderr, unit='pair',
                    disable=None) as bar:
-      count = pair_folder.write(
+      count = pair_writer.write(
           plan, **place, workers=values.workers,
           on_pair=lambda done: bar.update(done - bar.n))
     made = f'{count} of them new'

@@ -59,8 +59,8 @@ def _tfds(options):
   if not {'root', 'subset'} <= set(options):
     raise errors.UserError('--tfds needs --root and --subset.')
   # Importing it registers the builder and imports TFDS.
-  from deblur_jax.data import gopro
-  folder = gopro.prepare(
+  from deblur_jax.data import gopro_tfds
+  folder = gopro_tfds.prepare(
       options['root'], flags.FLAGS.out, subset=options['subset'])
   print(f'gopro_large/{options["subset"]} is in {folder}')
   return 0

@@ -99,7 +99,7 @@ def main(argv):
   """Returns 0."""
   del argv
   from deblur_jax.evaluation.report import render
-  from deblur_jax.priors import results, solve, starts, tasks
+  from deblur_jax.priors import initialization, results, solve, tasks
 
   options = flags.FLAGS
   config = complete(options.config.to_dict())
@@ -121,7 +121,7 @@ def main(argv):
         config, found, options.output, task=options.task, on_steps=on_steps,
         seeds=options.seeds, at_once=options.at_once, warm=options.warm,
         params=options.params,
-        start=starts.read(options.start) if options.start else None)
+        start=initialization.read(options.start) if options.start else None)
   if result['mean']:
     head, *body = results.table(result)
     print(render.table(head, body))

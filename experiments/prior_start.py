@@ -22,8 +22,8 @@ def main(argv):
   """Returns 0."""
   del argv
   from deblur_jax import errors
-  from deblur_jax.ops import arrays
-  from deblur_jax.priors import starts
+  from deblur_jax.ops import array_files
+  from deblur_jax.priors import initialization
 
   options = flags.FLAGS
   out = pathlib.Path(options.output)
@@ -38,10 +38,10 @@ def main(argv):
       bar.set_postfix_str(f'loss {loss:.5f}')
       bar.update(done - bar.n)
 
-    start = starts.learn(
+    start = initialization.learn(
         config, problems, rounds=options.rounds, steps=options.steps,
         rate=options.rate, at_once=options.at_once, on_round=on_round)
-  arrays.save_tree(out, start)
+  array_files.save_tree(out, start)
   print(f'The start is in {out}, learned from {len(problems)} pictures.')
   return 0
 

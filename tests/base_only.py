@@ -16,7 +16,7 @@ import sys
 from packaging import requirements, utils
 
 # These modules are parts of the extra `train`.
-TRAIN = ('deblur_jax.data.gopro',)
+TRAIN = ('deblur_jax.data.gopro_tfds',)
 
 
 def installed(name: str, extras=()) -> set[str]:

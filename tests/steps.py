@@ -19,9 +19,9 @@ START = 1   # of what cycle_physics learns from sharp pictures
 SMALL = dict(name='single_scale', blocks=0, features=2)
 CONFIGS = {
     'blur_classification': helpers.get_config('blur_classification').to_dict(),
-    'classical': tiny(
+    'blind_deconvolution': tiny(
         nets={}, optim={}, method=dict(
-            name='classical', size=5, sparse=8e-3,
+            name='blind_deconvolution', size=5, sparse=8e-3,
             deconvolution=dict(name='wiener'))),
     'adversarial': tiny(
         nets=dict(generator=SMALL, discriminator=dict(

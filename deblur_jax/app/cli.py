@@ -309,10 +309,10 @@ def convert(
         help='An option of the program that is not in the files, such as '
         'rgb_range=1.')] = None) -> None:
   """Makes a model from weights of other programs; runs no code in them."""
-  from deblur_jax.app import converting
+  from deblur_jax.app import convert_weights
 
   options = dict(map(errors.key_and_value, option or ()))
-  print('\n'.join(converting.run(
+  print('\n'.join(convert_weights.run(
       weights, out, layout=layout, options=options)))
   print(f'\ndeblur restore photo.jpg --model={os.path.join(out, "")}')
 

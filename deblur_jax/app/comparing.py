@@ -6,7 +6,7 @@ import numpy as np
 
 from deblur_jax import errors
 from deblur_jax.evaluation.report import figures
-from deblur_jax.media import files, pictures
+from deblur_jax.media import output_files, pictures
 from deblur_jax.ops import bit_depth
 
 
@@ -27,7 +27,7 @@ def run(
       written.
   """
   form = pictures.form_of(out)
-  files.check_target(out, inputs=[before, after], overwrite=overwrite)
+  output_files.check_target(out, inputs=[before, after], overwrite=overwrite)
   first, second = (pictures.read(path, max_pixels=max_pixels)
                    for path in (before, after))
   (height, width), other = (one.image.shape[:2] for one in (first, second))
@@ -38,7 +38,7 @@ def run(
   sheet = pictures.read(figures.sheet([figures.Picture(
       os.path.basename(before),
       {'before': _on_white(first), 'after': _on_white(second)})]))
-  files.write(out, pictures.encode(sheet, sheet.image, form=form),
+  output_files.write(out, pictures.encode(sheet, sheet.image, form=form),
               overwrite=overwrite)
 
 

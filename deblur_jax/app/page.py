@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from deblur_jax import errors
-from deblur_jax.app import guard, page_jobs, page_parts, page_restore
+from deblur_jax.app import page_access, page_jobs, page_parts, page_restore
 from deblur_jax.pretrained import zoo
 from deblur_jax.priors import tasks
 
@@ -193,24 +193,25 @@ def serve(
     blocks = build(restorers, folder=folder, kept=kept, runs=runs,
                    max_pixels=max_pixels, fit=fit)
     app = application(blocks, folder=folder, max_bytes=max_bytes,
-                      hosts=guard.HOME if host in guard.HOME else None)
+                      hosts=(page_access.HOME if host in page_access.HOME
+                             else None))
     shown = f'[{host}]' if ':' in host else host
     print(f'The page is at http://{shown}:{listener.getsockname()[1]}/ '
           '(Ctrl-C ends it).', file=sys.stderr, flush=True)
-    if host not in guard.HOME:
+    if host not in page_access.HOME:
       print('Everybody in its network can use it.', file=sys.stderr,
             flush=True)
     _run(app, listener)
 
 
-def application(blocks, *, folder: str, max_bytes: int, hosts=guard.HOME):
+def application(blocks, *, folder: str, max_bytes: int, hosts=page_access.HOME):
   """Makes the ASGI application of a page, with its guard.
 
   Args:
     blocks: the result of `build`.
     folder: of uploads and results.
     max_bytes: greatest size of an upload.
-    hosts: allowed host names, see `guard.Guard`.
+    hosts: allowed host names, see `page_access.Guard`.
 
   Returns:
     The application.
@@ -227,7 +228,7 @@ def application(blocks, *, folder: str, max_bytes: int, hosts=guard.HOME):
           font_mono=['ui-monospace', 'monospace']))
   # Without these a mounted page does not check whether a file was uploaded.
   blocks.has_launched = blocks.is_running = True
-  return guard.Guard(app, folder=folder, max_bytes=max_bytes, hosts=hosts)
+  return page_access.Guard(app, folder=folder, max_bytes=max_bytes, hosts=hosts)
 
 
 def sweep(folder: str | os.PathLike, *, age: float = KEPT) -> None:

@@ -18,7 +18,7 @@ from PIL import Image
 from deblur_jax import errors
 from deblur_jax.app import blending, pace, prior_fit, restoring
 from deblur_jax.data import images, sampler
-from deblur_jax.media import files, pictures
+from deblur_jax.media import output_files, pictures
 from deblur_jax.ops import bit_depth
 from deblur_jax.pretrained import zoo
 from deblur_jax.priors import results, tasks
@@ -238,7 +238,7 @@ def read(upload: str, *, max_pixels: int = MAX_PIXELS) -> pictures.Picture:
 def give(
     picture: pictures.Picture, before: np.ndarray, after: np.ndarray, *,
     upload: str, folder: str, notes: Sequence[str] = (),
-    suffix: str = files.SUFFIX) -> Result:
+    suffix: str = output_files.SUFFIX) -> Result:
   """Writes the pictures that the page shows and the download.
 
   Args:

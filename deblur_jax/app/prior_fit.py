@@ -18,8 +18,8 @@ from PIL import Image
 from deblur_jax import errors, methods
 from deblur_jax.app import restoring
 from deblur_jax.data import images
-from deblur_jax.inference import batches
-from deblur_jax.media import files, pictures
+from deblur_jax.inference import restoration
+from deblur_jax.media import output_files, pictures
 from deblur_jax.priors import problems, results, solve, tasks
 from deblur_jax.training import loop, parallel
 
@@ -52,7 +52,7 @@ def run(
   Args:
     source: the photo; STREAM is stdin.
     task: a row of `tasks.QUICK`.
-    out, overwrite: see `files.plan`.
+    out, overwrite: see `output_files.plan`.
     mask: for inpaint, a picture of the size of the photo, white where the
       photo is good.
     side: longest side of the result in pixels; a larger photo is made smaller
@@ -70,10 +70,10 @@ def run(
   if os.path.isdir(source):
     raise errors.UserError(
         f'{source} is a folder; a prior is fitted to one photo.')
-  (job,), _ = files.plan(
+  (job,), _ = output_files.plan(
       [source], out=out, overwrite=overwrite,
       suffix=tasks.TASKS[task].suffix if out is None else None)
-  files.check_folders([job.target])
+  output_files.check_folders([job.target])
   picture = restoring.read(job.source, max_pixels=max_pixels)
   form = restoring.form_of(job.target, picture)
   one = problem(
@@ -170,7 +170,7 @@ def fit(config: Mapping[str, Any], one: problems.Problem) -> Iterator[Progress]:
   key, total = jax.random.key(config['seed']), config['total_steps']
   batch = {name: value[None] for name, value in one.batch.items()}
   batch['seed'] = np.array([config['seed']], np.int32)
-  for fitted in batches.fit_in_chunks(
+  for fitted in restoration.fit_in_chunks(
       method, batch, key, total, mesh, chunk=config['chunk'],
       run_chunk=run_chunk, state=begin(key, batch)):
     losses = fitted.curve['loss'][:, 0]

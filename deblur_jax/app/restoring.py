@@ -18,12 +18,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from deblur_jax import errors
-from deblur_jax.app import blending, pace, sharp, workload
-from deblur_jax.media import files, pictures, videos
+from deblur_jax.app import blending, pace, pixel_count, sharpness
+from deblur_jax.media import output_files, pictures, videos
 from deblur_jax.ops import frames
 from deblur_jax.pretrained import zoo
 
-STREAM = files.STREAM
+STREAM = output_files.STREAM
 # Suffix of a video -> suffix of its result.
 VIDEOS = {suffix: videos.target_suffix(f'film{suffix}')
           for suffix in videos.SUFFIXES}
@@ -39,10 +39,10 @@ class Network(NamedTuple):
     overlap: see `tiling.build`.
     ensemble: see `tiling.build`.
     dtype: see `zoo.load`.
-    local: see `batches.local`.
-    blur_threshold: a picture whose `sharp.blur_effect` is lower looks sharp and
-      is not changed. None is the value on the model's card, or 0 without one; 0
-      restores all pictures. Not for videos and regions.
+    local: see `restoration.local`.
+    blur_threshold: a picture whose `sharpness.blur_effect` is lower looks sharp
+      and is not changed. None is the value on the model's card, or 0 without
+      one; 0 restores all pictures. Not for videos and regions.
   """
 
   model: str = zoo.DEFAULT
@@ -55,7 +55,7 @@ class Network(NamedTuple):
 
 
 class Written(NamedTuple):
-  """How files are read and written: `pictures`, `videos`, `files.plan`."""
+  """Options of `pictures`, `videos` and `output_files.plan`."""
 
   suffix: str | None = None
   ext: str | None = None
@@ -96,10 +96,10 @@ def load_model(network: Network) -> Callable[..., Any]:
   Raises:
     UserError: no such model, or what `tiling.build` refuses.
   """
-  from deblur_jax.inference import batches, tiling
+  from deblur_jax.inference import restoration, tiling
 
   model = _loaded(network.model, network.dtype)
-  method, exact = (one and batches.local(one, network.local)
+  method, exact = (one and restoration.local(one, network.local)
                    for one in (model.method, model.exact))
   restore = tiling.build(
       method, model.state, model.mesh, exact=exact,
@@ -158,10 +158,10 @@ def run(
   Raises:
     UserError: a mistake that is found before the first file is read.
   """
-  jobs, skipped = files.plan(
+  jobs, skipped = output_files.plan(
       inputs, out=out, suffix=written.suffix, ext=written.ext, others=VIDEOS,
       skip_existing=written.skip_existing, overwrite=written.overwrite)
-  files.check_folders([job.target for job in jobs])
+  output_files.check_folders([job.target for job in jobs])
   if jobs:
     load_model(network)
   outcomes = [Outcome(os.fspath(job.source), os.fspath(job.target), 0.0,
@@ -193,7 +193,7 @@ def run(
 
 def _work(jobs, network, written, blend):
   """(megapixels of each job, the `pace.Estimate` of all)."""
-  known = [None if job.source == STREAM else workload.megapixels(
+  known = [None if job.source == STREAM else pixel_count.megapixels(
       job.source, regions=blend.regions, max_pixels=written.max_pixels)
            for job in jobs]
   counts = [one for one in known if one]
@@ -284,7 +284,7 @@ def _of_sharp(image, network) -> float | None:
         'blur_threshold', 0)
   if not threshold:
     return None
-  effect = sharp.blur_effect(image)
+  effect = sharpness.blur_effect(image)
   return effect if effect < threshold else None
 
 
@@ -331,9 +331,9 @@ def form_of(
 def write(
     target: str | os.PathLike, data: bytes, *, overwrite: bool = False
 ) -> None:
-  """Writes a file; STREAM is stdout. See `files.write`."""
+  """Writes a file; STREAM is stdout. See `output_files.write`."""
   if target != STREAM:
-    files.write(target, data, overwrite=overwrite)
+    output_files.write(target, data, overwrite=overwrite)
     return
   sys.stdout.buffer.write(data)
   sys.stdout.buffer.flush()

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from deblur_jax import errors
-from deblur_jax.blur import camera, exposure
+from deblur_jax.blur import camera_motion, exposure
 from deblur_jax.state import Array
 
 _EDGE = 3.0     # pixels over which a matte falls from 1 to 0
@@ -64,9 +64,9 @@ def dynamic_scene(
         f'margin={margin} must be at least 0 and leave something of a picture '
         f'of {height}x{width}; choose less, or larger crops.')
   key_camera, key_object, key_blob = jax.random.split(key, 3)
-  view = camera.path(
+  view = camera_motion.path(
       key_camera, frames=frames, shift=shift, rotation=rotation, zoom=zoom)
-  own = camera.path(key_object, frames=frames, shift=object_shift)
+  own = camera_motion.path(key_object, frames=frames, shift=object_shift)
   blob = _draw_blob(key_blob, height, width)
   light = exposure.to_light(sharp, gamma=gamma)
   mean = exposure.mean_over(
@@ -79,11 +79,11 @@ def dynamic_scene(
 def _frame(light, blob, view, own):
   """The scene at one moment, [h, w, 3], from the still picture."""
   height, width, _ = light.shape
-  y, x = camera.still_points(view, height=height, width=width)
+  y, x = camera_motion.still_points(view, height=height, width=width)
   matte, _, _ = _blob_at(blob, y - own.y, x - own.x)
-  front = camera.sample(light, y - own.y, x - own.x)
+  front = camera_motion.sample(light, y - own.y, x - own.x)
   _, behind_y, behind_x = _blob_at(blob, y, x)
-  back = camera.sample(light, behind_y, behind_x)
+  back = camera_motion.sample(light, behind_y, behind_x)
   return matte[..., None] * front + (1 - matte[..., None]) * back
 
 

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from deblur_jax import errors
-from deblur_jax.blur import camera, exposure
+from deblur_jax.blur import camera_motion, exposure
 from deblur_jax.state import Array
 
 
@@ -74,7 +74,7 @@ def random_shake(
   """Draws a smooth random path; the middle frame is the identity.
 
   Rotation, roll and translation are random cubic polynomials of time, see
-  `camera.path`.
+  `camera_motion.path`.
 
   Args:
     key: a PRNG key.
@@ -90,10 +90,10 @@ def random_shake(
     UserError: frames is even or below 1.
   """
   key_rotation, key_roll, key_translation, key_depth = jax.random.split(key, 4)
-  turned = camera.path(key_rotation, frames=frames, shift=rotation)
-  rolled = camera.path(key_roll, frames=frames, rotation=roll)
-  moved = camera.path(key_translation, frames=frames, shift=translation)
-  deep = camera.path(key_depth, frames=frames, zoom=translation)
+  turned = camera_motion.path(key_rotation, frames=frames, shift=rotation)
+  rolled = camera_motion.path(key_roll, frames=frames, rotation=roll)
+  moved = camera_motion.path(key_translation, frames=frames, shift=translation)
+  deep = camera_motion.path(key_depth, frames=frames, zoom=translation)
   return Shake(turned.y, turned.x, rolled.angle, moved.x, moved.y,
                deep.zoom - 1)
 
@@ -122,7 +122,7 @@ def warp(image, shake: Shake, *, focal: float):
   x = jnp.arange(width, dtype=jnp.float32)[None, :] - (width - 1) / 2
   (a, b, c), (d, e, f), (g, h, i) = inverse
   depth = g * x + h * y + i
-  return camera.sample(
+  return camera_motion.sample(
       image, (d * x + e * y + f) / depth + (height - 1) / 2,
       (a * x + b * y + c) / depth + (width - 1) / 2)
 

@@ -9,7 +9,7 @@ import numpy as np
 from deblur_jax import errors
 from deblur_jax.blur import kernels
 from deblur_jax.data import images
-from deblur_jax.ops import arrays
+from deblur_jax.ops import array_files
 
 
 def read(
@@ -98,7 +98,7 @@ def _in_file(path, name):
     gray = images.read(path).mean(axis=-1)
     return {name: gray / max(gray.sum(), 1)}
   try:
-    stored = arrays.load(path)
+    stored = array_files.load(path)
   except FileNotFoundError:
     raise errors.UserError(f'No file {path}.') from None
   except ValueError as error:

@@ -22,7 +22,7 @@ from deblur_jax import blur as blurs
 from deblur_jax import errors
 from deblur_jax.blur import exposure
 from deblur_jax.data import frames, images
-from deblur_jax.ops import arrays, bit_depth
+from deblur_jax.ops import array_files, bit_depth
 
 Pictures = dict[str, np.ndarray]    # 'blur', 'sharp': uint8 [h, w, 3]
 # Yields (name of a pair, function that makes it), in order.
@@ -159,7 +159,7 @@ def read_response(
       refuses the curve.
   """
   try:
-    curve, = arrays.load(path).values()
+    curve, = array_files.load(path).values()
     curve = np.asarray(curve, np.float64)
   except (OSError, ValueError, TypeError) as error:
     reason = ' '.join(str(error).split())

@@ -29,7 +29,7 @@ from deblur_jax.evaluation import test_sets
 from deblur_jax.evaluation.detection import detector as detector_lib
 from deblur_jax.inference import tiling
 from deblur_jax.methods import cycle_physics
-from deblur_jax.metrics import means, natural
+from deblur_jax.metrics import gradient_distance, means
 from deblur_jax.models import blur_classifier, kernel_estimator
 from deblur_jax.ops import bit_depth
 from deblur_jax.training import loop, workdir
@@ -131,7 +131,7 @@ def _metrics(niqe, reference, gamma):
   def compute(image, blur, kernels):
     return {
         'reblur': cycle_physics.reblur(image, blur, kernels, gamma=gamma),
-        'natural': natural.distance(image, reference)[0],
+        'natural': gradient_distance.distance(image, reference)[0],
         **{key: column(image, image)[0] for key, column in columns.items()}}
 
   return compute
@@ -172,7 +172,7 @@ def _reference(folder):
     photos = (source.read(i)['sharp'] for i in range(len(source.names)))
   else:
     photos = map(images.read, images.require(folder).values())
-  each = np.stack([np.asarray(natural.quantiles(
+  each = np.stack([np.asarray(gradient_distance.quantiles(
       bit_depth.to_float(photo)[None]))[0] for photo in photos])
   mean = each.mean(axis=0)
   return mean, float(np.abs(each - mean[None]).mean())

@@ -24,7 +24,7 @@ from PIL import Image
 from deblur_jax import data, errors, methods
 from deblur_jax import metrics as metrics_lib
 from deblur_jax.data import images, neighbours, sampler
-from deblur_jax.inference import batches
+from deblur_jax.inference import restoration
 from deblur_jax.metrics import means
 from deblur_jax.ops import bit_depth, frames
 from deblur_jax.state import Array, Method, TrainState
@@ -53,7 +53,7 @@ def run(
     limit: at least 1: only the first `limit` pictures are evaluated.
     pictures: how many pictures, evenly spaced, are saved as blur, restored and
       sharp.
-    local: window of `batches.local` in pixels; 0 takes means over whole
+    local: window of `restoration.local` in pixels; 0 takes means over whole
       pictures.
 
   Returns:
@@ -66,7 +66,7 @@ def run(
   if limit is not None and limit < 1:
     raise errors.UserError(f'limit must be at least 1, got {limit}.')
   fns = metrics_lib.STANDARD | metrics_lib.choose(metrics)
-  method = batches.local(
+  method = restoration.local(
       methods.build(config, from_checkpoint=True), local)
   test = dict(test or config['data']['test'])
   source = data.open_source(**test)
@@ -164,7 +164,7 @@ def evaluate_source(
       waiting.append((index, pair))
       yield pair['blur']
 
-  for restored in batches.restore_images(
+  for restored in restoration.restore_images(
       method, state, blurs(), mesh, batch_size=batch_size):
     index, pair = waiting.popleft()
     pair |= {'blur': frames.middle(pair['blur'])}

@@ -26,8 +26,8 @@ import numpy as np
 
 from deblur_jax import data, errors
 from deblur_jax.export import (
-  memory,
   onnx_file,
+  peak_memory,
   stablehlo,
   tensorflow_files,
 )
@@ -270,7 +270,7 @@ def measure(
       differences, psnr, least, sizes[0], ms=1e3 * median(b for _, b in rounds),
       network_ms=1e3 * median(a for a, _ in rounds),
       ratio=median(a / b for a, b in rounds),
-      memory_bytes=memory.peak(kind, path, shape) if repeats else None)
+      memory_bytes=peak_memory.peak(kind, path, shape) if repeats else None)
 
 
 def _seconds(fn, blur):

@@ -11,9 +11,9 @@ import numpy as np
 from jax.extend import core
 
 from deblur_jax import errors
-from deblur_jax.export import operations
+from deblur_jax.export import onnx_operations
 from deblur_jax.export import traced as traced_lib
-from deblur_jax.export.graph import Graph, Node, Value, known
+from deblur_jax.export.onnx_graph import Graph, Node, Value, known
 from deblur_jax.export.traced import Traced
 from deblur_jax.models import layers
 
@@ -33,7 +33,7 @@ def write(path: str | os.PathLike, traced: Traced) -> None:
 
   Raises:
     UserError: the package onnx is missing, or a primitive has no row in
-      `operations.OPERATIONS`.
+      `onnx_operations.OPERATIONS`.
   """
   onnx = package('onnx')
   graph, restored = translate(traced)
@@ -99,7 +99,7 @@ def translate(traced: Traced) -> tuple[Graph, Value]:
     The graph and the value of its result.
 
   Raises:
-    UserError: a primitive has no row in `operations.OPERATIONS`.
+    UserError: a primitive has no row in `onnx_operations.OPERATIONS`.
   """
   graph = Graph()
   closed = jax.make_jaxpr(traced_lib.with_layers(traced.fn, LAYERS))(
@@ -132,10 +132,10 @@ def _equation(graph, equation, values, where):
     inside = next(params[key] for key in INSIDE if key in params)
     return _inline(graph, getattr(inside, 'jaxpr', inside),
                    getattr(inside, 'consts', []), values, where)
-  make = operations.OPERATIONS.get(primitive.name)
+  make = onnx_operations.OPERATIONS.get(primitive.name)
   if make is None:
     raise _no_row(primitive.name, where)
-  result = operations.evaluate(equation, values)
+  result = onnx_operations.evaluate(equation, values)
   if result is None:
     try:
       result = make(graph, values, params)
@@ -167,7 +167,7 @@ def _no_row(what, where):
   return errors.UserError(
       f'ONNX export has no operation for {what}, in '
       f'{where or "the function itself"}; add a row to OPERATIONS in '
-      'export/operations.py.')
+      'export/onnx_operations.py.')
 
 
 def package(name: str):

@@ -32,7 +32,7 @@ from PIL import (
 )
 
 from deblur_jax import errors
-from deblur_jax.media import metadata, sixteen
+from deblur_jax.media import metadata, sixteen_bit
 
 MAX_PIXELS = 200_000_000
 _READ = ('JPEG', 'PNG', 'AVIF', 'BMP', 'GIF', 'TIFF', 'WEBP')
@@ -270,8 +270,8 @@ def _lenient():
 def _decoded(image, reopen, name, notes):
   """Samples [h, w, 1 to 4], uint8 or uint16, and their colour profile."""
   _check_tiff(image, name)
-  if reopen and sixteen.holds(image):
-    samples = sixteen.read(reopen)
+  if reopen and sixteen_bit.holds(image):
+    samples = sixteen_bit.read(reopen)
     image.load()
     return _with_key(samples, image), image.info.get('icc_profile')
   image.load()

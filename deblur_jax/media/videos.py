@@ -25,7 +25,7 @@ import numpy as np
 
 from deblur_jax import errors
 from deblur_jax.data import frames
-from deblur_jax.media import video_parts, video_reading, video_writing
+from deblur_jax.media import video_reading, video_resume, video_writing
 from deblur_jax.ops import atomic_files
 
 SUFFIXES = ('.3gp', '.avi', '.flv', '.m2ts', '.m4v', '.mkv', '.mov', '.mp4',
@@ -147,11 +147,11 @@ def restore(
                  start=start, end=end, made_by=made_by)
     total = video_reading.total(opened, stream, cut)
     del first
-    with video_parts.workplace(target, task, resume=resume) as folder:
+    with video_resume.workplace(target, task, resume=resume) as folder:
       resumed, count = _make_parts(
           folder, _windows(shots, window), fn, settings, part, batch,
           lambda done: on_frame(done, total))
-      with video_parts.writing(target):
+      with video_resume.writing(target):
         whole = folder / f'whole{target.suffix}'
         with atomic_files.replacing(target, part=whole):
           _assemble(whole, source, container, settings, folder, cut, copied,
@@ -226,7 +226,7 @@ def _repeated(shots, half):
 
 def _make_parts(folder, windows, fn, settings, part, batch, tell):
   """Encodes the missing parts; returns (frames resumed, all frames)."""
-  counts = video_parts.finished(folder)
+  counts = video_resume.finished(folder)
   resumed = done = sum(counts)
   for _ in itertools.islice(windows, resumed):
     pass
@@ -235,7 +235,7 @@ def _make_parts(folder, windows, fn, settings, part, batch, tell):
         itertools.islice(windows, part), fn, settings, batch, done, tell)
     if not packets:
       return resumed, done
-    video_parts.save(folder, number, packets)
+    video_resume.save(folder, number, packets)
     done += len(packets)
 
 
@@ -288,5 +288,5 @@ def _assemble(path, source, container, settings, folder, cut, copied, strip_gps,
         and not (strip_gps and 'location' in key.lower())}
     video_writing.write(
         str(path), container, settings, opened, stream, others,
-        video_parts.saved(folder), packets, shift=cut.shift, metadata=metadata,
+        video_resume.saved(folder), packets, shift=cut.shift, metadata=metadata,
         chapters=cut.is_whole)

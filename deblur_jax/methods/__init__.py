@@ -6,18 +6,18 @@ from typing import Any
 from deblur_jax import errors, models
 from deblur_jax.config import call, require
 from deblur_jax.methods import (
-    adversarial,
-    blur_classification,
-    blur_translation,
-    classical,
-    cycle,
-    cycle_physics,
-    distill,
-    kernel_estimation,
-    pretrained,
-    prune,
-    quantize,
-    supervised,
+  adversarial,
+  blind_deconvolution,
+  blur_classification,
+  blur_translation,
+  cycle,
+  cycle_physics,
+  distill,
+  kernel_estimation,
+  pretrained,
+  prune,
+  quantize,
+  supervised,
 )
 from deblur_jax.priors import blind_prior, deep_prior, double_prior
 from deblur_jax.state import Method
@@ -27,7 +27,7 @@ METHODS = {
     'adversarial': adversarial.make,
     'blind_prior': blind_prior.make,
     'blur_classification': blur_classification.make,
-    'classical': classical.make,
+    'blind_deconvolution': blind_deconvolution.make,
     'cycle': cycle.make,
     'cycle_physics': cycle_physics.make,
     'deep_prior': deep_prior.make,

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 
 from deblur_jax import errors, losses, models
 from deblur_jax.config import require
-from deblur_jax.methods import fading, learner, pretrained
+from deblur_jax.methods import learner, pretrained, weight_fading
 from deblur_jax.ops import pyramid as pyramids
 from deblur_jax.state import Array, Batch, Method, Params, TrainState
 
@@ -56,7 +56,7 @@ def make(
     ema: decay of the averaged weights that restore; 0 restores with the last.
     init_from: the student's first weights, see `pretrained.Start`; random by
       default.
-    fade: how the student becomes smaller still, see `fading.Fade`.
+    fade: how the student becomes smaller still, see `weight_fading.Fade`.
 
   Raises:
     UserError: no such run, a student that is not smaller, unknown layers.
@@ -71,7 +71,7 @@ def make(
   to_pyramid = errors.look_up(pyramids.PYRAMIDS, pyramid, what='method.pyramid')
   looks = [_looker(one, [pair[i] for pair in layers], who) for i, (one, who) in
            enumerate(((net, 'student'), (master, 'teacher')))]
-  faded = fading.build(net, fade)
+  faded = weight_fading.build(net, fade)
   known = pretrained.weights(
       master, pretrained.read(teacher, where='method.teacher'),
       where='nets.teacher')

@@ -13,9 +13,9 @@ from flax import traverse_util
 
 from deblur_jax import errors, models
 from deblur_jax.config import call, require
-from deblur_jax.methods import fading
+from deblur_jax.methods import weight_fading
 from deblur_jax.models import maxim_files
-from deblur_jax.ops import arrays, weight_files
+from deblur_jax.ops import array_files, weight_files
 from deblur_jax.pretrained import cards
 from deblur_jax.state import Array, Params, check_same_shapes
 from deblur_jax.training import parallel, workdir
@@ -187,7 +187,7 @@ def _card_path(start) -> pathlib.Path | None:
 def _found(start) -> tuple[str, Params]:
   form = _form(start)
   if form == 'parameters':
-    found = arrays.load_tree(
+    found = array_files.load_tree(
         start.path, what='parameters by network, or the folder of a run')
   elif form == 'maxim':
     found = {ROLES[0]: maxim_files.read(start.path).params}
@@ -250,7 +250,7 @@ def _restored(start) -> dict[str, Params]:
   fade = workdir.read_config(pathlib.Path(start.path))['method'].get('fade')
   if fade:
     role = ROLES[0]
-    faded = fading.build(models.build(**_networks(start)[role]), fade)
+    faded = weight_fading.build(models.build(**_networks(start)[role]), fade)
     params[role] = jax.tree.map(
         np.asarray, faded(params[role], state['step']))
   return params

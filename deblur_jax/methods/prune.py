@@ -13,7 +13,7 @@ from typing import Any
 
 from deblur_jax import errors, models
 from deblur_jax.methods import pretrained, supervised
-from deblur_jax.models import channels, pruning
+from deblur_jax.models import channel_groups, pruning
 from deblur_jax.state import Array, Batch, Method, TrainState
 
 
@@ -79,11 +79,11 @@ def _cut(net, start: pretrained.Start):
   """The run's parameters, cut to the width of `net`; None without a path."""
   if start.path is None:
     return None
-  wide = pretrained.check_alike(net, start, but=(channels.width(net),))
+  wide = pretrained.check_alike(net, start, but=(channel_groups.width(net),))
   params = pretrained.weights(wide, start)
   if models.count_parameters(params) == models.count_parameters(
       models.shapes(net)):
     return params
-  wires = channels.wires(wide)
+  wires = channel_groups.wires(wide)
   kept = pruning.choose(params, wires, models.shapes(net))
   return pruning.cut(params, wires, kept)

@@ -14,7 +14,7 @@ from typing import Any
 
 from deblur_jax import errors, losses, models
 from deblur_jax.config import require
-from deblur_jax.methods import fading, learner, pretrained
+from deblur_jax.methods import learner, pretrained, weight_fading
 from deblur_jax.ops import pyramid as pyramids
 from deblur_jax.state import Array, Batch, Method, Params, TrainState
 from deblur_jax.training import optim
@@ -46,7 +46,7 @@ def make(
     init_from: the first weights, see `pretrained.Start`; random by default.
     freeze: glob patterns of parameters that stay as they are, without update
       and weight decay, see `optim.matching`: 'stage_0_encoder_block_*'.
-    fade: how the network becomes a smaller one, see `fading.Fade`.
+    fade: how the network becomes a smaller one, see `weight_fading.Fade`.
   """
   if accumulate < 1:
     raise errors.UserError(
@@ -58,7 +58,7 @@ def make(
   models.check_kind(net, models.MODELS, where='nets.net.name')
   tx = require(txs, 'net', where='optim')
   content = losses.build(loss, over_scales=over_scales, features=features)
-  faded = fading.build(net, fade)
+  faded = weight_fading.build(net, fade)
   known = init_from and pretrained.weights(
       net, pretrained.read(init_from), incomplete=True)
   of_stages = (

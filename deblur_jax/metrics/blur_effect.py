@@ -8,7 +8,7 @@ sharp photos.
 
 import jax.numpy as jnp
 
-from deblur_jax.metrics import levels
+from deblur_jax.metrics import common
 from deblur_jax.metrics.record import Metric
 from deblur_jax.state import Array
 
@@ -33,9 +33,9 @@ def blur_effect(image: Array) -> Array:
   Raises:
     UserError: images that are not RGB or too small.
   """
-  levels.check_images(image)
-  levels.check_size(image, side=REBLUR, what='The blur effect')
-  colour = levels.round_to_uint8(image) / 255
+  common.check_images(image)
+  common.check_size(image, side=REBLUR, what='The blur effect')
+  colour = common.round_to_uint8(image) / 255
   gray = (0.2125 * colour[..., 0:1] + 0.7154 * colour[..., 1:2]
           + 0.0721 * colour[..., 2:3])
   return jnp.maximum(_blur_along(gray), _blur_along(gray.swapaxes(1, 2)))
@@ -49,8 +49,8 @@ def _blur_along(gray):
                    mode='symmetric')
   blurred = sum(padded[:, i:i + h] for i in range(REBLUR)) / REBLUR
   sharp, blur = _sobel(gray), _sobel(blurred)
-  total = levels.mean(sharp)
-  return (total - levels.mean(jnp.maximum(sharp - blur, 0))) / total
+  total = common.mean(sharp)
+  return (total - common.mean(jnp.maximum(sharp - blur, 0))) / total
 
 
 def _sobel(x):

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from deblur_jax import errors
-from deblur_jax.metrics import levels, ssim
+from deblur_jax.metrics import common, ssim
 from deblur_jax.state import Array
 
 WIDTHS = range(1, 31)
@@ -42,14 +42,14 @@ def cw_ssim_pyssim(restored: Array, sharp: Array) -> Array:
   Raises:
     UserError: unequal shapes, images that are not RGB or too small.
   """
-  levels.check(restored, sharp)
+  common.check(restored, sharp)
   longest = TAPS * WIDTHS[-1]
   if restored.shape[1] * restored.shape[2] < longest:
     raise errors.UserError(
         f'CW-SSIM needs images of at least {longest} pixels, got '
         f'{restored.shape[2]}x{restored.shape[1]}: leave such images out.')
   return jax.lax.map(lambda pair: _index(*pair), (
-      levels.luma_uint8(restored), levels.luma_uint8(sharp)))
+      common.luma_uint8(restored), common.luma_uint8(sharp)))
 
 
 def _index(x, y):

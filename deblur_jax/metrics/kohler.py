@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from deblur_jax import errors
-from deblur_jax.metrics import levels, ms_ssim, psnr, ssim
+from deblur_jax.metrics import common, ms_ssim, psnr, ssim
 from deblur_jax.ops import similarity
 from deblur_jax.state import Array
 
@@ -65,12 +65,12 @@ def ms_ssim_kohler(restored: Array, frames: Array) -> Array:
   Raises:
     UserError: images that are not RGB or too small, or frames of other shapes.
   """
-  levels.check_size(restored, side=ms_ssim.SIDE, what="Koehler's MS-SSIM")
+  common.check_size(restored, side=ms_ssim.SIDE, what="Koehler's MS-SSIM")
   return _best(restored, frames, _ms_ssim)
 
 
 def _best(restored, frames, metric):
-  levels.check_images(restored)
+  common.check_images(restored)
   n, *size = restored.shape
   if frames.ndim != 5 or frames.shape[0] != n or (
       list(frames.shape[2:]) != size):
@@ -78,14 +78,14 @@ def _best(restored, frames, metric):
         f'Expected the frames of {n} paths, [{n}, t, *{tuple(size)}], got '
         f'{frames.shape}.')
   return jax.lax.map(lambda pair: _best_frame(*pair, metric),
-                     (levels.round_to_uint8(restored), frames))
+                     (common.round_to_uint8(restored), frames))
 
 
 def _best_frame(z, frames, metric):
   def score(frame):
     x = frame.astype(jnp.float32)
     if frame.dtype != jnp.uint8:
-      x = levels.round_to_uint8(x)
+      x = common.round_to_uint8(x)
     scaled = z * (_sum(x * z) / _sum(z * z))
     x, aligned = _shift(x, scaled)
     return metric(_luma(x)[None], _luma(aligned)[None])[0]
@@ -123,7 +123,7 @@ def _sum(x):
 
 
 def _psnr(x, z):
-  return -10 * jnp.log10(levels.mean(jnp.square(x - z)) / 255 ** 2)
+  return -10 * jnp.log10(common.mean(jnp.square(x - z)) / 255 ** 2)
 
 
 def _ms_ssim(x, z):
@@ -140,7 +140,7 @@ def _ms_ssim(x, z):
       factors.append(
           (2 * mx * mz + similarity.C1) / (mx * mx + mz * mz + similarity.C1))
     for factor in factors:
-      mean = levels.mean(factor)
+      mean = common.mean(factor)
       value *= jnp.where(mean < 0, 0, mean) ** weight
   return value
 

@@ -10,7 +10,7 @@ import math
 
 import jax.numpy as jnp
 
-from deblur_jax.metrics import levels
+from deblur_jax.metrics import common
 from deblur_jax.metrics.record import Metric
 from deblur_jax.state import Array
 
@@ -32,14 +32,14 @@ def laplacian_variance(image: Array) -> Array:
   Raises:
     UserError: images that are not RGB or too small.
   """
-  levels.check_images(image)
-  levels.check_size(image, side=SIDE, what='A Laplacian')
-  x = jnp.pad(levels.luma_uint8(image), ((0, 0), (1, 1), (1, 1), (0, 0)),
+  common.check_images(image)
+  common.check_size(image, side=SIDE, what='A Laplacian')
+  x = jnp.pad(common.luma_uint8(image), ((0, 0), (1, 1), (1, 1), (0, 0)),
               mode='reflect')
   laplacian = (x[:, :-2, 1:-1] + x[:, 2:, 1:-1] + x[:, 1:-1, :-2]
                + x[:, 1:-1, 2:] - 4 * x[:, 1:-1, 1:-1])
-  mean = levels.mean(laplacian)[:, None, None, None]
-  return levels.mean(jnp.square(laplacian - mean))
+  mean = common.mean(laplacian)[:, None, None, None]
+  return common.mean(jnp.square(laplacian - mean))
 
 
 VARIANCE = Metric(

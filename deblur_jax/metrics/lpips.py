@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from deblur_jax import errors
-from deblur_jax.metrics import levels
+from deblur_jax.metrics import common
 from deblur_jax.metrics.record import Metric
 from deblur_jax.ops import weight_files
 from deblur_jax.state import Array
@@ -175,13 +175,13 @@ def lpips(
   Raises:
     UserError: unequal shapes, images that are not RGB or too small.
   """
-  levels.check(restored, sharp)
+  common.check(restored, sharp)
   about = NETS[net]
-  levels.check_size(restored, side=about.side, what=f'LPIPS with {net}')
+  common.check_size(restored, side=about.side, what=f'LPIPS with {net}')
   pairs = zip(params['linear'], features(params, restored, net=net),
               features(params, sharp, net=net), strict=True)
   return sum(
-      levels.mean(jnp.square(levels.unit(f) - levels.unit(g))
+      common.mean(jnp.square(common.unit(f) - common.unit(g))
                   * linear[None, None, None, :]) * len(linear)
       for linear, f, g in pairs)
 
@@ -199,7 +199,7 @@ def features(
   Returns:
     Activations [n, h / s, w / s, c] of five layers, at their own strides s.
   """
-  x = levels.round_to_uint8(images) / 127.5 - 1
+  x = common.round_to_uint8(images) / 127.5 - 1
   x = (x - np.asarray(SHIFT, np.float32)[None, None, None, :]) / (
       np.asarray(SCALE, np.float32)[None, None, None, :])
   convs = iter(params['convs'])

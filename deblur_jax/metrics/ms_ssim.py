@@ -13,7 +13,7 @@ since their power is complex.
 import jax
 import jax.numpy as jnp
 
-from deblur_jax.metrics import levels, ssim
+from deblur_jax.metrics import common, ssim
 from deblur_jax.ops import pyramid, similarity
 from deblur_jax.state import Array
 
@@ -35,7 +35,7 @@ def ms_ssim_luma(restored: Array, sharp: Array) -> Array:
     UserError: unequal shapes, images that are not RGB or too small.
   """
   _check(restored, sharp)
-  return _ms_ssim(levels.luma_uint8(restored), levels.luma_uint8(sharp))
+  return _ms_ssim(common.luma_uint8(restored), common.luma_uint8(sharp))
 
 
 def ms_ssim_rgb(restored: Array, sharp: Array) -> Array:
@@ -52,13 +52,13 @@ def ms_ssim_rgb(restored: Array, sharp: Array) -> Array:
     UserError: unequal shapes, images that are not RGB or too small.
   """
   _check(restored, sharp)
-  return _ms_ssim(levels.round_to_uint8(restored),
-                  levels.round_to_uint8(sharp))
+  return _ms_ssim(common.round_to_uint8(restored),
+                  common.round_to_uint8(sharp))
 
 
 def _check(restored, sharp):
-  levels.check(restored, sharp)
-  levels.check_size(
+  common.check(restored, sharp)
+  common.check_size(
       restored, side=SIDE, what=f'MS-SSIM with {len(WEIGHTS)} scales')
 
 

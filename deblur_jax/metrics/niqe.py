@@ -28,9 +28,9 @@ import numpy as np
 from scipy import special
 
 from deblur_jax import errors
-from deblur_jax.metrics import levels
+from deblur_jax.metrics import common
 from deblur_jax.metrics.record import Metric
-from deblur_jax.ops import arrays
+from deblur_jax.ops import array_files
 from deblur_jax.state import Array
 
 BLOCK = 96
@@ -104,7 +104,7 @@ def load(path: str | pathlib.Path) -> Model:
   """
   path = pathlib.Path(path)
   try:
-    stored = arrays.load(path)
+    stored = array_files.load(path)
     found = {key: np.asarray(stored[key], np.float64) for key in KEYS
              if key in stored}
   except FileNotFoundError as error:
@@ -194,14 +194,14 @@ def _distance(z):
 
 def _features(image):
   """[n, h, w, 3] -> [n, blocks, 36], and their sharpness [n, blocks]."""
-  levels.check_images(image)
+  common.check_images(image)
   n, h, w, _ = image.shape
   rows, columns = h // BLOCK, w // BLOCK
   if rows * columns < 1:
     raise errors.UserError(
         f'NIQE needs images of at least {BLOCK}x{BLOCK} pixels, got {w}x{h}: '
         'leave such images out.')
-  x = levels.luma_uint8(image)[:, :rows * BLOCK, :columns * BLOCK, 0]
+  x = common.luma_uint8(image)[:, :rows * BLOCK, :columns * BLOCK, 0]
   parts = []
   for scale in (1, 2):
     normalised, deviation = _normalise(x)

@@ -6,7 +6,7 @@ import math
 import jax.numpy as jnp
 import numpy as np
 
-from deblur_jax.metrics import levels
+from deblur_jax.metrics import common
 from deblur_jax.metrics.record import Metric
 from deblur_jax.state import Array
 
@@ -29,8 +29,8 @@ def psnr_uint8(restored: Array, sharp: Array) -> Array:
   Raises:
     UserError: unequal shapes, or images that are not RGB.
   """
-  levels.check(restored, sharp)
-  return _psnr(levels.round_to_uint8(restored), levels.round_to_uint8(sharp),
+  common.check(restored, sharp)
+  return _psnr(common.round_to_uint8(restored), common.round_to_uint8(sharp),
                peak=255)
 
 
@@ -47,7 +47,7 @@ def psnr_float(restored: Array, sharp: Array) -> Array:
   Raises:
     UserError: unequal shapes, or images that are not RGB.
   """
-  levels.check(restored, sharp)
+  common.check(restored, sharp)
   return _psnr(jnp.clip(restored, 0, 1), jnp.clip(sharp, 0, 1), peak=1)
 
 
@@ -70,17 +70,17 @@ def psnr_luma_shaved(
   Raises:
     UserError: unequal shapes, images that are not RGB, or nothing left.
   """
-  levels.check(restored, sharp)
-  levels.check_size(restored, side=2 * shave + 1, what='PSNR of the inside')
+  common.check(restored, sharp)
+  common.check_size(restored, side=2 * shave + 1, what='PSNR of the inside')
   inside = slice(shave, -shave)
-  a, b = (levels.round_to_uint8(image)[:, inside, inside] @ _LUMA
+  a, b = (common.round_to_uint8(image)[:, inside, inside] @ _LUMA
           for image in (restored, sharp))
   return -10 * jnp.log10(
-      levels.mean(jnp.square((a - b) / 255)[..., None]))
+      common.mean(jnp.square((a - b) / 255)[..., None]))
 
 
 def _psnr(a: Array, b: Array, *, peak: float) -> Array:
-  return -10 * jnp.log10(levels.mean(jnp.square((a - b) / peak)))
+  return -10 * jnp.log10(common.mean(jnp.square((a - b) / peak)))
 
 
 # The record of any PSNR.

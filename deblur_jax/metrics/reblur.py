@@ -4,7 +4,7 @@ import jax.numpy as jnp
 
 from deblur_jax import errors
 from deblur_jax.blur import exposure, operators
-from deblur_jax.metrics import levels
+from deblur_jax.metrics import common
 from deblur_jax.metrics.record import Metric
 from deblur_jax.state import Array
 
@@ -36,7 +36,7 @@ def reblur_residual(
     raise errors.UserError(
         'Expected restored and blurry images of equal shapes, got '
         f'{restored.shape} and {blur.shape}.')
-  levels.check_images(restored)
+  common.check_images(restored)
   n, h, w, _ = restored.shape
   if kernel.ndim == 2:
     kernel = jnp.broadcast_to(kernel[None], (n, *kernel.shape))
@@ -53,7 +53,7 @@ def reblur_residual(
       jnp.clip(operator.forward(light - 0.5) + grey, 0, 1), gamma=gamma)
   top, left = kh // 2, kw // 2
   fit = blur[:, top:h - top, left:w - left]
-  return levels.mean(jnp.abs(again - fit))
+  return common.mean(jnp.abs(again - fit))
 
 
 RESIDUAL = Metric(

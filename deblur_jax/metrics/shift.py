@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from deblur_jax import errors
-from deblur_jax.metrics import levels, psnr, ssim
+from deblur_jax.metrics import common, psnr, ssim
 from deblur_jax.metrics.record import Metric
 from deblur_jax.state import Array
 
@@ -49,7 +49,7 @@ def psnr_shift(
   """
   aligned, target = _align(restored, sharp, max_shift=max_shift)
   return -10 * jnp.log10(
-      levels.mean(jnp.square(aligned - target)) / 255 ** 2)
+      common.mean(jnp.square(aligned - target)) / 255 ** 2)
 
 
 def ssim_shift(
@@ -98,7 +98,7 @@ def error_ratio(
     UserError: see `psnr_shift`.
   """
   blind, oracle = (
-      levels.mean(jnp.square(jnp.subtract(
+      common.mean(jnp.square(jnp.subtract(
           *_align(images, sharp, max_shift=max_shift))))
       for images in (restored, restored_with_true_kernel))
   return blind / oracle
@@ -106,12 +106,12 @@ def error_ratio(
 
 def _align(restored, sharp, *, max_shift):
   """Both without borders, in [0, 255], the first one shifted."""
-  levels.check(restored, sharp)
-  levels.check_size(restored, side=SIDE, what='The best shift')
+  common.check(restored, sharp)
+  common.check_size(restored, side=SIDE, what='The best shift')
   if not 1 <= max_shift <= BORDER:
     raise errors.UserError(
         f'max_shift must be from 1 to the border of {BORDER}, got {max_shift}.')
-  pair = levels.round_to_uint8(restored), levels.round_to_uint8(sharp)
+  pair = common.round_to_uint8(restored), common.round_to_uint8(sharp)
   return jax.lax.map(lambda pair: _align_one(*pair, max_shift), pair)
 
 

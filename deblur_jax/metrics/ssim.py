@@ -12,7 +12,7 @@ import functools
 import jax.numpy as jnp
 import numpy as np
 
-from deblur_jax.metrics import levels
+from deblur_jax.metrics import common
 from deblur_jax.metrics.record import Metric
 from deblur_jax.ops import similarity
 from deblur_jax.state import Array
@@ -82,13 +82,13 @@ def index(
     float32 [n]; 1 for equal images.
   """
   luminance, structure = similarity.terms(x, y, smooth=smooth)
-  return levels.mean(luminance * structure)
+  return common.mean(luminance * structure)
 
 
 def _levels(restored, sharp):
-  levels.check(restored, sharp)
-  levels.check_size(restored, side=SIDE, what='SSIM')
-  return levels.round_to_uint8(restored), levels.round_to_uint8(sharp)
+  common.check(restored, sharp)
+  common.check_size(restored, side=SIDE, what='SSIM')
+  return common.round_to_uint8(restored), common.round_to_uint8(sharp)
 
 
 def _filter_channels(x):

@@ -33,36 +33,36 @@ from jax.interpreters import partial_eval
 from deblur_jax import errors
 from deblur_jax.config import call
 from deblur_jax.models import (
-    attention,
-    blur_classifier,
-    deep_decoder,
-    fpn,
-    fusion,
-    kernel_estimator,
-    kernel_fourier,
-    kernel_net,
-    maxim,
-    maxim_files,
-    maxim_student,
-    multiscale,
-    nafnet,
-    nah_discriminator,
-    patchgan,
-    resnet,
-    restormer,
-    single_scale,
-    skip,
-    srn,
-    unet,
-    unet_prior,
-    windows,
+  attention,
+  blur_classifier,
+  deep_decoder,
+  fpn,
+  kernel_estimator,
+  kernel_fourier,
+  kernel_net,
+  maxim,
+  maxim_files,
+  maxim_student,
+  mimo_unet,
+  multiscale,
+  nafnet,
+  nah_discriminator,
+  patchgan,
+  receptive_field,
+  resnet,
+  restormer,
+  single_scale,
+  skip,
+  srn,
+  unet,
+  unet_prior,
 )
-from deblur_jax.models.presets import PRESETS as PRESETS
+from deblur_jax.models.prior_architectures import PRESETS as PRESETS
 from deblur_jax.models.record import KINDS as KINDS
 from deblur_jax.models.record import Network as Network
 from deblur_jax.state import Array, Params
 
-_of_layout = lambda net: windows.receptive_field(net.layout)
+_of_layout = lambda net: receptive_field.receptive_field(net.layout)
 
 NETWORKS: dict[str, Network] = {
     'multiscale': Network(
@@ -86,9 +86,9 @@ NETWORKS: dict[str, Network] = {
     'srn': Network(
         srn.SRN, 'restorer',
         dict(scales=2, features=2, blocks=0, residual=True), identity='tail'),
-    'fusion': Network(
-        fusion.Fusion, 'restorer', dict(features=4, blocks=0),
-        scales=fusion.SCALES, identity='tail'),
+    'mimo_unet': Network(
+        mimo_unet.MimoUNet, 'restorer', dict(features=4, blocks=0),
+        scales=mimo_unet.SCALES, identity='tail'),
     'nafnet': Network(
         nafnet.NAFNet, 'restorer',
         dict(features=2, blocks=(1,), up_blocks=(1,), middle=0),

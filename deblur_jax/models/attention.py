@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from deblur_jax.models import layers
-from deblur_jax.ops import statistics
+from deblur_jax.ops import local_pooling
 from deblur_jax.state import Array
 
 
@@ -37,7 +37,7 @@ class SE(nn.Module):
   @nn.compact
   def __call__(self, x: Array) -> Array:
     """Maps [n, h, w, c] to the same shape."""
-    mean = statistics.mean(x)
+    mean = local_pooling.mean(x)
     weights = nn.sigmoid(Mlp(self.reduction, name='channels')(mean))
     return x.astype(self.dtype) * weights.astype(self.dtype)
 
@@ -66,7 +66,7 @@ class CBAM(nn.Module):
     x = x.astype(self.dtype)
     full = x.astype(jnp.float32)
     look = Mlp(self.reduction, name='channels')
-    weights = look(statistics.mean(x)) + look(
+    weights = look(local_pooling.mean(x)) + look(
         full.max(axis=(1, 2), keepdims=True))
     x = x * nn.sigmoid(weights).astype(x.dtype)
     full = x.astype(jnp.float32)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from deblur_jax.ops import conv as conv_ops
 from deblur_jax.ops import depthwise as depthwise_ops
-from deblur_jax.ops import norm, pad, statistics
+from deblur_jax.ops import local_pooling, norm, pad
 from deblur_jax.state import Array
 
 
@@ -323,8 +323,8 @@ def instance_norm(x: Array) -> Array:
     The same shape and type.
   """
   y = x.astype(jnp.float32)
-  y = y - statistics.mean(y)
-  variance = statistics.mean(y**2)
+  y = y - local_pooling.mean(y)
+  variance = local_pooling.mean(y**2)
   return (y * jax.lax.rsqrt(variance + 1e-5)).astype(x.dtype)
 
 

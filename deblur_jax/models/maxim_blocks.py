@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from deblur_jax.models import layers
-from deblur_jax.ops import positions, statistics
+from deblur_jax.ops import local_pooling, spatial_mixing
 from deblur_jax.state import Array
 
 REDUCTION = 4   # of channels in the channel attention
@@ -21,7 +21,7 @@ class Places(NamedTuple):
 
   Attributes:
     side: there are side x side positions.
-    rank: of their matrix, see `positions.low_rank`; 0 is a full matrix.
+    rank: of their matrix, see `spatial_mixing.low_rank`; 0 is a full matrix.
   """
 
   side: int
@@ -241,15 +241,15 @@ class Positions(nn.Module):
     param = lambda name, init, *shape: layers.param(
         self, name, init, shape).astype(self.dtype)
     if rank:
-      linear = positions.low_rank(
+      linear = spatial_mixing.low_rank(
           param('left', nn.initializers.lecun_normal(), count, rank),
           param('right', nn.initializers.lecun_normal(), rank, count),
           param('diagonal', zeros, count))
     else:
-      linear = positions.full(
+      linear = spatial_mixing.full(
           param('kernel', nn.initializers.lecun_normal(), count, count))
     bias = param('bias', zeros, count)
-    return positions.MIX[self.axis](x, linear, bias, side=side)
+    return spatial_mixing.MIX[self.axis](x, linear, bias, side=side)
 
 
 class ChannelAttentionBlock(nn.Module):
@@ -300,7 +300,7 @@ class ChannelAttention(nn.Module):
   @nn.compact
   def __call__(self, x: Array) -> Array:
     """Maps [n, h, w, c] to the same shape."""
-    y = statistics.mean(x).astype(self.dtype)
+    y = local_pooling.mean(x).astype(self.dtype)
     y = layers.relu(_conv(self, x.shape[-1] // REDUCTION, 'Conv_0')(y))
     return x * nn.sigmoid(_conv(self, x.shape[-1], 'Conv_1')(y))
 

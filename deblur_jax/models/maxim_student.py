@@ -18,7 +18,7 @@ from flax import traverse_util
 
 from deblur_jax import errors
 from deblur_jax.models import maxim, maxim_files
-from deblur_jax.ops import positions
+from deblur_jax.ops import spatial_mixing
 
 # The last layers of groups and blocks: with zeros there they add nothing.
 LAST = ('SplitHeadMultiAxisGmlpLayer_{group}/out_project/*',
@@ -32,7 +32,7 @@ def begin(
   """The initial parameters of a student, from those of its teacher.
 
   Where the teacher has more channels the student takes evenly spaced ones.
-  Matrices over positions are split (`positions.split`).
+  Matrices over positions are split (`spatial_mixing.split`).
 
   Args:
     student: of one stage.
@@ -58,7 +58,7 @@ def begin(
     if module not in splits:
       splits[module] = dict(zip(
           ('left', 'right', 'diagonal'),
-          positions.split(theirs[f'{module}/kernel'], rank=student.rank),
+          spatial_mixing.split(theirs[f'{module}/kernel'], rank=student.rank),
           strict=True))
     found[name] = splits[module][part]
   return traverse_util.unflatten_dict(found, sep='/')

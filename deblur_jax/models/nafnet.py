@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from deblur_jax import errors
 from deblur_jax.models import checks, layers
 from deblur_jax.ops import conv as conv_ops
-from deblur_jax.ops import pad, statistics
+from deblur_jax.ops import local_pooling, pad
 from deblur_jax.state import Array
 
 
@@ -121,7 +121,7 @@ class Block(nn.Module):
     y = self._conv(2 * hidden, 'expand_0')(y)
     y = _gate(layers.Depthwise(
         use_bias=True, dtype=self.dtype, name='depth')(y))
-    mean = statistics.mean(y)
+    mean = local_pooling.mean(y)
     y = y * self._conv(hidden, 'weigh')(mean)
     y = self._conv(channels, 'project_0')(y)
     x = x + y * self._scale('beta', channels)

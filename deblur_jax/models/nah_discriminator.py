@@ -11,7 +11,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from deblur_jax import errors
-from deblur_jax.models import checks, layers, windows
+from deblur_jax.models import checks, layers, receptive_field
 from deblur_jax.state import Array
 
 
@@ -43,14 +43,14 @@ class NahDiscriminator(nn.Module):
     super().__post_init__()
 
   @property
-  def layout(self) -> list[windows.Window]:
+  def layout(self) -> list[receptive_field.Window]:
     """Kernel size, stride and padding of each convolution before the logit."""
     return [window for _, window in LAYOUTS[self.variant]]
 
   @property
   def least_crop(self) -> int:
     """The side of the smallest image that has a logit."""
-    return windows.least_size(self.layout, least=[1] * len(self.layout))
+    return receptive_field.least_size(self.layout, least=[1] * len(self.layout))
 
   @nn.compact
   def __call__(self, image: Array) -> Array:
@@ -77,17 +77,17 @@ class NahDiscriminator(nn.Module):
 
 # Channels in units of `features`, and the window.
 _PAPER = [
-    (1, windows.Window(5, 2, 2)),
-    (2, windows.Window(5, 1, 2)),
-    (2, windows.Window(5, 2, 2)),
-    (4, windows.Window(5, 1, 2)),
-    (4, windows.Window(5, 4, 2)),
-    (8, windows.Window(5, 1, 2)),
-    (8, windows.Window(5, 4, 2)),
-    (16, windows.Window(5, 1, 2)),
-    (16, windows.Window(4, 4, 0)),
+    (1, receptive_field.Window(5, 2, 2)),
+    (2, receptive_field.Window(5, 1, 2)),
+    (2, receptive_field.Window(5, 2, 2)),
+    (4, receptive_field.Window(5, 1, 2)),
+    (4, receptive_field.Window(5, 4, 2)),
+    (8, receptive_field.Window(5, 1, 2)),
+    (8, receptive_field.Window(5, 4, 2)),
+    (16, receptive_field.Window(5, 1, 2)),
+    (16, receptive_field.Window(4, 4, 0)),
 ]
 LAYOUTS = {
-    'code': [(1, windows.Window(5, 1, 2)), *_PAPER],
+    'code': [(1, receptive_field.Window(5, 1, 2)), *_PAPER],
     'paper': _PAPER,
 }

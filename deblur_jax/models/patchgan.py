@@ -11,7 +11,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from deblur_jax import errors
-from deblur_jax.models import checks, layers, windows
+from deblur_jax.models import checks, layers, receptive_field
 from deblur_jax.state import Array
 
 STD = 0.02  # of the initial weights
@@ -50,10 +50,11 @@ class PatchGAN(nn.Module):
     super().__post_init__()
 
   @property
-  def layout(self) -> list[windows.Window]:
+  def layout(self) -> list[receptive_field.Window]:
     """Kernel size, stride and padding of each convolution."""
     strides = [2] * self.depth + [1, 1]
-    return [windows.Window(4, stride, self.padding) for stride in strides]
+    return [receptive_field.Window(4, stride,
+                                   self.padding) for stride in strides]
 
   @property
   def least_crop(self) -> int:
@@ -62,7 +63,7 @@ class PatchGAN(nn.Module):
     In a smaller image each logit sees the zeros around it. Far below, an
     instance norm has a single value, which it maps to zero for any image.
     """
-    return windows.receptive_field(self.layout)
+    return receptive_field.receptive_field(self.layout)
 
   @nn.compact
   def __call__(self, image: Array) -> Array:

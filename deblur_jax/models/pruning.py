@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from deblur_jax import errors
-from deblur_jax.models import channels
+from deblur_jax.models import channel_groups
 from deblur_jax.state import Array, Params
 
 Kept = dict[str, np.ndarray]   # group -> the channels to keep, ascending
@@ -56,14 +56,14 @@ def apply(params: Params, masks: Params) -> Params:
   return jax.tree.map(lambda leaf, mask: leaf * mask, params, masks)
 
 
-def choose(params: Params, wires: channels.Wires, like: Params) -> Kept:
+def choose(params: Params, wires: channel_groups.Wires, like: Params) -> Kept:
   """The strongest channels of each group, as many as a thinner network has.
 
   The strength of a channel is the norm of all kernels that make it.
 
   Args:
     params: of the wide network.
-    wires: its `channels.wires`.
+    wires: its `channel_groups.wires`.
     like: the parameters of the thin network, or their shapes.
 
   Returns:
@@ -93,12 +93,12 @@ def choose(params: Params, wires: channels.Wires, like: Params) -> Kept:
   return kept
 
 
-def cut(params: Params, wires: channels.Wires, kept: Kept) -> Params:
+def cut(params: Params, wires: channel_groups.Wires, kept: Kept) -> Params:
   """The parameters of the thin network, cut out of those of the wide one.
 
   Args:
     params: of the wide network.
-    wires: its `channels.wires`.
+    wires: its `channel_groups.wires`.
     kept: of `choose`.
 
   Returns:
@@ -118,12 +118,12 @@ def cut(params: Params, wires: channels.Wires, kept: Kept) -> Params:
 
 
 def channel_masks(
-    params: Params, wires: channels.Wires, kept: Kept) -> Params:
+    params: Params, wires: channel_groups.Wires, kept: Kept) -> Params:
   """Masks with which the wide network computes the same as the thin one.
 
   Args:
     params: of the wide network.
-    wires: its `channels.wires`.
+    wires: its `channel_groups.wires`.
     kept: of `choose`.
 
   Returns:
@@ -176,7 +176,7 @@ def _layer(tree, path):
 
 def _sizes(params, wires) -> dict[str, int]:
   """The number of channels of each group, before any are cut."""
-  sizes = {channels.RGB: 3}
+  sizes = {channel_groups.RGB: 3}
   for path, wire in wires.items():
     for group in wire.makes or ():
       kernel = _layer(params, path)['kernel']

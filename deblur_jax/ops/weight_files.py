@@ -23,7 +23,7 @@ import numpy as np
 from flax import traverse_util
 
 from deblur_jax import errors
-from deblur_jax.ops import arrays
+from deblur_jax.ops import array_files
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 # Names, not types: unpickled objects can neither be called nor changed.
@@ -82,7 +82,7 @@ def read_all(
   path = pathlib.Path(path)
   with _refusing(path, what):
     if path.suffix == '.npz':
-      return arrays.load(path, prefix=prefix), {}
+      return array_files.load(path, prefix=prefix), {}
     if path.suffix == '.safetensors':
       with _opened(path) as file:
         return {name.removeprefix(prefix): file.get_tensor(name)
@@ -103,7 +103,7 @@ def names(path: str | pathlib.Path, *, what: str) -> list[str]:
   path = pathlib.Path(path)
   with _refusing(path, what):
     if path.suffix == '.npz':
-      return arrays.names(path)
+      return array_files.names(path)
     with _opened(path) as file:
       return list(file.keys())
 
@@ -268,7 +268,7 @@ def _read_archive(archive, packed):
                if name.endswith('/data.pkl')), None)
   if name is None:
     raise ValueError('no data.pkl in it')
-  arrays.check_total(archive, archive.namelist(), packed)
+  array_files.check_total(archive, archive.namelist(), packed)
   unpickler = _unpickler(io.BytesIO(archive.read(name)))
   state = unpickler.load()
   folder = name.removesuffix('data.pkl')
@@ -310,7 +310,7 @@ def _arrays(state, storages):
     if isinstance(value, _Later):
       tensors[name] = value.array(storages)
       total += tensors[name].nbytes
-      if total > max(arrays.ROOM, arrays.MAX_RATIO * stored):
+      if total > max(array_files.ROOM, array_files.MAX_RATIO * stored):
         raise ValueError('its tensors repeat their storages')
     else:
       rest[name] = type(value).__name__

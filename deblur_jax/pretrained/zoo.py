@@ -131,7 +131,7 @@ def write(
   import jax
 
   from deblur_jax import models
-  from deblur_jax.inference import batches
+  from deblur_jax.inference import restoration
   from deblur_jax.methods import pretrained
   from deblur_jax.ops import weight_files
   from deblur_jax.training import workdir
@@ -144,7 +144,7 @@ def write(
     theirs = pretrained.weights(models.build(**net), pretrained.Start(other))
     params = jax.tree.map(
         lambda a, b: (1 - share) * a + share * b, params, theirs)
-  receptive_field = batches.receptive_field(
+  receptive_field = restoration.receptive_field(
       _method(models.build(**net)), _state(params), _mesh())
   weights = errors.make_folder(folder) / f'{name}.safetensors'
   write_weights(weights, params, dtype=dtype)

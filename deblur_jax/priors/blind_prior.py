@@ -22,7 +22,7 @@ import jax.numpy as jnp
 from deblur_jax import errors, losses, models
 from deblur_jax.blur import kernels, operators
 from deblur_jax.config import require
-from deblur_jax.priors import fitting, outputs
+from deblur_jax.priors import fit_record, fitting
 from deblur_jax.priors import stopping as rules
 from deblur_jax.state import Array, Batch, Method, Params
 
@@ -85,7 +85,8 @@ def make(
         'opt_state': {
             name: tx.init(params[name]) for name, tx in txs.items()},
         'found': {'kernel': jnp.zeros(size)},
-        'record': outputs.init(rule, jnp.zeros(item['observed'].shape), params)}
+        'record': fit_record.init(rule, jnp.zeros(item['observed'].shape),
+                                  params)}
 
   def paint(params: Params, codes: Mapping[str, Array], wide):
     return (

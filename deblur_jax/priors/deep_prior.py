@@ -24,7 +24,7 @@ from deblur_jax import errors, losses, models
 from deblur_jax.blur import kernels, operators
 from deblur_jax.config import call, require
 from deblur_jax.ops import vgg
-from deblur_jax.priors import fitting, outputs
+from deblur_jax.priors import fit_record, fitting
 from deblur_jax.priors import stopping as rules
 from deblur_jax.state import Array, Batch, Method, Params
 
@@ -61,7 +61,7 @@ def make(
       checks; then the fit returns to the parameters of the last check.
     check_every: steps from one check to the next.
     features: keyword arguments of `vgg.build`, if the loss has 'perceptual'.
-    result: the row of `outputs.KEPT` that `restore` returns.
+    result: the row of `fit_record.KEPT` that `restore` returns.
 
   Raises:
     UserError: unknown names, values out of range, options that exclude each
@@ -106,7 +106,7 @@ def _one_image(
     return {
         'params': params,
         'opt_state': {'net': txs['net'].init(params['net'])}, 'code': z,
-        'held': held, 'record': outputs.init(rule, jnp.zeros(shape), params)}
+        'held': held, 'record': fit_record.init(rule, jnp.zeros(shape), params)}
 
   def advance(fit: dict[str, Any], item: Batch, key: Array, step: Array,
               frozen_params: Params):

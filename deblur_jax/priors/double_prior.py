@@ -24,7 +24,7 @@ import jax.numpy as jnp
 
 from deblur_jax import errors, losses, models
 from deblur_jax.config import require
-from deblur_jax.priors import fitting, outputs
+from deblur_jax.priors import fit_record, fitting
 from deblur_jax.priors import stopping as rules
 from deblur_jax.state import Array, Batch, Method, Params
 
@@ -85,7 +85,7 @@ def make(
     zeros = {name: jnp.zeros(shape) for name in LAYERS}
     return {'params': params, 'opt_state': opt_state, 'code': codes,
             'found': zeros | {'mask': jnp.zeros((height, width, 1))},
-            'record': outputs.init(rule, jnp.zeros(shape), params)}
+            'record': fit_record.init(rule, jnp.zeros(shape), params)}
 
   def advance(fit: fitting.Fit, item: Batch, key: Array, step: Array,
               frozen_params: Params):

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import optax
 
 from deblur_jax import errors
-from deblur_jax.priors import outputs, stopping
+from deblur_jax.priors import fit_record, stopping
 from deblur_jax.state import Array, Batch, Method, Metrics, Params, TrainState
 from deblur_jax.training import optim
 
@@ -36,7 +36,7 @@ def make(
 
   Args:
     begin, advance: see the top of this file.
-    result: the row of `outputs.KEPT` that `restore` returns.
+    result: the row of `fit_record.KEPT` that `restore` returns.
     frozen_params: of a network that is not fitted, or None.
 
   Returns:
@@ -45,7 +45,7 @@ def make(
   Raises:
     UserError: an unknown `result`.
   """
-  errors.look_up(outputs.KEPT, result, what='method.result')
+  errors.look_up(fit_record.KEPT, result, what='method.result')
 
   def init(key: Array, batch: Batch) -> TrainState:
     fits = jax.vmap(lambda item: begin(key, item))(_with_seeds(batch))
@@ -88,7 +88,7 @@ def finish(
     loss: scalar, of the step.
     sharp: the truth [h, w, c] for the metrics, or None.
     average: decay of the moving average of the outputs, 0 to less than 1.
-    backtrack, check_every: decibels and steps, see `outputs.backtrack`.
+    backtrack, check_every: decibels and steps, see `fit_record.backtrack`.
 
   Returns:
     The fit after the step, and its metrics, scalars by name.
@@ -100,13 +100,13 @@ def finish(
   for name, tx in txs.items():
     params[name], opt_state[name] = optim.apply(
         tx, grads[name], fit['opt_state'][name], fit['params'][name])
-  record = outputs.add(rule, fit['record'], seen, average=average)
+  record = fit_record.add(rule, fit['record'], seen, average=average)
   finite = jnp.isfinite(loss) & jnp.isfinite(optax.tree.norm(grads))
-  params, opt_state, record, back = outputs.backtrack(
+  params, opt_state, record, back = fit_record.backtrack(
       record, seen, (fit['params'], fit['opt_state']), (params, opt_state),
       finite, decibels=backtrack, every=check_every)
   metrics = {'loss': loss, 'fit': seen.fit, 'back': back,
-             **outputs.metrics(record, seen, sharp)}
+             **fit_record.metrics(record, seen, sharp)}
   return fit | {'params': params, 'opt_state': opt_state,
                 'record': record}, metrics
 

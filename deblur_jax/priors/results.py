@@ -1,11 +1,11 @@
 """Results of fits: pictures, curves and rows of a table.
 
 For each problem a folder gets NAME.png (the result), NAME_input.png,
-NAME_KEPT.png for each row of `outputs.KEPT`, NAME_FOUND.png for what the method
-estimates beside the image (a kernel, layers), and NAME_curve.csv with a row for
-each step. result.json has rows of PSNR for all problems: the input, a classical
-method, each kept image, and the oracle, which is the best output of all steps
-and needs the truth to be found.
+NAME_KEPT.png for each row of `fit_record.KEPT`, NAME_FOUND.png for what the
+method estimates beside the image (a kernel, layers), and NAME_curve.csv with a
+row for each step. result.json has rows of PSNR for all problems: the input, a
+classical method, each kept image, and the oracle, which is the best output of
+all steps and needs the truth to be found.
 """
 
 import csv
@@ -19,8 +19,8 @@ from PIL import Image
 
 from deblur_jax import errors, metrics, models
 from deblur_jax.metrics import means
-from deblur_jax.ops import arrays, bit_depth, colour
-from deblur_jax.priors import outputs, tasks
+from deblur_jax.ops import array_files, bit_depth, colour
+from deblur_jax.priors import fit_record, tasks
 from deblur_jax.priors.problems import Problem
 from deblur_jax.state import Params
 from deblur_jax.training import loop, parallel
@@ -36,7 +36,7 @@ class Fit(NamedTuple):
   """The fit of one problem.
 
   problem: the problem.
-  kept: name -> float32 [h, w, c], see `outputs.KEPT`.
+  kept: name -> float32 [h, w, c], see `fit_record.KEPT`.
   found: what the method estimates beside the image, by name, NumPy.
   result: [h, w, c], what the method's `restore` returns.
   params: by network, after the last step.
@@ -194,7 +194,7 @@ def write(out: pathlib.Path, fit: Fit, *, params: bool = False) -> None:
   save = lambda ending, image: _save(
       stem.with_name(f'{stem.name}{ending}.png'), image)
   save('', _coloured(fit.result, chroma))
-  for name in outputs.KEPT:
+  for name in fit_record.KEPT:
     save(f'_{name}', _coloured(fit.kept[name], chroma))
   save('_input', _coloured(fit.problem.batch['observed'], chroma))
   for name, found in fit.found.items():
@@ -202,7 +202,7 @@ def write(out: pathlib.Path, fit: Fit, *, params: bool = False) -> None:
       found = (found / found.max())[..., None]
     save(f'_{name}', found)
   if params:
-    arrays.save_tree(stem.with_name(f'{stem.name}_params.npz'), fit.params)
+    array_files.save_tree(stem.with_name(f'{stem.name}_params.npz'), fit.params)
   with open(stem.with_name(f'{stem.name}_curve.csv'), 'w', newline='') as file:
     writer = csv.writer(file)
     writer.writerow(['step', *fit.curve])
@@ -217,7 +217,7 @@ def check_names(names: Sequence[str], out: pathlib.Path) -> None:
     names: of the problems.
     out: the folder, for the message.
   """
-  endings = ('input', *outputs.KEPT, *FOUND)
+  endings = ('input', *fit_record.KEPT, *FOUND)
   for name in names:
     for ending in endings:
       if f'{name}_{ending}' in names:

@@ -15,8 +15,8 @@ import numpy as np
 
 from deblur_jax import errors, methods
 from deblur_jax.config import check_keys
-from deblur_jax.inference import batches
-from deblur_jax.priors import results, starts
+from deblur_jax.inference import restoration
+from deblur_jax.priors import initialization, results
 from deblur_jax.priors.problems import Problem, check_finite, digest
 from deblur_jax.priors.results import Fit
 from deblur_jax.state import Method, Params
@@ -181,8 +181,8 @@ def _fit(config, method: Method, run_chunk, group, seeds, *, start, on_steps):
   batch['seed'] = np.array([seed for _, seed in copies], np.int32)
   name = ', '.join(problem.name for problem in group)
   key = jax.random.key(config['seed'])
-  state = starts.begin(method, key, batch, start)
-  fitted = batches.fit_images(
+  state = initialization.begin(method, key, batch, start)
+  fitted = restoration.fit_images(
       method, batch, key, config['total_steps'], mesh, chunk=config['chunk'],
       run_chunk=run_chunk, state=state,
       on_chunk=lambda done: on_steps(name, done))

@@ -21,17 +21,17 @@ import jax.numpy as jnp
 
 from deblur_jax import data, errors, methods
 from deblur_jax.config import bind, check_keys, require
-from deblur_jax.data import preprocess, verify
+from deblur_jax.data import device_transforms, verify
 from deblur_jax.evaluation import test_sets
 from deblur_jax.ops import macs
 from deblur_jax.state import Method, Metrics, TrainState
 from deblur_jax.training import (
-    checkpoint,
-    loop,
-    optim,
-    parallel,
-    recorder,
-    workdir,
+  checkpoint,
+  hooks,
+  loop,
+  optim,
+  parallel,
+  workdir,
 )
 
 KEYS = ('seed', 'total_steps', 'batch_size', 'log_every', 'save_every',
@@ -136,7 +136,7 @@ def setup(
   stages = data.stages(crop, batch_size, options.get('progressive', ()))
   for stage in stages:
     parallel.check_batch_size(stage.batch_size, mesh)
-  prepare_floats = preprocess.make_prepare(config, lambda batch: batch)
+  prepare_floats = device_transforms.make_prepare(config, lambda batch: batch)
   # ---- the lists of the data sets, and how they are read
   source = data.open_source(**config['data']['train'])
   loader = data.build(
@@ -145,7 +145,7 @@ def setup(
   test = data.open_source(**config['data']['test'])
   # ---- the method
   method = methods.build(config, from_checkpoint=from_checkpoint)
-  preprocess.check_pairing(
+  device_transforms.check_pairing(
       source, config, unpaired=method.unpaired, window=method.window)
   test_sets.check_test_set(test, window=method.window)
   abstract_state = loop.abstract_state(method, crop, mesh)
@@ -172,7 +172,8 @@ def setup(
 
   return Setup(
       method,
-      loop.make_step(method, preprocess.make_prepare(config, loader.unpack),
+      loop.make_step(method, device_transforms.make_prepare(config,
+                                                            loader.unpack),
                      mesh),
       lambda: loop.init(method, key_init, crop, mesh), abstract_state, batches,
       parallel.put_key(key_steps, mesh), mesh, source, largest, test)
@@ -247,7 +248,7 @@ def _run(config, folder, parts: Setup, validate) -> Result:
   first = int(state.step)
   # ---- the hook that watches, logs and saves
   total = config['total_steps']
-  hook = recorder.Recorder(
+  hook = hooks.Recorder(
       config, folder, parts, checkpoints, validate, finished=first)
   if jax.process_index() == 0:
     workdir.write_config(folder, config)

@@ -112,10 +112,10 @@ def _begin(config, before, path):
   from deblur_jax import models
   from deblur_jax.methods import pretrained
   from deblur_jax.models import maxim_student
-  from deblur_jax.ops import arrays
+  from deblur_jax.ops import array_files
 
   teacher = pretrained.Start(before)
-  arrays.save_tree(path, {'net': maxim_student.begin(
+  array_files.save_tree(path, {'net': maxim_student.begin(
       models.build(**config['nets']['net']),
       models.build(**pretrained.network(teacher)),
       pretrained.any_weights(teacher))})

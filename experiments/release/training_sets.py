@@ -25,11 +25,11 @@ def pairs(
     folder: gets a folder for each name.
     subset: blur_gamma where light was averaged, else blur.
   """
-  from deblur_jax.data import pair_folder
+  from deblur_jax.data import pair_writer
 
   for name, plan in plans.items():
     with _bar(name, len(plan.sources)) as bar:
-      pair_folder.write(
+      pair_writer.write(
           plan, folder / name,
           on_pair=lambda done, bar=bar: bar.update(done - bar.n))
   return {name: gopro(folder / name, subset=subset) for name in plans}

@@ -21,7 +21,7 @@ from skimage import measure
 
 import deblur_jax
 from deblur_jax import data, errors
-from deblur_jax.app import cli, pace, prior_fit, restoring, sharp
+from deblur_jax.app import cli, pace, prior_fit, restoring, sharpness
 from deblur_jax.inference import tiling
 from deblur_jax.media import exif, pictures
 from deblur_jax.ops import precision
@@ -426,7 +426,7 @@ def test_rejected_tiles_are_reported(wild, photo, tmp_path, capsys):
 
 def test_a_sharp_photo_is_not_changed(run, photo, capsys):
   x = PHOTO / np.float32(255)
-  effect = sharp.blur_effect(x)
+  effect = sharpness.blur_effect(x)
   assert 0 < effect < 1
   found = deblur_jax.restore(x, model=run, blur_threshold=effect - 0.01)
   assert np.abs(found - x).max() > 1e-3
@@ -449,10 +449,10 @@ def test_the_blur_effect_is_that_of_scikit_image():
     half = half.reshape(half.shape[0] // 2, 2, -1, 2, 3).mean((1, 3))
     expected = max(measure.blur_effect(one, channel_axis=-1)
                    for one in (image, half))
-    values[side] = sharp.blur_effect(image)
+    values[side] = sharpness.blur_effect(image)
     np.testing.assert_allclose(values[side], expected, atol=1e-4)
   assert values['sharp'] < values['blur']
-  assert sharp.blur_effect(random.random((9, 40, 3), np.float32)) == 1
+  assert sharpness.blur_effect(random.random((9, 40, 3), np.float32)) == 1
 
 
 @pytest.mark.parametrize('name', ['photo.jpg', 'photo.png'])

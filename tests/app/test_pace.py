@@ -14,7 +14,7 @@ import run_folders
 from PIL import Image
 
 import deblur_jax
-from deblur_jax.app import blending, console, pace, restoring, workload
+from deblur_jax.app import blending, console, pace, pixel_count, restoring
 from deblur_jax.inference import tiling
 from deblur_jax.pretrained import zoo
 
@@ -182,26 +182,26 @@ def test_pixels_from_headers(tmp_path):
       tmp_path / 'x.jpg', exif=odd_pictures.exif(orientation=6))
   whole = (tmp_path / 'x.jpg').read_bytes()
   (tmp_path / 'x.jpg').write_bytes(whole[:len(whole) // 2])    # header only
-  assert workload.megapixels(tmp_path / 'x.jpg') == 0.12
-  assert workload.megapixels(tmp_path / 'x.jpg', max_pixels=99) is None
-  assert workload.megapixels(tmp_path / 'none.jpg') is None
+  assert pixel_count.megapixels(tmp_path / 'x.jpg') == 0.12
+  assert pixel_count.megapixels(tmp_path / 'x.jpg', max_pixels=99) is None
+  assert pixel_count.megapixels(tmp_path / 'none.jpg') is None
   # Upright it is 300x400.
   region = blending.Region(250, 350, 50, 50)
   (_, _, width, height), = blending.crops([region], (400, 300))
-  assert workload.megapixels(tmp_path / 'x.jpg', regions=[region]) == (
+  assert pixel_count.megapixels(tmp_path / 'x.jpg', regions=[region]) == (
       width * height / 1e6)
   pytest.importorskip('av', reason='the extra "video" is missing')
   films.film(tmp_path / 'film.mkv')
-  assert workload.megapixels(tmp_path / 'film.mkv') == pytest.approx(
+  assert pixel_count.megapixels(tmp_path / 'film.mkv') == pytest.approx(
       12 * 32 * 18 / 1e6)
 
 
 def test_headers_are_read_fast(tmp_path):
   Image.new('RGB', (4000, 3000)).save(tmp_path / 'x.jpg')
-  workload.megapixels(tmp_path / 'x.jpg')
+  pixel_count.megapixels(tmp_path / 'x.jpg')
   start = time.perf_counter()
   for _ in range(10):
-    workload.megapixels(tmp_path / 'x.jpg')
+    pixel_count.megapixels(tmp_path / 'x.jpg')
   assert (time.perf_counter() - start) / 10 < 0.01
 
 

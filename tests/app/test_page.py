@@ -32,7 +32,7 @@ from deblur_jax.app import (
   page_restore,
   prior_fit,
 )
-from deblur_jax.inference import batches
+from deblur_jax.inference import restoration
 from deblur_jax.media import pictures
 from deblur_jax.ops import bit_depth
 from deblur_jax.pretrained import zoo
@@ -320,7 +320,7 @@ def test_a_fit_in_parts_is_a_fit(uploads, tmp_path):
   method, begin, run_chunk, mesh = prior_fit.program(
       json.dumps(tasks.config('denoise', steps=19, **SMALL)))
   key = jax.random.key(0)
-  whole = batches.fit_images(
+  whole = restoration.fit_images(
       method, batch, key, 20, mesh, chunk=5, run_chunk=run_chunk,
       state=begin(key, batch))
   np.testing.assert_allclose(whole.curve['loss'][:, 0], losses, rtol=1e-5)

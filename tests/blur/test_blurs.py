@@ -9,7 +9,7 @@ import pytest
 import scipy.ndimage
 
 from deblur_jax import blur, errors
-from deblur_jax.blur import camera, exposure, operators, shake, uniform
+from deblur_jax.blur import camera_motion, exposure, operators, shake, uniform
 from deblur_jax.data import augment
 from deblur_jax.training import parallel
 
@@ -148,7 +148,7 @@ still = dict.fromkeys(shake.Shake._fields, 0.0)
 draw_shake = jax.jit(
     shake.random_shake, static_argnames='frames')
 warp = jax.jit(shake.warp, static_argnames='focal')
-warp_in_the_plane = jax.jit(camera.warp)
+warp_in_the_plane = jax.jit(camera_motion.warp)
 
 
 def moved(**change):
@@ -167,7 +167,7 @@ def test_a_still_camera_changes_nothing():
     (dict(roll=0.1), dict(angle=0.1)), (dict(z=0.25), dict(zoom=0.8))])
 def test_shakes_in_the_plane_are_plane_motions(change, pose):
   """At a focal length of 40 pixels; a step back makes the scene smaller."""
-  expected = warp_in_the_plane(pictures()[0], camera.Pose(**{
+  expected = warp_in_the_plane(pictures()[0], camera_motion.Pose(**{
       name: jnp.float32(value) for name, value in (
           dict(x=0.0, y=0.0, angle=0.0, zoom=1.0) | pose).items()}))
   np.testing.assert_allclose(moved(**change), expected, atol=1e-4)

@@ -13,7 +13,7 @@ from deblur_jax.training import train, workdir
 
 # A method that learns nothing and one with a frozen network. Tracing, and the
 # steps of tests/methods, cover the others.
-TRAINED = ('classical', 'distill')
+TRAINED = ('blind_deconvolution', 'distill')
 
 
 @pytest.mark.parametrize('name', sorted({*helpers.CONFIGS} - {*TRAINED}))
@@ -45,7 +45,7 @@ def test_debug_run(name, tmp_path):
     ('cycle_physics', 'small'), ('cycle_unpaired', 'perceptual'),
     ('deblurgan_gopro', 'small'), ('deblurgan_gopro', 'small_l1'),
     ('distill', 'small'), ('finetune', 'side_by_side'),
-    ('fusion_attention', 'small'),
+    ('mimo_unet', 'small'),
     ('multiscale_photos', 'small'), ('prune', 'int8'), ('prune', 'int8_small'),
     ('prune', 'small'), ('small', 'groups'), ('small', 'widths_truth')])
 def test_full_form_builds(name, arg):

@@ -13,7 +13,7 @@ from PIL import Image, ImageCms
 
 from deblur_jax import data, errors
 from deblur_jax.app import restoring
-from deblur_jax.data import images, preprocess
+from deblur_jax.data import device_transforms, images
 from deblur_jax.evaluation import test_sets
 from deblur_jax.media import writers
 from deblur_jax.ops import bit_depth
@@ -100,7 +100,8 @@ def test_training_and_evaluation_see_equal_pairs(backend, tmp_path):
   source = data.open_source(name='gopro', root=gopro, subset='blur')
   loader = data.build(source, backend=backend, crop=48, batch_size=5)
   batch = next(loader.batches(0)) | loader.constants()
-  prepare = preprocess.make_prepare({'augment': {}, 'data': {}}, loader.unpack)
+  prepare = device_transforms.make_prepare({'augment': {}, 'data': {}},
+                                           loader.unpack)
   trained = jax.jit(prepare)(jax.random.key(0), batch)
   mesh = parallel.data_mesh(jax.local_devices()[:1])
   method = Method(None, None, lambda state, blur: blur)

@@ -13,7 +13,7 @@ from PIL import Image
 from deblur_jax import blur as blurs
 from deblur_jax import data, errors
 from deblur_jax.blur import exposure
-from deblur_jax.data import images, make_blur, pair_folder, verify
+from deblur_jax.data import images, make_blur, pair_writer, verify
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 MOTION = dict(frames=5, shift=8.0)
@@ -41,7 +41,7 @@ def contents(folder):
 
 def make(plan, out, **kwargs):
   """(number of pairs made, the manifest, the source of what is there)."""
-  made = pair_folder.write(plan, out, **kwargs)
+  made = pair_writer.write(plan, out, **kwargs)
   manifest = json.loads((out / 'manifest.json').read_text())
   split = kwargs.get('split', 'train')
   return made, manifest['splits'][split], data.open_source(
@@ -150,7 +150,7 @@ def test_the_number_of_threads_changes_nothing(tmp_path, picture_folder):
       picture_folder, kind='dynamic_scene', options=MOTION)
   for workers in (1, 3):
     done = []
-    pair_folder.write(plan, tmp_path / f'{workers}', workers=workers,
+    pair_writer.write(plan, tmp_path / f'{workers}', workers=workers,
                       on_pair=done.append)
     assert done == [1, 2, 3]
   assert contents(tmp_path / '1') == contents(tmp_path / '3')
@@ -159,37 +159,37 @@ def test_the_number_of_threads_changes_nothing(tmp_path, picture_folder):
 def test_pairs_that_no_manifest_tells_of_are_not_taken_for_new_ones(tmp_path):
   film(tmp_path / 'in', 21)
   out = tmp_path / 'out'
-  pair_folder.write(make_blur.from_frames(tmp_path / 'in'), out)
-  (out / pair_folder.MANIFEST).unlink()
+  pair_writer.write(make_blur.from_frames(tmp_path / 'in'), out)
+  (out / pair_writer.MANIFEST).unlink()
   other = make_blur.from_frames(tmp_path / 'in', window=(5, 5))
   with pytest.raises(errors.UserError, match='train is there, and .* nothing'):
-    pair_folder.write(other, out)
+    pair_writer.write(other, out)
   (tmp_path / 'file').write_text('')
   with pytest.raises(errors.UserError, match='Cannot make .*file: File exists'):
-    pair_folder.write(other, tmp_path / 'file')
+    pair_writer.write(other, tmp_path / 'file')
 
 
 def test_finished_pairs_are_checked_and_kept(tmp_path):
   film(tmp_path / 'in', 21)
   plan = make_blur.from_frames(tmp_path / 'in')
   out = tmp_path / 'out'
-  assert pair_folder.write(plan, out) == 3
+  assert pair_writer.write(plan, out) == 3
   whole = contents(out)
-  assert pair_folder.write(plan, out) == 0
+  assert pair_writer.write(plan, out) == 0
   blur = out / 'train/in/blur_gamma'
   damaged = bytearray((blur / '000001.png').read_bytes())
   damaged[len(damaged) // 2] ^= 1
   (blur / '000001.png').write_bytes(damaged)
   (out / 'train/in/sharp/000002.png').unlink()
-  assert pair_folder.write(plan, out) == 2
+  assert pair_writer.write(plan, out) == 2
   assert contents(out) == whole
 
 
 KILLED = '''
 import os, signal
-from deblur_jax.data import make_blur, pair_folder
+from deblur_jax.data import make_blur, pair_writer
 plan = make_blur.{plan}
-pair_folder.write(plan, {undisturbed!r})
+pair_writer.write(plan, {undisturbed!r})
 from deblur_jax.ops import atomic_files
 write = atomic_files.write
 def dying(path, content, **options):
@@ -198,7 +198,7 @@ def dying(path, content, **options):
     os.kill(os.getpid(), signal.SIGKILL)
   write(path, content, **options)
 atomic_files.write = dying
-pair_folder.write(plan, {out!r}, workers=1)
+pair_writer.write(plan, {out!r}, workers=1)
 '''
 
 
@@ -235,17 +235,17 @@ def test_another_command_is_refused_with_the_difference(tmp_path):
   film(tmp_path / 'in', 14)
   out = tmp_path / 'out'
   plan = lambda **kwargs: make_blur.from_frames(tmp_path / 'in', **kwargs)
-  pair_folder.write(plan(), out)
+  pair_writer.write(plan(), out)
   whole = contents(out)
   for kwargs, words in [
       (dict(gamma=1.0), 'gamma is 2.2 there, 1.0 now'),
       (dict(window=(7, 9)), r'window is \[7, 7\] there, \[7, 9\] now'),
       (dict(seed=1), 'seed is 0 there, 1 now')]:
     with pytest.raises(errors.UserError, match=words):
-      pair_folder.write(plan(**kwargs), out)
+      pair_writer.write(plan(**kwargs), out)
   film(tmp_path / 'in', 21)
   with pytest.raises(errors.UserError, match='2 pairs there, 3 now'):
-    pair_folder.write(plan(), out)
+    pair_writer.write(plan(), out)
   assert contents(out) == whole
   # Another split is another set.
   made, manifest, _ = make(plan(gamma=1.0), out, split='test')
@@ -310,8 +310,8 @@ def test_messages(tmp_path, picture_folder):
           folder, response=save(tmp_path, np.ones((255, 3))))
   refuses('crf.npy: A response curve must rise', frames, folder,
           response=save(tmp_path, np.ones(256)))
-  refuses('is inside of', pair_folder.write, frames(folder), folder / 'out')
-  refuses("Unknown split 'val'", pair_folder.write, frames(folder),
+  refuses('is inside of', pair_writer.write, frames(folder), folder / 'out')
+  refuses("Unknown split 'val'", pair_writer.write, frames(folder),
           tmp_path / 'out', split='val')
   refuses("Unknown blur 'dynamic'", photos, picture_folder, kind='dynamic')
   refuses('frames must be odd', photos, picture_folder, kind='dynamic_scene',
@@ -327,7 +327,7 @@ def test_messages(tmp_path, picture_folder):
   (tmp_path / 'out').mkdir()
   for text, match in (('{', 'is not JSON'), ('[]', 'of version 1')):
     (tmp_path / 'out/manifest.json').write_text(text)
-    refuses(match, pair_folder.write, frames(folder), tmp_path / 'out')
+    refuses(match, pair_writer.write, frames(folder), tmp_path / 'out')
 
 
 FLAGS = [
@@ -375,12 +375,12 @@ def test_beam_makes_the_same_files(tmp_path, picture_folder):
       make_blur.from_frames(tmp_path / 'in', window=(7, 13)),
       make_blur.from_photos(
           picture_folder, kind='dynamic_scene', options=MOTION)]):
-    pair_folder.write(plan, tmp_path / f'threads{i}')
-    pair_folder.write_with_beam(
+    pair_writer.write(plan, tmp_path / f'threads{i}')
+    pair_writer.write_with_beam(
         plan, tmp_path / f'beam{i}', options=['--runner=DirectRunner'])
     assert contents(tmp_path / f'beam{i}') == contents(tmp_path / f'threads{i}')
   with pytest.raises(errors.UserError, match='Beam does not take .*Nope'):
-    pair_folder.write_with_beam(
+    pair_writer.write_with_beam(
         plan, tmp_path / 'no', options=['--runner=Nope'])
 
 
@@ -388,7 +388,7 @@ def test_without_beam(tmp_path, monkeypatch):
   monkeypatch.setitem(sys.modules, 'apache_beam', None)
   plan = make_blur.from_frames(film(tmp_path / 'in', 7))
   with pytest.raises(errors.UserError, match='deblur-jax.beam'):
-    pair_folder.write_with_beam(plan, tmp_path / 'out')
+    pair_writer.write_with_beam(plan, tmp_path / 'out')
   assert not (tmp_path / 'out').exists()
 
 

@@ -13,7 +13,7 @@ import sample_pictures as pictures
 import deblur_jax
 from deblur_jax import data, errors, methods, models
 from deblur_jax.app import cli
-from deblur_jax.data import augment, neighbours, preprocess, verify
+from deblur_jax.data import augment, device_transforms, neighbours, verify
 from deblur_jax.evaluation import test_sets
 from deblur_jax.inference import tiling
 from deblur_jax.ops import frames
@@ -71,7 +71,7 @@ def test_batches_hold_them_along_the_last_axis(film, loader):
   source = data.open_source(**film, window=3)
   verify.pixels(source, crop=16)
   made = data.build(source, backend=loader, crop=16, batch_size=6)
-  prepare = jax.jit(preprocess.make_prepare(
+  prepare = jax.jit(device_transforms.make_prepare(
       dict(augment={}, data={}), made.unpack))
   batch = prepare(jax.random.key(0), next(made.batches(0)) | made.constants())
   assert batch.keys() == {'blur', 'sharp'}
@@ -104,7 +104,7 @@ def test_augmentation_treats_all_frames_alike():
 def test_a_network_of_frames_holds_the_one_of_pictures():
   """Each frame by a third of the kernel; nothing else takes frames."""
   one, several = (models.build(
-      name='fusion', features=4, blocks=0, window=window)
+      name='mimo_unet', features=4, blocks=0, window=window)
                   for window in (1, WINDOW))
   params = jax.tree.map(
       lambda x: RNG.normal(0, 0.1, x.shape).astype(np.float32),
@@ -173,7 +173,7 @@ def test_window_is_one_value_of_the_config():
 def test_network_source_and_method_must_fit(film):
   config = helpers.get_config('video').to_dict()
   source = data.open_source(**film)
-  fit = lambda source, **more: preprocess.check_pairing(
+  fit = lambda source, **more: device_transforms.check_pairing(
       source, dict(config, data=more), unpaired=False, window=3)
   with pytest.raises(
       errors.UserError, match='takes 3 frames, but data.train.win'

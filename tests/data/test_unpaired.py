@@ -9,7 +9,7 @@ import sample_pictures as pictures
 from helpers import get_config
 
 from deblur_jax import data, errors
-from deblur_jax.data import prepared, preprocess, verify
+from deblur_jax.data import device_transforms, prepared, verify
 from deblur_jax.evaluation import test_sets
 
 BLURRY, SHARP = range(10, 14), range(100, 106)   # each picture has one value
@@ -89,7 +89,7 @@ def test_one_half_of_photos_is_blurred_in_the_step(two_folders):
   config['augment'] = dict(preset='none')
   config['data']['blur'] = dict(kind='gaussian', size=3, sigma=(0.4, 1.0))
   built = data.build(source, backend='threads', crop=16, batch_size=4, seed=0)
-  prepare = jax.jit(preprocess.make_prepare(config, built.unpack))
+  prepare = jax.jit(device_transforms.make_prepare(config, built.unpack))
   batch = prepare(jax.random.key(0), next(built.batches(0)))
   assert 'to_blur' not in batch and batch['kernel'].shape == (4, 3, 3)
   middle = len(SHARP) // 2
@@ -134,7 +134,7 @@ def test_source_method_and_blur_must_fit(two_folders):
     config = dict(method=dict(name='M'), data=dict(blur=makes_blur),
                   augment=augment)
     with pytest.raises(errors.UserError, match=message) as error:
-      preprocess.check_pairing(
+      device_transforms.check_pairing(
           data.open_source(**options), config, unpaired=unpaired)
     assert '\n' not in str(error.value)
 

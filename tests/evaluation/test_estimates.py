@@ -16,13 +16,13 @@ from deblur_jax import errors, methods, models
 from deblur_jax.blur import kernels, operators, uniform
 from deblur_jax.data import kernel_files
 from deblur_jax.evaluation import (
-  kernels as kernel_scores,
+  blur_estimates as kernel_scores,
 )
 from deblur_jax.evaluation import (
   no_reference,
   test_sets,
 )
-from deblur_jax.metrics import natural
+from deblur_jax.metrics import gradient_distance
 from deblur_jax.models import blur_classifier, kernel_fourier
 from deblur_jax.training import checkpoint, train, workdir
 
@@ -135,16 +135,17 @@ def test_natural_distance_grows_on_both_sides():
   # Log gradients of a picture of steps: few strong ones, many of none.
   steps = np.kron(random.random((1, 8, 8, 1)), np.ones((1, 8, 8, 3)))
   steps = jnp.asarray(steps, jnp.float32)
-  reference = natural.quantiles(steps)[0]
+  reference = gradient_distance.quantiles(steps)[0]
   blurry = operators.uniform(kernels.disk(3.0, size=7)).forward(steps)
   noisy = steps + 0.1 * jnp.asarray(random.normal(size=steps.shape), 'float32')
-  far = jax.jit(functools.partial(natural.distance, reference=reference))
+  far = jax.jit(functools.partial(gradient_distance.distance,
+                                  reference=reference))
   assert far(steps) == 0
   assert far(blurry) > 0.1 and far(noisy) > 0.1
   # Over the places of one value each: all gradients are of one level.
   flat = jnp.zeros((1, 4, 4, 3)).at[:, ::2].set(1 / 255)
   np.testing.assert_allclose(
-      natural.quantiles(flat)[0, [0, -1]], [0, np.log(2)], rtol=1e-6)
+      gradient_distance.quantiles(flat)[0, [0, -1]], [0, np.log(2)], rtol=1e-6)
 
 
 def test_parts_of_a_mixture_with_unlike_kernels_have_none():
@@ -200,7 +201,8 @@ def test_mistakes_are_one_line(run, tmp_path):
       (lambda: no_reference.run(plain, tmp_path / 'plain', photos=small,
                                 size=31),
        'b.png is smaller than kernels of 31x31: give a smaller size'),
-      (lambda: natural.distance(jnp.zeros((1, 4, 4, 3)), jnp.zeros(3)),
+      (lambda: gradient_distance.distance(jnp.zeros((1, 4, 4, 3)),
+                                          jnp.zeros(3)),
        'Expected 256 quantiles'),
       (lambda: models.build(name='kernel_fourier', size=8), 'must be odd'),
       (lambda: models.build(name='kernel_fourier', rounds=0), 'rounds must be'),

@@ -14,8 +14,8 @@ from PIL import Image
 from deblur_jax import errors, metrics
 from deblur_jax.blur import deconvolve, kernels, operators
 from deblur_jax.data import builtin, images, kernel_files
-from deblur_jax.evaluation import deconvolution as deconvolve_folder
 from deblur_jax.evaluation import folders as folder_scores
+from deblur_jax.evaluation import nonblind_deconvolution as deconvolve_folder
 from deblur_jax.ops import bit_depth
 
 NAMES = ('a/one', 'two')

@@ -9,15 +9,15 @@ import pytest
 from jax import lax
 
 from deblur_jax import errors, export, models
-from deblur_jax.export import graph as graph_lib
-from deblur_jax.export import onnx_file, shapes, traced
+from deblur_jax.export import onnx_file, onnx_shapes, traced
+from deblur_jax.export import onnx_graph as graph_lib
 from deblur_jax.ops import conv, frames, pad
 from deblur_jax.state import Method, TrainState
 
 RNG = np.random.default_rng(0)
 # Options with operations that the small networks lack.
 MORE = {'srn': dict(recurrent=True),
-        'fusion': dict(attention='cbam', unshuffle=2)}
+        'mimo_unet': dict(attention='cbam', unshuffle=2)}
 
 
 def restoring(name, **options):
@@ -158,10 +158,10 @@ def test_operations(name, need_onnx):
 
 
 def test_axes_are_split_and_joined_in_groups():
-  assert shapes._groups((2, 1, 6, 4, 5), (2, 3, 2, 20, 1)) == [
+  assert onnx_shapes._groups((2, 1, 6, 4, 5), (2, 3, 2, 20, 1)) == [
       ([0], [0]), ([2], [1, 2]), ([3, 4], [3])]
   h, = jax.export.symbolic_shape('h')
-  assert shapes._groups((4 * h, 3 * h), (2, 2 * h, 3 * h)) == [
+  assert onnx_shapes._groups((4 * h, 3 * h), (2, 2 * h, 3 * h)) == [
       ([0], [0, 1]), ([1], [2])]
 
 
@@ -226,7 +226,7 @@ def test_tensorflow_files(tmp_path):
 
 
 def test_one_size_where_symbolic_sizes_fail(tmp_path):
-  restore = restoring('fusion', blocks=1, features=4, attention='window')
+  restore = restoring('mimo_unet', blocks=1, features=4, attention='window')
   path = tmp_path / 'net.stablehlo'
   with pytest.raises(errors.UserError, match='every size .* give one size'):
     export.write(path, restore, kind='stablehlo')

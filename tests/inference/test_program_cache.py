@@ -15,7 +15,12 @@ from jax.experimental.compilation_cache import compilation_cache
 
 from deblur_jax import errors
 from deblur_jax.app import cli
-from deblur_jax.inference import batches, cache_folder, program_cache, tiling
+from deblur_jax.inference import (
+  cache_folder,
+  program_cache,
+  restoration,
+  tiling,
+)
 from deblur_jax.ops import precision
 from deblur_jax.state import Method, TrainState
 from deblur_jax.training import loop, parallel
@@ -196,7 +201,7 @@ def test_each_condition_of_a_program_has_its_own_file(folder, monkeypatch):
   assert not is_new()
   assert is_new(identity='another network')
   assert is_new(picture=PICTURE[:32])
-  assert is_new(change=lambda method: batches.local(method, 32))
+  assert is_new(change=lambda method: restoration.local(method, 32))
   for target, name, value in (
       (jax, '__version__', '99.0'),
       (program_cache, '_sources', lambda: 'edited'),

@@ -9,7 +9,7 @@ import pytest
 
 from deblur_jax import errors
 from deblur_jax.blur import kernels, operators
-from deblur_jax.inference import batches, tiling
+from deblur_jax.inference import restoration, tiling
 from deblur_jax.state import Method, TrainState
 from deblur_jax.training import parallel
 
@@ -195,7 +195,8 @@ def test_receptive_field():
     return jnp.repeat(jnp.repeat(jnp.roll(small, 3, 2), 2, 1), 2, 2)
 
   mesh = parallel.data_mesh(jax.local_devices()[:1])
-  assert [batches.receptive_field(method(restore), None, mesh, longest=256) for
+  assert [restoration.receptive_field(method(restore), None, mesh,
+                                      longest=256) for
           restore in (smooth, halved, mean)] == [RADIUS, 6, None]
 
 

@@ -12,7 +12,7 @@ import pytest
 from films import STEADY, film, picture
 
 from deblur_jax import errors
-from deblur_jax.media import video_parts, video_reading, video_writing, videos
+from deblur_jax.media import video_reading, video_resume, video_writing, videos
 
 av = pytest.importorskip(
     'av', reason='the optional extra "video" is not installed')
@@ -352,7 +352,7 @@ def test_interrupted_work_goes_on(tmp_path):
     videos.restore(source, target, lambda x: stop(middle(x)), **options)
   assert not target.exists() and len(seen) == 6
   parts = tmp_path / '.out.mp4.unfinished'
-  assert video_parts.finished(parts) == [4, 4]
+  assert video_resume.finished(parts) == [4, 4]
   done = videos.restore(source, target, middle, **options)
   assert done.resumed == 8 and done.frames == 12 and not parts.exists()
   assert are_alike(target, tmp_path / 'straight.mp4')

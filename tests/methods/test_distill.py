@@ -127,7 +127,7 @@ def test_the_small_student_is_a_tenth_of_its_teacher_at_most():
   small, large = (
       models.count_parameters(models.shapes(models.build(
           **get_config(name, 'small').to_dict()['nets']['net'])))
-      for name in ('distill', 'fusion_attention'))
+      for name in ('distill', 'mimo_unet'))
   assert 10 * small <= large
 
 

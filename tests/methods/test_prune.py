@@ -10,12 +10,12 @@ from helpers import tiny
 from run_folders import untrained
 
 from deblur_jax import errors, methods, models
-from deblur_jax.models import channels, pruning
+from deblur_jax.models import channel_groups, pruning
 from deblur_jax.training import loop, parallel
 
 # A wide and a thin one of each network whose channels can be pruned.
 WIDE = {
-    'fusion': dict(features=8, blocks=0),
+    'mimo_unet': dict(features=8, blocks=0),
     'multiscale': dict(scales=1, blocks=1, features=4),
     'nafnet': dict(features=4, blocks=(1,), up_blocks=(0,), middle=0),
     'resnet': dict(features=4, blocks=0),
@@ -40,7 +40,7 @@ def _pair(name, **options):
 
 
 def test_every_network_that_can_be_pruned_is_tested():
-  assert {models.MODELS[name] for name in WIDE} == channels.KINDS.keys()
+  assert {models.MODELS[name] for name in WIDE} == channel_groups.KINDS.keys()
 
 
 def _places(shapes):
@@ -64,7 +64,7 @@ def _apply(net):
 def test_nobody_reads_what_is_cut(name):
   """Where channels are zero, what the thin network has not makes nothing."""
   wide, thin = _pair(name)
-  params, wires = _random(models.shapes(wide)), channels.wires(wide)
+  params, wires = _random(models.shapes(wide)), channel_groups.wires(wide)
   kept = pruning.choose(params, wires, models.shapes(thin))
   silent = jax.tree.map(
       np.multiply, params, pruning.channel_masks(params, wires, kept))
@@ -83,7 +83,7 @@ def test_nobody_reads_what_is_cut(name):
 @pytest.mark.parametrize('name', ['nafnet', 'srn'])  # which split channels
 def test_the_thin_network_is_the_wide_one_with_channels_of_zero(name):
   wide, thin = _pair(name)
-  params, wires = _random(models.shapes(wide)), channels.wires(wide)
+  params, wires = _random(models.shapes(wide)), channel_groups.wires(wide)
   kept = pruning.choose(params, wires, models.shapes(thin))
   silent = jax.tree.map(
       np.multiply, params, pruning.channel_masks(params, wires, kept))
@@ -94,8 +94,8 @@ def test_the_thin_network_is_the_wide_one_with_channels_of_zero(name):
 
 
 @pytest.mark.parametrize('name, options', [
-    ('fusion', dict(blocks=2)), ('fusion', dict(window=3)),
-    ('fusion', dict(unshuffle=2)),
+    ('mimo_unet', dict(blocks=2)), ('mimo_unet', dict(window=3)),
+    ('mimo_unet', dict(unshuffle=2)),
     ('multiscale', dict(scales=2, blocks=2)),
     ('srn', dict(blocks=1, scales=2)),
     ('srn', dict(recurrent=False, shared=False, scales=2)),
@@ -105,7 +105,7 @@ def test_the_thin_network_is_the_wide_one_with_channels_of_zero(name):
 def test_every_kernel_gets_its_new_size(name, options):
   wide, thin = _pair(name, **options)
   params, expected = _random(models.shapes(wide)), models.shapes(thin)
-  wires = channels.wires(wide)
+  wires = channel_groups.wires(wide)
   less = pruning.cut(params, wires, pruning.choose(params, wires, expected))
   assert jax.tree.map(np.shape, less) == jax.tree.map(np.shape, expected)
 
@@ -115,8 +115,8 @@ def test_the_strongest_channels_stay():
                   'bias': np.arange(4.0)},
             'b': {'kernel': np.arange(8.0).reshape(1, 1, 4, 2)}}
   params['a']['kernel'][0, 0, 0] = [1, -3, 0, 2]
-  wires = {('a',): channels.Wire(None, ('g',)),
-           ('b',): channels.Wire(('g',), None)}
+  wires = {('a',): channel_groups.Wire(None, ('g',)),
+           ('b',): channel_groups.Wire(('g',), None)}
   thin = {'a': {'kernel': np.zeros((1, 1, 3, 2))},
           'b': {'kernel': np.zeros((1, 1, 2, 2))}}
   kept = pruning.choose(params, wires, thin)
@@ -165,7 +165,7 @@ def test_begins_with_the_strongest_channels_of_the_run(run):
   folder, params = run
   method = methods.build(_config(run, net=NET | dict(features=2)))
   state = loop.init(method, jax.random.key(1), 16, parallel.data_mesh())
-  wires = channels.wires(models.build(**NET))
+  wires = channel_groups.wires(models.build(**NET))
   kept = pruning.choose(params, wires, state.params['net'])
   expected = pruning.cut(params, wires, kept)
   jax.tree.map(
@@ -217,8 +217,8 @@ def test_mistakes(run, change, message):
 
 
 @pytest.mark.parametrize('net, message', [
-    (dict(name='fpn'), 'Channels of a FPN cannot be pruned, only of Fusion'),
+    (dict(name='fpn'), 'Channels of a FPN cannot be pruned, only of MimoUNet'),
     (dict(name='unet', attention='se'), 'with attention cannot be pruned')])
 def test_networks_that_stay_wide(net, message):
   with pytest.raises(errors.UserError, match=message):
-    channels.wires(models.build(**net))
+    channel_groups.wires(models.build(**net))

@@ -10,7 +10,7 @@ from PIL import Image
 from scipy import ndimage
 
 from deblur_jax import errors, metrics
-from deblur_jax.metrics import ecc, kohler, shift
+from deblur_jax.metrics import kohler, realblur, shift
 
 
 def _ecc(index):
@@ -47,7 +47,7 @@ def _homography(restored, sharp):
   return np.asarray(HOMOGRAPHY(gray(x), gray(z)), np.float64)
 
 
-HOMOGRAPHY = jax.jit(ecc.homography)
+HOMOGRAPHY = jax.jit(realblur.homography)
 
 
 def _floats(pictures):

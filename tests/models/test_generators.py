@@ -57,7 +57,7 @@ def _small(name, **options):
     ('srn', {}, 6_881_251, 83.5),
     ('srn', dict(recurrent=True), 8_061_411, None),
     ('srn', dict(shared=False), 3 * 6_881_251, 83.5),
-    ('fusion', {}, 6_807_171, None),
+    ('mimo_unet', {}, 6_807_171, None),
     # The depthwise products, which are sums here, make the paper's 16.0.
     ('nafnet', {}, 17_111_907, 15.7),
     # 152.1 where 1x1 convolutions follow what enlarges, as the authors' do.
@@ -258,8 +258,8 @@ def test_channel_attention_sees_every_pixel():
     (dict(name='restormer', heads=5), 'multiple of 2 heads = 10, got 24'),
     (dict(name='srn', scales=0), "network's scales must be at least 1, got 0"),
     (dict(name='srn', kernel_size=4), r'kernel_size must be odd, got \[4'),
-    (dict(name='fusion', features=3), 'features must be at least 4, got 3'),
-    (dict(name='fusion', attention='cban'), "Did you mean 'cbam'"),
+    (dict(name='mimo_unet', features=3), 'features must be at least 4, got 3'),
+    (dict(name='mimo_unet', attention='cban'), "Did you mean 'cbam'"),
     (dict(name='nafnet', middle=-1), 'middle must be at least 0, got -1'),
     (dict(name='nafnet', up_blocks=(1,)), r'as many .* got \[1\] and \[1, 1'),
     (dict(name='nafnet', expansion=0.01), 'at least 0.0625, got 0.01'),

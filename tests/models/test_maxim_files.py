@@ -14,7 +14,7 @@ from safetensors import numpy as safetensors_numpy
 from deblur_jax import errors, methods, models
 from deblur_jax.methods import pretrained
 from deblur_jax.models import maxim, maxim_files
-from deblur_jax.ops import arrays, tfjs
+from deblur_jax.ops import array_files, tfjs
 from deblur_jax.pretrained import convert, zoo
 from deblur_jax.training import workdir
 
@@ -155,7 +155,7 @@ def test_to_a_run_and_back_bit_for_bit(suffix, tmp_path):
   convert.from_run(config, tmp_path / 'run', back)
   if suffix == '.npz':
     found = {name.removeprefix('params/'): value
-             for name, value in arrays.load(back).items()}
+             for name, value in array_files.load(back).items()}
   else:
     found = safetensors_numpy.load_file(back)
   _same(traverse_util.unflatten_dict(found, sep='/'), values)

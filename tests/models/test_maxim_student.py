@@ -12,7 +12,7 @@ from flax import traverse_util
 from deblur_jax import errors, methods, models
 from deblur_jax.methods import pretrained
 from deblur_jax.models import maxim_student
-from deblur_jax.ops import positions
+from deblur_jax.ops import spatial_mixing
 from deblur_jax.training import checkpoint, loop, optim, parallel, workdir
 
 TEACHER = dict(name='maxim', features=4, depth=2, groups=2, bottleneck=2,
@@ -36,7 +36,7 @@ def _teacher(**options):
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-  monkeypatch.setattr(positions, 'SWEEPS', 1)    # of a second each
+  monkeypatch.setattr(spatial_mixing, 'SWEEPS', 1)    # of a second each
 
 
 @functools.cache

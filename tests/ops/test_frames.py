@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from deblur_jax import errors
-from deblur_jax.data import frames, make_blur, pair_folder
+from deblur_jax.data import frames, make_blur, pair_writer
 
 
 def save(path, value=0, size=(24, 16)):
@@ -97,7 +97,7 @@ def test_a_video_in_windows(av, tmp_path):
   path = film(av, tmp_path / 'film.mp4')
   plan = make_blur.from_frames(path, window=(7, 9), gamma=1.0, seed=1)
   assert len(plan.works) == 1     # it is decoded once
-  pair_folder.write(plan, tmp_path / 'out')
+  pair_writer.write(plan, tmp_path / 'out')
   for name, source in plan.sources.items():
     sequence, number = name.split('/')
     folder = tmp_path / 'out/train' / sequence

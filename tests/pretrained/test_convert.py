@@ -16,7 +16,7 @@ from safetensors import numpy as safetensors_numpy
 
 from deblur_jax import errors, methods, models
 from deblur_jax.evaluation import test_sets
-from deblur_jax.ops import arrays, weight_files
+from deblur_jax.ops import array_files, weight_files
 from deblur_jax.pretrained import convert
 from deblur_jax.pretrained.convert import state_dicts
 from deblur_jax.training import parallel, workdir
@@ -358,7 +358,7 @@ def test_a_small_pickle_takes_little_memory(content, message, tmp_path):
 
 def test_an_npz_takes_no_more_memory_than_its_size_allows(
     tmp_path, monkeypatch):
-  monkeypatch.setattr(arrays, 'ROOM', 1000)
+  monkeypatch.setattr(array_files, 'ROOM', 1000)
   path = tmp_path / 'bomb.npz'
   np.savez_compressed(path, a=np.zeros(10**6, np.float32))
   with pytest.raises(errors.UserError, match='unpacks to 4,000,128 bytes'):

@@ -10,8 +10,8 @@ import scipy.ndimage
 
 from deblur_jax import errors, methods
 from deblur_jax.blur import operators
-from deblur_jax.inference import batches
-from deblur_jax.priors import double_prior, outputs, tasks
+from deblur_jax.inference import restoration
+from deblur_jax.priors import double_prior, fit_record, tasks
 from deblur_jax.training import loop, parallel
 
 # It compiles twice as quickly as the configs' own networks.
@@ -89,7 +89,7 @@ def make(config, steps=2, devices=1, in_turn=None):
 
 def fit(one, batch, steps=4, *, chunk=2, **options):
   method, mesh, run_chunk = one
-  return batches.fit_images(
+  return restoration.fit_images(
       method, batch, jax.random.key(0), steps, mesh, chunk=chunk,
       run_chunk=run_chunk, **options)
 
@@ -119,7 +119,7 @@ def test_every_method_fits_its_kind_of_picture(name):
   for value in fitted.curve.values():
     assert value.shape == (4, 1) and not np.isnan(value).any()
   kept = fitted.state.buffers['record']['kept']
-  assert kept.keys() == outputs.KEPT.keys()
+  assert kept.keys() == fit_record.KEPT.keys()
   for row, image in kept.items():
     assert image.shape == batch['sharp'].shape
     assert np.isfinite(image).all() and image.max() > 0.1
@@ -297,7 +297,7 @@ def test_fits_and_trained_methods_are_not_mixed_up():
   one = built('prior_denoise')
   supervised = methods.build(helpers.tiny())
   with pytest.raises(errors.UserError, match='does not fit images one by one'):
-    batches.fit_images(supervised, {}, jax.random.key(0), 2,
+    restoration.fit_images(supervised, {}, jax.random.key(0), 2,
                        parallel.data_mesh())
   with pytest.raises(errors.UserError, match='3 steps are not a multiple'):
     fit(one, batch_for('prior_denoise'), steps=3)

@@ -16,14 +16,14 @@ from PIL import Image
 from deblur_jax import errors, methods
 from deblur_jax.blur import operators
 from deblur_jax.data import images
-from deblur_jax.ops import arrays, bit_depth
+from deblur_jax.ops import array_files, bit_depth
 from deblur_jax.priors import (
   baselines,
-  outputs,
+  fit_record,
+  initialization,
   problems,
   results,
   solve,
-  starts,
   tasks,
 )
 from deblur_jax.training import checkpoint, workdir
@@ -231,8 +231,8 @@ def test_run_writes_its_folder(folder_of_results):
       json.dumps(result))
   assert seen[:2] == [('a, b', 2), ('a, b', 4)]
   for name, row in result['rows'].items():
-    assert row['psnr'].keys() == {'input', 'classical', *outputs.KEPT}
-    for kept in ('', '_input', *(f'_{kept}' for kept in outputs.KEPT)):
+    assert row['psnr'].keys() == {'input', 'classical', *fit_record.KEPT}
+    for kept in ('', '_input', *(f'_{kept}' for kept in fit_record.KEPT)):
       file = images.read(root / 'out' / f'{name}{kept}.png')
       assert file.shape == (16, 16, 3)
     with open(root / 'out' / f'{name}_curve.csv', newline='') as file:
@@ -317,7 +317,7 @@ def test_pixels_that_are_no_numbers_are_refused(tmp_path):
 def test_luma_is_fitted_and_chroma_stays(folder, tmp_path):
   (one,) = problems.read(folder / 'sharp' / 'a.png', task='denoise', luma=True)
   assert one.batch['observed'].shape == (24, 32, 1)
-  kept = dict.fromkeys(outputs.KEPT, one.batch['observed'])
+  kept = dict.fromkeys(fit_record.KEPT, one.batch['observed'])
   fit = solve.Fit(
       one, kept, found={}, result=one.batch['observed'], params={},
       curve={'loss': np.zeros(1)}, seed=0, seconds=0.0)
@@ -336,16 +336,16 @@ def test_starts(tmp_path):
       'nets.net.depth': 3, 'nets.net.skip': 2})
   found = problems.make(tmp_path / 'sharp', task='jpeg')
   seen = []
-  start = starts.learn(
+  start = initialization.learn(
       config, found, rounds=2, steps=2, at_once=2,
       on_round=lambda done, loss: seen.append(loss))
   assert len(seen) == 2 and seen[1] < seen[0]
-  arrays.save_tree(tmp_path / 'start.npz', start)
-  read = starts.read(tmp_path / 'start.npz')
+  array_files.save_tree(tmp_path / 'start.npz', start)
+  read = initialization.read(tmp_path / 'start.npz')
   assert jax.tree.all(jax.tree.map(np.array_equal, start, read))
   method = methods.build(config)
   batch = {'observed': np.stack([one.batch['observed'] for one in found])}
-  state = starts.begin(method, jax.random.key(0), batch, read)
+  state = initialization.begin(method, jax.random.key(0), batch, read)
   jax.tree.map(
       lambda own, one: np.testing.assert_array_equal(own, [one, one]),
       state.params, read)
@@ -362,14 +362,14 @@ def test_starts(tmp_path):
   shelf.wait()
   shelf.close()
   workdir.write_config(tmp_path / 'run', learned)
-  again = starts.read(tmp_path / 'run')
+  again = initialization.read(tmp_path / 'run')
   jax.tree.map(np.testing.assert_array_equal, again, read)
   read['net'].pop('tail')
   with pytest.raises(errors.UserError, match='its net.tail.bias is missing'):
-    starts.begin(method, jax.random.key(0), batch, read)
+    initialization.begin(method, jax.random.key(0), batch, read)
   with pytest.raises(errors.UserError, match='one size, got 2 sizes'):
     save(tmp_path / 'sharp' / 'c.png', picture(2, 16, 24))
-    starts.learn(config, problems.make(
+    initialization.learn(config, problems.make(
         tmp_path / 'sharp', task='jpeg'), rounds=1)
 
 

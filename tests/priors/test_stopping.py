@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from deblur_jax import errors
-from deblur_jax.priors import outputs, stopping
+from deblur_jax.priors import fit_record, stopping
 
 OPTIONS = {'discrepancy': dict(sigma=0.1), 'wmv': dict(window=5),
            'emv': dict(warmup=3), 'held_out': dict(warmup=3)}
@@ -94,8 +94,8 @@ def test_discrepancy_is_lowest_where_the_fit_is_the_noise():
 
 
 def follow(rule, images, fits=None, average=0.5):
-  record = outputs.init(rule, jnp.zeros_like(images[0]), {})
-  add = jax.jit(lambda record, what: outputs.add(
+  record = fit_record.init(rule, jnp.zeros_like(images[0]), {})
+  add = jax.jit(lambda record, what: fit_record.add(
       rule, record, what, average=average))
   history = []
   for step, image in enumerate(images):
@@ -156,12 +156,13 @@ def test_a_step_that_is_not_finite_does_not_count():
     ((0.01, 0.01), np.nan, 1.0),        # broken: those of the check
 ])
 def test_backtracking(fits, loss, expected):
-  record = outputs.init(stopping.fixed(), jnp.zeros((2, 2, 3)), jnp.zeros(()))
+  record = fit_record.init(stopping.fixed(), jnp.zeros((2, 2, 3)),
+                           jnp.zeros(()))
   image = jnp.zeros((2, 2, 3))
   state = jnp.float32(1.0), jnp.float32(10.0)
   for step, fit in enumerate(fits):
     new = state[0] + 1, state[1] + 1
-    params, opt_state, record, back = outputs.backtrack(
+    params, opt_state, record, back = fit_record.backtrack(
         record, seen(step, image, fit=fit), state, new,
         jnp.isfinite(loss if step else 1.0), decibels=5.0, every=1)
     state = params, opt_state

@@ -20,10 +20,10 @@ import jax
 from deblur_jax import errors, methods, models
 from deblur_jax.evaluation import test_sets
 from deblur_jax.models import maxim_files
-from deblur_jax.ops import arrays as array_files
+from deblur_jax.ops import array_files as array_files
 from deblur_jax.ops import atomic_files, weight_files
 from deblur_jax.pretrained.convert import maxim, state_dicts
-from deblur_jax.pretrained.convert.layouts import LAYOUTS
+from deblur_jax.pretrained.convert.name_maps import LAYOUTS
 from deblur_jax.state import TrainState
 from deblur_jax.training import checkpoint, loop, parallel, workdir
 

@@ -12,8 +12,8 @@ import numpy as np
 from flax import traverse_util
 
 from deblur_jax import errors, models
-from deblur_jax.pretrained.convert import layouts
-from deblur_jax.pretrained.convert.layouts import Layout
+from deblur_jax.pretrained.convert import name_maps
+from deblur_jax.pretrained.convert.name_maps import Layout
 from deblur_jax.state import Params
 
 StateDict = Mapping[str, np.ndarray]
@@ -37,7 +37,7 @@ class Part(NamedTuple):
   @property
   def layout(self) -> Layout:
     """The row of `LAYOUTS`."""
-    return layouts.LAYOUTS[self.key]
+    return name_maps.LAYOUTS[self.key]
 
 
 class Pair(NamedTuple):
@@ -46,7 +46,7 @@ class Pair(NamedTuple):
   theirs: str
   ours: tuple[str, ...]
   shape: tuple[int, ...]     # theirs
-  kind: layouts.Kind | None  # of a kernel; None for a bias
+  kind: name_maps.Kind | None  # of a kernel; None for a bias
 
 
 def find(
@@ -66,10 +66,10 @@ def find(
     UserError: no layout fits, several fit equally, or a network or an option is
       invalid.
   """
-  table = layouts.LAYOUTS
+  table = name_maps.LAYOUTS
   if layout is not None:
     table = {layout: errors.look_up(table, layout, what='layout')}
-  for pattern, why in layouts.REFUSED.items():
+  for pattern, why in name_maps.REFUSED.items():
     if any(re.search(rf'(^|\.)({pattern})', name) for name in arrays):
       raise errors.UserError(f'it is of {why}.')
   candidates = [part for key in table for part in _parts(arrays, key)]
@@ -101,7 +101,7 @@ def pairs(layout: Layout, net: nn.Module) -> list[Pair]:
   there = flatten(_shapes(net))
   found = []
   for layer in layout.layers(net):
-    kind = layouts.KINDS[layer.kind]
+    kind = name_maps.KINDS[layer.kind]
     path = (*layer.ours, 'kernel')
     shape = there.pop(path).shape
     found.append(Pair(
@@ -179,7 +179,8 @@ def _parts(arrays, key) -> list[Part]:
   """The arrays with names of a layout, grouped by their prefix."""
   groups = collections.defaultdict(dict)
   for name, array in arrays.items():
-    match = re.fullmatch(rf'((?:.*?\.)??)({layouts.LAYOUTS[key].names})', name)
+    match = re.fullmatch(rf'((?:.*?\.)??)({name_maps.LAYOUTS[key].names})',
+                         name)
     if match:
       groups[match[1]][match[2]] = array
   return [Part(key, prefix, group, {}) for prefix, group in groups.items()]
@@ -250,10 +251,10 @@ def _check(part, pairs_) -> None:
 def _nothing(arrays, layout) -> str:
   if layout is None:
     return (f'its names ({_some(list(arrays))}) fit no layout; known: '
-            f'{", ".join(layouts.LAYOUTS)}.')
-  example = layouts.LAYOUTS[layout].example
+            f'{", ".join(name_maps.LAYOUTS)}.')
+  example = name_maps.LAYOUTS[layout].example
   near = [part.key for part in sorted(
-      (part for key in layouts.LAYOUTS for part in _parts(arrays, key)),
+      (part for key in name_maps.LAYOUTS for part in _parts(arrays, key)),
       key=lambda part: -len(part.arrays))]
   hint = f' Did you mean {near[0]!r}?' if near else ''
   return (f'none of its names is of {layout}, such as {example}; they are '

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from deblur_jax.ops import positions
+from deblur_jax.ops import spatial_mixing
 
 SIDE = 2
 
@@ -24,7 +24,7 @@ def _loop(x, kernel, bias, place):
   return y
 
 
-@pytest.mark.parametrize('axis', positions.MIX)
+@pytest.mark.parametrize('axis', spatial_mixing.MIX)
 def test_it_agrees_with_a_loop(axis):
   rng = np.random.default_rng(0)
   height, width = 4, 6
@@ -37,9 +37,10 @@ def test_it_agrees_with_a_loop(axis):
       'Block': lambda r, c: (SIDE * (r % SIDE) + c % SIDE,
                              (r // SIDE, c // SIDE))}[axis]
   expected = _loop(x, kernel, bias, place)
-  for make, parts in ((positions.full, (kernel,)),
-                      (positions.low_rank, positions.split(kernel, rank=4))):
-    mixed = positions.MIX[axis](x, make(*parts), bias, side=SIDE)
+  for make, parts in ((spatial_mixing.full, (kernel,)),
+                      (spatial_mixing.low_rank, spatial_mixing.split(kernel,
+                                                                     rank=4))):
+    mixed = spatial_mixing.MIX[axis](x, make(*parts), bias, side=SIDE)
     np.testing.assert_allclose(mixed, expected, atol=1e-5)
 
 
@@ -47,7 +48,7 @@ def test_a_diagonal_and_a_low_rank_are_separated():
   rng = np.random.default_rng(0)
   left, right = rng.normal(size=(16, 2)), rng.normal(size=(2, 16))
   kernel = left @ right + np.diag(3 * rng.normal(size=16))
-  parts = positions.split(kernel, rank=2)
+  parts = spatial_mixing.split(kernel, rank=2)
   assert [part.shape for part in parts] == [(16, 2), (2, 16), (16,)]
   found = parts[0] @ parts[1] + np.diag(parts[2])
   assert np.abs(found - kernel).max() < 0.02 * np.abs(kernel).max()

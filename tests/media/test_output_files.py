@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from deblur_jax import errors
-from deblur_jax.media import files
+from deblur_jax.media import output_files
 
 RNG = np.random.default_rng(0)
 
@@ -32,7 +32,7 @@ def make(*names):
 def planned(*inputs, **options):
   """The plan as a dict of strings."""
   return {str(job.source): str(job.target)
-          for job in files.plan(inputs, **options).jobs}
+          for job in output_files.plan(inputs, **options).jobs}
 
 
 @pytest.mark.parametrize('name, options, result', [
@@ -116,7 +116,7 @@ def test_done_before(here):
   with pytest.raises(errors.UserError,
                      match='out/a.jpg and 1 more exist already; take --over'):
     planned('in', out='out')
-  plan = files.plan(['in'], out='out', skip_existing=True)
+  plan = output_files.plan(['in'], out='out', skip_existing=True)
   assert [str(job.target) for job in plan.jobs] == ['out/c.jpg']
   assert [str(job.source) for job in plan.skipped] == ['in/a.jpg', 'in/b.jpg']
   assert len(planned('in', out='out', overwrite=True)) == 3
@@ -179,17 +179,17 @@ def test_results_of_any_tree_are_apart(out, here):
 
 
 def test_written_whole_or_not(here):
-  files.write('new/a.png', b'first')
+  output_files.write('new/a.png', b'first')
   with pytest.raises(
       errors.UserError, match='exists already; take --overwrite'):
-    files.write('new/a.png', b'second')
+    output_files.write('new/a.png', b'second')
   assert pathlib.Path('new/a.png').read_bytes() == b'first'
   os.chmod('new/a.png', 0o640)
-  files.write('new/a.png', b'second', overwrite=True)
+  output_files.write('new/a.png', b'second', overwrite=True)
   assert pathlib.Path('new/a.png').read_bytes() == b'second'
   assert os.stat('new/a.png').st_mode & 0o777 == 0o640
   with pytest.raises(RuntimeError, match='in the middle'):
-    with files.replacing('new/a.png', overwrite=True) as new:
+    with output_files.replacing('new/a.png', overwrite=True) as new:
       assert new.suffix == '.png' and new.name[0] == '.'
       new.write_bytes(b'half')
       raise RuntimeError('in the middle')
@@ -199,7 +199,7 @@ def test_written_whole_or_not(here):
 
 def test_what_comes_up_meanwhile_is_not_written_over(here):
   with pytest.raises(errors.UserError, match='exists already'):
-    with files.replacing('a.png') as new:
+    with output_files.replacing('a.png') as new:
       new.write_bytes(b'mine')
       make('a.png')
   assert os.listdir() == ['a.png']
@@ -208,7 +208,7 @@ def test_what_comes_up_meanwhile_is_not_written_over(here):
 def test_a_link_is_followed(here):
   make('real/a.png')
   os.symlink('real/a.png', 'link.png')
-  files.write('link.png', b'new', overwrite=True)
+  output_files.write('link.png', b'new', overwrite=True)
   assert pathlib.Path('real/a.png').read_bytes() == b'new'
   assert os.path.islink('link.png') and os.listdir('real') == ['a.png']
 
@@ -216,15 +216,16 @@ def test_a_link_is_followed(here):
 def test_targets_that_cannot_be(here):
   os.mkdir('folder.png')
   with pytest.raises(errors.UserError, match='folder.png is a folder'):
-    files.write('folder.png', b'x', overwrite=True)
+    output_files.write('folder.png', b'x', overwrite=True)
   os.mkfifo('pipe.png')
   with pytest.raises(errors.UserError, match='no regular file'):
-    files.write('pipe.png', b'x', overwrite=True)
+    output_files.write('pipe.png', b'x', overwrite=True)
   make('file')
   with pytest.raises(errors.UserError, match='Cannot make .*file/sub'):
-    files.write('file/sub/a.png', b'x')
+    output_files.write('file/sub/a.png', b'x')
   with pytest.raises(errors.UserError, match='Cannot write .*No space left'):
-    with files.replacing('a.png') as new, open('/dev/full', 'wb') as full:
+    with output_files.replacing('a.png') as new, open('/dev/full',
+                                                      'wb') as full:
       new.write_bytes(b'half')
       full.write(b'x')
       full.flush()
@@ -241,7 +242,7 @@ def test_a_folder_that_is_closed():
     os.seteuid(65534 if user == 0 else user)
     try:
       with pytest.raises(errors.UserError, match='denied; take another -o'):
-        files.write(f'{folder}/b.jpg', b'x')
+        output_files.write(f'{folder}/b.jpg', b'x')
       with pytest.raises(errors.UserError, match='look into .*secret: Permis'):
         planned(folder)
     finally:
@@ -253,9 +254,9 @@ def test_a_folder_that_is_closed():
 def test_killed_while_writing(here):
   pathlib.Path('old.png').write_bytes(b'old')
   code = ('import time\n'
-          'from deblur_jax.media import files\n'
-          'with (files.replacing("old.png", overwrite=True) as one,\n'
-          '      files.replacing("new.png") as two):\n'
+          'from deblur_jax.media import output_files\n'
+          'with (output_files.replacing("old.png", overwrite=True) as one,\n'
+          '      output_files.replacing("new.png") as two):\n'
           '  one.write_bytes(b"half")\n'
           '  two.write_bytes(b"half")\n'
           '  print("written", flush=True)\n'

@@ -10,7 +10,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from deblur_jax import errors
-from deblur_jax.ops import frames, statistics
+from deblur_jax.ops import frames, local_pooling
 from deblur_jax.state import Array, Batch, Method, TrainState
 from deblur_jax.training import loop, parallel
 
@@ -46,7 +46,7 @@ def local(method: Method, window: int) -> Method:
   """Makes a method whose networks average over local windows.
 
   For networks that were trained on crops and average over the image, see
-  `ops/statistics.py`.
+  `ops/local_pooling.py`.
 
   Args:
     method: with a trained network.
@@ -60,7 +60,7 @@ def local(method: Method, window: int) -> Method:
     return method
 
   def restore(state: TrainState, blur: Array) -> Array:
-    with statistics.local(window, height=blur.shape[1]):
+    with local_pooling.local(window, height=blur.shape[1]):
       return method.restore(state, blur)
 
   identity = method.identity and f'{method.identity} local={window}'

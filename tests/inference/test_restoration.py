@@ -8,7 +8,7 @@ from helpers import tiny
 
 from deblur_jax import data, errors, methods, metrics
 from deblur_jax.evaluation import test_sets
-from deblur_jax.inference import batches
+from deblur_jax.inference import restoration
 from deblur_jax.training import loop, parallel, workdir
 
 METHODS = {'supervised': tiny()}
@@ -30,7 +30,7 @@ def trained(request):
 def test_keeps_order_and_sizes(trained):
   method, state, mesh = trained
   blurs = images((16, 24), (16, 24), (16, 24), (17, 23), (16, 24))
-  restored = list(batches.restore_images(method, state, blurs, mesh))
+  restored = list(restoration.restore_images(method, state, blurs, mesh))
   for one, blur in zip(restored, blurs, strict=True):
     assert one.image.shape == blur.shape and one.image.dtype == np.float32
     assert 0 <= one.image.min() and one.image.max() <= 1
@@ -43,7 +43,7 @@ def test_batch_size_changes_nothing(trained):
   method, state, mesh = trained
   blurs = images(*[(16, 16)] * 5)
   two, four = (
-      [one.image for one in batches.restore_images(
+      [one.image for one in restoration.restore_images(
           method, state, blurs, mesh, batch_size=size)] for size in (2, 4))
   np.testing.assert_allclose(two, four, atol=1e-6)
 
@@ -51,13 +51,13 @@ def test_batch_size_changes_nothing(trained):
 def test_batch_must_divide_over_the_devices(trained):
   method, state, mesh = trained
   with pytest.raises(errors.UserError, match='not divisible by the 2 devices'):
-    list(batches.restore_images(
+    list(restoration.restore_images(
         method, state, images((8, 8)), mesh, batch_size=3))
 
 
 def test_state_survives_restoring(trained):
   method, state, mesh = trained
-  list(batches.restore_images(method, state, images((8, 8)), mesh))
+  list(restoration.restore_images(method, state, images((8, 8)), mesh))
   assert not any(leaf.is_deleted() for leaf in jax.tree.leaves(state))
 
 

@@ -7,9 +7,9 @@ import pytest
 import scipy.ndimage
 
 from deblur_jax import errors, models
-from deblur_jax.inference import batches
+from deblur_jax.inference import restoration
 from deblur_jax.models import attention
-from deblur_jax.ops import statistics
+from deblur_jax.ops import local_pooling
 from deblur_jax.state import Method
 
 X = np.random.default_rng(0).random((2, 24, 30, 3), np.float32)
@@ -17,13 +17,13 @@ X = np.random.default_rng(0).random((2, 24, 30, 3), np.float32)
 
 def test_mean_of_all():
   np.testing.assert_allclose(
-      statistics.mean(X), X.mean((1, 2), keepdims=True), rtol=1e-6)
+      local_pooling.mean(X), X.mean((1, 2), keepdims=True), rtol=1e-6)
 
 
 @pytest.mark.parametrize('height', [24, 48])    # features of half the size
 def test_mean_around_each_pixel(height):
-  with statistics.local(5 * height // 24, height=height):
-    found = np.asarray(statistics.mean(X))
+  with local_pooling.local(5 * height // 24, height=height):
+    found = np.asarray(local_pooling.mean(X))
   around = scipy.ndimage.uniform_filter(X, (0, 5, 5, 0))
   inner = (slice(None), slice(2, -2), slice(2, -2))
   np.testing.assert_allclose(found[inner], around[inner], atol=1e-6)
@@ -32,20 +32,20 @@ def test_mean_around_each_pixel(height):
 
 
 def test_a_window_of_the_whole_image_is_the_mean():
-  with statistics.local(1000, height=24):
-    found = statistics.mean(X)
-  whole = np.broadcast_to(statistics.mean(X), X.shape)
+  with local_pooling.local(1000, height=24):
+    found = local_pooling.mean(X)
+  whole = np.broadcast_to(local_pooling.mean(X), X.shape)
   np.testing.assert_allclose(found, whole, atol=1e-6)
   with pytest.raises(errors.UserError, match='at least 1, got 0'):
-    with statistics.local(0, height=24):
+    with local_pooling.local(0, height=24):
       pass
-  assert statistics.mean(X).shape == (2, 1, 1, 3)
+  assert local_pooling.mean(X).shape == (2, 1, 1, 3)
 
 
 def far_away(method, params, window):
   """By how much distant pixels change the left border."""
   left = jnp.asarray(X[:1, :16, :1]) * jnp.ones((1, 16, 64, 1))
-  restore = jax.jit(batches.local(method, window).restore)
+  restore = jax.jit(restoration.local(method, window).restore)
   one, other = (restore(
       params, jnp.concatenate([left, right], axis=2)) for right in (
       jnp.zeros((1, 16, 64, 3)), jnp.ones((1, 16, 64, 3))))

@@ -9,13 +9,13 @@ import sample_pictures as pictures
 import tensorflow_datasets as tfds
 
 from deblur_jax import data, errors
-from deblur_jax.data import gopro
+from deblur_jax.data import gopro_tfds
 
 
 class GoproLargeTest(tfds.testing.DatasetBuilderTestCase):
   """Both configs on a small sample."""
 
-  DATASET_CLASS = gopro.GoproLarge
+  DATASET_CLASS = gopro_tfds.GoproLarge
   SPLITS = {'train': 5, 'test': 2}
 
   @classmethod
@@ -33,7 +33,7 @@ class GoproLargeTest(tfds.testing.DatasetBuilderTestCase):
 
 def test_source_reads_what_was_prepared(tmp_path):
   root = pictures.gopro(tmp_path / 'in')
-  gopro.prepare(str(root), str(tmp_path / 'out'), subset='blur')
+  gopro_tfds.prepare(str(root), str(tmp_path / 'out'), subset='blur')
   for split in ('train', 'test'):
     folder = data.open_source(
         name='gopro', root=root, split=split, subset='blur')
@@ -56,8 +56,8 @@ def test_messages(tmp_path):
   opening('No TFDS data set gopro_large/blur in .*prepare_data --tfds')
   root = pictures.gopro(tmp_path / 'in', counts=[('train', 1)])
   with pytest.raises(errors.UserError, match="No folder 'test' in"):
-    gopro.prepare(str(root), str(tmp_path / 'out'), subset='blur')
+    gopro_tfds.prepare(str(root), str(tmp_path / 'out'), subset='blur')
   pictures.gopro(root, counts=[('test', 1)])
-  gopro.prepare(str(root), str(tmp_path / 'out'), subset='blur')
+  gopro_tfds.prepare(str(root), str(tmp_path / 'out'), subset='blur')
   opening("Unknown split 'val'; known: test, train", split='val')
   opening("Unknown feature 'blurry'", blur='blurry')

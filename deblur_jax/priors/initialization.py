@@ -20,9 +20,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from deblur_jax import errors, methods
-from deblur_jax.inference import batches
+from deblur_jax.inference import restoration
 from deblur_jax.methods import pretrained
-from deblur_jax.ops import arrays
+from deblur_jax.ops import array_files
 from deblur_jax.priors.problems import Problem
 from deblur_jax.state import (
   Array,
@@ -94,7 +94,7 @@ def learn(
     state = begin(method, key, batch, theta)
     if theta is None:
       theta = jax.tree.map(lambda x: x[0], state.params)
-    fitted = batches.fit_images(
+    fitted = restoration.fit_images(
         method, batch, key, steps, mesh, chunk=steps, run_chunk=run_chunk,
         state=state)
     move = rate * (1 - done / rounds)
@@ -118,7 +118,7 @@ def read(path: str | os.PathLike) -> Params:
   """
   if os.path.isdir(path):
     return {'net': pretrained.any_weights(pretrained.Start(str(path)))}
-  return arrays.load_tree(
+  return array_files.load_tree(
       path, what='a start, as experiments.prior_start writes it')
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from deblur_jax.metrics import levels
+from deblur_jax.metrics import common
 from deblur_jax.metrics.record import Metric
 from deblur_jax.ops import vgg
 from deblur_jax.state import Array
@@ -48,15 +48,15 @@ def build_unit(
   def features(images):
     # Accelerators round the factors of products, each in its own way.
     with jax.default_matmul_precision('highest'):
-      return net.apply({'params': params}, levels.round_to_uint8(images) / 255)
+      return net.apply({'params': params}, common.round_to_uint8(images) / 255)
 
   def distance(restored: Array, sharp: Array) -> Array:
-    levels.check(restored, sharp)
-    levels.check_size(restored, side=SIDE, what='vgg19_unit')
+    common.check(restored, sharp)
+    common.check_size(restored, side=SIDE, what='vgg19_unit')
     pairs = zip(features(restored), features(sharp), strict=True)
-    squares = (jnp.square(levels.unit(f) - levels.unit(g)) for f, g in pairs)
+    squares = (jnp.square(common.unit(f) - common.unit(g)) for f, g in pairs)
     # The squared length is a sum over the channels.
-    return sum(levels.mean(square) * square.shape[-1]
+    return sum(common.mean(square) * square.shape[-1]
                for square in squares) / len(LAYERS)
 
   return distance

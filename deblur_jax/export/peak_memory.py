@@ -1,4 +1,4 @@
-"""Measures the memory of a file: `python -m deblur_jax.export.memory`.
+"""Measures the memory of a file: `python -m deblur_jax.export.peak_memory`.
 
 The measurement is a separate process, because the system reports only the peak
 memory of a whole process.
@@ -24,7 +24,7 @@ def peak(kind: str, path, shape: tuple[int, int, int]) -> int | None:
     Bytes beyond the memory after the imports; None if the run failed.
   """
   done = subprocess.run(
-      [sys.executable, '-m', 'deblur_jax.export.memory', kind, str(path),
+      [sys.executable, '-m', 'deblur_jax.export.peak_memory', kind, str(path),
        *map(str, shape)], capture_output=True, text=True)
   words = done.stdout.split()
   return int(words[-1]) if done.returncode == 0 and words else None

@@ -1,7 +1,8 @@
 r"""Blind deconvolution without learning: the baseline of every table.
 
-  python -m experiments.train --config=configs/classical.py --evaluate \
-      --config.data.test.root=DIR/GOPRO_Large --workdir=runs/classical
+  python -m experiments.train --config=configs/blind_deconvolution.py --evaluate
+  \
+      --config.data.test.root=DIR/GOPRO_Large --workdir=runs/blind_deconvolution
 
 Estimates one kernel for each picture and deconvolves with it. That suits
 photographs of still scenes; on GoPro, whose blur varies over the picture, the
@@ -19,7 +20,7 @@ def get_config(arg=None):
   config = common.experiment(
       total_steps=1, batch_size=8, log_every=1, save_every=1, tensorboard=False)
   config.method = dict(
-      name='classical', size=31, sparse=8e-3,
+      name='blind_deconvolution', size=31, sparse=8e-3,
       deconvolution=dict(name='hyper_laplacian', weight=2e3))
   config.nets = ml_collections.ConfigDict()
   config.optim = ml_collections.ConfigDict()

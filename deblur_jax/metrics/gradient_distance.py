@@ -10,7 +10,7 @@ photos: compare means over sets, and with the distance of natural photos.
 import jax.numpy as jnp
 
 from deblur_jax import errors
-from deblur_jax.metrics import levels
+from deblur_jax.metrics import common
 from deblur_jax.state import Array
 
 COUNT = 256    # quantiles
@@ -31,9 +31,9 @@ def quantiles(image: Array) -> Array:
   Raises:
     UserError: images that are not RGB or too small.
   """
-  levels.check_images(image)
-  levels.check_size(image, side=2, what='A gradient')
-  gray = levels.luma_uint8(image)[..., 0]
+  common.check_images(image)
+  common.check_size(image, side=2, what='A gradient')
+  gray = common.luma_uint8(image)[..., 0]
   n = len(gray)
   slopes = jnp.concatenate([
       jnp.diff(gray, axis=1).reshape(n, -1),

@@ -29,7 +29,7 @@ from deblur_jax.state import Array
 SCALES = 3
 
 
-class Fusion(nn.Module):
+class MimoUNet(nn.Module):
   """The network: images to three images, finest first.
 
   The s-th image has [n, ceil(h / 2^s), ceil(w / 2^s), 3], float32 and not

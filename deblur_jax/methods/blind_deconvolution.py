@@ -33,7 +33,8 @@ def make(
   """
   if nets or txs:
     raise errors.UserError(
-        'The method classical learns nothing: leave nets and optim empty.')
+        'The method blind_deconvolution learns nothing: leave nets and optim '
+        'empty.')
   options = dict(deconvolution=deconvolution, size=size, sparse=sparse)
 
   def init(key: Array, batch: Batch) -> TrainState:

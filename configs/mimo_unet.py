@@ -1,14 +1,14 @@
 r"""Three sizes in and out, fused, with attention in every residual block.
 
-  python -m experiments.train --config=configs/fusion_attention.py \
-      --config.data.train.root=DIR/GOPRO_Large --workdir=runs/fusion
+  python -m experiments.train --config=configs/mimo_unet.py \
+      --config.data.train.root=DIR/GOPRO_Large --workdir=runs/mimo_unet
 
 The network and the recipe of MIMO-UNet (Cho et al., ICCV 2021), which reports
 31.73 dB on `blur` without attention (its number, not ours): L1 and a tenth of
 the L1 of Fourier coefficients at three scales, Adam with 1e-4, halved five
 times. experiments.ablate --name=attention compares kinds of attention.
 
-  ...fusion_attention.py:small   for CPUs and a folder of pairs side by side
+  ...mimo_unet.py:small   for CPUs and a folder of pairs side by side
                                  (--config.data.train.root=DIR), whose last
                                  tenth is held back: 16 channels, no attention.
                                  It is the teacher of configs/distill.py:small.
@@ -27,8 +27,8 @@ def get_config(arg=None):
       name='supervised', loss='l1 + 0.1*fft_l1', over_scales='sum',
       pyramid=pyramid, ema=0.0, accumulate=1)
   config.nets = dict(net=dict(
-      name='fusion', features=32, blocks=8, attention='cbam', pyramid=pyramid,
-      dtype='bfloat16'))
+      name='mimo_unet', features=32, blocks=8, attention='cbam',
+      pyramid=pyramid, dtype='bfloat16'))
   config.optim = dict(net=dict(
       name='adam', lr=1e-4, schedule='step', factor=0.5,
       boundaries=(1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6)))

@@ -9,7 +9,7 @@ import pytest
 import scipy.ndimage
 
 from deblur_jax import blur, errors
-from deblur_jax.blur import camera, dynamic_scene
+from deblur_jax.blur import camera_motion, dynamic_scene
 
 SHAPE = (48, 56, 3)
 
@@ -22,12 +22,12 @@ def image():
   return jnp.asarray(smooth, jnp.float32)
 
 
-draw_path = jax.jit(camera.path, static_argnames='frames')
-warp = jax.jit(camera.warp)
+draw_path = jax.jit(camera_motion.path, static_argnames='frames')
+warp = jax.jit(camera_motion.warp)
 
 
 def pose(x=0.0, y=0.0, angle=0.0, zoom=1.0):
-  return camera.Pose(*map(jnp.float32, (x, y, angle, zoom)))
+  return camera_motion.Pose(*map(jnp.float32, (x, y, angle, zoom)))
 
 
 def test_the_middle_frame_is_the_picture(image):
@@ -95,7 +95,7 @@ def test_a_warp_is_differentiable_in_image_and_pose():
   ramp = jnp.broadcast_to(
       jnp.arange(20.0)[None, :, None] + 5 * jnp.arange(16.0)[:, None, None],
       (16, 20, 3))
-  inner = lambda image, pose: camera.warp(image, pose)[6:10, 6:10].mean()
+  inner = lambda image, pose: camera_motion.warp(image, pose)[6:10, 6:10].mean()
   of_image, of_pose = jax.jit(jax.grad(inner, argnums=(0, 1)))(
       ramp, pose(0.3, 0.4))
   np.testing.assert_allclose(of_image.sum(), 1, rtol=1e-5)
@@ -106,13 +106,13 @@ def test_a_warp_is_differentiable_in_image_and_pose():
 def test_a_single_row_can_be_warped():
   row = jnp.arange(5.0)[None, :, None]
   np.testing.assert_allclose(
-      camera.warp(row, pose(x=1.0))[0, :, 0], [1, 0, 1, 2, 3], atol=1e-6)
+      camera_motion.warp(row, pose(x=1.0))[0, :, 0], [1, 0, 1, 2, 3], atol=1e-6)
 
 
 @pytest.mark.parametrize('frames, instead', [(8, 9), (0, 1), (-2, 1)])
 def test_frames_must_be_odd(frames, instead):
   with pytest.raises(errors.UserError, match=f'odd.* {frames}; use {instead}'):
-    camera.path(jax.random.key(0), frames=frames)
+    camera_motion.path(jax.random.key(0), frames=frames)
 
 
 def scene(image, seed=0, **options):

@@ -27,7 +27,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from deblur_jax.metrics import levels, psnr, ssim
+from deblur_jax.metrics import common, psnr, ssim
 from deblur_jax.ops import similarity
 from deblur_jax.state import Array
 
@@ -260,10 +260,10 @@ def _pick(stack, row, column):
 
 
 def _per_image(restored, sharp, metric):
-  levels.check(restored, sharp)
-  levels.check_size(restored, side=SIDE, what='ECC')
-  pair = (levels.round_to_uint8(sharp) / 255,
-          levels.round_to_uint8(restored) / 255)
+  common.check(restored, sharp)
+  common.check_size(restored, side=SIDE, what='ECC')
+  pair = (common.round_to_uint8(sharp) / 255,
+          common.round_to_uint8(restored) / 255)
   return jax.lax.map(lambda pair: metric(*_align(*pair)), pair)
 
 

@@ -2,7 +2,7 @@
 
 Each is fn(graph, values, params) -> value, or values; params are those of the
 primitive. It raises a NotImplementedError for cases that it does not translate.
-The primitives of shapes and axes are in `shapes.py`.
+The primitives of shapes and axes are in `onnx_shapes.py`.
 """
 
 import string
@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from deblur_jax.export import shapes
-from deblur_jax.export.graph import TYPES, Graph, Value, known
+from deblur_jax.export import onnx_shapes
+from deblur_jax.export.onnx_graph import TYPES, Graph, Value, known
 
 
 def element(kind: str):
@@ -35,7 +35,7 @@ def elementwise(graph: Graph, values, make) -> Value:
   rank = max(len(x.shape) for x in values)
   as_wide = dict(shape=(1,) * rank, broadcast_dimensions=())
   values = [x if len(x.shape) == rank else
-            shapes.broadcast_in_dim(graph, [x], as_wide) for x in values]
+            onnx_shapes.broadcast_in_dim(graph, [x], as_wide) for x in values]
   order = graph.best_order(values)
   sides = lambda axis, which: next(
       (getattr(x, which)[axis] for x in values if getattr(x, which)[axis] != 1),
@@ -247,7 +247,7 @@ def evaluate(equation, values) -> Value | None:
     arrays = np.broadcast_arrays(*(
         x.data.reshape(x.have or (1,) * rank) for x in values))
     return known(_run(equation, arrays), sizes)
-  if primitive.name not in shapes.SHAPES and all(
+  if primitive.name not in onnx_shapes.SHAPES and all(
       isinstance(side, int) for side in sizes):
     return known(_run(equation, [np.broadcast_to(x.data, x.shape)
                                  for x in values]))
@@ -305,7 +305,7 @@ ELEMENTS = {
     'sub': element('Sub'),
     'tanh': element('Tanh'),
 }
-OPERATIONS = ELEMENTS | shapes.SHAPES | {
+OPERATIONS = ELEMENTS | onnx_shapes.SHAPES | {
     'conv_general_dilated': convolution,
     'copy': same,
     'copy_p': same,

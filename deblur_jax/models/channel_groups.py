@@ -12,7 +12,7 @@ import flax.linen as nn
 
 from deblur_jax import errors
 from deblur_jax.models import (
-    fusion,
+    mimo_unet,
     multiscale,
     nafnet,
     resnet,
@@ -166,9 +166,9 @@ def _coder(net, name) -> Wires:
   return found | _chain(((name, 'tail'), group(0), None))
 
 
-def _fusion(net) -> Wires:
+def _mimo_unet(net) -> Wires:
   at = lambda stage, s: [(f'{stage}_{s}_{i}',) for i in range(net.blocks)]
-  scales = range(fusion.SCALES)
+  scales = range(mimo_unet.SCALES)
   found = _chain((('head',), None, 'encode_0'))
   for s in scales:
     group = f'encode_{s}'
@@ -221,7 +221,7 @@ def _nafnet(net) -> Wires:
 
 
 KINDS: dict[type[nn.Module], Callable[..., Wires]] = {
-    fusion.Fusion: _fusion,
+    mimo_unet.MimoUNet: _mimo_unet,
     multiscale.MultiScale: _multiscale,
     nafnet.NAFNet: _nafnet,
     resnet.ResNet: _resnet,

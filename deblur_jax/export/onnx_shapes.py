@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from jax.lax import GatherScatterMode
 
-from deblur_jax.export.graph import TYPES, Graph, Shape, Value, known
+from deblur_jax.export.onnx_graph import TYPES, Graph, Shape, Value, known
 
 LOWEST = np.iinfo(np.int64).min
 
