@@ -35,7 +35,8 @@ def restore(
     overlap: see `tiling.build`.
     ensemble: see `tiling.build`.
     dtype: of the computation, 'float32', 'bfloat16' or 'auto'; see `zoo.load`.
-    local: window of `batches.local`, for networks that average over the image.
+    local: window of `restoration.local`, for networks that average over the
+      image.
     blur_threshold: a picture with a lower blur effect is not changed, see
       `restoring.Network`; by default the value on the model's card.
     region: (x, y, width, height) in pixels of the upright picture, or several

@@ -57,8 +57,8 @@ class MAXIM(nn.Module):
       the last supervised attention module, and need no later parameters.
     widest: the largest number of channels of a level; 0 for no limit.
     rank: of the matrices over 16 x 16 positions, which are then diagonal plus
-      low rank (`positions.low_rank`); 0 is a full matrix. These matrices are a
-      quarter of a stage's parameters, and rank 16 costs it 0.2 of 3.5 dB.
+      low rank (`spatial_mixing.low_rank`); 0 is a full matrix. These matrices
+      are a quarter of a stage's parameters, and rank 16 costs it 0.2 of 3.5 dB.
     scales: how many sizes of the picture it returns, 1 to `depth`. The heads of
       the smaller ones of stage 2 serve training only: published weights lack
       them and need scales=1.

@@ -25,7 +25,7 @@ class Network(NamedTuple):
       of this module cannot become smaller.
     receptive_field: net -> side of the square of pixels that one value of the
       result depends on. None if it depends on the whole image or is not known;
-      `inference.batches.receptive_field` measures it.
+      `inference.restoration.receptive_field` measures it.
   """
 
   module: type[nn.Module]

@@ -34,7 +34,7 @@ def card(name: str, *, folder: Path = SHIPPED) -> dict[str, Any]:
   Returns:
     The keys in CARD, and optionally 'scores' and 'seconds_720p' (see
     experiments/release/write_cards.py), 'receptive_field' (see
-    `batches.receptive_field`) and 'blur_threshold' (see `app.restoring`).
+    `restoration.receptive_field`) and 'blur_threshold' (see `app.restoring`).
 
   Raises:
     UserError: there is no such model, or its card is damaged.
