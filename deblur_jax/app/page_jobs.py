@@ -195,7 +195,8 @@ def fitted(
     mask: a file, for inpaint.
     side: longest side of the result in pixels.
     max_pixels: of the uploads.
-    variant, **options: of `tasks.config`.
+    variant: of `tasks.config`.
+    **options: of `tasks.config`.
 
   Yields:
     (`Result`, losses of all steps) after each chunk.
@@ -243,7 +244,8 @@ def give(
 
   Args:
     picture: of the upload.
-    before, after: float32 [h, w, 3] in [0, 1], of one size.
+    before: the picture, float32 [h, w, 3] in [0, 1].
+    after: the result, of the same shape.
     upload: its file, whose name the download gets.
     folder: in which a new one is made.
     notes: further lines for the user.

@@ -52,13 +52,15 @@ def run(
   Args:
     source: the photo; STREAM is stdin.
     task: a row of `tasks.QUICK`.
-    out, overwrite: see `output_files.plan`.
+    out: see `output_files.plan`.
+    overwrite: see `output_files.plan`.
     mask: for inpaint, a picture of the size of the photo, white where the
       photo is good.
     side: longest side of the result in pixels; a larger photo is made smaller
       first.
     max_pixels: of the photo and of the mask.
-    variant, **options: of `tasks.config`.
+    variant: of `tasks.config`.
+    **options: of `tasks.config`.
     on_steps: called with the finished steps and the largest number of steps.
 
   Raises:

@@ -55,7 +55,8 @@ def make(
 
   Args:
     identity: probability that the sharp picture replaces the blurred one.
-    horizontal_flip, vertical_flip: their probabilities.
+    horizontal_flip: probability that left and right are swapped.
+    vertical_flip: probability that top and bottom are swapped.
     transpose: probability that rows and columns are swapped; square only.
     rotate: probability of a rotation by 0, 90, 180 or 270 degrees, all equally
       likely; square only.

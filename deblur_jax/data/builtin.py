@@ -78,8 +78,12 @@ def pictures(
 
   Args:
     split: 'train', 36 pairs of 256x256, or 'test', 9 pairs of 256x320.
-    frames, shift, rotation, zoom, object_shift, gamma: see
-      `blur.dynamic_scene`.
+    frames: see `blur.dynamic_scene`.
+    shift: see `blur.dynamic_scene`.
+    rotation: see `blur.dynamic_scene`.
+    zoom: see `blur.dynamic_scene`.
+    object_shift: see `blur.dynamic_scene`.
+    gamma: see `blur.dynamic_scene`.
 
   Returns:
     A Source; its pairs are equal on every machine to one level of 255.

@@ -1,6 +1,6 @@
-"""GOPRO_Large as a TFDS data set: `gopro_large/blur`, `gopro_large/blur_gamma`.
+r"""GOPRO_Large as a TFDS data set: `gopro_large/blur`, `gopro_large/blur_gamma`.
 
-  python -m experiments.prepare_data --tfds --root=GOPRO_Large --subset=blur \\
+  python -m experiments.prepare_data --tfds --root=GOPRO_Large --subset=blur \
       --out=DATA_DIR
 
 prepares it; other ways of TFDS work, too, with root as `manual_dir`. Stored as

@@ -44,7 +44,10 @@ def gopro_files(
   """Finds the files of GoPro.
 
   Args:
-    root, split, subset, layout: see `gopro`.
+    root: see `gopro`.
+    split: see `gopro`.
+    subset: see `gopro`.
+    layout: see `gopro`.
 
   Returns:
     The folder of the split, and {'blur': {name: path}, 'sharp': {name: path}}.
@@ -261,7 +264,8 @@ def kohler_frames(
 
   Args:
     root: see `kohler`.
-    image, kernel: the numbers of the picture: '1', '3'.
+    image: number of the picture, '1' to '4'.
+    kernel: number of the camera shake, '1' to '12'.
 
   Returns:
     {number of the frame: path}, empty where there are none.

@@ -1,9 +1,11 @@
-"""Batches of crops by three backends that give the same bits.
+"""Batches of crops, by three backends.
 
   tf_data   tf.data reads, crops and prefetches; needs TensorFlow
   threads   the same with Python threads
   resident  the whole set lies in accelerator memory as uint8, and the jitted
             step crops it; batches hold only numbers of pictures and corners
+
+All three give the same crops in the same order.
 """
 
 import contextlib
@@ -60,7 +62,8 @@ def build(
       sizes after that step instead of `crop` and `batch_size`. Each row makes
       the training step compile once more.
     seed: the seed of the order and of the corners.
-    process_index, process_count: the share of this process.
+    process_index: number of this process, from 0.
+    process_count: number of processes, which share the rows.
     **options: the options of the chosen loader.
 
   Raises:

@@ -71,8 +71,10 @@ def write_with_beam(
   A piece of work is a video, a photo, or a pair of a folder of frames.
 
   Args:
-    plan, out, split: as of `write`; all machines share the file systems of the
-      sources and of `out`.
+    plan: as of `write`; all machines share the file systems of the sources and
+      of `out`.
+    out: as of `write`.
+    split: as of `write`.
     options: of the pipeline: ['--runner=FlinkRunner', ...]; Beam ignores
       unknown ones.
 

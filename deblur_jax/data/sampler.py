@@ -56,7 +56,8 @@ def make(
     crop: side of the crops, pixels.
     batch_size: of all processes together.
     seed: of all random choices.
-    process_index, process_count: the share of this process.
+    process_index: number of this process, from 0.
+    process_count: number of processes, which share the rows.
 
   Raises:
     UserError: a crop or batch size below 1, or a batch size that the processes
@@ -83,7 +84,9 @@ def stages(
   """The stages of a run: the first sizes, then the rows of `progressive`.
 
   Args:
-    crop, batch_size, progressive: see `loaders.build`.
+    crop: see `loaders.build`.
+    batch_size: see `loaders.build`.
+    progressive: see `loaders.build`.
 
   Raises:
     UserError: a row that is not three whole numbers, or not in order.

@@ -278,7 +278,8 @@ def tfds_pairs(
     dataset: its name in TFDS: 'gopro_large/blur'.
     data_dir: the folder that it was prepared in.
     split: 'train' or 'test'.
-    blur, sharp: the names of its two image features.
+    blur: name of the image feature with the blurred picture.
+    sharp: name of the image feature with the sharp picture.
 
   Raises:
     UserError: TFDS is not installed, or no such data set, split or feature.

@@ -15,7 +15,8 @@ def folders(*, blur: str, sharp: str) -> sources.Source:
   """Opens a folder of blurred pictures and a folder of sharp ones.
 
   Args:
-    blur, sharp: the folders, which are searched with their sub-folders.
+    blur: folder of blurred pictures, searched with its sub-folders.
+    sharp: folder of sharp pictures, searched with its sub-folders.
 
   Raises:
     UserError: a folder is missing or empty, or is inside of the other, so that

@@ -120,7 +120,9 @@ def size(
   """Reads the (height, width) of a file's upright picture from its header.
 
   Args:
-    source, name, max_pixels: as of `read`.
+    source: as of `read`.
+    name: as of `read`.
+    max_pixels: as of `read`.
 
   Raises:
     UserError: no such file, no picture, a damaged header, or TooLarge.

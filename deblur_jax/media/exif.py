@@ -1,6 +1,6 @@
-"""Changes to EXIF blocks that keep every other byte where it is.
+r"""Changes to EXIF blocks that keep every other byte where it is.
 
-A block is the content of a JPEG's APP1 segment: `Exif\\0\\0`, then a TIFF
+A block is the content of a JPEG's APP1 segment: `Exif\0\0`, then a TIFF
 header and its directories (CIPA DC-008, 4.5). The notes of camera makers
 contain offsets into the block, so nothing may move. A broken block raises one
 of `BROKEN`.
@@ -75,7 +75,8 @@ def with_size(exif: bytes, *, height: int, width: int) -> bytes:
 
   Args:
     exif: a block.
-    height, width: of the picture, pixels.
+    height: of the picture, pixels.
+    width: of the picture, pixels.
 
   Returns:
     A block of the same length.

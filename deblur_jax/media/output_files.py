@@ -165,7 +165,8 @@ def write(
   """Writes a file, whole or not at all.
 
   Args:
-    target, overwrite: as of `replacing`.
+    target: as of `replacing`.
+    overwrite: as of `replacing`.
     data: all of the file.
 
   Raises:

@@ -83,7 +83,8 @@ def read(
 
   Args:
     source: a path, or the bytes of a file.
-    max_pixels, allow_truncated: see `decoding.read`.
+    max_pixels: see `decoding.read`.
+    allow_truncated: see `decoding.read`.
 
   Raises:
     UserError: as of `decoding.read`.

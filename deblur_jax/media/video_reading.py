@@ -101,7 +101,8 @@ def cut(
 
   Args:
     container: the opened file.
-    start, end: seconds; None is the start or the end of the file.
+    start: seconds; None is the start of the file.
+    end: seconds; None is the end of the file.
 
   Raises:
     UserError: an empty span.
@@ -121,7 +122,8 @@ def shots(container, stream, part: Cut, notes: list[str]) -> Iterator[Shot]:
   """Yields the frames of a span with strictly increasing times.
 
   Args:
-    container, stream: of `opened`.
+    container: as of `opened`.
+    stream: as of `opened`.
     part: the span.
     notes: gets a line for each fault of the file.
 

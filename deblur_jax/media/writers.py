@@ -58,7 +58,9 @@ def to_tiff(
 
   Args:
     samples: uint8 or uint16 [h, w, 1 to 4], gray or RGB, alpha last.
-    exif, icc, dpi: as of `to_png16`.
+    exif: as of `to_png16`.
+    icc: as of `to_png16`.
+    dpi: as of `to_png16`.
 
   Returns:
     The bytes of the file.

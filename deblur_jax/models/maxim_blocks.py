@@ -330,7 +330,7 @@ class SupervisedAttention(nn.Module):
 class Double(nn.Module):
   """A transposed 2x2 convolution with a stride of 2: no pixels overlap.
 
-    out[2 i + a, 2 j + b] = x[i, j] kernel[1 - a, 1 - b]
+  out[2 i + a, 2 j + b] = x[i, j] kernel[1 - a, 1 - b]
   """
 
   features: int

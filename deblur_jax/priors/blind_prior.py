@@ -49,7 +49,11 @@ def make(
     turn: the first step of the second loss.
     code_scale: the largest value of both codes, which are uniform noise.
     jitter: s, in the units of z_x.
-    average, tv, backtrack, check_every, result: see `deep_prior.make`.
+    average: see `deep_prior.make`.
+    tv: see `deep_prior.make`.
+    backtrack: see `deep_prior.make`.
+    check_every: see `deep_prior.make`.
+    result: see `deep_prior.make`.
     guide: w, 0 for none.
     guide_steps: the first steps, in which the guide counts.
 

@@ -55,7 +55,11 @@ def make(
     binary: w_m.
     hint: weight of the squared distance to the hint where it is not 0.5.
     hint_steps: the first steps, in which the hint counts.
-    code_scale, jitter, average, backtrack, check_every: see `deep_prior.make`.
+    code_scale: see `deep_prior.make`.
+    jitter: see `deep_prior.make`.
+    average: see `deep_prior.make`.
+    backtrack: see `deep_prior.make`.
+    check_every: see `deep_prior.make`.
     result: see `fitting.make`.
 
   Raises:
@@ -129,7 +133,8 @@ def excluded(first: Array, second: Array, *, levels: int = 3) -> Array:
   strong (eq. 6 of Zhang, Ng and Chen).
 
   Args:
-    first, second: the layers [n, h, w, c].
+    first: the first layer [n, h, w, c].
+    second: the second layer, of the same shape.
     levels: scales, each of half the size.
 
   Returns:

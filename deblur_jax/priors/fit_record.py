@@ -98,7 +98,8 @@ def backtrack(
   Args:
     record: after the step.
     seen: the step.
-    old, new: (params, opt_state) before and after the step.
+    old: (params, opt_state) before the step.
+    new: (params, opt_state) after the step.
     finite: whether the loss of the step and its gradient are finite.
     decibels: by which the PSNR to the picture may fall between two checks.
     every: steps from one check to the next, at least 1.

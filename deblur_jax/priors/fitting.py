@@ -35,7 +35,8 @@ def make(
   """Makes a method of two such functions.
 
   Args:
-    begin, advance: see the top of this file.
+    begin: see the top of this file.
+    advance: see the top of this file.
     result: the row of `fit_record.KEPT` that `restore` returns.
     frozen_params: of a network that is not fitted, or None.
 
@@ -88,7 +89,8 @@ def finish(
     loss: scalar, of the step.
     sharp: the truth [h, w, c] for the metrics, or None.
     average: decay of the moving average of the outputs, 0 to less than 1.
-    backtrack, check_every: decibels and steps, see `fit_record.backtrack`.
+    backtrack: decibels, see `fit_record.backtrack`.
+    check_every: steps, see `fit_record.backtrack`.
 
   Returns:
     The fit after the step, and its metrics, scalars by name.

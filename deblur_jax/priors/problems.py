@@ -46,9 +46,12 @@ def read(
     path: the picture or folder.
     task: a row of `tasks.TASKS`.
     factor: how many times larger the result is, at least 1.
-    truth, mask, guide, hint: a picture for all problems, or a folder with the
-      same names. A mask is white where the picture is known.
-    kernel, correlation: see `kernel_files.read`.
+    truth: a picture for all problems, or a folder with the same names.
+    mask: as `truth`; white where the picture is known.
+    guide: as `truth`.
+    hint: as `truth`.
+    kernel: see `kernel_files.read`.
+    correlation: see `kernel_files.read`.
     gray: whether pictures become one channel of luma.
     luma: as `gray`, and results get the chroma of the picture.
 
@@ -98,7 +101,11 @@ def make(
   Args:
     path: a sharp picture or a folder of sharp pictures.
     task: a row of `tasks.TASKS` that has `corrupt`.
-    factor, mask, kernel, gray, correlation: see `read`.
+    factor: see `read`.
+    mask: see `read`.
+    kernel: see `read`.
+    gray: see `read`.
+    correlation: see `read`.
     crop: side in pixels of a square from the middle; 0 takes the whole picture.
     seed: of random corruptions, the same for each picture.
     **options: of the task's `corrupt`.

@@ -78,7 +78,8 @@ def fit_all(
   more with that kernel as the known one.
 
   Args:
-    config, problems: see `run`.
+    config: see `run`.
+    problems: see `run`.
     seeds: fits of each problem, at least 1; the lowest loss counts.
     at_once: pictures of one size that are fitted together, at least 1.
     start: the first parameters by network, see `starts`; by default random.

@@ -156,7 +156,8 @@ def held_out(
   Args:
     share: of the values, between 0 and 1, drawn once for each image.
     rate: of the average, between 0 and 1; it smooths the effect of the jitter.
-    warmup, patience: see `emv`.
+    warmup: see `emv`.
+    patience: see `emv`.
 
   Raises:
     UserError: a value out of range.

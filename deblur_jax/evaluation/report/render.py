@@ -87,7 +87,7 @@ def table(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
 
 
 def to_latex(rows: Sequence[Row], *, caption: str) -> str:
-  """The rows as a LaTeX table environment; it needs \\usepackage{booktabs}.
+  r"""The rows as a LaTeX table environment; it needs \usepackage{booktabs}.
 
   Args:
     rows: of `rows.build`.
