@@ -1,4 +1,4 @@
-r"""GOPRO_Large as a TFDS data set: `gopro_large/blur`, `gopro_large/blur_gamma`.
+r"""GOPRO_Large in TFDS: `gopro_large/blur` and `gopro_large/blur_gamma`.
 
   python -m experiments.prepare_data --tfds --root=GOPRO_Large --subset=blur \
       --out=DATA_DIR
