@@ -167,7 +167,7 @@ def test_the_report_names_what_is_missing(tmp_path):
   entry, = convert.to_run(helpers.tiny(), tmp_path / 'run', [path])
   text = '\n'.join(convert.describe(entry))
   assert re.search(r'lacks 2 arrays, 435 values, of stage_0_super.*_1/Conv_1: '
-                   'they serve training only, .* has scales=1', text)
+                   'only training needs them, .* has scales=1', text)
 
 
 BIAS = 'stage_0_encoder_block_0/Conv_0/bias'

@@ -399,7 +399,7 @@ def _names(*names):
     (_broken('unknown'), {}, r'unknown: body_models.0.body.2.extra\.'),
     (_broken('shape'), {}, r'body_models.1.body.2.bias \(4,\) instead of \(3'),
     (_broken('finite'), {}, 'not finite in body_models.1.body.2.bias'),
-    (_broken('head'), {}, 'body_models.0.body.0.weight is missing, or no conv'),
+    (_broken('head'), {}, 'body_models.0.body.0.weight is missing or no conv'),
     (_deepdeblur(), dict(layout='deepdeblur'),
      "Unknown layout 'deepdeblur'; .* Did you mean 'deepdeblur_pytorch'"),
     (_deepdeblur(), dict(layout='deblurgan'),
@@ -454,7 +454,7 @@ def test_an_existing_folder_is_refused(tmp_path):
 @pytest.mark.parametrize('network, options, message', [
     ({'residual': True}, {}, 'DeepDeblur-PyTorch has no residual=True'),
     ({}, dict(layout='deblurgan'),
-     'deblurgan is a resnet, and the generator of the run is multiscale'),
+     'deblurgan is a resnet, but the generator of the run is multiscale'),
     ({'name': 'restormer'}, {}, 'No layout has the generator restormer'),
 ])
 def test_runs_that_cannot_be_written(network, options, message, tmp_path):
