@@ -55,27 +55,27 @@ class Tab:
     self.call('Emulation.setFocusEmulationEnabled', enabled=True)
 
   def call(self, method, **params):
-    """The result of a command; notes the requests that it sees on the way."""
+    """The result of a command; it records the requests of the page."""
     self._count += 1
     self._socket.send(json.dumps(
         {'id': self._count, 'method': method, 'params': params}))
     while True:
-      told = json.loads(self._socket.recv(timeout=150))
-      if told.get('method') == 'Network.requestWillBeSent':
-        self.requests.append(told['params']['request']['url'])
-      if told.get('id') == self._count:
-        assert 'error' not in told, told
-        return told['result']
+      answer = json.loads(self._socket.recv(timeout=150))
+      if answer.get('method') == 'Network.requestWillBeSent':
+        self.requests.append(answer['params']['request']['url'])
+      if answer.get('id') == self._count:
+        assert 'error' not in answer, answer
+        return answer['result']
 
   def open(self, url):
     self.call('Page.navigate', url=url)
 
   def js(self, expression):
-    """What it evaluates to."""
-    told = self.call('Runtime.evaluate', expression=expression,
-                     returnByValue=True, awaitPromise=True)
-    assert 'exceptionDetails' not in told, told
-    return told['result'].get('value')
+    """The value of an expression."""
+    answer = self.call('Runtime.evaluate', expression=expression,
+                       returnByValue=True, awaitPromise=True)
+    assert 'exceptionDetails' not in answer, answer
+    return answer['result'].get('value')
 
   def wait(self, expression, *, seconds=150):
     """The first value of the expression that is true."""
@@ -223,8 +223,8 @@ def _targets(process, port, count, log):
     if process.poll() is not None:
       break
     with contextlib.suppress(OSError):
-      told = json.load(ask.open(f'http://127.0.0.1:{port}/json/list'))
-      pages = [one['webSocketDebuggerUrl'] for one in told
+      targets = json.load(ask.open(f'http://127.0.0.1:{port}/json/list'))
+      pages = [one['webSocketDebuggerUrl'] for one in targets
                if one['type'] == 'page']
       if len(pages) >= count:
         return pages[:count]

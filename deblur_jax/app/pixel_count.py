@@ -14,7 +14,7 @@ def megapixels(
   """Computes the input of the network for a picture or a video.
 
   Args:
-    source: a file, of which only the header is read.
+    source: a file; only its header is read.
     regions: see `blending.restore_in`.
     max_pixels: larger pictures are refused.
 

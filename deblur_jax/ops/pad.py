@@ -160,7 +160,7 @@ _reflect.defvjp(_reflect_forward, _reflect_backward)
 
 
 def _fold(dy, padding, *, axis):
-  """Adds both borders to the pixels of which they are the mirror image."""
+  """Adds both borders to the pixels that they mirror."""
   last = dy.shape[axis] - padding - 1  # the edges are at `padding` and here
   part = lambda start, stop: lax.slice_in_dim(dy, start, stop, axis=axis)
   return jnp.concatenate([

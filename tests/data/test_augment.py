@@ -180,10 +180,11 @@ def test_identity_pairs(batch):
   assert 0.1 < same.mean() < 0.4
   labels = {'blur_type': jnp.full(len(same), 2),
             'kernel': jnp.full((len(same), 3, 3), 1 / 9)}
-  told = apply(batch | labels, identity=0.25, rotate=1.0)
+  augmented = apply(batch | labels, identity=0.25, rotate=1.0)
   np.testing.assert_array_equal(
-      told['blur_type'], np.where(same, len(uniform.BLUR_TYPES), 2))
-  np.testing.assert_allclose(told['kernel'][:, 1, 1], np.where(same, 1, 1 / 9))
+      augmented['blur_type'], np.where(same, len(uniform.BLUR_TYPES), 2))
+  np.testing.assert_allclose(
+      augmented['kernel'][:, 1, 1], np.where(same, 1, 1 / 9))
 
 
 def test_leaving_one_change_out_moves_no_other_draw(batch):

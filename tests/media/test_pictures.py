@@ -400,11 +400,11 @@ def test_a_bomb_in_a_process_of_its_own(tmp_path):
           'try: pictures.read(sys.argv[1])\n'
           'except ValueError as error: print(error)\n'
           'print(open("/proc/self/status").read())')
-  told = subprocess.run(
+  printed = subprocess.run(
       [sys.executable, '-c', code, str(tmp_path / 'bomb.png')], check=True,
       capture_output=True, text=True).stdout
-  assert '30000x30000 pixels' in told
-  most = int(re.search(r'VmHWM:\s*(\d+) kB', told)[1])
+  assert '30000x30000 pixels' in printed
+  most = int(re.search(r'VmHWM:\s*(\d+) kB', printed)[1])
   assert most < 500e3
 
 

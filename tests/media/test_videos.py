@@ -1,4 +1,4 @@
-"""Videos in and out: times, sound, turn and size stay; what breaks goes on."""
+"""Videos: times, sound, rotation and size are kept; restoring resumes."""
 
 import fractions
 import itertools
@@ -99,9 +99,9 @@ def test_odd_sizes(tmp_path, suffix, codec, becomes):
     assert (context.width, context.height) == (33, 19)
     assert context.codec.canonical_name == becomes
   assert error_of(target, [x for _, x in decoded(source)]) < 3
-  told = ' '.join(done.notes)
-  assert ('ffv1 became' in told) == (codec == 'ffv1')
-  assert ('4:4:4' in told) == (becomes == 'h264' and codec != 'libx264')
+  notes = ' '.join(done.notes)
+  assert ('ffv1 became' in notes) == (codec == 'ffv1')
+  assert ('4:4:4' in notes) == (becomes == 'h264' and codec != 'libx264')
 
 
 @pytest.mark.parametrize('suffix, turn', [

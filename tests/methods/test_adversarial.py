@@ -243,12 +243,12 @@ def test_three_hundred_steps_of_bfloat16_stay_finite():
         lambda state, key: method.step(state, batch, key), state,
         jax.random.split(jax.random.key(2), 300))
 
-  state, told = run(state)
-  assert all(jnp.isfinite(value).all() for value in told.values())
+  state, metrics = run(state)
+  assert all(jnp.isfinite(value).all() for value in metrics.values())
   assert all(leaf.dtype == jnp.float32
              for leaf in jax.tree.leaves(state.params))
   assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params))
-  assert not jnp.array_equal(told['loss'][0], told['loss'][-1])
+  assert not jnp.array_equal(metrics['loss'][0], metrics['loss'][-1])
 
 
 def test_ema_restores_with_the_average():

@@ -267,12 +267,12 @@ def test_estimators_give_kernels(name):
   params = jax.tree.map(
       lambda x: random.normal(0, 0.1, x.shape).astype(np.float32),
       models.shapes(net))
-  told = jax.jit(net.apply)({'params': params}, images(2, 18)['blur'])
-  assert told.kernels.shape[-2:] == (7, 7) and told.kernels.min() > 0
-  np.testing.assert_allclose(told.kernels.sum((-2, -1)), 1, rtol=1e-5)
-  if told.weights is not None:
-    assert told.weights.shape == (2, 18, 18, told.kernels.shape[1])
-    np.testing.assert_allclose(told.weights.sum(-1), 1, rtol=1e-5)
+  estimate = jax.jit(net.apply)({'params': params}, images(2, 18)['blur'])
+  assert estimate.kernels.shape[-2:] == (7, 7) and estimate.kernels.min() > 0
+  np.testing.assert_allclose(estimate.kernels.sum((-2, -1)), 1, rtol=1e-5)
+  if estimate.weights is not None:
+    assert estimate.weights.shape == (2, 18, 18, estimate.kernels.shape[1])
+    np.testing.assert_allclose(estimate.weights.sum(-1), 1, rtol=1e-5)
 
 
 # ---- alarms and mistakes
@@ -286,8 +286,8 @@ def lines(count, **values):
 
 def test_likeness_sees_inverted_and_flat_pictures():
   picture = images()['blur']
-  told = unpaired.likeness(1 - picture, picture)
-  np.testing.assert_allclose(told['correlation'], -1, rtol=1e-4)
+  metrics = unpaired.likeness(1 - picture, picture)
+  np.testing.assert_allclose(metrics['correlation'], -1, rtol=1e-4)
   flat = unpaired.likeness(jnp.full_like(picture, 0.3), picture)
   assert abs(flat['correlation']) < 1e-3
 
@@ -312,9 +312,9 @@ def test_a_discriminator_that_is_never_wrong_is_named():
                                       ('is_blur', lines(1,
                                                         discriminator_loss=0)[-1])))
   line = sharp | blurry | {'correlation': 0.9}
-  told = [watch([line] * 5) for watch in method.watches]
-  assert told[:2] == [None, None]
-  assert told[2].startswith('is_blur: The discriminator is never')
+  warnings = [watch([line] * 5) for watch in method.watches]
+  assert warnings[:2] == [None, None]
+  assert warnings[2].startswith('is_blur: The discriminator is never')
 
 
 @pytest.mark.parametrize('name, change, message', [

@@ -182,9 +182,9 @@ def test_accumulated_step_is_the_whole_step():
 
   @jax.jit
   def compare(state):
-    told = (method.step(state, batch, jax.random.key(0))[1]
+    metrics = (method.step(state, batch, jax.random.key(0))[1]
             for method in (whole, parts))
-    return [jnp.stack([x['loss'], x['grad_norm']]) for x in told]
+    return [jnp.stack([x['loss'], x['grad_norm']]) for x in metrics]
 
   np.testing.assert_allclose(*compare(state_of(whole)), rtol=1e-5)
 

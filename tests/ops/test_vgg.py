@@ -82,7 +82,7 @@ def real_path(real_data):
 
 @pytest.fixture(scope='module')
 def pictures():
-  """Blurred and sharp; an odd height, of which pooling ignores a row."""
+  """Blurred and sharp; of the odd height pooling ignores a row."""
   sharp = skimage.data.coffee()[150:172, 200:217][None] / np.float32(255)
   return [ndimage.uniform_filter(sharp, (0, 1, 7, 0)), sharp]
 
