@@ -5,7 +5,7 @@ import pathlib
 import sys
 import tempfile
 
-# Every process that a test starts would compile the package anew: 3 seconds.
+# Every process that a test starts would compile the package again: 3 seconds.
 os.environ.pop('PYTHONDONTWRITEBYTECODE', None)
 sys.dont_write_bytecode = False
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')

@@ -26,7 +26,7 @@ from deblur_jax.pretrained import zoo
 FILE = 'pace.json'
 KEPT = 100            # greatest number of paces in the file
 DECAY = 0.8           # weight of old measurements relative to new ones
-LEAST = 1.0           # seconds of work after which the file is written
+MIN_SECONDS = 1.0           # seconds of work after which the file is written
 LEAST_MEGAPIXELS = 0.1    # of a picture that is measured
 REFERENCE = 0.9216    # megapixels of 1280x720
 TURNS = 8             # runs of the network in a self-ensemble
@@ -123,8 +123,8 @@ def estimate(pace: Pace | None, megapixels: float) -> Estimate | None:
 def record(one: Key, seconds: float, megapixels: float) -> None:
   """Stores a measurement; does nothing if the folder cannot be written.
 
-  Measurements are collected in memory up to LEAST seconds of work, so that the
-  file is not written too often.
+  Measurements are collected in memory up to MIN_SECONDS seconds of work, so
+  that the file is not written too often.
 
   Args:
     one: the key.
@@ -135,7 +135,7 @@ def record(one: Key, seconds: float, megapixels: float) -> None:
     return
   before = _waiting.pop(one, (0.0, 0.0))
   seconds, megapixels = before[0] + seconds, before[1] + megapixels
-  if seconds < LEAST:
+  if seconds < MIN_SECONDS:
     _waiting[one] = seconds, megapixels
     return
   entries = _entries()

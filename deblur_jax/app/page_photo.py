@@ -13,7 +13,7 @@ from deblur_jax.app import blending, page_jobs
 EXAMPLES = pathlib.Path(__file__).parent / 'examples'
 SHOWN = 500_000    # pixels of a preview
 COLOUR = (0, 230, 255)
-LEAST = 12         # pixels of a frame's sides
+MIN_SIDE = 12         # pixels of a frame's sides
 
 
 class Photo(NamedTuple):
@@ -107,8 +107,8 @@ def drawn(photo: Photo, region: blending.Region | None, *, folder: str) -> str:
 
 
 def _seen(first: float, last: float) -> tuple[float, float]:
-  """Both sides of a frame, moved apart to LEAST pixels."""
-  more = max(0.0, LEAST - (last - first)) / 2
+  """Both sides of a frame, moved apart to MIN_SIDE pixels."""
+  more = max(0.0, MIN_SIDE - (last - first)) / 2
   return first - more, last + more
 
 

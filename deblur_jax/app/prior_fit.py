@@ -23,7 +23,7 @@ from deblur_jax.media import output_files, pictures
 from deblur_jax.priors import problems, results, solve, tasks
 from deblur_jax.training import loop, parallel
 
-LEAST = 8      # pixels of the longest side that a fit sees
+MIN_SIDE = 8      # pixels of the longest side that a fit sees
 
 
 class Progress(NamedTuple):
@@ -118,12 +118,12 @@ def problem(
 
   Raises:
     UserError: a mask that is missing, not for this task, of another size, or of
-      one colour; a factor that leaves fewer than LEAST pixels of the longest
+      one colour; a factor that leaves fewer than MIN_SIDE pixels of the longest
       side.
   """
   tasks.check_options(task, {'mask': mask})
   image = picture.image
-  if factor > 1 and side // factor < LEAST:
+  if factor > 1 and side // factor < MIN_SIDE:
     raise errors.UserError(
         f'{side} pixels would be made of {side // factor}: take a smaller '
         f'factor than {factor}, or a larger side.')

@@ -240,8 +240,8 @@ def random_line(
     UserError: size is even or below 1, or a range is invalid.
   """
   key_length, key_angle = jax.random.split(key)
-  check_range('length', length, most=size)
-  check_range('angle', angle, most=2 * math.pi)
+  check_range('length', length, maximum=size)
+  check_range('angle', angle, maximum=2 * math.pi)
   drawn = _uniform(key_length, length)
   return line(drawn, _uniform(key_angle, angle), size=size)
 
@@ -261,7 +261,7 @@ def random_disk(
   Raises:
     UserError: size is even or below 1, or the range is invalid.
   """
-  check_range('radius', radius, most=size / 2)
+  check_range('radius', radius, maximum=size / 2)
   return disk(_uniform(key, radius), size=size)
 
 
@@ -282,7 +282,7 @@ def random_gaussian(
   Raises:
     UserError: size is even or below 1, or the range is invalid.
   """
-  check_range('sigma', sigma, most=size / 2, above=0.1)
+  check_range('sigma', sigma, maximum=size / 2, above=0.1)
   key_along, key_across, key_angle = jax.random.split(key, 3)
   along = _uniform(key_along, sigma)
   across = along if isotropic else _uniform(key_across, sigma)
@@ -340,25 +340,26 @@ def check_size(size: int) -> int:
 
 
 def check_range(
-    name: str, values: tuple[float, float], *, most: float, above: float = 0.0
+    name: str, values: tuple[float, float], *, maximum: float,
+    above: float = 0.0
 ) -> None:
-  """Checks that an option is a range within [above, most].
+  """Checks that an option is a range within [above, maximum].
 
   Args:
     name: of the option, for the message.
     values: (low, high).
-    most: greatest allowed value.
+    maximum: greatest allowed value.
     above: least allowed value.
 
   Raises:
     UserError: values are no pair (low, high) within these bounds.
   """
   if not (isinstance(values, Sequence) and len(values) == 2
-          and above <= values[0] <= values[1] <= most):
+          and above <= values[0] <= values[1] <= maximum):
     shown = tuple(values) if isinstance(values, Sequence) else values
     raise errors.UserError(
         f'{name}={shown} must be (low, high) with {above} <= low <= '
-        f'high <= {most:g}.')
+        f'high <= {maximum:g}.')
 
 
 def _tent(position, half):

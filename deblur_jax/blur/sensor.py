@@ -45,7 +45,7 @@ def build(
       ('gain', gain, 0, np.inf), ('shot', shot, 0, np.inf),
       ('read', read, 0, np.inf), ('quality', quality or (50, 50), 1, 100)]:
     kernels.check_range(
-        f'data.blur.camera.{name}', values, above=least, most=most)
+        f'data.blur.camera.{name}', values, above=least, maximum=most)
   if not isinstance(bits, int) or not 0 <= bits <= 16:
     raise errors.UserError(
         f'data.blur.camera.bits must be 0 to 16, got {bits}.')

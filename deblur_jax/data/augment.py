@@ -83,7 +83,7 @@ def make(
       raise errors.UserError(
           f'augment: {name}={tuple(span)} must rise, from 0 or '
           'more: two numbers.')
-  kernels.check_range('augment.quality', quality, above=1, most=100)
+  kernels.check_range('augment.quality', quality, above=1, maximum=100)
   if noise < 0:
     raise errors.UserError(f'augment: noise={noise} must not be negative.')
   changes = {

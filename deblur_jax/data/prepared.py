@@ -88,7 +88,7 @@ def write(
     raise errors.UserError(
         f'No space left for {root / "pixels.bin"}: {len(index["pairs"])} of '
         f'{index["total"]} pairs are there; make room and run the same command '
-        f'again to go on ({error.strerror}).') from None
+        f'again to resume ({error.strerror}).') from None
 
 
 def check(root: str | os.PathLike, *, workers: int | None = None) -> list[str]:

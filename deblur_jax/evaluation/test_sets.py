@@ -4,7 +4,7 @@ eval.json holds `input` (means of the untouched blurry pictures), `mean` (means
 of the restored ones) and `rows` (each picture). If metrics without reference
 were chosen, it also holds `sharp`, their means for the sharp pictures. That is
 the value to reach: beyond it are ringing and noise. Pictures are restored whole
-in one pass, and the name of a metric tells its convention. Of several frames of
+in one pass, and the name of a metric says its convention. Of several frames of
 a video, `input` is the middle one.
 """
 

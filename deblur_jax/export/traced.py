@@ -20,7 +20,7 @@ from deblur_jax.state import Array
 
 Restore = Callable[[Array], Array]
 
-LEAST = tuple(2**i for i in range(8))
+MULTIPLES = tuple(2**i for i in range(8))
 
 
 class Traced(NamedTuple):
@@ -64,15 +64,15 @@ def trace(
     found = Traced(restore, blur, 1)
     _check(found)
     return found
-  reason = _problem(found := _free(restore, LEAST[0], window))
+  reason = _problem(found := _free(restore, MULTIPLES[0], window))
   if reason:
     # If the largest bound does not help, no bound does.
-    reason = _problem(_free(restore, LEAST[-1], window))
+    reason = _problem(_free(restore, MULTIPLES[-1], window))
     if reason:
       raise errors.UserError(
           'This network cannot be traced for pictures of every size '
           f'({reason}); give one size.')
-    found = next(one for least in LEAST[1:]
+    found = next(one for least in MULTIPLES[1:]
                  if not _problem(one := _free(restore, least, window)))
   return found
 

@@ -344,7 +344,7 @@ def _changes(codec, frame, settings, container):
     yield 'an odd size needs 4:4:4 pixels, which some players do not know'
   a, b, _, c, d, *_ = settings.matrix or (1, 0, 0, 0, 1)
   if a * d < b * c and container.name in ('matroska', 'webm'):
-    yield f'{container.name} cannot tell players that it is mirrored'
+    yield f'{container.name} cannot store that it is mirrored'
   kinds = frames.import_av().sidedata.sidedata.Type
   if any(kind in frame.side_data for kind in (
       kinds.MASTERING_DISPLAY_METADATA, kinds.DOVI_METADATA)):
@@ -412,6 +412,6 @@ CONTAINERS = {
         'matroska', ('libx264', 'libx265', 'libvpx-vp9', 'libsvtav1')),
     '.webm': Container('webm', ('libvpx-vp9', 'libsvtav1')),
 }
-# Other metadata of a stream are written anew, or are no longer true.
+# Other metadata of a stream are written again, or are no longer true.
 STREAM_METADATA = ('language', 'title', 'handler_name', 'creation_time',
                    'timecode')

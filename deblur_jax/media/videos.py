@@ -224,7 +224,7 @@ def _repeated(shots, half):
   yield from [shot] * half
 
 
-def _make_parts(folder, windows, fn, settings, part, batch, tell):
+def _make_parts(folder, windows, fn, settings, part, batch, on_frames):
   """Encodes the missing parts; returns (frames resumed, all frames)."""
   counts = video_resume.finished(folder)
   resumed = done = sum(counts)
@@ -232,14 +232,14 @@ def _make_parts(folder, windows, fn, settings, part, batch, tell):
     pass
   for number in itertools.count(len(counts)):
     packets = _encoded(
-        itertools.islice(windows, part), fn, settings, batch, done, tell)
+        itertools.islice(windows, part), fn, settings, batch, done, on_frames)
     if not packets:
       return resumed, done
     video_resume.save(folder, number, packets)
     done += len(packets)
 
 
-def _encoded(windows, fn, settings, batch, done, tell):
+def _encoded(windows, fn, settings, batch, done, on_frames):
   """Encodes frames into packets that can be decoded independently."""
   encoder = video_writing.open_encoder(settings)
   packets, durations = [], {}
@@ -253,7 +253,7 @@ def _encoded(windows, fn, settings, batch, done, tell):
       packets += encoder.encode(frame)
     # Otherwise they would stay in memory until the next batch is read.
     del group, window, shot, pictures, picture
-    tell(done + len(durations))
+    on_frames(done + len(durations))
   if durations:
     packets += encoder.encode(None)
   return [

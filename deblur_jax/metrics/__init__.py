@@ -1,4 +1,4 @@
-"""Metrics: one value an image, under a name that tells the convention.
+"""Metrics: one value an image, under a name that says the convention.
 
 A metric is a file of this folder with its function and its record, and a row of
 METRICS. The record (`record.Metric`) carries what evaluation, reports and tests

@@ -40,7 +40,7 @@ class Task(NamedTuple):
   scaled: config keys of counts of steps that keep their share of total_steps.
   corrupt: (random, sharp [h, w, c], *, options) -> {'observed', 'sharp', ...},
     the problem as the papers make it; 'mask' and 'kernel' are arrays. None
-    where a sharp picture does not tell the problem.
+    where a sharp picture does not determine the problem.
   input, classical: what the fit is compared with in tables: the picture, as
     large as the result, and a classical method.
   metric: the row of `metrics.METRICS` that the papers use.

@@ -145,7 +145,7 @@ def test_nested_compilations_count_once():
 
 
 def test_a_call_measures_for_the_next_one(run, tmp_path, monkeypatch):
-  monkeypatch.setattr(pace, 'LEAST', 0.0)
+  monkeypatch.setattr(pace, 'MIN_SECONDS', 0.0)
   network = restoring.Network(run)
   assert restoring.pace_of(network) is None
   monkeypatch.setattr(pace, 'LEAST_MEGAPIXELS', 0.0)

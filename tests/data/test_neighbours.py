@@ -1,4 +1,4 @@
-"""Several frames of a video into one: data, network, and the people's door."""
+"""Several frames of a video into one: data, network, and the command."""
 
 import json
 

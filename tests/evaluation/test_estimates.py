@@ -1,4 +1,4 @@
-"""What runs tell of blur, and what is told of runs without the truth."""
+"""Predictions of blur, and the evaluation of runs without the truth."""
 
 import functools
 
@@ -37,7 +37,7 @@ def photos(folder, *names, size=(40, 48)):
 
 @pytest.fixture(scope='module')
 def run(tmp_path_factory):
-  """(config, folder) of a run that tells all, before its first step."""
+  """(config, folder) of a run that predicts all, before its first step."""
   folder = tmp_path_factory.mktemp('run')
   config = helpers.get_config('cycle_physics').to_dict()
   method = methods.build(config)

@@ -394,7 +394,7 @@ def test_webp_without_loss_stays_so(lossless, with_more):
 def test_a_bomb_in_a_process_of_its_own(tmp_path):
   status = pathlib.Path('/proc/self/status')
   if not status.exists():
-    pytest.skip('tells the most memory of a process on Linux alone')
+    pytest.skip('the peak memory of a process is known on Linux only')
   (tmp_path / 'bomb.png').write_bytes(bomb(tmp_path))
   code = ('import sys\nfrom deblur_jax.media import pictures\n'
           'try: pictures.read(sys.argv[1])\n'

@@ -135,7 +135,7 @@ def test_turned_films(tmp_path, suffix, turn):
 def test_matroska_knows_no_mirrors(tmp_path):
   source = film(tmp_path / 'in.mp4', turn=(0, True))
   done = videos.restore(source, tmp_path / 'out.mkv', same)
-  assert done.notes == ('matroska cannot tell players that it is mirrored',)
+  assert done.notes == ('matroska cannot store that it is mirrored',)
 
 
 def test_mirrors_are_those_of_players():
