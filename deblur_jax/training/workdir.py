@@ -74,7 +74,7 @@ def read_config(folder: pathlib.Path) -> dict[str, Any]:
   config = read_json(folder / CONFIG)
   if not isinstance(config, dict) or 'method' not in config:
     raise errors.UserError(
-        f'{folder / CONFIG} is not of a run: it has no method.')
+        f'{folder / CONFIG} is not the config of a run: it has no method.')
   found = config.pop('format', 1)
   if found != FORMAT:
     raise errors.UserError(
