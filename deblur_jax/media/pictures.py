@@ -285,7 +285,7 @@ def _with_larger_limit(error):
 def _misnamed(name, form):
   named = SUFFIXES.get(pathlib.Path(name).suffix.lower())
   return () if named in (None, form) else (
-      f'it is a {form}, whatever its name says',)
+      f'it is a {form}; its name says otherwise',)
 
 
 def _is_transparent(picture):

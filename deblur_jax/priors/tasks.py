@@ -319,7 +319,7 @@ TASKS: Mapping[str, Task] = {
             for key, value in (('down', (4,)), ('skip', (0,)))},
         accepts=('hint',)),
     'blind': Task(
-        'sharpen, whatever blurred it',
+        'sharpen, with unknown blur',
         _preset(
             5000, dict(image=_SELFDEBLUR,
                        kernel=dict(name='kernel_net', size=(31, 31))),

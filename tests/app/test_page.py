@@ -164,7 +164,7 @@ def test_sixteen_bits_and_wrong_suffixes(restorers, tmp_path):
   found = restore(upload, restorers, tmp_path)
   assert os.path.basename(found.file) == 'deep_deblurred.png'
   assert pictures.read(found.file).bits == 16
-  assert 'it is a PNG, whatever its name says' in found.notes
+  assert 'it is a PNG; its name says otherwise' in found.notes
 
 
 def test_two_at_once_are_not_mixed(restorers, uploads, expected, tmp_path):

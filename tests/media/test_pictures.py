@@ -469,7 +469,7 @@ def test_names_do_not_matter(tmp_path):
   path.write_bytes(encoded(smooth('RGB'), 'PNG'))
   picture = pictures.read(path)
   assert picture.form == 'PNG'
-  assert picture.notes == ('it is a PNG, whatever its name says',)
+  assert picture.notes == ('it is a PNG; its name says otherwise',)
 
 
 @pytest.mark.parametrize('name, data, words', [
