@@ -1,8 +1,8 @@
 r"""Blind deconvolution without learning: the baseline of every table.
 
-  python -m experiments.train --config=configs/blind_deconvolution.py --evaluate
-  \
-      --config.data.test.root=DIR/GOPRO_Large --workdir=runs/blind_deconvolution
+  python -m experiments.train --config=configs/blind_deconvolution.py \
+      --evaluate --config.data.test.root=DIR/GOPRO_Large
+      --workdir=runs/blind_deconvolution
 
 Estimates one kernel for each picture and deconvolves with it. That suits
 photographs of still scenes; on GoPro, whose blur varies over the picture, the

@@ -249,9 +249,13 @@ def _training(path, folder, settings):
           '--evaluate', *_overrides(settings)]
 
 
-def _check(job):
-  # On CPUs: the runs need the accelerators.
+def _use_cpus():
+  # The runs, processes of their own, need the accelerators.
   jax.config.update('jax_platforms', 'cpu')
+
+
+def _check(job):
+  _use_cpus()
   try:
     train.prepare(job.config, job.folder)
   except errors.UserError as error:
@@ -275,6 +279,7 @@ def fitted(options: flags.FlagValues) -> Kind:
   from deblur_jax.evaluation.report import render
   from deblur_jax.priors import problems, results, solve
 
+  _use_cpus()
   given = [flag.serialize() for flag in options.flags_by_module_dict()[
       prior_program.__name__] if flag.present]
 

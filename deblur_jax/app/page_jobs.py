@@ -204,7 +204,7 @@ def fitted(
   Raises:
     UserError: uploads, a mask or options that are refused.
   """
-  config = tasks.config(task, variant, **options)
+  config = tasks.quick(task, variant, **options)
   picture = read(upload, max_pixels=max_pixels)
   known = read(mask, max_pixels=max_pixels) if mask else None
   factor = config['method'].get('factor', 1)

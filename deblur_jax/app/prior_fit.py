@@ -68,7 +68,7 @@ def run(
       enough memory; a fit that failed.
   """
   start = time.perf_counter()
-  config = tasks.config(task, variant, **options)
+  config = tasks.quick(task, variant, **options)
   if os.path.isdir(source):
     raise errors.UserError(
         f'{source} is a folder; a prior is fitted to one photo.')

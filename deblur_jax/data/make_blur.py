@@ -1,7 +1,7 @@
 """Makes pairs of sharp pictures: blurs photos, or averages recorded frames.
 
 A `Plan` lists the pairs and has the work that makes them, in pieces that can be
-pickled. `pair_folder` runs it in threads, or with Beam.
+pickled. `pair_writer` runs it in threads, or with Beam.
 """
 
 import ast

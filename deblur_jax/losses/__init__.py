@@ -49,7 +49,7 @@ class Content(NamedTuple):
 
 def build(
     terms: str, *, over_scales: str = 'sum',
-    features: Mapping[str, Any] | None = None) -> Content:
+    features: Mapping[str, Any] | vgg.Features | None = None) -> Content:
   """The content loss of a method.
 
   Args:
@@ -64,13 +64,28 @@ def build(
     UserError: unknown rows, a weight that is not a number, or no such file of
       VGG19's weights.
   """
-  net = features and call(vgg.build, features, where='method.features')
+  net = features if isinstance(features, vgg.Features) else vgg19(features)
   loss = content(terms, over_scales=over_scales,
                  frozen=net and {PERCEPTUAL: perceptual(net.apply)})
   return Content(
       lambda restored, sharp, frozen: loss(
           restored, sharp, frozen.get('features')),
       {'features': net.params} if net else {})
+
+
+def vgg19(options: Mapping[str, Any] | None) -> vgg.Features | None:
+  """The frozen network that several losses of a method share.
+
+  Args:
+    options: keyword arguments of `vgg.build`, the leaf method.features.
+
+  Returns:
+    None without options.
+
+  Raises:
+    UserError: no such file of VGG19's weights.
+  """
+  return call(vgg.build, options, where='method.features') if options else None
 
 
 def content(

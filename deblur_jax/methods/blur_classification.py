@@ -91,7 +91,7 @@ def no_blur_loss(net, params: Params, image: Array) -> Array:
 
 
 def check(batch: Batch, *, where: str = 'data.blur') -> None:
-  """Raises a UserError where a batch lacks the types of a batch's blur.
+  """Raises a UserError if a batch has no types of blur.
 
   Args:
     batch: with 'blur_type', if that is known.

@@ -81,8 +81,9 @@ def make(
       name: unpaired.discriminator(
           nets[name], txs[name], discriminator, name=name,
           buffer_size=buffer_size) for name in DISCRIMINATORS}
+  vgg19 = losses.vgg19(features)
   cycle_loss, identity_loss = (
-      losses.build(terms, features=features) for terms in (cycle, identity))
+      losses.build(terms, features=vgg19) for terms in (cycle, identity))
 
   def init(key: Array, batch: Batch) -> TrainState:
     keys = dict(zip(GENERATORS + DISCRIMINATORS, jax.random.split(key, 4),

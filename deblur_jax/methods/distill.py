@@ -64,8 +64,9 @@ def make(
   net, master = _networks(nets)
   tx = require(txs, 'net', where='optim')
   _check_weights(loss_weight, output_weight, layers_weight, layers)
+  vgg19 = losses.vgg19(features)
   by_truth, by_teacher = (
-      losses.build(terms, over_scales=over_scales, features=features)
+      losses.build(terms, over_scales=over_scales, features=vgg19)
       for terms in (loss, output))
   distance = errors.look_up(DISTANCES, layers_by, what='method.layers_by')
   to_pyramid = errors.look_up(pyramids.PYRAMIDS, pyramid, what='method.pyramid')

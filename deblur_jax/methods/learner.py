@@ -67,7 +67,7 @@ def make(
     # Weight decay moves them, too.
     new = finish(new.replace(params=keep(new.params, state.params)), ema=ema)
     if ema:
-      new = new.replace(ema=keep(new.ema, state.ema))
+      new = new.replace(ema=keep(new.ema, new.params))
     rate = next(iter(txs.values())).lr(state.step)
     return new, metrics | logged(value, grads, rate)
 

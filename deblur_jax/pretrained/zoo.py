@@ -253,7 +253,8 @@ def _of_run(name, dtype, which) -> Model:
   folder = pathlib.Path(name)
   config = workdir.read_config(folder)
   _check_config(config, folder / workdir.CONFIG)
-  if config['method'].get('name') in ('kernel', 'blur_type'):
+  if config['method'].get('name') in (
+      'kernel_estimation', 'blur_classification'):
     raise errors.UserError(
         f'{name} is a run of a method that estimates blur and does not restore:'
         ' choose another run.')

@@ -3,7 +3,7 @@
 Such a method is two functions for one image, without a batch axis:
 
   begin    (key, item) -> fit, a dict with 'params' and 'opt_state' (both by
-           the names of the networks), 'record' (see `outputs`), and other
+           the names of the networks), 'record' (see `fit_record`), and other
            arrays; 'found' has what it estimates beside the image, by name
   advance  (fit, item, key, step, parameters of a frozen network) ->
            (fit, metrics)

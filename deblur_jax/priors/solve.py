@@ -1,7 +1,7 @@
 """Fits deep image priors to problems and writes pictures and tables.
 
 `problems` reads or makes the problems, `run` fits a prior to each and writes a
-folder (see `results`), and `starts` learns parameters to begin with.
+folder (see `results`), and `initialization` learns parameters to begin with.
 """
 
 import itertools
@@ -82,7 +82,8 @@ def fit_all(
     problems: see `run`.
     seeds: fits of each problem, at least 1; the lowest loss counts.
     at_once: pictures of one size that are fitted together, at least 1.
-    start: the first parameters by network, see `starts`; by default random.
+    start: the first parameters by network, see `initialization`; random by
+      default.
     warm: whether each group of pictures begins with the parameters of the group
       before, for the frames of a video.
     on_steps: called with the names of the problems and their finished steps.

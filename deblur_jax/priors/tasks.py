@@ -114,6 +114,21 @@ def config(
   return changed(made, name, options)
 
 
+def quick(name: str, variant: str = 'quick', **options) -> dict[str, Any]:
+  """`config` of a task for a photo: one that has a quick variant.
+
+  Args:
+    name: a row of TASKS that is in QUICK.
+    variant: see `config`.
+    **options: see `config`.
+
+  Raises:
+    UserError: another task, or what `config` refuses.
+  """
+  errors.look_up({task: task for task in QUICK}, name, what='task')
+  return config(name, variant, **options)
+
+
 def changed(
     config: Mapping[str, Any], name: str, options: Mapping[str, int | None]
 ) -> dict[str, Any]:

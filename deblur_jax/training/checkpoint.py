@@ -29,7 +29,9 @@ def exists(folder: str | os.PathLike) -> bool:
       path.name.isdigit() for path in folder.iterdir())
 
 
-def check(folder: str | os.PathLike, abstract_state: TrainState) -> None:
+def check(
+    folder: str | os.PathLike, abstract_state: TrainState, *, total_steps: int
+) -> None:
   """Checks before a run that it can save, and resume if there is a checkpoint.
 
   It writes nothing.
@@ -37,6 +39,7 @@ def check(folder: str | os.PathLike, abstract_state: TrainState) -> None:
   Args:
     folder: a folder of checkpoints; it need not exist.
     abstract_state: shapes and dtypes of the run's state.
+    total_steps: of the run; a finished run saves nothing more.
 
   Raises:
     UserError: the newest checkpoint is damaged or of another network or
@@ -46,7 +49,10 @@ def check(folder: str | os.PathLike, abstract_state: TrainState) -> None:
   if exists(folder):
     checkpoints = Checkpoints(folder, read_only=True)
     checkpoints.check_resume(abstract_state)
+    finished = (checkpoints.latest_step() or 0) >= total_steps
     checkpoints.close()
+    if finished:
+      return
   if missing := _missing_room(folder, abstract_state):
     raise errors.UserError(
         f'No checkpoint can be saved in {folder}: {missing}.')

@@ -207,7 +207,8 @@ def prepare(
   if resumes and not allow_config_change:
     workdir.check_config(folder, config)
   parts = setup(config, from_checkpoint=resumes)
-  checkpoint.check(folder / workdir.CHECKPOINTS, parts.abstract_state)
+  checkpoint.check(folder / workdir.CHECKPOINTS, parts.abstract_state,
+                   total_steps=config['total_steps'])
   return config, parts
 
 

@@ -15,6 +15,7 @@ from PIL import Image
 
 from deblur_jax import blur
 from deblur_jax.app import page_photo
+from deblur_jax.ops import bit_depth
 from experiments import common
 
 _OUT = flags.DEFINE_string(
@@ -35,8 +36,8 @@ def main(argv):
     sharp = getattr(skimage.data, name)()[None] / np.float32(255)
     blurred = shake(jax.random.key(SEED), sharp)['blur']
     path = pathlib.Path(_OUT.value, f'{name}.jpg')
-    Image.fromarray(np.rint(np.asarray(blurred[0]) * 255).astype(np.uint8)
-                    ).save(path, quality=QUALITY)
+    Image.fromarray(bit_depth.to_uint8(np.asarray(blurred[0]))).save(
+        path, quality=QUALITY)
     print(f'{path}: {path.stat().st_size / 1000:.0f} kB')
   return 0
 

@@ -368,7 +368,7 @@ def test_the_settings_of_all_tasks_are_accepted(task):
 
 @pytest.mark.parametrize('make, words', [
     (lambda: tasks.config('sharpen'), 'Unknown task'),
-    (lambda: tasks.config('flash', 'quick'), "variant of flash 'quick'"),
+    (lambda: tasks.quick('flash'), "Unknown task 'flash'.*denoise"),
     (lambda: tasks.config('blind', kernel_size=4), 'must be odd'),
     (lambda: tasks.config('sr', steps=0), 'at least 1 step'),
     (lambda: tasks.config('sr', seed=2**31), 'seed must be 0 to 2147483647'),

@@ -89,7 +89,7 @@ def test_crops_grow(loader, expected):
   assert_equal(batches[:2], expected[:2])
   assert [batch['sharp'].shape[:2] for batch in batches[2:]] == [
       (3, 24), (3, 24), (2, 32), (2, 32)]
-  for start in (1, 3, 5):               # a run goes on within any stage
+  for start in (1, 3, 5):               # a run resumes within any stage
     assert_equal(crops(grown, start=start, count=6 - start), batches[start:])
 
 

@@ -12,7 +12,7 @@ from helpers import ROOT, tiny
 
 from deblur_jax import errors, models
 from deblur_jax.training import workdir
-from experiments.benchmark import compare_runs, network, peers, prior, timing
+from experiments.benchmark import network, peers, prior, runs, timing
 
 
 @pytest.fixture(scope='module')
@@ -84,7 +84,7 @@ def test_runs_side_by_side(tmp_path):
   score = lambda folder, psnr: workdir.write_json(folder / 'eval.json', {
       'mean': {'psnr_uint8': 30.0}, 'input': {'psnr_uint8': psnr}})
   score(folders[1], 25.0)
-  wide, thin = compare_runs.compare(folders, (24, 32), repeats=2)
+  wide, thin = runs.compare(folders, (24, 32), repeats=2)
   assert [row['run'] for row in (wide, thin)] == ['wide', 'thin']
   assert [row['psnr_uint8'] for row in (wide, thin)] == [None, 30]
   assert [row['input_psnr_uint8'] for row in (wide, thin)] == [None, 25]
@@ -93,10 +93,10 @@ def test_runs_side_by_side(tmp_path):
   assert wide['gmacs_256'] == 2 * thin['gmacs_256']
   assert wide['ratio'] == 1 and thin['ratio'] > 0 and thin['ms'] > 0
   with pytest.raises(errors.UserError, match='No config.json in'):
-    compare_runs.compare([tmp_path], (24, 32), repeats=1)
+    runs.compare([tmp_path], (24, 32), repeats=1)
   score(folders[0], 24.0)
   with pytest.raises(errors.UserError, match='wide 24.000, .*thin 25.000 dB'):
-    compare_runs.compare(folders, (24, 32), repeats=1)
+    runs.compare(folders, (24, 32), repeats=1)
 
 
 def test_peaks():

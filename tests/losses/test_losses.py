@@ -24,6 +24,10 @@ OF_A_TENTH = {'l1': 0.1, 'mse': 0.01, 'charbonnier': 0.10000500,
               'psnr_loss': -20.0, 'fft_l1': 0.05, 'huber': 0.05 * (0.1 - 0.025)}
 
 
+def test_golden_values_are_of_losses_that_are_there():
+  assert OF_A_TENTH.keys() <= losses.PIXEL.keys()
+
+
 @pytest.mark.parametrize('name', losses.PIXEL)
 def test_lowest_at_equality(name, images):
   same = losses.PIXEL[name](images[0], images[0])

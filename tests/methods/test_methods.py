@@ -16,7 +16,7 @@ from deblur_jax.training import checkpoint, loop, parallel
 
 
 def test_every_method_has_a_config_here():
-  """Or is that of a prior, which tests/test_deep_prior.py fits."""
+  """Or is that of a prior, which tests/priors/test_deep_prior.py fits."""
   priors = {helpers.get_config(name).method.name for name in helpers.PRIORS}
   assert CONFIGS.keys() | priors == methods.METHODS.keys()
 

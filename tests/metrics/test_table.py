@@ -14,6 +14,8 @@ from deblur_jax import errors, metrics
 READY = {name: metric for name, metric in metrics.METRICS.items()
          if not metric.needs_weights}
 FNS = {name: jax.jit(metric.fn) for name, metric in READY.items()}
+# Alignments, which float32 does not compute exactly.
+ALIGNED = ('psnr_shift', 'psnr_ecc')
 KERNEL = np.ones((3, 5), np.float32) / 15
 
 
@@ -67,7 +69,7 @@ def test_the_sharp_image_has_the_best_value(name):
   sharp, _, inputs = _case(name)
   values = FNS[name](sharp, *inputs)
   if np.isinf(READY[name].best):
-    assert (values > 60).all()    # an alignment in float32 is not exact
+    assert (values > (60 if name in ALIGNED else 1e6)).all()
   else:
     np.testing.assert_allclose(values, READY[name].best, atol=1e-5)
 

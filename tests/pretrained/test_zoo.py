@@ -33,6 +33,13 @@ def restored(model, method):
   return np.asarray(jax.jit(method.restore)(model.state, BLUR))
 
 
+@pytest.mark.parametrize('name', ['kernel_estimation', 'blur_classification'])
+def test_a_run_that_estimates_blur_does_not_restore(name, tmp_path):
+  workdir.write_config(tmp_path, helpers.get_config(name).to_dict())
+  with pytest.raises(errors.UserError, match='does not restore'):
+    zoo.load(tmp_path)
+
+
 def test_a_model_is_the_network_of_its_run(shipped):
   folder, run = shipped
   assert zoo.names(folder) == [zoo.DEFAULT, 'other']   # the default first

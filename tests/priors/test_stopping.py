@@ -168,7 +168,7 @@ def test_backtracking(fits, loss, expected):
     state = params, opt_state
   assert float(params) == expected
   assert bool(back) == (expected == 1.0)
-  # The moments go on, but for a step that is left out.
+  # The moments continue, but for a step that is left out.
   assert float(opt_state) == (11.0 if np.isnan(loss) else 12.0)
 
 
