@@ -156,13 +156,14 @@ def test_the_number_of_threads_changes_nothing(tmp_path, picture_folder):
   assert contents(tmp_path / '1') == contents(tmp_path / '3')
 
 
-def test_pairs_that_no_manifest_tells_of_are_not_taken_for_new_ones(tmp_path):
+def test_pairs_without_a_manifest_are_not_taken_for_new_ones(tmp_path):
   film(tmp_path / 'in', 21)
   out = tmp_path / 'out'
   pair_writer.write(make_blur.from_frames(tmp_path / 'in'), out)
   (out / pair_writer.MANIFEST).unlink()
   other = make_blur.from_frames(tmp_path / 'in', window=(5, 5))
-  with pytest.raises(errors.UserError, match='train is there, and .* nothing'):
+  with pytest.raises(errors.UserError,
+                     match='train exists, but .* does not list it'):
     pair_writer.write(other, out)
   (tmp_path / 'file').write_text('')
   with pytest.raises(errors.UserError, match='Cannot make .*file: File exists'):

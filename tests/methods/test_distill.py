@@ -140,7 +140,7 @@ PAIR = ['scale_0/head', 'scale_0/head']
     (dict(teacher=dict(path='nowhere')), "No model 'nowhere'"),
     (dict(teacher={}), 'nets.teacher is missing'),
     (dict(teacher=dict(role='generator')),
-     'nets.generator is missing; nets has only: net'),
+     'nets.generator is missing; .*nets has only: net'),
     (dict(teacher=dict(which='7')), 'No complete checkpoint of step 7'),
     (dict(teacher=dict(path='gone.npz')), 'No file gone.npz'),
     (dict(teacher=dict(wich='best')), "teacher.wich.*'which'"),

@@ -210,7 +210,7 @@ def test_damaged_safetensors(weights, tmp_path):
 @pytest.mark.parametrize('options, match', [
     ({'path': 'none.npz'}, "No file none.npz: it should be VGG19's weights, "
      r".*torchvision's vgg19 \(features.0.weight, .*Keras.*"
-     r'block1_conv1__kernel \[3, 3, 3, 64\].*licences'),
+     r'block1_conv1__kernel \[3, 3, 3, 64\].*licence'),
     ({'path': 'none.npz', 'sha256': '12ab'}, 'No file none.npz'),
     ({'layer': 'conv3_5'}, "Unknown layer of VGG19 'conv3_5'; known: conv1_1,"),
     ({'layer': 'relu33'}, "Did you mean 'relu3_3'"),
@@ -248,7 +248,7 @@ def test_other_networks(changes, match, tmp_path):
 def test_images_that_do_not_fit(path):
   features = vgg.build(path=path)
   for shape in ((1, 3, 8, 3), (1, 8, 8, 1), (8, 8, 3)):
-    with pytest.raises(errors.UserError, match='at least 4x4 .* block 3, got'):
+    with pytest.raises(errors.UserError, match='block 3 .* at least 4x4 pixels, got'):
       features.apply(features.params, jnp.zeros(shape))
 
 
@@ -308,7 +308,7 @@ def test_content_takes_it_at_the_finest_scale(path, pictures):
 
 def test_content_without_features():
   with pytest.raises(errors.UserError, match=(
-      r"Loss '9\*perceptual' needs VGG19's features, .*method.features.path")):
+      r"Loss '9\*perceptual' needs VGG19's features: .*method.features")):
     losses.content('l1 + 9*perceptual')
   with pytest.raises(errors.UserError, match="known: .*mse, perceptual, psnr"):
     losses.content('perc', frozen={'perceptual': None})
