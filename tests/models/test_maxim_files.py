@@ -265,7 +265,8 @@ def test_a_file_of_another_network(tmp_path):
   path = _safetensors(tmp_path / 'x.safetensors', {'a': np.ones(2)})
   with pytest.raises(errors.UserError, match='is no model: a model is a f'):
     zoo.load(path)
-  with pytest.raises(errors.UserError, match='does not hold MAXIM: it has no stage_0'):
+  with pytest.raises(errors.UserError,
+                     match='does not hold MAXIM: it has no stage_0'):
     convert.to_run(helpers.tiny(), tmp_path / 'run', [path], layout='maxim')
 
 

@@ -248,7 +248,8 @@ def test_other_networks(changes, match, tmp_path):
 def test_images_that_do_not_fit(path):
   features = vgg.build(path=path)
   for shape in ((1, 3, 8, 3), (1, 8, 8, 1), (8, 8, 3)):
-    with pytest.raises(errors.UserError, match='block 3 .* at least 4x4 pixels, got'):
+    with pytest.raises(errors.UserError,
+                       match='block 3 .* at least 4x4 pixels, got'):
       features.apply(features.params, jnp.zeros(shape))
 
 
