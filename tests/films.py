@@ -4,9 +4,12 @@ import fractions
 
 import numpy as np
 
+from deblur_jax.media import video_writing
+
 STEADY = range(0, 12 * 512, 512)              # 25 frames a second of 1/12800 s
 
 
+@video_writing.keep_scheduling()
 def film(
     path, times=STEADY, *, size=(32, 18), codec='libx264', pixels='yuv420p',
     turn=None, sound=None, tags=(), options=(), metadata=()):

@@ -6,6 +6,7 @@ separately form one stream.
 """
 
 import collections
+import contextlib
 import fractions
 import functools
 import heapq
@@ -97,6 +98,26 @@ def choose(
   return settings, list(_changes(codec, frame, settings, container))
 
 
+@contextlib.contextmanager
+def keep_scheduling() -> Iterator[None]:
+  """Keeps the scheduling of the threads of this process.
+
+  SVT-AV1 makes the thread that opens it a real-time thread where it may, as
+  root does. Such a thread starves the other threads and programs.
+  """
+  if not hasattr(os, 'sched_setscheduler'):    # Linux has it
+    yield
+    return
+  before = os.sched_getscheduler(0), os.sched_getparam(0)
+  try:
+    yield
+  finally:
+    for thread in os.listdir('/proc/self/task'):
+      with contextlib.suppress(ProcessLookupError):    # it has ended
+        if os.sched_getscheduler(int(thread)) != before[0]:
+          os.sched_setscheduler(int(thread), *before)
+
+
 def open_encoder(settings: Settings):
   """Opens an encoder of frames; `encode(None)` flushes it."""
   av = frames.import_av()
@@ -105,6 +126,8 @@ def open_encoder(settings: Settings):
   context = av.CodecContext.create(settings.encoder, 'w')
   _configure(context, settings)
   context.flags |= av.codec.context.Flags.global_header
+  with keep_scheduling():
+    context.open()
   return context
 
 
@@ -186,6 +209,7 @@ def copied_streams(
   return kept, [f'left out: {count} x {what}' for what, count in others.items()]
 
 
+@keep_scheduling()
 def write(
     path: str, container: Container, settings: Settings, source, video,
     copied: Iterable, packets: Iterable[Packet], others: Iterable,

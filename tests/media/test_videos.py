@@ -2,6 +2,7 @@
 
 import fractions
 import itertools
+import os
 import pathlib
 import subprocess
 import sys
@@ -84,6 +85,9 @@ def test_each_encoder_keeps_times_and_looks(tmp_path, encoder):
   assert done == (12, 0, ())
   assert times(tmp_path / 'out.mkv') == times(source)
   assert error_of(tmp_path / 'out.mkv', [x for _, x in decoded(source)]) < 3
+  if hasattr(os, 'sched_getscheduler'):    # SVT-AV1 makes real-time threads
+    assert {os.sched_getscheduler(int(thread))
+            for thread in os.listdir('/proc/self/task')} == {os.SCHED_OTHER}
 
 
 @pytest.mark.parametrize('suffix, codec, becomes', [
