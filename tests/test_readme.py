@@ -8,7 +8,7 @@ import pytest
 
 from deblur_jax.app import cli
 from deblur_jax.training import train
-from experiments import ablate
+from experiments import grids, run_kinds
 
 PAGES = [helpers.ROOT / 'README.md', helpers.ROOT / 'CONTRIBUTING.md',
          *(helpers.ROOT / 'docs').rglob('*.md')]
@@ -65,13 +65,13 @@ def test_configs_take_their_overrides(line, monkeypatch, tmp_path):
   overrides = dict(word.removeprefix('--config.').split('=', 1)
                    for word in words if word.startswith('--config.'))
   if program == 'ablate':
-    kind = ablate.TRAINED._replace(open=True) if task else ablate.TRAINED
-    grid = ablate.choose(
+    kind = run_kinds.TRAINED._replace(open=True) if task else run_kinds.TRAINED
+    grid = grids.choose(
         name, config, list(flags_of(words, 'set')), task=task)
-    assert ablate.expand(grid, tmp_path, kind)
+    assert run_kinds.expand(grid, tmp_path, kind)
   elif config or task:
     config = config or f'configs/prior_{task}.py'
-    resolved = ablate.resolve(config, overrides, open=bool(task))
-    assert ablate.resolve(f'{config.partition(":")[0]}:debug', {})
+    resolved = run_kinds.resolve(config, overrides, open=bool(task))
+    assert run_kinds.resolve(f'{config.partition(":")[0]}:debug', {})
     if program == 'train':
       train.check(resolved)

@@ -21,7 +21,7 @@ from deblur_jax import errors, methods
 from deblur_jax.evaluation.report import runs
 from deblur_jax.priors import problems, solve
 from deblur_jax.training import workdir
-from experiments import ablate, common, prior
+from experiments import ablate, common, grids, job_queue, prior, run_kinds
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CONFIG = '''
@@ -52,18 +52,22 @@ def config(tmp_path):
 def stop():
   previous = {number: signal.getsignal(number)
               for number in (signal.SIGINT, signal.SIGTERM)}
-  yield ablate.Stop()
+  yield job_queue.Stop()
   for number, handler in previous.items():
     signal.signal(number, handler)
 
 
 def _expand(config, folder, *sets):
-  return ablate.expand(ablate.choose(None, config, sets), folder)
+  return run_kinds.expand(grids.choose(None, config, sets), folder)
+
+
+def _execute(jobs, stop, **options):
+  return job_queue.execute(jobs, stop, kind=run_kinds.TRAINED, **options)
 
 
 def _job(folder, script):
   """A run of a small Python program instead of training."""
-  return ablate.Job(
+  return run_kinds.Job(
       folder.name, folder, {}, {}, [sys.executable, '-c', script])
 
 
@@ -99,26 +103,26 @@ def test_commands_resolve_to_the_config_of_the_job(config, tmp_path):
 
 
 def test_flags_add_to_a_named_grid(config, tmp_path):
-  grid = ablate.choose('k_scales', config, ['nets.net.scales=3', 'seed=0,1'])
+  grid = grids.choose('k_scales', config, ['nets.net.scales=3', 'seed=0,1'])
   assert grid.config == config and grid.paper
   assert dict(grid.set) == {'nets.net.scales': [3], 'seed': [0, 1]}
-  one = ablate.expand(
-      ablate.choose('k_scales', f'{config}:debug', []), tmp_path)
+  one = run_kinds.expand(
+      grids.choose('k_scales', f'{config}:debug', []), tmp_path)
   assert [job.config['total_steps'] for job in one] == [2, 2, 2]
 
 
-@pytest.mark.parametrize('name', ablate.GRIDS)
+@pytest.mark.parametrize('name', grids.GRIDS)
 def test_named_grids_fit_their_configs(name, tmp_path, monkeypatch):
   monkeypatch.chdir(ROOT)
-  if ablate.GRIDS[name].config is None:
+  if grids.GRIDS[name].config is None:
     kind = _fits('--truth=none')
-    grid = ablate.choose(name, None, [], task='denoise')
-    jobs = ablate.expand(grid, tmp_path, kind)
+    grid = grids.choose(name, None, [], task='denoise')
+    jobs = run_kinds.expand(grid, tmp_path, kind)
     assert all(methods.build(job.config).per_image for job in jobs)
     with pytest.raises(errors.UserError, match='is for priors: give --task'):
-      ablate.choose(name, None, [])
+      grids.choose(name, None, [])
   else:
-    jobs = ablate.expand(ablate.choose(name, None, []), tmp_path)
+    jobs = run_kinds.expand(grids.choose(name, None, []), tmp_path)
   assert len(jobs) > 1
 
 
@@ -127,7 +131,7 @@ def _fits(*words):
   values = flags.FlagValues()
   prior.define_flags(values)
   values(['ablate', '--task=denoise', *words])
-  return ablate.fitted(values)
+  return run_kinds.fitted(values)
 
 
 def test_fits_are_skipped_when_their_config_and_pictures_are_the_same(
@@ -136,10 +140,10 @@ def test_fits_are_skipped_when_their_config_and_pictures_are_the_same(
   pixels = np.random.default_rng(0).integers(0, 255, (16, 16, 3), np.uint8)
   Image.fromarray(pixels).save(tmp_path / 'a.png')
   kind = _fits(f'--truth={tmp_path}/a.png', '--gray')
-  grid = ablate.choose(None, 'configs/prior_denoise.py:debug', [
+  grid = grids.choose(None, 'configs/prior_denoise.py:debug', [
       "nets.net={'name': 'deep_decoder', 'features': 4, 'levels': 1}",
       'method.tv=0.0,0.1'], task='denoise')
-  first, second = ablate.expand(grid, tmp_path / 'out', kind)
+  first, second = run_kinds.expand(grid, tmp_path / 'out', kind)
   assert second.name.endswith('levels_1,tv=0.1')
   assert second.command[2] == 'experiments.prior'
   assert {f'--truth={tmp_path}/a.png', '--gray', '--config.method.tv=0.1',
@@ -147,11 +151,11 @@ def test_fits_are_skipped_when_their_config_and_pictures_are_the_same(
   assert not kind.is_finished(first)
   assert kind.report(tmp_path, [first, second]) == 'No setting is finished.'
   found = problems.make(tmp_path / 'a.png', task='denoise', gray=True)
-  solve.run(first.config, found, first.folder / ablate.FITS, task='denoise')
+  solve.run(first.config, found, first.folder / run_kinds.FITS, task='denoise')
   assert kind.is_finished(first) and not kind.is_finished(second)
   assert not _fits(f'--truth={tmp_path}/a.png', '--gray',
                    '--sigma=9').is_finished(first)
-  assert ablate.execute([first], stop, kind=kind) == []
+  assert job_queue.execute([first], stop, kind=kind) == []
   assert 'finished before, skipped' in capfd.readouterr().out
   table = kind.report(tmp_path, [first, second])
   assert table.split()[-1] == '|' and ' gap | s/step |' in table
@@ -159,14 +163,14 @@ def test_fits_are_skipped_when_their_config_and_pictures_are_the_same(
   assert (tmp_path / 'table.md').read_text() == table
   with pytest.raises(errors.UserError, match='fits is not of this program'):
     kind.prepare(first)
-  (first.folder / ablate.LOG).touch()
+  (first.folder / run_kinds.LOG).touch()
   kind.prepare(first)
-  assert not (first.folder / ablate.FITS).exists()
+  assert not (first.folder / run_kinds.FITS).exists()
   with pytest.raises(errors.UserError, match='give --truth'):
     _fits(f'--input={tmp_path}/a.png', '--gray').is_finished(first)
   for key in ('nets.nt.skip', 'total_stps'):
     with pytest.raises(errors.UserError, match=f'no key {key}'):
-      ablate.expand(grid._replace(set={key: (1, 2)}), tmp_path, kind)
+      run_kinds.expand(grid._replace(set={key: (1, 2)}), tmp_path, kind)
 
 
 def test_folder_names_suit_every_file_system(config, tmp_path):
@@ -201,9 +205,9 @@ def test_one_of_the_list(config, tmp_path):
 
 def test_unknown_grids_and_configs(tmp_path):
   with pytest.raises(errors.UserError, match="Did you mean 'k_scales'"):
-    ablate.choose('k_scale', None, [])
+    grids.choose('k_scale', None, [])
   with pytest.raises(errors.UserError, match='Give --name, one of k_scales'):
-    ablate.choose(None, None, ['seed=1'])
+    grids.choose(None, None, ['seed=1'])
   with pytest.raises(errors.UserError, match=r'nothing\.py'):
     _expand(str(tmp_path / 'nothing.py'), tmp_path)
   broken = tmp_path / 'broken.py'
@@ -216,25 +220,25 @@ def test_only_a_whole_run_of_this_config_is_skipped(config, tmp_path, stop):
   path = tmp_path / 'config.py'
   path.write_text(CONFIG.replace('  config.sizes = (1, 2)\n', ''))
   job, = _expand(config, tmp_path, 'nets.net.scales=2')
-  assert not ablate.is_finished(job)
+  assert not run_kinds.is_finished(job)
   settings = job.config
   run_folders.train(job.folder, settings)
-  assert not ablate.is_finished(job)
+  assert not run_kinds.is_finished(job)
   run_folders.evaluated(job.folder, settings, strength=1, step=20)
-  assert not ablate.is_finished(job)
+  assert not run_kinds.is_finished(job)
   run_folders.evaluated(job.folder, settings, strength=1)
-  assert ablate.is_finished(job)
-  assert ablate.execute([job], stop) == []
+  assert run_kinds.is_finished(job)
+  assert _execute([job], stop) == []
   assert not (job.folder / 'log.txt').exists()
-  assert ablate.is_finished(job._replace(config=settings | {'log_every': 3}))
-  assert not ablate.is_finished(job._replace(config=settings | {'seed': 3}))
+  assert run_kinds.is_finished(job._replace(config=settings | {'log_every': 3}))
+  assert not run_kinds.is_finished(job._replace(config=settings | {'seed': 3}))
 
 
 def test_a_failure_is_kept_and_does_not_stop_the_others(tmp_path, stop, capfd):
   bad = _job(tmp_path / 'bad', 'import sys; print("so far"); '
              'sys.exit("error: no such data")')
   good = _job(tmp_path / 'good', 'print("one")')
-  assert ablate.execute([bad, good], stop) == [bad]
+  assert _execute([bad, good], stop) == [bad]
   failure = runs.read_run(bad.folder).failure
   assert 'code 1: error: no such data' in failure
   assert runs.state(runs.read_run(bad.folder)) == f'failed: {failure}'
@@ -244,7 +248,7 @@ def test_a_failure_is_kept_and_does_not_stop_the_others(tmp_path, stop, capfd):
   assert 'so far' in capfd.readouterr().out
 
   mended = bad._replace(command=good.command)
-  assert ablate.execute([mended], stop) == []
+  assert _execute([mended], stop) == []
   assert runs.read_run(bad.folder).failure == ''
 
 
@@ -254,7 +258,7 @@ def test_several_at_once(tmp_path, stop, capfd):
   a, b = str(tmp_path / 'a.here'), str(tmp_path / 'b.here')
   jobs = [_job(tmp_path / 'a', wait.format(a, b)),
           _job(tmp_path / 'b', wait.format(b, a))]
-  assert ablate.execute(jobs, stop, at_once=2) == []  # each waits for the other
+  assert _execute(jobs, stop, at_once=2) == []  # each waits for the other
   assert 'done' in capfd.readouterr().out
 
 
@@ -279,7 +283,7 @@ time.sleep(60)
     os.kill(os.getpid(), number)
 
   threading.Thread(target=interrupt).start()
-  assert ablate.execute(jobs, stop) == []
+  assert _execute(jobs, stop) == []
   assert stop.signal == number and (tmp_path / 'saved').exists()
   assert (tmp_path / 'a' / 'log.txt').read_text().count('$ ') == 1
   assert not (tmp_path / 'b' / 'log.txt').exists()
@@ -327,7 +331,7 @@ def test_the_program_skips_reports_and_tells_of_failure(tmp_path):
   job, = _expand(config, folder, 'nets.net.scales=0')
   with pytest.raises(
       errors.UserError, match='^scales=0: nets.net.scales must be at least 1'):
-    ablate.TRAINED.check(job)
+    run_kinds.TRAINED.check(job)
   assert not folder.exists()
   for job in _expand(config, folder, 'nets.net.scales=1'):
     run_folders.train(job.folder, job.config)
