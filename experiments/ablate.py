@@ -86,7 +86,7 @@ def main(argv):
   errors.make_folder(folder)
   runs_lib.write_plan(
       folder, name=options.name or folder.name, config=grid.config,
-      runs={job.name: job.settings for job in jobs}, paper=grid.paper)
+      runs={job.name: job.settings for job in jobs}, papers=grid.papers)
   stop = job_queue.Stop()
   failed = job_queue.execute(
       chosen, stop, kind=kind, at_once=options.jobs)

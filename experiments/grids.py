@@ -13,12 +13,12 @@ class Grid(NamedTuple):
 
   config: FILE or FILE:ARG; None for the config of a prior's task.
   set: dotted config key -> its values.
-  paper: what a paper reports, see `published_results`.
+  papers: tables of papers, see `published_results`.
   """
 
   config: str | None
   set: Mapping[str, Sequence[Any]]
-  paper: Mapping[str, Any] | None = None
+  papers: tuple[Mapping[str, Any], ...] = ()
 
 
 def choose(
@@ -57,7 +57,7 @@ _DEBLURGAN = 'configs/deblurgan_gopro.py'
 GRIDS = {
     'k_scales': Grid(
         _GOPRO, {'nets.net.scales': (1, 2, 3)},
-        paper=published_results.NAH_K_SCALES),
+        papers=(published_results.NAH_K_SCALES,)),
     'loss': Grid(
         _GOPRO, {'method.loss': ('l1', 'mse', 'charbonnier', 'psnr_loss',
                                  'l1 + 0.1*fft_l1')}),

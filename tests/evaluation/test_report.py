@@ -21,9 +21,9 @@ K = 'nets.net.scales'
 PAPER = published_results.NAH_K_SCALES
 
 
-def _plan(folder, settings, paper=None):
+def _plan(folder, settings, *papers):
   runs.write_plan(
-      folder, name='k', config='configs/x.py', paper=paper,
+      folder, name='k', config='configs/x.py', papers=papers,
       runs={runs.label(one): one for one in settings})
 
 

@@ -104,7 +104,7 @@ def test_commands_resolve_to_the_config_of_the_job(config, tmp_path):
 
 def test_flags_add_to_a_named_grid(config, tmp_path):
   grid = grids.choose('k_scales', config, ['nets.net.scales=3', 'seed=0,1'])
-  assert grid.config == config and grid.paper
+  assert grid.config == config and grid.papers
   assert dict(grid.set) == {'nets.net.scales': [3], 'seed': [0, 1]}
   one = run_kinds.expand(
       grids.choose('k_scales', f'{config}:debug', []), tmp_path)

@@ -157,9 +157,11 @@ def _no_reference_facts(run) -> list[str]:
 
 def _paper_facts(study) -> list[str]:
   """The source of the paper's numbers, and whether they are comparable."""
-  paper = study.plan.get('paper')
-  if not paper:
-    return []
+  papers = study.plan.get('papers', ())
+  return [fact for paper in papers for fact in _facts_of(paper, study)]
+
+
+def _facts_of(paper, study) -> list[str]:
   facts = [
       f'{render.MARK} The numbers of {paper["source"]}, not ours: '
       f'{paper["test"]}.', '']

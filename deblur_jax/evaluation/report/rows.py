@@ -104,12 +104,14 @@ def _costs(runs):
 
 
 def _paper(study, settings):
-  """The paper's numbers for exactly these settings."""
-  paper = study.plan.get('paper') or {'columns': {}, 'rows': ()}
-  for row in paper['rows']:
-    if all(settings.get(k) == value for k, value in row['settings'].items()):
-      return {f'paper_{key}': row.get(key) for key in paper['columns']}
-  return {f'paper_{key}': None for key in paper['columns']}
+  """The papers' numbers for exactly these settings."""
+  found = {}
+  for paper in study.plan.get('papers', ()):
+    same = [row for row in paper['rows'] if all(
+        settings.get(key) == value for key, value in row['settings'].items())]
+    row = same[0] if same else {}
+    found |= {f'paper_{key}': row.get(key) for key in paper['columns']}
+  return found
 
 
 def _round(value):

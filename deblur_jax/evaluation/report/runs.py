@@ -119,18 +119,18 @@ def state(run: Run) -> str:
 def write_plan(
     folder: pathlib.Path, *, name: str, config: str,
     runs: Mapping[str, Mapping[str, Any]],
-    paper: Mapping[str, Any] | None = None) -> None:
-  """Writes plan.json: the order of a report and the paper to compare with.
+    papers: Sequence[Mapping[str, Any]] = ()) -> None:
+  """Writes plan.json: the order of a report and the papers to compare with.
 
   Args:
     folder: of all the runs.
     name: of the grid.
     config: the config file of all runs.
     runs: name of a run's folder -> {dotted key: value}.
-    paper: see `experiments.published_results`.
+    papers: tables of papers, see `experiments.published_results`.
   """
   workdir.write_json(folder / PLAN, {
-      'name': name, 'config': config, 'paper': paper,
+      'name': name, 'config': config, 'papers': list(papers),
       'runs': [{'name': run, 'settings': dict(settings)}
                for run, settings in runs.items()]})
 
