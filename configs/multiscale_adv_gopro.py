@@ -34,7 +34,7 @@ def get_config(arg=None):
   config.validate = dict(pictures=8, crop=512)
   if common.is_debug(arg):
     common.use_debug_run(config)
-    config.nets.generator.update(scales=2, depth=8, features=4)
+    config.nets.generator.update(depth=12, features=4)
     # Nah et al.'s discriminator refuses crops below 193.
     config.nets.discriminator = dict(name='patchgan', features=4, depth=1)
   return config

@@ -34,5 +34,5 @@ def get_config(arg=None):
         'tfds', dataset='gopro_large/blur_gamma', data_dir='data/tfds')
   if common.is_debug(arg, 'prepared', 'tfds'):
     common.use_debug_run(config)
-    config.nets.net.update(scales=2, depth=8, features=4)
+    config.nets.net.update(depth=12, features=4)
   return config

@@ -25,5 +25,5 @@ def get_config(arg=None):
   config.validate = dict(pictures=8, crop=512)
   if common.is_debug(arg):
     common.use_debug_run(config)
-    config.nets.net.update(scales=1, depth=4, features=4)
+    config.nets.net.update(depth=12, features=4)
   return config

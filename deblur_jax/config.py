@@ -1,11 +1,15 @@
 """Checks the options of a config leaf and passes them to a function.
 
 A leaf is the keyword arguments of one function or network. Unknown and missing
-names raise a UserError with the place of the leaf.
+names, and values of a wrong type, raise a UserError with the place of the leaf.
 """
 
 import functools
 import inspect
+import math
+import numbers
+import types
+import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -67,10 +71,9 @@ def call(
     The result of fn.
 
   Raises:
-    UserError: an option is unknown or missing.
+    UserError: an option is unknown, missing or of a wrong type.
   """
-  _check_options(fn, kwargs, where)
-  return fn(*args, **kwargs)
+  return fn(*args, **_checked(fn, kwargs, where))
 
 
 def bind(
@@ -87,22 +90,137 @@ def bind(
     A function of the positional arguments of fn.
 
   Raises:
-    UserError: an option is unknown or missing.
+    UserError: an option is unknown, missing or of a wrong type.
   """
-  _check_options(fn, kwargs, where)
-  return functools.partial(fn, **kwargs)
+  return functools.partial(fn, **_checked(fn, kwargs, where))
 
 
-def _check_options(fn, kwargs, where):
-  options = {
-      name: option for name, option in inspect.signature(fn).parameters.items()
+def options(fn: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+  """The options that a config leaf may set.
+
+  Args:
+    fn: a function with keyword-only options, or a linen module.
+
+  Returns:
+    Name -> parameter, its annotation evaluated.
+  """
+  signature = inspect.signature(fn, eval_str=True)
+  return {
+      name: option for name, option in signature.parameters.items()
       if option.kind is option.KEYWORD_ONLY
       or (isinstance(fn, type) and name not in ('parent', 'name'))}
-  for key in kwargs:
-    if key not in options:
+
+
+def convert(value: Any, annotation: Any, *, where: str) -> Any:
+  """Converts a value of a config to the type of an option.
+
+  An integer becomes a float and 3.0 an integer where the option is one; a list
+  becomes a tuple. Nothing else changes its type: 1 is not True, '3' not 3.
+
+  Args:
+    value: of the config.
+    annotation: of the option, evaluated. One that no config value can have is
+      not checked, such as a function.
+    where: the place of the value, such as 'nets.net.scales'.
+
+  Returns:
+    The value.
+
+  Raises:
+    UserError: the value has another type, or is NaN or infinite.
+  """
+  try:
+    return _converted(value, annotation)
+  except ValueError as error:
+    raise UserError(
+        f'{where} must be {_describe(annotation)}, got {value!r}{error}.'
+    ) from None
+
+
+def _checked(fn, kwargs, where):
+  """kwargs, of the types of fn's options."""
+  known = options(fn)
+  others = any(option.kind is option.VAR_KEYWORD
+               for option in inspect.signature(fn).parameters.values())
+  checked = {}
+  for key, value in kwargs.items():
+    if key in known:
+      value = convert(value, known[key].annotation, where=f'{where}.{key}')
+    elif not others:
       raise UserError(
-          f'Unknown key {where}.{key}; known: {", ".join(sorted(options))}.'
-          f'{suggest(key, options)}')
-  for name, option in options.items():
+          f'Unknown key {where}.{key}; known: {", ".join(sorted(known))}.'
+          f'{suggest(key, known)}')
+    checked[key] = value
+  for name, option in known.items():
     if option.default is option.empty and name not in kwargs:
       raise UserError(f'{where}.{name} is missing.')
+  return checked
+
+
+def _converted(value, annotation):
+  """The value as `convert`; ValueError with a reason, or without."""
+  of = typing.get_args(annotation)
+  kind = typing.get_origin(annotation) or annotation
+  if kind in (typing.Union, types.UnionType):
+    return _converted_to_any(value, of)
+  if kind in (bool, str, types.NoneType):
+    return _require(value, isinstance(value, kind))
+  if kind is int:
+    whole = isinstance(value, float) and value.is_integer()
+    return _require(int(value) if whole else value,
+                    whole or _is(value, numbers.Integral))
+  if kind is float:
+    _require(value, _is(value, numbers.Real))
+    if not math.isfinite(value):
+      raise ValueError(', which is not finite')
+    return float(value) if isinstance(value, int) else value
+  if kind is Mapping:
+    _require(value, isinstance(value, Mapping))
+    return {key: _converted(one, (of or (Any, Any))[1])
+            for key, one in value.items()}
+  if kind is tuple and of and of[-1] is not ...:
+    _require(value, isinstance(value, list | tuple) and len(value) == len(of))
+    return tuple(map(_converted, value, of))
+  if kind in (Sequence, tuple):
+    _require(value, isinstance(value, list | tuple))
+    return tuple(_converted(one, (of or (Any,))[0]) for one in value)
+  return value
+
+
+def _converted_to_any(value, kinds):
+  """The value, as the first type of a union that it has."""
+  reasons = []
+  # 3 is an integer first in float | int, and not the float 3.0.
+  for kind in sorted(kinds, key=lambda kind: kind is float):
+    try:
+      return _converted(value, kind)
+    except ValueError as error:
+      reasons.append(str(error))
+  raise ValueError(max(reasons, key=len))
+
+
+def _require(value, condition):
+  if not condition:
+    raise ValueError('')
+  return value
+
+
+def _is(value, kind):
+  return isinstance(value, kind) and not isinstance(value, bool)
+
+
+def _describe(annotation):
+  """A type in words: 'an integer or None'."""
+  words = {bool: 'True or False', str: 'text', int: 'an integer',
+           float: 'a number', types.NoneType: 'None'}
+  of = typing.get_args(annotation)
+  kind = typing.get_origin(annotation) or annotation
+  if kind in (typing.Union, types.UnionType):
+    return ' or '.join(map(_describe, of))
+  if kind is Mapping:
+    return "a dict such as {'name': value}"
+  if kind is tuple and of and of[-1] is not ...:
+    return f'a list of {len(of)}, each {_describe(of[0])}'
+  if kind in (Sequence, tuple):
+    return f'a list, each {_describe(of[0])}' if of else 'a list'
+  return words.get(kind, str(kind))

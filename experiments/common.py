@@ -1,9 +1,7 @@
 """What the programs share: flags, several processes, errors in one line."""
 
-import ast
 import os
 import pathlib
-import re
 import sys
 import threading
 from typing import Any
@@ -11,6 +9,9 @@ from typing import Any
 from absl import app, flags, logging
 
 from deblur_jax import errors
+from experiments import config_flag
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
 def run(main) -> None:
@@ -26,10 +27,7 @@ def run(main) -> None:
       if errors.is_disk_full(error):
         fail(f'Could not write {error.filename or "a file"}: {error.strerror}. '
              'Free some space and start again.')
-      # absl reports a missing config file only when it is first used.
-      if 'Configuration is not available' not in str(error):
-        raise
-      fail(str(error).splitlines()[-1])
+      raise
 
   _list_flags()
   _quieten_threads()
@@ -91,7 +89,7 @@ def parse_values(text: str) -> list[Any]:
   for end, letter in enumerate(text + ','):
     depth += (letter in '([{') - (letter in ')]}')
     if letter == ',' and depth <= 0:
-      values.append(_literal(text[start:end].strip()))
+      values.append(config_flag.literal(text[start:end].strip()))
       start = end + 1
   return values
 
@@ -122,36 +120,9 @@ def _quieten_threads():
 
 
 def _parse(args):
-  """absl's parser; errors of flags and config files become one line."""
+  """absl's parser; a wrong flag becomes one line."""
   try:
-    return flags.FLAGS(args)
-  except (flags.Error, AttributeError, KeyError, NameError, OSError,
-          SyntaxError, TypeError, ValueError) as error:
-    # ml_collections quotes the traceback of a config file; the error is last.
-    *_, last = str(error).strip().splitlines() or [type(error).__name__]
-    bare = re.fullmatch(r'["\']*(\w+)["\']*', last)  # a KeyError
-    if bare:
-      fail(_unknown_key(bare[1], args))
-    # Its errors are a repr of a repr: nested quotes, and '\\n'.
-    last = re.sub(r'[\\"\']+', "'", last.replace('\\n', ' '))
-    near = re.match(r"'*(\w+)'* (Did you mean '\w+')", last)
-    if near:
-      fail(f'The config has no key {near[1]}. {near[2]}?')
-    last = re.sub(r"^['\s]*(\w+Error: )?", '', last)
-    fail(last if last.count("'") % 2 == 0 else last.removesuffix("'"))
-
-
-def _literal(text):
-  try:
-    return ast.literal_eval(text)
-  except (SyntaxError, ValueError):
-    return text
-
-
-def _unknown_key(name: str, args) -> str:
-  """The message for --config.NAME=..., with the nearest word of the config."""
-  words = set()
-  for path in (arg[9:] for arg in args if arg.startswith('--config=')):
-    text = pathlib.Path(path.split(':')[0]).read_text()
-    words |= set(re.findall(r'(\w+) ?=', text))
-  return f'The config has no key {name}.{errors.suggest(name, words)}'
+    return flags.FLAGS(config_flag.take(args) if 'config' in flags.FLAGS
+                       else args)
+  except flags.Error as error:
+    fail(str(error).strip().splitlines()[-1])

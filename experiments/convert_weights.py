@@ -42,12 +42,10 @@ that has such a network), from the run's last checkpoint or --which. In MAXIM's
 .npz 'params/' stands before the authors' names, in its .safetensors not.
 """
 
-import importlib
 
 from absl import flags
-from ml_collections import config_flags
 
-from experiments import common
+from experiments import common, config_flag
 
 _WEIGHTS = flags.DEFINE_list(
     'weights', None, 'File of weights; two if the discriminator has its own.')
@@ -57,14 +55,12 @@ _LAYOUT = flags.DEFINE_string(
     'layout', None, 'Layout; by default by the names.')
 _OPTION = flags.DEFINE_multi_string(
     'option', [], 'What the file does not contain, such as rgb_range=1.')
-_CONFIG = config_flags.DEFINE_config_file(
-    'config', None, 'All but the network; by default multiscale_gopro.',
-    lock_config=True)
+config_flag.define('All but the network; by default multiscale_gopro.')
 _ROOT = flags.DEFINE_string('root', None, "Folder of the config's data set.")
 _WHICH = flags.DEFINE_string('which', 'last', 'last, best, or a step.')
 common.define_run_flags()
 
-DEFAULT = 'configs.multiscale_gopro'
+DEFAULT = str(common.ROOT / 'configs' / 'multiscale_gopro.py')
 
 
 def main(argv):
@@ -114,7 +110,7 @@ def _write(folder):
   from deblur_jax.pretrained import convert
   from deblur_jax.training import train, workdir
 
-  given = {'--config': _CONFIG.value, '--root': _ROOT.value,
+  given = {'--config': flags.FLAGS.config, '--root': _ROOT.value,
            '--option': _OPTION.value}
   for name, value in given.items():
     if value:
@@ -126,9 +122,7 @@ def _write(folder):
 
 
 def _config():
-  if _CONFIG.value is not None:
-    return _CONFIG.value.to_dict()
-  return importlib.import_module(DEFAULT).get_config().to_dict()
+  return config_flag.value(DEFAULT).to_dict()
 
 
 if __name__ == '__main__':

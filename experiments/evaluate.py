@@ -11,13 +11,10 @@ Further metrics by name, with their options after colons:
 """
 
 from absl import flags
-from ml_collections import config_flags
 
-from experiments import common, metric_flags, source_flags
+from experiments import common, config_flag, metric_flags, source_flags
 
-_CONFIG = config_flags.DEFINE_config_file(
-    'config', None, 'If given, it must be equal to DIR/config.json.',
-    lock_config=True)
+config_flag.define('If given, it must be equal to DIR/config.json.')
 _NAME = flags.DEFINE_string(
     'name', 'eval', 'Name of the result file, without .json.')
 _ROOT = flags.DEFINE_string('root', None, 'Folder of the other test set.')
@@ -45,9 +42,10 @@ def main(argv):
   folder = common.workdir()
   config = workdir.read_config(folder)
   train.check(config)
-  if _CONFIG.value is not None:
+  expected = config_flag.value()
+  if expected is not None:
     workdir.check_config(
-        folder, methods.completed_by(_CONFIG.value.to_dict(), config))
+        folder, methods.completed_by(expected.to_dict(), config))
   other = source_flags.options(root=_ROOT.value)
   if (other or _LIMIT.value or _LOCAL.value or _WHICH.value != 'last') and (
       _NAME.value == 'eval'):

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from deblur_jax import errors
-from experiments import common, published_results
+from experiments import common, config_flag, published_results
 from experiments import prior as prior_program
 
 
@@ -12,7 +12,7 @@ class Grid(NamedTuple):
   """A named ablation: all combinations of the values of some config keys.
 
   config: FILE or FILE:ARG; None for the config of a prior's task.
-  set: dotted config key -> its values.
+  set: dotted config key -> its values; see `config_flag` for `restorer.`.
   papers: tables of papers, see `published_results`.
   """
 
@@ -41,14 +41,15 @@ def choose(
         f'{"--set" if task else "--config and --set"}.')
   grid = Grid(config, {}) if name is None else errors.look_up(
       GRIDS, name, what='grid')
-  values = dict(grid.set)
-  values |= dict(map(common.key_and_values, sets))
   config = config or grid.config
   if config is None:
     if task is None:
       raise errors.UserError(f'The grid {name} is for priors: give --task.')
     config = str(prior_program.config_of(task))
-  return grid._replace(config=config, set=values)
+  base = config_flag.load(config)
+  given = [*grid.set.items(), *map(common.key_and_values, sets)]
+  return grid._replace(config=config, set={
+      config_flag.full_key(base, key): values for key, values in given})
 
 
 _GOPRO = 'configs/multiscale_gopro.py'
@@ -56,31 +57,40 @@ _PHYSICS = 'configs/cycle_physics.py:small'
 _DEBLURGAN = 'configs/deblurgan_gopro.py'
 GRIDS = {
     'k_scales': Grid(
-        _GOPRO, {'nets.net.scales': (1, 2, 3)},
+        _GOPRO, {'restorer.scales': (1, 2, 3)},
+        papers=(published_results.NAH_K_SCALES,)),
+    # Eq. 4 of the paper with eq. 5, weighted by eq. 6, and without.
+    'k_scales_adversarial': Grid(
+        'configs/multiscale_adv_gopro.py',
+        {'method.adversarial_weight': (0.0, 1e-4),
+         'restorer.scales': (1, 2, 3)},
+        papers=(published_results.NAH_K_SCALES,)),
+    'k_scales_paper': Grid(
+        'configs/multiscale_paper.py', {'restorer.scales': (1, 2, 3)},
         papers=(published_results.NAH_K_SCALES,)),
     'loss': Grid(
         _GOPRO, {'method.loss': ('l1', 'mse', 'charbonnier', 'psnr_loss',
                                  'l1 + 0.1*fft_l1')}),
-    'residual': Grid(_GOPRO, {'nets.net.residual': (False, True)}),
-    'width': Grid(_GOPRO, {'nets.net.features': (16, 32, 64)}),
-    'kernel_size': Grid(_GOPRO, {'nets.net.kernel_size': (3, 5)}),
+    'residual': Grid(_GOPRO, {'restorer.residual': (False, True)}),
+    'width': Grid(_GOPRO, {'restorer.features': (16, 32, 64)}),
+    'kernel_size': Grid(_GOPRO, {'restorer.kernel_size': (3, 5)}),
     'pyramid': Grid(
-        _GOPRO, {'nets.net.pyramid': ('deepdeblur_pytorch',
+        _GOPRO, {'restorer.pyramid': ('deepdeblur_pytorch',
                                       'deepdeblur_torch7')}),
-    'sharing': Grid('configs/srn.py', {'nets.net.scales': (1, 2, 3),
-                                       'nets.net.shared': (True, False)}),
-    'recurrent': Grid('configs/srn.py', {'nets.net.recurrent': (False, True)}),
+    'sharing': Grid('configs/srn.py', {'restorer.scales': (1, 2, 3),
+                                       'restorer.shared': (True, False)}),
+    'recurrent': Grid('configs/srn.py', {'restorer.recurrent': (False, True)}),
     'attention': Grid(
         'configs/mimo_unet.py',
-        {'nets.net.attention': ('none', 'se', 'cbam', 'window')}),
+        {'restorer.attention': ('none', 'se', 'cbam', 'window')}),
     'distillation': Grid(
         'configs/distill.py', {'method.loss_weight': (0.0, 1.0)}),
     'sparsity': Grid(
         'configs/prune.py:same', {'method.share': (0.0, 0.5, 0.8, 0.9)}),
     'thinner': Grid(
-        'configs/prune.py', {'nets.net.features': (64, 48, 32, 16)}),
+        'configs/prune.py', {'restorer.features': (64, 48, 32, 16)}),
     'thinner_small': Grid(
-        'configs/prune.py:small', {'nets.net.features': (16, 12, 8, 4)}),
+        'configs/prune.py:small', {'restorer.features': (16, 12, 8, 4)}),
     'crop': Grid(_GOPRO, {'data.loader.crop': (128, 256)}),
     # The penalty and five discriminator steps stay with every game, so that
     # only the game differs; the released code has neither for the others than
@@ -93,7 +103,7 @@ GRIDS = {
         _DEBLURGAN, {'method.discriminator_steps': (1, 2, 5)}),
     'generator': Grid(
         'configs/deblurgan_l1.py:bare',
-        {'nets.generator.name': ('resnet', 'unet', 'fpn', 'restormer',
+        {'restorer.name': ('resnet', 'unet', 'fpn', 'restormer',
                                  'multiscale',
                            'srn', 'mimo_unet', 'nafnet')}),
     'cycle_terms': Grid(

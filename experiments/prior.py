@@ -24,7 +24,6 @@ only and keeps the chroma of the picture.
 """
 
 import functools
-import itertools
 import pathlib
 import sys
 from collections.abc import Mapping
@@ -32,11 +31,9 @@ from typing import Any
 
 import tqdm
 from absl import flags
-from ml_collections import config_flags
 
-from experiments import common
+from experiments import common, config_flag
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
 # Flags of one kind of problem: read from files, or made from the truth.
 READ = ('guide', 'hint', 'kernel', 'mask', 'correlation')
 MADE = ('impulse', 'missing', 'quality', 'sigma', 'kernel', 'mask',
@@ -88,11 +85,7 @@ def define_program_flags() -> None:
   define_flags()
   flags.mark_flag_as_required('task')
   flags.DEFINE_string('output', None, 'Folder or file.', required=True)
-  # Not locked: options of a method have their defaults in its signature, and
-  # methods refuse unknown ones.
-  config_flags.DEFINE_config_file(
-      'config', None, 'By default configs/prior_TASK.py.', lock_config=False,
-      accept_new_attributes=True)
+  config_flag.define('By default configs/prior_TASK.py.')
 
 
 def main(argv):
@@ -102,7 +95,7 @@ def main(argv):
   from deblur_jax.priors import initialization, results, solve, tasks
 
   options = flags.FLAGS
-  config = complete(options.config.to_dict())
+  config = complete(read_config())
   found = read_problems(config)
   total = config['total_steps']
   with tqdm.tqdm(file=sys.stderr, unit='step', total=total * len(found),
@@ -217,24 +210,23 @@ def read_problems(
 
 def config_of(task: str) -> pathlib.Path:
   """The config file of a task, which may not exist."""
-  return ROOT / 'configs' / f'prior_{task}.py'
+  return common.ROOT / 'configs' / f'prior_{task}.py'
 
 
-def with_config(argv: list[str]) -> list[str]:
-  """The command line with the config of its task, where it has none.
+def read_config() -> dict[str, Any]:
+  """The config of the flags, by default that of the task.
 
-  A --config.KEY=VALUE is known only after a --config.
+  Raises:
+    UserError: an unknown task, or as `config_flag.load`.
   """
-  if any(arg.partition('=')[0].lstrip('-') == 'config' for arg in argv):
-    return argv
-  words = ' '.join(argv).replace('=', ' ').split()
-  task = [after for word, after in itertools.pairwise(words)
-          if word.lstrip('-') == 'task' and word[0] == '-'][:1]
-  file = config_of(''.join(task))
-  return [argv[0], f'--config={file}', *argv[1:]] if file.is_file() else argv
+  from deblur_jax import errors
+  from deblur_jax.priors import tasks
+
+  task = flags.FLAGS.task
+  errors.look_up(tasks.TASKS, task, what='task')
+  return config_flag.value(str(config_of(task))).to_dict()
 
 
 if __name__ == '__main__':
   define_program_flags()
-  sys.argv = with_config(sys.argv)
   common.run(main)

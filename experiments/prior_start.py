@@ -30,7 +30,7 @@ def main(argv):
   if out.suffix != '.npz':
     raise errors.UserError(f'--output={out} must end in .npz.')
   errors.make_folder(out.parent)
-  config = prior.complete(options.config.to_dict())
+  config = prior.complete(prior.read_config())
   problems = prior.read_problems(config)
   with tqdm.tqdm(file=sys.stderr, unit='round', total=options.rounds,
                  disable=None) as bar:
@@ -51,5 +51,4 @@ if __name__ == '__main__':
   flags.DEFINE_integer('rounds', 100, 'How often the start moves.')
   flags.DEFINE_integer('steps', 50, 'Of the fits of a round.')
   flags.DEFINE_float('rate', 1.0, 'How far it moves in the first round.')
-  sys.argv = prior.with_config(sys.argv)
   common.run(main)

@@ -1,8 +1,11 @@
 """The runs of an ablation: trained methods, or fits of a prior."""
 
+import contextlib
 import functools
+import hashlib
 import itertools
 import json
+import os
 import pathlib
 import shutil
 import sys
@@ -11,16 +14,17 @@ from typing import Any, NamedTuple
 
 import jax
 from absl import flags
-from ml_collections import config_flags
 
 from deblur_jax import errors, methods
 from deblur_jax.evaluation import report
 from deblur_jax.evaluation.report import runs as runs_lib
 from deblur_jax.training import train, workdir
+from experiments import config_flag
 from experiments import prior as prior_program
 from experiments.grids import Grid
 
 LOG = 'log.txt'
+NAME_BYTES = 100    # of the folder of a run
 FITS = 'fits'       # in the folder of a setting: the folder of its fits
 
 
@@ -32,6 +36,7 @@ class Job(NamedTuple):
   settings: dict[str, Any]     # dotted key -> value
   config: dict[str, Any]       # resolved
   command: list[str]
+  differing: Sequence[str] = ()      # keys with several values in the grid
 
 
 class Kind(NamedTuple):
@@ -41,18 +46,19 @@ class Kind(NamedTuple):
   command: (config file, folder, {dotted key: value}) -> the command of a run.
   is_finished: whether a job is done with just its config.
   check: raises a UserError where a job cannot begin; decodes no picture.
+  find: (folder of all runs, job) -> the folder in it of a run of the job's
+    config, which may have another name; None without one.
   prepare: removes what a job left unfinished.
   report: (folder, all jobs) -> text; writes the tables of a folder.
-  open: whether a key may be an option that the config does not list.
   """
 
   resolve: Callable[[str, Mapping[str, Any]], dict[str, Any]]
   command: Callable[[str, pathlib.Path, Mapping[str, Any]], list[str]]
   is_finished: Callable[[Job], bool]
   check: Callable[[Job], None]
+  find: Callable[[pathlib.Path, Job], pathlib.Path | None]
   prepare: Callable[[Job], None]
   report: Callable[[pathlib.Path, Sequence[Job]], str]
-  open: bool
 
 
 def expand(grid: Grid, folder: pathlib.Path, kind: Kind | None = None
@@ -68,51 +74,21 @@ def expand(grid: Grid, folder: pathlib.Path, kind: Kind | None = None
     UserError: an unknown key, a value of a wrong type, equal runs.
   """
   kind = kind or TRAINED
-  base = kind.resolve(grid.config, {})
-  inner = list(_inner(base))
-  known = [*workdir.flatten(base), *inner]
-  for key in grid.set:
-    if key not in known and not (kind.open and key.rpartition('.')[0] in inner):
-      raise errors.UserError(
-          f'{grid.config} has no key {key}.{errors.suggest(key, known)}')
   jobs = []
   for values in itertools.product(*grid.set.values()):
     settings = dict(zip(grid.set, values, strict=True))
-    name = _folder_name(settings)
-    if any(job.name == name for job in jobs):
-      raise errors.UserError(f'The setting {name} comes twice.')
-    jobs.append(Job(
-        name, folder / name, settings, kind.resolve(grid.config, settings),
-        [sys.executable, '-m',
-         *kind.command(grid.config, folder / name, settings)]))
+    if any(job.settings == settings for job in jobs):
+      raise errors.UserError(
+          f'The setting {runs_lib.label(settings)} comes twice.')
+    differing = [key for key in settings if len(grid.set[key]) > 1]
+    name = _folder_name(settings, differing, taken=[job.name for job in jobs])
+    job = Job(name, folder / name, settings,
+              kind.resolve(grid.config, settings), [], differing)
+    path = kind.find(folder, job) or job.folder
+    jobs.append(job._replace(
+        name=path.name, folder=path, command=[
+            sys.executable, '-m', *kind.command(grid.config, path, settings)]))
   return jobs
-
-
-def resolve(
-    path: str, settings: Mapping[str, Any], *, open: bool = False
-) -> dict[str, Any]:
-  """The config of a file with some keys changed, as plain dicts.
-
-  Args:
-    path: FILE or FILE:ARG.
-    settings: {dotted key: value}.
-    open: whether keys may be set that the config does not list.
-
-  Raises:
-    UserError: no such file, an unknown key, a value of a wrong type.
-  """
-  argv = ['ablate', f'--config={path}', *_overrides(settings)]
-  values = flags.FlagValues()
-  config = config_flags.DEFINE_config_file(
-      'config', lock_config=not open, accept_new_attributes=open,
-      flag_values=values, sys_argv=argv)
-  try:
-    values(argv)
-    return json.loads(json.dumps(config.value.to_dict()))
-  except (flags.Error, AttributeError, KeyError, TypeError, ValueError,
-          OSError, SyntaxError) as error:
-    reason = str(error).strip().splitlines() or [type(error).__name__]
-    raise errors.UserError(f'{path}: {reason[-1].strip()}') from error
 
 
 # ---- training
@@ -120,8 +96,33 @@ def resolve(
 def is_finished(job: Job) -> bool:
   """Whether just this config was trained to the end and evaluated there."""
   run = runs_lib.read_run(job.folder)
-  return runs_lib.is_finished(run) and not workdir.differences(
-      run.config, methods.completed_by(job.config, run.config))
+  return runs_lib.is_finished(run) and _is_of(job, run.config, job.folder)
+
+
+def _is_of(job, stored, folder):
+  """Whether a run, its config `stored`, is of a job."""
+  config = methods.completed_by(job.config, stored)
+  old, new = workdir.flatten(stored), workdir.flatten(config)
+  # Paths of data are free, but not where the runs of the grid differ in them.
+  return (not workdir.differences(stored, config)
+          and all(old.get(key) == new.get(key) for key in job.differing)
+          and train.has_data_of(folder, config))
+
+
+def _find_run(folder, job):
+  for path in sorted(folder.glob(f'*/{workdir.CONFIG}')):
+    with contextlib.suppress(errors.UserError):    # of another version
+      if _is_of(job, workdir.read_config(path.parent), path.parent):
+        return path.parent
+  return None
+
+
+def _complete(path, settings):
+  """The config, its keys and networks checked without reading a file."""
+  config = config_flag.resolve(path, settings)
+  train.check(config)
+  methods.check(config)
+  return config
 
 
 def _training(path, folder, settings):
@@ -143,9 +144,9 @@ def _check(job):
 
 
 TRAINED = Kind(
-    resolve, _training, is_finished, _check, prepare=lambda job: None,
-    report=lambda folder, jobs: report.describe(report.write(folder)),
-    open=False)
+    _complete, _training, is_finished, _check, _find_run,
+    prepare=lambda job: None,
+    report=lambda folder, jobs: report.describe(report.write(folder)))
 
 
 # ---- fits of a prior
@@ -165,7 +166,7 @@ def fitted(options: flags.FlagValues) -> Kind:
 
   def complete(path, settings):
     return json.loads(json.dumps(prior_program.complete(
-        resolve(path, _for_levels(path, settings), open=True), options)))
+        config_flag.resolve(path, _for_levels(path, settings)), options)))
 
   def command(path, folder, settings):
     return ['experiments.prior', f'--config={path}',
@@ -216,12 +217,13 @@ def fitted(options: flags.FlagValues) -> Kind:
 
   return Kind(
       complete, command, lambda job: read(job) is not None,
-      lambda job: solve.check(job.config), prepare, table, open=True)
+      lambda job: solve.check(job.config), lambda folder, job: None, prepare,
+      table)
 
 
 def _for_levels(path, settings):
   """One number where the config has one for each level becomes one for each."""
-  base = workdir.flatten(resolve(path, {}, open=True))
+  base = workdir.flatten(config_flag.resolve(path))
   return {key: (value,) * len(base[key])
           if isinstance(base.get(key), list) and isinstance(value, int | float)
           else value for key, value in settings.items()}
@@ -231,16 +233,20 @@ def _overrides(settings):
   return [f'--config.{key}={value}' for key, value in settings.items()]
 
 
-def _inner(config, prefix=''):
-  """Dotted keys of the dicts in a config."""
-  for key, value in config.items():
-    if isinstance(value, Mapping):
-      yield prefix + key
-      yield from _inner(value, f'{prefix}{key}.')
+def _folder_name(settings, differing, *, taken):
+  """'scales=1_seed=0': what differs between the runs, at most NAME_BYTES bytes.
 
-
-def _folder_name(settings):
-  """'scales=1,seed=0', with letters that all file systems and shells take."""
-  name = runs_lib.label(settings) or 'run'
-  return ''.join(letter if letter.isalnum() or letter in '._=,+-' else '_'
-                 for letter in name)
+  It has only letters that file systems, shells and lists of flags take. Of a
+  path the last part is used.
+  """
+  last = lambda value: (
+      os.path.basename(value.rstrip('/')) if isinstance(value, str) else value)
+  text = runs_lib.label({key: last(settings[key]) for key in differing},
+                        separator='_') or 'run'
+  name = ''.join(letter if letter.isalnum() or letter in '._=+-' else '_'
+                 for letter in text)
+  if len(name.encode()) <= NAME_BYTES and name not in taken:
+    return name
+  digest = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:8]
+  short = name.encode()[:NAME_BYTES - 9].decode(errors='ignore')
+  return f'{short}-{digest}'

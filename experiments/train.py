@@ -10,13 +10,10 @@ SIGTERM after saving; the same command resumes.
 import sys
 
 from absl import flags
-from ml_collections import config_flags
 
-from experiments import common
+from experiments import common, config_flag
 
-_CONFIG = config_flags.DEFINE_config_file(
-    'config', None, 'By default the config of the run in --workdir.',
-    lock_config=True)
+config_flag.define('By default the config of the run in --workdir.')
 _ALLOW = flags.DEFINE_bool(
     'allow_config_change', False, 'Resume in a folder whose config differs.')
 _EVALUATE = flags.DEFINE_bool(
@@ -32,8 +29,9 @@ def main(argv):
   from deblur_jax.training import train, workdir
 
   folder = common.workdir()
-  if _CONFIG.value is not None:
-    config = _CONFIG.value.to_dict()
+  config = config_flag.value()
+  if config is not None:
+    config = config.to_dict()
   elif (folder / workdir.CONFIG).exists():
     config = workdir.read_config(folder)
   else:

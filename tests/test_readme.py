@@ -8,7 +8,7 @@ import pytest
 
 from deblur_jax.app import cli
 from deblur_jax.training import train
-from experiments import grids, run_kinds
+from experiments import config_flag, grids, run_kinds
 
 PAGES = [helpers.ROOT / 'README.md', helpers.ROOT / 'CONTRIBUTING.md',
          *(helpers.ROOT / 'docs').rglob('*.md')]
@@ -62,16 +62,17 @@ def test_configs_take_their_overrides(line, monkeypatch, tmp_path):
   program, = re.findall(r'-m experiments\.(\w+)', line)
   name, config, task = (next(flags_of(words, flag), None)
                         for flag in ('name', 'config', 'task'))
-  overrides = dict(word.removeprefix('--config.').split('=', 1)
-                   for word in words if word.startswith('--config.'))
+  pairs = [word.removeprefix('--config.').partition('=')
+           for word in words if word.startswith('--config.')]
+  overrides = {key: config_flag.literal(text) for key, _, text in pairs}
   if program == 'ablate':
-    kind = run_kinds.TRAINED._replace(open=True) if task else run_kinds.TRAINED
     grid = grids.choose(
         name, config, list(flags_of(words, 'set')), task=task)
-    assert run_kinds.expand(grid, tmp_path, kind)
+    if not task:
+      assert run_kinds.expand(grid, tmp_path)
   elif config or task:
     config = config or f'configs/prior_{task}.py'
-    resolved = run_kinds.resolve(config, overrides, open=bool(task))
-    assert run_kinds.resolve(f'{config.partition(":")[0]}:debug', {})
+    resolved = config_flag.resolve(config, overrides)
+    assert config_flag.resolve(f'{config.partition(":")[0]}:debug')
     if program == 'train':
       train.check(resolved)

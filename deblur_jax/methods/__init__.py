@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from deblur_jax import errors, models
-from deblur_jax.config import call, require
+from deblur_jax.config import bind, call, require
 from deblur_jax.methods import (
   adversarial,
   blind_deconvolution,
@@ -60,14 +60,7 @@ def build(
   Raises:
     UserError: unknown names and keys, values out of range.
   """
-  nets = {}
-  for key, kwargs in _networks(config).items():
-    require(kwargs, 'name', where=f'nets.{key}')
-    nets[key] = models.build(**kwargs)
-  steps = config['total_steps']
-  txs = {key: call(optim.build, dict(kwargs, total_steps=steps),
-                   where=f'optim.{key}')
-         for key, kwargs in config['optim'].items()}
+  nets, txs = _build_nets(_networks(config)), _build_optimizers(config)
   kwargs = dict(config['method'])
   for key in FROZEN:
     if from_checkpoint and isinstance(kwargs.get(key), Mapping):
@@ -80,6 +73,23 @@ def build(
           f'The method {config["method"]["name"]} learns of single pictures: '
           f'set nets.{key}.window=1, or take method.name=supervised.')
   return method
+
+
+def check(config: Mapping[str, Any]) -> None:
+  """Checks names and types in `nets`, `optim` and `method`; reads no file.
+
+  Args:
+    config: as of `build`. Networks of runs may have no name.
+
+  Raises:
+    UserError: as `build`.
+  """
+  _build_nets({key: kwargs for key, kwargs in config['nets'].items()
+               if 'name' in kwargs or key not in OF_RUNS.values()})
+  _build_optimizers(config)
+  kwargs = dict(config['method'])
+  make = errors.look_up(METHODS, kwargs.pop('name', None), what='method.name')
+  bind(make, kwargs, where='method')
 
 
 def complete(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -103,6 +113,20 @@ def completed_by(
     if role in stored['nets'] and 'name' not in given:
       nets[role] = {**stored['nets'][role], **given}
   return dict(config, nets=nets)
+
+
+def _build_nets(nets):
+  for key, kwargs in nets.items():
+    require(kwargs, 'name', where=f'nets.{key}')
+  return {key: models.build(**kwargs, where=f'nets.{key}')
+          for key, kwargs in nets.items()}
+
+
+def _build_optimizers(config):
+  return {key: call(optim.build,
+                    dict(kwargs, total_steps=config['total_steps']),
+                    where=f'optim.{key}')
+          for key, kwargs in config['optim'].items()}
 
 
 def _networks(config):

@@ -59,6 +59,24 @@ def read(
   return call(Start, options, where=where)
 
 
+def restorer(nets: Mapping[str, Any], *, where: str) -> str:
+  """The name of the network that restores.
+
+  Args:
+    nets: by name.
+    where: the config or run that has them, for the message.
+
+  Raises:
+    UserError: no such network.
+  """
+  for role in ROLES:
+    if role in nets:
+      return role
+  raise errors.UserError(
+      f'{where} has no network that restores, one of {", ".join(ROLES)}, '
+      f'but {", ".join(nets) or "none"}.')
+
+
 def network(start: Start) -> dict[str, Any]:
   """The keywords of `models.build` for the network of a run, model or file.
 
@@ -260,12 +278,7 @@ def _role(start, nets: Mapping[str, Any]) -> str:
   if start.role:
     require(nets, start.role, where=f'{start.path}: nets')
     return start.role
-  for role in ROLES:
-    if role in nets:
-      return role
-  raise errors.UserError(
-      f'{start.path} has no network that restores, one of {", ".join(ROLES)}, '
-      f'but {", ".join(nets) or "none"}.')
+  return restorer(nets, where=start.path)
 
 
 def _plain(value):

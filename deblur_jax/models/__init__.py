@@ -143,11 +143,12 @@ ATTENTION = attention.ATTENTION
 _BY_MODULE = {network.module: network for network in NETWORKS.values()}
 
 
-def build(*, name: str, **kwargs) -> nn.Module:
+def build(*, name: str, where: str = 'nets', **kwargs) -> nn.Module:
   """A network from one leaf of the config, such as `nets.net`.
 
   Args:
     name: a row of NETWORKS.
+    where: the place of the leaf, for messages.
     **kwargs: its options.
 
   Returns:
@@ -157,7 +158,7 @@ def build(*, name: str, **kwargs) -> nn.Module:
     UserError: an unknown name or option, or a value that does not fit.
   """
   network = errors.look_up(NETWORKS, name, what='network')
-  return call(network.module, kwargs=kwargs, where='nets')
+  return call(network.module, kwargs=kwargs, where=where)
 
 
 def record_of(net: nn.Module) -> Network:

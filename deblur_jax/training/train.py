@@ -9,6 +9,7 @@ The same command again resumes a run where it stopped, bit for bit.
 """
 
 import contextlib
+import hashlib
 import pathlib
 import resource
 import signal
@@ -20,7 +21,7 @@ import jax
 import jax.numpy as jnp
 
 from deblur_jax import data, errors, methods
-from deblur_jax.config import bind, check_keys, require
+from deblur_jax.config import bind, call, check_keys, require
 from deblur_jax.data import device_transforms, verify
 from deblur_jax.evaluation import test_sets
 from deblur_jax.ops import macs
@@ -138,11 +139,14 @@ def setup(
     parallel.check_batch_size(stage.batch_size, mesh)
   prepare_floats = device_transforms.make_prepare(config, lambda batch: batch)
   # ---- the lists of the data sets, and how they are read
-  source = data.open_source(**config['data']['train'])
-  loader = data.build(
-      source, **options, batch_size=batch_size, seed=config['seed'],
-      process_index=jax.process_index(), process_count=jax.process_count())
-  test = data.open_source(**config['data']['test'])
+  source = call(data.open_source, config['data']['train'], where='data.train')
+  loader = call(
+      data.build, dict(
+          options, batch_size=batch_size, seed=config['seed'],
+          process_index=jax.process_index(),
+          process_count=jax.process_count()),
+      args=(source,), where='data.loader')
+  test = call(data.open_source, config['data']['test'], where='data.test')
   # ---- the method
   method = methods.build(config, from_checkpoint=from_checkpoint)
   device_transforms.check_pairing(
@@ -207,6 +211,11 @@ def prepare(
   if resumes and not allow_config_change:
     workdir.check_config(folder, config)
   parts = setup(config, from_checkpoint=resumes)
+  side = _differing_data(folder, {'train': parts.source, 'test': parts.test})
+  if resumes and not allow_config_change and side:
+    raise errors.UserError(
+        f'{folder} has a run with other pictures in data.{side}. Choose '
+        'another --workdir, or pass --allow_config_change to train.')
   checkpoint.check(folder / workdir.CHECKPOINTS, parts.abstract_state,
                    total_steps=config['total_steps'])
   return config, parts
@@ -255,6 +264,8 @@ def _run(config, folder, parts: Setup, validate) -> Result:
     workdir.write_config(folder, config)
     workdir.write_json(
         folder / workdir.ENVIRONMENT, workdir.describe_environment())
+    workdir.write_json(folder / workdir.DATA, {
+        'train': _digest(parts.source), 'test': _digest(parts.test)})
   previous = _on_sigterm(hook.stop)
   # ---- the loop
   try:
@@ -272,6 +283,40 @@ def _run(config, folder, parts: Setup, validate) -> Result:
     if first < total or not summary.exists():
       workdir.write_json(summary, _summary(config, parts, hook, summary))
   return Result(step, step >= total)
+
+
+def has_data_of(folder: pathlib.Path, config: Mapping[str, Any]) -> bool:
+  """Whether a run has the pictures of a config, wherever they are now.
+
+  Args:
+    folder: of the run.
+    config: like the run's but for the paths of its data.
+
+  Returns:
+    True if the paths are the run's, or the pictures there have the same names.
+
+  Raises:
+    UserError: the config's data cannot be opened.
+  """
+  if config['data'] == workdir.read_config(folder)['data']:
+    return True
+  found = {side: call(data.open_source, config['data'][side],
+                      where=f'data.{side}') for side in ('train', 'test')}
+  return _differing_data(folder, found) is None
+
+
+def _differing_data(folder, sources) -> str | None:
+  """The side, train or test, whose pictures are not those of the run."""
+  path = folder / workdir.DATA
+  stored = workdir.read_json(path) if path.exists() else {}
+  return next((side for side, source in sources.items()
+               if stored.get(side, _digest(source)) != _digest(source)), None)
+
+
+def _digest(source) -> dict[str, Any]:
+  names = '\n'.join(source.names).encode()
+  return {'pictures': len(source.names),
+          'names': hashlib.sha256(names).hexdigest()}
 
 
 def _summary(config, parts, hook, path) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
   config.json       the resolved config, and the format number of the folder
   environment.json  versions, devices, commit, command
+  data.json         number and digest of the names of the training and test sets
   metrics.jsonl     one line for each logged step
   summary.json      written when training is finished
   eval.json         written by `deblur_jax.evaluation.test_sets`
@@ -29,6 +30,7 @@ from deblur_jax.ops import atomic_files
 
 CONFIG = 'config.json'
 ENVIRONMENT = 'environment.json'
+DATA = 'data.json'
 METRICS = 'metrics.jsonl'
 LOCK = '.lock'
 CHECKPOINTS = 'checkpoints'
@@ -36,6 +38,9 @@ CHECKPOINTS = 'checkpoints'
 FORMAT = 2
 # These options change no result.
 FREE_KEYS = ('log_every', 'save_every', 'tensorboard')
+# The names of options under `data` that may be paths. A data set may move; its
+# names tell whether it is the same, see `training.train`.
+DATA_PATHS = ('root', 'data_dir', 'blur', 'sharp')
 
 
 def write_json(path: pathlib.Path, content: Any) -> None:
@@ -136,7 +141,21 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
   return [
       f'{key}: {old.get(key, "absent")} -> {new.get(key, "absent")}'
       for key in sorted(old.keys() | new.keys())
-      if key not in FREE_KEYS and old.get(key) != new.get(key)]
+      if old.get(key) != new.get(key)
+      and not is_free(key, old.get(key), new.get(key))]
+
+
+def is_free(key: str, *values: Any) -> bool:
+  """Whether an option changes no result.
+
+  Args:
+    key: dotted.
+    *values: of the option; a path of a data set is free.
+  """
+  return key in FREE_KEYS or (
+      key.startswith('data.') and key.rpartition('.')[2] in DATA_PATHS
+      and all(isinstance(value, str) for value in values)
+      and any(os.sep in value for value in values))
 
 
 def flatten(config: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:

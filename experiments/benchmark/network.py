@@ -27,18 +27,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import flags
-from ml_collections import config_flags
 
 from configs import common as config_common
 from deblur_jax import errors, export, models
 from deblur_jax.ops import macs
 from deblur_jax.training import loop, parallel, train
+from experiments import config_flag
 from experiments.benchmark import peers, timing
 
 
 def define_flags() -> None:
   """Those of this subject."""
-  config_flags.DEFINE_config_file('config', lock_config=True)
+  config_flag.define()
   flags.mark_flag_as_required('config')
   flags.DEFINE_list('what', ['train', 'restore'], 'train, restore.')
   flags.DEFINE_string('size', '720x1280', 'Restored image, HEIGHTxWIDTH.')
@@ -54,7 +54,7 @@ def main(argv):
   del argv
   values = flags.FLAGS
   size = timing.parse_size(values.size)
-  config = values.config
+  config = config_flag.value()
   if 'chunk' in config:
     raise errors.UserError(
         'This config is a prior: python -m experiments.benchmark prior.')

@@ -16,12 +16,12 @@ from typing import Any
 import jax
 import numpy as np
 from absl import flags
-from ml_collections import config_flags
 
 from deblur_jax import methods, models
 from deblur_jax.ops import macs
 from deblur_jax.priors import solve
 from deblur_jax.training import loop, parallel
+from experiments import config_flag
 from experiments.benchmark import peers, timing
 
 STEPS = 5     # iterations in one program
@@ -29,7 +29,7 @@ STEPS = 5     # iterations in one program
 
 def define_flags() -> None:
   """Those of this subject."""
-  config_flags.DEFINE_config_file('config', lock_config=True)
+  config_flag.define()
   flags.mark_flag_as_required('config')
   flags.DEFINE_string('size', '256x256', 'Result, HEIGHTxWIDTH.')
   flags.DEFINE_integer(
@@ -45,7 +45,7 @@ def main(argv):
   """Prints the line of JSON."""
   del argv
   values = flags.FLAGS
-  size, config = timing.parse_size(values.size), values.config.to_dict()
+  size, config = timing.parse_size(values.size), config_flag.value().to_dict()
   print(json.dumps(measure(
       config, size, images=values.images, in_turn=values.in_turn,
       repeats=values.repeats,

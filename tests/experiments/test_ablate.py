@@ -1,8 +1,10 @@
 """The runner of ablations: what it would run, skips, survives and refuses."""
 
+import itertools
 import json
 import os
 import pathlib
+import re
 import shlex
 import signal
 import subprocess
@@ -20,23 +22,17 @@ from PIL import Image
 from deblur_jax import errors, methods
 from deblur_jax.evaluation.report import runs
 from deblur_jax.priors import problems, solve
-from deblur_jax.training import workdir
+from deblur_jax.training import train, workdir
 from experiments import ablate, common, grids, job_queue, prior, run_kinds
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CONFIG = '''
-import ml_collections
+from configs import multiscale_gopro
 
 def get_config(arg=None):
-  config = ml_collections.ConfigDict()
-  config.seed = 0
-  config.total_steps = 2 if arg == 'debug' else 40
-  config.log_every = 10
-  config.nets = dict(net=dict(name='multiscale', scales=3))
-  config.optim = dict(net=dict(lr=1e-4))
-  config.data = dict(test=dict(name='builtin', split='test'))
-  config.sizes = (1, 2)
-  config.method = dict(name='supervised')
+  config = multiscale_gopro.get_config('debug')
+  if arg != 'debug':
+    config.total_steps = 40
   return config
 '''
 
@@ -87,25 +83,29 @@ def test_values_of_a_flag(text, values):
 def test_grid_is_the_product_last_key_quickest(config, tmp_path):
   jobs = _expand(config, tmp_path, 'nets.net.scales=1,2', 'seed=0,1')
   assert [job.name for job in jobs] == [
-      'scales=1,seed=0', 'scales=1,seed=1', 'scales=2,seed=0',
-      'scales=2,seed=1']
+      'scales=1_seed=0', 'scales=1_seed=1', 'scales=2_seed=0',
+      'scales=2_seed=1']
   assert [job.config['nets']['net']['scales'] for job in jobs] == [1, 1, 2, 2]
   assert jobs[3].config['seed'] == 1
-  assert jobs[3].folder == tmp_path / 'scales=2,seed=1'
+  assert jobs[3].folder == tmp_path / 'scales=2_seed=1'
 
 
 def test_commands_resolve_to_the_config_of_the_job(config, tmp_path):
-  for job in _expand(config, tmp_path, 'optim.net.lr=1e-3,1', 'sizes=(3, 4)'):
+  for job in _expand(config, tmp_path, 'optim.net.lr=1e-3,1',
+                     'optim.net.boundaries=(0.1, 0.4)'):
     assert job.command[:3] == [sys.executable, '-m', 'experiments.train']
     assert {f'--workdir={job.folder}', '--evaluate'} < set(job.command)
-    assert job.config['sizes'] == [3, 4]
+    assert job.config['optim']['net']['boundaries'] == [0.1, 0.4]
     assert isinstance(job.config['optim']['net']['lr'], float)
 
 
-def test_flags_add_to_a_named_grid(config, tmp_path):
+def test_flags_add_to_a_named_grid(config, tmp_path, monkeypatch):
+  monkeypatch.chdir(ROOT)
   grid = grids.choose('k_scales', config, ['nets.net.scales=3', 'seed=0,1'])
   assert grid.config == config and grid.papers
   assert dict(grid.set) == {'nets.net.scales': [3], 'seed': [0, 1]}
+  with_game = grids.choose('k_scales', 'configs/multiscale_adv_gopro.py', [])
+  assert [*with_game.set] == ['nets.generator.scales']
   one = run_kinds.expand(
       grids.choose('k_scales', f'{config}:debug', []), tmp_path)
   assert [job.config['total_steps'] for job in one] == [2, 2, 2]
@@ -144,7 +144,7 @@ def test_fits_are_skipped_when_their_config_and_pictures_are_the_same(
       "nets.net={'name': 'deep_decoder', 'features': 4, 'levels': 1}",
       'method.tv=0.0,0.1'], task='denoise')
   first, second = run_kinds.expand(grid, tmp_path / 'out', kind)
-  assert second.name.endswith('levels_1,tv=0.1')
+  assert second.name == 'tv=0.1'
   assert second.command[2] == 'experiments.prior'
   assert {f'--truth={tmp_path}/a.png', '--gray', '--config.method.tv=0.1',
           f'--output={second.folder}/fits'} < set(second.command)
@@ -173,16 +173,70 @@ def test_fits_are_skipped_when_their_config_and_pictures_are_the_same(
       run_kinds.expand(grid._replace(set={key: (1, 2)}), tmp_path, kind)
 
 
-def test_folder_names_suit_every_file_system(config, tmp_path):
-  jobs = _expand(config, tmp_path, 'data.test.name=a/b c,d',
-                 "nets.net={'scales': 1}")
-  assert [job.name for job in jobs] == [
-      'name=a_b_c,net=scales_1', 'name=d,net=scales_1']
+@pytest.mark.parametrize(('sets', 'names'), [
+    (['seed=0'], ['run']),
+    (['seed=0,1', 'validate.crop=64'], ['seed=0', 'seed=1']),
+    ([f'data.train.root=/{"d" * 300}/a b,/x/c,/y/c/'],
+     ['root=a_b', 'root=c', r'root=c-\w{8}']),
+    (['method.loss=l1 + 0.1*tv,l1'], ['loss=l1_+_0.1_tv', 'loss=l1']),
+    ([f'method.loss={" + ".join(["0.001*fft_l1"] * 20)},l1'],
+     [r'loss=0\.001_fft_l1.{70,}-\w{8}', 'loss=l1']),
+])
+def test_folders_have_short_names_of_what_differs(
+    config, tmp_path, sets, names):
+  jobs = _expand(config, tmp_path, *sets)
+  for job, name in zip(jobs, names, strict=True):
+    assert name == job.name or re.fullmatch(name, job.name)
+    assert len(job.name.encode()) <= run_kinds.NAME_BYTES
+    assert not {*job.name} & {*' ,/*:'}
+
+
+def test_a_run_is_found_under_another_name_and_when_its_data_moved(
+    tmp_path, monkeypatch):
+  monkeypatch.chdir(ROOT)
+  for name in ('before', 'after', 'other'):
+    for split, count in (('train', 2), ('test', 2 + (name == 'other'))):
+      for number, side in itertools.product(range(count), ('blur', 'sharp')):
+        sample_pictures.save(
+            tmp_path / name / split / 'scene' / side / f'{number}.png',
+            sample_pictures.smooth(number, 40, 40)[side])
+  (tmp_path / 'config.py').write_text('''
+from configs import common, multiscale_gopro
+
+def get_config(arg=None):
+  config = multiscale_gopro.get_config('debug')
+  config.data = common.gopro('blur')
+  config.data.loader.update(backend='resident', crop=32)
+  config.nets.net.update(scales=1, depth=4, features=2)
+  return config
+''')
+
+  def expand(roots, *sets):
+    roots = ','.join(str(tmp_path / root) for root in roots.split(','))
+    return _expand(str(tmp_path / 'config.py'), tmp_path / 'runs',
+                   f'data.train.root={roots}', *sets)
+
+  job, = expand('before')
+  assert job.name == 'run'
+  train.run(job.config, job.folder)
+  run_folders.evaluated(job.folder, job.config, strength=1)
+  first, second = expand('after', 'seed=0,1')
+  assert (first.name, second.name) == ('run', 'seed=1')
+  assert run_kinds.is_finished(first) and not run_kinds.is_finished(second)
+  first, second = expand('other', 'seed=0,1')
+  assert (first.name, second.name) == ('seed=0', 'seed=1')
+  with pytest.raises(errors.UserError, match=r'other pictures in data\.test'):
+    train.prepare(first.config, job.folder)
+  # A grid that compares data sets keeps them apart.
+  assert [job.name for job in expand('before,after')] == ['run', 'root=after']
 
 
 @pytest.mark.parametrize(('sets', 'message'), [
-    (['nets.net.scale=1'], r"has no key nets\.net\.scale\. Did you mean 'nets"),
-    (['seed=a'], r'seed=a: invalid literal'),
+    (['nets.net.scale=1'], r"Unknown key nets\.net\.scale;.*mean 'scales'"),
+    (['nets.generator.scales=1'], r"no key nets\.generator\.scales\. Did"),
+    (['restorer.scales=x'], r"nets\.net\.scales must be an integer, got 'x'"),
+    (['optim.net.lr=1e999'], r'optim\.net\.lr must be a number, got inf'),
+    (['seed=a'], "seed must be an integer, got 'a'"),
     (['seed=0,0'], 'seed=0 comes twice'),
     (['seed'], r"KEY=VALUE,VALUE,..., got 'seed'"),
     (['seed='], 'KEY=VALUE'),
@@ -217,8 +271,6 @@ def test_unknown_grids_and_configs(tmp_path):
 
 
 def test_only_a_whole_run_of_this_config_is_skipped(config, tmp_path, stop):
-  path = tmp_path / 'config.py'
-  path.write_text(CONFIG.replace('  config.sizes = (1, 2)\n', ''))
   job, = _expand(config, tmp_path, 'nets.net.scales=2')
   assert not run_kinds.is_finished(job)
   settings = job.config
@@ -328,9 +380,8 @@ def test_the_program_skips_reports_and_tells_of_failure(tmp_path):
   config.write_text(DAMAGED.format(str(picture.parent)))
   flags = [f'--config={config}', '--set', 'nets.net.scales=1,2',
            f'--workdir={folder}']
-  job, = _expand(config, folder, 'nets.net.scales=0')
-  with pytest.raises(
-      errors.UserError, match='^scales=0: nets.net.scales must be at least 1'):
+  job, = _expand(config, folder, 'data.loader.crop=97')
+  with pytest.raises(errors.UserError, match='^run: .* is 96x96'):
     run_kinds.TRAINED.check(job)
   assert not folder.exists()
   for job in _expand(config, folder, 'nets.net.scales=1'):
@@ -338,10 +389,10 @@ def test_the_program_skips_reports_and_tells_of_failure(tmp_path):
     run_folders.evaluated(job.folder, job.config, strength=1)
   done = _program(*flags)
   assert done.returncode == 1, done.stderr
-  assert 'scales=1: finished before, skipped' in done.stdout
+  assert 'run: finished before, skipped' in done.stdout
   assert '| scales=1 |' in done.stdout and 'sheet.png' in done.stdout
   plan = json.loads((folder / runs.PLAN).read_text())
-  assert [run['name'] for run in plan['runs']] == ['scales=1', 'scales=2']
+  assert [run['name'] for run in plan['runs']] == ['run', 'scales=2']
   assert 'scales=2`: failed: experiments.train ended with code 2: error: ' in (
       folder / 'report.md').read_text()
   assert workdir.read_json(folder / 'scales=2' / runs.FAILED)['command']
