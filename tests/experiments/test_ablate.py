@@ -219,7 +219,7 @@ def get_config(arg=None):
   job, = expand('before')
   assert job.name == 'run'
   train.run(job.config, job.folder)
-  run_folders.evaluated(job.folder, job.config, strength=1)
+  run_folders.evaluated(job.folder, job.config, strength=1, step=2)
   first, second = expand('after', 'seed=0,1')
   assert (first.name, second.name) == ('run', 'seed=1')
   assert run_kinds.is_finished(first) and not run_kinds.is_finished(second)
