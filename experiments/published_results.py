@@ -6,10 +6,12 @@ run of ours was tested on the same set), `columns` with their conventions,
 """
 
 NAH_K_SCALES = {
+    'name': 'nah_gopro',
     'source': 'Nah, Kim and Lee, CVPR 2017 (arXiv 1612.02177)',
     'test': 'GoPro test set, 1111 frames of 1280x720, subset blur_gamma',
     'match': {'subset': 'blur_gamma', 'split': 'test'},
     'pictures': 1111,
+    'protocol': (),
     'columns': {
         'psnr': 'PSNR of RGB frames, neither clipped nor rounded',
         'ssim_matlab3d': "MATLAB's ssim of RGB frames",
@@ -22,11 +24,11 @@ NAH_K_SCALES = {
         'them in the paper before citing them.',
     ),
     'rows': (
-        {'settings': {'nets.net.scales': 1},
+        {'settings': {'restorer.scales': 1},
          'psnr': 28.93, 'ssim_matlab3d': 0.9100, 'seconds': 7.21},
-        {'settings': {'nets.net.scales': 2},
+        {'settings': {'restorer.scales': 2},
          'psnr': 29.23, 'ssim_matlab3d': 0.9162, 'seconds': 4.33},
-        {'settings': {'nets.net.scales': 3},
+        {'settings': {'restorer.scales': 3},
          'psnr': 29.08, 'ssim_matlab3d': 0.9135, 'seconds': 3.09},
     ),
 }

@@ -2,7 +2,10 @@
 
   python -m experiments.report --workdir=runs/k_scales [--rows=nets.net.scales]
 
-Writes report.md, report.tex, report.csv, curves.png and sheet.png there.
+Prints the table and what its differences show. Writes report.html, report.md,
+report.tex, report.csv, differences.csv, curves.png, costs.png and sheet.png
+there; report.html has all of it in one file, with a slider that compares the
+pictures.
 """
 
 from absl import flags
@@ -14,13 +17,14 @@ flags.DEFINE_string('workdir', None, 'Folder of the runs.', required=True)
 _ROWS = flags.DEFINE_list(
     'rows', None, 'Config keys whose values make a row; by default all that '
     'differ. Seeds are averaged.')
-_PICTURES = flags.DEFINE_integer('pictures', 4, 'Test pictures on the sheet.')
+_PICTURES = flags.DEFINE_integer(
+    'pictures', 4, 'Test pictures on the sheet and under the slider.')
 
 
 def main(argv):
   del argv
   written = report.write(
-      common.workdir(), keys=_ROWS.value, pictures=_PICTURES.value)
+      common.workdir(), keys=_ROWS.value, count=_PICTURES.value)
   print(report.describe(written))
 
 

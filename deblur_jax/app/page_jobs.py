@@ -300,7 +300,13 @@ def curves(folder: str | os.PathLike) -> tuple[str, bytes | None]:
     Their table as Markdown, or the reason why there is none; their curves as a
     PNG.
   """
-  from deblur_jax.evaluation.report import figures, render, rows, runs
+  from deblur_jax.evaluation.report import (
+      conditions,
+      figures,
+      render,
+      rows,
+      runs,
+  )
 
   study = runs.read_study(pathlib.Path(folder))
   states = '\n'.join(f'* {run.folder.name}: {runs.state(run)}'
@@ -309,9 +315,10 @@ def curves(folder: str | os.PathLike) -> tuple[str, bytes | None]:
     table = render.to_markdown(rows.build(study))
   except errors.UserError as error:
     table = line(error)
-  return f'{table}\n\n{states}', figures.curves({
-      label: [run.metrics for run in group]
-      for label, group in runs.group(study).items()})
+  return f'{table}\n\n{states}', figures.curves(
+      {label: [run.metrics for run in group]
+       for label, group in runs.group(study).items()},
+      loss=conditions.losses_are_comparable(study))
 
 
 def chart(losses: np.ndarray) -> str:

@@ -77,9 +77,11 @@ def read_config(folder: pathlib.Path) -> dict[str, Any]:
     UserError: there is no run, or one in the format of another version.
   """
   config = read_json(folder / CONFIG)
-  if not isinstance(config, dict) or 'method' not in config:
+  if not isinstance(config, dict) or not isinstance(
+      config.get('method'), dict):
     raise errors.UserError(
-        f'{folder / CONFIG} is not the config of a run: it has no method.')
+        f'{folder / CONFIG} is not the config of a run: it has no method. Move '
+        'it elsewhere, or give the folder of a run.')
   found = config.pop('format', 1)
   if found != FORMAT:
     raise errors.UserError(

@@ -1,4 +1,4 @@
-"""The figures of a report: curves, and a sheet of restored pictures."""
+"""The figures of a report: curves, costs, and a sheet of restored pictures."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,9 @@ WIDTH = 320        # of a column of the sheet, pixels
 CAPTION = 22       # height of a line of text
 GAP = 8
 INK, FRAME, PAPER = (30, 30, 30), (255, 210, 0), (255, 255, 255)
-PANELS = {'loss': 'training loss', 'val_psnr_uint8': 'validation PSNR (dB)'}
+VALIDATION = 'val_psnr_uint8'
+PANELS = {VALIDATION: 'validation PSNR of the finest scale (dB)',
+          'loss': 'training loss'}
 
 
 class Picture(NamedTuple):
@@ -29,45 +31,96 @@ class Picture(NamedTuple):
   panels: dict[str, np.ndarray]
 
 
+class Point(NamedTuple):
+  """A setting in a plot of costs.
+
+  Attributes:
+    label: of the setting.
+    psnr: mean in dB, finite.
+    deviation: over seeds, in dB; None for one seed.
+    gmacs: multiplications for 256x256 pixels, in 10^9; None if unknown.
+    milliseconds: of an image; None if unknown or on another device.
+  """
+
+  label: str
+  psnr: float
+  deviation: float | None
+  gmacs: float | None
+  milliseconds: float | None
+
+
 def curves(
-    histories: Mapping[str, Sequence[Sequence[Mapping[str, Any]]]]
+    histories: Mapping[str, Sequence[Sequence[Mapping[str, Any]]]], *,
+    loss: bool = True
 ) -> bytes | None:
-  """Draws the logged values: one line a run, one colour a setting.
+  """Draws the logged values: a colour for each setting.
+
+  The validation PSNR has one line for the mean over the seeds, at the steps
+  that all of them logged, in a band of one sample standard deviation to each
+  side. The training loss has a line for each run. It is left out where it is
+  not comparable, rather than drawn with a warning: the eye compares whatever is
+  in one panel, and a sum over K scales makes K = 3 look three times worse.
 
   Args:
     histories: label of a setting -> the logged lines of each of its runs.
+    loss: whether the training losses are comparable.
 
   Returns:
-    A PNG file; None if nothing was logged.
+    A PNG file; None if there is nothing to draw.
   """
-  names = [name for name in PANELS if any(
+  names = [name for name in PANELS if (loss or name == VALIDATION) and any(
       name in line for runs in histories.values() for run in runs
       for line in run)]
   if not names:
     return None
-  with errors.needs_extra('matplotlib', extra='train'):
-    import matplotlib
-    from matplotlib import figure
-
-  colours = matplotlib.colormaps['viridis'](
-      np.linspace(0, 0.9, max(len(histories), 2)))
-  if len(histories) <= 10:
-    colours = matplotlib.colormaps['tab10'].colors
-  chart = figure.Figure(
-      figsize=(5.5 * len(names), 4), dpi=110, layout='constrained')
-  for axes, name in zip(chart.subplots(1, len(names), squeeze=False)[0], names,
-                        strict=True):
-    for (label, runs), colour in zip(histories.items(), colours, strict=False):
-      _draw(axes, name, runs, label, colour)
+  chart, panels = _chart(len(names))
+  for axes, name in zip(panels, names, strict=True):
+    for (label, runs), colour in zip(
+        histories.items(), _colours(len(histories)), strict=True):
+      draw = _draw_mean if name == VALIDATION else _draw_runs
+      draw(axes, [found for run in runs if len(found := _points(run, name))],
+           label, colour)
     drawn = np.concatenate([line.get_ydata() for line in axes.lines])
     logarithmic = name == 'loss' and (drawn > 0).all()   # -PSNR is not
     axes.set(title=PANELS[name], xlabel='step',
              yscale='log' if logarithmic else 'linear')
     axes.grid(alpha=0.3, which='both')
     axes.legend(fontsize='small')
-  file = io.BytesIO()
-  chart.savefig(file, format='png')
-  return file.getvalue()
+  return _png(chart)
+
+
+def costs(points: Sequence[Point]) -> bytes | None:
+  """Draws PSNR against multiplications and against the time of an image.
+
+  Args:
+    points: the settings.
+
+  Returns:
+    A PNG file, with logarithmic axes of the costs; None without points that
+    have a cost.
+  """
+  panels = {'gmacs': 'GMACs at 256²', 'milliseconds': 'ms an image'}
+  panels = {name: title for name, title in panels.items() if any(
+      getattr(point, name) for point in points)}
+  if not panels:
+    return None
+  chart, all_axes = _chart(len(panels))
+  from matplotlib import ticker
+
+  for axes, (name, title) in zip(all_axes, panels.items(), strict=True):
+    for point, colour in zip(points, _colours(len(points)), strict=True):
+      cost = getattr(point, name)
+      if cost:
+        axes.errorbar(cost, point.psnr, yerr=point.deviation, fmt='o',
+                      color=colour, capsize=3)
+        axes.annotate(point.label, (cost, point.psnr), xytext=(6, 5),
+                      textcoords='offset points', fontsize='small')
+    axes.set(xscale='log', xlabel=title, ylabel='PSNR (dB)')
+    axes.xaxis.set_major_formatter(ticker.LogFormatter())
+    axes.xaxis.set_minor_formatter(ticker.LogFormatter(labelOnlyBase=False))
+    axes.margins(x=0.25, y=0.15)      # for the labels
+    axes.grid(alpha=0.3, which='both')
+  return _png(chart)
 
 
 def sheet(pictures: Sequence[Picture]) -> bytes:
@@ -117,12 +170,52 @@ def detailed_part(
   return np.unravel_index(np.argmax(corners), corners.shape)
 
 
-def _draw(axes, name, runs, label, colour):
+def _chart(panels):
+  """An empty figure, and its axes."""
+  with errors.needs_extra('matplotlib', extra='train'):
+    from matplotlib import figure
+  chart = figure.Figure(
+      figsize=(5.5 * panels, 4), dpi=110, layout='constrained')
+  return chart, chart.subplots(1, panels, squeeze=False)[0]
+
+
+def _png(chart) -> bytes:
+  file = io.BytesIO()
+  chart.savefig(file, format='png')
+  return file.getvalue()
+
+
+def _colours(count):
+  import matplotlib
+
+  if count <= 10:
+    return matplotlib.colormaps['tab10'].colors[:count]
+  return matplotlib.colormaps['viridis'](np.linspace(0, 0.9, count))
+
+
+def _points(run, name) -> dict[int, float]:
+  return {line['step']: line[name] for line in run if name in line}
+
+
+def _draw_mean(axes, runs, label, colour):
+  """The mean over runs, in a band of their sample standard deviation."""
+  steps = sorted(set.intersection(*map(set, runs))) if runs else []
+  if not steps:
+    return
+  values = np.array([[run[step] for step in steps] for run in runs], float)
+  mean = values.mean(axis=0)
+  axes.plot(steps, mean, color=colour, label=label, linewidth=1.5,
+            marker='o' if len(steps) <= 20 else None, markersize=3)
+  if len(runs) > 1:
+    deviation = values.std(axis=0, ddof=1)
+    axes.fill_between(steps, mean - deviation, mean + deviation, color=colour,
+                      alpha=0.2, linewidth=0)
+
+
+def _draw_runs(axes, runs, label, colour):
   for run in runs:
-    points = [(line['step'], line[name]) for line in run if name in line]
-    if not points:
-      continue
-    steps, values = np.asarray(points, float).T
+    steps, values = (np.array(list(side), float)
+                     for side in (run.keys(), run.values()))
     if len(values) > 60:  # a faint line of all values, and their moving mean
       axes.plot(steps, values, color=colour, alpha=0.25, linewidth=0.7)
       values = ndimage.uniform_filter1d(

@@ -3,11 +3,11 @@
 import json
 import os
 
-from deblur_jax.evaluation.report import render, runs
+from deblur_jax.evaluation.report import document, render, runs
 from deblur_jax.evaluation.report.runs import Run, Study
 
 
-def section(study: Study) -> str:
+def blocks(study: Study) -> list[document.Block]:
   """A table for each folder of photos, and the sheets of pictures.
 
   The untouched photos are the first row. Runs that differ in their seeds alone
@@ -17,7 +17,7 @@ def section(study: Study) -> str:
     study: the runs, see `runs.read_study`.
 
   Returns:
-    Markdown; '' if no run has a no_reference.json.
+    The blocks; [] if no run has a no_reference.json.
   """
   groups = {}
   for label, members in runs.group(study).items():
@@ -25,13 +25,13 @@ def section(study: Study) -> str:
       if run.no_reference:
         title = label if len(members) == 1 else f'{label} {run.folder.name}'
         groups.setdefault(_conditions(run), []).append((title, run))
-  parts = [_table(titled) for titled in groups.values()]
+  parts = [part for titled in groups.values() for part in _table(titled)]
   if parts:
-    parts.insert(0, '## On photos without sharp originals')
-  parts += [f'![{title}]({os.path.relpath(sheet, study.folder)})'
-            for titled in groups.values() for title, run in titled
-            if (sheet := run.folder / 'no_reference.png').exists()]
-  return '\n\n'.join(parts)
+    parts.insert(0, document.Heading('On photos without sharp originals'))
+  return parts + [
+      document.Picture(os.path.relpath(sheet, study.folder), title)
+      for titled in groups.values() for title, run in titled
+      if (sheet := run.folder / 'no_reference.png').exists()]
 
 
 def _conditions(run: Run) -> str:
@@ -41,16 +41,18 @@ def _conditions(run: Run) -> str:
                      list(found['mean'])])
 
 
-def _table(titled: list[tuple[str, Run]]) -> str:
+def _table(titled: list[tuple[str, Run]]) -> list[document.Block]:
   first = titled[0][1].no_reference
   lines = [('input', first['input'])]
   lines += [(title, run.no_reference['mean']) for title, run in titled]
-  table = render.table(
-      ['setting', *first['mean']],
-      [[title, *(render.number(value, 4) for value in means.values())]
-       for title, means in lines])
   source = ('predicted by the run' if first['kernels'] == 'run'
             else 'estimated classically')
-  return (f'{len(first["rows"])} photos of {first["photos"]}; the kernels of '
+  return [
+      document.Text(
+          f'{len(first["rows"])} photos of {first["photos"]}; the kernels of '
           f'`reblur` were {source}. No single number decides: look at the '
-          f'pictures.\n\n{table.rstrip()}')
+          'pictures.'),
+      document.Table(
+          ['setting', *first['mean']],
+          [[title, *(render.number(value, 4) for value in means.values())]
+           for title, means in lines], rule=True)]

@@ -11,15 +11,13 @@ from deblur_jax.evaluation.report import rows as rows_lib
 
 Row = dict[str, Any]
 NOTHING = '–'
-MARK = '†'
 NO_REFERENCE_MARK = '‡'     # of metrics without the sharp picture
-_PAPER = 'paper_'
 _LATEX = {
     '\\': r'\textbackslash{}', '&': r'\&', '%': r'\%', '$': r'\$', '#': r'\#',
     '_': r'\_', '{': r'\{', '}': r'\}', '~': r'\textasciitilde{}',
     '^': r'\textasciicircum{}', '<': r'\textless{}', '>': r'\textgreater{}',
-    '²': r'$^2$', '±': r'$\pm$', '∞': r'$\infty$', NOTHING: '--',
-    MARK: r'$^\dagger$', NO_REFERENCE_MARK: r'$^\ddagger$'}
+    '²': r'$^2$', '±': r'$\pm$', '∞': r'$\infty$', NOTHING: '--', '−': '$-$',
+    '†': r'$^\dagger$', NO_REFERENCE_MARK: r'$^\ddagger$'}
 
 
 def to_csv(rows: Sequence[Row]) -> str:
@@ -38,30 +36,30 @@ def to_csv(rows: Sequence[Row]) -> str:
   return file.getvalue()
 
 
-def has_paper(rows: Sequence[Row]) -> bool:
-  """Whether rows have numbers of a paper.
-
-  Args:
-    rows: of `rows.build`.
-
-  Returns:
-    True if any key is a paper's.
-  """
-  return any(key.startswith(_PAPER) for key in rows[0])
-
-
-def to_markdown(rows: Sequence[Row], *, paper: bool = False) -> str:
+def to_markdown(rows: Sequence[Row]) -> str:
   """The rows as a Markdown table.
 
   Args:
     rows: of `rows.build`.
-    paper: whether the columns are a paper's numbers and ours beside them.
 
   Returns:
     The table.
   """
-  head, *body = _lines(rows, paper=paper)
-  return table(head, body)
+  return table(*cells(rows))
+
+
+def cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
+  """The rows as words.
+
+  Args:
+    rows: of `rows.build`.
+
+  Returns:
+    Headings, and a list of cells for each row.
+  """
+  columns = _columns(rows[0])
+  return list(columns), [
+      [cell(row) for cell in columns.values()] for row in rows]
 
 
 def table(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
@@ -86,21 +84,30 @@ def table(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
   return '\n'.join(map(line, (head, rule, *body))) + '\n'
 
 
-def to_latex(rows: Sequence[Row], *, caption: str) -> str:
-  r"""The rows as a LaTeX table environment; it needs \usepackage{booktabs}.
+def to_latex(
+    head: Sequence[str], body: Sequence[Sequence[str]], *, caption: str,
+    rule: bool = False
+) -> str:
+  r"""A LaTeX table environment; it needs \usepackage{booktabs}.
 
   Args:
-    rows: of `rows.build`.
+    head: headings.
+    body: lines of cells, as many as headings.
     caption: plain text.
+    rule: whether a rule follows the first line of the body.
 
   Returns:
-    The text of the file.
+    Several lines.
   """
-  lines = [r'% \usepackage{booktabs}', r'\begin{table}', r'\centering',
-           rf'\caption{{{escape(caption)}}}', *_tabular(rows, paper=False)]
-  if has_paper(rows):
-    lines += ['', r'\bigskip', *_tabular(rows, paper=True)]
-  return '\n'.join([*lines, r'\end{table}', ''])
+  head, *body = [' & '.join(map(escape, line)) + r' \\'
+                 for line in (head, *body)]
+  if rule:
+    body.insert(1, r'\midrule')
+  columns = 'l' + 'r' * head.count(' & ')
+  return '\n'.join([
+      r'\begin{table}', r'\centering', rf'\caption{{{escape(caption)}}}',
+      rf'\begin{{tabular}}{{{columns}}}', r'\toprule', head, r'\midrule', *body,
+      r'\bottomrule', r'\end{tabular}', r'\end{table}', ''])
 
 
 def escape(text: str) -> str:
@@ -126,6 +133,24 @@ def heading(name: str) -> str:
   """
   mark = f' {NO_REFERENCE_MARK}' if metrics.is_no_reference(name) else ''
   return name + mark
+
+
+def metric_value(name: str, value: float | None) -> str:
+  """A value of a metric, or of a column of a paper, as text.
+
+  Args:
+    name: of the metric; others have 2 decimals if they are a PSNR, three
+      digits if they are seconds, otherwise 4 decimals.
+    value: the value.
+
+  Returns:
+    The number with the digits of the metric's record; a dash for None.
+  """
+  if name == 'seconds' and value is not None:
+    return f'{value:.3g}'
+  known = metrics.METRICS.get(name)
+  return number(
+      value, known.digits if known else 2 if 'psnr' in name else 4)
 
 
 def number(value: float | None, digits: int) -> str:
@@ -163,22 +188,6 @@ def duration(seconds: float | None) -> str:
   return f'{seconds / 3600:.1f} h'
 
 
-def _tabular(rows, *, paper):
-  lines = _lines(rows, paper=paper)
-  head, first, *rest = [
-      ' & '.join(map(escape, line)) + r' \\' for line in lines]
-  return [rf'\begin{{tabular}}{{l{"r" * (len(lines[0]) - 1)}}}', r'\toprule',
-          head, r'\midrule', first, r'\midrule', *rest, r'\bottomrule',
-          r'\end{tabular}']
-
-
-def _lines(rows, *, paper):
-  """Headings, and a list of cells for each row."""
-  columns = (_paper_columns if paper else _columns)(rows[0])
-  return [list(columns), *(
-      [cell(row) for cell in columns.values()] for row in rows)]
-
-
 def _columns(row):
   """Heading -> (row -> text)."""
   columns = {'setting': lambda row: row['setting']}
@@ -193,19 +202,7 @@ def _columns(row):
       'step (ms)': _by('step_ms', _four_digits),
       'peak (GiB)': _by('peak_memory_bytes', lambda x: f'{x / 2**30:.2f}'),
       'an image': _by('seconds', duration),
-      'seeds': _by('seeds', str)}
-
-
-def _paper_columns(row):
-  columns = {'setting': lambda row: row['setting']}
-  columns |= {
-      f'our {heading(name)}': _metric(name) for name in _metrics(row)}
-  columns['our seconds'] = _by('seconds', '{:.3g}'.format)
-  for key in (key for key in row if key.startswith(_PAPER)):
-    name = key.removeprefix(_PAPER)
-    text = '{:.3g}'.format if name == 'seconds' else _as_metric(name)
-    columns[f"paper's {name} {MARK}"] = _by(key, text)
-  return columns
+      'seeds': _seeds}
 
 
 def _metrics(row):
@@ -215,18 +212,11 @@ def _metrics(row):
 
 def _metric(name):
   def cell(row):
-    text = _as_metric(name)
+    text = metric_value(name, row[name])
     deviation = row[f'{name}_std']
-    spread = '' if deviation is None else f' ± {text(deviation)}'
-    return text(row[name]) + spread
+    return text if deviation is None else (
+        f'{text} ± {metric_value(name, deviation)}')
   return cell
-
-
-def _as_metric(name):
-  """With the digits of its record; 'psnr' of a paper has two."""
-  known = metrics.METRICS.get(name)
-  digits = known.digits if known else 2 if 'psnr' in name else 4
-  return lambda value: number(value, digits)
 
 
 def _by(key, text):
@@ -234,6 +224,15 @@ def _by(key, text):
     value = row[key]
     return NOTHING if value is None else text(value)
   return cell
+
+
+def _seeds(row):
+  """'3', or '2 of 3' if runs are missing."""
+  if row['seeds'] is None:
+    return NOTHING
+  missing = row['seeds'] < row['seeds_planned']
+  return str(row['seeds']) + (
+      f' of {row["seeds_planned"]}' if missing else '')
 
 
 def _signed(value):

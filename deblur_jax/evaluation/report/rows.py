@@ -5,6 +5,7 @@ import math
 import statistics
 from typing import Any
 
+from deblur_jax.evaluation.report import papers
 from deblur_jax.evaluation.report import runs as runs_lib
 from deblur_jax.evaluation.report.runs import Run, Study
 
@@ -30,8 +31,8 @@ def build(study: Study) -> list[dict[str, Any]]:
       psnr_uint8_gain: dB above the untouched input.
       parameters, gmacs_256, train_seconds, step_ms, peak_memory_bytes.
       seconds: per image.
-      seeds: how many runs the row has.
-      paper_*: the paper's own numbers for this setting.
+      seeds: how many runs the row has; seeds_planned: how many it should have.
+      paper_NAME_*: the numbers of papers for this setting.
   """
   groups = runs_lib.group(study)
   metrics = _metrics(study.runs)
@@ -40,7 +41,9 @@ def build(study: Study) -> list[dict[str, Any]]:
     settings = {key: runs_lib.value(runs[0], key) for key in study.keys}
     done = [run for run in runs if runs_lib.is_finished(run)]
     rows.append({'setting': label, **settings, **_scores(done, metrics),
-                 **_costs(done), 'seeds': len(done), **_paper(study, settings)})
+                 **_costs(done), 'seeds': len(done),
+                 'seeds_planned': runs_lib.planned(study, runs),
+                 **papers.columns(study, runs)})
   return [{key: row.get(key) for key in rows[-1]} for row in rows]
 
 
@@ -101,17 +104,6 @@ def _costs(runs):
       'step_ms': get('step_seconds', 1e3),
       'peak_memory_bytes': _round(get('peak_memory_bytes')),
       'seconds': _mean([run.eval['mean'].get('seconds') for run in runs])}
-
-
-def _paper(study, settings):
-  """The papers' numbers for exactly these settings."""
-  found = {}
-  for paper in study.plan.get('papers', ()):
-    same = [row for row in paper['rows'] if all(
-        settings.get(key) == value for key, value in row['settings'].items())]
-    row = same[0] if same else {}
-    found |= {f'paper_{key}': row.get(key) for key in paper['columns']}
-  return found
 
 
 def _round(value):

@@ -30,6 +30,9 @@ class Run(NamedTuple):
     metrics: the logged lines.
     summary: of training.
     eval: of `evaluation.test_sets`.
+    evals: further ones, of eval_NAME.json: name -> content, also those of
+      `evaluation.folders`.
+    environment: versions, devices, commit and command.
     no_reference: of `evaluation.no_reference`.
     failure: the reason, if it failed.
   """
@@ -40,6 +43,8 @@ class Run(NamedTuple):
   metrics: Sequence[dict[str, Any]] = ()
   summary: dict[str, Any] = {}
   eval: dict[str, Any] = {}
+  evals: dict[str, dict[str, Any]] = {}
+  environment: dict[str, Any] = {}
   no_reference: dict[str, Any] = {}
   failure: str = ''
 
@@ -74,7 +79,8 @@ def read_run(
     The run.
 
   Raises:
-    UserError: a file in it is not JSON, or another version made the run.
+    UserError: a file in it is not JSON, another version made the run, or its
+      config.json is of another program.
   """
   def read(name):
     path = folder / name
@@ -85,7 +91,11 @@ def read_run(
   return Run(
       folder, config=config, settings=dict(settings or {}),
       metrics=workdir.read_metrics(folder), summary=read('summary.json'),
-      eval=read('eval.json'), no_reference=read('no_reference.json'),
+      eval=_evaluation(folder / 'eval.json'),
+      evals={path.stem: _evaluation(path)
+             for path in sorted(folder.glob('eval_*.json'), key=natural)},
+      environment=read(workdir.ENVIRONMENT),
+      no_reference=read('no_reference.json'),
       failure=read(FAILED).get('reason', ''))
 
 
@@ -148,10 +158,14 @@ def read_study(
     The runs and the settings.
 
   Raises:
-    UserError: no runs, an unknown key, or keys that leave out a difference.
+    UserError: no runs, a file of another program, an unknown key, or keys that
+      leave out a difference.
   """
   path = folder / PLAN
   plan = workdir.read_json(path) if path.exists() else {}
+  if path.exists() and 'runs' not in plan:
+    raise errors.UserError(
+        f'{path} is not the plan of a grid: it has no runs. Move it elsewhere.')
   planned = {run['name']: run['settings'] for run in plan.get('runs', ())}
   folders = {folder / name: settings for name, settings in planned.items()}
   for other in _find(folder):
@@ -201,6 +215,24 @@ def value(run: Run, key: str) -> Any:
       return run.settings.get(key, ABSENT)
     found = found[part]
   return found
+
+
+def planned(study: Study, group: Sequence[Run]) -> int:
+  """How many runs a setting should have.
+
+  Args:
+    study: the runs.
+    group: those of the setting.
+
+  Returns:
+    Their number, as the plan lists also those that are not started. Without a
+    plan, the largest number that a setting has.
+  """
+  if study.plan:
+    return len(group)
+  keys = [tuple(show(value(run, key)) for key in study.keys)
+          for run in study.runs]
+  return max(map(keys.count, keys))
 
 
 def label(settings: Mapping[str, Any], *, separator: str = ',') -> str:
@@ -267,6 +299,16 @@ def natural(path: pathlib.Path) -> list[Any]:
   """
   return [int(part) if part.isdigit() else part
           for part in re.split(r'(\d+)', str(path))]
+
+
+def _evaluation(path):
+  """The content of an evaluation's file, {} without a file."""
+  found = workdir.read_json(path) if path.exists() else {}
+  if path.exists() and not {'mean', 'rows'} <= set(found):
+    raise errors.UserError(
+        f'{path} is not an evaluation: it has no mean and rows. Move it '
+        'elsewhere.')
+  return found
 
 
 def _find(folder):
