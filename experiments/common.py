@@ -72,6 +72,24 @@ def workdir() -> pathlib.Path:
   return pathlib.Path(flags.FLAGS.workdir).expanduser()
 
 
+def runs_in(folder: str | pathlib.Path) -> list[pathlib.Path]:
+  """The runs that a folder stands for.
+
+  Args:
+    folder: of a run, or of an ablation.
+
+  Returns:
+    The run, or all runs of the ablation that have begun, in its order.
+
+  Raises:
+    UserError: there is no run.
+  """
+  from deblur_jax.evaluation.report import runs as runs_lib
+
+  study = runs_lib.read_study(pathlib.Path(folder).expanduser())
+  return [run.folder for run in study.runs if run.config]
+
+
 key_and_value = errors.key_and_value
 
 

@@ -1,6 +1,7 @@
 r"""Evaluates a run on a test set: python -m experiments.evaluate --workdir=DIR.
 
-Writes DIR/eval.json and prints the means. Another test set than the run's own:
+Writes DIR/eval.json and prints the means. DIR may also be the folder of an
+ablation: all its runs are evaluated. Another test set than the run's own:
 
   python -m experiments.evaluate --workdir=DIR --name=eval_hide \
       --source=hide --root=HIDE_DIR
@@ -14,7 +15,8 @@ from absl import flags
 
 from experiments import common, config_flag, metric_flags, source_flags
 
-config_flag.define('If given, it must be equal to DIR/config.json.')
+config_flag.define(
+    'If given, it must be equal to DIR/config.json but for the paths of data.')
 _NAME = flags.DEFINE_string(
     'name', 'eval', 'Name of the result file, without .json.')
 _ROOT = flags.DEFINE_string('root', None, 'Folder of the other test set.')
@@ -39,13 +41,7 @@ def main(argv):
   from deblur_jax.evaluation import test_sets
   from deblur_jax.training import train, workdir
 
-  folder = common.workdir()
-  config = workdir.read_config(folder)
-  train.check(config)
   expected = config_flag.value()
-  if expected is not None:
-    workdir.check_config(
-        folder, methods.completed_by(expected.to_dict(), config))
   other = source_flags.options(root=_ROOT.value)
   if (other or _LIMIT.value or _LOCAL.value or _WHICH.value != 'last') and (
       _NAME.value == 'eval'):
@@ -53,12 +49,24 @@ def main(argv):
         'Another test set, --limit, --local and --which need another --name, '
         'such as --name=eval_hide: eval.json describes the last checkpoint on '
         "the whole of the run's own test set.")
-  result = test_sets.run(
-      config, folder, test=other or None, name=_NAME.value,
-      metrics=metric_flags.chosen(), which=_WHICH.value,
-      batch_size=_BATCH.value, limit=_LIMIT.value, pictures=_PICTURES.value,
-      local=_LOCAL.value)
-  metric_flags.show(result)
+  folders = common.runs_in(common.workdir())
+  configs = []
+  for folder in folders:       # all of them, before the first is evaluated
+    config = workdir.read_config(folder)
+    train.check(config)
+    if expected is not None:
+      wanted = methods.completed_by(expected.to_dict(), config)
+      workdir.check_config(folder, wanted)
+      config = wanted          # its data may have moved
+    configs.append(config)
+  for folder, config in zip(folders, configs, strict=True):
+    if len(folders) > 1:
+      print(f'{folder}:')
+    metric_flags.show(test_sets.run(
+        config, folder, test=other or None, name=_NAME.value,
+        metrics=metric_flags.chosen(), which=_WHICH.value,
+        batch_size=_BATCH.value, limit=_LIMIT.value, pictures=_PICTURES.value,
+        local=_LOCAL.value))
 
 
 if __name__ == '__main__':

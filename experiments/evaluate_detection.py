@@ -11,6 +11,7 @@ pictures are the truth. For runs, on the pictures that
       --workdir=DIR,DIR
 """
 
+import itertools
 import sys
 
 import tqdm
@@ -24,7 +25,7 @@ _SHARP = flags.DEFINE_string('sharp', None, 'Folder of the sharp pictures.')
 _FOLDERS = flags.DEFINE_list(
     'folders', [], 'Folders to compare, the blurry one first; one row each.')
 _WORKDIR = flags.DEFINE_list(
-    'workdir', [], 'Folders of evaluated runs; one row each.')
+    'workdir', [], 'Folders of evaluated runs, or of ablations; one row a run.')
 _NAME = flags.DEFINE_string(
     'name', 'eval', 'Name of the evaluation, as in experiments.evaluate.')
 _FORMAT = flags.DEFINE_string(
@@ -66,11 +67,11 @@ def _sides():
   from deblur_jax.evaluation import detection
 
   sharp, sides = _SHARP.value, {folder: folder for folder in _FOLDERS.value}
-  for folder in _WORKDIR.value:
+  for folder in itertools.chain(*map(common.runs_in, _WORKDIR.value)):
     states = detection.kept(folder, name=_NAME.value)
     if not sharp:
       sharp, sides = states['sharp'], {'blur': states['blur'], **sides}
-    sides[folder] = states['restored']
+    sides[str(folder)] = states['restored']
   if not sharp:
     raise errors.UserError(
         'Give --sharp=DIR and --folders=DIR,DIR, or --workdir=DIR.')

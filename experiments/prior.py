@@ -121,7 +121,7 @@ def main(argv):
     if paper := tasks.TASKS[options.task].paper:
       print(f'The paper reports {paper}.')
   for name, row in result['rows'].items():
-    if 'gap' in row:
+    if round(row.get('gap', 0), 2) > 0:
       print(f'{name}: the best average of all steps is {row["gap"]:.2f} dB '
             'better than the one that the rule kept.')
     if 'not_measured' in row:

@@ -2,7 +2,7 @@
 
 For each problem a folder gets NAME.png (the result), NAME_input.png,
 NAME_KEPT.png for each row of `fit_record.KEPT`, NAME_FOUND.png for what the
-method estimates beside the image (a kernel, layers), and NAME_curve.csv with a
+task estimates beside the image (a kernel, layers), and NAME_curve.csv with a
 row for each step. result.json has rows of PSNR for all problems: the input, a
 classical method, each kept image, and the oracle, which is the best output of
 all steps and needs the truth to be found.
@@ -27,8 +27,6 @@ from deblur_jax.training import loop, parallel
 
 # A result with less than this share of the picture's contrast has failed.
 DEAD = 0.1
-# What methods estimate beside the image.
-FOUND = ('first', 'kernel', 'mask', 'second')
 PLAIN = 'psnr_float'    # the metric of the oracle
 
 
@@ -210,14 +208,15 @@ def write(out: pathlib.Path, fit: Fit, *, params: bool = False) -> None:
       writer.writerow([step, *(f'{float(value):.6g}' for value in values)])
 
 
-def check_names(names: Sequence[str], out: pathlib.Path) -> None:
+def check_names(names: Sequence[str], out: pathlib.Path, *, task: str) -> None:
   """Raises a UserError where two problems would write one file.
 
   Args:
     names: of the problems.
     out: the folder, for the message.
+    task: a row of `tasks.TASKS`.
   """
-  endings = ('input', *fit_record.KEPT, *FOUND)
+  endings = ('input', *fit_record.KEPT, *tasks.TASKS[task].found)
   for name in names:
     for ending in endings:
       if f'{name}_{ending}' in names:

@@ -53,7 +53,8 @@ def run(
   check(config)
   check_problems(config, problems)
   out = pathlib.Path(out)
-  results.check_names([problem.name for problem in problems], out)
+  results.check_names(
+      [problem.name for problem in problems], out, task=task)
   errors.make_folder(out)
   if any(out.iterdir()):
     raise errors.UserError(f'{out} is not empty; give another --output.')

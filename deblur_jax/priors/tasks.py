@@ -44,6 +44,7 @@ class Task(NamedTuple):
   input, classical: what the fit is compared with in tables: the picture, as
     large as the result, and a classical method.
   metric: the row of `metrics.METRICS` that the papers use.
+  found: names of what a fit estimates beside the image.
   suffix: of the names of results of `deblur prior`.
   paper: what the papers report.
   """
@@ -60,6 +61,7 @@ class Task(NamedTuple):
   input: baselines.Baseline = baselines.observed
   classical: baselines.Baseline | None = None
   metric: str = 'psnr_float'
+  found: tuple[str, ...] = ()
   suffix: str = ''
   paper: str = ''
 
@@ -332,7 +334,7 @@ TASKS: Mapping[str, Task] = {
             f'nets.{name}.{key}': value
             for name in ('first', 'second', 'mask')
             for key, value in (('down', (4,)), ('skip', (0,)))},
-        accepts=('hint',)),
+        accepts=('hint',), found=('first', 'mask', 'second')),
     'blind': Task(
         'sharpen, with unknown blur',
         _preset(
@@ -352,7 +354,7 @@ TASKS: Mapping[str, Task] = {
         settings={'kernel_size': _kernel_size}, scaled=('method.turn',),
         corrupt=blurred_blindly,
         classical=baselines.classical_blind,
-        metric='psnr_shift', suffix='_deblurred',
+        metric='psnr_shift', found=('kernel',), suffix='_deblurred',
         paper="33.07 dB on Levin's 32 pictures (SelfDeblur, its number)"),
     'deblur': Task(
         'sharpen with a known kernel',

@@ -107,6 +107,8 @@ def test_every_config_has_steps_for_its_kind_of_picture(name):
   assert shapes(after) == shapes(state)
   for value in metrics.values():
     assert value.shape == (2,)
+  assert {*after.buffers.get('found', ())} == {
+      *tasks.TASKS[name.removeprefix('prior_')].found}
   for image in after.buffers['record']['kept'].values():
     assert image.shape == batch['sharp'].shape
 

@@ -1,5 +1,6 @@
 """Deep image priors on files: problems, folders of results, the program."""
 
+import contextlib
 import csv
 import json
 import pathlib
@@ -27,7 +28,6 @@ from deblur_jax.priors import (
   tasks,
 )
 from deblur_jax.training import checkpoint, workdir
-from experiments import prior as program
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -381,23 +381,20 @@ def test_a_full_folder_is_not_written_into(folder_of_results):
   with pytest.raises(errors.UserError, match='There are no pictures'):
     solve.run(debug(), [], root / 'none', task='denoise')
   twice = [task._replace(name=name) for task, name in zip(
-      found, ('a', 'a_kernel'), strict=True)]
-  with pytest.raises(errors.UserError, match='a_kernel.png would be written'):
+      found, ('a', 'a_last'), strict=True)]
+  with pytest.raises(errors.UserError, match='a_last.png would be written'):
     solve.run(debug(), twice, root / 'none', task='denoise')
   assert not (root / 'none').exists()
 
 
-@pytest.mark.parametrize('argv, config', [
-    (['--task=sr', '--config.chunk=2'], 'prior_sr.py'),
-    (['--task', 'jpeg'], 'prior_jpeg.py'), (['--tsk=sr'], None),
-    (['--task=sr', '--config=mine.py'], 'mine.py'), (['--task=none'], None),
-])
-def test_the_config_is_that_of_the_task(argv, config):
-  found = program.with_config(['program', *argv])
-  given = [word for word in found if word.startswith('--config=')]
-  assert [word.endswith(config) for word in given] == [True] * bool(config)
-  assert [word for word in found[1:] if word not in given] == [
-      word for word in argv if not word.startswith('--config=')]
+@pytest.mark.parametrize('task, name, clash', [
+    ('denoise', 'a_input', True), ('denoise', 'a_mask', False),
+    ('inpaint', 'a_mask', False), ('blend', 'a_mask', True),
+    ('blind', 'a_kernel', True), ('blind', 'a_first', False)])
+def test_names_of_one_file(task, name, clash, tmp_path):
+  with (pytest.raises(errors.UserError, match='would be written twice')
+        if clash else contextlib.nullcontext()):
+    results.check_names(['a', name], tmp_path, task=task)
 
 
 def test_program(folder):
