@@ -268,6 +268,22 @@ def test_each_test_set_has_its_input_row_and_none_is_compared(tmp_path):
   assert '**The runs were tested on different pictures' in before
 
 
+def test_the_data_of_a_grid_may_move(tmp_path):
+  sets = [{K: scales, 'seed': seed} for scales in (1, 2) for seed in (0, 1)]
+  _plan(tmp_path, sets)
+  for one in sets:
+    folder = tmp_path / runs.label(one)
+    test = {'name': 'gopro', 'root': f'/disk{one["seed"]}/x'}
+    run_folders.finished(folder, scales=one[K], seed=one['seed'], test=test)
+  study = runs.read_study(tmp_path)
+  assert study.keys == [K] and len(runs.by_test(study.runs)) == 1
+  assert [row['seeds'] for row in rows.build(study)] == [None, 2, 2]
+  study.runs[0].eval['rows'][0]['input']['psnr_uint8'] += 1   # others, really
+  assert [len(group) for group in runs.by_test(study.runs)] == [1, 3]
+  (tmp_path / 'plan.json').unlink()
+  assert 'data.test.root' in runs.read_study(tmp_path).keys
+
+
 def test_an_evaluation_of_an_earlier_step_does_not_count(tmp_path):
   settings = run_folders.config()
   run_folders.train(tmp_path / 'a', settings, steps=20)

@@ -106,8 +106,7 @@ def facts(study: Study) -> list[str]:
   found = [f'**{warning(study)}**'] if warning(study) else []
   if study.plan:
     found.append(f'Config {study.plan["config"]}.')
-  found += [f'Tested on {test}.'
-            for test in _distinct([_test(run) for run in done])]
+  found += [f'Tested on {_test(group[0])}.' for group in runs.by_test(done)]
   groups = runs.group(study).values()
   if any(len(group) > 1 for group in groups):
     found.append('Mean ± sample standard deviation over seeds.')

@@ -12,7 +12,6 @@ pictures (a cluster bootstrap), and the sign test takes the mean of each folder.
 """
 
 import itertools
-import json
 import math
 import statistics
 from collections.abc import Mapping, Sequence
@@ -120,9 +119,7 @@ def same_pictures(groups: Mapping[str, Sequence[Run]]) -> bool:
   Args:
     groups: label of a setting -> finished runs.
   """
-  return len({json.dumps(
-      [run.eval.get('test'), sorted(row['name'] for row in run.eval['rows'])],
-      sort_keys=True) for group in groups.values() for run in group}) <= 1
+  return len(runs_lib.by_test(itertools.chain(*groups.values()))) <= 1
 
 
 def paired_test(differences: Mapping[str, float]) -> PairedTest:

@@ -1,6 +1,5 @@
 """The rows of a table of runs: dicts of numbers, None for a missing one."""
 
-import json
 import math
 import statistics
 from typing import Any
@@ -66,16 +65,12 @@ def _metrics(runs: list[Run]) -> list[str]:
 
 def _input_rows(groups, keys, metrics):
   """The untouched blurry pictures of each test set."""
-  tests = {}
-  for label, runs in groups.items():
-    for run in filter(runs_lib.is_finished, runs):
-      test = json.dumps(
-          [run.eval.get('test'), len(run.eval['rows'])], sort_keys=True)
-      tests.setdefault(test, (label, []))[1].append(run)
-  if not tests:
-    tests = {'': ('', [])}
+  tests = runs_lib.by_test(run for runs in groups.values() for run in runs
+                           if runs_lib.is_finished(run))
   rows = []
-  for label, runs in tests.values():
+  for runs in tests or [[]]:
+    label = next((label for label, group in groups.items()
+                  if any(run is runs[0] for run in group)), '') if runs else ''
     row = {'setting': f'input of {label}' if len(tests) > 1 else 'input',
            **dict.fromkeys(keys, '')}
     for name in metrics:

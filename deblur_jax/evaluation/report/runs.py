@@ -5,6 +5,7 @@
 """
 
 import json
+import math
 import os
 import pathlib
 import re
@@ -235,6 +236,28 @@ def planned(study: Study, group: Sequence[Run]) -> int:
   return max(map(keys.count, keys))
 
 
+def by_test(runs: Iterable[Run]) -> list[list[Run]]:
+  """Groups runs that were tested on the same pictures.
+
+  The same names may be in two folders, and a folder may move: the options of
+  the test set, without paths, and the metrics of the blurry pictures decide.
+
+  Args:
+    runs: finished runs.
+
+  Returns:
+    The groups, in the order of their first runs.
+  """
+  groups = []
+  for run in runs:
+    same = next((group for group in groups if _same_test(group[0], run)), None)
+    if same is None:
+      groups.append([run])
+    else:
+      same.append(run)
+  return groups
+
+
 def label(settings: Mapping[str, Any], *, separator: str = ',') -> str:
   """A name for settings: {'nets.net.scales': 1} -> 'scales=1'.
 
@@ -301,6 +324,19 @@ def natural(path: pathlib.Path) -> list[Any]:
           for part in re.split(r'(\d+)', str(path))]
 
 
+def _same_test(first, second):
+  options, pictures = zip(*(
+      ({key: value for key, value in run.eval.get('test', {}).items()
+        if not workdir.is_free(f'data.test.{key}', value)},
+       {row['name']: row.get('input', {}) for row in run.eval['rows']})
+      for run in (first, second)), strict=True)
+  if options[0] != options[1] or pictures[0].keys() != pictures[1].keys():
+    return False
+  return all(      # other devices compute other last digits
+      math.isclose(value, pictures[1][name].get(key, value), abs_tol=0.01)
+      for name, values in pictures[0].items() for key, value in values.items())
+
+
 def _evaluation(path):
   """The content of an evaluation's file, {} without a file."""
   found = workdir.read_json(path) if path.exists() else {}
@@ -330,12 +366,22 @@ def _planned_keys(settings):
 
 
 def _differing(runs):
-  """Config keys whose values differ between the started runs."""
-  flat = [workdir.flatten(run.config) for run in runs if run.config]
-  keys = dict.fromkeys(key for config in flat for key in config)
-  ignored = {SEED, *workdir.FREE_KEYS}
-  return [key for key in keys if key not in ignored and len(
-      {json.dumps(config.get(key, ABSENT)) for config in flat}) > 1]
+  """Config keys whose values differ between the started runs.
+
+  The data of a grid may move between its runs, so paths are no difference
+  there; other folders may hold other pictures of the same names.
+  """
+  started = [run for run in runs if run.config]
+  is_grid = all(run.settings for run in started)
+  flat = [workdir.flatten(run.config) for run in started]
+  found = []
+  for key in dict.fromkeys(key for config in flat for key in config):
+    values = [config.get(key, ABSENT) for config in flat]
+    free = key in (SEED, *workdir.FREE_KEYS) or (
+        is_grid and workdir.is_free(key, *values))
+    if not free and len(set(map(json.dumps, values))) > 1:
+      found.append(key)
+  return found
 
 
 def _complete(keys, runs):
