@@ -93,6 +93,16 @@ def test_too_few_or_infinite_differences_have_no_interval(values):
   assert differences.paired_test(values).low is None
 
 
+@pytest.mark.parametrize(('seeds', 'words'), [
+    ((0.05, 0.25), ', between seeds +0.05 to +0.25).'),
+    ((-0.05, 0.35), ', between seeds −0.05 to +0.35), but not between all '
+     'seeds.')])
+def test_sentences_know_the_seeds(seeds, words):
+  found = differences.PairedTest(0.15, 0.02, 0.28, 0.031, 8, 3, 11, 11)
+  assert differences.sentence(differences.Difference(
+      'K=2', 'K=3', 'psnr_uint8', found, seeds)).endswith(f'p = 0.031{words}')
+
+
 @pytest.mark.parametrize(('mean', 'low', 'high', 'p', 'metric', 'words'), [
     (0.15, 0.02, 0.28, 0.031, 'psnr_uint8',
      'K=2 is 0.15 dB better than K=3 in psnr_uint8 (95 % interval +0.02 to '

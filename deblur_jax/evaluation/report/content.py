@@ -54,11 +54,12 @@ def blocks(
     parts.append(document.Slider('Two states of a test picture'))
   if pictures:
     parts.append(document.Heading('Figures'))
-  parts += [document.Picture(*item) for item in pictures.items()]
-  if 'curves.png' in pictures and not conditions.losses_are_comparable(study):
-    parts.append(document.Text(
-        'The training losses are not drawn: settings with other losses or '
-        'numbers of scales are not comparable by them.'))
+  for name, text in pictures.items():
+    parts.append(document.Picture(name, text))
+    if name == 'curves.png' and not conditions.losses_are_comparable(study):
+      parts.append(document.Text(
+          'The training losses are not drawn: settings with other losses or '
+          'numbers of scales are not comparable by them.'))
   return [part for part in parts if any(part)] + no_reference.blocks(study)
 
 

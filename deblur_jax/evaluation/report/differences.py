@@ -155,8 +155,9 @@ def paired_test(differences: Mapping[str, float]) -> PairedTest:
 def sentence(difference: Difference) -> str:
   """What a difference shows, in words.
 
-  A setting is called better only if the interval excludes zero and the sign
-  test has p < 0.05. With fewer than six units no sign test has, and a bootstrap
+  A setting is better without reserve only if the interval excludes zero, the
+  sign test has p < 0.05, and each of its seeds is better than each of the
+  other's. With fewer than six units no sign test has such a p, and a bootstrap
   of so few is too narrow.
 
   Args:
@@ -165,7 +166,7 @@ def sentence(difference: Difference) -> str:
   Returns:
     One sentence.
   """
-  first, second, name, found, _ = difference
+  first, second, name, found, seeds = difference
   record = metrics.METRICS[name]
   better, worse = (first, second) if (
       (found.mean > 0) == record.higher_is_better) else (second, first)
@@ -176,17 +177,23 @@ def sentence(difference: Difference) -> str:
             'interval: it needs two pictures, and finite values.')
   shown = not found.low <= 0 <= found.high
   sign = -1 if shown and found.mean < 0 else 1
-  ends = sorted((sign * found.low, sign * found.high))
-  facts = (f'95 % interval {" to ".join(signed(x, name) for x in ends)}, '
+  span = lambda ends: ' to '.join(
+      signed(end, name) for end in sorted(sign * end for end in ends))
+  facts = (f'95 % interval {span((found.low, found.high))}, '
            f'p {p_value(found.p)}')
+  if seeds:
+    facts += f', between seeds {span(seeds)}'
   if not shown:
     return (f'No difference between {first} and {second} can be shown in '
             f'{name} (mean {signed(found.mean, name)}, {facts}).')
+  doubts = []
   if found.p >= 1 - CONFIDENCE:
-    return (f'{better} is {size} better than {worse} in {name} on average '
-            f'({facts}), but the sign test over {count(found)} does not '
-            'confirm it.')
-  return f'{better} is {size} better than {worse} in {name} ({facts}).'
+    doubts.append(f'the sign test over {count(found)} does not confirm it')
+  if seeds and seeds[0] <= 0 <= seeds[1]:
+    doubts.append('not between all seeds')
+  claim = f'{better} is {size} better than {worse} in {name}'
+  return (f'{claim} on average ({facts}), but {" and ".join(doubts)}.'
+          if doubts else f'{claim} ({facts}).')
 
 
 def notes(study: Study, differences: Sequence[Difference]) -> list[str]:
@@ -219,7 +226,9 @@ def notes(study: Study, differences: Sequence[Difference]) -> list[str]:
         'intervals are too narrow.')
   if found.units < FEW:
     parts.append(f'Of only {count(found)}, the intervals are rough.')
-  if any(one.seeds for one in differences):
+  if not any(one.seeds for one in differences):
+    parts.append('Of one seed each: other seeds may change the order.')
+  else:
     parts.append(
         'A picture has its mean over the seeds: the interval is for other '
         'pictures, not for other seeds. "Seeds" has the smallest and the '

@@ -105,8 +105,6 @@ def costs(points: Sequence[Point]) -> bytes | None:
   if not panels:
     return None
   chart, all_axes = _chart(len(panels))
-  from matplotlib import ticker
-
   for axes, (name, title) in zip(all_axes, panels.items(), strict=True):
     for point, colour in zip(points, _colours(len(points)), strict=True):
       cost = getattr(point, name)
@@ -116,9 +114,10 @@ def costs(points: Sequence[Point]) -> bytes | None:
         axes.annotate(point.label, (cost, point.psnr), xytext=(6, 5),
                       textcoords='offset points', fontsize='small')
     axes.set(xscale='log', xlabel=title, ylabel='PSNR (dB)')
-    axes.xaxis.set_major_formatter(ticker.LogFormatter())
-    axes.xaxis.set_minor_formatter(ticker.LogFormatter(labelOnlyBase=False))
     axes.margins(x=0.25, y=0.15)      # for the labels
+    low, high = axes.get_xlim()
+    axes.xaxis.set_major_formatter('{x:g}')
+    axes.xaxis.set_minor_formatter('{x:g}' if high < 10 * low else '')
     axes.grid(alpha=0.3, which='both')
   return _png(chart)
 

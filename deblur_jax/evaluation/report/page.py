@@ -30,9 +30,10 @@ body { margin: 0 auto; max-width: 85rem; padding: 1rem; color: var(--ink);
 h1, h2 { line-height: 1.2; }
 code { background: var(--soft); padding: 0 .25em; border-radius: 3px; }
 .wide { overflow-x: auto; }
-table { border-collapse: collapse; border: solid var(--ink);
+select { font: inherit; }
+table { font-size: .9em; border-collapse: collapse; border: solid var(--ink);
   border-width: 2px 0; font-variant-numeric: tabular-nums; }
-th, td { padding: .25rem .7rem; text-align: right; white-space: nowrap; }
+th, td { padding: .25rem .5rem; text-align: right; white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; }
 thead, .first { border-bottom: 1px solid var(--line); }
 tbody tr:hover { background: var(--soft); }
