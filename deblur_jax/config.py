@@ -8,6 +8,7 @@ import functools
 import inspect
 import math
 import numbers
+import os
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -164,6 +165,8 @@ def _converted(value, annotation):
   if kind in (typing.Union, types.UnionType):
     return _converted_to_any(value, of)
   if kind in (bool, str, types.NoneType):
+    # Programs and notebooks give paths as such.
+    kind = str | os.PathLike if kind is str else kind
     return _require(value, isinstance(value, kind))
   if kind is int:
     whole = isinstance(value, float) and value.is_integer()
