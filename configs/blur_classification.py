@@ -24,7 +24,7 @@ def get_config(arg=None):
   config.data = dict(
       train=dict(name='photos', root='data/photos'),
       test=dict(name='builtin', split='test'),
-      blur=dict(kind='any', size=31, gamma=1.0, chances=(1.0, 1.0, 1.0, 1.0)),
+      blur=dict(kind='any', size=31, gamma=1.0, weights=(1.0, 1.0, 1.0, 1.0)),
       loader=dict(backend='threads', crop=128, progressive=()))
   config.augment = dict(preset='flips')
   config.validate = dict(pictures=2, crop=64)

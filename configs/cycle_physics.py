@@ -39,7 +39,7 @@ def get_config(arg=None):
       # the coarse scales.
       name='cycle_physics', cycle='l1', over_scales='sum', pyramid=pyramid,
       blur=dict(
-          kind='any', size=size, gamma=gamma, chances=(0.7, 0.1, 0.1, 0.1)),
+          kind='any', size=size, gamma=gamma, weights=(0.7, 0.1, 0.1, 0.1)),
       weights=dict(reblur=10.0, sparsity=10.0, adversarial=1.0, cycle=30.0,
                    kernel=1.0, blur_type=0.0, identity=0.0, tv=0.0, dark=0.0),
       discriminator=dict(gan='lsgan', penalty=0.0, drift=0.0), max_energy=0.25,

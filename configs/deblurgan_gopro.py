@@ -35,7 +35,7 @@ def get_config(arg=None):
       name='adversarial', content='perceptual', content_weight=100.0,
       adversarial_weight=1.0, discriminator_steps=discriminator_steps,
       fresh=False,
-      at_once=False, ema=0.0,
+      simultaneous=False, ema=0.0,
       discriminator=dict(gan='wgan', penalty=10.0, penalty_form='sample',
                          drift=0.0),
       features=dict(path='data/vgg19.safetensors', sha256='',

@@ -20,7 +20,8 @@ def get_config(arg=None):
   config = common.experiment(total_steps=150_000, batch_size=8)
   config.method = dict(
       name='adversarial', content='l1', content_weight=200.0,
-      adversarial_weight=1.0, discriminator_steps=1, at_once=True, ema=0.999,
+      adversarial_weight=1.0, discriminator_steps=1, simultaneous=True,
+      ema=0.999,
       discriminator=dict(gan='bce', penalty=0.0, drift=0.0))
   config.nets = dict(
       generator=dict(name='resnet', features=64, blocks=9, dropout=0.0,

@@ -21,7 +21,7 @@ def get_config(arg=None):
   config.method = dict(
       name='adversarial', content='0.5*mse + 0.006*perceptual',
       content_weight=1.0, adversarial_weight=0.01, discriminator_steps=1,
-      at_once=False, ema=0.0,
+      simultaneous=False, ema=0.0,
       discriminator=dict(gan='ralsgan', penalty=0.0, drift=0.0),
       features=dict(path='data/vgg19.safetensors', sha256='',
                     layer='conv3_3', convention='torchvision'))

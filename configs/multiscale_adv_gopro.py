@@ -20,7 +20,7 @@ def get_config(arg=None):
   config.method = dict(
       name='adversarial', content='mse', over_scales='half_mean',
       content_weight=1.0, adversarial_weight=1e-4, discriminator_steps=1,
-      at_once=True, pyramid=pyramid, ema=0.0,
+      simultaneous=True, pyramid=pyramid, ema=0.0,
       discriminator=dict(gan='bce', penalty=0.0, drift=0.0))
   config.nets = dict(
       generator=common.coarse_to_fine(pyramid),

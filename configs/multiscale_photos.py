@@ -39,7 +39,7 @@ def get_config(arg=None):
     # flips make half of the lines vertical.
     config.data.blur = dict(
         kind='mixture', parts=(
-            dict(kind='any', chances=(1.0, 0.0, 0.0, 0.0), gamma=1.0),
+            dict(kind='any', weights=(1.0, 0.0, 0.0, 0.0), gamma=1.0),
             dict(kind='line', length=(5.0, 21.0), angle=(0.0, 0.0), gamma=1.0,
                  border='zero')),
         camera=dict(gamma=1.0, read=(0.0, 0.005), quality=(75, 100), bits=8))

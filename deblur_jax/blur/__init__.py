@@ -80,33 +80,32 @@ def mixture(
     key: Array, sharp: Array, *,
     parts: Sequence[Mapping[str, Any]] = (
         dict(kind='trajectory'), dict(kind='disk')),
-    chances: Sequence[float] | None = None) -> Batch:
+    weights: Sequence[float] | None = None) -> Batch:
   """Blurs a picture with one of several blurs, drawn for each picture.
 
   Args:
     key: a PRNG key.
     sharp: [h, w, 3] in [0, 1].
     parts: for each blur a dict of its kind and options. A part is no mixture.
-    chances: the probability of each part, scaled to sum one; by default all
-      are equal.
+    weights: how often each part is drawn, in any unit; by default all equally.
 
   Returns:
     {'blur', 'sharp': [h, w, 3]}. 'kernel' and 'blur_type' are added where all
     parts have them with the same shape.
 
   Raises:
-    UserError: the number of chances is not that of the parts, a chance is
+    UserError: the number of weights is not that of the parts, a weight is
       negative, all are 0, or a part's kind or option is unknown.
   """
-  chances = [1.0] * len(parts) if chances is None else chances
-  if not parts or len(chances) != len(parts) or not (
-      min(chances) >= 0 and sum(chances)):
+  weights = [1.0] * len(parts) if weights is None else weights
+  if not parts or len(weights) != len(parts) or not (
+      min(weights) >= 0 and sum(weights)):
     raise errors.UserError(
-        f'data.blur: chances={tuple(chances)} must be a number for each of '
+        f'data.blur: weights={tuple(weights)} must be a number for each of '
         f'{len(parts)} parts, none negative, not all 0.')
   key_which, key_draw = jax.random.split(key)
   which = jax.random.choice(
-      key_which, len(parts), p=jnp.array(chances) / sum(chances))
+      key_which, len(parts), p=jnp.array(weights) / sum(weights))
   drawn = []
   for number, part in enumerate(parts):
     where, options = f'data.blur.parts[{number}]', dict(part)

@@ -3,7 +3,7 @@
 There are two models. The first is that of Boracchi & Foi (Modeling the
 performance of image restoration from motion blur, TIP 2012), as DeblurGAN uses
 it (Kupyn et al. 2018, Algorithm 1): a point with inertia, random shake, a pull
-to its start and rare large impulses. The second is a smooth Gaussian process.
+to its start and rare reversals. The second is a smooth Gaussian process.
 """
 
 import jax
@@ -18,7 +18,7 @@ from deblur_jax.state import Array
 def random_trajectory(
     key, *, size: int = 31, steps: int = 2000, length: float | None = None,
     impulse: tuple[float, ...] = (0.01, 0.009, 0.008, 0.007, 0.005, 0.003),
-    pull: float = 0.7, throw: float = 0.2, shake: float = 10.0,
+    centripetal: float = 0.7, reversal: float = 0.2, shake: float = 10.0,
     fractions: tuple[float, ...] = (0.1, 0.5, 1.0)) -> Array:
   """Draws the kernel of a hand-held camera, sum one and centred.
 
@@ -43,8 +43,8 @@ def random_trajectory(
     length: L, the length of the whole path in pixels, in (0, size]; by default
       60/64 of the size, as in DeblurGAN.
     impulse: values of p_s, 0 or more.
-    pull: bound of p_c, the strength of the pull to the start.
-    throw: bound of p_b, the probability of a large impulse.
+    centripetal: bound of p_c, the strength of the pull to the start.
+    reversal: bound of p_b, the probability of a reversal.
     shake: bound of p_g, the size of the random shake.
     fractions: of the path while the shutter is open, in (0, 1]; one is drawn.
       DeblurGAN's are 0.01, 0.1, 0.5 and 1.
@@ -57,13 +57,14 @@ def random_trajectory(
       are outside of their ranges.
   """
   y, x, weights = random_path(
-      key, steps=steps, impulse=impulse, pull=pull, throw=throw, shake=shake,
-      length=_length(length, size), fractions=fractions)
+      key, steps=steps, impulse=impulse, centripetal=centripetal,
+      reversal=reversal, shake=shake, length=_length(length, size),
+      fractions=fractions)
   return kernels.splat(*kernels.centre(y, x, weights), weights, size=size)
 
 
 def random_path(
-    key, *, steps, length, impulse, pull, throw, shake, fractions
+    key, *, steps, length, impulse, centripetal, reversal, shake, fractions
 ) -> tuple[Array, Array, Array]:
   """Draws the path of `random_trajectory`.
 
@@ -72,8 +73,8 @@ def random_path(
     steps: as of `random_trajectory`.
     length: in pixels.
     impulse: as of `random_trajectory`.
-    pull: as of `random_trajectory`.
-    throw: as of `random_trajectory`.
+    centripetal: as of `random_trajectory`.
+    reversal: as of `random_trajectory`.
     shake: as of `random_trajectory`.
     fractions: as of `random_trajectory`.
 
@@ -96,16 +97,16 @@ def random_path(
       jax.random.split(key, 5))
   pace = length / (steps - 1)
   scale = jax.random.choice(key_impulse, jnp.array(impulse))
-  pulled, thrown, shaken = jax.random.uniform(key_bounds, (3,)) * jnp.array(
-      [pull, throw, shake])
+  pull, reversing, shaken = jax.random.uniform(key_bounds, (3,)) * jnp.array(
+      [centripetal, reversal, shake])
   turn = jax.random.uniform(key_start, maxval=2 * jnp.pi)
 
   def walk(carry, key):
     velocity, position = carry
-    key_shake, key_throw, key_turn = jax.random.split(key, 3)
+    key_shake, key_reversal, key_turn = jax.random.split(key, 3)
     kick = scale * pace * (
-        shaken * jax.random.normal(key_shake, (2,)) - pulled * position)
-    happens = jax.random.bernoulli(key_throw, thrown * scale)
+        shaken * jax.random.normal(key_shake, (2,)) - pull * position)
+    happens = jax.random.bernoulli(key_reversal, reversing * scale)
     back = jax.random.uniform(key_turn, minval=-0.5, maxval=0.5) + jnp.pi
     cos, sin = jnp.cos(back), jnp.sin(back)
     reverse = 2 * jnp.stack(

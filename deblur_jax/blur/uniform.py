@@ -91,30 +91,30 @@ def random_mixed(
 
 def random_any(
     key, *, size: int = 31,
-    chances: tuple[float, ...] = (0.4, 0.2, 0.2, 0.2)) -> tuple[Array, Array]:
+    weights: tuple[float, ...] = (0.4, 0.2, 0.2, 0.2)) -> tuple[Array, Array]:
   """Draws a kernel of a random type.
 
   Args:
     key: a PRNG key.
     size: of the kernel, odd.
-    chances: the probabilities of the types in the order of `BLUR_TYPES`,
-      scaled to sum one. Half of the motion kernels are lines, half
+    weights: how often each type is drawn, in the order of `BLUR_TYPES`, in any
+      unit. Half of the motion kernels are lines, half
       trajectories.
 
   Returns:
     (kernel [size, size], index into `BLUR_TYPES`, int32 []).
 
   Raises:
-    UserError: size is even or below 1, or chances are not one number for each
+    UserError: size is even or below 1, or weights are not one number for each
       type, none negative and not all 0.
   """
-  if len(chances) != len(BLUR_TYPES) or min(chances) < 0 or not sum(chances):
+  if len(weights) != len(BLUR_TYPES) or min(weights) < 0 or not sum(weights):
     raise errors.UserError(
-        f'chances={tuple(chances)} must be {len(BLUR_TYPES)} numbers, none '
+        f'weights={tuple(weights)} must be {len(BLUR_TYPES)} numbers, none '
         f'negative, not all 0: of {", ".join(BLUR_TYPES)}.')
   key_which, key_motion, key_draw = jax.random.split(key, 3)
   which = jax.random.choice(
-      key_which, len(chances), p=jnp.array(chances) / sum(chances))
+      key_which, len(weights), p=jnp.array(weights) / sum(weights))
   straight = jax.random.bernoulli(key_motion)
   length = (1.0, min(25.0, size))
   radius = (0.5, min(8.0, size / 4))

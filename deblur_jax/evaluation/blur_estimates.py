@@ -111,7 +111,7 @@ def blur_types(
     labelled: whether the pictures have known types, in folders named by their
       types: motion, defocus, gaussian, mixed, none.
     blur: how the types are drawn: keywords of `blur.build` of kind 'any'
-      without `chances`; by default the run's size and gamma.
+      without `weights`; by default the run's size and gamma.
     crop: side of the middle, in pixels.
     limit: at least 1: how many pictures, evenly spaced over all.
     seed: of the random blur.
@@ -245,7 +245,7 @@ def drawing(config: Mapping[str, Any], blur: Mapping[str, Any] | None = None):
   """
   own = config['data'].get('blur') or config['method'].get('blur') or {}
   options = blur or {key: own[key] for key in ('size', 'gamma') if key in own}
-  one = blurs.build(**dict(options, kind='any'), chances=(1.0, 1.0, 1.0, 1.0))
+  one = blurs.build(**dict(options, kind='any'), weights=(1.0, 1.0, 1.0, 1.0))
 
   def draw(key, sharp):
     made = one(key, jnp.broadcast_to(sharp, (DRAWS, *sharp.shape)))

@@ -28,7 +28,8 @@ from deblur_jax.training import optim
 def make(
     nets, txs, *, discriminator: Mapping[str, Any], content: str,
     content_weight: float = 1.0, adversarial_weight: float = 1.0,
-    discriminator_steps: int = 1, fresh: bool = False, at_once: bool = False,
+    discriminator_steps: int = 1, fresh: bool = False,
+    simultaneous: bool = False,
     features: Mapping[str, Any] | None = None, over_scales: str = 'sum',
     pyramid: str = 'deepdeblur_pytorch', ema: float = 0.0) -> Method:
   """The method.
@@ -46,7 +47,7 @@ def make(
     fresh: whether each update sees crops of its own: the batch is then split
       into as many parts, and the generator learns from the last. False shows
       the same crops to all, as DeblurGAN's code does.
-    at_once: both networks move against each other as they were before the
+    simultaneous: both networks move against each other as they were before the
       step, and share a forward pass; needs discriminator_steps = 1.
     features: where VGG19's weights are, keyword arguments of `vgg.build`; for
       losses with 'perceptual'.
@@ -58,7 +59,8 @@ def make(
     UserError: what does not go together.
   """
   net, disc_net = _networks(nets)
-  txs = _optimizers(txs, discriminator_steps, fresh=fresh, at_once=at_once)
+  txs = _optimizers(
+      txs, discriminator_steps, fresh=fresh, simultaneous=simultaneous)
   disc = call(
       discriminators.make, discriminator, args=(disc_net, txs['discriminator']),
       where='method.discriminator')
@@ -85,7 +87,7 @@ def make(
       The state, (L_G, gradient of L_G to the last fakes), metrics.
     """
     carry = state.params['discriminator'], state.opt_state['discriminator']
-    if at_once:
+    if simultaneous:
       carry, game, logged = disc.update_jointly(carry, (*pairs[0], keys[0]))
     else:
       if fresh:
@@ -159,14 +161,14 @@ def _two(table, *, where):
           for name in ('generator', 'discriminator')}
 
 
-def _optimizers(txs, discriminator_steps, *, fresh, at_once):
+def _optimizers(txs, discriminator_steps, *, fresh, simultaneous):
   txs = _two(txs, where='optim')
   if discriminator_steps < 1:
     raise errors.UserError('method.discriminator_steps must be at least 1, got '
                            f'{discriminator_steps}.')
-  if at_once and discriminator_steps > 1:
+  if simultaneous and discriminator_steps > 1:
     raise errors.UserError(
-        'method.at_once needs discriminator_steps=1, got '
+        'method.simultaneous needs discriminator_steps=1, got '
         f'{discriminator_steps}: the generator cannot learn from a '
         'discriminator that moves meanwhile.')
   if fresh and discriminator_steps == 1:

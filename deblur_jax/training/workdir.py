@@ -35,7 +35,7 @@ METRICS = 'metrics.jsonl'
 LOCK = '.lock'
 CHECKPOINTS = 'checkpoints'
 # Raised when config keys or the parts of a checkpoint get other names.
-FORMAT = 2
+FORMAT = 3
 # These options change no result.
 FREE_KEYS = ('log_every', 'save_every', 'tensorboard')
 # The names of options under `data` that may be paths. A data set may move; its

@@ -118,24 +118,27 @@ def test_gradients_of_the_parameters_are_finite():
 
 @functools.partial(jax.jit, static_argnames=('steps', 'fractions'))
 def path(
-    key, *, steps=400, pull=0.7, throw=0.2, shake=10.0, fractions=(1.0,)):
+    key, *, steps=400, centripetal=0.7, reversal=0.2, shake=10.0,
+    fractions=(1.0,)):
   return trajectory.random_path(
-      key, steps=steps, length=60.0, impulse=(0.005,), pull=pull, throw=throw,
-      shake=shake, fractions=fractions)
+      key, steps=steps, length=60.0, impulse=(0.005,),
+      centripetal=centripetal, reversal=reversal, shake=shake,
+      fractions=fractions)
 
 
 def test_a_path_has_constant_speed_and_its_length():
-  y, x, weights = path(jax.random.key(1), pull=0.7, throw=0.2, shake=10.0)
+  y, x, weights = path(
+      jax.random.key(1), centripetal=0.7, reversal=0.2, shake=10.0)
   steps = np.hypot(np.diff(y), np.diff(x))
   np.testing.assert_allclose(steps, 60 / 399, rtol=1e-3)
   np.testing.assert_array_equal(weights, 1)
 
 
 def test_a_path_without_impulses_is_straight():
-  y, x, _ = path(jax.random.key(2), shake=0.0, throw=0.0, pull=0.0)
+  y, x, _ = path(jax.random.key(2), shake=0.0, reversal=0.0, centripetal=0.0)
   assert np.hypot(y[-1] - y[0], x[-1] - x[0]) == pytest.approx(60, rel=1e-2)
   shaken_y, shaken_x, _ = path(
-      jax.random.key(2), shake=60.0, throw=0.2, pull=0.7)
+      jax.random.key(2), shake=60.0, reversal=0.2, centripetal=0.7)
   assert np.hypot(shaken_y[-1] - shaken_y[0], shaken_x[-1] - shaken_x[0]) < 58
 
 
@@ -177,8 +180,8 @@ def test_a_gaussian_process_has_its_spread():
 
 
 def test_large_impulses_reverse_the_path():
-  quiet = dict(shake=0.0, pull=0.0)
-  y, x, _ = path(jax.random.key(2), throw=1e6, **quiet)
+  quiet = dict(shake=0.0, centripetal=0.0)
+  y, x, _ = path(jax.random.key(2), reversal=1e6, **quiet)
   assert np.hypot(y[-1] - y[0], x[-1] - x[0]) < 10     # and not 60
 
 
@@ -192,7 +195,7 @@ def test_large_impulses_reverse_the_path():
     (lambda key: trajectory.random_trajectory(key, fractions=(0.0,)),
      'fractions='),
     (lambda key: trajectory.random_gaussian_process(key, spread=0.0), 'above'),
-    (lambda key: uniform.random_any(key, chances=(1, 0)), 'must be 4 numbers'),
+    (lambda key: uniform.random_any(key, weights=(1, 0)), 'must be 4 numbers'),
 ])
 def test_mistakes_are_named(call, message):
   with pytest.raises(errors.UserError, match=message):

@@ -181,7 +181,7 @@ def test_one_networks_step_leaves_the_other_as_it_was():
 
 # One that compares the pictures with each other, and one that does not.
 @pytest.mark.parametrize('gan', ['ralsgan', 'wgan'])
-def test_at_once_is_in_turns_with_a_discriminator_that_stands_still(gan):
+def test_simultaneous_steps_are_in_turns_with_a_still_discriminator(gan):
   net = models.build(**config_of()['nets']['discriminator'])
   still = optax.sgd(0.0)
   disc = discriminators.make(net, still, gan=gan, drift=0.1)
@@ -199,8 +199,8 @@ def test_at_once_is_in_turns_with_a_discriminator_that_stands_still(gan):
     np.testing.assert_allclose(metrics[key], value, rtol=1e-4)
 
 
-def test_at_once_moves_both():
-  before, after, _ = step(*ONE, ('method.at_once', True))
+def test_simultaneous_steps_move_both():
+  before, after, _ = step(*ONE, ('method.simultaneous', True))
   for name in ('generator', 'discriminator'):
     assert not same(before.params[name], after.params[name])
 
@@ -327,7 +327,8 @@ def test_a_discriminator_that_drifts_or_never_errs_raises_an_alarm():
      'Unknown key method.discriminator.lambda'),
     ({'method.discriminator_steps': 0},
      'discriminator_steps must be at least 1, got 0'),
-    ({'method.at_once': True}, 'at_once needs discriminator_steps=1, got 5'),
+    ({'method.simultaneous': True},
+     'simultaneous needs discriminator_steps=1, got 5'),
     ({'method.discriminator_steps': 2}, 'updates_per_step=5 must be .*steps=2'),
     ({'method.content': 'perceptual'}, 'method.features'),
     ({'nets.discriminator': dict(name='multiscale')},

@@ -175,7 +175,7 @@ def test_a_run_of_an_older_version_is_refused(tmp_path, pairs):
               lambda: methods.build(config), lambda: zoo.load(tmp_path)):
     with pytest.raises(errors.UserError, match=(
         r'holds a run in format 1, which another version of deblur_jax made '
-        r'\(commit 0123abc\); this version reads format 2\. Use that version '
+        r'\(commit 0123abc\); this version reads format 3\. Use that version '
         r'for it, or train again in another folder\.$')):
       use()
   assert sorted(os.walk(tmp_path)) == before
