@@ -55,19 +55,18 @@ def choose(
 _GOPRO = 'configs/multiscale_gopro.py'
 _PHYSICS = 'configs/cycle_physics.py:small'
 _DEBLURGAN = 'configs/deblurgan_gopro.py'
+_NAH = (published_results.NAH_K_SCALES, published_results.NAH_KOHLER)
 GRIDS = {
     'k_scales': Grid(
-        _GOPRO, {'restorer.scales': (1, 2, 3)},
-        papers=(published_results.NAH_K_SCALES,)),
+        _GOPRO, {'restorer.scales': (1, 2, 3)}, papers=_NAH),
     # Eq. 4 of the paper with eq. 5, weighted by eq. 6, and without.
     'k_scales_adversarial': Grid(
         'configs/multiscale_adv_gopro.py',
         {'method.adversarial_weight': (0.0, 1e-4),
-         'restorer.scales': (1, 2, 3)},
-        papers=(published_results.NAH_K_SCALES,)),
+         'restorer.scales': (1, 2, 3)}, papers=_NAH),
     'k_scales_paper': Grid(
         'configs/multiscale_paper.py', {'restorer.scales': (1, 2, 3)},
-        papers=(published_results.NAH_K_SCALES,)),
+        papers=_NAH),
     'loss': Grid(
         _GOPRO, {'method.loss': ('l1', 'mse', 'charbonnier', 'psnr_loss',
                                  'l1 + 0.1*fft_l1')}),
@@ -77,9 +76,13 @@ GRIDS = {
     'pyramid': Grid(
         _GOPRO, {'restorer.pyramid': ('deepdeblur_pytorch',
                                       'deepdeblur_torch7')}),
-    'sharing': Grid('configs/srn.py', {'restorer.scales': (1, 2, 3),
-                                       'restorer.shared': (True, False)}),
-    'recurrent': Grid('configs/srn.py', {'restorer.recurrent': (False, True)}),
+    'sharing': Grid(
+        'configs/srn.py',
+        {'restorer.scales': (1, 2, 3), 'restorer.shared': (True, False)},
+        papers=(published_results.SRN_GOPRO,)),
+    'recurrent': Grid(
+        'configs/srn.py', {'restorer.recurrent': (False, True)},
+        papers=(published_results.SRN_GOPRO,)),
     'attention': Grid(
         'configs/mimo_unet.py',
         {'restorer.attention': ('none', 'se', 'cbam', 'window')}),
@@ -98,7 +101,10 @@ GRIDS = {
     'gan_content': Grid(
         _DEBLURGAN,
         {'method.discriminator.gan': ('wgan', 'lsgan', 'bce', 'ralsgan'),
-         'method.content': ('perceptual', 'l1')}),
+         'method.content': ('perceptual', 'l1')},
+        papers=(published_results.DEBLURGAN_GOPRO,
+                published_results.DEBLURGAN_KOHLER,
+                published_results.DEBLURGAN_DETECTION)),
     'discriminator_steps': Grid(
         _DEBLURGAN, {'method.discriminator_steps': (1, 2, 5)}),
     'generator': Grid(

@@ -19,7 +19,7 @@ from deblur_jax import errors, methods
 from deblur_jax.evaluation import report
 from deblur_jax.evaluation.report import runs as runs_lib
 from deblur_jax.training import train, workdir
-from experiments import config_flag
+from experiments import config_flag, published_results
 from experiments import prior as prior_program
 from experiments.grids import Grid
 
@@ -157,7 +157,7 @@ def fitted(options: flags.FlagValues) -> Kind:
   Args:
     options: of `prior.define_flags`; those that are given go to each run.
   """
-  from deblur_jax.evaluation.report import render
+  from deblur_jax.evaluation.report import content, render
   from deblur_jax.priors import problems, results, solve
 
   _use_cpus()
@@ -211,7 +211,8 @@ def fitted(options: flags.FlagValues) -> Kind:
     if not done:
       return 'No setting is finished.'
     head, *rows = results.compare(done)
-    text = render.table(head, rows)
+    papers = content.of_papers(published_results.OF_TASKS.get(options.task, ()))
+    text = f'{render.table(head, rows)}\n{papers}'.rstrip() + '\n'
     (folder / 'table.md').write_text(text)
     return text
 

@@ -27,6 +27,7 @@ from deblur_jax.evaluation.report import (
   rows,
   runs,
 )
+from deblur_jax.priors import tasks
 from deblur_jax.training import workdir
 from experiments import published_results
 
@@ -47,7 +48,7 @@ def _rows(folder, **options):
 def _page(folder):
   """report.md, without the time that figures take."""
   study = runs.read_study(folder)
-  return document.to_markdown('x', content.blocks(
+  return document.to_markdown(content.blocks(
       study, rows.build(study), differences.compare(study), {}))
 
 
@@ -153,6 +154,7 @@ def test_same_test_set_is_comparable(tmp_path):
       'name': 'kohler', 'source': 'B', 'test': 'Koehler', 'match': {},
       'pictures': 3, 'protocol': ('psnr_kohler',),
       'columns': {'psnr_kohler': 'of the best frame'}, 'notes': ('A note.',),
+      'digits': {'psnr_kohler': 1},
       'rows': ({'settings': {'restorer.scales': 3}, 'psnr_kohler': 26.48},
                {'label': 'another', 'psnr_kohler': 25.0})}
   _plan(tmp_path, [{K: 3, 'seed': 0}], small, kohler)
@@ -169,9 +171,30 @@ def test_same_test_set_is_comparable(tmp_path):
   assert others[1] == papers.Row('another', {}, {'psnr_kohler': 25.0})
   text = _page(tmp_path)
   assert 'the same pictures' in text and 'Not comparable' not in text
-  assert ' 20.50 |' in text and '26.48 |' in text
+  assert ' 20.50 |' in text and '26.5 |' in text
   columns = papers.columns(study, study.runs)
   assert columns['paper_kohler_psnr_kohler'] == 26.48
+
+
+PAPERS = {key: value for key, value in vars(published_results).items()
+          if key.isupper() and key[0] != '_' and key != 'OF_TASKS'}
+
+
+@pytest.mark.parametrize('name', PAPERS)
+def test_tables_of_papers_are_whole(name):
+  table = PAPERS[name]
+  assert set(table) == set(PAPER)
+  assert set(table['digits']) == set(table['columns'])
+  for row in table['rows']:
+    assert set(row) <= {'settings', 'label', *table['columns']}
+    assert row.keys() & {'settings', 'label'}
+  text = content.of_papers([table])
+  assert table['source'] in text and 'our' not in text.splitlines()[2]
+
+
+def test_tables_of_papers_have_names_of_their_own():
+  assert len({table['name'] for table in PAPERS.values()}) == len(PAPERS)
+  assert published_results.OF_TASKS.keys() <= tasks.TASKS.keys()
 
 
 @pytest.mark.parametrize(('settings', 'found'), [

@@ -158,7 +158,9 @@ def test_fits_are_skipped_when_their_config_and_pictures_are_the_same(
   assert job_queue.execute([first], stop, kind=kind) == []
   assert 'finished before, skipped' in capfd.readouterr().out
   table = kind.report(tmp_path, [first, second])
-  assert table.split()[-1] == '|' and ' gap | s/step |' in table
+  ours, theirs = table.split('\n\n')[:2]
+  assert ours.endswith(' |') and ' gap | s/step |' in ours
+  assert 'not ours: nine colour photographs' in theirs
   assert '\n| tv=0 |' in table and 'tv=0.1' not in table
   assert (tmp_path / 'table.md').read_text() == table
   with pytest.raises(errors.UserError, match='fits is not of this program'):

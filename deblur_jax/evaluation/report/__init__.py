@@ -94,7 +94,7 @@ def write(
               or (folder / block.path).read_bytes()
               for block in blocks if isinstance(block, document.Picture)}
   contents = drawn | {
-      'report.md': document.to_markdown(study.name, blocks),
+      'report.md': document.to_markdown(blocks, title=study.name),
       'report.html': page.to_html(study.name, blocks, embedded, shown),
       'report.tex': content.latex(study, table, compared),
       'report.csv': render.to_csv(_with_papers(study, table)),

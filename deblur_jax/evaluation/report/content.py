@@ -140,6 +140,19 @@ def warning(study: Study) -> str:
           'comparable, and no differences are computed.')
 
 
+def of_papers(tables: Sequence[papers.Paper]) -> str:
+  """Tables of papers alone, in Markdown.
+
+  Args:
+    tables: see `experiments.published_results`.
+
+  Returns:
+    The text.
+  """
+  return document.to_markdown(part for paper in tables for part in _paper(
+      paper, papers.rows(paper), _conventions(paper)))
+
+
 def unfinished(study: Study) -> list[str]:
   """The runs that are not in the table, with the reasons.
 
@@ -223,12 +236,14 @@ def _differing(study, made):
 
 
 def _papers(study):
-  parts = []
-  for paper, rows in papers.read(study):
-    parts += [document.Text(_source(paper)),
-              document.Table(*_paper_cells(paper, rows)),
-              document.Bullets(_paper_notes(paper, rows))]
+  parts = [part for paper, rows in papers.read(study)
+           for part in _paper(paper, rows, _paper_notes(paper, rows))]
   return [document.Heading('Beside the papers'), *parts] if parts else []
+
+
+def _paper(paper, rows, notes):
+  return [document.Text(_source(paper)),
+          document.Table(*_paper_cells(paper, rows)), document.Bullets(notes)]
 
 
 def _paper_cells(paper, rows):
@@ -238,7 +253,7 @@ def _paper_cells(paper, rows):
   return head, [
       [row.label,
        *(render.metric_value(name, row.ours.get(name)) for name in names),
-       *(render.metric_value(name, row.theirs.get(name))
+       *(render.number(row.theirs.get(name), paper['digits'][name])
          for name in paper['columns'])] for row in rows]
 
 
@@ -247,10 +262,14 @@ def _source(paper) -> str:
           f'{paper["test"]}.')
 
 
+def _conventions(paper) -> list[str]:
+  columns = [f"`paper's {key}`: {text}."
+             for key, text in paper['columns'].items()]
+  return [*columns, *paper['notes']]
+
+
 def _paper_notes(paper, rows) -> list[str]:
-  notes = [f"`paper's {key}`: {text}."
-           for key, text in paper['columns'].items()]
-  return [*notes, *paper['notes'], (
+  return [*_conventions(paper), (
       'Our runs beside them were tested on the same pictures.'
       if any(row.ours for row in rows) else
       '**Not comparable with ours**: none of our runs was tested on these '

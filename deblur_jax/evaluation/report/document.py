@@ -4,7 +4,7 @@ A report is a list of blocks, so that report.md and report.html have the same
 content. In a text, `code` and **strong** words are marked as in Markdown.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from deblur_jax.evaluation.report import render
@@ -67,17 +67,17 @@ class Slider(NamedTuple):
 Block = Heading | Text | Bullets | Table | Picture | Slider
 
 
-def to_markdown(title: str, blocks: Sequence[Block]) -> str:
+def to_markdown(blocks: Iterable[Block], *, title: str = '') -> str:
   """A document in Markdown.
 
   Args:
-    title: of the document.
     blocks: its parts.
+    title: of the document; '' for none.
 
   Returns:
     The text of the file.
   """
-  parts = [f'# {title}', *map(_markdown, blocks)]
+  parts = [f'# {title}' if title else '', *map(_markdown, blocks)]
   return '\n\n'.join(part for part in parts if part) + '\n'
 
 

@@ -8,7 +8,7 @@ eval_kohler.json of `experiments.evaluate_folder --kohler`.
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from deblur_jax import metrics
@@ -43,8 +43,21 @@ def read(study: Study) -> list[tuple[Paper, list[Row]]]:
   Returns:
     Each paper's table and its rows.
   """
-  return [(paper, [_row(paper, row, study.runs) for row in paper['rows']])
+  return [(paper, rows(paper, study.runs))
           for paper in study.plan.get('papers', ())]
+
+
+def rows(paper: Paper, runs: Sequence[Run] = ()) -> list[Row]:
+  """The rows of a paper's table, with our numbers.
+
+  Args:
+    paper: see `experiments.published_results`.
+    runs: ours.
+
+  Returns:
+    The rows.
+  """
+  return [_row(paper, row, runs) for row in paper['rows']]
 
 
 def columns(study: Study, group: list[Run]) -> dict[str, Any]:

@@ -136,11 +136,10 @@ def heading(name: str) -> str:
 
 
 def metric_value(name: str, value: float | None) -> str:
-  """A value of a metric, or of a column of a paper, as text.
+  """A value of a metric as text.
 
   Args:
-    name: of the metric; others have 2 decimals if they are a PSNR, three
-      digits if they are seconds, otherwise 4 decimals.
+    name: of the metric, or 'seconds', which have three digits.
     value: the value.
 
   Returns:
@@ -149,8 +148,7 @@ def metric_value(name: str, value: float | None) -> str:
   if name == 'seconds' and value is not None:
     return f'{value:.3g}'
   known = metrics.METRICS.get(name)
-  return number(
-      value, known.digits if known else 2 if 'psnr' in name else 4)
+  return number(value, known.digits if known else 4)
 
 
 def number(value: float | None, digits: int) -> str:
