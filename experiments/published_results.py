@@ -75,8 +75,9 @@ NAH_KOHLER = {
         'Trained on GoPro with the adversarial term.',
         "K = 3 is confirmed by DeblurGAN-v2's table (26.48 / 0.807); K = 1 and "
         'K = 2 are not confirmed.',
-        'Ours: restore the pictures with a run, then experiments.'
-        'evaluate_folder --kohler=DIR --out=RUN/eval_kohler.json.',
+        'Ours: deblur restore DIR/Blurry*.png -m RUN -o OUT --blur-threshold 0,'
+        ' then experiments.evaluate_folder --restored=OUT --kohler=DIR '
+        '--out=RUN/eval_kohler.json.',
     ),
     'rows': (
         {'settings': {'restorer.scales': 1}, 'psnr': 25.74, 'mssim': 0.8042},

@@ -95,8 +95,8 @@ def test_too_few_or_infinite_differences_have_no_interval(values):
 
 @pytest.mark.parametrize(('seeds', 'words'), [
     ((0.05, 0.25), ', between seeds +0.05 to +0.25).'),
-    ((-0.05, 0.35), ', between seeds −0.05 to +0.35), but not between all '
-     'seeds.')])
+    ((-0.05, 0.35), ', between seeds −0.05 to +0.35), but the order of single '
+     'seeds varies.')])
 def test_sentences_know_the_seeds(seeds, words):
   found = differences.PairedTest(0.15, 0.02, 0.28, 0.031, 8, 3, 11, 11)
   assert differences.sentence(differences.Difference(

@@ -190,9 +190,9 @@ def sentence(difference: Difference) -> str:
   if found.p >= 1 - CONFIDENCE:
     doubts.append(f'the sign test over {count(found)} does not confirm it')
   if seeds and seeds[0] <= 0 <= seeds[1]:
-    doubts.append('not between all seeds')
+    doubts.append('the order of single seeds varies')
   claim = f'{better} is {size} better than {worse} in {name}'
-  return (f'{claim} on average ({facts}), but {" and ".join(doubts)}.'
+  return (f'{claim} on average ({facts}), but {", and ".join(doubts)}.'
           if doubts else f'{claim} ({facts}).')
 
 
