@@ -23,12 +23,24 @@ def is_debug(arg: str | None, *others: str) -> bool:
 
 def experiment(
     *, total_steps: int, batch_size: int, log_every: int = 100,
-    save_every: int = 1_000, tensorboard: bool = True
+    save_every: int = 1_000, tensorboard: bool = True,
+    profile: tuple[int, ...] = ()
 ) -> ml_collections.ConfigDict:
-  """A config with the keys of every training run."""
+  """A config with the keys of every training run.
+
+  Args:
+    total_steps: the number of the last step.
+    batch_size: crops in a batch, over all devices.
+    log_every: steps between two lines of metrics.jsonl.
+    save_every: steps between two checkpoints.
+    tensorboard: whether the run writes files for TensorBoard.
+    profile: (first, last) profiles the steps after the first one up to the
+      last one, for TensorBoard.
+  """
   return ml_collections.ConfigDict(dict(
       seed=0, total_steps=total_steps, batch_size=batch_size,
-      log_every=log_every, save_every=save_every, tensorboard=tensorboard))
+      log_every=log_every, save_every=save_every, tensorboard=tensorboard,
+      profile=profile))
 
 
 def train_and_test(
@@ -155,13 +167,16 @@ def use_builtin(config, *, halves: bool = False) -> None:
 def use_debug_run(config, *, crop: int = 32, halves: bool = False) -> None:
   """Two steps on small crops of the built-in pictures.
 
+  The batch follows the devices, see `deblur_jax.training.train.check`.
+
   Args:
     config: to be changed.
     crop: side of the crops, pixels.
     halves: whether training is without pairs.
   """
   use_builtin(config, halves=halves)
-  config.total_steps, config.batch_size = 2, 4
+  config.total_steps = 2
+  config.batch_size = None
   config.data.loader.crop = crop
   config.validate = dict(pictures=2, crop=64)
   config.tensorboard = False

@@ -47,7 +47,7 @@ def get_config(arg=None):
     config.data.train, config.data.test = common.side_by_side()
   if common.is_debug(arg, 'side_by_side'):
     common.use_debug_run(config)
-    config.batch_size, config.validate.pictures = 2, 1
+    config.validate.pictures = 1
     # Not the bundled network: its steps take minutes to compile.
     config.method.init_from.path = None
     config.nets.net = common.tiny_maxim(groups=1)

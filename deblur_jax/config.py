@@ -37,21 +37,25 @@ def require(table: Mapping[str, Any], name: str, *, where: str) -> Any:
   return table[name]
 
 
-def check_keys(config: Mapping[str, Any], keys: Sequence[str]) -> None:
+def check_keys(
+    config: Mapping[str, Any], keys: Sequence[str], *,
+    optional: Sequence[str] = ()) -> None:
   """Checks the keys of a config's top level.
 
   Args:
     config: the config.
-    keys: all of its keys.
+    keys: those that it must have.
+    optional: those that it may have.
 
   Raises:
     UserError: a key is unknown or missing.
   """
+  known = (*keys, *optional)
   for key in config:
-    if key not in keys:
+    if key not in known:
       raise UserError(
-          f'Unknown config key {key}; known: {", ".join(keys)}.'
-          f'{suggest(key, keys)}')
+          f'Unknown config key {key}; known: {", ".join(known)}.'
+          f'{suggest(key, known)}')
   for key in keys:
     if key not in config:
       raise UserError(f'The config has no {key}.')

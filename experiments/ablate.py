@@ -29,7 +29,7 @@ from absl import flags
 
 from deblur_jax import errors
 from deblur_jax.evaluation.report import runs as runs_lib
-from experiments import common, grids, job_queue, run_kinds
+from experiments import common, device_shares, grids, job_queue, run_kinds
 from experiments import prior as prior_program
 
 
@@ -56,7 +56,9 @@ def define_flags() -> None:
   flags.DEFINE_string('workdir', None, 'Folder of all the runs.', required=True)
   flags.DEFINE_bool('dry_run', False, 'Only print the commands.')
   flags.DEFINE_integer('only', None, 'Do only the run of this number, from 0.')
-  flags.DEFINE_integer('jobs', 1, 'How many runs at a time.', lower_bound=1)
+  flags.DEFINE_integer(
+      'jobs', 1, 'How many runs at a time, each with an equal share of the '
+      'devices.', lower_bound=1)
   prior_program.define_flags()
 
 
@@ -80,6 +82,8 @@ def main(argv):
     for job in chosen:
       print(shlex.join(job.command))
     return 0
+  shares = device_shares.of_this_machine(options.jobs)
+  run_kinds.use_cpus(shares[0].devices)
   for job in chosen:      # all of them, before the first run begins
     if not kind.is_finished(job):
       kind.check(job)
@@ -89,7 +93,7 @@ def main(argv):
       runs={job.name: job.settings for job in jobs}, papers=grid.papers)
   stop = job_queue.Stop()
   failed = job_queue.execute(
-      chosen, stop, kind=kind, at_once=options.jobs)
+      chosen, stop, kind=kind, shares=shares)
   print(f'\n{kind.report(folder, jobs)}', flush=True)
   if stop.signal:
     print('Stopped; the same command continues.', file=sys.stderr)

@@ -37,7 +37,7 @@ common.define_run_flags()
 def main(argv):
   del argv
   common.join_processes()
-  from deblur_jax import errors, methods
+  from deblur_jax import errors
   from deblur_jax.evaluation import test_sets
   from deblur_jax.training import train, workdir
 
@@ -55,7 +55,7 @@ def main(argv):
     config = workdir.read_config(folder)
     train.check(config)
     if expected is not None:
-      wanted = methods.completed_by(expected.to_dict(), config)
+      wanted = train.completed_by(expected.to_dict(), config)
       workdir.check_config(folder, wanted)
       config = wanted          # its data may have moved
     configs.append(config)

@@ -1,6 +1,8 @@
 """Runs the jobs of an ablation: one after another, or several at a time."""
 
 import concurrent.futures
+import os
+import queue
 import shlex
 import signal
 import subprocess
@@ -12,6 +14,8 @@ from collections.abc import Sequence
 from deblur_jax import errors
 from deblur_jax.evaluation.report import runs as runs_lib
 from deblur_jax.training import workdir
+from experiments import device_shares
+from experiments.device_shares import Share
 from experiments.run_kinds import LOG, Job, Kind
 
 
@@ -48,35 +52,48 @@ class Stop:
       at_once = self.signal and number == signal.SIGINT
       self.signal = number
       for child in self._children:
-        child.send_signal(signal.SIGKILL if at_once else signal.SIGTERM)
+        if at_once:     # with the processes that it started
+          os.killpg(child.pid, signal.SIGKILL)
+        else:
+          child.send_signal(signal.SIGTERM)
 
 
 def execute(
-    jobs: Sequence[Job], stop: Stop, *, kind: Kind, at_once: int = 1
+    jobs: Sequence[Job], stop: Stop, *, kind: Kind,
+    shares: Sequence[Share] = (Share(),)
 ) -> list[Job]:
   """Does all runs that are not finished.
 
-  The output of a run goes to log.txt in its folder, and to stdout if runs are
-  done one at a time.
+  There are as many runs at a time as shares of the machine. When a run ends,
+  the next one begins with its devices. The output of a run goes to log.txt in
+  its folder, and to stdout if there is one share.
 
   Args:
-    jobs: the runs.
+    jobs: the runs, in the order in which they begin.
     stop: passes signals on; after a signal no run starts.
-    at_once: runs at a time, at least 1.
     kind: of the runs.
+    shares: of `device_shares.of_this_machine`.
 
   Returns:
     The jobs that failed.
   """
-  def do(job):
-    return _execute_one(job, stop, kind, loud=at_once == 1)
+  free = queue.SimpleQueue()
+  for share in shares:
+    free.put(share)
 
-  with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
+  def do(job):
+    share = free.get()
+    try:
+      return _execute_one(job, stop, kind, share, loud=len(shares) == 1)
+    finally:
+      free.put(share)
+
+  with concurrent.futures.ThreadPoolExecutor(len(shares)) as pool:
     return [job for job, fine in zip(jobs, pool.map(do, jobs), strict=True)
             if not fine]
 
 
-def _execute_one(job, stop, kind, *, loud):
+def _execute_one(job, stop, kind, share, *, loud):
   if stop.signal:
     return True
   if kind.is_finished(job):
@@ -88,7 +105,7 @@ def _execute_one(job, stop, kind, *, loud):
   failed.unlink(missing_ok=True)
   began = time.monotonic()
   print(f'{job.name}: begins', flush=True)
-  code, last = _run(job.command, job.folder / LOG, stop, loud=loud)
+  code, last = _run(job.command, job.folder / LOG, stop, share, loud=loud)
   if stop.signal:
     return True
   if code:
@@ -100,15 +117,18 @@ def _execute_one(job, stop, kind, *, loud):
   return True
 
 
-def _run(command, log, stop, *, loud):
+def _run(command, log, stop, share, *, loud):
   """Runs a command; returns its exit code and the last line of its output."""
+  variables = [f'{name}={value}' for name, value in share.environment.items()]
   with log.open('ab') as file:
-    file.write(f'$ {shlex.join(command)}\n'.encode())
+    file.write(f'$ {shlex.join([*variables, *command])}\n'.encode())
     file.flush()
-    child = stop.start(command, stdin=subprocess.DEVNULL,
-                       stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    child = stop.start(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, env=os.environ | share.environment)
     if child is None:
       return 0, ''
+    device_shares.bind(child.pid, share)
     tail = b''
     # Not by lines: a progress bar is one long line.
     while chunk := child.stdout.read1():

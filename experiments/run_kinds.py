@@ -101,7 +101,7 @@ def is_finished(job: Job) -> bool:
 
 def _is_of(job, stored, folder):
   """Whether a run, its config `stored`, is of a job."""
-  config = methods.completed_by(job.config, stored)
+  config = train.completed_by(job.config, stored)
   old, new = workdir.flatten(stored), workdir.flatten(config)
   # Paths of data are free, but not where the runs of the grid differ in them.
   return (not workdir.differences(stored, config)
@@ -130,13 +130,20 @@ def _training(path, folder, settings):
           '--evaluate', *_overrides(settings)]
 
 
-def _use_cpus():
-  # The runs, processes of their own, need the accelerators.
+def use_cpus(devices: int | None = None) -> None:
+  """Computes on CPUs here: the runs, processes of their own, need the others.
+
+  Args:
+    devices: how many CPU devices JAX shall have, the number that a run will
+      have; by default as the environment says.
+  """
   jax.config.update('jax_platforms', 'cpu')
+  if devices:
+    jax.config.update('jax_num_cpu_devices', devices)
 
 
 def _check(job):
-  _use_cpus()
+  use_cpus()
   try:
     train.prepare(job.config, job.folder)
   except errors.UserError as error:
@@ -160,7 +167,7 @@ def fitted(options: flags.FlagValues) -> Kind:
   from deblur_jax.evaluation.report import content, render
   from deblur_jax.priors import problems, results, solve
 
-  _use_cpus()
+  use_cpus()
   given = [flag.serialize() for flag in options.flags_by_module_dict()[
       prior_program.__name__] if flag.present]
 

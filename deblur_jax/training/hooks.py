@@ -1,9 +1,12 @@
 """The hook of a run: it checks, logs, validates, saves and stops."""
 
 import logging
+import pathlib
 import statistics
 import sys
 import time
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 import numpy as np
@@ -11,6 +14,7 @@ import tqdm
 from PIL import Image
 
 from deblur_jax import errors
+from deblur_jax.ops import atomic_files
 from deblur_jax.state import Metrics, TrainState
 from deblur_jax.training import workdir
 
@@ -36,6 +40,9 @@ class Recorder:
       self._bar = tqdm.tqdm(
           total=config['total_steps'], initial=finished, unit='step',
           file=sys.stderr, dynamic_ncols=True, mininterval=1)
+      self._bar.write(
+          write_parameters(folder, parts.abstract_state.params),
+          file=sys.stderr)
 
   def __call__(self, step: int, state: TrainState, metrics: Metrics) -> bool:
     """Runs after each step; True ends the loop."""
@@ -127,6 +134,32 @@ class Recorder:
         self._watches.remove(watch)
 
 
+def write_parameters(folder: pathlib.Path, params: Mapping[str, Any]) -> str:
+  """Writes parameters.txt, a table of all parameters that learn.
+
+  Args:
+    folder: of the run.
+    params: network -> its parameters, or their shapes.
+
+  Returns:
+    A line with the number of parameters of each network.
+  """
+  try:
+    with errors.needs_extra('clu', extra='train', what=workdir.PARAMETERS):
+      from clu import parameter_overview
+  except errors.UserError as error:
+    logging.warning('%s', error)
+  else:
+    atomic_files.write(
+        folder / workdir.PARAMETERS,
+        parameter_overview.get_parameter_overview(
+            params, include_stats=False) + '\n')
+  counts = {name: sum(leaf.size for leaf in jax.tree.leaves(tree))
+            for name, tree in params.items()}
+  each = ', '.join(f'{name} {count:,}' for name, count in counts.items())
+  return f'Parameters: {each}; {sum(counts.values()):,} in all.'
+
+
 def _tensorboard(folder):
   try:
     with errors.needs_extra('TensorFlow', extra='train', what='TensorBoard'):
@@ -134,4 +167,4 @@ def _tensorboard(folder):
   except errors.UserError as error:
     logging.warning('%s Without it metrics.jsonl has all values.', error)
     return None
-  return metric_writers.SummaryWriter(str(folder / 'tensorboard'))
+  return metric_writers.SummaryWriter(str(folder / workdir.TENSORBOARD))

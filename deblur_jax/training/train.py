@@ -1,15 +1,17 @@
 """Trains one config in one folder: resume, logs, pictures, checkpoints.
 
 A run is checked in this order, so that a mistake costs seconds: the keys of the
-config, the folder, the lists of the data sets, the networks and the method, one
-traced step, the headers of the pictures. Only then a few pictures are decoded,
-and at last parameters are made and the folder is written.
+config, the folder, the lists of the data sets, the networks and the method, the
+sizes of the batches, one traced step, the headers of the pictures. Only then a
+few pictures are decoded, and at last parameters are made and the folder is
+written.
 
 The same command again resumes a run where it stopped, bit for bit.
 """
 
 import contextlib
 import hashlib
+import math
 import pathlib
 import resource
 import signal
@@ -32,13 +34,17 @@ from deblur_jax.training import (
   loop,
   optim,
   parallel,
+  profiling,
   workdir,
 )
 
 KEYS = ('seed', 'total_steps', 'batch_size', 'log_every', 'save_every',
         'tensorboard', 'method', 'nets', 'optim', 'data', 'augment', 'validate')
+OPTIONAL = ('profile',)     # that runs of older versions lack
 COUNTS = ('total_steps', 'batch_size', 'log_every', 'save_every')
 TABLES = ('method', 'nets', 'optim', 'data', 'augment', 'validate')
+# Where batch_size is None: crops on each device, in each part of a batch.
+CROPS_PER_DEVICE = 2
 
 
 class Setup(NamedTuple):
@@ -54,6 +60,7 @@ class Setup(NamedTuple):
     mesh: the devices.
     source: the training set.
     crop: the largest side of its crops, pixels.
+    batch_size: crops in a batch, over all devices.
     test: the test set.
   """
 
@@ -66,6 +73,7 @@ class Setup(NamedTuple):
   mesh: jax.sharding.Mesh
   source: data.Source
   crop: int
+  batch_size: int
   test: data.Source
 
 
@@ -80,7 +88,9 @@ def check(config: Mapping[str, Any]) -> None:
   """Checks the keys of a config; reads no file.
 
   Args:
-    config: plain dicts, see configs/.
+    config: plain dicts, see configs/. If its batch_size is None, the batch
+      follows the devices: `CROPS_PER_DEVICE` crops on each, in each part into
+      which the method splits a batch. `prepare` writes the number into it.
 
   Raises:
     UserError: unknown, missing or impossible keys.
@@ -89,14 +99,17 @@ def check(config: Mapping[str, Any]) -> None:
     raise errors.UserError(
         'This config is of a prior, which is fitted and not trained; give it '
         'to python -m experiments.prior.')
-  check_keys(config, KEYS)
+  check_keys(config, KEYS, optional=OPTIONAL)
   for key in TABLES:
     if not isinstance(config[key], Mapping):
       raise errors.UserError(f'{key} must be a dict, got {config[key]!r}.')
   bind(test_sets.make_validate, config['validate'], where='validate')
   if not isinstance(config['seed'], int):
     raise errors.UserError(f'seed must be an integer, got {config["seed"]!r}.')
-  _check_counts({key: config[key] for key in COUNTS})
+  _check_counts({key: config[key] for key in COUNTS
+                 if (key, config[key]) != ('batch_size', None)})
+  if 'profile' in config:
+    profiling.check(config['profile'], total_steps=config['total_steps'])
   _check_counts({
       f'validate.{key}': value for key, value in config['validate'].items()})
   unknown = set(config['data']) - {'train', 'test', 'loader', 'blur'}
@@ -133,22 +146,25 @@ def setup(
   check(config)
   mesh = parallel.data_mesh()
   options = config['data']['loader']
+  prepare_floats = device_transforms.make_prepare(config, lambda batch: batch)
+  # ---- the lists of the data sets, and the method
+  source = call(data.open_source, config['data']['train'], where='data.train')
+  test = call(data.open_source, config['data']['test'], where='data.test')
+  method = methods.build(config, from_checkpoint=from_checkpoint)
+  # ---- the batches, and how they are read
   crop, batch_size = options['crop'], config['batch_size']
+  if batch_size is None:
+    batch_size = (CROPS_PER_DEVICE * mesh.size
+                  * math.lcm(*method.splits.values()))
   stages = data.stages(crop, batch_size, options.get('progressive', ()))
   for stage in stages:
     parallel.check_batch_size(stage.batch_size, mesh)
-  prepare_floats = device_transforms.make_prepare(config, lambda batch: batch)
-  # ---- the lists of the data sets, and how they are read
-  source = call(data.open_source, config['data']['train'], where='data.train')
   loader = call(
       data.build, dict(
           options, batch_size=batch_size, seed=config['seed'],
           process_index=jax.process_index(),
           process_count=jax.process_count()),
       args=(source,), where='data.loader')
-  test = call(data.open_source, config['data']['test'], where='data.test')
-  # ---- the method
-  method = methods.build(config, from_checkpoint=from_checkpoint)
   device_transforms.check_pairing(
       source, config, unpaired=method.unpaired, window=method.window)
   test_sets.check_test_set(test, window=method.window)
@@ -180,7 +196,8 @@ def setup(
                                                             loader.unpack),
                      mesh),
       lambda: loop.init(method, key_init, crop, mesh), abstract_state, batches,
-      parallel.put_key(key_steps, mesh), mesh, source, largest, test)
+      parallel.put_key(key_steps, mesh), mesh, source, largest, batch_size,
+      test)
 
 
 def prepare(
@@ -196,20 +213,22 @@ def prepare(
     allow_config_change: accepts that the folder's config differs.
 
   Returns:
-    The config with all its networks, and its parts.
+    The config with all its networks and its batch_size, and its parts.
 
   Raises:
     UserError: a fault in the config, the data or the folder.
   """
   check(config)
-  config = methods.complete(config)
+  config = {'profile': (), **methods.complete(config)}
   resumes = checkpoint.exists(folder / workdir.CHECKPOINTS)
   if jax.process_index() == 0:
     workdir.check_folder(folder)
-  if (folder / workdir.CONFIG).exists():
-    workdir.read_config(folder)     # refuses another format
-  if resumes and not allow_config_change:
-    workdir.check_config(folder, config)
+  stored = (workdir.read_config(folder)     # refuses another format
+            if (folder / workdir.CONFIG).exists() else {})
+  if resumes:
+    config = _with_open_keys(config, stored)
+    if not allow_config_change:
+      workdir.check_config(folder, config)
   parts = setup(config, from_checkpoint=resumes)
   side = _differing_data(folder, {'train': parts.source, 'test': parts.test})
   if resumes and not allow_config_change and side:
@@ -218,7 +237,28 @@ def prepare(
         'another --workdir, or pass --allow_config_change to train.')
   checkpoint.check(folder / workdir.CHECKPOINTS, parts.abstract_state,
                    total_steps=config['total_steps'])
-  return config, parts
+  return dict(config, batch_size=parts.batch_size), parts
+
+
+def completed_by(
+    config: Mapping[str, Any], stored: Mapping[str, Any]) -> dict[str, Any]:
+  """Completes a config for the comparison with the config of a run.
+
+  Args:
+    config: plain dicts.
+    stored: the config of a run, with all networks and the batch_size.
+
+  Returns:
+    `config`, with what it leaves open as `stored` has it.
+  """
+  return _with_open_keys(methods.completed_by(config, stored), stored)
+
+
+def _with_open_keys(config, stored):
+  """`config` with the values of `stored` for None: the batch of the run."""
+  return dict(config, **{
+      key: stored[key] for key, value in config.items()
+      if value is None and key in stored})
 
 
 def run(
@@ -266,14 +306,17 @@ def _run(config, folder, parts: Setup, validate) -> Result:
         folder / workdir.ENVIRONMENT, workdir.describe_environment())
     workdir.write_json(folder / workdir.DATA, {
         'train': _digest(parts.source), 'test': _digest(parts.test)})
+  profile = profiling.Profile(
+      folder / workdir.TENSORBOARD, config['profile'], finished=first)
   previous = _on_sigterm(hook.stop)
   # ---- the loop
   try:
     batches = parts.batches(first) if first < total else ()
     state = loop.fit(
-        parts.step, state, batches, parts.key, total, hooks=[hook])
+        parts.step, state, batches, parts.key, total, hooks=[hook, profile])
     hook.finish()
   finally:
+    profile.close()
     hook.close()
     checkpoints.close()
     _on_sigterm(previous)

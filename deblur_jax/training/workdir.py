@@ -7,6 +7,8 @@
   summary.json      written when training is finished
   eval.json         written by `deblur_jax.evaluation.test_sets`
   checkpoints       the folder of `deblur_jax.training.checkpoint`
+  parameters.txt    name, shape and dtype of each parameter that is learned
+  tensorboard       curves, pictures, profiles and hyperparameters
 
 All but the growing metrics.jsonl are written to a temporary name and renamed.
 """
@@ -34,10 +36,12 @@ DATA = 'data.json'
 METRICS = 'metrics.jsonl'
 LOCK = '.lock'
 CHECKPOINTS = 'checkpoints'
+PARAMETERS = 'parameters.txt'
+TENSORBOARD = 'tensorboard'
 # Raised when config keys or the parts of a checkpoint get other names.
 FORMAT = 3
 # These options change no result.
-FREE_KEYS = ('log_every', 'save_every', 'tensorboard')
+FREE_KEYS = ('log_every', 'save_every', 'tensorboard', 'profile')
 # The names of options under `data` that may be paths. A data set may move; its
 # names tell whether it is the same, see `training.train`.
 DATA_PATHS = ('root', 'data_dir', 'blur', 'sharp')

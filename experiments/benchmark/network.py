@@ -112,7 +112,7 @@ def make_train(parts, state, *, config, size) -> timing.Program:
   compiled, seconds = timing.compile_program(
       parts.step, state, batch, parts.key)
   crop = config['data']['loader']['crop']
-  shape = (config['batch_size'], crop, crop, 3)
+  shape = (parts.batch_size, crop, crop, 3)
   flop = 2 * macs.macs(parts.step, state, batch, parts.key)
 
   def run():

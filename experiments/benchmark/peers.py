@@ -120,6 +120,8 @@ def start(
       'size': size, 'threads': len(os.sched_getaffinity(0)),
       'channels_last': channels_last}
   if 'data' in config:
+    if config['batch_size'] is None:
+      raise errors.UserError('--peer needs a --config.batch_size.')
     options |= {'batch': config['batch_size'],
                 'crop': config['data']['loader']['crop']}
   return Peer(official.script, folder, python, options)

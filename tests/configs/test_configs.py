@@ -1,8 +1,10 @@
 """Every config is traced; a few are trained and evaluated."""
 
+import os
+import subprocess
+import sys
+
 import helpers
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -16,28 +18,47 @@ from deblur_jax.training import train, workdir
 TRAINED = ('blind_deconvolution', 'distill')
 
 
-@pytest.mark.parametrize('name', sorted({*helpers.CONFIGS} - {*TRAINED}))
-def test_debug_form_is_traced(name):
-  config = helpers.get_config(name).to_dict()
-  parts = train.setup(config)     # traces a step
-  assert next(parts.batches(0))
-  state = parts.abstract_state
-  blur = jax.ShapeDtypeStruct(
-      (1, 64, 65, 3 * parts.method.window), jnp.float32)
-  restored = jax.eval_shape(parts.method.restore, state, blur)
-  assert (restored.shape, restored.dtype) == ((1, 64, 65, 3), blur.dtype)
+@pytest.fixture(scope='module')
+def eight_devices(tmp_path_factory):
+  """The folder of eight_devices.py."""
+  folder = tmp_path_factory.mktemp('eight')
+  path = os.pathsep.join(map(str, (helpers.ROOT, helpers.ROOT / 'tests')))
+  done = subprocess.run(
+      [sys.executable, '-m', 'eight_devices', folder, ','.join(TRAINED)],
+      env=os.environ | {'JAX_PLATFORMS': 'cpu', 'PYTHONPATH': path},
+      capture_output=True, text=True)
+  assert not done.returncode, done.stderr
+  return folder
+
+
+@pytest.mark.parametrize('name', helpers.CONFIGS)
+def test_debug_form_is_traced_on_eight_devices(name, eight_devices):
+  traced = workdir.read_json(eight_devices / 'traced.json')
+  assert traced[name] == 16
 
 
 @pytest.mark.parametrize('name', TRAINED)
-def test_debug_run(name, tmp_path):
-  config = helpers.get_config(name).to_dict()
-  assert train.run(config, tmp_path) == train.Result(2, True)
-  result = test_sets.run(config, tmp_path, limit=1, pictures=1)
+def test_debug_run(name, eight_devices):
+  folder, config = eight_devices / name, helpers.get_config(name).to_dict()
+  assert config['batch_size'] is None
+  # Here are two devices: the batch of the run stays.
+  stored, parts = train.prepare(config, folder)
+  assert stored['batch_size'] == parts.batch_size == 16
+  assert workdir.read_config(folder)['batch_size'] == 16
+  result = test_sets.run(stored, folder, limit=1, pictures=1)
   assert len(result['rows']) == 1
   for title in ('input', 'mean'):
     assert np.isfinite(list(result[title].values())).all()
-  assert workdir.read_json(tmp_path / 'eval.json') == result
-  assert len(list((tmp_path / 'eval_pictures').iterdir())) == 3
+  assert workdir.read_json(folder / 'eval.json') == result
+  assert len(list((folder / 'eval_pictures').iterdir())) == 3
+
+
+@pytest.mark.parametrize('changes, batch_size', [
+    ({}, 4), ({'method.accumulate': 3}, 12), ({'nets.net.remat': True}, 4)])
+def test_batch_follows_devices_and_parts(changes, batch_size, tmp_path):
+  config = helpers.changed('multiscale_gopro', **changes)
+  resolved, _ = train.prepare(config, tmp_path / 'run')
+  assert resolved['batch_size'] == batch_size
 
 
 @pytest.mark.parametrize('name, arg', [

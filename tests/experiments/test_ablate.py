@@ -23,7 +23,15 @@ from deblur_jax import errors, methods
 from deblur_jax.evaluation.report import runs
 from deblur_jax.priors import problems, solve
 from deblur_jax.training import train, workdir
-from experiments import ablate, common, grids, job_queue, prior, run_kinds
+from experiments import (
+  ablate,
+  common,
+  device_shares,
+  grids,
+  job_queue,
+  prior,
+  run_kinds,
+)
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CONFIG = '''
@@ -312,7 +320,8 @@ def test_several_at_once(tmp_path, stop, capfd):
   a, b = str(tmp_path / 'a.here'), str(tmp_path / 'b.here')
   jobs = [_job(tmp_path / 'a', wait.format(a, b)),
           _job(tmp_path / 'b', wait.format(b, a))]
-  assert _execute(jobs, stop, at_once=2) == []  # each waits for the other
+  shares = [device_shares.Share()] * 2
+  assert _execute(jobs, stop, shares=shares) == []  # each waits for the other
   assert 'done' in capfd.readouterr().out
 
 
