@@ -10,8 +10,11 @@ r"""Compares many settings of one config: trained methods, or fits of a prior.
 
 Each setting has its own folder in --workdir. All settings are checked before
 the first run begins. The same command again skips finished settings and
-continues with the others. --dry_run prints the command
-of each run, a line each, for a scheduler; --only=I does the I-th run (from 0).
+continues with the others. --jobs=N does N runs at a time, each with an equal
+share of the GPUs or CPU devices and cores, or with one chip of a TPU. --dry_run
+prints the command of each run, a line each; --only=I does the I-th run (from
+0). --write_slurm=FILE writes the script of a job array, --write_pod=FILE a loop
+over the runs on all workers of a TPU pod; both say how they are started.
 
 With --task each setting is fitted to the same pictures, as by
 experiments.prior, which explains the other flags; without --config the config
@@ -22,6 +25,7 @@ Exit codes: 0 all done, 1 a run failed (the report says which), 2 one line says
 what is wrong, 128 + N stopped by signal N.
 """
 
+import functools
 import shlex
 import sys
 
@@ -29,7 +33,15 @@ from absl import flags
 
 from deblur_jax import errors
 from deblur_jax.evaluation.report import runs as runs_lib
-from experiments import common, device_shares, grids, job_queue, run_kinds
+from deblur_jax.ops import atomic_files
+from experiments import (
+  common,
+  device_shares,
+  grids,
+  job_queue,
+  launch_scripts,
+  run_kinds,
+)
 from experiments import prior as prior_program
 
 
@@ -46,20 +58,64 @@ def select(jobs: list[run_kinds.Job], only: int | None) -> list[run_kinds.Job]:
   return [jobs[only]]
 
 
-def define_flags() -> None:
-  """Defines the flags; the tests import the functions without them."""
-  flags.DEFINE_string('name', None, 'A row of `grids.GRIDS`.')
-  flags.DEFINE_string(
-      'config', None, "Config file, FILE or FILE:ARG, instead of the grid's.")
+def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
+  """Defines the flags; the tests import the functions without them.
+
+  Args:
+    values: where to define them.
+  """
+  string, integer = (functools.partial(define, flag_values=values) for define in
+                     (flags.DEFINE_string, flags.DEFINE_integer))
+  string('name', None, 'A row of `grids.GRIDS`.')
+  string('config', None,
+         "Config file, FILE or FILE:ARG, instead of the grid's.")
   flags.DEFINE_multi_string(
-      'set', [], 'KEY=VALUE,VALUE,...; may be given again for other keys.')
-  flags.DEFINE_string('workdir', None, 'Folder of all the runs.', required=True)
-  flags.DEFINE_bool('dry_run', False, 'Only print the commands.')
-  flags.DEFINE_integer('only', None, 'Do only the run of this number, from 0.')
-  flags.DEFINE_integer(
-      'jobs', 1, 'How many runs at a time, each with an equal share of the '
-      'devices.', lower_bound=1)
-  prior_program.define_flags()
+      'set', [], 'KEY=VALUE,VALUE,...; may be given again for other keys.',
+      flag_values=values)
+  string('workdir', None, 'Folder of all the runs.', required=True)
+  flags.DEFINE_bool(
+      'dry_run', False, 'Only print the commands.', flag_values=values)
+  integer('only', None, 'Do only the run of this number, from 0.')
+  integer('jobs', 1, 'How many runs at a time, each with an equal share of the '
+          'devices.', lower_bound=1)
+  string('write_slurm', None,
+         'Only write this file: a SLURM array of all runs.')
+  string('write_pod', None, 'Only write this file: all runs, one after '
+         'another, on a TPU pod.')
+  prior_program.define_flags(values)
+
+
+def write_scripts(
+    options: flags.FlagValues, jobs: list[run_kinds.Job], name: str) -> None:
+  """Writes the files of --write_slurm and --write_pod.
+
+  Args:
+    options: of `define_flags`.
+    jobs: all runs.
+    name: of the ablation.
+
+  Raises:
+    UserError: flags that do not go together, or a file cannot be written.
+  """
+  if options.only is not None or options.jobs > 1:
+    raise errors.UserError(
+        '--write_slurm and --write_pod write all runs, one for each task: '
+        'leave out --only and --jobs.')
+  if options.write_pod and options.task:
+    raise errors.UserError(
+        '--write_pod is for training: the fits of a prior use one host; '
+        'give --write_slurm, or --jobs.')
+  given = [options[key] for key in ('name', 'config', 'set', 'workdir')]
+  given += options.flags_by_module_dict()[prior_program.__name__]
+  command = [sys.executable, '-m', 'experiments.ablate', *(
+      word for flag in given if flag.present
+      for word in flag.serialize().splitlines())]
+  if options.write_slurm:
+    atomic_files.write(options.write_slurm, launch_scripts.slurm(
+        command, name=name, count=len(jobs), file=options.write_slurm))
+  if options.write_pod:
+    atomic_files.write(options.write_pod, launch_scripts.pod(
+        jobs, command, name=name, file=options.write_pod))
 
 
 def main(argv):
@@ -77,6 +133,10 @@ def main(argv):
   grid = grids.choose(
       options.name, options.config, options.set, task=options.task)
   jobs = run_kinds.expand(grid, folder, kind)
+  name = options.name or folder.name
+  if options.write_slurm or options.write_pod:
+    write_scripts(options, jobs, name)
+    return 0
   chosen = select(jobs, options.only)
   if options.dry_run:
     for job in chosen:
@@ -89,11 +149,13 @@ def main(argv):
       kind.check(job)
   errors.make_folder(folder)
   runs_lib.write_plan(
-      folder, name=options.name or folder.name, config=grid.config,
+      folder, name=name, config=grid.config,
       runs={job.name: job.settings for job in jobs}, papers=grid.papers)
   stop = job_queue.Stop()
   failed = job_queue.execute(
       chosen, stop, kind=kind, shares=shares)
+  for job in chosen:
+    kind.record(job)
   print(f'\n{kind.report(folder, jobs)}', flush=True)
   if stop.signal:
     print('Stopped; the same command continues.', file=sys.stderr)

@@ -18,7 +18,7 @@ from absl import flags
 from deblur_jax import errors, methods
 from deblur_jax.evaluation import report
 from deblur_jax.evaluation.report import runs as runs_lib
-from deblur_jax.training import train, workdir
+from deblur_jax.training import hparams, train, workdir
 from experiments import config_flag, published_results
 from experiments import prior as prior_program
 from experiments.grids import Grid
@@ -49,6 +49,7 @@ class Kind(NamedTuple):
   find: (folder of all runs, job) -> the folder in it of a run of the job's
     config, which may have another name; None without one.
   prepare: removes what a job left unfinished.
+  record: keeps what a finished job has for other programs.
   report: (folder, all jobs) -> text; writes the tables of a folder.
   """
 
@@ -58,6 +59,7 @@ class Kind(NamedTuple):
   check: Callable[[Job], None]
   find: Callable[[pathlib.Path, Job], pathlib.Path | None]
   prepare: Callable[[Job], None]
+  record: Callable[[Job], None]
   report: Callable[[pathlib.Path, Sequence[Job]], str]
 
 
@@ -150,9 +152,20 @@ def _check(job):
     raise errors.UserError(f'{job.name}: {error}') from error
 
 
+def _write_hparams(job):
+  """For TensorBoard, if the run writes files for it."""
+  run = runs_lib.read_run(job.folder)
+  if runs_lib.is_finished(run) and run.config['tensorboard']:
+    plain = bool | int | float | str
+    hparams.write(job.folder, {
+        key: value if isinstance(value, plain) else runs_lib.show(value)
+        for key, value in job.settings.items()
+    }, run.eval['mean'], step=run.eval['step'])
+
+
 TRAINED = Kind(
     _complete, _training, is_finished, _check, _find_run,
-    prepare=lambda job: None,
+    prepare=lambda job: None, record=_write_hparams,
     report=lambda folder, jobs: report.describe(report.write(folder)))
 
 
@@ -226,7 +239,7 @@ def fitted(options: flags.FlagValues) -> Kind:
   return Kind(
       complete, command, lambda job: read(job) is not None,
       lambda job: solve.check(job.config), lambda folder, job: None, prepare,
-      table)
+      lambda job: None, table)
 
 
 def _for_levels(path, settings):

@@ -51,35 +51,42 @@ class Profile:
       finished: number of finished steps.
     """
     self._folder, self._steps = folder, tuple(steps)
-    self._annotation = None     # of the step that is traced
+    self._tracing = False
+    self._step = None       # the annotation of the step that is traced
     if jax.process_index():     # one trace a run
       self._steps = ()
     if self._steps[:1] == (finished,):
-      self._begin(finished)
+      self._begin()
+      self._annotate(finished + 1)
 
   def __call__(self, step: int, state: TrainState, metrics: Metrics) -> None:
     """Runs after each step."""
-    if self._annotation:
-      self._annotation.__exit__(None, None, None)
-      self._annotate(step + 1)
+    self._end_annotation()
     if step in self._steps:
       jax.block_until_ready((state, metrics))
       if step == self._steps[0]:
-        self._begin(step)
+        self._begin()
       else:
         self.close()
+    if self._tracing:
+      self._annotate(step + 1)
 
   def close(self) -> None:
     """Writes the trace, also if the run ended before its last step."""
-    if self._annotation:
-      self._annotation.__exit__(None, None, None)
-      self._annotation = None
+    self._end_annotation()
+    if self._tracing:
+      self._tracing = False
       jax.profiler.stop_trace()
 
-  def _begin(self, finished):
+  def _begin(self):
     jax.profiler.start_trace(self._folder)
-    self._annotate(finished + 1)
+    self._tracing = True
 
   def _annotate(self, step):
-    self._annotation = jax.profiler.StepTraceAnnotation(STEP, step_num=step)
-    self._annotation.__enter__()
+    self._step = jax.profiler.StepTraceAnnotation(STEP, step_num=step)
+    self._step.__enter__()
+
+  def _end_annotation(self):
+    if self._step:
+      self._step.__exit__(None, None, None)
+      self._step = None

@@ -1,5 +1,6 @@
 """Runs: bit-exact resume, stop on a signal, refusal of other configs."""
 
+import gzip
 import json
 import os
 import shutil
@@ -14,7 +15,7 @@ from helpers import tiny
 
 from deblur_jax import errors, methods
 from deblur_jax.evaluation import test_sets
-from deblur_jax.training import train, workdir
+from deblur_jax.training import profiling, train, workdir
 
 
 def lines(folder):
@@ -46,7 +47,7 @@ def stop_at_step(folder, step):
 def straight(tmp_path_factory):
   """An uninterrupted run of 20 steps."""
   folder = tmp_path_factory.mktemp('straight')
-  config = tiny(total_steps=20, log_every=1, save_every=10,
+  config = tiny(total_steps=20, log_every=1, save_every=10, profile=(2, 4),
                 **{'nets.net.scales': 1, 'method.ema': 0.9,
                    'augment.preset': 'deepdeblur_torch7'})
   assert train.run(config, folder) == train.Result(20, True)
@@ -84,7 +85,7 @@ def test_lines_of_lost_steps_are_dropped(straight, tmp_path):
 def test_the_folder_documents_the_run(straight):
   config, folder = straight
   assert workdir.read_config(folder) == json.loads(
-      json.dumps(config))
+      json.dumps(config | {'batch_size': 4}))
   environment = workdir.read_json(folder / 'environment.json')
   assert environment['versions']['jax'] == jax.__version__
   assert len(environment['devices']) == 2
@@ -93,10 +94,27 @@ def test_the_folder_documents_the_run(straight):
   assert summary['parameters'] == sum(
       leaf.size for leaf in jax.tree.leaves(params))
   assert summary['steps'] == 20 and summary['macs_256'] > 0
+  table = (folder / workdir.PARAMETERS).read_text()
+  assert f'\nTotal: {summary["parameters"]:,} -- ' in table
+  assert all(f'| {name} ' in table for name in (
+      'net/scale_0/head/kernel', 'net/scale_0/head/bias'))
   assert sorted(path.name for path in (folder / 'pictures').iterdir()) == [
       'step_00000010.png', 'step_00000020.png']
   last = lines(folder)[-1]
   assert {'loss', 'grad_norm', 'lr', 'psnr', 'val_psnr_uint8'} <= last.keys()
+
+
+def test_a_profile_has_the_chosen_steps(straight):
+  _, folder = straight
+  trace, = (folder / workdir.TENSORBOARD).glob(
+      'plugins/profile/*/*.trace.json.gz')
+  events = json.loads(gzip.decompress(trace.read_bytes()))['traceEvents']
+  steps = [event for event in events if event.get('name') == profiling.STEP]
+  assert [step['args']['step_num'] for step in steps] == ['3', '4']
+  # The step is computed inside of them.
+  begin, end = steps[0]['ts'], steps[-1]['ts'] + steps[-1]['dur']
+  assert any(begin <= event.get('ts', 0) <= end and 'conv' in event['name']
+             for event in events if 'hlo_op' in event.get('args', ()))
 
 
 def test_running_a_finished_run_changes_nothing(straight):
