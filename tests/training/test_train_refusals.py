@@ -84,7 +84,6 @@ DISTILL = dict(name='distill', teacher=dict(path='runs/none'))
     ('method.los', 'l1', "Unknown key method.los; .*Did you mean 'loss'"),
     ('method.loss', 'l3', "Unknown loss 'l3'"),
     ('method.accumulate', 0, 'method.accumulate must be at least 1, got 0'),
-    ('method.accumulate', 3, 'not divisible by method.accumulate = 3'),
     ('method.init_from', 'maxim-1', 'method.init_from must be a dict'),
     ('method.init_from', dict(path='maxim-9'), "No model 'maxim-9'"),
     ('method.init_from', dict(path='runs/none'), 'No config.json in runs/none'),
@@ -130,6 +129,8 @@ def test_faults_of_the_config(tmp_path, pairs, key, value, message):
      r'crop = 17 is not divisible by 2\^\(K-1\) = 2'),
     ({'nets.net.scales': 2, 'data.loader.progressive': [(1, 17, 4)]},
      'crop = 17 is not divisible'),
+    ({'method.accumulate': 3, 'batch_size': 4},
+     'not divisible by method.accumulate = 3'),
     ({'method.accumulate': 4, 'batch_size': 4,
       'data.loader.progressive': [(1, 16, 2)]}, '2 .*method.accumulate = 4'),
 ])
