@@ -123,6 +123,8 @@ def main(argv):
   del argv
   options = flags.FLAGS
   folder = common.workdir()
+  shares = device_shares.of_this_machine(options.jobs)
+  run_kinds.use_cpus(shares[0].devices)     # before JAX's first use
   if options.task:
     kind = run_kinds.fitted(options)
   else:
@@ -142,8 +144,6 @@ def main(argv):
     for job in chosen:
       print(shlex.join(job.command))
     return 0
-  shares = device_shares.of_this_machine(options.jobs)
-  run_kinds.use_cpus(shares[0].devices)
   for job in chosen:      # all of them, before the first run begins
     if not kind.is_finished(job):
       kind.check(job)

@@ -16,7 +16,7 @@ import pathlib
 import resource
 import signal
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -130,8 +130,9 @@ def _check_counts(counts: Mapping[str, Any]) -> None:
 
 
 def setup(
-    config: Mapping[str, Any], *, from_checkpoint: bool = False) -> Setup:
-  """Builds what a config describes, on all devices.
+    config: Mapping[str, Any], *, from_checkpoint: bool = False,
+    devices: Sequence[jax.Device] | None = None) -> Setup:
+  """Builds what a config describes.
 
   It decodes no picture and makes no parameters; it traces one step of each
   crop size.
@@ -139,12 +140,13 @@ def setup(
   Args:
     config: plain dicts, see configs/.
     from_checkpoint: see `methods.build`.
+    devices: by default all devices of all processes.
 
   Raises:
     UserError: a fault in the config or the data that prevents training.
   """
   check(config)
-  mesh = parallel.data_mesh()
+  mesh = parallel.data_mesh(devices)
   options = config['data']['loader']
   prepare_floats = device_transforms.make_prepare(config, lambda batch: batch)
   # ---- the lists of the data sets, and the method

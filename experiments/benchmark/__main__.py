@@ -1,4 +1,6 @@
-"""Measures time and memory: python -m experiments.benchmark SUBJECT --FLAG=...
+"""Measures time, memory and rounding.
+
+  python -m experiments.benchmark SUBJECT --FLAG=...
 
 Subjects, each with a file of its name in this folder:
 
@@ -7,6 +9,7 @@ Subjects, each with a file of its name in this folder:
   runs      restoration by several trained runs, in one table
   blur      the synthesis of blur
   command   the command `deblur`, in fresh processes
+  devices   how far losses depend on the number of devices
 
 `python -m experiments.benchmark SUBJECT --help` lists the flags of a subject.
 """
@@ -17,7 +20,7 @@ import sys
 from deblur_jax import errors
 from experiments import common
 
-SUBJECTS = ('network', 'prior', 'runs', 'blur', 'command')
+SUBJECTS = ('network', 'prior', 'runs', 'blur', 'command', 'devices')
 
 
 def main():

@@ -12,7 +12,14 @@ from helpers import ROOT, tiny
 
 from deblur_jax import errors, models
 from deblur_jax.training import workdir
-from experiments.benchmark import network, peers, prior, runs, timing
+from experiments.benchmark import (
+  devices,
+  network,
+  peers,
+  prior,
+  runs,
+  timing,
+)
 
 
 @pytest.fixture(scope='module')
@@ -54,6 +61,17 @@ def test_numbers_hang_together(result, name):
   # Unknown for a CPU, and no cuDNN there.
   assert part['share_of_peak'] is None and part['cudnn_fused'] is None
   assert 'peer_ratio' not in part
+
+
+def test_losses_on_one_and_two_devices_differ_by_rounding():
+  config = tiny(batch_size=4, **{'nets.net.scales': 1})
+  single, half = devices.compare(config, [1, 2], steps=2)
+  assert (single['dtype'], half['dtype']) == ('float32', 'bfloat16')
+  assert single['largest'] < 1e-5 and half['largest'] < 1e-2
+  with pytest.raises(errors.UserError, match='has 3, and there are 2'):
+    devices.losses(config, 3)
+  with pytest.raises(errors.UserError, match='Give a --config.batch_size'):
+    devices.compare(tiny(), [1, 2], steps=1)
 
 
 def test_beside_onnx_runtime(result):
