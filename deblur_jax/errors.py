@@ -27,6 +27,24 @@ def is_disk_full(error: BaseException | None) -> bool:
       or any(sign in str(error) for sign in _NO_SPACE_WORDS))
 
 
+def describe(error: BaseException, *, name: str) -> str:
+  """Describes in one line why a file failed.
+
+  Args:
+    error: any error.
+    name: of the file.
+
+  Returns:
+    The message of a UserError as it is; others begin with the name.
+  """
+  if isinstance(error, UserError):
+    return str(error)
+  if is_out_of_memory(error):
+    return f'{name} is too large for the memory.'
+  reason = getattr(error, 'strerror', None) or ' '.join(str(error).split())
+  return f'{name}: {reason or type(error).__name__} ({type(error).__name__}).'
+
+
 @contextlib.contextmanager
 def needs_extra(
     package: str, *, extra: str, what: str = 'This', otherwise: str = ''

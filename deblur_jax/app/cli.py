@@ -4,7 +4,6 @@ Exit codes: 0 all done, 1 some files failed, 2 a mistake of the user, with one
 line on stderr, 130 interrupted.
 """
 
-import io
 import json
 import math
 import os
@@ -15,7 +14,7 @@ import typer
 import typer.core
 
 from deblur_jax import errors
-from deblur_jax.app import large_pages
+from deblur_jax.app import large_pages, streams
 from deblur_jax.pretrained import zoo
 
 
@@ -64,17 +63,22 @@ def main(argv: list[str] | None = None) -> None:
   """
   is_program = argv is None
   argv = sys.argv[1:] if is_program else argv
-  for stream in (sys.stdout, sys.stderr):
-    # Names of files may have any bytes, which are printed unchanged.
-    if isinstance(stream, io.TextIOWrapper):
-      stream.reconfigure(errors='surrogateescape')
+  streams.take()
   try:
     argv = _with_command(argv)
     if is_program and argv[:1] in (['restore'], ['page']):
       large_pages.restart()
-    app(argv)
+    try:
+      app(argv)
+    except SystemExit as ended:
+      if ended.code in (0, None) and (lost := streams.lost()):
+        print(f'error: The output could not be written: {lost.strerror}.',
+              file=sys.stderr)
+        sys.exit(1)
+      raise
   except errors.UserError as error:
-    print(f'error: {" ".join(str(error).split())}', file=sys.stderr)
+    message = streams.shown(' '.join(str(error).split()))
+    print(f'error: {message}', file=sys.stderr)
     sys.exit(2)
 
 

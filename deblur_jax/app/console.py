@@ -7,6 +7,7 @@ import sys
 import tqdm
 
 from deblur_jax.app import pace
+from deblur_jax.app.streams import shown
 
 MIN_SECONDS = 1.0    # of work whose time is printed before it begins
 
@@ -40,7 +41,8 @@ class Progress:
       total: all work, in the same unit.
     """
     self._bar.total = total
-    self._bar.set_description_str(os.path.basename(name)[:30], refresh=False)
+    self._bar.set_description_str(
+        shown(os.path.basename(name)[:30]), refresh=False)
     self._bar.set_postfix_str(
         _left(self._remaining(done, total)), refresh=False)
     self._bar.update(done - self._bar.n)
@@ -72,11 +74,11 @@ def outcome(one) -> None:
   """Prints a `restoring.Outcome`: its file on stdout, its notes on stderr."""
   write = tqdm.tqdm.write    # keeps the progress bar intact
   if one.target and one.target != '-':
-    write(one.target, file=sys.stdout)
+    write(shown(one.target), file=sys.stdout)
   for note in one.notes:
-    write(f'{one.source}: {note}', file=sys.stderr)
+    write(shown(f'{one.source}: {note}'), file=sys.stderr)
   if one.error:
-    write(f'error: {one.error}', file=sys.stderr)
+    write(shown(f'error: {one.error}'), file=sys.stderr)
 
 
 def row(row) -> str:

@@ -72,10 +72,12 @@ def run(
   if os.path.isdir(source):
     raise errors.UserError(
         f'{source} is a folder; a prior is fitted to one photo.')
-  (job,), _ = output_files.plan(
+  plan = output_files.plan(
       [source], out=out, overwrite=overwrite,
       suffix=tasks.TASKS[task].suffix if out is None else None)
-  output_files.check_folders([job.target])
+  if plan.refused:
+    raise errors.UserError(plan.refused[0].reason)
+  job, = plan.jobs
   picture = restoring.read(job.source, max_pixels=max_pixels)
   form = restoring.form_of(job.target, picture)
   one = problem(
@@ -99,7 +101,7 @@ def run(
       overwrite=overwrite)
   return restoring.Outcome(
       source, os.fspath(job.target), time.perf_counter() - start,
-      (*picture.notes, *smaller(picture, one),
+      (*job.notes, *picture.notes, *smaller(picture, one),
        *pictures.lost(picture, form=form)))
 
 

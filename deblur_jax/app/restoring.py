@@ -5,6 +5,7 @@ Names, numbers, the model and the folders of results are checked before the
 first file.
 """
 
+import collections
 import contextlib
 import functools
 import hashlib
@@ -153,19 +154,23 @@ def run(
     on_outcome: called with each outcome at once.
 
   Returns:
-    The outcomes of all files, those that were skipped first.
+    The outcomes of all files, those that were skipped or refused first. One
+    without an error and without a target counts files that are no pictures.
 
   Raises:
     UserError: a mistake that is found before the first file is read.
   """
-  jobs, skipped = output_files.plan(
+  jobs, skipped, refused, passed = output_files.plan(
       inputs, out=out, suffix=written.suffix, ext=written.ext, others=VIDEOS,
       skip_existing=written.skip_existing, overwrite=written.overwrite)
-  output_files.check_folders([job.target for job in jobs])
   if jobs:
     load_model(network)
   outcomes = [Outcome(os.fspath(job.source), os.fspath(job.target), 0.0,
                       ('has a result, skipped',)) for job in skipped]
+  outcomes += [Outcome(os.fspath(one.source), None, 0.0, (), one.reason)
+               for one in refused]
+  if passed:
+    outcomes.append(Outcome(', '.join(inputs), None, 0.0, (_counted(passed),)))
   for outcome in outcomes:
     on_outcome(outcome)
   if jobs:
@@ -180,15 +185,22 @@ def run(
     try:
       notes = _one(job, network, written, blend, on_share)
       target, error = os.fspath(job.target), None
-    except errors.UserError as wrong:
-      notes, target, error = (), None, str(wrong)
-    except MemoryError:
-      notes, target, error = (), None, f'{name} is too large for the memory.'
+    except Exception as wrong:      # it must not stop the other files
+      notes, target, error = (), None, errors.describe(wrong, name=name)
     outcomes.append(Outcome(
         name, target, time.perf_counter() - start, notes, error))
     on_outcome(outcomes[-1])
     on_share(1.0)
   return outcomes
+
+
+def _counted(passed) -> str:
+  """'3 files are no pictures and are passed over: 2 .txt, 1 .xmp'."""
+  kinds = collections.Counter(path.suffix.lower() for path in passed)
+  return (f'{len(passed)} {"file is" if len(passed) == 1 else "files are"} no '
+          'picture or video and passed over: ' + ', '.join(
+              f'{count} {kind or "without a suffix"}'
+              for kind, count in kinds.most_common()))
 
 
 def _work(jobs, network, written, blend):
@@ -227,7 +239,8 @@ def _one(job, network, written, blend, on_share) -> tuple[str, ...]:
         picture, image, form=form, quality=written.quality,
         strip_gps=written.strip_gps)
   write(job.target, data, overwrite=written.overwrite)
-  return (*picture.notes, *pictures.lost(picture, form=form), *notes)
+  return (*job.notes, *picture.notes, *pictures.lost(picture, form=form),
+          *notes)
 
 
 def _may_be_copied(job, picture, form, written) -> bool:
@@ -362,7 +375,7 @@ def _video(job, network, written, blend, on_share):
         crf=written.crf, made_by=_made_by(network, blend),
         max_pixels=written.max_pixels,
         on_frame=lambda done, total: on_share(done / total if total else 0.0))
-  return (*done.notes, *trust(*seen))
+  return (*job.notes, *done.notes, *trust(*seen))
 
 
 def _made_by(network, blend=WHOLE) -> str:

@@ -17,6 +17,7 @@ is enough to refuse a picture that is too large.
 import contextlib
 import functools
 import io
+import math
 import os
 import threading
 import warnings
@@ -35,8 +36,9 @@ from deblur_jax import errors
 from deblur_jax.media import metadata, sixteen_bit
 
 MAX_PIXELS = 200_000_000
-_READ = ('JPEG', 'PNG', 'AVIF', 'BMP', 'GIF', 'TIFF', 'WEBP')
-_WRITTEN_AS = {'GIF': 'PNG', 'MPO': 'JPEG'}
+_READ = ('JPEG', 'PNG', 'AVIF', 'BMP', 'GIF', 'TIFF', 'WEBP', 'JPEG2000', 'PPM')
+_WRITTEN_AS = {'GIF': 'PNG', 'JPEG2000': 'PNG', 'MPO': 'JPEG', 'PPM': 'PNG',
+               'TGA': 'PNG'}
 _HEIF_BRANDS = (b'heic', b'heix', b'heim', b'heis', b'hevc', b'hevx', b'mif1')
 # Orientation -> whether rows become columns, then the steps along both axes.
 _TURNS = {2: (0, 1, -1), 3: (0, -1, -1), 4: (0, -1, 1), 5: (1, 1, 1),
@@ -96,8 +98,8 @@ def read(
         _lenient() if allow_truncated else contextlib.nullcontext()):
     with reopen() as image:
       stored = _from_image(image, reopen, name)
-    if stored.form in ('AVIF', 'HEIF') and (
-        bits := metadata.heif_bits(source)) > 8:
+    if stored.samples.dtype == np.uint8 and (
+        bits := metadata.coded_bits(source)) > 8:
       return stored._replace(notes=(*stored.notes, f'its {bits} bits became 8'))
     if stored.form == 'WEBP' and metadata.is_lossless_webp(source):
       return stored._replace(coding={'lossless': True})
@@ -135,6 +137,20 @@ def size(
     turn = 1 if image.format == 'TIFF' else metadata.exif(image, [])[1]
   return (width, height) if turn in _TURNS and _TURNS[turn][0] else (
       height, width)
+
+
+def form(source: str | os.PathLike | bytes, *, name: str) -> str:
+  """Reads from a file's header in which form its picture is written again.
+
+  Args:
+    source: as of `read`.
+    name: as of `read`.
+
+  Raises:
+    UserError: no such file, no picture, or a damaged header.
+  """
+  with _in_one_line(name), _open(source, name, math.inf) as image:
+    return _WRITTEN_AS.get(image.format, image.format)
 
 
 def content(path: str | os.PathLike) -> bytes:
@@ -217,6 +233,8 @@ def _open(source, name, max_pixels):
       and b'avif' not in head):
     need_heif(f'{name} is HEIC, which')
     formats = ('HEIF',)
+  elif name.lower().endswith('.tga'):   # which has no mark of its own
+    formats = ('TGA',)
   file = io.BytesIO(source) if isinstance(source, bytes) else source
   with _pillow_settings, warnings.catch_warnings():
     # Pillow's own limit holds for the whole process, and warns.
@@ -228,7 +246,8 @@ def _open(source, name, max_pixels):
       _check_tiff_bits(source, name)
       raise errors.UserError(
           f'{name} is {"no picture, or a broken one" if head else "empty"}; '
-          'JPEG, PNG, TIFF, WebP, BMP, GIF, AVIF and HEIC are read.') from None
+          'JPEG, PNG, TIFF, WebP, BMP, GIF, AVIF, HEIC, JPEG 2000, PPM and TGA '
+          'are read.') from None
     finally:
       Image.MAX_IMAGE_PIXELS = limit
   width, height = image.size
@@ -284,6 +303,8 @@ def _decoded(image, reopen, name, notes):
     if metadata.tag(image, 262) == 0:
       samples = 65535 - samples
     return _with_key(samples, image), icc
+  if image.format == 'PPM' and image.mode == 'I':
+    return np.asarray(image).astype(np.uint16)[..., None], icc
   if image.mode in ('I', 'F'):
     raise errors.UserError(
         f'{name} has 32 bits a sample; save it with 8 or 16.')

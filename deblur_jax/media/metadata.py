@@ -27,10 +27,25 @@ def opened(source: str | os.PathLike | bytes) -> BinaryIO:
   return io.BytesIO(source) if isinstance(source, bytes) else open(source, 'rb')
 
 
-def heif_bits(source: str | os.PathLike | bytes) -> int:
-  """Bits of a sample of HEIC or AVIF, at least 8; Pillow always gives 8."""
+def coded_bits(source: str | os.PathLike | bytes) -> int:
+  """Bits of a sample where Pillow gives 8 whatever the file has.
+
+  Args:
+    source: a file, or all of its bytes.
+
+  Returns:
+    The bits of HEIC, AVIF, JPEG 2000 and PPM, at least 8; 8 for other files.
+  """
   with opened(source) as file:
     head = file.read(_PROPERTIES)
+  if match := re.match(rb'P[2356]\s+(?:#.*\s+)*\d+\s+\d+\s+(\d+)\s', head):
+    return max(8, int(match[1]).bit_length())
+  if match := re.search(rb'\xff\x4f\xff\x51.{36}(..)', head, re.DOTALL):
+    # SIZ (ISO/IEC 15444-1, A.5.1): the components, then 3 bytes for each.
+    parts = head[match.end():][:3 * int.from_bytes(match[1], 'big'):3]
+    return max([8, *((bits & 127) + 1 for bits in parts)])
+  if head[4:8] != b'ftyp':
+    return 8
   # pixi (ISO/IEC 23008-12, 6.5.6): version and flags, channels, bits of each.
   return max([8, *(bits for found in re.finditer(
       rb'pixi\0\0\0\0([\1-\4])', head)

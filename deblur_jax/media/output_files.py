@@ -1,10 +1,13 @@
 """Names of the results of `deblur`, and safe writing of them.
 
 A result is written beside its picture as `<stem>_deblurred.<ext>`, or under the
-picture's name in another folder, which mirrors the folders that were given.
+picture's name in another folder, which mirrors the folders that were given. A
+name that would be too long is shortened, and of two results with one name one
+has the full name of its picture, a.gif.png.
 """
 
 import contextlib
+import hashlib
 import os
 import pathlib
 import secrets
@@ -17,20 +20,45 @@ from deblur_jax.ops import atomic_files
 
 STREAM = '-'  # stdin as a source, stdout as a target
 SUFFIX = '_deblurred'
+# Of a result's name. File systems take 255; parts of a video need some more.
+NAME_BYTES = 240
 
 
 class Job(NamedTuple):
-  """An input and the target of its result: paths, or STREAM."""
+  """An input and the target of its result.
+
+  Attributes:
+    source: a path, or STREAM.
+    target: a path, or STREAM.
+    notes: for the user: why the target has not the usual name.
+  """
 
   source: pathlib.Path | str
   target: pathlib.Path | str
+  notes: tuple[str, ...] = ()
+
+
+class Refused(NamedTuple):
+  """A file or folder that cannot be processed, and the reason in one line."""
+
+  source: pathlib.Path
+  reason: str
 
 
 class Plan(NamedTuple):
-  """The work to do, and the inputs that are skipped as already done."""
+  """The work to do.
+
+  Attributes:
+    jobs: what is to be done.
+    skipped: inputs that have a result.
+    refused: files and folders that cannot be processed.
+    passed: files of the folders that are neither pictures nor videos.
+  """
 
   jobs: tuple[Job, ...]
   skipped: tuple[Job, ...]
+  refused: tuple[Refused, ...]
+  passed: tuple[pathlib.Path, ...]
 
 
 def plan(
@@ -60,8 +88,8 @@ def plan(
     overwrite: whether existing files may be replaced; inputs never are.
 
   Raises:
-    UserError: an input that does not exist, a folder without pictures, two
-      results with one name, or a result that is an input or exists.
+    UserError: an input that does not exist, a folder without pictures, a folder
+      `out` that cannot be written, or a result that is an input or exists.
   """
   if not inputs:
     raise errors.UserError('No input; give files, folders, or - for stdin.')
@@ -70,14 +98,19 @@ def plan(
         'Existing results are skipped or written over, not both.')
   sources = _sources(inputs)
   name = _Names(suffix, _checked_ext(ext), dict(others or {}))
+  refused, passed = [], []
   if out is None:
-    jobs = _in_folders(sources, None, name, recursive)
+    jobs = _in_folders(sources, None, name, recursive, refused, passed)
   elif _is_folder(out, sources):
-    jobs = _in_folders(sources, pathlib.Path(out), name, recursive)
+    jobs = _in_folders(
+        sources, pathlib.Path(out), name, recursive, refused, passed)
   else:
     jobs = [Job(sources[0], _single(out, sources, name))]
-  jobs = _without_doubles(jobs)
+  jobs = _with_short_names(_without_doubles(jobs))
   _check_inputs_stay(jobs)
+  jobs = _with_free_targets(jobs, refused, alone=out is not None)
+  if len(refused) == 1 and not jobs:
+    raise errors.UserError(refused[0].reason)
   there = [job for job in jobs if _is_there(job.target)]
   if there and not skip_existing and not overwrite:
     more = f' and {len(there) - 1} more' if len(there) > 1 else ''
@@ -85,8 +118,8 @@ def plan(
         f'{there[0].target}{more} exist{"" if more else "s"} already; take '
         '--overwrite, --skip-existing or another -o.')
   skipped = dict.fromkeys(there if skip_existing else ())
-  return Plan(
-      tuple(job for job in jobs if job not in skipped), tuple(skipped))
+  return Plan(tuple(job for job in jobs if job not in skipped),
+              tuple(skipped), tuple(refused), tuple(passed))
 
 
 def check_target(
@@ -184,6 +217,9 @@ class _Names(NamedTuple):
   others: Mapping[str, str]
 
   def known(self, path):
+    """Whether a file of a folder is taken; without a suffix by its content."""
+    if not path.suffix:
+      return pictures.suffix_by_content(path) is not None
     return path.suffix.lower() in {
         *pictures.SUFFIXES, *pictures.READ_ONLY, *self.others}
 
@@ -192,6 +228,8 @@ class _Names(NamedTuple):
     suffix = suffix if self.suffix is None else self.suffix
     kind = path.suffix.lower()
     ext = self.others.get(kind) or self.ext or pictures.READ_ONLY.get(kind)
+    if ext is None and kind not in pictures.SUFFIXES and path.is_file():
+      ext = pictures.suffix_by_content(path)
     # The source's own spelling, such as .JPG, where the form does not change.
     ext = path.suffix if ext in (None, kind) else ext
     return path.with_name(f'{path.stem}{suffix}{ext}')
@@ -263,7 +301,7 @@ def _single(out, sources, name):
   return out
 
 
-def _in_folders(sources, out, name, recursive):
+def _in_folders(sources, out, name, recursive, refused, passed):
   """The jobs with results beside their inputs, or in `out`."""
   default = SUFFIX if out is None else ''
   suffix = default if name.suffix is None else name.suffix
@@ -276,6 +314,8 @@ def _in_folders(sources, out, name, recursive):
         raise errors.UserError(
             f'The result of stdin needs a name, and {out} is a folder.')
       jobs.append(Job(STREAM, STREAM))
+    elif reason := _why_unread(source):
+      refused.append(Refused(source, reason))
     elif not source.is_dir():
       target = name.result(source, suffix=suffix)
       jobs.append(Job(source, out / target.name if out else target))
@@ -283,43 +323,137 @@ def _in_folders(sources, out, name, recursive):
       mirror = out
       if out and len(sources) > 1:
         mirror = out / source.resolve().name
-      for path in _found(source, name, {suffix, SUFFIX} - {''}, out, recursive):
+      for path in _found(source, name, {suffix, SUFFIX} - {''}, out, recursive,
+                         refused, passed):
         target = name.result(path, suffix=suffix)
         jobs.append(Job(path, mirror / target.relative_to(source)
                         if mirror else target))
   return jobs
 
 
-def _found(folder, name, results, out, recursive):
+def _found(folder, name, results, out, recursive, refused, passed):
   """The files of a folder that are taken, sorted."""
   found = []
-  for parent, folders, files in os.walk(folder, onerror=_cannot_list):
+
+  def on_error(error):
+    refused.append(Refused(
+        pathlib.Path(error.filename),
+        f'Cannot look into {error.filename}: {error.strerror}.'))
+
+  for parent, folders, files in os.walk(folder, onerror=on_error):
     folders[:] = sorted(
         one for one in folders if recursive and one[0] != '.'
         and one != '__MACOSX'
         and not (out and _is_same(os.path.join(parent, one), out)))
     paths = [pathlib.Path(parent, one) for one in sorted(files)]
-    made = {path.stem + suffix for path in paths for suffix in results}
-    found += [path for path in paths if path.name[0] != '.'
-              and name.known(path) and path.is_file()
-              and path.stem not in made]
+    made = {_short(f'{own}{suffix}{path.suffix}')
+            for path in paths for suffix in results
+            for own in (path.stem, path.name)}
+    made = {os.path.splitext(one)[0] for one in made}
+    for path in paths:
+      if path.name[0] == '.' or path.stem in made or not path.is_file():
+        continue
+      if reason := _why_unread(path):
+        refused.append(Refused(path, reason))
+      else:
+        (found if name.known(path) else passed).append(path)
   if not found:
-    raise errors.UserError(f'{folder}: no pictures there.')
+    raise errors.UserError(
+        refused[-1].reason if refused else f'{folder}: no pictures there.')
   return found
 
 
+def _why_unread(path):
+  """Why a picture is not read, by its suffix; None for other files."""
+  what = pictures.UNREAD.get(path.suffix.lower())
+  return what and (
+      f'{path} is {what}, which is not read; save it as PNG, TIFF or JPEG.')
+
+
 def _without_doubles(jobs):
-  """Each job once; a UserError where two would write one file."""
+  """Each job once; no two with one target.
+
+  Of two the one whose result changes its form, or else the later one, gets the
+  full name of its source.
+  """
   by_target = {}
-  for job in jobs:
-    key = (STREAM if job.target == STREAM else
-           os.path.normcase(os.path.abspath(job.target)))
-    first = by_target.setdefault(key, job)
-    if first.source != job.source and not _is_same(first.source, job.source):
+  for job in sorted(jobs, key=_changes_form):
+    first = by_target.setdefault(_key(job.target), job)
+    if first.source == job.source or _is_same(first.source, job.source):
+      continue
+    target = job.target.with_name(
+        job.target.name.replace(job.source.stem, job.source.name, 1))
+    if first.source.name == job.source.name or _key(target) in by_target:
       raise errors.UserError(
           f'{first.source} and {job.source} would both become {job.target}; '
           'restore them into different folders.')
-  return list(by_target.values())
+    by_target[_key(target)] = Job(job.source, target, (
+        f'the result is {target.name}: {job.target.name} is that of '
+        f'{first.source.name}',))
+  order = {job.source: number for number, job in enumerate(jobs)}
+  return sorted(by_target.values(), key=lambda job: order[job.source])
+
+
+def _changes_form(job):
+  suffix = lambda path: os.path.splitext(path)[1].lower()
+  return suffix(job.source) != suffix(job.target)
+
+
+def _key(target):
+  return (STREAM if target == STREAM
+          else os.path.normcase(os.path.abspath(target)))
+
+
+def _with_short_names(jobs):
+  """The jobs; results whose names are too long get shorter ones."""
+  return [job if job.target == STREAM
+          or _short(job.target.name) == job.target.name
+          else Job(job.source, job.target.with_name(_short(job.target.name)),
+                   (*job.notes, 'the name of the result is shortened: '
+                    f'{_short(job.target.name)}'))
+          for job in jobs]
+
+
+def _short(name):
+  """A name of at most NAME_BYTES bytes, with a digest where it is cut."""
+  stem, ext = os.path.splitext(name)
+  if len(os.fsencode(name)) <= NAME_BYTES:
+    return name
+  end = f'-{hashlib.sha256(os.fsencode(name)).hexdigest()[:8]}{ext}'
+  stem = os.fsencode(stem)[:NAME_BYTES - len(os.fsencode(end))]
+  return stem.decode(errors='ignore') + end
+
+
+def _with_free_targets(jobs, refused, *, alone):
+  """The jobs whose results can be written; the others become `refused`.
+
+  Args:
+    jobs: the jobs.
+    refused: a list that grows.
+    alone: whether all results go to one place that the user named, which must
+      be writable.
+  """
+  closed, kept = {}, []
+  for job in jobs:
+    reason = None
+    if job.target != STREAM:
+      folder = pathlib.Path(os.path.realpath(job.target)).parent
+      if folder not in closed:
+        try:
+          closed[folder] = check_folders([job.target])
+        except errors.UserError as error:
+          if alone:
+            raise
+          closed[folder] = str(error)
+      reason = closed[folder]
+      if os.path.isdir(job.target):
+        reason = (f'{job.target} is a folder, where the result of {job.source} '
+                  'would be; take another -o.')
+    if reason:
+      refused.append(Refused(job.source, reason))
+    else:
+      kept.append(job)
+  return kept
 
 
 def _check_inputs_stay(jobs):
@@ -356,11 +490,6 @@ def _check_free(target, overwrite):
   if target.exists() and not overwrite:
     raise errors.UserError(
         f'{target} exists already; take --overwrite or another name.')
-
-
-def _cannot_list(error):
-  raise errors.UserError(
-      f'Cannot look into {error.filename}: {error.strerror}.') from None
 
 
 def _cannot_write(target, error):

@@ -23,8 +23,16 @@ from deblur_jax.ops import bit_depth
 SUFFIXES = {  # suffix of a file -> its form
     '.avif': 'AVIF', '.bmp': 'BMP', '.heic': 'HEIF', '.heif': 'HEIF',
     '.jpeg': 'JPEG', '.jpg': 'JPEG', '.png': 'PNG', '.tif': 'TIFF',
-    '.tiff': 'TIFF', '.webp': 'WEBP'}
-READ_ONLY = {'.gif': '.png'}  # suffix -> suffix of the result
+    '.tiff': 'TIFF', '.webp': 'WEBP', '.jfif': 'JPEG', '.jpe': 'JPEG'}
+READ_ONLY = dict.fromkeys(  # suffix -> suffix of the result
+    ('.gif', '.j2k', '.jp2', '.jpf', '.jpx', '.pbm', '.pgm', '.pnm', '.ppm',
+     '.tga'), '.png')
+# Pictures that are not read: suffix -> what they are.
+UNREAD = dict.fromkeys(
+    ('.arw', '.cr2', '.cr3', '.dng', '.nef', '.orf', '.pef', '.raf', '.rw2',
+     '.srw'), 'a raw photo') | {
+         '.exr': 'OpenEXR', '.hdr': 'Radiance HDR', '.jxl': 'JPEG XL',
+         '.psd': 'a file of Photoshop', '.svg': 'a drawing'}
 FORMS = tuple(sorted(set(SUFFIXES.values())))
 MAX_PIXELS = decoding.MAX_PIXELS
 QUALITY = 95          # of JPEG, WebP, AVIF and HEIF
@@ -74,6 +82,23 @@ def form_of(path: str | os.PathLike) -> str:
         f'{path}: a picture cannot be written as {suffix or "no suffix"}; '
         f'known: {", ".join(SUFFIXES)}.{errors.suggest(suffix, SUFFIXES)}')
   return SUFFIXES[suffix]
+
+
+def suffix_by_content(path: str | os.PathLike) -> str | None:
+  """The usual suffix of a file's form, whatever its name.
+
+  Args:
+    path: of a file.
+
+  Returns:
+    Such as '.jpg'; None if the file is no picture that can be read.
+  """
+  try:
+    form = decoding.form(path, name=os.fspath(path))
+  except errors.UserError:
+    return None
+  return next(suffix for suffix, of in SUFFIXES.items()
+              if of == form and suffix != '.jpeg')
 
 
 def read(

@@ -547,6 +547,30 @@ def _ship(folder, monkeypatch):
     monkeypatch.setitem(fn.__kwdefaults__, 'folder', folder)
 
 
+@pytest.mark.parametrize('error, words', [
+    (OSError(28, 'No space left on device'),
+     'a.png: No space left on device (OSError).'),
+    (ValueError('bad\ncodec'), 'a.png: bad codec (ValueError).'),
+    (MemoryError(), 'a.png is too large for the memory.')])
+def test_any_failure_of_a_file_is_its_own(
+    run, tmp_path, monkeypatch, capsys, error, words):
+  for name in ('a.png', 'b.png'):
+    Image.fromarray(PHOTO).save(tmp_path / name)
+  write = restoring.write
+
+  def fail_once(target, *args, **options):
+    if target.name.startswith('a'):
+      raise error
+    write(target, *args, **options)
+
+  monkeypatch.setattr(restoring, 'write', fail_once)
+  with pytest.raises(SystemExit) as ended:
+    cli.main(['restore', str(tmp_path), '-m', run])
+  assert ended.value.code == 1
+  assert f'error: {tmp_path}/{words}' in capsys.readouterr().err.splitlines()
+  assert (tmp_path / 'b_deblurred.png').is_file()
+
+
 def test_models(shipped, tmp_path, capsys, monkeypatch):
   _ship(shipped, monkeypatch)
   assert deblur('models') == 0

@@ -8,6 +8,7 @@ import tempfile
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from deblur_jax import errors
 from deblur_jax.media import output_files
@@ -148,8 +149,6 @@ def test_inputs_are_never_results(out, overwrite, here):
     (['a.jpg'], {'out': 'b.mp4', 'others': {'.mp4': '.mp4'}},
      'a.jpg cannot become b.mp4'),
     (['a.jpg'], {'suffix': '/../x'}, 'no part of a file'),
-    (['a.jpg', 'a.png'], {'ext': 'webp'},
-     'a.jpg and a.png would both become a_deblurred.webp'),
     (['a.jpg', 'sub/a.jpg'], {'out': 'out'}, 'both become out/a.jpg')])
 def test_plans_that_cannot_be(inputs, options, words, here):
   make('a.jpg', 'a.png', 'sub/a.jpg')
@@ -157,6 +156,54 @@ def test_plans_that_cannot_be(inputs, options, words, here):
   with pytest.raises(errors.UserError, match=words) as caught:
     planned(*inputs, **options)
   assert '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize('ext, targets', [
+    (None, ['out/a.gif.png', 'out/a.png', 'out/z.jpg']),
+    ('webp', ['out/a.webp', 'out/a.png.webp', 'out/z.webp'])])
+def test_two_results_of_one_name(ext, targets, here):
+  make('in/a.gif', 'in/a.png', 'in/z.jpg')
+  plan = output_files.plan(['in'], out='out', ext=ext)
+  assert [str(job.target) for job in plan.jobs] == targets
+  renamed, = [job for job in plan.jobs if job.notes]
+  assert 'is that of a.' in renamed.notes[0]
+  for job in output_files.plan(['in'], ext=ext).jobs:
+    make(job.target)
+  again = output_files.plan(['in'], ext=ext, skip_existing=True)
+  assert not again.jobs and len(again.skipped) == 3
+
+
+@pytest.mark.parametrize(
+    'stem', ['A' * 247, '文' * 80, '😀' * 60], ids=['letters', 'three', 'four'])
+def test_a_long_name_is_shortened(stem, here):
+  make(f'in/{stem}.jpg', 'in/0.jpg')
+  short, long = output_files.plan(['in']).jobs
+  assert len(os.fsencode(long.target.name)) <= output_files.NAME_BYTES
+  assert long.target.name.endswith('.jpg') and long.target.name[:9] == stem[:9]
+  assert 'is shortened' in long.notes[0] and not short.notes
+  for job in (long, short):
+    output_files.write(job.target, b'x')
+  assert len(output_files.plan(['in'], skip_existing=True).skipped) == 2
+
+
+def test_a_folder_in_the_way_of_one_result(here):
+  make('in/a.jpg', 'in/b.jpg', 'in/a_deblurred.jpg/x.txt')
+  plan = output_files.plan(['in'])
+  assert [job.source.name for job in plan.jobs] == ['b.jpg']
+  assert 'a_deblurred.jpg is a folder' in plan.refused[0].reason
+
+
+def test_every_file_of_a_folder_is_counted(here):
+  make('in/a.jfif', 'in/b.jpe', 'in/c.cr2', 'in/notes.txt', 'in/noise')
+  Image.new('RGB', (4, 4)).save('in/photo', 'JPEG')
+  plan = output_files.plan(['in'])
+  assert [job.target.name for job in plan.jobs] == [
+      'a_deblurred.jfif', 'b_deblurred.jpe', 'photo_deblurred.jpg']
+  assert [one.source.name for one in plan.refused] == ['c.cr2']
+  assert 'is a raw photo, which is not read' in plan.refused[0].reason
+  assert [path.name for path in plan.passed] == ['noise', 'notes.txt']
+  with pytest.raises(errors.UserError, match='raw photo'):
+    output_files.plan(['in/c.cr2'])
 
 
 @pytest.mark.parametrize('out', [None, 'out'])
@@ -243,8 +290,12 @@ def test_a_folder_that_is_closed():
     try:
       with pytest.raises(errors.UserError, match='denied; take another -o'):
         output_files.write(f'{folder}/b.jpg', b'x')
-      with pytest.raises(errors.UserError, match='look into .*secret: Permis'):
-        planned(folder)
+      plan = output_files.plan([folder], out=tempfile.gettempdir() + '/none/')
+      assert [job.source.name for job in plan.jobs] == ['a.jpg']
+      assert [one.reason for one in plan.refused] == [
+          f'Cannot look into {folder}/secret: Permission denied.']
+      with pytest.raises(errors.UserError, match='denied; take another -o'):
+        output_files.plan([f'{folder}/a.jpg'])
     finally:
       os.seteuid(user)
       os.chmod(folder, 0o755)

@@ -651,3 +651,40 @@ def test_reading_is_light():
   code = ('import sys; from deblur_jax.media import output_files, pictures; '
           'assert not {"jax", "flax", "scipy", "tifffile"} & set(sys.modules)')
   subprocess.run([sys.executable, '-c', code], check=True)
+
+
+@pytest.mark.parametrize('name, options', [
+    ('a.tga', {}), ('a.ppm', {}), ('a.jp2', {'irreversible': False}),
+    ('without_suffix', {'format': 'PNG'}), ('a.j2k', {'irreversible': False})])
+def test_forms_that_become_png(name, options, tmp_path):
+  random = np.random.default_rng(0)
+  pixels = random.integers(0, 256, (12, 16, 3), np.uint8)
+  Image.fromarray(pixels).save(tmp_path / name, **options)
+  picture = pictures.read(tmp_path / name)
+  assert (picture.form, picture.bits, picture.notes) == ('PNG', 8, ())
+  np.testing.assert_array_equal(
+      bit_depth.to_uint8(picture.image), pixels)
+  assert pictures.suffix_by_content(tmp_path / name) == '.png'
+
+
+@pytest.mark.parametrize('name, head, bits', [
+    ('a.pgm', b'P5 16 12 65535\n', 16), ('a.pgm', b'P5 16 12 1023\n', 16),
+    ('a.ppm', b'P6\n# by hand\n16 12\n65535\n', 8)])
+def test_deep_ppm(name, head, bits, tmp_path):
+  random, channels = np.random.default_rng(0), 3 if head[1:2] == b'6' else 1
+  top = int(head.split()[-1])
+  values = random.integers(0, top + 1, (12, 16, channels))
+  (tmp_path / name).write_bytes(head + values.astype('>u2').tobytes())
+  picture = pictures.read(tmp_path / name)
+  assert picture.bits == bits
+  assert picture.notes == (() if bits == 16 else ('its 16 bits became 8',))
+  np.testing.assert_allclose(
+      picture.image[..., :channels], values / top, atol=0.5 / (2**bits - 1))
+  assert picture.gray == (channels == 1)
+
+
+def test_garbage_is_no_tga(tmp_path):
+  for seed in range(20):
+    (tmp_path / 'a.tga').write_bytes(np.random.default_rng(seed).bytes(500))
+    with pytest.raises(errors.UserError, match=r'a\.tga'):
+      pictures.read(tmp_path / 'a.tga')
