@@ -172,6 +172,12 @@ def test_same_test_set_is_comparable(tmp_path):
   text = _page(tmp_path)
   assert 'the same pictures' in text and 'Not comparable' not in text
   assert ' 20.50 |' in text and '26.5 |' in text
+  # Two settings of ours that fit one of the paper are not averaged.
+  run_folders.finished(tmp_path / 'b', scales=3, lr=1, test=test)
+  (_, ours), _ = papers.read(runs.read_study(tmp_path))
+  assert [row.label for row in ours[2:]] == [
+      'scales=3: lr=0.0001', 'scales=3: lr=1']
+  assert ours[2].ours and ours[3].ours and ours[2].theirs == ours[3].theirs
   columns = papers.columns(study, study.runs)
   assert columns['paper_kohler_psnr_kohler'] == 26.48
 

@@ -9,7 +9,8 @@ from deblur_jax.evaluation.report import runs as runs_lib
 from deblur_jax.evaluation.report.runs import Run, Study
 from deblur_jax.training import workdir
 
-_LOSS_KEYS = ('loss', 'content', 'over_scales', 'discriminator.gan', 'weights')
+_LOSS_KEYS = ('loss', 'content', 'content_weight', 'adversarial_weight',
+              'over_scales', 'discriminator.gan', 'weights')
 _OVERRIDE = re.compile(r'--?config\.([^=]+)=(.*)', re.DOTALL)
 
 
@@ -132,9 +133,9 @@ def _overrides(study: Study, run: Run) -> str:
   for word in run.environment.get('command', ()):
     if match := _OVERRIDE.fullmatch(word):
       changed[match[1]] = match[2]
-  shown = {runs_lib.SEED, *study.keys}
+  shown = {runs_lib.SEED, *study.keys, *workdir.FREE_KEYS}
   return ', '.join(f'{key}={value}' for key, value in changed.items()
-                   if key not in shown and key not in workdir.FREE_KEYS)
+                   if not shown & {key, *runs_lib.full_keys(run, key)})
 
 
 def _commit(commit: str) -> str:

@@ -7,24 +7,21 @@ eval_kohler.json of `experiments.evaluate_folder --kohler`.
 """
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from deblur_jax import metrics
 from deblur_jax.evaluation.report import runs as runs_lib
 from deblur_jax.evaluation.report.runs import Run, Study
-from deblur_jax.training import workdir
 
 Paper = Mapping[str, Any]
-ROLE = 'restorer.'      # any network of a config that has the option
 
 
 class Row(NamedTuple):
   """A row of a paper's table.
 
   Attributes:
-    label: of its setting.
+    label: of its setting, with the label of ours if several fit.
     ours: metric -> the mean of our runs; {} without a comparable run.
     theirs: column -> the paper's number.
   """
@@ -43,21 +40,25 @@ def read(study: Study) -> list[tuple[Paper, list[Row]]]:
   Returns:
     Each paper's table and its rows.
   """
-  return [(paper, rows(paper, study.runs))
+  groups = runs_lib.group(study)
+  return [(paper, rows(paper, groups))
           for paper in study.plan.get('papers', ())]
 
 
-def rows(paper: Paper, runs: Sequence[Run] = ()) -> list[Row]:
+def rows(
+    paper: Paper, groups: Mapping[str, Sequence[Run]] | None = None
+) -> list[Row]:
   """The rows of a paper's table, with our numbers.
 
   Args:
     paper: see `experiments.published_results`.
-    runs: ours.
+    groups: label of a setting of ours -> its runs.
 
   Returns:
-    The rows.
+    The rows; several settings of ours that fit one of them have a row each.
   """
-  return [_row(paper, row, runs) for row in paper['rows']]
+  return [found for row in paper['rows']
+          for found in _rows(paper, row, groups or {})]
 
 
 def columns(study: Study, group: list[Run]) -> dict[str, Any]:
@@ -81,27 +82,26 @@ def columns(study: Study, group: list[Run]) -> dict[str, Any]:
 
 
 def _has(run: Run, settings: Mapping[str, Any]) -> bool:
-  """Whether a run has these settings; 'restorer.x' is x of any network."""
-  for key, wanted in settings.items():
-    names = [key]
-    if key.startswith(ROLE):
-      option = re.escape(key.removeprefix(ROLE))
-      names = [name for name in (*workdir.flatten(run.config), *run.settings)
-               if re.fullmatch(rf'nets\.[^.]+\.{option}', name)]
-    if not any(json.dumps(runs_lib.value(run, name)) == json.dumps(wanted)
-               for name in names):
-      return False
-  return True
+  return all(any(
+      json.dumps(runs_lib.value(run, name)) == json.dumps(wanted)
+      for name in runs_lib.full_keys(run, key))
+      for key, wanted in settings.items())
 
 
-def _row(paper, row, runs) -> Row:
-  settings = row.get('settings')
-  done = [run for run in runs if settings is not None
-          and runs_lib.is_finished(run) and _has(run, settings)]
-  return Row(
-      row.get('label') or runs_lib.label(settings, separator=', '),
-      _means(paper, done),
-      {key: row[key] for key in paper['columns'] if key in row})
+def _rows(paper, row, groups) -> list[Row]:
+  """A row of the paper, for each setting of ours that is comparable."""
+  theirs = {key: row[key] for key in paper['columns'] if key in row}
+  name = row.get('label') or runs_lib.label(row['settings'], separator=', ')
+  ours = {}
+  for label, group in groups.items():
+    done = list(filter(runs_lib.is_finished, group))
+    if 'settings' in row and done and _has(done[0], row['settings']):
+      ours[label] = _means(paper, done)
+  ours = {label: means for label, means in ours.items() if means}
+  if len(ours) < 2:
+    return [Row(name, next(iter(ours.values()), {}), theirs)]
+  return [Row(f'{name}: {label}', means, theirs)
+          for label, means in ours.items()]
 
 
 def _means(paper, runs) -> dict[str, float]:

@@ -19,6 +19,7 @@ PLAN = 'plan.json'
 FAILED = 'failed.json'
 SEED = 'seed'     # runs that differ in the seed alone are averaged
 ABSENT = 'absent'
+ROLE = 'restorer.'   # in a key: any network of the config
 
 
 class Run(NamedTuple):
@@ -102,7 +103,8 @@ def read_run(
 
 def is_finished(run: Run) -> bool:
   """Whether it is trained to the end and evaluated there."""
-  return bool(run.eval) and run.eval['step'] == run.config.get('total_steps')
+  return (bool(run.config) and 'step' in run.eval
+          and run.eval['step'] == run.config.get('total_steps'))
 
 
 def state(run: Run) -> str:
@@ -164,7 +166,7 @@ def read_study(
   """
   path = folder / PLAN
   plan = workdir.read_json(path) if path.exists() else {}
-  if path.exists() and 'runs' not in plan:
+  if path.exists() and not (isinstance(plan, dict) and 'runs' in plan):
     raise errors.UserError(
         f'{path} is not the plan of a grid: it has no runs. Move it elsewhere.')
   planned = {run['name']: run['settings'] for run in plan.get('runs', ())}
@@ -216,6 +218,23 @@ def value(run: Run, key: str) -> Any:
       return run.settings.get(key, ABSENT)
     found = found[part]
   return found
+
+
+def full_keys(run: Run, key: str) -> list[str]:
+  """The keys of a run that a key names.
+
+  Args:
+    run: the run.
+    key: dotted; 'restorer.x' is the option x of any network.
+
+  Returns:
+    Such as ['nets.net.x'].
+  """
+  if not key.startswith(ROLE):
+    return [key]
+  option = re.escape(key.removeprefix(ROLE))
+  return [name for name in (*workdir.flatten(run.config), *run.settings)
+          if re.fullmatch(rf'nets\.[^.]+\.{option}', name)]
 
 
 def planned(study: Study, group: Sequence[Run]) -> int:
@@ -340,7 +359,8 @@ def _same_test(first, second):
 def _evaluation(path):
   """The content of an evaluation's file, {} without a file."""
   found = workdir.read_json(path) if path.exists() else {}
-  if path.exists() and not {'mean', 'rows'} <= set(found):
+  if path.exists() and not (
+      isinstance(found, dict) and {'mean', 'rows'} <= found.keys()):
     raise errors.UserError(
         f'{path} is not an evaluation: it has no mean and rows. Move it '
         'elsewhere.')
