@@ -29,7 +29,8 @@ def restore(
 
   Args:
     x: a path; a Pillow image; or an array of NumPy or JAX, [h, w], [h, w, 1],
-      [h, w, 3] or [h, w, 4], of uint8 or uint16, or of floats in [0, 1].
+      [h, w, 3] or [h, w, 4], of uint8 or uint16, or of floats in [0, 1]. Masked
+      values are part of the picture. A memory map is not changed.
     model: a name that `deblur models` lists, or the folder of a run.
     tile: see `tiling.build`.
     overlap: see `tiling.build`.
@@ -56,6 +57,8 @@ def restore(
       model=model, tile=tile, overlap=overlap, ensemble=ensemble, dtype=dtype,
       local=local, blur_threshold=blur_threshold)
   blend = blending.build(region, strength)
+  if isinstance(x, str) and '://' in x:
+    raise errors.UserError(f'{x} is an address: save the picture first.')
   if isinstance(x, str | os.PathLike):
     return _file(os.fspath(x), network, blend, out, overwrite)
   if out is not None or overwrite:
@@ -74,13 +77,18 @@ def restore(
   # A conversion may round or clip floats: unchanged pixels are copied.
   unchanged = ~blending.mask(blend, array.shape[:2])
   restored[unchanged] = array[unchanged]
-  return restored if x is array else jax.device_put(restored, x.sharding)
+  if isinstance(x, jax.Array):
+    return jax.device_put(restored, x.sharding)
+  if isinstance(x, np.ma.MaskedArray):
+    return np.ma.masked_array(restored, mask=x.mask)
+  return np.asmatrix(restored) if isinstance(x, np.matrix) else restored
 
 
 # Option -> its types, and their description in messages.
 _TYPES = {
     'model': ((str, os.PathLike), 'a name or a path'),
-    'tile': ((numbers.Integral, type(None)), 'a whole number or None'),
+    'tile': ((numbers.Integral, type(None)),
+             'a whole number, or None, which chooses it'),
     'overlap': (numbers.Integral, 'a whole number'),
     'ensemble': (bool, 'True or False'),
     'dtype': ((str, type(None)), 'a name or None'),

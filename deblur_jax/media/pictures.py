@@ -171,12 +171,12 @@ def from_array(array: np.ndarray) -> Picture:
   if array.ndim not in (2, 3) or array.shape[2:] not in ((), (1,), (3,), (4,)):
     raise errors.UserError(
         'A picture is [h, w], [h, w, 1], [h, w, 3] or [h, w, 4], not '
-        f'{list(array.shape)}.')
+        f'{list(array.shape)}{_advice(array.shape)}.')
   if 0 in array.shape:
     raise errors.UserError(f'A picture of {list(array.shape)} is empty.')
-  if np.issubdtype(array.dtype, np.floating):
-    _check_range(array)
+  if array.dtype.kind == 'f' or array.dtype.name == 'bfloat16':
     colours, bits = array.astype(np.float32), 16
+    _check_range(colours)
   elif array.dtype in (np.uint8, np.uint16):
     colours, bits = bit_depth.to_float(array), 8 * array.dtype.itemsize
   else:
@@ -188,6 +188,13 @@ def from_array(array: np.ndarray) -> Picture:
     alpha = (array[..., 3] if array.dtype.kind == 'u'
              else bit_depth.quantize(alpha, bits=bits))
   return Picture(colours, alpha, bits=bits, gray=array.shape[2:] in ((), (1,)))
+
+
+def _advice(shape) -> str:
+  """How an array of another shape becomes a picture; '' if it is unclear."""
+  if len(shape) == 3 and shape[0] in (1, 3, 4):
+    return '; put the channels last: x.transpose(1, 2, 0)'
+  return '; give one picture after another' if len(shape) == 4 else ''
 
 
 def to_array(

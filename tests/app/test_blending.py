@@ -298,7 +298,8 @@ def test_options_are_checked_before_any_file(option, capsys):
 
 @pytest.mark.parametrize('option, message', [
     (dict(model=3), 'model must be a name or a path, got 3'),
-    (dict(tile='512'), "tile must be a whole number or None, got '512'"),
+    (dict(tile='512'),
+     "tile must be a whole number, or None, which chooses it, got '512'"),
     (dict(overlap=1.5), 'overlap must be a whole number, got 1.5'),
     (dict(ensemble=2), 'ensemble must be True or False, got 2'),
     (dict(dtype=np.float32), 'dtype must be a name or None, got <class'),

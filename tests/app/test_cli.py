@@ -144,6 +144,41 @@ def test_the_function_returns_the_form_of_its_input(run, photo):
     deblur_jax.restore(PHOTO, model=run, out='x.png')
 
 
+def _memory_map(folder):
+  np.save(folder / 'photo.npy', PHOTO)
+  return np.load(folder / 'photo.npy', mmap_mode='r')
+
+
+@pytest.mark.parametrize('make, kind', [
+    (_memory_map, np.ndarray), (lambda folder: jnp.asarray(PHOTO), jax.Array),
+    (lambda folder: np.ma.masked_less(PHOTO, 9), np.ma.MaskedArray),
+    (lambda folder: np.asmatrix(PHOTO[..., 0]), np.matrix),
+    (lambda folder: (PHOTO / 255).astype(jnp.bfloat16), np.ndarray)])
+def test_other_arrays(run, tmp_path, make, kind):
+  x = make(tmp_path)
+  before = np.array(x)
+  restored = deblur_jax.restore(x, model=run)
+  assert isinstance(restored, kind) and restored.dtype == x.dtype
+  assert restored.shape == x.shape
+  np.testing.assert_array_equal(np.asarray(x), before)
+  same = deblur_jax.restore(before, model=run)
+  np.testing.assert_array_equal(np.asarray(restored), np.asarray(same))
+  if kind is np.ma.MaskedArray:
+    np.testing.assert_array_equal(restored.mask, x.mask)
+
+
+@pytest.mark.parametrize('x, message', [
+    (np.zeros((3, 8, 9), np.uint8), r'channels last: x.transpose\(1, 2, 0\)'),
+    (np.zeros((2, 8, 9, 3), np.uint8), 'give one picture after another'),
+    (np.full((8, 9, 3), np.nan), 'finite|not a number|range'),
+    (np.zeros((8, 9, 3), int), 'make it uint8, uint16 or floats'),
+    ('https://example.org/a.jpg', 'is an address: save the picture first')])
+def test_arrays_that_are_refused(x, message):
+  with pytest.raises(errors.UserError, match=message) as caught:
+    deblur_jax.restore(x)
+  assert '\n' not in str(caught.value)
+
+
 def test_convert(photo, tmp_path, capsys):
   theirs, model = tmp_path / 'theirs.safetensors', tmp_path / 'model'
   config = helpers.tiny(**{'nets.net.scales': 1})
