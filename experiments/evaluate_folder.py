@@ -48,6 +48,11 @@ def main(argv):
         kohler=_KOHLER.value, metrics=metric_flags.chosen(),
         on_picture=lambda done: bar.update(done - bar.n))
   metric_flags.show(result)
+  if missing := result.get('without_partner'):
+    more = f' and {len(missing) - 1} more' if len(missing) > 1 else ''
+    print(f'{missing[0]}{more} of --sharp: no restored picture has this name; '
+          f'the means are over {len(result["rows"])} pictures.',
+          file=sys.stderr)
   if _OUT.value:
     workdir.write_json(pathlib.Path(_OUT.value), result)
 

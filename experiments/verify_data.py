@@ -42,7 +42,9 @@ def _sets():
   if 'root' not in given:
     raise errors.UserError('--data is missing: the folder to check.')
   found = layouts.guess(given['root'])
-  matching = [options for options in found if given.items() <= options.items()]
+  wanted = {key: value for key, value in given.items() if key != 'root'}
+  matching = [
+      options for options in found if wanted.items() <= options.items()]
   return matching or [{'name': 'gopro', **given}]
 
 

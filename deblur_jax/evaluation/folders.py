@@ -65,7 +65,8 @@ def run(
 
   Returns:
     {'mean': means, 'rows': rows}; 'input' with `blur`; 'sharp' with both
-    `sharp` and metrics without reference: their means for the sharp pictures.
+    `sharp` and metrics without reference: their means for the sharp pictures;
+    'without_partner', names of sharp pictures that no restored one has.
 
   Raises:
     UserError: no metric to compute, a picture without its partner or of
@@ -103,6 +104,8 @@ def run(
     rows.append(row)
     on_picture(len(rows))
   result = {'mean': means.over_rows(rows, columns), 'rows': rows}
+  if missing := sorted(sides.get('sharp', {}).keys() - found.keys()):
+    result['without_partner'] = missing
   for title in ('input', 'sharp'):
     if title in rows[0]:
       result[title] = means.over_rows([row[title] for row in rows])

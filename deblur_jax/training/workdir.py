@@ -17,6 +17,7 @@ import contextlib
 import fcntl
 import importlib.metadata
 import json
+import math
 import os
 import pathlib
 import platform
@@ -47,9 +48,39 @@ FREE_KEYS = ('log_every', 'save_every', 'tensorboard', 'profile')
 DATA_PATHS = ('root', 'data_dir', 'blur', 'sharp')
 
 
+def to_json(content: Any, **options) -> str:
+  """Encodes as JSON that every reader accepts.
+
+  Args:
+    content: dicts, lists, texts and numbers. Infinity becomes 1e999, which
+      readers take as infinity or as their largest number; NaN becomes null.
+    **options: of `json.dumps`.
+
+  Returns:
+    The text.
+  """
+  text = json.dumps(_finite(content), allow_nan=False, **options)
+  return text.replace(f'"{_INFINITE}"', '1e999').replace(
+      f'"-{_INFINITE}"', '-1e999')
+
+
+_INFINITE = '<infinite number>'
+
+
+def _finite(content):
+  if isinstance(content, Mapping):
+    return {key: _finite(value) for key, value in content.items()}
+  if isinstance(content, list | tuple):
+    return [_finite(value) for value in content]
+  if not isinstance(content, float) or math.isfinite(content):
+    return content
+  return None if math.isnan(content) else (
+      _INFINITE if content > 0 else f'-{_INFINITE}')
+
+
 def write_json(path: pathlib.Path, content: Any) -> None:
-  """Writes or replaces a JSON file atomically."""
-  atomic_files.write(path, json.dumps(content, indent=2) + '\n')
+  """Writes or replaces a JSON file atomically; see `to_json`."""
+  atomic_files.write(path, to_json(content, indent=2) + '\n')
 
 
 def read_json(path: pathlib.Path) -> Any:
@@ -206,12 +237,12 @@ class MetricsLog:
     path = folder / METRICS
     lines = [line for line in read_metrics(folder) if line['step'] <= finished]
     atomic_files.write(
-        path, ''.join(json.dumps(line) + '\n' for line in lines))
+        path, ''.join(to_json(line) + '\n' for line in lines))
     self._file = path.open('a')
 
   def write(self, step: int, values: Mapping[str, float]) -> None:
     """Appends a line."""
-    self._file.write(json.dumps({'step': step, **values}) + '\n')
+    self._file.write(to_json({'step': step, **values}) + '\n')
     self._file.flush()
 
   def close(self) -> None:

@@ -142,6 +142,16 @@ def test_real_pairs_are_not_called_swapped(real_data):
     assert found or not swapped
 
 
+def test_command_finds_two_folders_of_pairs(tmp_path, request):
+  for side in ('blur', 'sharp'):
+    pictures.save(tmp_path / side / '1.png', pictures.smooth(1)[side])
+  done = subprocess.run(
+      [sys.executable, '-m', 'experiments.verify_data', '--json',
+       f'--data={tmp_path}'],
+      cwd=request.config.rootpath, capture_output=True, text=True)
+  assert json.loads(done.stdout)['pairs'] == 1, done.stderr
+
+
 def test_command(tmp_path, request):
   pictures.gopro(tmp_path)
   command = [sys.executable, '-m', 'experiments.verify_data', '--json',

@@ -1,6 +1,7 @@
 """Folders of restored pictures, whoever made them, against the sharp ones."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -213,13 +214,23 @@ def test_measured_kernels_of_others(real_data):
 
 
 def test_the_program(folders, tmp_path):
+  """Of one sharp picture there is no restored one, another is restored whole.
+
+  What is infinite must be JSON, too.
+  """
   out = tmp_path / 'numbers.json'
+  sharp = shutil.copytree(folders['sharp'], tmp_path / 'sharp')
+  shutil.copy(sharp / 'two.png', sharp / 'three.png')
+  restored = shutil.copytree(folders['restored'], tmp_path / 'restored')
+  shutil.copy(sharp / 'two.png', restored / 'two.png')
   done = subprocess.run(
       [sys.executable, '-m', 'experiments.evaluate_folder',
-       '--metrics=blur_effect', f'--restored={folders["restored"]}',
-       f'--sharp={folders["sharp"]}', f'--out={out}'],
+       '--metrics=blur_effect', f'--restored={restored}', f'--sharp={sharp}',
+       f'--out={out}'],
       cwd=ROOT, capture_output=True, text=True, timeout=300)
   assert done.returncode == 0, done.stderr
-  written = json.loads(out.read_text())
-  assert f'psnr_uint8 {written["mean"]["psnr_uint8"]:.4f}' in done.stdout
+  assert 'three of --sharp: no restored picture has this name' in done.stderr
+  written = json.loads(out.read_text(), parse_constant=pytest.fail)
+  assert written['without_partner'] == ['three']
+  assert written['mean']['psnr_uint8'] == float('inf')
   assert len(written['rows']) == 2
