@@ -376,7 +376,8 @@ def test_what_was_run_is_on_the_page(tmp_path):
     folder = tmp_path / runs.label(one)
     config = run_folders.config(scales=one[K], lr=lr) | {
         'batch_size': 8, 'method': {'name': 'supervised', 'loss': 'l1'}}
-    config['data'] |= {'loader': {'crop': 64}}
+    config['data'] |= {'loader': {
+        'crop': 64, 'progressive': [[20, 96, 4]]}}
     run_folders.train(folder, config)
     workdir.write_json(folder / workdir.ENVIRONMENT, {
         'commit': '0123456789abcdef+', 'versions': {'jax': '0.12.0', 'x': '1'},
@@ -384,7 +385,8 @@ def test_what_was_run_is_on_the_page(tmp_path):
                     f'--config.{K}={one[K]}', '--config.augment.noise=0.1']})
   found = conditions.read(runs.read_study(tmp_path))
   assert conditions.common(found) == {
-      'steps': '40', 'batch': '8', 'crop': '64', 'method': 'supervised',
+      'steps': '40', 'batch': '8', 'crop': '64',
+      'later crops': '96 in batches of 4 from step 20', 'method': 'supervised',
       'loss': 'l1', 'overrides': 'total_steps=40, augment.noise=0.1',
       'devices': 'cpu', 'commit': '0123456789ab with changes',
       'versions': 'jax 0.12.0'}

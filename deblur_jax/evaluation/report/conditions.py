@@ -89,7 +89,9 @@ def _of_run(study: Study, run: Run) -> dict[str, str]:
       'steps': _text(config.get('total_steps')),
       'batch': _text(config.get('batch_size')),
       'crop': _text(loader.get('crop')),
-      'progressive crops': _text(loader.get('progressive') or None),
+      'later crops': '; '.join(
+          f'{crop} in batches of {batch} from step {step}'
+          for step, crop, batch in loader.get('progressive') or ()),
       'optimizer': '; '.join(
           _optimizer(name, options, alone=len(config['optim']) == 1)
           for name, options in config.get('optim', {}).items()),
