@@ -6,7 +6,11 @@ r"""GOPRO_Large in TFDS: `gopro_large/blur` and `gopro_large/blur_gamma`.
 prepares it; other ways of TFDS work, too, with root as `manual_dir`. Stored as
 array_record, it is written and read without TensorFlow, by the source `tfds`;
 the PNG files are stored unchanged. Importing this file imports TFDS and
-registers the builder; no other file does so.
+registers the builder; no other file does so. Then
+
+  tfds.load('gopro_large/blur', data_dir=DATA_DIR, split='train')
+
+is a tf.data.Dataset of dict(blur, sharp, name), uint8 [720, 1280, 3].
 """
 
 import os
@@ -71,6 +75,36 @@ class GoproLarge(tfds.core.GeneratorBasedBuilder):
   def _generate_examples(self, pairs):
     for name, paths in pairs.items():
       yield name, {**paths, 'name': name}
+
+  def _as_dataset(
+      self, split, decoders=None, read_config=None, shuffle_files=False):
+    """Makes a tf.data.Dataset of array_record, too, which TFDS does not."""
+    if self.info.file_format is not tfds.core.FileFormat.ARRAY_RECORD:
+      return super()._as_dataset(split, decoders, read_config, shuffle_files)
+    import tensorflow as tf
+    records = self.as_data_source(
+        split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES)
+    read_config = read_config or tfds.ReadConfig()
+    features = self.info.features
+    if isinstance(decoders, tfds.decode.PartialDecoding):
+      features = decoders.extract_features(features)
+      decoders = decoders.decoders
+
+    @tf.autograph.experimental.do_not_convert
+    def read(number):
+      record = tf.numpy_function(records.__getitem__, [number], tf.string)
+      return features.deserialize_example(
+          tf.ensure_shape(record, ()), decoders=decoders)
+
+    numbers = tf.data.Dataset.range(len(records))
+    if read_config.input_context:
+      numbers = numbers.shard(read_config.input_context.num_input_pipelines,
+                              read_config.input_context.input_pipeline_id)
+    if shuffle_files:
+      numbers = numbers.shuffle(
+          len(records), seed=read_config.shuffle_seed,
+          reshuffle_each_iteration=read_config.shuffle_reshuffle_each_iteration)
+    return numbers.map(read, num_parallel_calls=tf.data.AUTOTUNE)
 
 
 def prepare(root: str, data_dir: str, *, subset: str) -> str:

@@ -6,11 +6,12 @@ profile. A data set keeps 8 bits a sample and no alpha: 16 bits are rounded to
 the nearest 8, and a picture that is partly transparent is refused, because its
 hidden colours are no truth to train on.
 
-The loaders, tf.data included, call `read` in their threads. TensorFlow's own
-decoders are not used: they ignore orientation and profiles, and their JPEG
-decoder has other rounding. Pillow's decoders release Python's lock.
+Pillow's decoders release Python's lock, so threads decode side by side.
+TensorFlow's decoders ignore orientation, alpha and CMYK profiles: the loader
+tf_data uses them for plain files only, see `decoding.Header`.
 """
 
+import io
 import os
 import pathlib
 from collections.abc import Iterable
@@ -70,7 +71,37 @@ def size(path: str | os.PathLike) -> tuple[int, int]:
   Raises:
     UserError: no such file, no picture, a damaged header, or too large.
   """
-  return decoding.size(path, name=os.fspath(path))
+  return header(path).size
+
+
+def header(path: str | os.PathLike) -> decoding.Header:
+  """Reads the header of a picture file; see `decoding.Header`.
+
+  Raises:
+    UserError: as `size`.
+  """
+  return decoding.header(path, name=os.fspath(path))
+
+
+def as_plain(data: bytes, *, name: str) -> bytes:
+  """The bytes of a plain file with the same picture; see `decoding.Header`.
+
+  Args:
+    data: all bytes of a picture file.
+    name: of the file, for messages.
+
+  Returns:
+    `data` itself if it is plain; otherwise a PNG of what `from_bytes` gives.
+
+  Raises:
+    UserError: as `read`.
+  """
+  if decoding.header(data, name=name).plain:
+    return data
+  file = io.BytesIO()
+  Image.fromarray(from_bytes(data, name=name)).save(
+      file, 'PNG', compress_level=1)
+  return file.getvalue()
 
 
 def find(folder: str | os.PathLike) -> dict[str, pathlib.Path]:

@@ -1,6 +1,6 @@
 """Batches of crops, by three backends.
 
-  tf_data   tf.data reads, crops and prefetches; needs TensorFlow
+  tf_data   a pipeline of tf.data, see tf_pipeline.py; needs TensorFlow
   threads   the same with Python threads
   resident  the whole set lies in accelerator memory as uint8, and the jitted
             step crops it; batches hold only numbers of pictures and corners
@@ -20,7 +20,7 @@ import numpy as np
 
 from deblur_jax import errors
 from deblur_jax.config import call
-from deblur_jax.data import parallel_map, sampler, sources
+from deblur_jax.data import parallel_map, sampler, sources, tf_pipeline
 from deblur_jax.ops import bit_depth
 from deblur_jax.state import Batch
 
@@ -110,39 +110,30 @@ def threads(
 
 
 def tf_data(
-    source, plans, *, workers: int | None = None, prefetch: int = 2,
+    source, plans, *, workers: int | None = None, prefetch: int | None = None,
 ) -> Loader:
-  """Reads with tf.data.
+  """Reads with a pipeline of tf.data, see `tf_pipeline`.
 
   Args:
     source: the source.
     plans: of `sampler.in_stages`.
-    workers: number of parallel reads; None is one for each core.
-    prefetch: number of batches read ahead.
+    workers: number of threads; None is one for each core.
+    prefetch: number of batches read ahead; None leaves it to tf.data.
 
   Raises:
     UserError: TensorFlow is not installed.
   """
   tf = _tensorflow()
-  workers = workers or parallel_map.cores()
+  crop = max(plan.crop for plan in plans)
+  cuts = functools.cache(lambda: tf_pipeline.cuts(tf, source, crop=crop))
 
   def read(plan, first):
-    failed = {}
-    data = tf.data.Dataset.range(first * plan.rows, np.iinfo(np.int64).max)
-    data = data.map(
-        _tf_sample(tf, source, plan, failed), num_parallel_calls=workers,
-        deterministic=True)
-    data = data.batch(plan.rows, drop_remainder=True).prefetch(prefetch)
-    options = tf.data.Options()
-    options.threading.private_threadpool_size = workers
-    try:
-      yield from data.with_options(options).as_numpy_iterator()
-    except tf.errors.OpError:
-      if not failed:
-        raise
-      raise failed[min(failed)] from None
+    return tf_pipeline.batches(
+        tf, source, plan, first, cuts(), workers=workers, prefetch=prefetch)
 
-  return Loader(_one_after_another(plans, read), _to_float)
+  unpack = functools.partial(_split, keys=source.keys)
+  return Loader(_one_after_another(plans, read),
+                unpack if source.packed else _to_float)
 
 
 def resident(
@@ -250,28 +241,8 @@ def _sample(source, plan, count) -> dict[str, np.ndarray]:
                      name=source.names[number])
 
 
-def _tf_sample(tf, source, plan, failed):
-  """Wraps _sample for tensors; puts its exceptions into `failed`."""
-  def read(count):
-    try:
-      pictures = _sample(source, plan, int(count))
-    except Exception as error:
-      failed[int(count)] = error
-      raise
-    return [pictures[key] for key in source.keys]
-
-  @tf.autograph.experimental.do_not_convert
-  def sample(count):
-    pictures = tf.numpy_function(read, [count], [tf.uint8] * len(source.keys))
-    shape = (plan.crop, plan.crop, 3)
-    return {key: tf.ensure_shape(picture, shape)
-            for key, picture in zip(source.keys, pictures, strict=True)}
-
-  return sample
-
-
 def _tensorflow():
-  # TensorFlow only moves bytes here; without this its import prints a notice.
+  # TensorFlow has no convolution here; without this its import prints a notice.
   os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '0')
   with errors.needs_extra(
       'TensorFlow', extra='train',
@@ -299,9 +270,15 @@ def _cut_resident(batch, *, keys):
     start = (number, corner[0], corner[1] * channels)
     cut = jax.lax.dynamic_slice(
         batch['pictures'], start, (1, crop, crop * channels))
-    return cut.reshape(crop, crop, channels)
+    return cut[0]
 
-  crops = jax.vmap(one)(batch['number'], batch['corner'])
+  packed = jax.vmap(one)(batch['number'], batch['corner'])
+  return _split({tf_pipeline.PACKED: packed}, keys=keys)
+
+
+def _split(batch, *, keys):
+  packed = batch[tf_pipeline.PACKED]        # [n, crop, crop * channels]
+  crops = packed.reshape(*packed.shape[:2], packed.shape[1], -1)
   return _to_float({key: crops[..., 3 * k:3 * k + 3]
                     for k, key in enumerate(keys)})
 

@@ -45,14 +45,18 @@ def concatenate(
   places = [(part, i) for part, source in parts.items()
             for i in range(len(source.names))]
 
-  def read(number):
-    part, i = places[number]
-    return parts[part].read(i)
-
-  def sizes(number):
-    part, i = places[number]
-    return parts[part].sizes(i)
+  def of_part(field):
+    """The function `field` of all parts, None where a part lacks it."""
+    fns = {part: getattr(source, field) for part, source in parts.items()}
+    if not all(fns.values()):
+      return None
+    def of_number(number):
+      part, i = places[number]
+      return fns[part](i)
+    return of_number
 
   return sources.Source(
-      [f'{part}/{parts[part].names[i]}' for part, i in places], read, where,
-      keys, sizes if all(part.sizes for part in parts.values()) else None)
+      [f'{part}/{parts[part].names[i]}' for part, i in places],
+      where=where, keys=keys, **{
+          field: of_part(field)
+          for field in ('read', 'sizes', 'files', 'records')})

@@ -47,17 +47,20 @@ def around(source: sources.Source, window: int) -> sources.Source:
   # Read in order, as the resident backend does, each is read once.
   once = functools.lru_cache(maxsize=2 * window)(source.read)
 
-  def read(i):
-    return dict(once(i)) | {
-        key: once(near[i][offset])['blur'] for key, offset in others.items()}
-
-  def sizes(i):
-    return dict(source.sizes(i)) | {
-        key: source.sizes(near[i][offset])['blur']
-        for key, offset in others.items()}
+  def beside(fn):
+    """Adds the neighbours to what fn gives for a name."""
+    def around_one(i):
+      found = {offset: fn(near[i][offset]) for offset in (0, *others.values())}
+      if not all(found.values()):
+        return None
+      return dict(found[0]) | {
+          key: found[offset]['blur'] for key, offset in others.items()}
+    return fn and around_one
 
   return source._replace(
-      read=read, sizes=source.sizes and sizes, keys=(*source.keys, *others),
+      read=beside(once), sizes=beside(source.sizes),
+      files=beside(source.files), records=None, packed=None,
+      keys=(*source.keys, *others),
       where=f'{source.where}, {window} frames each')
 
 

@@ -48,9 +48,12 @@ def pictures(*, root: str) -> sources.Source:
   def sizes(i):
     return dict.fromkeys(keys, (pairs[i]['height'], pairs[i]['width']))
 
+  places = np.array([
+      [pair['offset'], pair['height'], pair['width']] for pair in pairs])
   return sources.Source(
       [pair['name'] for pair in pairs], read,
       f'{index["where"]}, prepared in {root}', keys, sizes,
+      packed=sources.Packed(pathlib.Path(pixels.filename), places),
       subset=index['options'].get('subset'))
 
 

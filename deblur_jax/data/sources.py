@@ -5,6 +5,7 @@ the sources without a special layout: folders of pairs, folders of photos, and
 data sets that TFDS prepared. `layouts` has the public data sets.
 """
 
+import functools
 import json
 import pathlib
 import shlex
@@ -20,8 +21,24 @@ from deblur_jax.data import images
 Sides = Mapping[str, Mapping[str, pathlib.Path]]  # 'blur' -> name -> path
 
 
+class Packed(NamedTuple):
+  """Decoded pictures in one file; the keys of a name share its last axis.
+
+  Attributes:
+    path: the file of uint8.
+    places: int64 [n, 3]: offset in bytes, height and width of each name; there
+      lies [height, width, 3 * keys].
+  """
+
+  path: pathlib.Path
+  places: np.ndarray
+
+
 class Source(NamedTuple):
   """Pictures in a fixed order.
+
+  `files`, `records` and `packed` say where the pixels of `read` are stored, for
+  loaders that read them without Python; None where `read` computes them.
 
   Attributes:
     names: one for each pair, unique, the same on every machine: 'SEQ/000047'.
@@ -33,6 +50,10 @@ class Source(NamedTuple):
       Video sources may have the neighbouring frames too, see `neighbours`.
     sizes: i -> {key: (height, width)} from the headers of the files; None where
       only decoding gives the size.
+    files: i -> {key: path}, if these files are plain (see `decoding.Header`);
+      otherwise None.
+    records: i -> {key: the bytes of a picture file}.
+    packed: all pictures in one file.
     options: the keywords of `open_source`, for messages and records.
     subset: 'blur' or 'blur_gamma' where the set is one of GoPro's two; else
       None.
@@ -46,6 +67,9 @@ class Source(NamedTuple):
   where: str
   keys: tuple[str, ...] = ('blur', 'sharp')
   sizes: Callable[[int], dict[str, tuple[int, int]]] | None = None
+  files: Callable[[int], dict[str, pathlib.Path] | None] | None = None
+  records: Callable[[int], dict[str, bytes]] | None = None
+  packed: Packed | None = None
   options: Mapping[str, Any] = types.MappingProxyType({})
   subset: str | None = None
   parts: Mapping[str, 'Source'] = types.MappingProxyType({})
@@ -140,17 +164,23 @@ def from_paths(
     where: str, keys: tuple[str, ...]) -> Source:
   """Builds a source from one {key: path} for each name.
 
-  The sizes come from the headers of the files.
+  The sizes come from the headers of the files, which are read once.
   """
+  header = functools.cache(images.header)
+
   def read(i):
     pictures = {key: images.read(path) for key, path in paths[i].items()}
     check_equal({k: p.shape[:2] for k, p in pictures.items()}, paths[i])
     return pictures
 
   def sizes(i):
-    return {key: images.size(path) for key, path in paths[i].items()}
+    return {key: header(path).size for key, path in paths[i].items()}
 
-  return Source(list(names), read, where, keys, sizes)
+  def files(i):
+    plain = all(header(path).plain for path in paths[i].values())
+    return dict(paths[i]) if plain else None
+
+  return Source(list(names), read, where, keys, sizes, files)
 
 
 def scaled(source: Source, scale: float) -> Source:
@@ -180,6 +210,7 @@ def scaled(source: Source, scale: float) -> Source:
 
   return source._replace(
       read=read, sizes=sizes if source.sizes else None,
+      files=None, records=None, packed=None,
       parts={key: scaled(part, scale) for key, part in source.parts.items()},
       where=f'{source.where}, scaled by {scale:g}')
 
@@ -208,9 +239,13 @@ def part(source: Source, ends: Sequence[float]) -> Source:
   if first == last:
     raise errors.UserError(
         f'data.part={ends}: none of the {count} names of {source.where}.')
+  shifted = lambda fn: fn and (lambda i: fn(first + i))
   return source._replace(
-      names=source.names[first:last], read=lambda i: source.read(first + i),
-      sizes=source.sizes and (lambda i: source.sizes(first + i)),
+      names=source.names[first:last], read=shifted(source.read),
+      sizes=shifted(source.sizes), files=shifted(source.files),
+      records=shifted(source.records),
+      packed=source.packed and source.packed._replace(
+          places=source.packed.places[first:last]),
       where=f'{source.where}, names {first} to {last - 1}')
 
 
@@ -288,11 +323,13 @@ def tfds_pairs(
   records = _tfds_records(builder, split, (blur, sharp))
   names = _tfds_names(builder, split, len(records))
 
-  def read(i):
+  def encoded(i):
     record = records[i]
-    pictures = {
-        key: images.from_bytes(record[feature], name=f'{names[i]} ({key})')
-        for key, feature in (('blur', blur), ('sharp', sharp))}
+    return {'blur': record[blur], 'sharp': record[sharp]}
+
+  def read(i):
+    pictures = {key: images.from_bytes(content, name=f'{names[i]} ({key})')
+                for key, content in encoded(i).items()}
     check_equal({k: p.shape[:2] for k, p in pictures.items()},
                 {key: f'{names[i]} ({key})' for key in pictures})
     return pictures
@@ -300,7 +337,7 @@ def tfds_pairs(
   # The builder's config of gopro_large is the subset.
   name, _, config = dataset.partition('/')
   return Source(
-      names, read, f'{dataset} {split} in {data_dir}',
+      names, read, f'{dataset} {split} in {data_dir}', records=encoded,
       subset=config if name == 'gopro_large' else None)
 
 

@@ -75,8 +75,14 @@ def join(parts, *, where: str) -> sources.Source:
 
 def _side(source, numbers, *, key, name='sharp'):
   """One side of some pairs, under another key."""
-  pick = lambda found: {name: found[key]}
-  sizes = source.sizes and (lambda i: pick(source.sizes(numbers[i])))
+  def pick(fn):
+    """Leaves one side of what fn gives for a name."""
+    def of_side(i):
+      found = fn(numbers[i])
+      return found and {name: found[key]}
+    return fn and of_side
+
   return source._replace(
-      names=[source.names[i] for i in numbers], keys=(name,), sizes=sizes,
-      read=lambda i: pick(source.read(numbers[i])))
+      names=[source.names[i] for i in numbers], keys=(name,), packed=None,
+      read=pick(source.read), sizes=pick(source.sizes),
+      files=pick(source.files), records=pick(source.records))

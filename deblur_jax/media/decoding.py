@@ -65,6 +65,19 @@ class Stored(NamedTuple):
   notes: tuple[str, ...]
 
 
+class Header(NamedTuple):
+  """What a file says of its picture before the pixels.
+
+  size: (height, width) of the upright picture.
+  plain: whether the file is a PNG or JPEG that `read` only decodes: 8 bits,
+    gray or RGB, upright, opaque, a single picture. Other decoders then give the
+    same samples.
+  """
+
+  size: tuple[int, int]
+  plain: bool
+
+
 class TooLarge(errors.UserError):
   """A picture has more pixels than allowed."""
 
@@ -116,10 +129,10 @@ def from_image(image: Image.Image) -> Stored:
     return _from_image(image, None, name)
 
 
-def size(
+def header(
     source: str | os.PathLike | bytes, *, name: str,
-    max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
-  """Reads the (height, width) of a file's upright picture from its header.
+    max_pixels: int = MAX_PIXELS) -> Header:
+  """Reads the header of a picture file.
 
   Args:
     source: as of `read`.
@@ -131,12 +144,17 @@ def size(
   """
   with _in_one_line(name), _open(source, name, max_pixels) as image:
     width, height = image.size
+    is_deep = sixteen_bit.holds(image)
     if image.format == 'PNG' and metadata.has_late_metadata(source):
       image.load()
     # Pillow gives the size of an upright TIFF.
     turn = 1 if image.format == 'TIFF' else metadata.exif(image, [])[1]
-  return (width, height) if turn in _TURNS and _TURNS[turn][0] else (
-      height, width)
+    plain = (
+        image.format in ('JPEG', 'PNG') and image.mode in ('L', 'RGB')
+        and turn == 1 and not is_deep and not image.has_transparency_data
+        and not getattr(image, 'is_animated', False))
+  transposed = turn in _TURNS and _TURNS[turn][0]
+  return Header((width, height) if transposed else (height, width), plain)
 
 
 def form(source: str | os.PathLike | bytes, *, name: str) -> str:

@@ -139,11 +139,11 @@ def size(
     max_pixels: see `decoding.read`.
 
   Raises:
-    UserError: as of `decoding.size`.
+    UserError: as of `decoding.header`.
   """
   try:
-    return decoding.size(
-        source, name=os.fspath(source), max_pixels=max_pixels)
+    return decoding.header(
+        source, name=os.fspath(source), max_pixels=max_pixels).size
   except decoding.TooLarge as error:
     raise _with_larger_limit(error) from None
 

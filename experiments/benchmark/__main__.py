@@ -8,6 +8,7 @@ Subjects, each with a file of its name in this folder:
   prior     iterations of the fit of a deep image prior
   runs      restoration by several trained runs, in one table
   blur      the synthesis of blur
+  data      the loaders: pairs a second
   command   the command `deblur`, in fresh processes
   devices   how far losses depend on the number of devices
 
@@ -20,7 +21,7 @@ import sys
 from deblur_jax import errors
 from experiments import common
 
-SUBJECTS = ('network', 'prior', 'runs', 'blur', 'command', 'devices')
+SUBJECTS = ('network', 'prior', 'runs', 'blur', 'data', 'command', 'devices')
 
 
 def main():

@@ -9,13 +9,14 @@ import numpy as np
 import odd_pictures
 import pytest
 import sample_pictures
+import tensorflow as tf
 from PIL import Image, ImageCms
 
 from deblur_jax import data, errors
 from deblur_jax.app import restoring
 from deblur_jax.data import device_transforms, images
 from deblur_jax.evaluation import test_sets
-from deblur_jax.media import writers
+from deblur_jax.media import decoding, writers
 from deblur_jax.ops import bit_depth
 from deblur_jax.state import Method
 from deblur_jax.training import parallel
@@ -42,6 +43,12 @@ def late_exif():
       odd_pictures.chunk(b'eXIf', TURNED.removeprefix(b'Exif\0\0')))
 
 
+def animated():
+  """A PNG of two pictures."""
+  other = Image.fromarray(255 - COLOURS)
+  return pillow('PNG', save_all=True, append_images=[other])
+
+
 FILES = {  # -> (bytes, upright size, whether the samples are the colours above)
     'turned.png': (pillow('PNG', exif=TURNED), (18, 12), True),
     'turned_late.png': (late_exif(), (18, 12), True),
@@ -49,6 +56,7 @@ FILES = {  # -> (bytes, upright size, whether the samples are the colours above)
     'turned.webp': (
         pillow('WEBP', exif=TURNED, lossless=True), (18, 12), True),
     'turned.tiff': (pillow('TIFF', exif=TURNED), (18, 12), True),
+    'animated.png': (animated(), (12, 18), True),
     'profile.png': (pillow('PNG', icc_profile=SRGB), (12, 18), True),
     'gray.png': (pillow('PNG', 'L'), (12, 18), False),
     'gray_alpha.png': (pillow('PNG', 'LA'), (12, 18), False),
@@ -82,6 +90,34 @@ def test_both_readers_give_the_same_pixels(name, tmp_path):
   else:   # data sets keep 8 bits, the nearest ones
     assert name.startswith('deep')
     np.testing.assert_array_equal(picture, bit_depth.to_uint8(app.image))
+
+
+def decode_by_tensorflow(content):
+  """As the loader tf_data does."""
+  return tf.io.decode_jpeg(
+      content, channels=3, dct_method='INTEGER_ACCURATE').numpy()
+
+
+@pytest.mark.parametrize('name', FILES)
+def test_tensorflow_decodes_plain_files_alike(name, tmp_path):
+  content = FILES[name][0]
+  plain = name in ('profile.png', 'gray.png')
+  assert decoding.header(content, name=name).plain == plain
+  as_plain = images.as_plain(content, name=name)
+  assert (as_plain is content) == plain
+  np.testing.assert_array_equal(
+      decode_by_tensorflow(as_plain), images.from_bytes(content, name=name))
+
+
+@pytest.mark.parametrize('mode', ['RGB', 'L'])
+@pytest.mark.parametrize('subsampling', [0, 1, 2])
+@pytest.mark.parametrize('progressive', [False, True])
+def test_tensorflow_decodes_jpeg_alike(mode, subsampling, progressive):
+  content = pillow('JPEG', mode, quality=80, progressive=progressive,
+                   subsampling=subsampling if mode == 'RGB' else -1)
+  assert decoding.header(content, name='x').plain
+  np.testing.assert_array_equal(
+      decode_by_tensorflow(content), images.from_bytes(content, name='x'))
 
 
 def test_transparent_pictures_are_no_data(tmp_path):

@@ -1,5 +1,6 @@
-"""Batch i is a function of (seed, i): for every loader, share and start."""
+"""Batch i is a function of (seed, i): for every loader, storage and start."""
 
+import functools
 import itertools
 import os
 import subprocess
@@ -12,9 +13,20 @@ import pytest
 import sample_pictures as pictures
 
 from deblur_jax import data, errors
-from deblur_jax.data import parallel_map, sampler, sources
+from deblur_jax.data import (
+    gopro_tfds,
+    parallel_map,
+    prepared,
+    sampler,
+    sources,
+    tf_pipeline,
+)
 
 SIZES = ((40, 56), (32, 32), (48, 40))
+# tf_data reads each storage in its own way.
+STORAGES = ('python', 'png', 'odd', 'jpeg', 'prepared', 'tfds')
+WAYS = [('threads', 'python'), ('resident', 'python'),
+        *(('tf_data', storage) for storage in STORAGES)]
 
 
 def make_source(count=7):
@@ -22,6 +34,46 @@ def make_source(count=7):
   pairs = [pictures.smooth(i, *SIZES[i % 3]) for i in range(count)]
   return sources.Source([f'p{i}' for i in range(count)], pairs.__getitem__,
                        'a test set')
+
+
+def save(root, *, suffix='png', odd=False):
+  """The same pictures in GoPro's folders; one of the odd ones has alpha."""
+  for split in ('train', 'test'):
+    for i in range(7):
+      for key, picture in make_source().read(i).items():
+        if odd and i == 4:
+          picture = np.pad(
+              picture, ((0, 0), (0, 0), (0, 1)), constant_values=255)
+        pictures.save(root / split / 'p' / key / f'{i}.{suffix}', picture)
+  return root
+
+
+@pytest.fixture(scope='module')
+def stored(tmp_path_factory):
+  """storage -> a source of the same seven pairs."""
+  @functools.cache
+  def find(storage):
+    if storage == 'python':
+      return make_source()
+    root = tmp_path_factory.mktemp(storage)
+    if storage == 'prepared':
+      prepared.write(make_source(), root)
+      return data.open_source(name='prepared', root=root)
+    save(root, suffix='jpg' if storage == 'jpeg' else 'png',
+         odd=storage in ('odd', 'tfds'))
+    if storage == 'tfds':
+      gopro_tfds.prepare(str(root), str(root), subset='blur')
+      return data.open_source(
+          name='tfds', dataset='gopro_large/blur', data_dir=root)
+    return data.open_source(name='gopro', root=root, subset='blur')
+
+  return find
+
+
+@pytest.fixture(autouse=True)
+def short_segments(monkeypatch):
+  """Batches cross the borders of the datasets that tf_data joins."""
+  monkeypatch.setattr(tf_pipeline, 'SEGMENT', 3)
 
 
 def crops(loader, *, start=0, count=3):
@@ -39,23 +91,22 @@ def assert_equal(first, second):
       np.testing.assert_array_equal(a[key], b[key])
 
 
-def build(loader, **kwargs):
+def build(source, backend, **kwargs):
   """A small loader."""
-  return data.build(make_source(), backend=loader, crop=16, batch_size=6,
-                    seed=3, **kwargs)
+  return data.build(source, backend=backend, crop=16, batch_size=6, seed=3,
+                    **kwargs)
 
 
-@pytest.fixture(scope='module')
-def expected():
-  """Five batches cut with plain indexing."""
-  pictures_of, batches = make_source(), []
+def cut_plainly(source, count=5):
+  """Batches cut with plain indexing."""
+  batches = []
   plan = sampler.make(size=7, crop=16, batch_size=6, seed=3, process_index=0,
                       process_count=1)
-  for i in range(5):
+  for i in range(count):
     numbers, fractions = sampler.draw(plan, 6 * i, 6)
     rows = {'blur': [], 'sharp': []}
     for number, fraction in zip(numbers, fractions, strict=True):
-      for key, picture in pictures_of.read(number).items():
+      for key, picture in source.read(number).items():
         y, x = (fraction * (np.array(picture.shape[:2]) - 15)).astype(int)
         rows[key].append(picture[y:y + 16, x:x + 16]
                          * np.float32(1 / 255))
@@ -63,34 +114,56 @@ def expected():
   return batches
 
 
-@pytest.mark.parametrize('loader', data.LOADERS)
-def test_batches(loader, expected):
-  assert_equal(crops(build(loader), count=5), expected)
+@pytest.fixture(scope='module')
+def expected(stored):
+  """storage -> five batches; those of all storages without loss are equal."""
+  lossless = cut_plainly(make_source())
+  of_jpeg = functools.cache(lambda: cut_plainly(stored('jpeg')))
+  return lambda storage: of_jpeg() if storage == 'jpeg' else lossless
 
 
-@pytest.mark.parametrize('loader', data.LOADERS)
-def test_start_is_resume(loader, expected):
-  assert_equal(crops(build(loader), start=3, count=2), expected[3:])
+@pytest.mark.parametrize(('backend', 'storage'), WAYS)
+def test_batches_and_resume(backend, storage, stored, expected):
+  loader = build(stored(storage), backend)
+  assert_equal(crops(loader, count=5), expected(storage))
+  assert_equal(crops(loader, start=4, count=1), expected(storage)[4:])
 
 
-@pytest.mark.parametrize('loader', data.LOADERS)
-def test_processes_share_a_batch(loader, expected):
-  shares = [crops(build(loader, process_index=k, process_count=2))
-            for k in range(2)]
+@pytest.mark.parametrize(('backend', 'storage'), WAYS)
+def test_processes_share_a_batch(backend, storage, stored, expected):
+  shares = [crops(build(stored(storage), backend, process_index=k,
+                        process_count=2), count=2) for k in range(2)]
   joined = [{key: np.concatenate([a[key], b[key]]) for key in a}
             for a, b in zip(*shares, strict=True)]
-  assert_equal(joined, expected[:3])
+  assert_equal(joined, expected(storage)[:2])
 
 
-@pytest.mark.parametrize('loader', data.LOADERS)
-def test_crops_grow(loader, expected):
-  grown = build(loader, progressive=[(2, 24, 3), (4, 32, 2)])
+@pytest.mark.parametrize(('backend', 'storage'), [
+    *WAYS[:2], ('tf_data', 'png'), ('tf_data', 'prepared')])
+def test_crops_grow(backend, storage, stored, expected):
+  grown = build(stored(storage), backend,
+                progressive=[(2, 24, 3), (4, 32, 2)])
   batches = crops(grown, count=6)
-  assert_equal(batches[:2], expected[:2])
+  assert_equal(batches[:2], expected(storage)[:2])
   assert [batch['sharp'].shape[:2] for batch in batches[2:]] == [
       (3, 24), (3, 24), (2, 32), (2, 32)]
   for start in (1, 3, 5):               # a run resumes within any stage
     assert_equal(crops(grown, start=start, count=6 - start), batches[start:])
+
+
+@pytest.mark.parametrize('storage', ['png', 'jpeg', 'prepared', 'tfds'])
+def test_tensorflow_reads_without_python(storage, stored, expected):
+  def read(i):
+    raise AssertionError('Python decodes')
+  source = stored(storage)._replace(read=read)
+  assert_equal(crops(build(source, 'tf_data'), count=2), expected(storage)[:2])
+
+
+def test_python_reads_what_tensorflow_does_not(tmp_path, expected):
+  source = data.open_source(name='gopro', root=save(tmp_path), subset='blur')
+  path = source.files(2)['sharp']
+  path.write_bytes(path.read_bytes()[:-12])    # Pillow needs no end of a PNG
+  assert_equal(crops(build(source, 'tf_data'), count=5), expected('png'))
 
 
 def test_grown_batches_go_on_with_the_epoch():
@@ -104,12 +177,11 @@ def test_grown_batches_go_on_with_the_epoch():
 
 
 @pytest.mark.parametrize('loader', data.LOADERS)
-def test_sharp_pictures_only(loader):
-  one = make_source()
-  one = one._replace(keys=('sharp',),
-                     read=lambda i: {'sharp': make_source().read(i)['sharp']})
+def test_sharp_pictures_only(loader, tmp_path):
+  photos = data.open_source(
+      name='photos', root=save(tmp_path) / 'train/p/sharp')
   batch, = crops(
-      data.build(one, backend=loader, crop=16, batch_size=2), count=1)
+      data.build(photos, backend=loader, crop=16, batch_size=2), count=1)
   assert list(batch) == ['sharp'] and batch['sharp'].shape == (2, 16, 16, 3)
 
 
@@ -152,22 +224,33 @@ def test_corners_reach_both_ends():
 
 
 @pytest.mark.parametrize('loader', ['threads', 'tf_data'])
-def test_a_broken_file_is_one_line(loader, tmp_path):
+@pytest.mark.parametrize(('change', 'message'), [
+    (lambda path: path.write_bytes(path.read_bytes()[:-99]),
+     r'^Cannot read .*000049\.png: .*truncated'),
+    (lambda path: path.unlink(), r'^No file .*000049\.png'),
+    (lambda path: pictures.save(path, np.zeros((48, 65, 3), np.uint8)),
+     r'pair differ in size: .*000049\.png is 64x48, .*000049\.png is 65x48'),
+    (lambda path: [pictures.save(path.parents[1] / side / path.name, np.zeros(
+        (15, 64, 3), np.uint8)) for side in ('blur', 'sharp')],
+     r'GOPR0372_07_00/000049 is 64x15, smaller than data\.crop=16')],
+    ids=['truncated', 'missing', 'unequal', 'small'])
+def test_a_broken_file_is_one_line(loader, change, message, tmp_path):
   gopro = data.open_source(
       name='gopro', root=pictures.gopro(tmp_path), subset='blur')
-  broken = tmp_path / 'train/GOPR0372_07_00/sharp/000049.png'
-  broken.write_bytes(broken.read_bytes()[:-99])
   batches = data.build(gopro, backend=loader, crop=16, batch_size=1).batches(0)
-  with pytest.raises(errors.UserError, match=r'^Cannot read .*000049\.png'):
-    list(itertools.islice(batches, 5))
+  next(batches)
+  change(tmp_path / 'train/GOPR0372_07_00/sharp/000049.png')
+  with pytest.raises(errors.UserError, match=message):
+    list(itertools.islice(batches, 30))
 
 
-def test_a_small_picture_is_one_line():
-  for loader in data.LOADERS:
-    with pytest.raises(
-        errors.UserError, match='p1 is 32x32, smaller than data'):
-      crops(data.build(make_source(), backend=loader, crop=36, batch_size=7),
-            count=2)
+@pytest.mark.parametrize(('backend', 'storage'), [
+    way for way in WAYS if way[1] in ('python', 'prepared')])
+def test_a_small_picture_is_one_line(backend, storage, stored):
+  with pytest.raises(
+      errors.UserError, match='p1 is 32x32, smaller than data'):
+    crops(data.build(stored(storage), backend=backend, crop=36, batch_size=7),
+          count=2)
 
 
 @pytest.mark.parametrize(('kwargs', 'message'), [
@@ -193,8 +276,8 @@ def test_without_tensorflow(monkeypatch):
   with pytest.raises(errors.UserError, match=(
       r"needs TensorFlow: pip install 'deblur-jax\[train\]'; or set "
       "data.loader.backend='threads'")):
-    build('tf_data')
-  assert crops(build('threads'), count=1)
+    build(make_source(), 'tf_data')
+  assert crops(build(make_source(), 'threads'), count=1)
 
 
 def test_look_ahead_is_bounded_and_ends_with_the_iterator():
@@ -216,10 +299,13 @@ def test_python_ends_amid_an_epoch(tmp_path):
   code = f'''
 import sys
 from deblur_jax import data
+from deblur_jax.data import prepared
 assert not {{'tensorflow', 'tensorflow_datasets'}} & set(sys.modules)
 gopro = data.open_source(name='gopro', root={str(tmp_path)!r}, subset='blur')
-readers = [data.build(gopro, backend=name, crop=8, batch_size=4).batches(0)
-           for name in ('threads', 'tf_data')]
+prepared.write(gopro, {str(tmp_path / 'prepared')!r})
+packed = data.open_source(name='prepared', root={str(tmp_path / 'prepared')!r})
+readers = [data.build(source, backend=name, crop=8, batch_size=4).batches(0)
+           for source in (gopro, packed) for name in ('threads', 'tf_data')]
 for reader in readers:
   next(reader)
 '''

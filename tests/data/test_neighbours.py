@@ -66,7 +66,7 @@ def test_what_is_held_back_is_not_seen(film):
   assert values(test_set.read(0))[0] == [8, 8, 9]
 
 
-@pytest.mark.parametrize('loader', ['threads', 'resident'])
+@pytest.mark.parametrize('loader', data.LOADERS)
 def test_batches_hold_them_along_the_last_axis(film, loader):
   source = data.open_source(**film, window=3)
   verify.pixels(source, crop=16)

@@ -132,6 +132,30 @@ def test_scaled(tmp_path):
       data.open_source(**kwargs, scale=scale)
 
 
+@pytest.mark.parametrize('options', [
+    {}, dict(part=(0.4, 1)), dict(window=3), dict(part=(0.4, 1), window=3),
+    dict(halves=True)], ids=str)
+def test_files_are_those_that_are_read(tmp_path, options):
+  """However a source is made of another, what it says of its files holds."""
+  source = data.open_source(
+      name='gopro', root=pictures.gopro(tmp_path), subset='blur', **options)
+  for part in (source, *source.parts.values()):
+    for i in range(len(part.names)):
+      found, files = part.read(i), part.files(i)
+      assert found.keys() == files.keys()
+      for key, path in files.items():
+        np.testing.assert_array_equal(found[key], images.read(path))
+
+
+def test_pixels_that_are_computed_have_no_files(tmp_path):
+  gopro = dict(name='gopro', root=str(pictures.gopro(tmp_path)), subset='blur')
+  assert data.open_source(**gopro, scale=0.5).files is None
+  mixture = lambda **options: data.open_source(
+      name='mixture', sources=dict(a=gopro, b=gopro | options))
+  assert mixture().files(7)['sharp'].stem == '000049'
+  assert mixture(scale=0.5).files is None
+
+
 def test_reds(tmp_path):
   for inner in ('', 'val/'):
     root = tmp_path / f'root{len(inner)}'

@@ -56,10 +56,11 @@ def test_sides_are_drawn_apart(two_folders):
   verify.pixels(source, crop=16)
 
 
-def test_loaders_agree_and_resume(two_folders):
+@pytest.mark.parametrize('loader', ['resident', 'tf_data'])
+def test_loaders_agree_and_resume(loader, two_folders):
   source = data.open_source(**two_folders)
   expected = batches(source, count=4)
-  found = batches(source, loader='resident', start=2, count=2)
+  found = batches(source, loader=loader, start=2, count=2)
   for one, other in zip(found, expected[2:], strict=True):
     assert values(one) == values(other)
 

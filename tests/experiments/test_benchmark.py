@@ -8,11 +8,13 @@ import helpers
 import jax
 import pytest
 import run_folders
+import sample_pictures
 from helpers import ROOT, tiny
 
 from deblur_jax import errors, models
 from deblur_jax.training import workdir
 from experiments.benchmark import (
+  data,
   devices,
   network,
   peers,
@@ -92,6 +94,21 @@ def test_a_prior_is_timed_too():
           jax.random.key(0))))
   assert part['tflop_per_second'] == pytest.approx(
       part['flop_formula'] / part['seconds']['median'] / 1e12)
+
+
+def test_loaders_take_turns(tmp_path):
+  options = dict(name='gopro', root=str(sample_pictures.gopro(tmp_path)),
+                 subset='blur')
+  source = data.stored(options, 'prepared', tmp_path / 'prepared')
+  result = json.loads(json.dumps(data.compare(
+      source, crop=16, batch_size=2, count=2, repeats=1)))
+  rates = result['pairs_per_second']
+  assert rates.keys() == {'tf_data', 'threads', 'numpy_function'}
+  assert result['ratio'].keys() == rates.keys() - {'tf_data'}
+  for name, (least, most) in result['spread'].items():
+    assert 0 < least <= rates[name] <= most and result['cpu_ms'][name] > 0
+  with pytest.raises(errors.UserError, match='is for --source=gopro only'):
+    data.stored(dict(name='builtin'), 'tfds', tmp_path)
 
 
 def test_runs_side_by_side(tmp_path):
