@@ -1,6 +1,7 @@
-"""Runs this Python as if only the base install were there.
+"""Runs this Python as if only the base install were there, and on Windows.
 
-Every import of a package that `pip install deblur-jax` does not bring fails.
+Every import of a package that `pip install deblur-jax` does not bring fails,
+and of a module that Python lacks on Windows.
 It asks for help, imports the whole package, restores a photo, and runs a
 program of experiments/.
 
@@ -17,6 +18,7 @@ from packaging import requirements, utils
 
 # These modules are parts of the extra `train`.
 TRAIN = ('deblur_jax.data.gopro_tfds',)
+NOT_ON_WINDOWS = ('fcntl', 'resource')
 
 
 def installed(name: str, extras=()) -> set[str]:
@@ -69,6 +71,7 @@ def deblur(cli, *words):
 
 def main(photo, result):
   missing = hide_extras()
+  sys.modules.update(dict.fromkeys(NOT_ON_WINDOWS))
   assert {'tensorflow', 'tensorflow_datasets', 'clu', 'ml_collections',
           'matplotlib', 'skimage', 'gradio', 'av'} <= missing
   import deblur_jax

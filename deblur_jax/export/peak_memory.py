@@ -4,12 +4,12 @@ The measurement is a separate process, because the system reports only the peak
 memory of a whole process.
 """
 
-import pathlib
-import resource
 import subprocess
 import sys
 
 import numpy as np
+
+from deblur_jax.ops import process_memory
 
 
 def peak(kind: str, path, shape: tuple[int, int, int]) -> int | None:
@@ -33,28 +33,9 @@ def peak(kind: str, path, shape: tuple[int, int, int]) -> int | None:
 def _growth(kind, path, shape):
   from deblur_jax import export
   export.KINDS[kind].imports()
-  before = _reset_peak()
+  before = process_memory.reset_peak()
   export.KINDS[kind].read(path)(np.full((1, *shape), 0.5, np.float32))
-  return _peak() - before
-
-
-def _reset_peak():
-  """Resets the peak of this process on Linux, and returns it in bytes."""
-  try:
-    pathlib.Path('/proc/self/clear_refs').write_text('5')
-  except OSError:
-    pass   # the peak of the imports remains
-  return _peak()
-
-
-def _peak():
-  try:
-    lines = pathlib.Path('/proc/self/status').read_text().splitlines()
-    # On Linux getrusage includes the peak of the parent process.
-    return 1024 * next(
-        int(line.split()[1]) for line in lines if line.startswith('VmHWM:'))
-  except (OSError, StopIteration):
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+  return process_memory.peak() - before
 
 
 if __name__ == '__main__':

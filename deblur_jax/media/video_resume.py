@@ -12,7 +12,7 @@ from typing import Any
 from deblur_jax import errors
 from deblur_jax.data import frames
 from deblur_jax.media import video_writing
-from deblur_jax.ops import atomic_files
+from deblur_jax.ops import atomic_files, process_locks
 
 
 @contextlib.contextmanager
@@ -33,17 +33,12 @@ def workplace(
   Raises:
     UserError: the folder cannot be written, or another process uses it.
   """
-  import fcntl  # there is none on Windows, where photos are restored
-
   errors.make_folder(target.parent)
   folder = errors.make_folder(target.with_name(f'.{target.name}.unfinished'))
-  with writing(target):
-    lock = open(folder / 'lock', 'w')  # noqa: SIM115
-  with lock:
-    try:
-      fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-      raise errors.UserError(f'Another process is writing {target}.') from None
+  with contextlib.ExitStack() as stack:
+    with writing(target):
+      stack.enter_context(process_locks.held(
+          folder / 'lock', busy=f'Another process is writing {target}.'))
     try:
       with writing(target):
         _prepare(folder, json.dumps(task, indent=2), resume)

@@ -13,7 +13,6 @@ import contextlib
 import hashlib
 import math
 import pathlib
-import resource
 import signal
 import statistics
 from collections.abc import Callable, Mapping, Sequence
@@ -26,7 +25,7 @@ from deblur_jax import data, errors, methods
 from deblur_jax.config import bind, call, check_keys, require
 from deblur_jax.data import device_transforms, verify
 from deblur_jax.evaluation import test_sets
-from deblur_jax.ops import macs
+from deblur_jax.ops import macs, process_memory
 from deblur_jax.state import Method, Metrics, TrainState
 from deblur_jax.training import (
   checkpoint,
@@ -388,8 +387,7 @@ def _summary(config, parts, hook, path) -> dict[str, Any]:
 def peak_memory() -> int:
   """Returns the peak memory in bytes: the accelerator's, or this process's."""
   stats = jax.local_devices()[0].memory_stats() or {}
-  peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-  return stats.get('peak_bytes_in_use', peak)
+  return stats.get('peak_bytes_in_use') or process_memory.peak()
 
 
 def _on_sigterm(handler):

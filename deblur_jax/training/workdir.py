@@ -14,7 +14,6 @@ All but the growing metrics.jsonl are written to a temporary name and renamed.
 """
 
 import contextlib
-import fcntl
 import importlib.metadata
 import json
 import math
@@ -29,7 +28,7 @@ from typing import Any
 import jax
 
 from deblur_jax import errors
-from deblur_jax.ops import atomic_files
+from deblur_jax.ops import atomic_files, process_locks
 
 CONFIG = 'config.json'
 ENVIRONMENT = 'environment.json'
@@ -267,15 +266,9 @@ def locked(folder: pathlib.Path):
   Raises:
     UserError: another process of this machine trains there.
   """
-  with (folder / LOCK).open('a') as file:
-    try:
-      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-      raise errors.UserError(
-          f'Another process trains in {folder}; wait for it, or choose '
-          'another --workdir.') from error
-    except OSError:
-      pass  # a file system without locks
+  with process_locks.held(folder / LOCK, busy=(
+      f'Another process trains in {folder}; wait for it, or choose another '
+      '--workdir.')):
     yield
 
 
