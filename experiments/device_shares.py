@@ -4,6 +4,7 @@ A short process of its own finds the devices: an accelerator that this process
 initialized would have no memory left for the runs.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -134,10 +135,8 @@ def bind(process: int, share: Share) -> None:
     share: of `split`.
   """
   if share.cores and hasattr(os, 'sched_setaffinity'):
-    try:
+    with contextlib.suppress(ProcessLookupError):     # it has ended
       os.sched_setaffinity(process, share.cores)
-    except ProcessLookupError:
-      pass      # it has ended
 
 
 def _split_cpu(machine, jobs, environment):

@@ -1,6 +1,7 @@
 """Runs the jobs of an ablation: one after another, or several at a time."""
 
 import concurrent.futures
+import contextlib
 import os
 import queue
 import shlex
@@ -53,7 +54,8 @@ class Stop:
       self.signal = number
       for child in self._children:
         if at_once:     # with the processes that it started
-          os.killpg(child.pid, signal.SIGKILL)
+          with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
         else:
           child.send_signal(signal.SIGTERM)
 

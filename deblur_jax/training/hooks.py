@@ -41,7 +41,7 @@ class Recorder:
           total=config['total_steps'], initial=finished, unit='step',
           file=sys.stderr, dynamic_ncols=True, mininterval=1)
       self._bar.write(
-          write_parameters(folder, parts.abstract_state.params),
+          _write_parameters(folder, parts.abstract_state.params),
           file=sys.stderr)
 
   def __call__(self, step: int, state: TrainState, metrics: Metrics) -> bool:
@@ -134,16 +134,8 @@ class Recorder:
         self._watches.remove(watch)
 
 
-def write_parameters(folder: pathlib.Path, params: Mapping[str, Any]) -> str:
-  """Writes parameters.txt, a table of all parameters that learn.
-
-  Args:
-    folder: of the run.
-    params: network -> its parameters, or their shapes.
-
-  Returns:
-    A line with the number of parameters of each network.
-  """
+def _write_parameters(folder: pathlib.Path, params: Mapping[str, Any]) -> str:
+  """Writes parameters.txt; returns a line with the counts of all networks."""
   try:
     with errors.needs_extra('clu', extra='train', what=workdir.PARAMETERS):
       from clu import parameter_overview
