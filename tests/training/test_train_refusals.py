@@ -56,6 +56,16 @@ def check_refused(config, folder, message, **options):
   assert not folder.exists()
 
 
+def test_data_sets_are_listed_before_anything_is_built(
+    pairs, tmp_path, monkeypatch):
+  def build(*args, **kwargs):
+    raise AssertionError('built before data.test was looked at')
+  monkeypatch.setattr(train.methods, 'build', build)
+  monkeypatch.setattr(train.data, 'build', build)    # would import TensorFlow
+  check_refused(config_of(pairs, **{'data.test.sharp': str(pairs / 'none')}),
+                tmp_path / 'run', 'No folder .*none')
+
+
 DISTILL = dict(name='distill', teacher=dict(path='runs/none'))
 
 
