@@ -19,6 +19,8 @@ DESCRIPTIVE = (270, 271, 272, 274, 305, 306, 315, 316, 33432,
 DIRECTORIES = (0x8769, 0x8825)  # of the camera, of the place (GPS)
 _ORIENTATION, _CAMERA, _GPS = 0x0112, 0x8769, 0x8825
 _WIDTH, _HEIGHT = 0xA002, 0xA003
+# Directories inside of others: of the camera, of other pictures, of exchange.
+_POINTERS = (_CAMERA, 0x014A, 0xA005)
 _SHORT, _LONG = 3, 4
 _BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4,
           12: 8, 13: 4}  # type of a value -> its size
@@ -92,7 +94,10 @@ def with_size(exif: bytes, *, height: int, width: int) -> bytes:
 
 
 def without_gps(exif: bytes) -> bytes:
-  """Removes the place: overwrites its directory and the entry that names it.
+  """Removes the place from every directory, and all that none refers to.
+
+  So no second block, thumbnail or rest behind the directories keeps a place.
+  Offsets of camera makers that lead out of their notes lead to zeros.
 
   Args:
     exif: a block.
@@ -101,15 +106,51 @@ def without_gps(exif: bytes) -> bytes:
     A block of the same length.
   """
   block, order = _parsed(exif)
-  start = _first(block, order)
-  entries = _directory(block, order, start)
-  places = [entry for entry in entries if entry.tag == _GPS]
-  end = _end(start, entries) + 4  # with the pointer to the next directory
-  for entry in reversed(places):
-    _erase(block, order, _value(block, order, entry))
-    block[entry.place:end] = block[entry.place + 12:end] + bytes(12)
-  struct.pack_into(order + 'H', block, start, len(entries) - len(places))
-  return PREFIX + bytes(block)
+  before = bytes(block)
+  places = {_value(block, order, entry)
+            for start in _directories(block, order)
+            for entry in _directory(block, order, start) if entry.tag == _GPS}
+  used = bytearray(len(block))
+  used[:8] = b'\1' * 8
+  for start in _directories(block, order, without=places):
+    entries = _directory(block, order, start)
+    kept = [entry for entry in entries if entry.tag != _GPS]
+    # With the pointer to the next directory.
+    end = min(_end(start, entries) + 4, len(block))
+    content = b''.join(before[one.place:one.place + 12] for one in kept)
+    content += before[_end(start, entries):end]
+    block[start:end] = (struct.pack(order + 'H', len(kept)) + content).ljust(
+        end - start, b'\0')
+    used[start:end] = b'\1' * (end - start)
+    for entry in kept:
+      size = entry.count * _BYTES.get(entry.type, 0)
+      if size > 4:
+        value = struct.unpack_from(order + 'L', before, entry.place + 8)[0]
+        used[value:value + size] = b'\1' * len(used[value:value + size])
+  return PREFIX + bytes(
+      byte if use else 0 for byte, use in zip(block, used, strict=True))
+
+
+def _directories(block, order, *, without=frozenset()):
+  """The offsets of all directories but those `without`, each once."""
+  todo, seen = [_first(block, order)], set(without)
+  while todo:
+    start = todo.pop()
+    if start == 0 or start in seen:
+      continue
+    seen.add(start)
+    entries = _directory(block, order, start)
+    end = _end(start, entries)
+    if end + 4 <= len(block):
+      todo.append(struct.unpack_from(order + 'L', block, end)[0])
+    for entry in entries:
+      if entry.tag in _POINTERS:
+        value = entry.place + 8
+        if entry.count > 1:
+          value = _value(block, order, entry)
+        todo += struct.unpack_from(
+            f'{order}{min(entry.count, _MAX_ENTRIES)}L', block, value)
+    yield start
 
 
 def _parsed(exif):
@@ -145,16 +186,3 @@ def _set(block, order, entry, kind, value):
   code = {_SHORT: 'H2x', _LONG: 'L'}[kind]
   struct.pack_into(
       f'{order}HHL{code}', block, entry.place, entry.tag, kind, 1, value)
-
-
-def _erase(block, order, start):
-  entries = _directory(block, order, start)
-  for entry in entries:
-    size = _BYTES.get(entry.type, 0) * entry.count
-    if size > 4:
-      place = _value(block, order, entry)
-      if place + size > len(block):
-        raise ValueError('a value beyond its end')
-      block[place:place + size] = bytes(size)
-  end = _end(start, entries)
-  block[start:end] = bytes(end - start)

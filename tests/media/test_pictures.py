@@ -247,6 +247,57 @@ def test_exif_is_kept(form, order, strip_gps):
     assert not block.get_ifd(1)  # the thumbnail
 
 
+def _ifd(*entries, after=0):
+  """A directory of EXIF, little endian."""
+  return struct.pack('<H', len(entries)) + b''.join(
+      struct.pack('<HHII', *entry) for entry in entries) + struct.pack(
+          '<I', after)
+
+
+def _tiff(*directories):
+  return b'II*\0\x08\0\0\0' + b''.join(directories)
+
+
+PLACE = struct.pack('<2I', 12345, 7)
+POINTER, MAKER = (0x8825, 4, 1, 26), (271, 2, 3, 0x414141)
+OWN = _tiff(_ifd(POINTER), _ifd((2, 5, 1, 44)), PLACE)
+
+
+@pytest.mark.parametrize('block', [
+    OWN, OWN + OWN,
+    _tiff(_ifd((0x8769, 4, 1, 26)), _ifd((0x8825, 4, 1, 44)),
+          _ifd((2, 5, 1, 62)), PLACE),
+    _tiff(_ifd(MAKER, after=26), _ifd((0x8825, 4, 1, 44)),
+          _ifd((2, 5, 1, 62)), PLACE),
+    _tiff(_ifd(POINTER), _ifd((2, 99, 8, 44)), PLACE),
+    _tiff(_ifd((0x8825, 13, 1, 26)), _ifd((2, 5, 1, 44)), PLACE),
+    _tiff(_ifd((0x8825, 4, 1, 38), (0x8825, 4, 1, 38)), _ifd((2, 5, 1, 56)),
+          PLACE),
+    _tiff(_ifd(MAKER), PLACE),
+    _tiff(_ifd((0x8769, 4, 1, 26), ), _ifd((0x8825, 4, 1, 26)), PLACE),
+], ids=['alone', 'twice', 'camera', 'thumbnail', 'unknown type', 'type 13',
+        'two pointers', 'behind', 'a circle'])
+def test_no_place_is_left(block):
+  stripped = exif.without_gps(exif.PREFIX + block)
+  assert PLACE not in stripped and len(stripped) == len(exif.PREFIX + block)
+  if block[10:12] == struct.pack('<H', 271):
+    assert stripped[len(exif.PREFIX) + 10:][:12] == block[10:22]
+  data = encoded(smooth('RGB', 7, 9), 'JPEG', exif=exif.PREFIX + block)
+  picture = pictures.read(data)
+  assert PLACE not in pictures.encode(picture, picture.image, strip_gps=True)
+
+
+@pytest.mark.parametrize('first', [True, False])
+def test_no_place_is_left_of_two_segments(first):
+  own = exif.PREFIX + _tiff(_ifd(MAKER))
+  data = encoded(smooth('RGB', 7, 9), 'JPEG', exif=own)
+  segment = exif.PREFIX + OWN
+  segment = b'\xff\xe1' + struct.pack('>H', len(segment) + 2) + segment
+  at = 2 if first else data.index(b'\xff\xdb')
+  picture = pictures.read(data[:at] + segment + data[at:])
+  assert PLACE not in pictures.encode(picture, picture.image, strip_gps=True)
+
+
 def test_only_what_changes_changes_in_exif():
   source = odd_pictures.exif()
   block = exif.with_size(exif.upright(source), height=9, width=7)
