@@ -22,7 +22,6 @@ from deblur_jax.evaluation.report import (
     document,
     figures,
     page,
-    papers,
     pictures,
     render,
     rows,
@@ -97,7 +96,7 @@ def write(
       'report.md': document.to_markdown(blocks, title=study.name),
       'report.html': page.to_html(study.name, blocks, embedded, shown),
       'report.tex': content.latex(study, table, compared),
-      'report.csv': render.to_csv(_with_papers(study, table)),
+      'report.csv': render.to_csv(table),
       'differences.csv': render.to_csv(
           [content.numbers(one) for one in compared]) if compared else None}
   files = [folder / name for name, content in contents.items() if content]
@@ -134,11 +133,3 @@ def _points(study, table) -> list[figures.Point]:
       row['setting'], row[rows.PSNR], row[f'{rows.PSNR}_std'],
       row['gmacs_256'], 1e3 * row['seconds'] if len(devices) == 1 else None)
       for row in table if row['seeds'] and math.isfinite(row[rows.PSNR])]
-
-
-def _with_papers(study, table) -> list[dict[str, Any]]:
-  """The rows, with the papers' numbers in those of settings."""
-  groups = list(runs.group(study).values())
-  groups = [[]] * (len(table) - len(groups)) + groups    # rows of the input
-  return [row | papers.columns(study, group)
-          for row, group in zip(table, groups, strict=True)]

@@ -35,7 +35,6 @@ def blocks(
     The blocks of report.md and report.html.
   """
   head, body = render.cells(table)
-  made = conditions.read(study)
   parts = [
       document.Bullets(facts(study)),
       document.Table(head, body, rule=True),
@@ -44,10 +43,7 @@ def blocks(
           for name, metric in metrics.METRICS.items()
           if any(cell.split(' ')[0] == name for cell in head)]),
       *_differences(study, compared),
-      document.Heading('What was run'),
-      document.Bullets([f'{name}: {text}' for name, text in
-                        conditions.common(made).items()]),
-      *_differing(study, made),
+      *_conditions(study),
       *_papers(study),
       *_unfinished(study)]
   if 'sheet.png' in pictures:
@@ -223,16 +219,23 @@ def _difference_cells(compared):
   return head, body
 
 
-def _differing(study, made):
-  """A table of the conditions that differ between settings."""
+def _conditions(study):
+  """What was run: once if equal, in a table where the settings differ."""
+  made = conditions.read(study)
+  if not made:
+    return []
+  common = conditions.common(made)
+  parts = [document.Heading('What was run'), document.Bullets(
+      [f'{name}: {text}' for name, text in common.items()])]
   differing = {name: texts for name, texts in made.items()
-               if name not in conditions.common(made)}
-  labels = runs.group(study)
-  return [document.Table(
-      ['differs', *differing],
-      [[label, *(texts.get(label) or render.NOTHING
-                 for texts in differing.values())] for label in labels])
-  ] if differing else []
+               if name not in common}
+  if differing:
+    parts.append(document.Table(
+        ['differs', *differing],
+        [[label, *(texts.get(label) or render.NOTHING
+                   for texts in differing.values())]
+         for label in runs.group(study)]))
+  return parts
 
 
 def _papers(study):
