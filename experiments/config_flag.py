@@ -88,6 +88,11 @@ def value(default: str | None = None) -> ml_collections.ConfigDict | None:
   return None
 
 
+def is_given(key: str) -> bool:
+  """Returns whether the command line has --config.KEY=VALUE."""
+  return key in _SETTINGS
+
+
 def load(
     path: str, settings: Mapping[str, Any] | None = None
 ) -> ml_collections.ConfigDict:

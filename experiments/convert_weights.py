@@ -26,6 +26,12 @@ the size of the network:
                             scales; then the network has scales=1.
   hieubkset_single_noskip   hieubkset/pytorch-image-deblurring, one scale. The
   hieubkset_single_skip     names of both are equal: give --layout.
+  nafnet                    megvii-research/NAFNet, any width and blocks. It
+                            averages over windows of 384 pixels, as NAFNetLocal
+                            does; --option=local=0 averages over pictures.
+  restormer                 swz30/Restormer, with its norms WithBias, any width
+                            and blocks. --option=local=384 makes it the
+                            RestormerLocal of megvii-research/TLC.
 
 The weights of DeblurGAN-v2 and of DeblurGAN's U-Net are refused: no network
 here is equal to theirs.
@@ -34,8 +40,11 @@ The folder gets config.json, a checkpoint of step 0 with a fresh state of the
 optimizer, and convert.json: the SHA-256 of the file, and every name with its
 place and shape. It can be evaluated and trained like any other run, in float32
 unless its config.json says another dtype. All of the config but the network
-comes from --config, by default configs/multiscale_gopro.py; --root sets its
-data.train.root and data.test.root.
+comes from --config; --root sets its data.train.root and data.test.root. Without
+--config it is configs/multiscale_gopro.py, on the subset of GoPro on which the
+authors trained their published weights. Weights for other blur need another
+test set: experiments.evaluate --name=eval_realblur --source=realblur
+--root=DIR.
 
 --to writes .safetensors or .npz in the names of --layout (by default the first
 that has such a network), from the run's last checkpoint or --which. In MAXIM's
@@ -55,12 +64,15 @@ _LAYOUT = flags.DEFINE_string(
     'layout', None, 'Layout; by default by the names.')
 _OPTION = flags.DEFINE_multi_string(
     'option', [], 'What the file does not contain, such as rgb_range=1.')
-config_flag.define('All but the network; by default multiscale_gopro.')
+config_flag.define(
+    'All but the network; by default multiscale_gopro on the subset of the '
+    'weights.')
 _ROOT = flags.DEFINE_string('root', None, "Folder of the config's data set.")
 _WHICH = flags.DEFINE_string('which', 'last', 'last, best, or a step.')
 common.define_run_flags()
 
 DEFAULT = str(common.ROOT / 'configs' / 'multiscale_gopro.py')
+SUBSETS = ('data.train.subset', 'data.test.subset')
 
 
 def main(argv):
@@ -95,14 +107,16 @@ def _read(folder):
 
   if _WHICH.value != 'last':
     raise errors.UserError('--which works with --to only.')
-  config = _config()
+  config = config_flag.value(DEFAULT).to_dict()
   if _ROOT.value is not None:
     for source in (config['data']['train'], config['data']['test']):
       source['root'] = _ROOT.value
   train.check(config)
   return convert.to_run(
       config, folder, _WEIGHTS.value, layout=_LAYOUT.value,
-      options=dict(map(common.key_and_value, _OPTION.value)))
+      options=dict(map(common.key_and_value, _OPTION.value)),
+      their_subset=flags.FLAGS.config is None and not any(
+          map(config_flag.is_given, SUBSETS)))
 
 
 def _write(folder):
@@ -119,10 +133,6 @@ def _write(folder):
   train.check(config)
   return convert.from_run(
       config, folder, _TO.value, layout=_LAYOUT.value, which=_WHICH.value)
-
-
-def _config():
-  return config_flag.value(DEFAULT).to_dict()
 
 
 if __name__ == '__main__':

@@ -28,7 +28,7 @@ _LIMIT = flags.DEFINE_integer(
 _LOCAL = flags.DEFINE_integer(
     'local', 0, 'Side in pixels of the windows over which layers take their '
     'means (TLC); 1.5 times the side of the training crops is usual. 0: the '
-    'whole picture.', lower_bound=0)
+    "network's own choice.", lower_bound=0)
 _PICTURES = flags.DEFINE_integer(
     'pictures', 4, 'How many pictures to keep as PNG.')
 common.define_run_flags()

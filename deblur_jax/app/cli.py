@@ -128,7 +128,8 @@ def restore(
     )] = 'auto',
     local: Annotated[int, typer.Option(
         min=0, help='Side of local windows, in pixels, for networks whose '
-        'layers average over the picture (TLC); 0 is the picture.')] = 0,
+        'layers average over the picture (TLC); 0 is the choice of the model.'
+    )] = 0,
     blur_threshold: Annotated[float | None, typer.Option(
         min=0, max=1, help='A photo with a lower blur effect (Crete et al. '
         "2007) looks sharp and is not changed; by default from the model's "

@@ -53,8 +53,8 @@ def run(
     limit: at least 1: only the first `limit` pictures are evaluated.
     pictures: how many pictures, evenly spaced, are saved as blur, restored and
       sharp.
-    local: window of `restoration.local` in pixels; 0 takes means over whole
-      pictures.
+    local: window of `restoration.local` in pixels; 0 is the choice of the
+      network.
 
   Returns:
     The content of eval.json.

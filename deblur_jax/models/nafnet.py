@@ -27,8 +27,9 @@ class NAFNet(nn.Module):
   """The network: images to a list of one image, not clipped.
 
   The input is padded at its lower and right edge to a multiple of
-  2^len(blocks). With the defaults, NAFNet-32, it has 17,111,907 parameters;
-  with features=64, 67,888,835.
+  2^len(blocks), by its last pixels (by zeros in the authors' program). With the
+  defaults, NAFNet-32, it has 17,111,907 parameters; with features=64,
+  67,888,835.
 
   Attributes:
     features: channels at full size; twice as many at each level below.
@@ -37,6 +38,8 @@ class NAFNet(nn.Module):
     up_blocks: at each level of the decoder, finest first; as many numbers as
       `blocks` has.
     expansion: channels inside of a block, before its gates, over those outside.
+    local: side in pixels of the windows over which SCA averages at test time
+      (TLC), 384 in the paper; 0 is the whole image. See `ops.local_pooling`.
     dtype: of the convolutions; parameters, norms and results are float32.
   """
 
@@ -45,12 +48,13 @@ class NAFNet(nn.Module):
   middle: int = 1
   up_blocks: Sequence[int] = (1, 1, 1, 1)
   expansion: float = 2.0
+  local: int = 0
   dtype: Any = 'float32'
 
   def __post_init__(self):
     checks.at_least(1, features=self.features, levels=len(self.blocks))
     checks.at_least(
-        0, middle=self.middle, blocks=min(self.blocks),
+        0, middle=self.middle, local=self.local, blocks=min(self.blocks),
         up_blocks=min(self.up_blocks, default=0))
     if len(self.up_blocks) != len(self.blocks):
       raise errors.UserError(
@@ -70,7 +74,7 @@ class NAFNet(nn.Module):
 
     Args:
       blur: [n, h, w, 3] in [0, 1], of any size.
-      train: not used, since the network has no dropout.
+      train: whether SCA averages over the whole image; there is no dropout.
 
     Returns:
       One image.
@@ -78,8 +82,12 @@ class NAFNet(nn.Module):
     Raises:
       UserError: images of another shape.
     """
-    del train  # it has no dropout
     checks.images(blur)
+    window = 0 if train else self.local
+    with local_pooling.local_by_default(window, height=blur.shape[1]):
+      return [self._restore(blur)]
+
+  def _restore(self, blur):
     levels = len(self.blocks)
     padded, size = pad.to_multiple(blur, multiple=2**levels)
     x = self._conv(self.features, 3, name='head')(padded)
@@ -95,7 +103,7 @@ class NAFNet(nn.Module):
       x = skips[i] + conv_ops.pixel_shuffle(x, factor=2)
       x = self._blocks(x, self.up_blocks[i], f'decode_{i}')
     x = self._conv(3, 3, name='tail')(x).astype(jnp.float32)
-    return [pad.crop(padded + x, size=size)]
+    return pad.crop(padded + x, size=size)
 
   def _blocks(self, x, count, name):
     for i in range(count):

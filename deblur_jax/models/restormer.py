@@ -9,6 +9,7 @@ A gated feed-forward network, gelu(D1 x) * D2 x (eq. 2), follows. Both have 3x3
 depthwise convolutions. The network is a U with pixel shuffles up and down.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,7 +20,7 @@ import jax.numpy as jnp
 from deblur_jax import errors
 from deblur_jax.models import checks, layers
 from deblur_jax.ops import conv as conv_ops
-from deblur_jax.ops import pad
+from deblur_jax.ops import local_pooling, pad
 from deblur_jax.state import Array
 
 
@@ -28,7 +29,8 @@ class Restormer(nn.Module):
 
   The input is padded at its lower and right edge to a multiple of
   2^(len(blocks) - 1). The default is far smaller than the paper's network,
-  which has features=48, blocks=(4, 6, 6, 8), refinement=4.
+  which has features=48, blocks=(4, 6, 6, 8), refinement=4 and 26,126,644
+  parameters.
 
   Attributes:
     features: channels at full size; twice as many at each level below.
@@ -36,6 +38,9 @@ class Restormer(nn.Module):
     refinement: further blocks at full size, at the end.
     heads: of the attention at full size; twice as many at each level below.
     expansion: channels inside of the feed-forward network over those outside.
+    local: side in pixels of the squares in which channels attend to each other
+      at test time (TLC), 384 in the paper on it; 0 is the whole image. See
+      `ops.local_pooling`.
     dtype: of the convolutions and products; parameters, norms, the softmax and
       results are float32.
   """
@@ -45,12 +50,14 @@ class Restormer(nn.Module):
   refinement: int = 1
   heads: int = 1
   expansion: float = 2.66
+  local: int = 0
   dtype: Any = 'float32'
 
   def __post_init__(self):
     checks.at_least(1, features=self.features, heads=self.heads,
                     levels=len(self.blocks), expansion=self.expansion)
-    checks.at_least(0, refinement=self.refinement, blocks=min(self.blocks))
+    checks.at_least(0, refinement=self.refinement, local=self.local,
+                    blocks=min(self.blocks))
     if self.features % (2 * self.heads):
       raise errors.UserError(
           f"The network's features must be a multiple of 2 heads = "
@@ -65,7 +72,7 @@ class Restormer(nn.Module):
 
     Args:
       blur: [n, h, w, 3] in [0, 1], of any size.
-      train: not used, since the network has no dropout.
+      train: whether attention is over the whole image; there is no dropout.
 
     Returns:
       One image.
@@ -73,8 +80,12 @@ class Restormer(nn.Module):
     Raises:
       UserError: images of another shape.
     """
-    del train  # it has no dropout
     checks.images(blur)
+    window = 0 if train else self.local
+    with local_pooling.local_by_default(window, height=blur.shape[1]):
+      return [self._restore(blur)]
+
+  def _restore(self, blur):
     lowest = len(self.blocks) - 1
     padded, size = pad.to_multiple(blur, multiple=2**lowest)
     x = self._conv(self.features, 'head')(padded)
@@ -95,7 +106,7 @@ class Restormer(nn.Module):
     for i in range(self.refinement):
       x = self._block(0, f'refine_{i}')(x)
     x = self._conv(3, 'tail')(x).astype(jnp.float32)
-    return [pad.crop(padded + x, size=size)]
+    return pad.crop(padded + x, size=size)
 
   def _blocks(self, x, level, *, name):
     for i in range(self.blocks[level]):
@@ -138,20 +149,12 @@ class Attention(nn.Module):
   @nn.compact
   def __call__(self, x: Array) -> Array:
     """Maps features [n, h, w, c] to the same shape."""
-    n, h, w, channels = x.shape
+    channels = x.shape[-1]
     options = dict(use_bias=False, dtype=self.dtype)
     x = layers.Conv(3 * channels, 1, **options, name='expand')(x)
     x = layers.Depthwise(dtype=self.dtype, name='depth')(x)
-    x = x.reshape(n, h * w, 3, self.heads, channels // self.heads)
-    q, k, v = (jax.lax.index_in_dim(x, i, 2, keepdims=False)
-               for i in range(3))  # [n, h w, heads, channels]
     heat = self.param('temperature', nn.initializers.ones, (self.heads,))
-    scores = jnp.einsum(
-        'npac,npad->nacd', _unit(q), _unit(k),
-        preferred_element_type=jnp.float32)
-    weights = nn.softmax(scores * heat[None, :, None, None])
-    y = jnp.einsum('nacd,npad->npac', weights.astype(v.dtype), v)
-    y = y.reshape(n, h, w, channels)
+    y = local_pooling.over_squares(functools.partial(_attend, heat), x)
     return layers.Conv(channels, 1, **options, name='project')(y)
 
 
@@ -173,6 +176,29 @@ class FeedForward(nn.Module):
     y = (nn.gelu(gate, approximate=False)
          * jax.lax.slice_in_dim(y, hidden, None, axis=-1))
     return layers.Conv(channels, 1, **options, name='project')(y)
+
+
+def _attend(temperature, x):
+  """Attention between the channels of queries, keys and values.
+
+  Args:
+    temperature: t of each head, [heads].
+    x: [n, h, w, 3 c].
+
+  Returns:
+    [n, h, w, c].
+  """
+  n, h, w, channels = x.shape
+  heads = len(temperature)
+  x = x.reshape(n, h * w, 3, heads, channels // (3 * heads))
+  q, k, v = (jax.lax.index_in_dim(x, i, 2, keepdims=False)
+             for i in range(3))  # [n, h w, heads, channels]
+  scores = jnp.einsum(
+      'npac,npad->nacd', _unit(q), _unit(k),
+      preferred_element_type=jnp.float32)
+  weights = nn.softmax(scores * temperature[None, :, None, None])
+  y = jnp.einsum('nacd,npad->npac', weights.astype(v.dtype), v)
+  return y.reshape(n, h, w, channels // 3)
 
 
 def _unit(x):

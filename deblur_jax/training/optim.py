@@ -46,8 +46,8 @@ def build(
     warmup_steps: number of first steps in which the rate grows linearly from 0
       to lr.
     boundaries: in [0, 1]. For 'step': fractions of the steps after the warm-up
-      at which the rate is multiplied by factor. For 'linear': the fraction up
-      to which the rate is constant.
+      at which the rate is multiplied by factor. For 'linear' and 'cosine': the
+      fraction up to which the rate is constant.
     factor: see boundaries.
     end_lr: the last rate of 'cosine' and 'linear'.
     clip_norm: gradients are clipped to this global norm; 0 does not clip.
@@ -257,13 +257,19 @@ def _step(lr, steps, boundaries, factor, end_lr):
 
 def _linear(lr, steps, boundaries, factor, end_lr):
   del factor
-  start = round((boundaries[0] if boundaries else 0.0) * steps)
+  start = _constant_steps(steps, boundaries)
   return optax.linear_schedule(lr, end_lr, max(steps - start, 1), start)
 
 
 def _cosine(lr, steps, boundaries, factor, end_lr):
-  del boundaries, factor
-  return optax.cosine_decay_schedule(lr, steps, end_lr / lr)
+  del factor
+  start = _constant_steps(steps, boundaries)
+  decay = optax.cosine_decay_schedule(lr, max(steps - start, 1), end_lr / lr)
+  return lambda step: decay(jnp.maximum(step - start, 0))
+
+
+def _constant_steps(steps, boundaries):
+  return round((boundaries[0] if boundaries else 0.0) * steps)
 
 
 def _constant(lr, steps, boundaries, factor, end_lr):

@@ -1,12 +1,14 @@
 """Means over images, and over windows around each pixel (TLC)."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import scipy.ndimage
 
 from deblur_jax import errors, models
+from deblur_jax.export import traced
 from deblur_jax.inference import restoration
 from deblur_jax.models import attention
 from deblur_jax.ops import local_pooling
@@ -20,26 +22,77 @@ def test_mean_of_all():
       local_pooling.mean(X), X.mean((1, 2), keepdims=True), rtol=1e-6)
 
 
-@pytest.mark.parametrize('height', [24, 48])    # features of half the size
-def test_mean_around_each_pixel(height):
-  with local_pooling.local(5 * height // 24, height=height):
+# The whole image, one that the network padded, and features of half the size.
+@pytest.mark.parametrize('height, window, side', [
+    (24, 5, 5), (21, 5, 5), (48, 10, 5), (24, 6, 6)])
+def test_mean_around_each_pixel(height, window, side):
+  with local_pooling.local(window, height=height):
     found = np.asarray(local_pooling.mean(X))
-  around = scipy.ndimage.uniform_filter(X, (0, 5, 5, 0))
-  inner = (slice(None), slice(2, -2), slice(2, -2))
-  np.testing.assert_allclose(found[inner], around[inner], atol=1e-6)
-  # Near the border the last whole window is used.
-  np.testing.assert_allclose(found[:, 0, 2:-2], around[:, 2, 2:-2], atol=1e-6)
+  whole = np.lib.stride_tricks.sliding_window_view(
+      X, (side, side), axis=(1, 2)).mean((-1, -2))
+  # An even window has one value more after the pixel than before it. Near the
+  # border the last whole window is used.
+  around = ((side - 1) // 2, side // 2)
+  expected = np.pad(whole, ((0, 0), around, around, (0, 0)), mode='edge')
+  np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
 def test_a_window_of_the_whole_image_is_the_mean():
   with local_pooling.local(1000, height=24):
-    found = local_pooling.mean(X)
-  whole = np.broadcast_to(local_pooling.mean(X), X.shape)
-  np.testing.assert_allclose(found, whole, atol=1e-6)
+    np.testing.assert_array_equal(
+        local_pooling.mean(X), X.mean((1, 2), keepdims=True))
   with pytest.raises(errors.UserError, match='at least 1, got 0'):
     with local_pooling.local(0, height=24):
       pass
   assert local_pooling.mean(X).shape == (2, 1, 1, 3)
+
+
+def test_squares_cover_the_image_and_are_averaged():
+  """Two rows of 16 pixels in 24, two columns in 30, by hand."""
+  shift = lambda x: x - x.mean((1, 2), keepdims=True)
+  with local_pooling.local(32, height=48):
+    found = local_pooling.over_squares(shift, X)
+  total, count = np.zeros_like(X), np.zeros((24, 30, 1))
+  for top in (0, 8):
+    for left in (0, 14):
+      place = (slice(top, top + 16), slice(left, left + 16))
+      total[:, *place] += shift(X[:, *place])
+      count[place] += 1
+  np.testing.assert_allclose(found, total / count, atol=1e-6)
+  np.testing.assert_array_equal(
+      local_pooling.over_squares(shift, X), shift(X))
+
+
+def test_the_callers_window_replaces_that_of_a_network():
+  with local_pooling.local(5, height=24):
+    outer = local_pooling.mean(X)
+    with local_pooling.local_by_default(9, height=24):
+      np.testing.assert_array_equal(local_pooling.mean(X), outer)
+  with local_pooling.local_by_default(5, height=24):
+    np.testing.assert_array_equal(local_pooling.mean(X), outer)
+  with local_pooling.local_by_default(0, height=24):
+    assert local_pooling.mean(X).shape == (2, 1, 1, 3)
+
+
+@pytest.mark.parametrize('name', ['nafnet', 'restormer'])
+def test_networks_are_local_at_test_time_only(name):
+  options = models.NETWORKS[name].small
+  net = models.build(name=name, **options, local=16)
+  blur = jax.ShapeDtypeStruct(X.shape, jnp.float32)
+  shapes = jax.eval_shape(net.init, jax.random.key(0), blur)
+  trace = lambda net, **options: str(jax.make_jaxpr(
+      functools.partial(net.apply, **options))(shapes, blur))
+  whole = trace(models.build(name=name, **options))
+  assert trace(net, train=True) == whole != trace(net)
+
+
+def test_a_file_for_every_size_cannot_be_local():
+  net = models.build(
+      name='nafnet', **models.NETWORKS['nafnet'].small, local=32)
+  params = models.init(net, jax.random.key(0))
+  with pytest.raises(errors.UserError, match='local=32 to 0') as error:
+    traced.trace(lambda blur: net.apply({'params': params}, blur)[0])
+  assert '\n' not in str(error.value)
 
 
 def far_away(method, params, window):

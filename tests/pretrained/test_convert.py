@@ -1,9 +1,12 @@
 """Conversion of weights of the papers' programs, in both directions."""
 
 import base64
+import hashlib
 import io
+import math
 import os
 import pickle
+import re
 import subprocess
 import sys
 import zipfile
@@ -26,12 +29,19 @@ LAYOUTS = convert.LAYOUTS
 NOSKIP = 'hieubkset_single_noskip'
 
 
-def _formula(name, shape, unit):
+# Of the kernels of deep networks, so that each layer changes the image.
+BOUNDS = {'nafnet': 0.5, 'restormer': 0.25}
+
+
+def _formula(name, shape, unit, bound):
   """Values that two programs can compute without a shared file."""
-  bound = 0.15 if len(shape) == 4 else 0.05 * unit
   phase = zlib.crc32(name.encode()) % 1000
   values = np.cos(np.arange(np.prod(shape, dtype=int)) * 0.7 + phase)
-  return (bound * values).reshape(shape).astype(np.float32)
+  if re.search(r'norm.*weight|beta|gamma|temperature', name):
+    values = 1 + 0.5 * values
+  else:
+    values = (bound if len(shape) == 4 else 0.05 * unit) * values
+  return values.reshape(shape).astype(np.float32)
 
 
 def _image(height=16, width=24):
@@ -46,7 +56,9 @@ def _arrays(layout, network):
   # Biases have an effect also where white is 255.
   unit = network.get('value_range', 1)
   return net, pairs, {
-      pair.theirs: _formula(pair.theirs, pair.shape, unit) for pair in pairs}
+      pair.theirs: _formula(
+          pair.theirs, pair.shape, unit, BOUNDS.get(layout, 0.15))
+      for pair in pairs}
 
 
 def _multiscale(scales, blocks):
@@ -65,8 +77,10 @@ def _resnet(kept):
 
 
 # Mean, first and last value of each output of the programs themselves (their
-# modules of the commits 26047f7, 39e8a4b and 42863a0 under torch 2.13 without
-# dropout), with the weights of the formula, for this image and its pyramid.
+# modules of the commits 26047f7, 39e8a4b, 42863a0, 2b4af71 and df766d5 under
+# torch 2.13 without dropout), with the weights of the formula, for this image
+# and its pyramid. The last two are NAFNetLocal and TLC's RestormerLocal, for
+# crops of 16 pixels.
 GOLDEN = {
     'K=1': ('deepdeblur_pytorch', _multiscale(1, 2), {}, _image(), [
         (0.5691024661064148, 3.946075916290283, -3.431410074234009)]),
@@ -96,6 +110,14 @@ GOLDEN = {
     'single with skip': (
         'hieubkset_single_skip', _single(True), {}, _image(), [
             (0.005441915709525347, 0.03817382827401161, 0.2139553427696228)]),
+    'nafnet': ('nafnet', dict(
+        name='nafnet', features=4, blocks=(1,), middle=1, up_blocks=(0,),
+        local=24), dict(local=24), _image(40, 56), [
+            (0.38391709327697754, -8.78764533996582, 9.93082332611084)]),
+    'restormer': ('restormer', dict(
+        name='restormer', features=4, blocks=(1, 0, 0, 1), refinement=0,
+        heads=1, expansion=2.66, local=24), dict(local=24), _image(16, 40), [
+            (0.5232803225517273, -1.8534338474273682, 2.467355251312256)]),
 }
 
 
@@ -122,6 +144,28 @@ def test_golden_and_back(name):
   assert back.keys() == arrays.keys()
   for key, array in back.items():
     np.testing.assert_array_equal(array, arrays[key])
+
+
+# SHA-256 of the sorted lines 'NAME (SHAPE)' of the programs' own state dicts,
+# and their numbers of parameters: NAFNet-64 and Restormer as published.
+STATE_DICTS = [
+    ('nafnet', dict(features=64), 67_888_835,
+     '547c6406ec26bd63ca6c3b0229af0aa8097ed92fa98250592d8513222da6eaf1'),
+    ('restormer', dict(features=48, blocks=(4, 6, 6, 8), refinement=4),
+     26_126_644,
+     'cc31086504afbc6c9473461a2b3779f866cb55bd72029a6619ef85f6612ea44a'),
+]
+
+
+@pytest.mark.parametrize('name, options, count, digest', STATE_DICTS)
+def test_names_and_shapes_of_the_papers_networks(name, options, count, digest):
+  net = models.build(name=name, **options)
+  pairs = state_dicts.pairs(LAYOUTS[name], net)
+  assert sum(math.prod(pair.shape) for pair in pairs) == count
+  lines = sorted(f'{pair.theirs} {pair.shape}' for pair in pairs)
+  assert hashlib.sha256('\n'.join(lines).encode()).hexdigest() == digest
+  found = LAYOUTS[name].options({pair.theirs: pair.shape for pair in pairs})
+  assert found.items() >= options.items()
 
 
 # A file of PyTorch: a DeepDeblur with K = 1, one block, two channels and
@@ -218,18 +262,44 @@ def test_a_file_of_pytorch_becomes_a_run_that_trains(pth, tmp_path):
   assert np.any(averaged != np.arange(3, dtype=np.float32) / 8 + 7)
 
 
-def test_the_program(pth, tmp_path):
+# The subset of GoPro on which the authors trained.
+SUBSETS = {
+    'deepdeblur_pytorch': 'blur_gamma',
+    'deepdeblur_pytorch_discriminator': 'blur_gamma', 'deblurgan': 'blur',
+    'deblurgan_discriminator': 'blur', NOSKIP: 'blur',
+    'hieubkset_single_skip': 'blur', 'nafnet': 'blur', 'restormer': 'blur',
+    'maxim': 'blur'}
+
+
+@pytest.mark.parametrize('layout', [*LAYOUTS, 'maxim'])
+def test_a_run_tests_on_the_subset_of_its_weights(layout):
+  config = helpers.get_config('multiscale_gopro', None).to_dict()
+  for before in ('blur', 'blur_gamma'):
+    for part in ('train', 'test'):
+      config['data'][part]['subset'] = before
+    found = convert.on_their_subset(config, layout)['data']
+    assert config['data']['test']['subset'] == before
+    assert found['train']['subset'] == found['test']['subset'] == (
+        SUBSETS[layout])
+  other = _config()
+  assert convert.on_their_subset(other, layout) == other    # is not GoPro
+
+
+def test_the_program(tmp_path):
+  network = dict(name='nafnet', **models.NETWORKS['nafnet'].small)
+  path = _save(tmp_path / 'theirs.safetensors', _arrays('nafnet', network)[2])
   folder = tmp_path / 'run'
   done = subprocess.run(
-      [sys.executable, '-m', 'experiments.convert_weights', f'--weights={pth}',
-       f'--workdir={folder}', '--root=here', '--option=rgb_range=1'],
+      [sys.executable, '-m', 'experiments.convert_weights', f'--weights={path}',
+       f'--workdir={folder}', '--root=here', '--option=local=48'],
       cwd=helpers.ROOT, capture_output=True, text=True)
   assert done.returncode == 0, done.stderr
-  assert 'is deepdeblur_pytorch' in done.stdout
-  assert 'value_range=1' in done.stdout and 'rgb_range=1' in done.stdout
+  assert 'is nafnet' in done.stdout
+  assert "trained on GoPro's subset blur\n" in done.stdout
   config = workdir.read_config(folder)
-  assert config['data']['train']['root'] == 'here'
-  assert config['data']['test']['root'] == 'here'
+  assert config['nets']['net']['local'] == 48
+  for source in (config['data']['train'], config['data']['test']):
+    assert source['root'] == 'here' and source['subset'] == 'blur'
 
 
 def test_a_discriminator_needs_a_config_that_has_one(tmp_path):
@@ -455,7 +525,9 @@ def test_an_existing_folder_is_refused(tmp_path):
     ({'residual': True}, {}, 'DeepDeblur-PyTorch has no residual=True'),
     ({}, dict(layout='deblurgan'),
      'deblurgan is a resnet, but the generator of the run is multiscale'),
-    ({'name': 'restormer'}, {}, 'No layout has the generator restormer'),
+    ({'name': 'unet'}, {}, 'No layout has the generator unet'),
+    ({'name': 'nafnet', 'expansion': 1.0}, {}, 'NAFNet has no expansion=1.0'),
+    ({'name': 'restormer', 'blocks': (1, 1)}, {}, 'Restormer has no 2 levels'),
 ])
 def test_runs_that_cannot_be_written(network, options, message, tmp_path):
   config = _config(**{f'nets.net.{key}': value

@@ -34,6 +34,18 @@ def test_cosine_schedule_after_warmup():
       rates, [0, 5e-4, 1e-3, (1e-3 + 1e-7) / 2, 1e-7], rtol=1e-5)
 
 
+def test_schedule_of_restormer_is_constant_first():
+  """The rates of the authors' scheduler at five steps, by its formula."""
+  config = helpers.get_config('restormer_gopro', None)
+  tx = optim.build(total_steps=config.total_steps, **config.optim.net)
+  steps = (0, 92_000, 144_000, 196_000, 300_000)
+  rates = [float(tx.lr(step)) for step in steps]
+  cosine = lambda share: 1e-6 + 0.5 * (3e-4 - 1e-6) * (
+      1 + np.cos(np.pi * share))
+  np.testing.assert_allclose(
+      rates, [3e-4, 3e-4, cosine(0.25), cosine(0.5), 1e-6], rtol=1e-5)
+
+
 @pytest.mark.parametrize('schedule', optim.SCHEDULES)
 @pytest.mark.parametrize('name', optim.OPTIMIZERS)
 def test_every_pair_descends(name, schedule):

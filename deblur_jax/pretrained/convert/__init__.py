@@ -60,7 +60,7 @@ class Converted(NamedTuple):
 def to_run(
     config: Mapping[str, Any], folder: pathlib.Path,
     weights: Sequence[str | pathlib.Path], *, layout: str | None = None,
-    options: Mapping[str, Any] | None = None
+    options: Mapping[str, Any] | None = None, their_subset: bool = False
 ) -> list[Converted]:
   """Makes a run folder from weights; a failure leaves no folder.
 
@@ -76,6 +76,8 @@ def to_run(
       the names in the file.
     options: options of the layout that do not follow from the file, such as
       rgb_range.
+    their_subset: whether the config's sources of GoPro get the subset on which
+      the authors of the generator trained.
 
   Returns:
     The content of the folder's convert.json.
@@ -96,12 +98,15 @@ def to_run(
       config['nets'][role], params[role] = net, value
       report.append(entry)
   _check_options([entry.layout for entry in report], options or {})
-  roles = [_role(entry.layout) for entry in report]
-  if 'generator' not in roles:
+  generator = next((entry.layout for entry in report
+                    if _row(entry.layout).role == 'generator'), None)
+  if generator is None:
     raise errors.UserError(
         'There is no generator in --weights='
         f'{",".join(map(str, weights))}: the run would restore with random '
         'weights; add the file of the generator.')
+  if their_subset:
+    config = on_their_subset(config, generator)
   method = methods.build(config)
   mesh = parallel.data_mesh()
   key, _ = jax.random.split(jax.random.key(config['seed']))
@@ -118,6 +123,24 @@ def to_run(
     workdir.write_json(
         part / REPORT, [entry._asdict() for entry in report])
   return report
+
+
+def on_their_subset(
+    config: Mapping[str, Any], layout: str) -> dict[str, Any]:
+  """Makes a config of GoPro use the subset on which a layout's authors trained.
+
+  Args:
+    config: plain dicts; sources other than GoPro stay.
+    layout: a name in `LAYOUTS`, or `maxim.LAYOUT`.
+
+  Returns:
+    The changed copy.
+  """
+  config = copy.deepcopy(dict(config))
+  for source in (config['data']['train'], config['data']['test']):
+    if source['name'] == 'gopro':
+      source['subset'] = _row(layout).subset
+  return config
 
 
 def from_run(
@@ -152,7 +175,7 @@ def from_run(
     raise errors.UserError(f'{file} exists already; choose another name.')
   method = methods.build(config, from_checkpoint=True)
   layout = _choose(config, layout)
-  role = _place(layout, config['nets'])
+  role = _row(layout).place(config['nets'])
   network = dict(config['nets'][role])
   net = models.build(**network)
   if layout == maxim.LAYOUT:
@@ -186,12 +209,12 @@ def describe(entry: Converted) -> Iterator[str]:
   Yields:
     Lines: the file and the options, then a line for each top-level module.
   """
-  is_maxim = entry.layout == maxim.LAYOUT
-  about = maxim.ABOUT if is_maxim else LAYOUTS[entry.layout].about
-  yield f'{entry.file} is {entry.layout}: {about}'
+  row = _row(entry.layout)
+  yield f'{entry.file} is {entry.layout}: {row.about}'
   yield f'  sha256 {entry.sha256}'
   yield f'  theirs: {_options_line(entry.theirs)}'
   yield f'  nets.{entry.role}: {_options_line(entry.network)}'
+  yield f"  published weights: trained on GoPro's subset {row.subset}"
   groups = {}
   for theirs, name in entry.names.items():
     top = name['ours'].partition('/')[0]
@@ -207,7 +230,7 @@ def describe(entry: Converted) -> Iterator[str]:
     if dtype != 'float32':
       yield (f'  {count} array{"s are" if count > 1 else " is"} {dtype} '
              'in the file, float32 in the run')
-  if is_maxim:
+  if row is maxim.ROW:
     yield from maxim.lacking(entry.network)
   for name, why in entry.skipped.items():
     yield f'  skipped {name}: {why}'
@@ -260,7 +283,7 @@ def _take(path, part, skipped, nets):
 
 
 def _take_maxim(path, nets):
-  role = maxim.place(nets)
+  role = maxim.ROW.place(nets)
   if role is None:
     raise errors.UserError(
         f'{path} is of MAXIM, but the config has no generator: choose another '
@@ -273,14 +296,9 @@ def _take_maxim(path, nets):
       maxim.skipped(weights))
 
 
-def _role(layout: str) -> str:
-  """'generator' or 'discriminator'."""
-  return 'generator' if layout == maxim.LAYOUT else LAYOUTS[layout].role
-
-
-def _place(layout: str, nets) -> str | None:
-  """The key of a layout's network in `config.nets`."""
-  return (maxim if layout == maxim.LAYOUT else LAYOUTS[layout]).place(nets)
+def _row(layout: str):
+  """The record of a layout: about, role, network, subset, place."""
+  return maxim.ROW if layout == maxim.LAYOUT else LAYOUTS[layout]
 
 
 def _names(pairs, arrays) -> dict[str, dict[str, Any]]:
@@ -302,18 +320,18 @@ def _choose(config, layout) -> str:
   nets = config['nets']
   if layout is not None:
     row = errors.look_up(
-        LAYOUTS | {maxim.LAYOUT: maxim}, layout, what='layout')
+        LAYOUTS | {maxim.LAYOUT: maxim.ROW}, layout, what='layout')
     name = nets.get(row.place(nets), {}).get('name')
-    if name != (maxim.NETWORK if row is maxim else row.network):
+    if name != row.network:
       raise errors.UserError(
-          f'{layout} is a {maxim.NETWORK if row is maxim else row.network}, '
-          f'but the {_role(layout)} of the run is {name}.')
+          f'{layout} is a {row.network}, but the {row.role} of the run is '
+          f'{name}.')
     return layout
   generators = {key: row for key, row in LAYOUTS.items()
                 if row.role == 'generator'}
   role = next(iter(generators.values())).place(nets)
   name = nets.get(role, {}).get('name')
-  if name == maxim.NETWORK:
+  if name == maxim.ROW.network:
     return maxim.LAYOUT
   reasons = []
   for key, row in generators.items():

@@ -3,7 +3,7 @@
 import math
 import os
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from flax import traverse_util
@@ -11,18 +11,27 @@ from flax import traverse_util
 from deblur_jax import models
 from deblur_jax.models import maxim_files
 from deblur_jax.ops import tfjs, weight_files
+from deblur_jax.pretrained.convert.name_maps import ROLES
 from deblur_jax.state import Params
 
 LAYOUT = 'maxim'
-ABOUT = 'google-research/maxim: MAXIM'
-NETWORK = 'maxim'
-ROLES = ('net', 'generator')
 PREFIX = 'params/'     # of names in .npz files
 
 
-def place(nets: Mapping[str, Any]) -> str | None:
-  """Returns the network's key in `config.nets`; None without a generator."""
-  return next((role for role in ROLES if role in nets), None)
+class Row(NamedTuple):
+  """The fields of `name_maps.Layout` that MAXIM has, too."""
+
+  about: str = 'google-research/maxim: MAXIM'
+  role: str = 'generator'
+  network: str = 'maxim'
+  subset: str = 'blur'
+
+  def place(self, nets: Mapping[str, Any]) -> str | None:
+    """Returns the network's key in `config.nets`; None if it has none."""
+    return next((name for name in ROLES[self.role] if name in nets), None)
+
+
+ROW = Row()
 
 
 def skipped(weights: maxim_files.Weights) -> dict[str, str]:

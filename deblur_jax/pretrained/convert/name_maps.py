@@ -19,7 +19,10 @@ Shapes = Mapping[str, tuple[int, ...]]   # their name -> shape
 
 
 class Layer(NamedTuple):
-  """A convolution: their name without .weight, our path without /kernel."""
+  """A layer: their name without .weight, our path without its last name.
+
+  Of a kind that is a single array, both names are complete.
+  """
 
   theirs: str
   ours: tuple[str, ...]
@@ -27,20 +30,30 @@ class Layer(NamedTuple):
 
 
 class Kind(NamedTuple):
-  """The conversion of a weight's axes to ours, [kh, kw, c_in, c_out]."""
+  """The conversion of a layer's weight to ours; its bias is the same.
 
-  axes: tuple[int, int, int, int]
-  rotated: bool        # whether the kernel is also rotated by 180 degrees
+  Attributes:
+    axes: of theirs, without `ones`, in our order.
+    ones: axes of theirs that have length one and are not ours.
+    rotated: whether a kernel is also rotated by 180 degrees.
+    weight: our name of their `weight`; '' for a single array without such a
+      name.
+  """
+
+  axes: tuple[int, ...]
+  ones: tuple[int, ...] = ()
+  rotated: bool = False
+  weight: str = 'kernel'
 
   def to_ours(self, weight: np.ndarray) -> np.ndarray:
-    """Converts a weight of theirs to a kernel [kh, kw, c_in, c_out]."""
-    weight = weight.transpose(self.axes)
+    """Converts a weight of theirs to ours."""
+    weight = weight.squeeze(self.ones).transpose(self.axes)
     return weight[::-1, ::-1] if self.rotated else weight
 
-  def to_theirs(self, kernel: np.ndarray) -> np.ndarray:
-    """Converts a kernel [kh, kw, c_in, c_out] to a weight of theirs."""
-    kernel = kernel[::-1, ::-1] if self.rotated else kernel
-    return kernel.transpose(np.argsort(self.axes))
+  def to_theirs(self, weight: np.ndarray) -> np.ndarray:
+    """Converts a weight of ours to theirs."""
+    weight = weight[::-1, ::-1] if self.rotated else weight
+    return np.expand_dims(weight.transpose(np.argsort(self.axes)), self.ones)
 
 
 class Layout(NamedTuple):
@@ -57,6 +70,7 @@ class Layout(NamedTuple):
     layers: our network -> its layers.
     theirs: our network -> the options of their program for the same one. It
       raises a UserError where their program has no such network.
+    subset: of GoPro, on which the authors trained their published weights.
     unused: a regular expression of names on which no output depends.
   """
 
@@ -68,6 +82,7 @@ class Layout(NamedTuple):
   options: Callable[..., dict[str, Any] | None]
   layers: Callable[[nn.Module], Iterator[Layer]]
   theirs: Callable[[nn.Module], dict[str, Any]]
+  subset: str
   unused: str = r'(?!)'
 
   def place(self, nets: Mapping[str, Any]) -> str | None:
@@ -229,7 +244,120 @@ def _single(skip: bool) -> Layout:
       'generator', 'single_scale',
       r'(head\.0|body\.\d+\.body\.\d+|tail\.0)\.\w+',
       'body.0.body.0.weight',
-      lambda shapes: _single_options(shapes, skip=skip), _single_layers, theirs)
+      lambda shapes: _single_options(shapes, skip=skip), _single_layers, theirs,
+      'blur')
+
+
+# ---- megvii-research/NAFNet
+
+def _nafnet_options(shapes: Shapes, *, local: int = 384):
+  levels = range(_count(shapes, r'downs\.(\d+)\.'))
+  return dict(
+      features=_shape(shapes, 'intro.weight')[0],
+      blocks=tuple(_count(shapes, rf'encoders\.{i}\.(\d+)\.') for i in levels),
+      middle=_count(shapes, r'middle_blks\.(\d+)\.'),
+      up_blocks=tuple(_count(shapes, rf'decoders\.{i}\.(\d+)\.')
+                      for i in reversed(levels)),
+      local=local)
+
+
+def _nafnet_layers(net) -> Iterator[Layer]:
+  levels = len(net.blocks)
+  yield Layer('intro', ('head',))
+  for i in range(levels):
+    yield from _naf_blocks(f'encoders.{i}', f'encode_{i}', net.blocks[i])
+    yield Layer(f'downs.{i}', (f'down_{i}',))
+  yield from _naf_blocks('middle_blks', 'middle', net.middle)
+  for i in range(levels):   # theirs begin at the lowest level
+    level = levels - 1 - i
+    yield Layer(f'ups.{i}.0', (f'up_{level}',))
+    yield from _naf_blocks(
+        f'decoders.{i}', f'decode_{level}', net.up_blocks[level])
+  yield Layer('ending', ('tail',))
+
+
+def _naf_blocks(theirs, ours, count) -> Iterator[Layer]:
+  for i in range(count):
+    there, here = f'{theirs}.{i}', f'{ours}_{i:02d}'
+    for name, own, kind in (
+        ('norm1', 'norm_0', 'norm'), ('conv1', 'expand_0', 'conv'),
+        ('conv2', 'depth', 'depthwise'), ('sca.1', 'weigh', 'conv'),
+        ('conv3', 'project_0', 'conv'), ('beta', 'beta', 'channels'),
+        ('norm2', 'norm_1', 'norm'), ('conv4', 'expand_1', 'conv'),
+        ('conv5', 'project_1', 'conv'), ('gamma', 'gamma', 'channels')):
+      yield Layer(f'{there}.{name}', (here, own), kind)
+
+
+def _nafnet_theirs(net) -> dict[str, Any]:
+  _refuse(net.expansion != 2, f'expansion={net.expansion}', 'NAFNet')
+  return dict(
+      width=net.features, enc_blk_nums=list(net.blocks),
+      middle_blk_num=net.middle, dec_blk_nums=list(reversed(net.up_blocks)))
+
+
+# ---- swz30/Restormer
+
+# Of each level: their names before and after the lowest one.
+_RESTORMER_DOWN = ('down1_2', 'down2_3', 'down3_4')
+_RESTORMER_UP = ('up2_1', 'up3_2', 'up4_3')
+
+
+def _restormer_options(shapes: Shapes, *, local: int = 0):
+  features = _shape(shapes, 'patch_embed.proj.weight')[0]
+  lowest, hidden, *_ = _shape(shapes, 'latent.0.ffn.project_out.weight')
+  # Their factor is not in the file; int(channels * factor) is.
+  expansion = 2.66
+  if int(lowest * expansion) != hidden:
+    expansion = (hidden + 0.5) / lowest
+  names = (*(f'encoder_level{i}' for i in (1, 2, 3)), 'latent')
+  return dict(
+      features=features,
+      blocks=tuple(_count(shapes, rf'{name}\.(\d+)\.') for name in names),
+      refinement=_count(shapes, r'refinement\.(\d+)\.'),
+      heads=shapes.get('encoder_level1.0.attn.temperature', (1,))[0],
+      expansion=expansion, local=local)
+
+
+def _restormer_layers(net) -> Iterator[Layer]:
+  yield Layer('patch_embed.proj', ('head',))
+  for i, down in enumerate(_RESTORMER_DOWN):
+    yield from _restormer_blocks(
+        f'encoder_level{i + 1}', f'down_{i}', net.blocks[i])
+    yield Layer(f'{down}.body.0', (f'shrink_{i}',))
+  yield from _restormer_blocks('latent', 'lowest', net.blocks[3])
+  for i, up in reversed(list(enumerate(_RESTORMER_UP))):
+    yield Layer(f'{up}.body.0', (f'grow_{i}',))
+    if i:
+      yield Layer(f'reduce_chan_level{i + 1}', (f'join_{i}',))
+    yield from _restormer_blocks(
+        f'decoder_level{i + 1}', f'up_{i}', net.blocks[i])
+  yield from _restormer_blocks('refinement', 'refine', net.refinement)
+  yield Layer('output', ('tail',))
+
+
+def _restormer_blocks(theirs, ours, count) -> Iterator[Layer]:
+  for i in range(count):
+    there, here = f'{theirs}.{i}', f'{ours}_{i}'
+    for name, own, kind in (
+        ('norm1.body', ('norm_0',), 'norm'),
+        ('attn.temperature', ('attention', 'temperature'), 'heads'),
+        ('attn.qkv', ('attention', 'expand'), 'conv'),
+        ('attn.qkv_dwconv', ('attention', 'depth'), 'depthwise'),
+        ('attn.project_out', ('attention', 'project'), 'conv'),
+        ('norm2.body', ('norm_1',), 'norm'),
+        ('ffn.project_in', ('forward', 'expand'), 'conv'),
+        ('ffn.dwconv', ('forward', 'depth'), 'depthwise'),
+        ('ffn.project_out', ('forward', 'project'), 'conv')):
+      yield Layer(f'{there}.{name}', (here, *own), kind)
+
+
+def _restormer_theirs(net) -> dict[str, Any]:
+  _refuse(len(net.blocks) != 4, f'{len(net.blocks)} levels', 'Restormer')
+  return dict(
+      dim=net.features, num_blocks=list(net.blocks),
+      num_refinement_blocks=net.refinement,
+      heads=[net.heads * 2**i for i in range(4)],
+      ffn_expansion_factor=net.expansion)
 
 
 # ---- shared functions
@@ -265,8 +393,12 @@ _STATISTICS = r'.*\.(running_mean|running_var|num_batches_tracked)'
 # role -> its names in `config.nets`, in supervised and in adversarial methods
 ROLES = {'generator': ('net', 'generator'), 'discriminator': ('discriminator',)}
 KINDS = {
-    'conv': Kind((2, 3, 1, 0), False),        # OIHW
-    'transposed': Kind((2, 3, 0, 1), True),   # IOHW
+    'conv': Kind((2, 3, 1, 0)),                        # OIHW
+    'transposed': Kind((2, 3, 0, 1), rotated=True),    # IOHW
+    'depthwise': Kind((1, 2, 0), ones=(1,)),           # O1HW
+    'norm': Kind((0,), weight='scale'),
+    'channels': Kind((0,), ones=(0, 2, 3), weight=''),  # 1C11
+    'heads': Kind((0,), ones=(1, 2), weight=''),        # N11
 }
 LAYOUTS = {
     'deepdeblur_pytorch': Layout(
@@ -275,22 +407,40 @@ LAYOUTS = {
         r'(body_models\.\d+\.body|conv_end_models\.\d+\.uppath)\.\d+'
         r'(\.body\.\d+)?\.\w+',
         'body_models.0.body.0.weight',
-        _deepdeblur_options, _deepdeblur_layers, _deepdeblur_theirs),
+        _deepdeblur_options, _deepdeblur_layers, _deepdeblur_theirs,
+        'blur_gamma'),
     'deepdeblur_pytorch_discriminator': Layout(
         'SeungjunNah/DeepDeblur-PyTorch: Discriminator', 'discriminator',
         'nah_discriminator', r'(conv_layers\.\d+|dense)\.\w+',
-        'conv_layers.0.weight', _nah_options, _nah_layers, _nah_theirs),
+        'conv_layers.0.weight', _nah_options, _nah_layers, _nah_theirs,
+        'blur_gamma'),
     'deblurgan': Layout(
         'KupynOrest/DeblurGAN at 39e8a4b: ResnetGenerator', 'generator',
         'resnet', r'model\.\d+(\.conv_block\.\d+)?\.\w+',
         'model.10.conv_block.1.weight', _deblurgan_options, _deblurgan_layers,
-        _deblurgan_theirs, unused=_STATISTICS),
+        _deblurgan_theirs, 'blur', unused=_STATISTICS),
     'deblurgan_discriminator': Layout(
         'KupynOrest/DeblurGAN at 39e8a4b: NLayerDiscriminator', 'discriminator',
         'patchgan', r'model\.\d+\.\w+', 'model.0.weight', _patchgan_options,
-        _patchgan_layers, _patchgan_theirs, unused=_STATISTICS),
+        _patchgan_layers, _patchgan_theirs, 'blur', unused=_STATISTICS),
     'hieubkset_single_noskip': _single(skip=False),
     'hieubkset_single_skip': _single(skip=True),
+    'nafnet': Layout(
+        'megvii-research/NAFNet: NAFNet, and NAFNetLocal by its windows',
+        'generator', 'nafnet',
+        r'(intro|ending|downs\.\d+|ups\.\d+\.0)\.\w+'
+        r'|((encoders|decoders)\.\d+|middle_blks)\.\d+'
+        r'\.(beta|gamma|(norm[12]|conv[1-5]|sca\.1)\.\w+)',
+        'intro.weight', _nafnet_options, _nafnet_layers, _nafnet_theirs,
+        'blur'),
+    'restormer': Layout(
+        'swz30/Restormer: Restormer, and RestormerLocal of megvii-research/TLC',
+        'generator', 'restormer',
+        r'(patch_embed\.proj|(down|up)\d_\d\.body\.0|reduce_chan_level\d'
+        r'|output)\.\w+|((en|de)coder_level\d|latent|refinement)\.\d+'
+        r'\.(attn\.temperature|(norm\d\.body|(attn|ffn)\.\w+)\.\w+)',
+        'patch_embed.proj.weight', _restormer_options, _restormer_layers,
+        _restormer_theirs, 'blur'),
 }
 # Networks that this package does not have: a pattern of names -> the message.
 REFUSED = {

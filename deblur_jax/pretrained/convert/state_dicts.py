@@ -46,7 +46,7 @@ class Pair(NamedTuple):
   theirs: str
   ours: tuple[str, ...]
   shape: tuple[int, ...]     # theirs
-  kind: name_maps.Kind | None  # of a kernel; None for a bias
+  kind: name_maps.Kind | None  # None for a bias
 
 
 def find(
@@ -101,12 +101,11 @@ def pairs(layout: Layout, net: nn.Module) -> list[Pair]:
   there = flatten(_shapes(net))
   found = []
   for layer in layout.layers(net):
-    kind = name_maps.KINDS[layer.kind]
-    path = (*layer.ours, 'kernel')
-    shape = there.pop(path).shape
-    found.append(Pair(
-        f'{layer.theirs}.weight', path,
-        tuple(shape[i] for i in np.argsort(kind.axes)), kind))
+    kind, theirs, path = name_maps.KINDS[layer.kind], layer.theirs, layer.ours
+    if kind.weight:
+      theirs, path = f'{theirs}.weight', (*path, kind.weight)
+    value = np.broadcast_to(np.float32(0), there.pop(path).shape)
+    found.append(Pair(theirs, path, kind.to_theirs(value).shape, kind))
     path = (*layer.ours, 'bias')
     if path in there:
       shape = there.pop(path).shape
