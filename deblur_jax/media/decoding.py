@@ -44,8 +44,9 @@ _HEIF_BRANDS = (b'heic', b'heix', b'heim', b'heis', b'hevc', b'hevx', b'mif1')
 _TURNS = {2: (0, 1, -1), 3: (0, -1, -1), 4: (0, -1, 1), 5: (1, 1, 1),
           6: (1, 1, -1), 7: (1, -1, -1), 8: (1, -1, 1)}
 _HEAD = 64             # bytes that contain the brands of HEIC and AVIF
+_TILE = 322, 323       # tags of a TIFF: width and height of a tile
 _BITS = 258            # tag of a TIFF: bits of each sample
-_pillow_settings = threading.Lock()
+_pillow_settings = threading.RLock()
 
 
 class Stored(NamedTuple):
@@ -214,7 +215,11 @@ def _from_image(image, reopen, name) -> Stored:
   coding = metadata.coding(image)
   form = _WRITTEN_AS.get(image.format, image.format)
   dpi = metadata.dpi(image)
-  samples, icc = _decoded(image, reopen, name, notes)
+  # Of TIFF files Pillow checks its limit once more.
+  limited = (image.format == 'TIFF' and Image.MAX_IMAGE_PIXELS
+             and math.prod(image.size) > Image.MAX_IMAGE_PIXELS)
+  with _without_limit() if limited else contextlib.nullcontext():
+    samples, icc = _decoded(image, reopen, name, notes)
   exif, turn = metadata.exif(image, notes)
   if turn != 1:
     transposed, *steps = _TURNS[turn]
@@ -254,10 +259,7 @@ def _open(source, name, max_pixels):
   elif name.lower().endswith('.tga'):   # which has no mark of its own
     formats = ('TGA',)
   file = io.BytesIO(source) if isinstance(source, bytes) else source
-  with _pillow_settings, warnings.catch_warnings():
-    # Pillow's own limit holds for the whole process, and warns.
-    warnings.simplefilter('ignore')
-    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+  with _without_limit():
     try:
       image = Image.open(file, formats=formats)
     except Image.UnidentifiedImageError:
@@ -266,15 +268,28 @@ def _open(source, name, max_pixels):
           f'{name} is {"no picture, or a broken one" if head else "empty"}; '
           'JPEG, PNG, TIFF, WebP, BMP, GIF, AVIF, HEIC, JPEG 2000, PPM and TGA '
           'are read.') from None
-    finally:
-      Image.MAX_IMAGE_PIXELS = limit
-  width, height = image.size
+  # A tile of a TIFF may be larger than its picture.
+  width, height = (
+      max(side, metadata.tag(image, tag) or 0)
+      for side, tag in zip(image.size, _TILE, strict=True))
   if width * height > max_pixels:
     image.close()
     raise TooLarge(
         f'{name} has {width}x{height} pixels, and more than {max_pixels:,} '
         'are refused; make it smaller.')
   return image
+
+
+@contextlib.contextmanager
+def _without_limit():
+  """Lifts Pillow's own limit of pixels, which holds for the whole process."""
+  with _pillow_settings, warnings.catch_warnings():
+    warnings.simplefilter('ignore')
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+      yield
+    finally:
+      Image.MAX_IMAGE_PIXELS = limit
 
 
 def _head(source):

@@ -739,3 +739,27 @@ def test_garbage_is_no_tga(tmp_path):
     (tmp_path / 'a.tga').write_bytes(np.random.default_rng(seed).bytes(500))
     with pytest.raises(errors.UserError, match=r'a\.tga'):
       pictures.read(tmp_path / 'a.tga')
+
+
+@pytest.mark.parametrize('bits', [1, 16])
+def test_a_large_tiff_is_read_up_to_the_limit_that_is_given(
+    bits, tmp_path, monkeypatch):
+  pixels = np.zeros((40, 50, 3), np.uint16 if bits == 16 else np.uint8)
+  path = tmp_path / 'a.tif'
+  if bits == 16:
+    tifffile.imwrite(path, pixels, photometric='rgb')
+  else:
+    Image.fromarray(pixels[..., 0]).convert('1').save(
+        path, compression='group4')
+  monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 900)   # it refuses twice this
+  assert pictures.read(path, max_pixels=2000).image.shape == (40, 50, 3)
+  assert Image.MAX_IMAGE_PIXELS == 900
+  with pytest.raises(errors.UserError, match='50x40 pixels, and more than 1,9'):
+    pictures.read(path, max_pixels=1999)
+
+
+def test_a_tile_larger_than_its_picture_counts(tmp_path):
+  tifffile.imwrite(tmp_path / 'a.tif', np.zeros((16, 16), np.uint8),
+                   tile=(512, 512))
+  with pytest.raises(errors.UserError, match='has 512x512 pixels'):
+    pictures.read(tmp_path / 'a.tif', max_pixels=10_000)
