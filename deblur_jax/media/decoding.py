@@ -33,7 +33,7 @@ from PIL import (
 )
 
 from deblur_jax import errors
-from deblur_jax.media import metadata, sixteen_bit
+from deblur_jax.media import descriptions, metadata, sixteen_bit
 
 MAX_PIXELS = 200_000_000
 _READ = ('JPEG', 'PNG', 'AVIF', 'BMP', 'GIF', 'TIFF', 'WEBP', 'JPEG2000', 'PPM')
@@ -54,7 +54,7 @@ class Stored(NamedTuple):
 
   samples: uint8 or uint16 [h, w, 1 to 4], gray or RGB, alpha last.
   form: 'JPEG', 'PNG', ...: the format in which it is written again.
-  exif, icc, dpi, coding, notes: as in `pictures.Picture`.
+  exif, icc, dpi, coding, description, notes: as in `pictures.Picture`.
   """
 
   samples: np.ndarray
@@ -63,6 +63,7 @@ class Stored(NamedTuple):
   icc: bytes | None
   dpi: tuple[float, float] | None
   coding: Mapping[str, Any]
+  description: descriptions.Description
   notes: tuple[str, ...]
 
 
@@ -226,7 +227,9 @@ def _from_image(image, reopen, name) -> Stored:
     samples = samples.swapaxes(0, 1) if transposed else samples
     samples = np.ascontiguousarray(samples[::steps[0], ::steps[1]])
     dpi = dpi[::-1] if dpi and transposed else dpi
-  return Stored(samples, form, exif, icc, dpi, coding, tuple(notes))
+  description = descriptions.read(image, notes)
+  return Stored(
+      samples, form, exif, icc, dpi, coding, description, tuple(notes))
 
 
 def need_heif(what: str) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from deblur_jax import errors
-from deblur_jax.media import decoding, metadata, writers
+from deblur_jax.media import decoding, descriptions, metadata, writers
 from deblur_jax.media import exif as exif_blocks
 from deblur_jax.ops import bit_depth
 
@@ -55,6 +55,7 @@ class Picture(NamedTuple):
   icc: bytes of the colour profile, or None.
   dpi: resolution (x, y), or None.
   coding: parameters of the file's compression, for `encode`.
+  description: XMP, IPTC, comments and texts.
   notes: what differs from the file, a line each, for the user.
   """
 
@@ -67,6 +68,7 @@ class Picture(NamedTuple):
   icc: bytes | None = None
   dpi: tuple[float, float] | None = None
   coding: Mapping[str, Any] = {}
+  description: descriptions.Description = descriptions.Description()
   notes: tuple[str, ...] = ()
 
 
@@ -241,7 +243,7 @@ def lost(picture: Picture, *, form: str) -> tuple[str, ...]:
     lines.append('its EXIF is too long for JPEG and is left out')
   if form == 'HEIF' and picture.alpha is not None:
     lines.append('HEIF compresses the alpha, too')
-  return tuple(lines)
+  return (*lines, *descriptions.lost(picture.description, form))
 
 
 def check_form(picture: Picture, form: str) -> None:
@@ -273,7 +275,8 @@ def encode(
     quality: 1 to 100, of JPEG, WebP, AVIF and HEIF; None is QUALITY, or the
       quality of the JPEG that was read where that is higher, or lossless for a
       lossless WebP.
-    strip_gps: whether the place is removed from EXIF; nothing else is.
+    strip_gps: whether the place is removed, and with it IPTC, and XMP that
+      names a place.
 
   Returns:
     The bytes of a file.
@@ -284,13 +287,17 @@ def encode(
   """
   form = form or picture.form
   check_form(picture, form)
+  if strip_gps:
+    picture = picture._replace(
+        description=descriptions.without_place(picture.description))
   about = _about(picture, size=image.shape[:2], strip_gps=strip_gps)
   bits = picture.bits if form in _WITH_16_BITS else 8
   if form == 'TIFF' or bits == 16:
     to_file = writers.to_tiff if form == 'TIFF' else writers.to_png16
     return to_file(
         _samples(picture, image, bits), exif=about.get('exif'),
-        icc=about.get('icc_profile'), dpi=about.get('dpi'))
+        icc=about.get('icc_profile'), dpi=about.get('dpi'),
+        description=descriptions.kept_in(picture.description, form))
   if form == 'JPEG' and len(about.get('exif', b'')) > _EXIF_ROOM:
     del about['exif']
   if form not in _WITH_ALPHA:
@@ -298,7 +305,8 @@ def encode(
   file = io.BytesIO()
   try:
     Image.fromarray(_squeezed(picture, image)).save(
-        file, form, **about, **_options(picture, form, quality))
+        file, form, **about, **_options(picture, form, quality),
+        **descriptions.for_pillow(picture.description, form))
   except metadata.BROKEN as error:
     if 'exif' in about:  # Pillow rewrites it for AVIF, and may fail
       return encode(picture._replace(exif=None), image, form=form,
@@ -330,7 +338,8 @@ def _from_stored(stored):
   return Picture(
       bit_depth.to_float(colours), alpha, bits=8 * colours.dtype.itemsize,
       gray=stored.samples.shape[-1] < 3, form=stored.form, exif=stored.exif,
-      icc=stored.icc, dpi=stored.dpi, coding=stored.coding, notes=stored.notes)
+      icc=stored.icc, dpi=stored.dpi, coding=stored.coding,
+      description=stored.description, notes=stored.notes)
 
 
 def _check_range(array):
