@@ -18,7 +18,7 @@ import numpy as np
 
 from deblur_jax import errors
 from deblur_jax.data import parallel_map, sources
-from deblur_jax.ops import atomic_files
+from deblur_jax.ops import atomic_files, process_locks
 
 VERSION = 1
 
@@ -70,16 +70,23 @@ def write(
     on_pair: called with the number of finished pairs, also at the start.
 
   Raises:
-    UserError: the folder has another set, a picture is damaged, or the disk is
-      full. Finished pairs stay.
+    UserError: the folder has another set, another process prepares it, a
+      picture is damaged, or the disk is full. Finished pairs stay.
   """
   if source.parts:
     raise errors.UserError(
         f'{source.where}: prepare a set of pairs or of photos, and take halves '
         'when training on it.')
   root = errors.make_folder(root)
-  index = _begin(source, root)
   on_pair = on_pair or (lambda done: None)
+  with process_locks.held(root / '.lock', busy=(
+      f'Another process prepares {root}; wait for it, or give another folder.'
+  )):
+    _write_pairs(source, root, workers, on_pair)
+
+
+def _write_pairs(source, root, workers, on_pair):
+  index = _begin(source, root)
   try:
     _check_space(source, root, len(index['pairs']))
     with open(root / 'pixels.bin', 'ab', buffering=0) as file:

@@ -42,6 +42,19 @@ def test_round_trip(tmp_path):
   assert prepared.check(tmp_path) == []
 
 
+def test_two_at_a_time_are_refused(tmp_path):
+  """The second one, whenever it comes; the first writes a whole set."""
+  refused = []
+
+  def on_pair(done):
+    with pytest.raises(errors.UserError, match='Another process prepares'):
+      prepared.write(make_source(), tmp_path)
+    refused.append(done)
+
+  prepared.write(make_source(5), tmp_path, on_pair=on_pair)
+  assert refused == list(range(6)) and prepared.check(tmp_path) == []
+
+
 def test_sharp_pictures_only(tmp_path):
   one = make_source(3)._replace(
       keys=('sharp',), read=lambda i: {'sharp': make_source().read(i)['sharp']})
