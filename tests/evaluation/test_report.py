@@ -307,6 +307,9 @@ def test_the_data_of_a_grid_may_move(tmp_path):
   study = runs.read_study(tmp_path)
   assert study.keys == [K] and len(runs.by_test(study.runs)) == 1
   assert [row['seeds'] for row in rows.build(study)] == [None, 2, 2]
+  for run in study.runs:
+    run.eval['rows'][1]['input']['psnr_uint8'] = math.nan
+  assert len(runs.by_test(study.runs)) == 1
   study.runs[0].eval['rows'][0]['input']['psnr_uint8'] += 1   # others, really
   assert [len(group) for group in runs.by_test(study.runs)] == [1, 3]
   (tmp_path / 'plan.json').unlink()

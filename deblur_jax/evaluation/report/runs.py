@@ -12,6 +12,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from deblur_jax import errors
 from deblur_jax.training import workdir
 
@@ -351,9 +353,12 @@ def _same_test(first, second):
       for run in (first, second)), strict=True)
   if options[0] != options[1] or pictures[0].keys() != pictures[1].keys():
     return False
-  return all(      # other devices compute other last digits
-      math.isclose(value, pictures[1][name].get(key, value), abs_tol=0.01)
-      for name, values in pictures[0].items() for key, value in values.items())
+  values = [(value, pictures[1][name].get(key, value))
+            for name, metrics in pictures[0].items()
+            for key, value in metrics.items()]
+  # Other devices compute other last digits.
+  return np.allclose(*np.array(values).reshape(-1, 2).T, rtol=0, atol=0.01,
+                     equal_nan=True)
 
 
 def _evaluation(path):
@@ -364,7 +369,17 @@ def _evaluation(path):
     raise errors.UserError(
         f'{path} is not an evaluation: it has no mean and rows. Move it '
         'elsewhere.')
-  return found
+  return found | {key: _with_nan(found[key]) for key in (
+      'mean', 'input', 'sharp', 'rows') if key in found}
+
+
+def _with_nan(content):
+  """NaN for the null that `workdir.to_json` writes in its place."""
+  if isinstance(content, Mapping):
+    return {key: _with_nan(value) for key, value in content.items()}
+  if isinstance(content, list):
+    return list(map(_with_nan, content))
+  return math.nan if content is None else content
 
 
 def _find(folder):
