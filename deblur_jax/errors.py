@@ -6,6 +6,8 @@ import difflib
 import errno
 import os
 import pathlib
+import sys
+import threading
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -43,6 +45,24 @@ def describe(error: BaseException, *, name: str) -> str:
     return f'{name} is too large for the memory.'
   reason = getattr(error, 'strerror', None) or ' '.join(str(error).split())
   return f'{name}: {reason or type(error).__name__} ({type(error).__name__}).'
+
+
+def quieten_threads() -> None:
+  """Hides the tracebacks of orbax's threads: full disks, damaged checkpoints.
+
+  The call that waits for them reports the error. For programs: it changes the
+  hooks of the process.
+  """
+  def failed(args):
+    if not is_disk_full(args.exc_value):
+      threading.__excepthook__(args)
+
+  def unraisable(args):
+    # From files that were still being written or read when a call failed.
+    if 'Event loop is closed' not in str(args.exc_value):
+      sys.__unraisablehook__(args)
+
+  threading.excepthook, sys.unraisablehook = failed, unraisable
 
 
 @contextlib.contextmanager

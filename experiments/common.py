@@ -3,7 +3,6 @@
 import os
 import pathlib
 import sys
-import threading
 from typing import Any
 
 from absl import app, flags, logging
@@ -30,7 +29,7 @@ def run(main) -> None:
       raise
 
   _list_flags()
-  _quieten_threads()
+  errors.quieten_threads()
   logging.set_verbosity(logging.WARNING)
   try:
     app.run(guarded, flags_parser=_parse)
@@ -118,23 +117,6 @@ def _list_flags():
     if module.startswith('experiments.'):
       for flag in defined:
         flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
-
-
-def _quieten_threads():
-  """Hides the tracebacks of orbax's threads on a full disk.
-
-  The save that waits for them reports the error.
-  """
-  def failed(args):
-    if not errors.is_disk_full(args.exc_value):
-      threading.__excepthook__(args)
-
-  def unraisable(args):
-    # From files that were still being written when the save failed.
-    if 'Event loop is closed' not in str(args.exc_value):
-      sys.__unraisablehook__(args)
-
-  threading.excepthook, sys.unraisablehook = failed, unraisable
 
 
 def _parse(args):

@@ -16,6 +16,9 @@ from experiments import common, config_flag
 config_flag.define('By default the config of the run in --workdir.')
 _ALLOW = flags.DEFINE_bool(
     'allow_config_change', False, 'Resume in a folder whose config differs.')
+_RESUME = flags.DEFINE_enum(
+    'resume', 'newest', ['newest', 'newest_good'], 'From the newest checkpoint,'
+    ' or from the newest one that is not damaged.')
 _EVALUATE = flags.DEFINE_bool(
     'evaluate', False, 'Evaluate the run after training.')
 common.define_run_flags()
@@ -37,7 +40,8 @@ def main(argv):
   else:
     raise errors.UserError(
         f'--config is missing, and {folder} has no run to resume.')
-  result = train.run(config, folder, allow_config_change=_ALLOW.value)
+  result = train.run(config, folder, allow_config_change=_ALLOW.value,
+                     resume=_RESUME.value)
   if not result.finished:
     print(f'Stopped after step {result.step}, which is saved; the same command '
           'resumes from there.', file=sys.stderr)

@@ -64,6 +64,8 @@ def main(argv: list[str] | None = None) -> None:
   is_program = argv is None
   argv = sys.argv[1:] if is_program else argv
   streams.take()
+  if is_program:
+    errors.quieten_threads()
   try:
     argv = _with_command(argv)
     if is_program and argv[:1] in (['restore'], ['page']):

@@ -1,8 +1,9 @@
 """Checkpoints of a run: the newest and the best, written during training.
 
-A checkpoint is the TrainState and nothing else; its step determines the next
-batch. orbax writes to a temporary folder and renames it at the end, so a run
-that is killed while it saves loses only that checkpoint.
+A checkpoint is the TrainState, with a checksum of each array; its step
+determines the next batch. orbax writes to a temporary folder and renames it at
+the end, so a run that is killed while it saves loses only that checkpoint. What
+a disk changes afterwards is found when the checkpoint is read.
 """
 
 import contextlib
@@ -11,14 +12,17 @@ import math
 import os
 import pathlib
 import shutil
+import zlib
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 
 from deblur_jax import errors
 from deblur_jax.state import TrainState
 
+SUMS = 'checksums'    # an item of each checkpoint
 _managers = ocp.checkpoint_managers
 
 
@@ -58,6 +62,10 @@ def check(
         f'No checkpoint can be saved in {folder}: {missing}.')
 
 
+class Damaged(errors.UserError):
+  """A checkpoint that cannot be read as it was saved."""
+
+
 class Checkpoints:
   """The checkpoints in one folder."""
 
@@ -95,8 +103,9 @@ class Checkpoints:
         read_only=read_only, cleanup_tmp_directories=not read_only,
         preservation_policy=_managers.AnyPreservationPolicy(keep))
     self._manager = ocp.CheckpointManager(
-        self.folder, options=options, item_names=('state',),
-        item_handlers={'state': ocp.StandardCheckpointHandler()})
+        self.folder, options=options, item_names=('state', SUMS),
+        item_handlers={'state': ocp.StandardCheckpointHandler(),
+                       SUMS: ocp.JsonCheckpointHandler()})
 
   def latest_step(self) -> int | None:
     """Returns the step of the newest complete checkpoint, or None."""
@@ -139,7 +148,9 @@ class Checkpoints:
       raise errors.UserError(self._not_saved(missing))
     with self._explained():
       self._manager.save(
-          step, args=ocp.args.Composite(state=ocp.args.StandardSave(state)),
+          step, args=ocp.args.Composite(
+              state=ocp.args.StandardSave(state),
+              **{SUMS: ocp.args.JsonSave(_checksums(state))}),
           metrics=metrics, force=True)
 
   def wait(self) -> None:
@@ -200,8 +211,15 @@ class Checkpoints:
     return step
 
   def _read(self, step: int, abstract):
-    args = ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
-    return self._manager.restore(step, args=args)['state']
+    args = {'state': ocp.args.StandardRestore(abstract)}
+    if (self.folder / str(step) / SUMS).exists():    # not in older ones
+      args[SUMS] = ocp.args.JsonRestore()
+    found = self._manager.restore(step, args=ocp.args.Composite(**args))
+    sums = found.get(SUMS) or {}
+    for name, checksum in _checksums(found['state']).items():
+      if checksum != sums.get(name, checksum):
+        raise ValueError(f'{name} has another checksum than when it was saved')
+    return found['state']
 
   @contextlib.contextmanager
   def _damage(self, step: int):
@@ -210,11 +228,45 @@ class Checkpoints:
       yield
     except errors.UserError:
       raise
-    except (ValueError, OSError, KeyError) as error:
-      raise errors.UserError(
+    except Exception as error:    # TensorStore raises a bare Exception
+      if errors.is_out_of_memory(error):
+        raise
+      raise Damaged(
           f'Checkpoint {self.folder / str(step)} is damaged '
-          f'({str(error).splitlines()[0][:120]}); delete that folder to resume '
-          'from the checkpoint before it.') from error
+          f'({str(error).splitlines()[0][:120]}). '
+          + self._advice(step)) from error
+
+  def _advice(self, step: int) -> str:
+    """What to do without the checkpoint of a step."""
+    earlier = [one for one in self._manager.all_steps() if one < step]
+    if not earlier:
+      return 'There is no earlier one: train again in another --workdir.'
+    return (f'The one before it is of step {max(earlier)}: train with '
+            '--resume=newest_good, or evaluate with --which.')
+
+  def set_damaged_aside(self, abstract_state: TrainState) -> None:
+    """Moves the newest checkpoints away until one can be read.
+
+    Args:
+      abstract_state: as of `restore`.
+
+    Raises:
+      UserError: none can be read.
+    """
+    aside = self.folder.with_name(f'{self.folder.name}_damaged')
+    while (step := self.latest_step()) is not None:
+      try:
+        self.restore(abstract_state, step)
+        return
+      except Damaged as error:
+        logging.warning('%s It is moved to %s.', error, aside)
+        aside.mkdir(exist_ok=True)
+        shutil.rmtree(aside / str(step), ignore_errors=True)
+        shutil.move(self.folder / str(step), aside / str(step))
+        self._manager.reload()
+    raise errors.UserError(
+        f'No checkpoint in {self.folder} can be read; they are in {aside}. '
+        'Train again in another --workdir.')
 
   def close(self) -> None:
     """Waits for all saves and closes the folder."""
@@ -279,6 +331,14 @@ def _shapes(tree) -> dict[str, tuple[int, ...]]:
   leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
   return {_name(path): tuple(leaf.shape) for path, leaf in leaves
           if hasattr(leaf, 'shape')}
+
+
+def _checksums(tree) -> dict[str, int]:
+  """CRC-32 of each array, by its name; of parts of this process alone none."""
+  leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+  return {_name(path): zlib.crc32(np.asarray(leaf).tobytes())
+          for path, leaf in leaves
+          if getattr(leaf, 'is_fully_replicated', True)}
 
 
 def _params_first(name: str) -> tuple[bool, str]:

@@ -203,15 +203,17 @@ def setup(
 
 def prepare(
     config: Mapping[str, Any], folder: pathlib.Path, *,
-    allow_config_change: bool = False) -> tuple[dict[str, Any], Setup]:
+    allow_config_change: bool = False, resume: str = 'newest'
+) -> tuple[dict[str, Any], Setup]:
   """Checks a run as far as it can be checked without decoding a picture.
 
-  It writes nothing.
+  It writes nothing; with `resume` it may move damaged checkpoints.
 
   Args:
     config: plain dicts, see configs/.
     folder: the folder of the run; it need not exist.
     allow_config_change: accepts that the folder's config differs.
+    resume: as of `run`.
 
   Returns:
     The config with all its networks and its batch_size, and its parts.
@@ -236,9 +238,22 @@ def prepare(
     raise errors.UserError(
         f'{folder} has a run with other pictures in data.{side}. Choose '
         'another --workdir, or pass --allow_config_change to train.')
+  if resumes and _resumes_from_good(resume):
+    checkpoints = checkpoint.Checkpoints(folder / workdir.CHECKPOINTS)
+    checkpoints.set_damaged_aside(parts.abstract_state)
+    checkpoints.close()
   checkpoint.check(folder / workdir.CHECKPOINTS, parts.abstract_state,
                    total_steps=config['total_steps'])
   return dict(config, batch_size=parts.batch_size), parts
+
+
+def _resumes_from_good(resume: str) -> bool:
+  good = errors.look_up(
+      {'newest': False, 'newest_good': True}, resume, what='resume')
+  if good and jax.process_count() > 1:
+    raise errors.UserError(
+        'resume=newest_good moves checkpoints: begin with one process alone.')
+  return good
 
 
 def completed_by(
@@ -264,7 +279,7 @@ def _with_open_keys(config, stored):
 
 def run(
     config: Mapping[str, Any], folder: pathlib.Path, *,
-    allow_config_change: bool = False
+    allow_config_change: bool = False, resume: str = 'newest'
 ) -> Result:
   """Trains a config in a folder; all processes call it.
 
@@ -272,6 +287,8 @@ def run(
     config: plain dicts, see configs/.
     folder: created if it does not exist; a run in it is resumed.
     allow_config_change: resumes although the folder's config differs.
+    resume: 'newest' checkpoint, which must be whole, or the 'newest_good' one;
+      the damaged ones are moved to the folder checkpoints_damaged.
 
   Returns:
     The step reached, and whether that was the last.
@@ -281,7 +298,7 @@ def run(
       gradient that is not finite; a checkpoint that cannot be written.
   """
   config, parts = prepare(
-      config, folder, allow_config_change=allow_config_change)
+      config, folder, allow_config_change=allow_config_change, resume=resume)
   verify.pixels(parts.source, crop=parts.crop)
   validate = test_sets.make_validate(
       parts.method, parts.test, parts.mesh, **config['validate'])

@@ -1,5 +1,7 @@
 """Checkpoints: save and load, and one line about each error."""
 
+import shutil
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -77,6 +79,65 @@ def test_damaged_checkpoint_is_named(checkpoints, tmp_path):
   with pytest.raises(errors.UserError, match='checkpoints/2 is damaged'):
     checkpoints.restore(put(state(0)))
   assert int(checkpoints.restore(put(state(0)), 1).step) == 1
+
+
+def _flipped(data, random):
+  data = bytearray(data)
+  if data:
+    data[random.integers(len(data))] ^= 1 << random.integers(8)
+  return bytes(data)
+
+
+SPOILED = {'cut': lambda data, random: data[:len(data) // 2],
+           'a bit': _flipped, 'deleted': lambda data, random: None}
+
+
+@pytest.mark.parametrize('how', SPOILED)
+def test_a_changed_file_never_gives_other_values(how, tmp_path):
+  """Whatever file of a checkpoint: all its values, or one line."""
+  random, refused = np.random.default_rng(0), 0
+  saved = put(state(2).replace(params={'net': {
+      'kernel': random.normal(size=(60, 50)).astype(np.float32)}}))
+  checkpoints = checkpoint.Checkpoints(tmp_path / 'whole')
+  checkpoints.save(2, saved, None)
+  checkpoints.close()
+  files = [path.relative_to(tmp_path / 'whole')
+           for path in sorted((tmp_path / 'whole').rglob('*'))
+           if path.is_file()]
+  for number, file in enumerate(files):
+    folder = shutil.copytree(tmp_path / 'whole', tmp_path / str(number))
+    data = SPOILED[how]((folder / file).read_bytes(), random)
+    (folder / file).unlink()
+    if data is not None:
+      (folder / file).write_bytes(data)
+    opened = checkpoint.Checkpoints(folder, read_only=True)
+    try:
+      found = opened.restore(saved)
+      jax.tree.map(np.testing.assert_array_equal, found, saved)
+    except errors.UserError as error:
+      assert '\n' not in str(error)
+      refused += 1
+    opened.close()
+  assert 2 < refused < len(files)
+
+
+def test_damaged_ones_are_set_aside(checkpoints, tmp_path):
+  for step in (1, 2):
+    checkpoints.save(step, put(state(step)), {'psnr_uint8': -float(step)})
+  checkpoints.wait()
+  kept = put(state(0))
+  for path in (tmp_path / 'checkpoints' / '2' / 'state').rglob('*'):
+    if path.is_file() and path.parent.name == 'd':
+      path.write_bytes(b'')
+  with pytest.raises(
+      checkpoint.Damaged, match='before it is of step 1: .*newest_good'):
+    checkpoints.restore(kept)
+  checkpoints.set_damaged_aside(kept)
+  assert int(checkpoints.restore(kept).step) == 1
+  assert (tmp_path / 'checkpoints_damaged' / '2' / 'state').is_dir()
+  checkpoints.save(2, put(state(2)), {'psnr_uint8': 3.0})
+  checkpoints.wait()
+  assert int(checkpoints.restore(kept).step) == 2
 
 
 def test_a_full_disk_is_refused_before_writing(checkpoints, tmp_path):
