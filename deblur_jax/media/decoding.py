@@ -5,7 +5,8 @@ through it, so that all parts of the package see the same pixels:
 
   orientation     applied, by EXIF or else by XMP, in every format
   colour profile  RGB and gray keep their own colours, and the profile is
-                  returned; CMYK becomes sRGB by its profile
+                  returned; CMYK becomes sRGB by its profile, and so do colours
+                  that are named by codes (P3, BT.2020, PQ, HLG)
   bit depth       8 or 16 bits as stored; 1, 2 and 4 bits become 8
   alpha           separate from the colours, which are not multiplied by it
   palette         RGB
@@ -33,7 +34,12 @@ from PIL import (
 )
 
 from deblur_jax import errors
-from deblur_jax.media import descriptions, metadata, sixteen_bit
+from deblur_jax.media import (
+    colour_codes,
+    descriptions,
+    metadata,
+    sixteen_bit,
+)
 
 MAX_PIXELS = 200_000_000
 _READ = ('JPEG', 'PNG', 'AVIF', 'BMP', 'GIF', 'TIFF', 'WEBP', 'JPEG2000', 'PPM')
@@ -113,6 +119,9 @@ def read(
         _lenient() if allow_truncated else contextlib.nullcontext()):
     with reopen() as image:
       stored = _from_image(image, reopen, name)
+    if not stored.icc and (codes := colour_codes.find(source)):
+      samples, notes = colour_codes.to_srgb(stored.samples, codes)
+      stored = stored._replace(samples=samples, notes=(*stored.notes, *notes))
     if stored.samples.dtype == np.uint8 and (
         bits := metadata.coded_bits(source)) > 8:
       return stored._replace(notes=(*stored.notes, f'its {bits} bits became 8'))
