@@ -44,8 +44,8 @@ def find(source: str | os.PathLike | bytes) -> Codes | None:
   with metadata.opened(source) as file:
     head = file.read(_HEAD)
   if head.startswith(b'\x89PNG'):
-    match = re.search(rb'\x00\x00\x00\x04cICP(.)(.)', head.partition(b'IDAT')[0],
-                      re.DOTALL)
+    match = re.search(rb'\x00\x00\x00\x04cICP(.)(.)',
+                      head.partition(b'IDAT')[0], re.DOTALL)
     return match and Codes(match[1][0], match[2][0])
   match = head[4:8] == b'ftyp' and re.search(
       rb'colrnclx(..)(..)', head, re.DOTALL)
