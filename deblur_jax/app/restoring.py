@@ -164,6 +164,7 @@ def run(
       inputs, out=out, suffix=written.suffix, ext=written.ext, others=VIDEOS,
       skip_existing=written.skip_existing, overwrite=written.overwrite)
   if jobs:
+    _check_options(written, jobs)
     load_model(network)
   outcomes = [Outcome(os.fspath(job.source), os.fspath(job.target), 0.0,
                       ('has a result, skipped',)) for job in skipped]
@@ -192,6 +193,20 @@ def run(
     on_outcome(outcomes[-1])
     on_share(1.0)
   return outcomes
+
+
+def _check_options(written, jobs):
+  """Refuses options that no input can have."""
+  videos_, photos = (
+      any((os.path.splitext(job.source)[1].lower() in VIDEOS) is wanted
+          for job in jobs) for wanted in (True, False))
+  for there, what, options in (
+      (videos_, 'videos', ('crf',)), (photos, 'photos', (
+          'ext', 'quality', 'allow_truncated'))):
+    for option in options:
+      if getattr(written, option) and not there:
+        raise errors.UserError(
+            f'--{option.replace("_", "-")} is for {what}, and no input is one.')
 
 
 def _counted(passed) -> str:

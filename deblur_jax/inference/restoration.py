@@ -54,14 +54,20 @@ def local(method: Method, window: int) -> Method:
       method unchanged.
 
   Returns:
-    The method with another `restore`.
+    The method with another `restore`, which raises a UserError where no layer
+    averages over the image.
   """
   if not window:
     return method
 
   def restore(state: TrainState, blur: Array) -> Array:
-    with local_pooling.local(window, height=blur.shape[1]):
-      return method.restore(state, blur)
+    with local_pooling.local(window, height=blur.shape[1]) as is_used:
+      image = method.restore(state, blur)
+    if not is_used():
+      raise errors.UserError(
+          f'local={window} changes nothing: no layer of this network averages '
+          'over the image; leave it out.')
+    return image
 
   identity = method.identity and f'{method.identity} local={window}'
   return method._replace(restore=restore, identity=identity)

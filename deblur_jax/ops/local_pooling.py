@@ -18,12 +18,13 @@ import numpy as np
 from deblur_jax import errors
 from deblur_jax.state import Array
 
-# (side of the window, height of the image), in pixels of the image.
+# (side of the window, height of the image), in pixels of the image, and a list
+# that is no longer empty where a layer has asked for them.
 _window = contextvars.ContextVar('window', default=None)
 
 
 @contextlib.contextmanager
-def local(window: int, *, height: int) -> Iterator[None]:
+def local(window: int, *, height: int) -> Iterator[Callable[[], bool]]:
   """Makes `mean` and `over_squares` local for networks traced in this context.
 
   Args:
@@ -32,20 +33,24 @@ def local(window: int, *, height: int) -> Iterator[None]:
     height: of the network's input; the window of coarser features is smaller by
       the power of two that is nearest to the ratio of the heights.
 
+  Yields:
+    () -> whether a layer has asked for its window.
+
   Raises:
     UserError: window is below 1.
   """
   if window < 1:
     raise errors.UserError(f'The window must be at least 1, got {window}.')
-  token = _window.set((window, height))
+  asked = []
+  token = _window.set((window, height, asked))
   try:
-    yield
+    yield lambda: bool(asked)
   finally:
     _window.reset(token)
 
 
 def local_by_default(
-    window: int, *, height: int) -> contextlib.AbstractContextManager[None]:
+    window: int, *, height: int) -> contextlib.AbstractContextManager:
   """`local`, except where the caller of the network has chosen a window.
 
   Args:
@@ -118,7 +123,8 @@ def _side(x):
   """The window's side in pixels of x; None if it is the whole image."""
   if _window.get() is None:
     return None
-  window, height = _window.get()
+  window, height, asked = _window.get()
+  asked.append(True)
   if not all(isinstance(side, int) for side in (height, *x.shape[1:3])):
     raise errors.UserError(
         f'A file for pictures of every size has no local windows: set the '
