@@ -94,7 +94,12 @@ def threads(
     plans: of `sampler.in_stages`.
     workers: number of threads; None is one for each core.
     prefetch: number of batches read ahead.
+
+  Raises:
+    UserError: a number below 1.
   """
+  _check_counts(workers=workers, prefetch=prefetch)
+
   def read(plan, first):
     samples = parallel_map.ordered(
         functools.partial(_sample, source, plan),
@@ -121,8 +126,9 @@ def tf_data(
     prefetch: number of batches read ahead; None leaves it to tf.data.
 
   Raises:
-    UserError: TensorFlow is not installed.
+    UserError: TensorFlow is not installed, or a number below 1.
   """
+  _check_counts(workers=workers, prefetch=prefetch)
   tf = _tensorflow()
   crop = max(plan.crop for plan in plans)
   cuts = functools.cache(lambda: tf_pipeline.cuts(tf, source, crop=crop))
@@ -149,9 +155,10 @@ def resident(
     workers: threads that read (a core each if None).
 
   Raises:
-    UserError: a picture is smaller than a crop, or the set needs more memory
-      than `limit_gib`.
+    UserError: a picture is smaller than a crop, the set needs more memory than
+      `limit_gib`, or there are fewer workers than one.
   """
+  _check_counts(workers=workers)
   count, channels = len(source.names), 3 * len(source.keys)
 
   @functools.cache
@@ -196,6 +203,13 @@ def resident(
 
   unpack = functools.partial(_cut_resident, keys=source.keys)
   return Loader(_one_after_another(plans, read), unpack, constants)
+
+
+def _check_counts(**counts):
+  for name, count in counts.items():
+    if count is not None and count < 1:
+      raise errors.UserError(
+          f'data.loader.{name} must be 1 or more, not {count}.')
 
 
 def _one_after_another(plans, read):

@@ -10,8 +10,8 @@ follow depend on where the source stores its pixels:
   packed   slices of a memory map, which is a tensor without a copy
   else     `Source.read`, which is Python
 
-TensorFlow is stricter than Pillow with damaged files. A batch that fails is
-therefore read again by Python, which names the file or has its picture.
+Python reads a batch that failed again, and names the damaged file. If Pillow
+can read it, being less strict than TensorFlow, the run continues with Python.
 """
 
 import os

@@ -263,6 +263,8 @@ def test_a_small_picture_is_one_line(backend, storage, stored):
     (dict(progressive=[(2, 24, 3)], process_count=2), '3 is not divisible by'),
     (dict(batch_size=0), 'data.batch_size must be 1 or more, not 0'),
     (dict(backend='threads', prefetsh=2), 'Did you mean .prefetch.'),
+    (dict(backend='threads', workers=0), 'workers must be 1 or more, not 0'),
+    (dict(prefetch=-1), 'data.loader.prefetch must be 1 or more, not -1'),
     (dict(backend='resident', limit_gib=1e-6), r'needs 0\.00 GiB .*limit_gib'),
 ])
 def test_messages(kwargs, message):
@@ -310,7 +312,7 @@ for reader in readers:
   next(reader)
 '''
   done = subprocess.run(
-      [sys.executable, '-c', code], timeout=120, capture_output=True, text=True,
+      [sys.executable, '-c', code], timeout=300, capture_output=True, text=True,
       env={**os.environ, 'JAX_PLATFORMS': 'cpu'})
   assert done.returncode == 0, done.stderr
   assert 'Traceback' not in done.stderr
