@@ -104,8 +104,8 @@ def pictures(
       pairs = _pairs(split, **motion)
     return {key: made[i] for key, made in pairs.items()}
 
-  names = [
-      f'{photo.name}_{index}' for photo in SPLITS[split].photos
+  names = [     # a folder of crops for each photograph
+      f'{photo.name}/{index}' for photo in SPLITS[split].photos
       for index in range(len(photo.corners))]
   size = SPLITS[split].height, SPLITS[split].width
   return sources.Source(

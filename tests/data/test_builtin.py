@@ -41,7 +41,7 @@ def test_pairs(split):
 
 def test_golden():
   source, pairs = load('test')
-  assert source.names[::4] == ['astronaut_0', 'coffee_1', 'hopper_2']
+  assert source.names[::4] == ['astronaut/0', 'coffee/1', 'hopper/2']
   np.testing.assert_allclose(psnr(pairs), GOLDEN, atol=0.1)
 
 

@@ -106,23 +106,23 @@ def test_sentences_know_the_seeds(seeds, words):
 @pytest.mark.parametrize(('mean', 'low', 'high', 'p', 'metric', 'words'), [
     (0.15, 0.02, 0.28, 0.031, 'psnr_uint8',
      'K=2 is 0.15 dB better than K=3 in psnr_uint8 (95 % interval +0.02 to '
-     '+0.28, p = 0.031).'),
+     '+0.28, p = 0.031, one seed each).'),
     (-0.15, -0.28, -0.02, 1e-9, 'psnr_uint8',
      'K=3 is 0.15 dB better than K=2 in psnr_uint8 (95 % interval +0.02 to '
-     '+0.28, p < 0.0001).'),
+     '+0.28, p < 0.0001, one seed each).'),
     (0.01, 0.005, 0.02, 0.01, 'lpips_alex',
      'K=3 is 0.0100 better than K=2 in lpips_alex (95 % interval +0.0050 to '
-     '+0.0200, p = 0.01).'),
+     '+0.0200, p = 0.01, one seed each).'),
     (-0.03, -0.08, 0.02, 0.4, 'psnr_uint8',
      'No difference between K=2 and K=3 can be shown in psnr_uint8 (mean −0.03'
-     ', 95 % interval −0.08 to +0.02, p = 0.4).'),
+     ', 95 % interval −0.08 to +0.02, p = 0.4, one seed each).'),
     (-1e-9, 0.0, 0.0, 1.0, 'psnr_uint8',
      'No difference between K=2 and K=3 can be shown in psnr_uint8 (mean +0.00'
-     ', 95 % interval +0.00 to +0.00, p = 1).'),
+     ', 95 % interval +0.00 to +0.00, p = 1, one seed each).'),
     (0.35, 0.3, 0.4, 0.5, 'psnr_uint8',
      'K=2 is 0.35 dB better than K=3 in psnr_uint8 on average (95 % interval '
-     '+0.30 to +0.40, p = 0.5), but the sign test over 11 folders of pictures '
-     'does not confirm it.'),
+     '+0.30 to +0.40, p = 0.5, one seed each), but the sign test over 11 '
+     'folders of pictures does not confirm it.'),
     (0.3, None, None, 1.0, 'psnr_uint8',
      'K=2 and K=3 differ by 0.30 dB in psnr_uint8, without an interval: it '
      'needs two pictures, and finite values.')])

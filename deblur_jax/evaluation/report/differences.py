@@ -181,8 +181,7 @@ def sentence(difference: Difference) -> str:
       signed(end, name) for end in sorted(sign * end for end in ends))
   facts = (f'95 % interval {span((found.low, found.high))}, '
            f'p {p_value(found.p)}')
-  if seeds:
-    facts += f', between seeds {span(seeds)}'
+  facts += f', between seeds {span(seeds)}' if seeds else ', one seed each'
   if not shown:
     return (f'No difference between {first} and {second} can be shown in '
             f'{name} (mean {signed(found.mean, name)}, {facts}).')
@@ -218,8 +217,9 @@ def notes(study: Study, differences: Sequence[Difference]) -> list[str]:
       'corrected for the number of comparisons.']
   if found.units < found.pictures:
     parts.append(
-        'Frames of one video are not independent, so whole folders of pictures '
-        f'are drawn, and the sign test counts the {found.units} folders.')
+        'Pictures of one folder, such as frames of a video, are not '
+        'independent: whole folders are drawn, and the sign test counts the '
+        f'{found.units} folders.')
   elif '/' in rows[0]['name']:
     parts.append(
         'All pictures are of one folder: if they are frames of one video, the '
