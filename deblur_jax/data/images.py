@@ -11,7 +11,9 @@ TensorFlow's decoders ignore orientation, alpha and CMYK profiles: the loader
 tf_data uses them for plain files only, see `decoding.Header`.
 """
 
+import collections
 import io
+import logging
 import os
 import pathlib
 from collections.abc import Iterable
@@ -23,7 +25,10 @@ from deblur_jax import errors
 from deblur_jax.media import decoding
 from deblur_jax.ops import bit_depth
 
-SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
+SUFFIXES = ('.bmp', '.jfif', '.jp2', '.jpe', '.jpeg', '.jpg', '.pgm', '.png',
+            '.ppm', '.tga', '.tif', '.tiff', '.webp')
+_NOT_TRAINED_ON = ('.avif', '.cr2', '.dng', '.gif', '.heic', '.heif', '.jxl',
+                   '.nef', '.arw')
 
 
 def read(path: str | os.PathLike) -> np.ndarray:
@@ -107,10 +112,12 @@ def as_plain(data: bytes, *, name: str) -> bytes:
 def find(folder: str | os.PathLike) -> dict[str, pathlib.Path]:
   """Finds all pictures below a folder.
 
-  Hidden files and the copies that macOS packs (`__MACOSX`) are left out.
+  Hidden files and the copies that macOS packs (`__MACOSX`) are left out. It
+  warns of folders that cannot be read and of pictures in other formats.
 
   Args:
-    folder: is searched with its sub-folders; links are followed.
+    folder: is searched with its sub-folders; links are followed, each folder
+      once.
 
   Returns:
     {'sub/stem': path}, sorted.
@@ -121,19 +128,37 @@ def find(folder: str | os.PathLike) -> dict[str, pathlib.Path]:
   folder = pathlib.Path(folder)
   if not folder.is_dir():
     raise errors.UserError(f'No folder {folder}.')
-  found = {}
-  for parent, folders, files in os.walk(folder, followlinks=True):
-    folders[:] = [f for f in folders if f[0] != '.' and f != '__MACOSX']
+  found, others, visited = {}, collections.Counter(), set()
+  for parent, folders, files in os.walk(
+      folder, followlinks=True, onerror=_warn_of_folder):
+    stat = os.stat(parent)
+    if (stat.st_dev, stat.st_ino) in visited:    # a link leads back
+      folders.clear()
+      continue
+    visited.add((stat.st_dev, stat.st_ino))
+    folders[:] = sorted(f for f in folders if f[0] != '.' and f != '__MACOSX')
     for file in sorted(files):
       path = pathlib.Path(parent, file)
-      if file[0] == '.' or path.suffix.lower() not in SUFFIXES:
+      suffix = path.suffix.lower()
+      if file[0] == '.' or suffix not in SUFFIXES:
+        others[suffix] += file[0] != '.' and suffix in _NOT_TRAINED_ON
         continue
       key = path.relative_to(folder).with_suffix('').as_posix()
       if key in found:
         raise errors.UserError(
             f'{found[key]} and {path} have one name; remove one of them.')
       found[key] = path
+  if passed := +others:
+    logging.warning(
+        '%s: %s are passed over; training reads %s.', folder,
+        ', '.join(f'{count} {suffix}' for suffix, count in passed.items()),
+        ', '.join(SUFFIXES))
   return dict(sorted(found.items()))
+
+
+def _warn_of_folder(error):
+  logging.warning('Cannot look into %s: %s; it is passed over.',
+                  error.filename, error.strerror)
 
 
 def require(folder: str | os.PathLike) -> dict[str, pathlib.Path]:

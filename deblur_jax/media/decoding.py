@@ -163,7 +163,8 @@ def header(
     plain = (
         image.format in ('JPEG', 'PNG') and image.mode in ('L', 'RGB')
         and turn == 1 and not is_deep and not image.has_transparency_data
-        and not getattr(image, 'is_animated', False))
+        and not getattr(image, 'is_animated', False)
+        and (image.format != 'PNG' or colour_codes.find(source) is None))
   transposed = turn in _TURNS and _TURNS[turn][0]
   return Header((width, height) if transposed else (height, width), plain)
 

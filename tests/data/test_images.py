@@ -160,3 +160,15 @@ def test_every_level_comes_back():
     np.testing.assert_array_equal(jax.jit(bit_depth.to_float)(levels), values)
   np.testing.assert_array_equal(
       bit_depth.to_8_bits(levels), bit_depth.to_uint8(values))
+
+
+def test_each_folder_is_visited_once_and_what_is_left_out_is_told(
+    tmp_path, caplog):
+  for name in ('a.png', 'sub/b.jfif'):
+    sample_pictures.save(tmp_path / f'{name}.png', COLOURS)
+    (tmp_path / f'{name}.png').rename(tmp_path / name)
+  (tmp_path / 'c.heic').touch()
+  for link in ('l1', 'sub/l2'):
+    (tmp_path / link).symlink_to(tmp_path)
+  assert list(images.find(tmp_path)) == ['a', 'sub/b']
+  assert '1 .heic are passed over; training reads' in caplog.text

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deblur_jax.media import colour_codes, pictures
+from deblur_jax.media import colour_codes, decoding, pictures
 
 
 def _signal(*values):
@@ -65,6 +65,7 @@ def test_a_png_with_codes(codes, names, tmp_path):
       '>I', zlib.crc32(chunk)) + data[33:])
   picture = pictures.read(path)
   assert [names in note for note in picture.notes] == [True] * bool(names)
+  assert not decoding.header(path, name='a').plain
   plain = np.float32([200, 100, 50]) / 255
   assert np.allclose(picture.image[0, 0], plain) == (names is None)
 
