@@ -22,6 +22,9 @@ def run(main) -> None:
       sys.exit(main(argv))
     except errors.UserError as error:
       fail(error)
+    except KeyboardInterrupt:
+      print('Stopped.', file=sys.stderr, flush=True)
+      os._exit(130)
     except OSError as error:
       if errors.is_disk_full(error):
         fail(f'Could not write {error.filename or "a file"}: {error.strerror}. '

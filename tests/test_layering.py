@@ -12,11 +12,11 @@ LEVELS = {
     'ops': 1, 'blur': 1,
     # One decoder for data sets and for people's photos.
     'media.decoding': 1, 'media.metadata': 1, 'media.exif': 1,
-    'media.sixteen_bit': 1,
+    'media.sixteen_bit': 1, 'media.descriptions': 1, 'media.colour_codes': 1,
     'losses': 2, 'metrics': 2, 'models': 2, 'data': 2, 'pretrained.cards': 2,
     'training.optim': 2, 'training.parallel': 2, 'training.checkpoint': 2,
     'training.workdir': 2, 'training.hooks': 3,
-    'training.profiling': 2, 'training.hparams': 2,
+    'training.profiling': 2, 'training.hparams': 2, 'training.signals': 2,
     'methods': 3, 'priors.fitting': 3, 'priors.fit_record': 3,
     'priors.stopping': 3, 'priors.deep_prior': 3, 'priors.blind_prior': 3,
     'priors.double_prior': 3,

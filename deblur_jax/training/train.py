@@ -13,7 +13,6 @@ import contextlib
 import hashlib
 import math
 import pathlib
-import signal
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -25,7 +24,7 @@ from deblur_jax import data, errors, methods
 from deblur_jax.config import bind, call, check_keys, require
 from deblur_jax.data import device_transforms, verify
 from deblur_jax.evaluation import test_sets
-from deblur_jax.ops import macs, process_memory
+from deblur_jax.ops import atomic_files, macs, process_memory
 from deblur_jax.state import Method, Metrics, TrainState
 from deblur_jax.training import (
   checkpoint,
@@ -34,6 +33,7 @@ from deblur_jax.training import (
   optim,
   parallel,
   profiling,
+  signals,
   workdir,
 )
 
@@ -299,13 +299,20 @@ def run(
   """
   config, parts = prepare(
       config, folder, allow_config_change=allow_config_change, resume=resume)
-  verify.pixels(parts.source, crop=parts.crop)
-  validate = test_sets.make_validate(
-      parts.method, parts.test, parts.mesh, **config['validate'])
+  is_new = not folder.exists()
   folder = errors.make_folder(folder)
-  first = jax.process_index() == 0
-  with workdir.locked(folder) if first else contextlib.nullcontext():
-    return _run(config, folder, parts, validate)
+  try:
+    # Before the data is loaded, which may take long.
+    with (workdir.locked(folder) if jax.process_index() == 0
+          else contextlib.nullcontext()):
+      verify.pixels(parts.source, crop=parts.crop)
+      validate = test_sets.make_validate(
+          parts.method, parts.test, parts.mesh, **config['validate'])
+      return _run(config, folder, parts, validate)
+  except errors.UserError:
+    if is_new and {path.name for path in folder.iterdir()} <= {workdir.LOCK}:
+      atomic_files.delete(folder)
+    raise
 
 
 def _run(config, folder, parts: Setup, validate) -> Result:
@@ -326,18 +333,17 @@ def _run(config, folder, parts: Setup, validate) -> Result:
         'train': _digest(parts.source), 'test': _digest(parts.test)})
   profile = profiling.Profile(
       folder / workdir.TENSORBOARD, config['profile'], finished=first)
-  previous = _on_sigterm(hook.stop)
   # ---- the loop
   try:
-    batches = parts.batches(first) if first < total else ()
-    state = loop.fit(
-        parts.step, state, batches, parts.key, total, hooks=[hook, profile])
-    hook.finish()
+    with signals.stopping(hook.stop, has_progress=lambda: bool(hook.intervals)):
+      batches = parts.batches(first) if first < total else ()
+      state = loop.fit(
+          parts.step, state, batches, parts.key, total, hooks=[hook, profile])
+      hook.finish()
   finally:
     profile.close()
     hook.close()
     checkpoints.close()
-    _on_sigterm(previous)
   step = int(state.step)
   if step >= total and jax.process_index() == 0:
     summary = folder / 'summary.json'
@@ -405,17 +411,3 @@ def peak_memory() -> int:
   """Returns the peak memory in bytes: the accelerator's, or this process's."""
   stats = jax.local_devices()[0].memory_stats() or {}
   return stats.get('peak_bytes_in_use') or process_memory.peak()
-
-
-def _on_sigterm(handler):
-  """Sets the handler of SIGTERM and returns the previous one.
-
-  Several processes must stop after the same step: there jax catches the signal
-  and `Checkpoints.preempted` reports it.
-  """
-  if jax.process_count() > 1:
-    return signal.SIG_DFL
-  try:
-    return signal.signal(signal.SIGTERM, handler)
-  except ValueError:  # not the main thread: a notebook, a test
-    return signal.SIG_DFL
