@@ -295,6 +295,10 @@ def test_each_test_set_has_its_input_row_and_none_is_compared(tmp_path):
   assert not differences.compare(runs.read_study(tmp_path))
   before, _ = _page(tmp_path).split('| setting')
   assert '**The runs were tested on different pictures' in before
+  written = report.write(tmp_path)
+  assert report.describe(written).startswith('The runs were tested on diff')
+  assert not {'sheet.png', 'costs.png', 'differences.csv'} & {
+      path.name for path in written.files}
 
 
 def test_the_data_of_a_grid_may_move(tmp_path):

@@ -62,7 +62,8 @@ def write(
 
   report.md, report.html and report.tex have the tables, report.csv all numbers
   of the settings and differences.csv those of their differences. Figures are
-  curves.png, costs.png and sheet.png. report.html has all of it in one file.
+  curves.png, costs.png and sheet.png, the latter two only if all settings were
+  tested on the same pictures. report.html has all of it in one file.
 
   Args:
     folder: folder of the runs, see `runs.read_study`.
@@ -79,9 +80,10 @@ def write(
   study = runs.read_study(folder, keys=keys)
   table = rows.build(study)
   compared = differences.compare(study)
-  shown = pictures.read(study, count)
+  warning = content.warning(study)
+  shown = [] if warning else pictures.read(study, count)
   drawn = {
-      'costs.png': figures.costs(_points(study, table)),
+      'costs.png': None if warning else figures.costs(_points(study, table)),
       'curves.png': figures.curves(
           {label: [run.metrics for run in group]
            for label, group in runs.group(study).items()},
@@ -107,7 +109,7 @@ def write(
       atomic_files.write(folder / name, data)
   return Report(
       render.to_markdown(table), table, files, content.unfinished(study),
-      list(map(differences.sentence, compared)), content.warning(study))
+      list(map(differences.sentence, compared)), warning)
 
 
 def describe(report: Report) -> str:
