@@ -105,6 +105,8 @@ def test_any_size(name, size):
   blur = jax.ShapeDtypeStruct((2, *size, 3), jnp.float32)
   images = jax.eval_shape(net.apply, variables, blur)
   assert images[0].shape == blur.shape and len(images) == models.scales(net)
+  heights = [image.shape[1] for image in images]
+  assert heights == sorted(heights, reverse=True)     # the finest first
   assert {image.dtype for image in images} == {jnp.dtype('float32')}
 
 

@@ -213,16 +213,6 @@ def test_two_steps_lower_the_loss():
   assert values[2] < values[1] < values[0]
 
 
-@pytest.mark.parametrize('name', models.MODELS)
-def test_every_network_returns_images_finest_first(name):
-  net = models.build(name=name)
-  first, *rest = jax.eval_shape(
-      lambda blur: net.init_with_output(jax.random.key(0), blur)[0], _image(2))
-  assert first.shape == (2, 16, 24, 3) and first.dtype == jnp.float32
-  assert all(image.shape[1] < 16 for image in rest)
-  assert models.scales(net) == 1 + len(rest)
-
-
 @pytest.mark.parametrize('name', [
     name for name, network in models.NETWORKS.items() if network.shapes])
 def test_shapes_of_the_record_are_those_of_a_trace(name):
