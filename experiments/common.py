@@ -8,6 +8,7 @@ from typing import Any
 from absl import app, flags, logging
 
 from deblur_jax import errors
+from deblur_jax.app import streams
 from experiments import config_flag
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -31,6 +32,7 @@ def run(main) -> None:
              'Free some space and start again.')
       raise
 
+  streams.take()
   _list_flags()
   errors.quieten_threads()
   logging.set_verbosity(logging.WARNING)

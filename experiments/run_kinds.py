@@ -202,17 +202,21 @@ def fitted(options: flags.FlagValues) -> Kind:
       raise errors.UserError('An ablation needs the truth: give --truth.')
     return problems.digest(found), len(found)
 
-  def read(job):
-    """What result.json has, where it is of these problems and this config."""
+  def begun(job):
+    """(result.json or {}, number of problems), of this config and problems."""
     digest, count = digest_and_count(
         json.dumps({key: job.config['method'][key] for key in (
             'factor', 'guide') if key in job.config['method']}),
         json.dumps(job.config['nets'].get('kernel')))
-    file = job.folder / FITS / 'result.json'
+    file = job.folder / FITS / solve.RESULT
     result = workdir.read_json(file) if file.is_file() else {}
     same = (result.get('config'), result.get('problems')) == (
         job.config, digest)
-    return result if same and len(result['rows']) == count else None
+    return result if same else {}, count
+
+  def read(job):
+    result, count = begun(job)
+    return result if result and len(result['rows']) == count else None
 
   def prepare(job):
     fits = job.folder / FITS
@@ -220,7 +224,8 @@ def fitted(options: flags.FlagValues) -> Kind:
       raise errors.UserError(
           f'{fits} is not of this program: remove it, or give another '
           '--workdir.')
-    shutil.rmtree(fits, ignore_errors=True)
+    if not begun(job)[0]:
+      shutil.rmtree(fits, ignore_errors=True)
 
   def table(folder, jobs):
     changed = [key for key in jobs[0].settings if any(

@@ -343,8 +343,11 @@ def _from_stored(stored):
 
 
 def _check_range(array):
+  if not np.isfinite(array).all():
+    raise errors.UserError(
+        'A picture is finite everywhere; this one has NaN or infinity.')
   low, high = array.min(), array.max()
-  if not (low >= -_OVERSHOOT and high <= 1 + _OVERSHOOT):  # or not a number
+  if not (low >= -_OVERSHOOT and high <= 1 + _OVERSHOOT):
     raise errors.UserError(
         f'A picture of floats is in [0, 1], not [{low:g}, {high:g}]; divide '
         'it by its white, such as 255.')

@@ -120,23 +120,17 @@ def row(fit: Fit, task: str, factor: int) -> dict[str, Any]:
   return found
 
 
-def summary(
-    config: Mapping[str, Any], task: str, rows: Mapping[str, Any], *,
-    digest: str) -> dict[str, Any]:
-  """What result.json has.
+def summary(rows: Mapping[str, Any]) -> dict[str, Any]:
+  """The results of all problems.
 
   Args:
-    config: of the fits.
-    task: a row of `tasks.TASKS`.
     rows: name of a problem -> its `row`.
-    digest: of the problems, see `problems.digest`.
 
   Returns:
-    All of these, and 'mean': image -> mean PSNR over the problems, dB.
+    'rows', and 'mean': image -> mean PSNR over the problems, dB.
   """
   mean = means.over_rows([one['psnr'] for one in rows.values()])
-  return {'task': task, 'mean': mean, 'rows': dict(rows),
-          'config': dict(config), 'problems': digest}
+  return {'mean': mean, 'rows': dict(rows)}
 
 
 def table(result: Mapping[str, Any]) -> list[list[str]]:

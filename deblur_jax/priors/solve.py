@@ -5,6 +5,7 @@ folder (see `results`), and `initialization` learns parameters to begin with.
 """
 
 import itertools
+import json
 import os
 import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,6 +24,7 @@ from deblur_jax.state import Method, Params
 from deblur_jax.training import loop, parallel, workdir
 
 KEYS = ('seed', 'total_steps', 'chunk', 'method', 'nets', 'optim')
+RESULT = 'result.json'
 AGAIN = 2           # further tries with other seeds, where a fit failed
 RESCUE_STEPS = 1000  # of a fit with the kernel that a failed fit estimated
 
@@ -31,24 +33,29 @@ OnSteps = Callable[[str, int], None]
 
 def run(
     config: Mapping[str, Any], problems: Sequence[Problem],
-    out: str | os.PathLike, *, task: str, params: bool = False, **options
-) -> dict[str, Any]:
+    out: str | os.PathLike, *, task: str, params: bool = False,
+    seeds: int = 1, warm: bool = False, **options) -> dict[str, Any]:
   """Fits all problems and writes their folder.
+
+  The same call again keeps the finished pictures and fits the others.
 
   Args:
     config: plain dicts with KEYS, such as `tasks.config` makes.
     problems: the problems.
-    out: a folder, which must be empty if it exists; see `results.write`.
+    out: a folder, empty or with a part of the same fits; see `results.write`.
     task: a row of `tasks.TASKS`.
     params: see `results.write`.
-    **options: of `fit_all`.
+    seeds: see `fit_all`.
+    warm: see `fit_all`; then a fit depends on the one before, and `out` must be
+      empty.
+    **options: others of `fit_all`.
 
   Returns:
     What result.json has, see `results.summary`.
 
   Raises:
-    UserError: a config or problems that cannot be fitted, a folder that is not
-      empty, values that are not finite.
+    UserError: a config or problems that cannot be fitted, a folder with other
+      content, values that are not finite.
   """
   check(config)
   check_problems(config, problems)
@@ -56,16 +63,29 @@ def run(
   results.check_names(
       [problem.name for problem in problems], out, task=task)
   errors.make_folder(out)
-  if any(out.iterdir()):
-    raise errors.UserError(f'{out} is not empty; give another --output.')
-  factor = config['method'].get('factor', 1)
-  rows, summary, sha = {}, {}, digest(problems)
-  for fit in fit_all(config, problems, **options):
+  factor, sha = config['method'].get('factor', 1), digest(problems)
+  same = {'task': task, 'config': config, 'problems': sha, 'seeds': seeds}
+  rows = _finished(out, same, warm=warm)
+  left = [problem for problem in problems if problem.name not in rows]
+  for fit in fit_all(config, left, seeds=seeds, warm=warm, **options):
     results.write(out, fit, params=params)
     rows[fit.problem.name] = results.row(fit, task, factor)
-    summary = results.summary(config, task, rows, digest=sha)
-    workdir.write_json(out / 'result.json', summary)
-  return summary
+    workdir.write_json(out / RESULT, results.summary(rows) | same)
+  return results.summary(rows) | same
+
+
+def _finished(out, same, *, warm) -> dict[str, Any]:
+  """The rows of the pictures that an interrupted call has finished."""
+  if not any(out.iterdir()):
+    return {}
+  file = out / RESULT
+  found = workdir.read_json(file) if file.is_file() else {}
+  if warm or json.loads(json.dumps(same)) != {
+      key: found.get(key) for key in same}:
+    raise errors.UserError(
+        f'{out} is not empty, and not a part of the same fits; give another '
+        '--output.')
+  return found['rows']
 
 
 def fit_all(

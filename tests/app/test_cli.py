@@ -170,7 +170,7 @@ def test_other_arrays(run, tmp_path, make, kind):
 @pytest.mark.parametrize('x, message', [
     (np.zeros((3, 8, 9), np.uint8), r'channels last: x.transpose\(1, 2, 0\)'),
     (np.zeros((2, 8, 9, 3), np.uint8), 'give one picture after another'),
-    (np.full((8, 9, 3), np.nan), 'finite|not a number|range'),
+    (np.full((8, 9, 3), np.nan), 'this one has NaN or infinity'),
     (np.zeros((8, 9, 3), int), 'make it uint8, uint16 or floats'),
     ('https://example.org/a.jpg', 'is an address: save the picture first')])
 def test_arrays_that_are_refused(x, message):

@@ -4,6 +4,7 @@ import contextlib
 import csv
 import json
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -373,10 +374,31 @@ def test_starts(tmp_path):
         tmp_path / 'sharp', task='jpeg'), rounds=1)
 
 
+def test_the_same_call_keeps_what_is_finished(
+    folder_of_results, tmp_path, monkeypatch):
+  monkeypatch.setattr(results, 'DEAD', 99.0)    # as the results were made
+  root, result, _ = folder_of_results
+  out = shutil.copytree(root / 'out', tmp_path / 'out')
+  found = problems.make(root / 'sharp', task='denoise')
+  part = json.loads(json.dumps(result))
+  del part['rows']['b'], part['mean']
+  workdir.write_json(out / solve.RESULT, part)
+  (out / 'b.png').unlink()
+  before = (out / 'a.png').stat().st_mtime_ns
+  again = solve.run(debug(), found, out, task='denoise', seeds=2, at_once=2)
+  assert (out / 'a.png').stat().st_mtime_ns == before
+  assert (out / 'b.png').is_file() and [*again['rows']] == ['a', 'b']
+  for name, psnr in result['rows']['b']['psnr'].items():
+    assert again['rows']['b']['psnr'][name] == pytest.approx(psnr, abs=1e-3)
+  for change in (dict(seeds=1), dict(seeds=2, warm=True)):
+    with pytest.raises(errors.UserError, match='not a part of the same fits'):
+      solve.run(debug(), found, out, task='denoise', **change)
+
+
 def test_a_full_folder_is_not_written_into(folder_of_results):
   root, _, _ = folder_of_results
   found = problems.make(root / 'sharp', task='denoise')
-  with pytest.raises(errors.UserError, match='is not empty; give another'):
+  with pytest.raises(errors.UserError, match='is not empty, and not a part of'):
     solve.run(debug(), found, root / 'out', task='denoise')
   with pytest.raises(errors.UserError, match='There are no pictures'):
     solve.run(debug(), [], root / 'none', task='denoise')
