@@ -201,7 +201,8 @@ def test_each_condition_of_a_program_has_its_own_file(folder, monkeypatch):
   assert not is_new()
   assert is_new(identity='another network')
   assert is_new(picture=PICTURE[:32])
-  assert is_new(change=lambda method: restoration.local(method, 32))
+  assert is_new(change=lambda method: method._replace(
+      identity=restoration.local(method, 32).identity))
   for target, name, value in (
       (jax, '__version__', '99.0'),
       (program_cache, '_sources', lambda: 'edited'),
