@@ -34,13 +34,15 @@ def pillow(form, mode='RGB', **options):
   return file.getvalue()
 
 
-def late_exif():
-  """A PNG whose orientation comes after its pixels."""
+def with_chunks(*, before=b'', after=b''):
+  """A PNG of the colours with chunks before and after its pixels."""
   rows = np.pad(COLOURS.reshape(12, -1), ((0, 0), (1, 0)))
-  return odd_pictures.png(
-      (18, 12, 8, 2, 0),
-      odd_pictures.chunk(b'IDAT', zlib.compress(rows.tobytes())),
-      odd_pictures.chunk(b'eXIf', TURNED.removeprefix(b'Exif\0\0')))
+  pixels = odd_pictures.chunk(b'IDAT', zlib.compress(rows.tobytes()))
+  return odd_pictures.png((18, 12, 8, 2, 0), before, pixels, after)
+
+
+LATE_EXIF = odd_pictures.chunk(b'eXIf', TURNED.removeprefix(b'Exif\0\0'))
+DISPLAY_P3 = odd_pictures.chunk(b'cICP', bytes([12, 13, 0, 1]))
 
 
 def animated():
@@ -51,13 +53,14 @@ def animated():
 
 FILES = {  # -> (bytes, upright size, whether the samples are the colours above)
     'turned.png': (pillow('PNG', exif=TURNED), (18, 12), True),
-    'turned_late.png': (late_exif(), (18, 12), True),
+    'turned_late.png': (with_chunks(after=LATE_EXIF), (18, 12), True),
     'turned.jpg': (pillow('JPEG', exif=TURNED), (18, 12), False),
     'turned.webp': (
         pillow('WEBP', exif=TURNED, lossless=True), (18, 12), True),
     'turned.tiff': (pillow('TIFF', exif=TURNED), (18, 12), True),
     'animated.png': (animated(), (12, 18), True),
     'profile.png': (pillow('PNG', icc_profile=SRGB), (12, 18), True),
+    'p3.png': (with_chunks(before=DISPLAY_P3), (12, 18), False),
     'gray.png': (pillow('PNG', 'L'), (12, 18), False),
     'gray_alpha.png': (pillow('PNG', 'LA'), (12, 18), False),
     'alpha.png': (pillow('PNG', 'RGBA'), (12, 18), True),
