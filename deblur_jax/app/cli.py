@@ -155,6 +155,9 @@ def restore(
     allow_truncated: Annotated[bool, typer.Option(
         '--allow-truncated', help='Read the intact part of broken files.'
     )] = False,
+    first_frame: Annotated[bool, typer.Option(
+        '--first-frame', help='Of animated pictures only the first frame.'
+    )] = False,
     max_pixels: MaxPixels = None,
     as_json: Json = False) -> None:
   """Restores photos, videos and whole folders of them."""
@@ -168,7 +171,8 @@ def restore(
       blur_threshold)
   written = restoring.Written(
       suffix, ext, quality, crf, strip_gps, overwrite, skip_existing,
-      allow_truncated, **_given(max_pixels=max_pixels))
+      allow_truncated, first_frame=first_frame,
+      **_given(max_pixels=max_pixels))
   outcomes = []
 
   def on_outcome(one):

@@ -20,8 +20,8 @@ import numpy as np
 
 from deblur_jax import errors
 from deblur_jax.app import blending, pace, pixel_count, sharpness
-from deblur_jax.media import output_files, pictures, videos
-from deblur_jax.ops import frames
+from deblur_jax.media import animations, output_files, pictures, videos
+from deblur_jax.ops import bit_depth, frames
 from deblur_jax.pretrained import zoo
 
 STREAM = output_files.STREAM
@@ -67,6 +67,7 @@ class Written(NamedTuple):
   skip_existing: bool = False
   allow_truncated: bool = False
   max_pixels: int = pictures.MAX_PIXELS
+  first_frame: bool = False  # of animated pictures, the first alone
 
 
 class Outcome(NamedTuple):
@@ -221,7 +222,8 @@ def _counted(passed) -> str:
 def _work(jobs, network, written, blend):
   """(megapixels of each job, the `pace.Estimate` of all)."""
   known = [None if job.source == STREAM else pixel_count.megapixels(
-      job.source, regions=blend.regions, max_pixels=written.max_pixels)
+      job.source, regions=blend.regions, max_pixels=written.max_pixels,
+      first_frame=written.first_frame)
            for job in jobs]
   counts = [one for one in known if one]
   usual = sum(counts) / len(counts) if counts else 1.0
@@ -241,6 +243,9 @@ def _one(job, network, written, blend, on_share) -> tuple[str, ...]:
   """Restores one file; returns its notes."""
   if os.path.splitext(job.source)[1].lower() in VIDEOS:
     return _video(job, network, written, blend, on_share)
+  if _may_move(job, written) and (
+      animation := animations.read(job.source, max_pixels=written.max_pixels)):
+    return _animation(job, animation, network, written, blend, on_share)
   picture = read(job.source, allow_truncated=written.allow_truncated,
                  max_pixels=written.max_pixels)
   form = form_of(job.target, picture, ext=written.ext)
@@ -256,6 +261,34 @@ def _one(job, network, written, blend, on_share) -> tuple[str, ...]:
   write(job.target, data, overwrite=written.overwrite)
   return (*job.notes, *picture.notes, *pictures.lost(picture, form=form),
           *notes)
+
+
+def _may_move(job, written) -> bool:
+  """Whether an animated picture would be written as one."""
+  return (STREAM not in (job.source, job.target) and not written.first_frame
+          and pictures.form_of(job.target) in animations.FORMS)
+
+
+def _animation(job, animation, network, written, blend, on_share):
+  """Restores all frames, also those that look sharp: the next ones may not."""
+  restored_, seen = [], []
+  with measured(network) as meter:
+    restore = meter.timed(load_model(network._replace(blur_threshold=None)))
+    for number, frame in enumerate(animation.frames):
+      image = bit_depth.to_float(frame[..., :3])
+      blending.check(blend.regions, image.shape[:2])
+      if blend.strength:
+        large = blending.restore_in(restore, image, blend.regions)
+        seen.append(large._replace(image=None))
+        image = blending.mix(image, large.image, blend.strength)
+      restored_.append(bit_depth.to_uint8(image))
+      on_share((number + 1) / len(animation.frames))
+  form = pictures.form_of(job.target)
+  write(job.target, animations.encode(
+      animation, restored_, form=form, quality=written.quality),
+        overwrite=written.overwrite)
+  return (*job.notes, f'animated, {len(restored_)} frames as {form}',
+          *trust(*seen))
 
 
 def _may_be_copied(job, picture, form, written) -> bool:

@@ -22,7 +22,7 @@ import math
 import os
 import threading
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -169,6 +169,25 @@ def header(
   return Header((width, height) if transposed else (height, width), plain)
 
 
+@contextlib.contextmanager
+def opened(
+    source: str | os.PathLike | bytes, *, name: str,
+    max_pixels: float = math.inf) -> Iterator[Image.Image]:
+  """Yields Pillow's image of a file; only its header is read.
+
+  Args:
+    source: as of `read`.
+    name: as of `read`.
+    max_pixels: as of `read`.
+
+  Raises:
+    UserError: no such file, no picture, a damaged header, or TooLarge; what
+      Pillow raises in the block for damaged files.
+  """
+  with _in_one_line(name), _open(source, name, max_pixels) as image:
+    yield image
+
+
 def form(source: str | os.PathLike | bytes, *, name: str) -> str:
   """Reads from a file's header in which form its picture is written again.
 
@@ -179,7 +198,7 @@ def form(source: str | os.PathLike | bytes, *, name: str) -> str:
   Raises:
     UserError: no such file, no picture, or a damaged header.
   """
-  with _in_one_line(name), _open(source, name, math.inf) as image:
+  with opened(source, name=name) as image:
     return _WRITTEN_AS.get(image.format, image.format)
 
 

@@ -402,6 +402,30 @@ def test_ctrl_c_lists_finished_files(
     assert (out / 'photo.png').exists()
 
 
+def test_an_animated_picture_is_restored_frame_by_frame(run, tmp_path, capsys):
+  frames = [Image.fromarray(PHOTO[::step]).resize((72, 54))
+            for step in (1, -1)]
+  frames[0].save(tmp_path / 'a.gif', save_all=True, append_images=frames[1:],
+                 duration=[40, 90], loop=2)
+  assert deblur(tmp_path / 'a.gif', '-m', run) == 0
+  assert 'animated, 2 frames as PNG' in capsys.readouterr().err
+  with Image.open(tmp_path / 'a_deblurred.png') as image:
+    assert (image.n_frames, image.info['loop']) == (2, 2)
+    for number, duration in enumerate((40, 90)):
+      image.seek(number)
+      assert image.info['duration'] == duration
+      own, other = (
+          np.abs(np.asarray(image.convert('RGB')).astype(int)
+                 - np.asarray(frame)).mean()
+          for frame in (frames[number], frames[1 - number]))
+      assert own < other / 2
+  assert deblur(tmp_path / 'a.gif', '-m', run, '--first-frame',
+                '--overwrite') == 0
+  assert 'only the first of 2 is taken' in capsys.readouterr().err
+  with Image.open(tmp_path / 'a_deblurred.png') as image:
+    assert image.n_frames == 1
+
+
 @pytest.mark.parametrize('option, code, message', [
     ('--local=32', 1, 'no layer of this network averages over the image'),
     ('--crf=20', 2, '--crf is for videos, and no input is one')])
