@@ -118,6 +118,7 @@ SOURCES = {
     'hide': layouts.hide,
     'kohler': layouts.kohler,
     'mixture': mix,
+    'pairs_by_name': sources.pairs_by_name,
     'photos': sources.photos,
     'prepared': prepared.pictures,
     'realblur': layouts.realblur,

@@ -282,7 +282,8 @@ def guess(root) -> list[dict]:
   """Guesses the keywords of `open_source` from the content of a folder.
 
   It knows prepared sets, GoPro in all layouts (each split and subset), and
-  folders of pairs with usual names; any other folder is taken as photos.
+  folders of pairs with usual names, and pairs 1_blur, 1_sharp in one folder;
+  any other folder is taken as photos.
 
   Args:
     root: the folder.
@@ -303,6 +304,12 @@ def guess(root) -> list[dict]:
     if (base / blur).is_dir() and (base / sharp).is_dir():
       return [dict(name='folder_pairs', blur=str(base / blur),
                    sharp=str(base / sharp))]
+  for blur, sharp in (('{}_blur', '{}_sharp'), ('{}_blurred', '{}_sharp')):
+    names = [key for key in images.find(root)
+             if key.endswith((blur[2:], sharp[2:]))]
+    if names and len(names) == len(images.find(root)):
+      return [dict(name='pairs_by_name', root=str(root), blur=blur,
+                   sharp=sharp)]
   return [dict(name='photos', root=str(root))]
 
 

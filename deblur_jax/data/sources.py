@@ -263,6 +263,40 @@ def folder_pairs(*, blur: str, sharp: str) -> Source:
   return from_files(sides, where=f'pairs of {blur} and {sharp}')
 
 
+def pairs_by_name(
+    *, root: str, blur: str = '{}_blur', sharp: str = '{}_sharp') -> Source:
+  """Opens a folder with both pictures of a pair: 1_blur.jpg and 1_sharp.png.
+
+  Args:
+    root: the folder, with its sub-folders.
+    blur: the name of a blurred picture without its suffix; {} stands for the
+      name of the pair.
+    sharp: the same of the sharp picture.
+
+  Raises:
+    UserError: a template without one {}, or with the same names for both.
+    BadPairs: as `from_files`.
+  """
+  templates = {'blur': blur, 'sharp': sharp}
+  for key, template in templates.items():
+    if template.count('{}') != 1:
+      raise errors.UserError(
+          f"data.{key}={template!r} must have {{}} once, such as '{{}}_{key}'.")
+  if blur == sharp:
+    raise errors.UserError(
+        f'data.blur and data.sharp are both {blur!r}; they must differ.')
+  sides = {key: {} for key in templates}
+  for found, path in images.require(root).items():
+    folder, _, stem = found.rpartition('/')
+    for key, template in templates.items():
+      before, after = template.split('{}')
+      name = stem.removeprefix(before).removesuffix(after)
+      if name and template.replace('{}', name) == stem:
+        sides[key]['/'.join(filter(None, (folder, name)))] = path
+        break
+  return from_files(sides, where=f'pairs {blur}, {sharp} in {root}')
+
+
 def side_by_side(*, root: str, sharp_side: str) -> Source:
   """Opens files that hold both pictures side by side.
 

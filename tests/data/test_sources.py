@@ -92,6 +92,23 @@ def test_side_by_side(tmp_path, side):
       source.read(1)['blur'], pictures.smooth(1)['blur'])
 
 
+def test_pairs_by_name(tmp_path):
+  for i in range(2):
+    pair = pictures.smooth(i)
+    pictures.save(tmp_path / f'sub/{i}_blur.png', pair['blur'])
+    pictures.save(tmp_path / f'sub/{i}_sharp.png', pair['sharp'])
+  assert layouts.guess(tmp_path) == [dict(
+      name='pairs_by_name', root=str(tmp_path), blur='{}_blur',
+      sharp='{}_sharp')]
+  check(data.open_source(name='pairs_by_name', root=tmp_path),
+        ['sub/0', 'sub/1'])
+  for change, message in ((dict(blur='blur'), 'must have {} once'),
+                          (dict(blur='{}_sharp'), 'they must differ'),
+                          (dict(blur='b{}'), 'no name has both')):
+    with pytest.raises(errors.UserError, match=message):
+      data.open_source(name='pairs_by_name', root=tmp_path, **change)
+
+
 def test_part_of_the_names(tmp_path):
   """What is held back is not trained on."""
   names = [f'{side}/{i}.png' for side in ('blur', 'sharp') for i in range(5)]
