@@ -121,10 +121,10 @@ def load(
   """
   checkpoints = checkpoint.Checkpoints(
       folder / workdir.CHECKPOINTS, read_only=True)
-  step = checkpoints.find(which)
   crop = config['data']['loader']['crop']
-  state = checkpoints.restore(
-      loop.abstract_state(method, crop, parallel.data_mesh()), step)
+  expected = loop.abstract_state(method, crop, parallel.data_mesh())
+  state = checkpoints.at(
+      which, lambda step: checkpoints.restore(expected, step))
   checkpoints.close()
   return state
 

@@ -260,9 +260,9 @@ def _restored(start) -> dict[str, Params]:
   _networks(start)   # first, what is missing where there is no run
   checkpoints = checkpoint.Checkpoints(
       pathlib.Path(start.path) / workdir.CHECKPOINTS, read_only=True)
-  state = checkpoints.read(
-      checkpoints.find(start.which),
-      parallel.replicated(parallel.data_mesh()))
+  everywhere = parallel.replicated(parallel.data_mesh())
+  state = checkpoints.at(
+      start.which, lambda step: checkpoints.read(step, everywhere))
   checkpoints.close()
   params = jax.tree.map(np.asarray, {**state['params'], **state['ema']})
   fade = workdir.read_config(pathlib.Path(start.path))['method'].get('fade')

@@ -13,7 +13,8 @@ import os
 import pathlib
 import shutil
 import zlib
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -22,6 +23,8 @@ import orbax.checkpoint as ocp
 from deblur_jax import errors
 from deblur_jax.state import TrainState
 
+T = TypeVar('T')
+TRIES = 5
 SUMS = 'checksums'    # an item of each checkpoint
 _managers = ocp.checkpoint_managers
 
@@ -64,6 +67,10 @@ def check(
 
 class Damaged(errors.UserError):
   """A checkpoint that cannot be read as it was saved."""
+
+
+class Replaced(errors.UserError):
+  """Training has deleted a checkpoint while it was read."""
 
 
 class Checkpoints:
@@ -162,6 +169,24 @@ class Checkpoints:
     """Returns whether the scheduler stops all processes after this step."""
     return self._manager.reached_preemption(step)
 
+  def at(self, which: str, read: Callable[[int | None], T]) -> T:
+    """Reads a checkpoint that training may replace at the same time.
+
+    Args:
+      which: as of `find`.
+      read: reads the checkpoint of a step, such as `restore`.
+
+    Returns:
+      What `read` returns, of a newer checkpoint where one was replaced.
+
+    Raises:
+      UserError: as of `find` and `read`.
+    """
+    for _ in range(TRIES - 1):
+      with contextlib.suppress(Replaced):
+        return read(self.find(which))
+    return read(self.find(which))
+
   def restore(
       self, abstract_state: TrainState, step: int | None = None) -> TrainState:
     """Reads a checkpoint.
@@ -231,6 +256,11 @@ class Checkpoints:
     except Exception as error:    # TensorStore raises a bare Exception
       if errors.is_out_of_memory(error):
         raise
+      self._manager.reload()
+      if step not in self._manager.all_steps():
+        raise Replaced(
+            f'Training has replaced checkpoint {self.folder / str(step)} while '
+            'it was read; start again.') from error
       raise Damaged(
           f'Checkpoint {self.folder / str(step)} is damaged '
           f'({str(error).splitlines()[0][:120]}). '

@@ -140,6 +140,22 @@ def test_damaged_ones_are_set_aside(checkpoints, tmp_path):
   assert int(checkpoints.restore(kept).step) == 2
 
 
+def test_a_reader_beside_training_takes_the_newer_one(checkpoints, tmp_path):
+  kept, metrics = put(state(0)), {'psnr_uint8': 1.0}
+  checkpoints.save(1, put(state(1)), metrics)
+  checkpoints.wait()
+  reader = checkpoint.Checkpoints(tmp_path / 'checkpoints', read_only=True)
+  for step in (2, 3):      # 1 is neither the newest nor the best any more
+    checkpoints.save(step, put(state(step)), {'psnr_uint8': 1.0 + step})
+  checkpoints.wait()
+  assert not (tmp_path / 'checkpoints' / '1').exists()
+  with pytest.raises(checkpoint.Replaced, match='start again'):
+    reader.restore(kept, 1)
+  found = reader.at('last', lambda step: reader.restore(kept, step))
+  assert int(found.step) == 3
+  reader.close()
+
+
 def test_a_full_disk_is_refused_before_writing(checkpoints, tmp_path):
   checkpoints.save(1, put(state(1)), {'psnr_uint8': 1.0})
   checkpoints.wait()
