@@ -178,9 +178,13 @@ def _converted(value, annotation):
                     whole or _is(value, numbers.Integral))
   if kind is float:
     _require(value, _is(value, numbers.Real))
+    try:
+      value = float(value) if isinstance(value, int) else value
+    except OverflowError:
+      raise ValueError(', which is too large') from None
     if not math.isfinite(value):
       raise ValueError(', which is not finite')
-    return float(value) if isinstance(value, int) else value
+    return value
   if kind is Mapping:
     _require(value, isinstance(value, Mapping))
     return {key: _converted(one, (of or (Any, Any))[1])

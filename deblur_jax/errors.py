@@ -47,6 +47,11 @@ def describe(error: BaseException, *, name: str) -> str:
   return f'{name}: {reason or type(error).__name__} ({type(error).__name__}).'
 
 
+def first_line(error: BaseException) -> str:
+  """Returns the first line of an error's message, or else its name."""
+  return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def quieten_threads() -> None:
   """Hides the tracebacks of orbax's threads: full disks, damaged checkpoints.
 

@@ -124,7 +124,8 @@ def main(argv):
   options = flags.FLAGS
   folder = common.workdir()
   shares = device_shares.of_this_machine(options.jobs)
-  run_kinds.use_cpus(shares[0].devices)     # before JAX's first use
+  # Before JAX's first use; the checks have the devices of a run.
+  run_kinds.use_cpus(shares[0].devices or device_shares.find().devices)
   if options.task:
     kind = run_kinds.fitted(options)
   else:

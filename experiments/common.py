@@ -94,9 +94,6 @@ def runs_in(folder: str | pathlib.Path) -> list[pathlib.Path]:
   return [run.folder for run in study.runs if run.config]
 
 
-key_and_value = errors.key_and_value
-
-
 def key_and_values(text: str) -> tuple[str, list[Any]]:
   """Parses the value of --set: 'key=1,2' -> ('key', [1, 2])."""
   key, equals, values = text.partition('=')

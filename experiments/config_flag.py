@@ -62,7 +62,7 @@ def take(argv: Sequence[str]) -> list[str]:
     text = next(words, '--') if text is None else text[1:]
     if match[3] is None and text.startswith('--'):
       raise errors.UserError(f'{word} has no value: give {word}=VALUE.')
-    _SETTINGS[key] = literal(text)
+    _SETTINGS[key] = Text(text)
   return rest
 
 
@@ -195,6 +195,10 @@ def full_key(config: Mapping[str, Any], key: str) -> str:
   return f'nets.{name}.{rest}'
 
 
+class Text(str):
+  """What a command line has, to be read as `literal` where no text is meant."""
+
+
 def literal(text: str) -> Any:
   """'1e-4' -> 0.0001, '(1, 2)' -> (1, 2), '{path: a}' -> {'path': 'a'}.
 
@@ -226,10 +230,15 @@ def _unknown(key, config):
 
 def _as_before(old, new):
   """A new value with the type of the old one, where that loses nothing."""
+  if isinstance(new, Text):
+    read = literal(new)
+    # A folder may be called 2024_01, which Python reads as a number.
+    new = str(new) if isinstance(old, str) and isinstance(
+        read, bool | int | float) else read
   if isinstance(old, bool):
     return {'true': True, 'false': False}.get(str(new).lower(), new)
   if isinstance(old, str) and isinstance(new, bool | int | float):
-    return str(new)      # a folder may be called 2024
+    return str(new)
   if isinstance(old, float) and type(new) is int:
     return float(new)
   if isinstance(old, int) and isinstance(new, float) and new.is_integer():

@@ -114,7 +114,7 @@ def _read(folder):
   train.check(config)
   return convert.to_run(
       config, folder, _WEIGHTS.value, layout=_LAYOUT.value,
-      options=dict(map(common.key_and_value, _OPTION.value)),
+      options=dict(map(errors.key_and_value, _OPTION.value)),
       their_subset=flags.FLAGS.config is None and not any(
           map(config_flag.is_given, SUBSETS)))
 

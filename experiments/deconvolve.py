@@ -13,6 +13,7 @@ import sys
 import tqdm
 from absl import flags
 
+from deblur_jax import errors
 from experiments import common
 
 _BLUR = flags.DEFINE_string(
@@ -37,7 +38,7 @@ def main(argv):
   with tqdm.tqdm(file=sys.stderr, unit='picture', disable=None) as bar:
     turned = nonblind_deconvolution.run(
         _BLUR.value, _KERNELS.value, _OUT.value, method=_METHOD.value,
-        options=dict(map(common.key_and_value, _OPTIONS.value)),
+        options=dict(map(errors.key_and_value, _OPTIONS.value)),
         correlation=_CORRELATION.value, turn_by=_TURN_BY.value,
         on_picture=lambda done: bar.update(done - bar.n))
   count = sum(turned.values())

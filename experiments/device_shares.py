@@ -83,7 +83,7 @@ def find() -> Machine:
       env=os.environ | {'XLA_PYTHON_CLIENT_PREALLOCATE': 'false'})
   if done.returncode:
     raise errors.UserError(
-        f'JAX finds no devices: {done.stderr.strip().splitlines()[-1]}')
+        f'JAX finds no devices: {done.stderr.strip()[-200:] or done.returncode}')
   found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
   units = found['units']
   if found['platform'] == 'tpu':

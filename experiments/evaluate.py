@@ -11,6 +11,8 @@ Further metrics by name, with their options after colons:
   --metrics=ms_ssim_luma,blur_effect,niqe:path=niqe_pris_params.npz
 """
 
+import sys
+
 from absl import flags
 
 from experiments import common, config_flag, metric_flags, source_flags
@@ -39,7 +41,7 @@ def main(argv):
   common.join_processes()
   from deblur_jax import errors
   from deblur_jax.evaluation import test_sets
-  from deblur_jax.training import train, workdir
+  from deblur_jax.training import checkpoint, train, workdir
 
   expected = config_flag.value()
   other = source_flags.options(root=_ROOT.value)
@@ -50,8 +52,15 @@ def main(argv):
         'such as --name=eval_hide: eval.json describes the last checkpoint on '
         "the whole of the run's own test set.")
   folders = common.runs_in(common.workdir())
+  begun = [folder for folder in folders
+           if len(folders) == 1 or checkpoint.exists(
+               folder / workdir.CHECKPOINTS)]
+  for folder in folders:
+    if folder not in begun:
+      print(f'error: {folder} has no checkpoint, and is passed over.',
+            file=sys.stderr)
   configs = []
-  for folder in folders:       # all of them, before the first is evaluated
+  for folder in begun:         # all of them, before the first is evaluated
     config = workdir.read_config(folder)
     train.check(config)
     if expected is not None:
@@ -59,7 +68,7 @@ def main(argv):
       workdir.check_config(folder, wanted)
       config = wanted          # its data may have moved
     configs.append(config)
-  for folder, config in zip(folders, configs, strict=True):
+  for folder, config in zip(begun, configs, strict=True):
     if len(folders) > 1:
       print(f'{folder}:')
     metric_flags.show(test_sets.run(
@@ -67,6 +76,7 @@ def main(argv):
         metrics=metric_flags.chosen(), which=_WHICH.value,
         batch_size=_BATCH.value, limit=_LIMIT.value, pictures=_PICTURES.value,
         local=_LOCAL.value))
+  return int(begun != folders)
 
 
 if __name__ == '__main__':

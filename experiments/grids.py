@@ -109,8 +109,7 @@ GRIDS = {
         _DEBLURGAN, {'method.discriminator_steps': (1, 2, 5)}),
     'generator': Grid(
         'configs/deblurgan_l1.py:bare',
-        {'restorer.name': ('resnet', 'unet', 'fpn', 'restormer',
-                                 'multiscale',
+        {'restorer.name': ('resnet', 'unet', 'fpn', 'restormer', 'multiscale',
                            'srn', 'mimo_unet', 'nafnet')}),
     'cycle_terms': Grid(
         'configs/cycle_unpaired.py:small',

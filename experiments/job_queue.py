@@ -53,9 +53,11 @@ class Stop:
       at_once = self.signal and number == signal.SIGINT
       self.signal = number
       for child in self._children:
-        if at_once:     # with the processes that it started
+        if at_once and hasattr(os, 'killpg'):   # with what it started
           with contextlib.suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGKILL)
+        elif at_once:      # Windows
+          child.kill()
         else:
           child.send_signal(signal.SIGTERM)
 
@@ -138,8 +140,8 @@ def _run(command, log, stop, share, *, loud):
       file.write(chunk)
       file.flush()
       if loud:
-        sys.stdout.buffer.write(chunk)
-        sys.stdout.buffer.flush()
+        sys.stdout.write(chunk.decode(errors='replace'))
+        sys.stdout.flush()
     code = child.wait()
   stop.ended(child)
   lines = tail.decode(errors='replace').replace('\r', '\n').split('\n')

@@ -100,7 +100,7 @@ def _from_photos(values, *, option, kind=None, **rest):
     raise errors.UserError('--kind is missing: which blur the photos get.')
   return make_blur.from_photos(
       values.photos, kind=kind, seed=values.seed, **rest,
-      options=dict(map(common.key_and_value, option)))
+      options=dict(map(errors.key_and_value, option)))
 
 
 def _from_frames(values, *, window=None, **rest):

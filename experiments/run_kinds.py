@@ -5,6 +5,7 @@ import functools
 import hashlib
 import itertools
 import json
+import logging
 import os
 import pathlib
 import shutil
@@ -18,6 +19,7 @@ from absl import flags
 from deblur_jax import errors, methods
 from deblur_jax.evaluation import report
 from deblur_jax.evaluation.report import runs as runs_lib
+from deblur_jax.ops import atomic_files
 from deblur_jax.training import hparams, train, workdir
 from experiments import config_flag, published_results
 from experiments import prior as prior_program
@@ -107,7 +109,9 @@ def _is_of(job, stored, folder):
   old, new = workdir.flatten(stored), workdir.flatten(config)
   # Paths of data are free, but not where the runs of the grid differ in them.
   return (not workdir.differences(stored, config)
-          and all(old.get(key) == new.get(key) for key in job.differing)
+          and all(old.get(key) == new.get(key) for key in old.keys() | new
+                  if any(f'{key}.'.startswith(f'{one}.')
+                         for one in job.differing))
           and train.has_data_of(folder, config))
 
 
@@ -155,12 +159,16 @@ def _check(job):
 def _write_hparams(job):
   """For TensorBoard, if the run writes files for it."""
   run = runs_lib.read_run(job.folder)
-  if runs_lib.is_finished(run) and run.config['tensorboard']:
-    plain = bool | int | float | str
+  if not (runs_lib.is_finished(run) and run.config['tensorboard']):
+    return
+  plain = bool | int | float | str
+  try:
     hparams.write(job.folder, {
         key: value if isinstance(value, plain) else runs_lib.show(value)
         for key, value in job.settings.items()
     }, run.eval['mean'], step=run.eval['step'])
+  except errors.UserError as error:     # no TensorFlow
+    logging.warning('%s', error)
 
 
 TRAINED = Kind(
@@ -178,7 +186,7 @@ def fitted(options: flags.FlagValues) -> Kind:
     options: of `prior.define_flags`; those that are given go to each run.
   """
   from deblur_jax.evaluation.report import content, render
-  from deblur_jax.priors import problems, results, solve
+  from deblur_jax.priors import initialization, problems, results, solve
 
   use_cpus()
   given = [flag.serialize() for flag in options.flags_by_module_dict()[
@@ -202,17 +210,22 @@ def fitted(options: flags.FlagValues) -> Kind:
       raise errors.UserError('An ablation needs the truth: give --truth.')
     return problems.digest(found), len(found)
 
+  @functools.cache
+  def read_start():
+    return initialization.read(options.start) if options.start else None
+
   def begun(job):
-    """(result.json or {}, number of problems), of this config and problems."""
+    """(result.json or {}, number of problems), of just the fits of a job."""
     digest, count = digest_and_count(
         json.dumps({key: job.config['method'][key] for key in (
             'factor', 'guide') if key in job.config['method']}),
         json.dumps(job.config['nets'].get('kernel')))
     file = job.folder / FITS / solve.RESULT
     result = workdir.read_json(file) if file.is_file() else {}
-    same = (result.get('config'), result.get('problems')) == (
-        job.config, digest)
-    return result if same else {}, count
+    same = solve.same(options.task, job.config, digest, seeds=options.seeds,
+                      start=read_start())
+    is_same = all(result.get(key) == value for key, value in same.items())
+    return result if is_same else {}, count
 
   def read(job):
     result, count = begun(job)
@@ -224,7 +237,7 @@ def fitted(options: flags.FlagValues) -> Kind:
       raise errors.UserError(
           f'{fits} is not of this program: remove it, or give another '
           '--workdir.')
-    if not begun(job)[0]:
+    if options.warm or not begun(job)[0]:
       shutil.rmtree(fits, ignore_errors=True)
 
   def table(folder, jobs):
@@ -238,7 +251,7 @@ def fitted(options: flags.FlagValues) -> Kind:
     head, *rows = results.compare(done)
     papers = content.of_papers(published_results.OF_TASKS.get(options.task, ()))
     text = f'{render.table(head, rows)}\n{papers}'.rstrip() + '\n'
-    (folder / 'table.md').write_text(text)
+    atomic_files.write(folder / 'table.md', text)
     return text
 
   return Kind(

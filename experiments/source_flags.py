@@ -5,7 +5,7 @@ import sys
 import tqdm
 from absl import flags
 
-from experiments import common
+from deblur_jax import errors
 
 flags.DEFINE_string(
     'source', None, 'Kind of data set: gopro, folder_pairs, ...')
@@ -20,7 +20,7 @@ def options(*, root: str | None) -> dict:
   values = flags.FLAGS
   found = {'name': values.source, 'root': root, 'split': values.split,
            'subset': values.subset}
-  found |= map(common.key_and_value, values.option)
+  found |= map(errors.key_and_value, values.option)
   return {key: value for key, value in found.items() if value is not None}
 
 

@@ -4,7 +4,8 @@ Without --config it resumes the run in --workdir by that run's own config, also
 a run that experiments.convert_weights wrote.
 
 Exit codes: 0 trained to the end, 2 one line says what is wrong, 143 stopped by
-SIGTERM after saving; the same command resumes.
+SIGTERM or Ctrl-C after saving, 130 by Ctrl-C before the first step ended; the
+same command resumes.
 """
 
 import sys

@@ -41,7 +41,7 @@ class Output:
     try:
       return fn(*args)
     except OSError as error:
-      if error.errno != errno.EPIPE:
+      if error.errno not in (errno.EPIPE, errno.EINVAL):   # Windows' own
         self.lost = error
       # The stream still holds what it could not write, and tries again.
       with open(os.devnull, 'wb') as nothing:

@@ -119,15 +119,22 @@ def read(
         _lenient() if allow_truncated else contextlib.nullcontext()):
     with reopen() as image:
       stored = _from_image(image, reopen, name)
-    if not stored.icc and (codes := colour_codes.find(source)):
-      samples, notes = colour_codes.to_srgb(stored.samples, codes)
-      stored = stored._replace(samples=samples, notes=(*stored.notes, *notes))
+    stored = _in_srgb(stored, source)
     if stored.samples.dtype == np.uint8 and (
         bits := metadata.coded_bits(source)) > 8:
       return stored._replace(notes=(*stored.notes, f'its {bits} bits became 8'))
     if stored.form == 'WEBP' and metadata.is_lossless_webp(source):
       return stored._replace(coding={'lossless': True})
   return stored
+
+
+def _in_srgb(stored, source) -> Stored:
+  """A decoded file in sRGB, where codes name other colours."""
+  codes = None if stored.icc else colour_codes.find(source)
+  if not codes:
+    return stored
+  samples, notes = colour_codes.to_srgb(stored.samples, codes)
+  return stored._replace(samples=samples, notes=(*stored.notes, *notes))
 
 
 def from_image(image: Image.Image) -> Stored:
@@ -137,7 +144,9 @@ def from_image(image: Image.Image) -> Stored:
     UserError: as `read`.
   """
   with _in_one_line(name := 'the picture'):
-    return _from_image(image, None, name)
+    stored = _from_image(image, None, name)
+    file = getattr(image, 'filename', None)    # Pillow knows no codes
+    return _in_srgb(stored, file) if file and os.path.isfile(file) else stored
 
 
 def header(
@@ -288,8 +297,8 @@ def _open(source, name, max_pixels):
       and b'avif' not in head):
     need_heif(f'{name} is HEIC, which')
     formats = ('HEIF',)
-  elif name.lower().endswith('.tga'):   # which has no mark of its own
-    formats = ('TGA',)
+  elif name.lower().endswith('.tga'):   # it has no mark of its own: the last
+    formats = (*_READ, 'TGA')
   file = io.BytesIO(source) if isinstance(source, bytes) else source
   with _without_limit():
     try:

@@ -22,8 +22,7 @@ _XMP_ROOM = _SEGMENT - len(b'http://ns.adobe.com/xap/1.0/\0')
 _BESIDE = {rb'MotionPhoto|MicroVideo': 'the video of a motion photo',
            rb'hdrgm:|HDRGainMap': 'the gain map of an HDR photo',
            rb'GDepth:|GImage:': 'a depth map'}
-_PLACE = re.compile(
-    rb'GPS|Location|City|Country|photoshop:State|SubLocation', re.IGNORECASE)
+_PLACE = re.compile('GPS|Location|City|Country', re.IGNORECASE)
 # Texts of a PNG that hold EXIF or other blocks in letters.
 _BLOCKS = re.compile('Raw profile type|' + re.escape(_XMP_OF_PNG))
 
@@ -65,12 +64,11 @@ def read(image: Image.Image, notes: list[str]) -> Description:
 
 
 def without_place(description: Description) -> Description:
-  """Removes all that may name the place: IPTC, and XMP or texts that do."""
+  """Removes all that may name the place: XMP, IPTC, comments, texts that do."""
   return description._replace(
-      resources=b'', xmp=b'' if _PLACE.search(description.xmp)
-      else description.xmp,
-      texts={key: text for key, text in description.texts.items()
-             if not _PLACE.search(f'{key} {text}'.encode())})
+      xmp=b'', resources=b'', comment=b'', texts={
+          key: text for key, text in description.texts.items()
+          if not _PLACE.search(f'{key} {text}')})
 
 
 def for_pillow(description: Description, form: str) -> dict[str, Any]:

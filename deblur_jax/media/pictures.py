@@ -275,8 +275,8 @@ def encode(
     quality: 1 to 100, of JPEG, WebP, AVIF and HEIF; None is QUALITY, or the
       quality of the JPEG that was read where that is higher, or lossless for a
       lossless WebP.
-    strip_gps: whether the place is removed, and with it IPTC, and XMP that
-      names a place.
+    strip_gps: whether the place is removed, and with it XMP, IPTC, comments and
+      texts that name one.
 
   Returns:
     The bytes of a file.

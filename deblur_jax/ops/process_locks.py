@@ -13,7 +13,7 @@ from deblur_jax import errors
 def held(path: str | os.PathLike, *, busy: str) -> Iterator[None]:
   """Holds the lock of a file; it ends with the block, or with the process.
 
-  A file system without locks gives none: there the block runs unprotected.
+  Where the file system has no locks the block runs unprotected.
 
   Args:
     path: of the lock's file, which is made.
@@ -22,13 +22,16 @@ def held(path: str | os.PathLike, *, busy: str) -> Iterator[None]:
   Raises:
     UserError: another process, or another part of this one, holds the lock.
   """
-  lock = filelock.FileLock(path, blocking=False)
+  # Not the soft lock of filelock, which a killed process leaves behind.
+  lock = filelock.FileLock(path, blocking=False, fallback_to_soft=False)
   try:
     lock.acquire()
   except filelock.Timeout:
     raise errors.UserError(busy) from None
-  except NotImplementedError:
-    pass     # flock is missing
+  except PermissionError as error:
+    raise errors.UserError(f'Cannot write {path}: {error.strerror}.') from None
+  except (NotImplementedError, OSError):
+    pass     # flock is missing, or fails as on NFS without a lock daemon
   try:
     yield
   finally:

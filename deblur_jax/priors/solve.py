@@ -4,6 +4,7 @@
 folder (see `results`), and `initialization` learns parameters to begin with.
 """
 
+import hashlib
 import itertools
 import json
 import os
@@ -34,7 +35,8 @@ OnSteps = Callable[[str, int], None]
 def run(
     config: Mapping[str, Any], problems: Sequence[Problem],
     out: str | os.PathLike, *, task: str, params: bool = False,
-    seeds: int = 1, warm: bool = False, **options) -> dict[str, Any]:
+    seeds: int = 1, warm: bool = False, start: Params = None, **options
+) -> dict[str, Any]:
   """Fits all problems and writes their folder.
 
   The same call again keeps the finished pictures and fits the others.
@@ -46,6 +48,7 @@ def run(
     task: a row of `tasks.TASKS`.
     params: see `results.write`.
     seeds: see `fit_all`.
+    start: see `fit_all`.
     warm: see `fit_all`; then a fit depends on the one before, and `out` must be
       empty.
     **options: others of `fit_all`.
@@ -63,25 +66,47 @@ def run(
   results.check_names(
       [problem.name for problem in problems], out, task=task)
   errors.make_folder(out)
-  factor, sha = config['method'].get('factor', 1), digest(problems)
-  same = {'task': task, 'config': config, 'problems': sha, 'seeds': seeds}
-  rows = _finished(out, same, warm=warm)
+  factor = config['method'].get('factor', 1)
+  these = same(task, config, digest(problems), seeds=seeds, start=start)
+  rows = _finished(out, these, warm=warm)
   left = [problem for problem in problems if problem.name not in rows]
-  for fit in fit_all(config, left, seeds=seeds, warm=warm, **options):
+  for fit in fit_all(config, left, seeds=seeds, warm=warm, start=start,
+                     **options):
     results.write(out, fit, params=params)
     rows[fit.problem.name] = results.row(fit, task, factor)
-    workdir.write_json(out / RESULT, results.summary(rows) | same)
-  return results.summary(rows) | same
+    workdir.write_json(out / RESULT, results.summary(rows) | these)
+  return results.summary(rows) | these
 
 
-def _finished(out, same, *, warm) -> dict[str, Any]:
+def same(
+    task: str, config: Mapping[str, Any], problems: str, *, seeds: int,
+    start: Params) -> dict[str, Any]:
+  """What result.json says of fits; equal fits have equal entries.
+
+  Args:
+    task: a row of `tasks.TASKS`.
+    config: of the fits.
+    problems: their digest, see `problems.digest`.
+    seeds: see `fit_all`.
+    start: see `fit_all`.
+
+  Returns:
+    Entries as JSON gives them back; of `start` a digest.
+  """
+  leaves = b''.join(
+      np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(start))
+  return json.loads(json.dumps({
+      'task': task, 'config': config, 'problems': problems, 'seeds': seeds,
+      'start': leaves and hashlib.sha256(leaves).hexdigest() or None}))
+
+
+def _finished(out, these, *, warm) -> dict[str, Any]:
   """The rows of the pictures that an interrupted call has finished."""
   if not any(out.iterdir()):
     return {}
   file = out / RESULT
   found = workdir.read_json(file) if file.is_file() else {}
-  if warm or json.loads(json.dumps(same)) != {
-      key: found.get(key) for key in same}:
+  if warm or these != {key: found.get(key) for key in these}:
     raise errors.UserError(
         f'{out} is not empty, and not a part of the same fits; give another '
         '--output.')

@@ -254,7 +254,7 @@ class Checkpoints:
     except errors.UserError:
       raise
     except Exception as error:    # TensorStore raises a bare Exception
-      if errors.is_out_of_memory(error):
+      if errors.is_out_of_memory(error) or isinstance(error, PermissionError):
         raise
       self._manager.reload()
       if step not in self._manager.all_steps():
@@ -263,7 +263,7 @@ class Checkpoints:
             'it was read; start again.') from error
       raise Damaged(
           f'Checkpoint {self.folder / str(step)} is damaged '
-          f'({str(error).splitlines()[0][:120]}). '
+          f'({errors.first_line(error)[:120]}). '
           + self._advice(step)) from error
 
   def _advice(self, step: int) -> str:

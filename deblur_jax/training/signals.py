@@ -33,6 +33,7 @@ def stopping(
     has_progress: whether a step has ended; called in another thread.
   """
   if (jax.process_count() > 1
+      or not hasattr(os, 'set_blocking')      # Windows before Python 3.12
       or threading.current_thread() is not threading.main_thread()):
     yield
     return

@@ -12,6 +12,7 @@ The same command again resumes a run where it stopped, bit for bit.
 import contextlib
 import hashlib
 import math
+import os
 import pathlib
 import statistics
 from collections.abc import Callable, Mapping, Sequence
@@ -299,20 +300,19 @@ def run(
   """
   config, parts = prepare(
       config, folder, allow_config_change=allow_config_change, resume=resume)
-  is_new = not folder.exists()
+  is_new, first = not folder.exists(), jax.process_index() == 0
   folder = errors.make_folder(folder)
-  try:
-    # Before the data is loaded, which may take long.
-    with (workdir.locked(folder) if jax.process_index() == 0
-          else contextlib.nullcontext()):
+  # Before the data is loaded, which may take long.
+  with workdir.locked(folder) if first else contextlib.nullcontext():
+    try:
       verify.pixels(parts.source, crop=parts.crop)
       validate = test_sets.make_validate(
           parts.method, parts.test, parts.mesh, **config['validate'])
       return _run(config, folder, parts, validate)
-  except errors.UserError:
-    if is_new and {path.name for path in folder.iterdir()} <= {workdir.LOCK}:
-      atomic_files.delete(folder)
-    raise
+    except errors.UserError:
+      if first and is_new and os.listdir(folder) == [workdir.LOCK]:
+        atomic_files.delete(folder)
+      raise
 
 
 def _run(config, folder, parts: Setup, validate) -> Result:

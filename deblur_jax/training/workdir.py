@@ -191,7 +191,9 @@ def is_free(key: str, *values: Any) -> bool:
   return key in FREE_KEYS or (
       key.startswith('data.') and key.rpartition('.')[2] in DATA_PATHS
       and all(isinstance(value, str) for value in values)
-      and any(os.sep in value for value in values))
+      # Of TFDS `blur` and `sharp` are names of features.
+      and (key.endswith(('.root', '.data_dir'))
+           or any('/' in value or '\\' in value for value in values)))
 
 
 def flatten(config: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:

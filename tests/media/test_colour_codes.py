@@ -66,6 +66,9 @@ def test_a_png_with_codes(codes, names, tmp_path):
   picture = pictures.read(path)
   assert [names in note for note in picture.notes] == [True] * bool(names)
   assert not decoding.header(path, name='a').plain
+  with Image.open(path) as image:
+    np.testing.assert_array_equal(
+        pictures.from_pil(image).image, picture.image)
   plain = np.float32([200, 100, 50]) / 255
   assert np.allclose(picture.image[0, 0], plain) == (names is None)
 

@@ -43,6 +43,7 @@ class PairedTest(NamedTuple):
     lower: number of units with a negative one.
     units: number of pictures, or of folders of pictures.
     pictures: number of pictures.
+    one_folder: whether all pictures are of one folder, as frames of a video.
   """
 
   mean: float
@@ -53,6 +54,7 @@ class PairedTest(NamedTuple):
   lower: int
   units: int
   pictures: int
+  one_folder: bool = False
 
 
 class Difference(NamedTuple):
@@ -149,16 +151,16 @@ def paired_test(differences: Mapping[str, float]) -> PairedTest:
   p = stats.binomtest(higher, higher + lower).pvalue if higher + lower else 1.0
   return PairedTest(
       mean, low, high, float(p), higher, lower, len(units),
-      len(differences))
+      len(differences), one_folder=len(folders) == 1 and '' not in folders)
 
 
 def sentence(difference: Difference) -> str:
   """What a difference shows, in words.
 
   A setting is better without reserve only if the interval excludes zero, the
-  sign test has p < 0.05, and each of its seeds is better than each of the
-  other's. With fewer than six units no sign test has such a p, and a bootstrap
-  of so few is too narrow.
+  sign test has p < 0.05 in the same direction, each of its seeds is better than
+  each of the other's, and not all pictures are of one folder. With fewer than
+  six units no sign test has such a p, and a bootstrap of so few is too narrow.
 
   Args:
     difference: of `compare`.
@@ -186,8 +188,11 @@ def sentence(difference: Difference) -> str:
     return (f'No difference between {first} and {second} can be shown in '
             f'{name} (mean {signed(found.mean, name)}, {facts}).')
   doubts = []
-  if found.p >= 1 - CONFIDENCE:
+  if found.p >= 1 - CONFIDENCE or (
+      (found.higher > found.lower) != (found.mean > 0)):
     doubts.append(f'the sign test over {count(found)} does not confirm it')
+  if found.one_folder:
+    doubts.append('all pictures are of one folder, perhaps of one video')
   if seeds and seeds[0] <= 0 <= seeds[1]:
     doubts.append('the order of single seeds varies')
   claim = f'{better} is {size} better than {worse} in {name}'
