@@ -174,7 +174,9 @@ def test_fits_are_skipped_when_their_config_and_pictures_are_the_same(
   with pytest.raises(errors.UserError, match='fits is not of this program'):
     kind.prepare(first)
   (first.folder / run_kinds.LOG).touch()
-  kind.prepare(first)
+  kind.prepare(first)      # its own fits are resumed
+  assert (first.folder / run_kinds.FITS).exists()
+  kind.prepare(first._replace(config=second.config))
   assert not (first.folder / run_kinds.FITS).exists()
   with pytest.raises(errors.UserError, match='give --truth'):
     _fits(f'--input={tmp_path}/a.png', '--gray').is_finished(first)
