@@ -82,8 +82,8 @@ def find() -> Machine:
       [sys.executable, '-c', PROBE], capture_output=True, text=True,
       env=os.environ | {'XLA_PYTHON_CLIENT_PREALLOCATE': 'false'})
   if done.returncode:
-    raise errors.UserError(
-        f'JAX finds no devices: {done.stderr.strip()[-200:] or done.returncode}')
+    reason = ' '.join(done.stderr.split())[-200:] or f'code {done.returncode}'
+    raise errors.UserError(f'JAX finds no devices: {reason}')
   found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
   units = found['units']
   if found['platform'] == 'tpu':
