@@ -142,23 +142,22 @@ def test_a_file_with_all_heads_has_all_scales(tmp_path):
   assert 'stage_2_output_conv_1' not in zoo.load(path).state.params['net']
 
 
-@pytest.mark.parametrize('suffix', ['.npz', '.safetensors'])
-def test_to_a_run_and_back_bit_for_bit(suffix, tmp_path):
+def test_to_a_run_and_back_bit_for_bit(tmp_path):
   values = _values(maxim.MAXIM(**ONE))
   path = _npz(tmp_path / 'theirs.npz', values, 'opt/target/', **OPTIMIZER)
   entry, = convert.to_run(helpers.tiny(), tmp_path / 'run', [path])
   text = '\n'.join(convert.describe(entry))
   assert 'is maxim: google-research/maxim' in text
   assert 'num_stages=1' in text and "the optimizer's state: 2 arrays" in text
-  back = tmp_path / f'back{suffix}'
   config = workdir.read_config(tmp_path / 'run')
-  convert.from_run(config, tmp_path / 'run', back)
-  if suffix == '.npz':
-    found = {name.removeprefix('params/'): value
-             for name, value in array_files.load(back).items()}
-  else:
-    found = safetensors_numpy.load_file(back)
-  _same(traverse_util.unflatten_dict(found, sep='/'), values)
+  for suffix, read, prefix in (
+      ('.npz', array_files.load, 'params/'),
+      ('.safetensors', safetensors_numpy.load_file, '')):
+    back = tmp_path / f'back{suffix}'
+    convert.from_run(config, tmp_path / 'run', back)
+    found = {name.removeprefix(prefix): value
+             for name, value in read(back).items()}
+    _same(traverse_util.unflatten_dict(found, sep='/'), values)
 
 
 def test_the_report_names_what_is_missing(tmp_path):

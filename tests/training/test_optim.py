@@ -154,5 +154,5 @@ def test_frozen_parameters_get_no_update_and_no_decay():
       r"no parameter matches 'scale_0/haed'; .* Did you mean 'scale_0/head'")):
     methods.build(config | {'method': config['method'] | {
         'freeze': ('scale_0/haed',)}}).init(jax.random.key(0), batch)
-  with pytest.raises(errors.UserError, match="freeze must be a tuple.*'a',"):
+  with pytest.raises(errors.UserError, match="freeze must be a list.*'a'"):
     methods.build(config | {'method': config['method'] | {'freeze': 'a'}})
