@@ -82,7 +82,7 @@ def find() -> Machine:
       [sys.executable, '-c', PROBE], capture_output=True, text=True,
       env=os.environ | {'XLA_PYTHON_CLIENT_PREALLOCATE': 'false'})
   if done.returncode:
-    reason = ' '.join(done.stderr.split())[-200:] or f'code {done.returncode}'
+    *_, reason = [f'code {done.returncode}', *done.stderr.split('\n')[:-1]]
     raise errors.UserError(f'JAX finds no devices: {reason}')
   found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
   units = found['units']

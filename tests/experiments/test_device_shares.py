@@ -86,6 +86,14 @@ def test_more_runs_than_devices_are_refused(machine, jobs, words):
     device_shares.split(machine, jobs, {})
 
 
+def test_no_devices_is_one_line(monkeypatch):
+  monkeypatch.setenv('JAX_PLATFORMS', 'nothing')
+  with pytest.raises(errors.UserError, match=(
+      "^JAX finds no devices: .*Unable to initialize backend 'nothing'")) as one:
+    device_shares.of_this_machine(2)
+  assert '\n' not in str(one.value)
+
+
 @pytest.mark.skipif(
     len(device_shares.available_cores()) < 2,
     reason='two runs at a time need two cores')
