@@ -125,7 +125,9 @@ def main(argv):
   folder = common.workdir()
   shares = device_shares.of_this_machine(options.jobs)
   # Before JAX's first use; the checks have the devices of a run.
-  run_kinds.use_cpus(shares[0].devices or device_shares.find().devices)
+  prints = options.dry_run or options.write_slurm or options.write_pod
+  run_kinds.use_cpus(shares[0].devices or (
+      None if prints else device_shares.find().devices))
   if options.task:
     kind = run_kinds.fitted(options)
   else:

@@ -127,9 +127,28 @@ def test_sentences_know_the_seeds(seeds, words):
      'K=2 and K=3 differ by 0.30 dB in psnr_uint8, without an interval: it '
      'needs two pictures, and finite values.')])
 def test_sentences_claim_what_is_shown(mean, low, high, p, metric, words):
-  found = differences.PairedTest(mean, low, high, p, 8, 3, 11, 1111)
+  signs = (8, 3) if mean > 0 else (3, 8)
+  found = differences.PairedTest(mean, low, high, p, *signs, 11, 1111)
   assert differences.sentence(differences.Difference(
       'K=2', 'K=3', metric, found, None)) == words
+
+
+def test_signs_that_point_the_other_way_are_told():
+  """The mean is that of a few large folders, which most folders contradict."""
+  values = {f'{folder}/{n}': 3.0 for folder in range(4) for n in range(200)}
+  values |= {f'{folder}/0': -0.1 for folder in range(4, 24)}
+  found = differences.paired_test(values)
+  assert found.low > 0 and found.p < 0.01
+  assert 'sign test over 24 folders of pictures does not confirm' in (
+      differences.sentence(differences.Difference(
+          'K=2', 'K=3', 'psnr_uint8', found, None)))
+
+
+def test_frames_of_one_video_make_no_claim():
+  found = differences.paired_test({
+      f'video/{n}': 0.5 + 0.01 * (n % 3) for n in range(100)})
+  assert 'all pictures are of one folder' in differences.sentence(
+      differences.Difference('K=2', 'K=3', 'psnr_uint8', found, None))
 
 
 def _run(folder, label, seed, psnrs):

@@ -673,7 +673,7 @@ def test_arrays_come_back(dtype, channels):
     (np.zeros((0, 6, 3)), 'is empty'),
     (np.zeros((5, 6), np.int32), 'of int32; make it uint8'),
     (np.full((5, 6), 200.0), r'not \[200, 200\]; divide'),
-    (np.full((5, 6), np.nan), 'divide')])
+    (np.full((5, 6), np.nan), 'NaN or infinity')])
 def test_arrays_that_are_no_pictures(array, words):
   with pytest.raises(errors.UserError, match=words):
     pictures.from_array(array)
