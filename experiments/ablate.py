@@ -64,24 +64,28 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
   Args:
     values: where to define them.
   """
-  string, integer = (functools.partial(define, flag_values=values) for define in
-                     (flags.DEFINE_string, flags.DEFINE_integer))
-  string('name', None, 'A row of `grids.GRIDS`.')
-  string('config', None,
-         "Config file, FILE or FILE:ARG, instead of the grid's.")
+  define_string, define_integer = (
+      functools.partial(define, flag_values=values)
+      for define in (flags.DEFINE_string, flags.DEFINE_integer))
+  define_string('name', None, 'A row of `grids.GRIDS`.')
+  define_string(
+      'config', None, "Config file, FILE or FILE:ARG, instead of the grid's.")
   flags.DEFINE_multi_string(
       'set', [], 'KEY=VALUE,VALUE,...; may be given again for other keys.',
       flag_values=values)
-  string('workdir', None, 'Folder of all the runs.', required=True)
+  define_string('workdir', None, 'Folder of all the runs.', required=True)
   flags.DEFINE_bool(
       'dry_run', False, 'Only print the commands.', flag_values=values)
-  integer('only', None, 'Do only the run of this number, from 0.')
-  integer('jobs', 1, 'How many runs at a time, each with an equal share of the '
-          'devices.', lower_bound=1)
-  string('write_slurm', None,
-         'Only write this file: a SLURM array of all runs.')
-  string('write_pod', None, 'Only write this file: all runs, one after '
-         'another, on a TPU pod.')
+  define_integer('only', None, 'Do only the run of this number, from 0.')
+  define_integer(
+      'jobs', 1,
+      'How many runs at a time, each with an equal share of the devices.',
+      lower_bound=1)
+  define_string(
+      'write_slurm', None, 'Only write this file: a SLURM array of all runs.')
+  define_string(
+      'write_pod', None,
+      'Only write this file: all runs, one after another, on a TPU pod.')
   prior_program.define_flags(values)
 
 
