@@ -14,12 +14,16 @@ Python reads a batch that failed again, and names the damaged file. If Pillow
 can read it, being less strict than TensorFlow, the run continues with Python.
 """
 
+import logging
+import mmap
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
+from deblur_jax import errors
 from deblur_jax.data import images, parallel_map, sampler, sources
 from deblur_jax.state import Batch
 
@@ -96,6 +100,9 @@ def batches(
         _read(source, number, fraction, plan.crop)
       if not others:
         raise failed
+      logging.warning(
+          'TensorFlow cannot read a file that Pillow reads (%s); from here on '
+          'Python reads, which is slower.', errors.first_line(failed))
       cut, *others = others
     first += done
 
@@ -123,7 +130,7 @@ def _dataset(tf, numbers, fractions, cut, plan, *, workers, prefetch):
 
 
 def _from_files(tf, files) -> Cut:
-  paths = {key: tf.constant([os.fspath(paths[key]) for paths in files])
+  paths = {key: tf.constant([os.fsencode(paths[key]) for paths in files])
            for key in files[0]}
 
   def cut(number, fraction, crop):
@@ -152,9 +159,8 @@ def _from_records(tf, source) -> Cut:
 
 
 def _from_packed(tf, packed, *, channels) -> Cut:
-  # Copy on write, because TensorFlow takes writable memory only.
   pixels = tf.experimental.dlpack.from_dlpack(
-      np.memmap(packed.path, np.uint8, 'c').__dlpack__())
+      _writable_map(packed.path).__dlpack__())
   places = tf.constant(packed.places)
 
   def cut(number, fraction, crop):
@@ -167,6 +173,22 @@ def _from_packed(tf, packed, *, channels) -> Cut:
         [crop, crop * channels])}
 
   return cut
+
+
+def _writable_map(path) -> np.ndarray:
+  """The bytes of a file as memory that TensorFlow takes, which is writable.
+
+  Nothing is written. Without NORESERVE the system refuses a file that is larger
+  than its memory, because every page could become a copy.
+  """
+  if not hasattr(mmap, 'MAP_PRIVATE'):    # Windows
+    return np.memmap(path, np.uint8, 'c')
+  no_reserve = getattr(mmap, 'MAP_NORESERVE',     # named since Python 3.13
+                       0x4000 if sys.platform == 'linux' else 0)
+  with open(path, 'rb') as file:
+    return np.frombuffer(mmap.mmap(
+        file.fileno(), 0, flags=mmap.MAP_PRIVATE | no_reserve,
+        prot=mmap.PROT_READ | mmap.PROT_WRITE), np.uint8)
 
 
 def _by_python(tf, source) -> Cut:

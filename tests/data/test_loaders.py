@@ -123,6 +123,14 @@ def expected(stored):
 
 
 @pytest.mark.parametrize(('backend', 'storage'), WAYS)
+def test_a_prepared_set_may_be_larger_than_the_memory(tmp_path):
+  """Its map takes no memory of its own."""
+  with open(tmp_path / 'pixels.bin', 'wb') as file:
+    file.truncate(1 << 38)     # without content: 256 GiB of zeros
+  pixels = tf_pipeline._writable_map(tmp_path / 'pixels.bin')
+  assert pixels.shape == (1 << 38,) and pixels[1 << 37] == 0
+
+
 def test_batches_and_resume(backend, storage, stored, expected):
   loader = build(stored(storage), backend)
   assert_equal(crops(loader, count=5), expected(storage))
