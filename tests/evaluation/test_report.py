@@ -316,7 +316,7 @@ def test_the_data_of_a_grid_may_move(tmp_path):
   assert len(runs.by_test(study.runs)) == 1
   study.runs[0].eval['rows'][0]['input']['psnr_uint8'] += 1   # others, really
   assert [len(group) for group in runs.by_test(study.runs)] == [1, 3]
-  (tmp_path / 'plan.json').unlink()
+  (tmp_path / 'runs.json').unlink()
   assert 'data.test.root' in runs.read_study(tmp_path).keys
 
 
@@ -367,7 +367,7 @@ def test_errors_name_the_place(tmp_path):
        r'b.config.json is not the config of a run.* Move it elsewhere'),
       ('a/eval_x.json', '{"accuracy": 1}', 'eval_x.json is not an evaluation'),
       ('a/eval.json', '{"step": ', 'eval.json is not JSON'),
-      ('plan.json', '["x"]', 'plan.json is not the plan of a grid')):
+      ('runs.json', '["x"]', 'runs.json is not the plan of a grid')):
     (tmp_path / file).parent.mkdir(exist_ok=True)
     (tmp_path / file).write_text(text)
     with pytest.raises(errors.UserError, match=words) as caught:

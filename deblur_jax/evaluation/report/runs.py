@@ -1,6 +1,6 @@
 """The folders of several runs, and the settings in which they differ.
 
-`training.workdir` describes the folder of a run. A grid of runs has a plan.json
+`training.workdir` describes the folder of a run. A grid of runs has a runs.json
 (`write_plan`) beside them, and a failed.json in the folder of a failed run.
 """
 
@@ -17,7 +17,7 @@ import numpy as np
 from deblur_jax import errors
 from deblur_jax.training import workdir
 
-PLAN = 'plan.json'
+PLAN = 'runs.json'
 FAILED = 'failed.json'
 SEED = 'seed'     # runs that differ in the seed alone are averaged
 ABSENT = 'absent'
@@ -61,7 +61,7 @@ class Study(NamedTuple):
     folder: of all the runs.
     keys: the settings in which they differ, dotted, without the seed.
     runs: the runs.
-    plan: the content of plan.json; {} without one.
+    plan: the content of runs.json; {} without one.
   """
 
   name: str
@@ -135,7 +135,7 @@ def write_plan(
     folder: pathlib.Path, *, name: str, config: str,
     runs: Mapping[str, Mapping[str, Any]],
     papers: Sequence[Mapping[str, Any]] = ()) -> None:
-  """Writes plan.json: the order of a report and the papers to compare with.
+  """Writes runs.json: the order of a report and the papers to compare with.
 
   Args:
     folder: of all the runs.
