@@ -229,7 +229,7 @@ def _describe(annotation):
   if kind in (typing.Union, types.UnionType):
     return ' or '.join(map(_describe, of))
   if kind is Mapping:
-    return "a dict such as {'name': value}"
+    return "a dict such as {'path': 'runs/a'}"
   if kind is tuple and of and of[-1] is not ...:
     return f'a list of {len(of)}, each {_describe(of[0])}'
   if kind in (Sequence, tuple):

@@ -83,15 +83,14 @@ def runs_in(folder: str | pathlib.Path) -> list[pathlib.Path]:
     folder: of a run, or of an ablation.
 
   Returns:
-    The run, or all runs of the ablation that have begun, in its order.
-
-  Raises:
-    UserError: there is no run.
+    All runs of the ablation that have begun, in its order; else the folder.
   """
   from deblur_jax.evaluation.report import runs as runs_lib
 
-  study = runs_lib.read_study(pathlib.Path(folder).expanduser())
-  return [run.folder for run in study.runs if run.config]
+  folder = pathlib.Path(folder).expanduser()
+  if not (folder / runs_lib.PLAN).exists():
+    return [folder]
+  return [run.folder for run in runs_lib.read_study(folder).runs if run.config]
 
 
 def key_and_values(text: str) -> tuple[str, list[Any]]:

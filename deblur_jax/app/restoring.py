@@ -266,7 +266,8 @@ def _one(job, network, written, blend, on_share) -> tuple[str, ...]:
 def _may_move(job, written) -> bool:
   """Whether an animated picture would be written as one."""
   return (STREAM not in (job.source, job.target) and not written.first_frame
-          and pictures.form_of(job.target) in animations.FORMS)
+          and pictures.SUFFIXES.get(os.path.splitext(job.target)[1].lower())
+          in animations.FORMS)
 
 
 def _animation(job, animation, network, written, blend, on_share):

@@ -214,10 +214,10 @@ GOLDEN = [
     (dict(horizontal_flips=0.5), 'augment.horizontal_flips.*mean'),
     (dict(rotate=2.0), 'augment.rotate is a probability, got 2.0'),
     (dict(noise=-1.0), 'noise=-1.0 must not be negative'),
-    (dict(jpeg=0.5, quality=(0, 90)), r'augment.quality=\(0, 90\) must be'),
+    (dict(jpeg=0.5, quality=(0, 90)), r'augment.quality=\(0.0, 90.0\) must'),
     (dict(saturation=(1.5, 0.5)), r'saturation=\(1.5, 0.5\) must rise'),
-    (dict(brightness=(0.8,)), r'\(0.8,\) must rise, .*: two numbers'),
-    (dict(brightness=(-1, 0.5)), r'brightness=\(-1, 0.5\) must rise'),
+    (dict(brightness=(0.8,)), 'brightness must be a list of 2'),
+    (dict(brightness=(-1, 0.5)), r'brightness=\(-1.0, 0.5\) must rise'),
 ])
 def test_mistakes_in_the_options(options, message):
   with pytest.raises(errors.UserError, match=message):

@@ -122,7 +122,6 @@ def expected(stored):
   return lambda storage: of_jpeg() if storage == 'jpeg' else lossless
 
 
-@pytest.mark.parametrize(('backend', 'storage'), WAYS)
 def test_a_prepared_set_may_be_larger_than_the_memory(tmp_path):
   """Its map takes no memory of its own."""
   with open(tmp_path / 'pixels.bin', 'wb') as file:
@@ -131,6 +130,7 @@ def test_a_prepared_set_may_be_larger_than_the_memory(tmp_path):
   assert pixels.shape == (1 << 38,) and pixels[1 << 37] == 0
 
 
+@pytest.mark.parametrize(('backend', 'storage'), WAYS)
 def test_batches_and_resume(backend, storage, stored, expected):
   loader = build(stored(storage), backend)
   assert_equal(crops(loader, count=5), expected(storage))

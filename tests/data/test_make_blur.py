@@ -317,7 +317,7 @@ def test_messages(tmp_path, picture_folder):
   refuses("Unknown blur 'dynamic'", photos, picture_folder, kind='dynamic')
   refuses('frames must be odd', photos, picture_folder, kind='dynamic_scene',
           options=dict(frames=4))
-  refuses("does not work with {'shift': 'far'}", photos, picture_folder,
+  refuses("shift must be a number, got 'far'", photos, picture_folder,
           kind='dynamic_scene', options=dict(shift='far'))
   refuses('per_photo must be 1 or more, got 0', photos, picture_folder,
           kind='dynamic_scene', per_photo=0)

@@ -147,7 +147,8 @@ PAIR = ['scale_0/head', 'scale_0/head']
     (dict(output_weight=0.0), 'learns nothing from its teacher'),
     (dict(output_weight=-1.0), 'output_weight must be at least 0, got -1.0'),
     (dict(layers=[PAIR]), 'layers and method.layers_weight go together'),
-    (dict(layers=['scale_0/head'], layers_weight=1.0), 'are pairs .layer of'),
+    (dict(layers=['scale_0/head'], layers_weight=1.0),
+     'layers must be a list, each a list'),
     (dict(layers=[['scale_0/had', PAIR[1]]], layers_weight=1.0),
      "The student has no layer 'scale_0/had'.* Did you mean 'scale_0/head'"),
 ])

@@ -208,7 +208,7 @@ def test_what_is_zero_stays_zero_while_the_rest_learns(run):
     (dict(net=dict(name='unet')), 'nets.net is a UNet, but .* a MultiScale'),
     (dict(init_from=dict(path='nowhere')), "No model 'nowhere'"),
     (dict(init_from='runs/wide'),
-     'method.init_from must be a dict with a path'),
+     "method.init_from must be a dict such as {'path"),
 ])
 def test_mistakes(run, change, message):
   with pytest.raises(errors.UserError, match=message) as error:
