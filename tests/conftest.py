@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import signal
 import sys
 import tempfile
 
@@ -54,3 +55,15 @@ def picture_folder(tmp_path):
     picture = Image.fromarray(random.integers(0, 256, (6, 8, 3), np.uint8))
     picture.resize((64, 48), Image.BICUBIC).save(folder / f'{name}.png')
   return str(folder)
+
+
+@pytest.fixture
+def stop():
+  """A `job_queue.Stop`; the handlers of signals come back after the test."""
+  from experiments import job_queue
+
+  previous = {number: signal.getsignal(number)
+              for number in (signal.SIGINT, signal.SIGTERM)}
+  yield job_queue.Stop()
+  for number, handler in previous.items():
+    signal.signal(number, handler)

@@ -40,7 +40,10 @@ def coded_bits(source: str | os.PathLike | bytes) -> int:
     head = file.read(_PROPERTIES)
   if match := re.match(rb'P[2356]\s+(?:#.*\s+)*\d+\s+\d+\s+(\d+)\s', head):
     return max(8, int(match[1]).bit_length())
-  if match := re.search(rb'\xff\x4f\xff\x51.{36}(..)', head, re.DOTALL):
+  is_jpeg_2000 = head[:2] == b'\xff\x4f' or head[4:8] == b'jP  '
+  match = is_jpeg_2000 and re.search(
+      rb'\xff\x4f\xff\x51.{36}(..)', head, re.DOTALL)
+  if match:
     # SIZ (ISO/IEC 15444-1, A.5.1): the components, then 3 bytes for each.
     parts = head[match.end():][:3 * int.from_bytes(match[1], 'big'):3]
     return max([8, *((bits & 127) + 1 for bits in parts)])

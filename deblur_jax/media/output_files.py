@@ -371,10 +371,10 @@ def _why_unread(path):
 
 
 def _without_doubles(jobs):
-  """Each job once; no two with one target.
+  """Removes repeated jobs, and renames results that would have one name.
 
-  Of two the one whose result changes its form, or else the later one, gets the
-  full name of its source.
+  The file whose form changes gets the full name of its source; if neither form
+  changes, the later file does.
   """
   by_target = {}
   for job in sorted(jobs, key=_changes_form):
@@ -405,7 +405,7 @@ def _key(target):
 
 
 def _with_short_names(jobs):
-  """The jobs; results whose names are too long get shorter ones."""
+  """Shortens the names of results that are too long."""
   return [job if job.target == STREAM
           or _short(job.target.name) == job.target.name
           else Job(job.source, job.target.with_name(_short(job.target.name)),
@@ -425,7 +425,7 @@ def _short(name):
 
 
 def _with_free_targets(jobs, refused, *, alone):
-  """The jobs whose results can be written; the others become `refused`.
+  """Keeps the jobs whose results can be written; refuses the others.
 
   Args:
     jobs: the jobs.

@@ -254,8 +254,12 @@ class Checkpoints:
     except errors.UserError:
       raise
     except Exception as error:    # TensorStore raises a bare Exception
-      if errors.is_out_of_memory(error) or isinstance(error, PermissionError):
+      if errors.is_out_of_memory(error):
         raise
+      if isinstance(error, PermissionError):    # not damaged
+        raise errors.UserError(
+            f'Cannot read checkpoint {self.folder / str(step)}: '
+            f'{error.strerror}.') from error
       self._manager.reload()
       if step not in self._manager.all_steps():
         raise Replaced(

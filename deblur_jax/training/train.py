@@ -373,7 +373,7 @@ def has_data_of(folder: pathlib.Path, config: Mapping[str, Any]) -> bool:
 
 
 def _differing_data(folder, sources) -> str | None:
-  """The side, train or test, whose pictures are not those of the run."""
+  """Returns the side, train or test, with other pictures than the run's."""
   path = folder / workdir.DATA
   stored = workdir.read_json(path) if path.exists() else {}
   return next((side for side, source in sources.items()

@@ -52,15 +52,6 @@ def config(tmp_path):
   return str(path)
 
 
-@pytest.fixture
-def stop():
-  previous = {number: signal.getsignal(number)
-              for number in (signal.SIGINT, signal.SIGTERM)}
-  yield job_queue.Stop()
-  for number, handler in previous.items():
-    signal.signal(number, handler)
-
-
 def _expand(config, folder, *sets):
   return run_kinds.expand(grids.choose(None, config, sets), folder)
 

@@ -20,15 +20,6 @@ CHIPS = Machine('tpu', 8, (0, 1, 2, 3), CORES)
 FORCED = Machine('cpu', 8, tuple(range(8)), CORES)
 
 
-@pytest.fixture
-def stop():
-  previous = {number: signal.getsignal(number)
-              for number in (signal.SIGINT, signal.SIGTERM)}
-  yield job_queue.Stop()
-  for number, handler in previous.items():
-    signal.signal(number, handler)
-
-
 def _job(folder, script):
   return run_kinds.Job(
       folder.name, folder, {}, {}, [sys.executable, '-c', script])

@@ -1,4 +1,4 @@
-"""Wide colours and high dynamic range become sRGB, and that is told."""
+"""Wide colours and high dynamic range become sRGB, with a note."""
 
 import struct
 import zlib

@@ -3,8 +3,8 @@
 The settings of a study restored the same pictures, so each picture gives one
 difference; with several seeds it is the difference of the means over seeds. The
 interval is a percentile bootstrap of the mean of these differences (Efron and
-Tibshirani 1993, chapter 13): it holds for other pictures of this kind, and says
-nothing of other seeds, whose spread stands beside it.
+Tibshirani 1993, chapter 13): it holds for other pictures of this kind. It does
+not cover other seeds; their spread is given separately.
 
 The frames of a video are not independent. Where the names of pictures have
 folders, such as GOPR0384_11_00/000001, whole folders are drawn instead of
