@@ -17,12 +17,16 @@ $DEBLUR_DATA stands for the folder of pictures.
 Each card gets PSNR and SSIM of the input and of the result on every set, and
 the seconds for a 1280x720 picture on this machine, warm. Unchanged pictures are
 counted, and are not part of the mean PSNR. A result is what `tiling.build`
-returns, without the check of `--blur-threshold`. --weights=FILE first stores
-the authors' weights in float16, for all cards that name this file. --table
-prints the table of all cards for the README.
+returns, without the check of `--blur-threshold`. Models that are the stages of
+one network are measured together: the deepest computes the results of all of
+them, for pictures that fit into one tile. --rows=FOLDER keeps the scores of
+each picture, and a repeated command continues there. --weights=FILE first
+stores the authors' weights in float16, for all cards that name this file.
+--table prints the table of all cards for the README.
 """
 
 import io
+import json
 import os
 import pathlib
 import platform
@@ -41,6 +45,8 @@ _MODELS = flags.DEFINE_list('models', None, 'Models; by default all bundled.')
 _ONLY = flags.DEFINE_multi_string(
     'only', None, 'A test set; may be repeated. By default all.')
 _DTYPE = flags.DEFINE_string('dtype', 'auto', 'Number format of the network.')
+_ROWS = flags.DEFINE_string(
+    'rows', None, 'Folder that keeps the scores of each picture, to resume.')
 _WEIGHTS = flags.DEFINE_string(
     'weights', None, 'MAXIM-3S as .safetensors or .npz, to bundle.')
 _TIME = flags.DEFINE_bool('time', True, 'Also time a 1280x720 picture.')
@@ -69,16 +75,28 @@ def main(argv):
     print(_table(), end='')
     return
   sets = workdir.read_json(pathlib.Path(_TESTS.value))['sets']
-  for name in _MODELS.value or zoo.names():
-    found = _measured(name, {
-        title: leaf for title, leaf in sets.items()
-        if (_ONLY.value is None or title in _ONLY.value)
-        and name not in leaf.get('not', ())})
-    path = zoo.SHIPPED / f'{name}.json'
-    card = workdir.read_json(path)
-    scores = card.get('scores', {}) | found.pop('scores')
-    if not _DRY_RUN.value:
-      workdir.write_json(path, card | found | {'scores': scores})
+  for group in _groups(_MODELS.value or zoo.names()):
+    of_group = {title: leaf for title, leaf in sets.items()
+                if _ONLY.value is None or title in _ONLY.value}
+    for name, found in _measured(group, of_group).items():
+      path = zoo.SHIPPED / f'{name}.json'
+      card = workdir.read_json(path)
+      scores = card.get('scores', {}) | found.pop('scores')
+      if not _DRY_RUN.value:
+        workdir.write_json(path, card | found | {'scores': scores})
+
+
+def _groups(names):
+  """Lists of models that are the stages of one network, deepest last."""
+  from deblur_jax.pretrained import zoo
+
+  groups = {}
+  for name in names:
+    card = zoo.card(name)
+    net = {key: value for key, value in card['net'].items() if key != 'stages'}
+    groups.setdefault(json.dumps([card['weights'], net]), []).append(name)
+  return [sorted(group, key=lambda name: zoo.card(name)['net']['stages'])
+          for group in groups.values()]
 
 
 def _bundle(path):
@@ -119,30 +137,75 @@ def _table():
   return render.table(['', 'parameters', 's at 720p', *titles], [first, *rows])
 
 
-def _measured(name, sets):
-  """The measured part of a card."""
+def _measured(names, sets):
+  """The measured part of each card of a group."""
+  restorers = {name: _tiled(name) for name in names}
+  restore = _together(restorers) if len(names) > 1 else lambda blur: {
+      name: fn(blur) for name, fn in restorers.items()}
+  found = {name: {'scores': {}} for name in names}
+  for title, leaf in sets.items():
+    tested = [name for name in names if name not in leaf.get('not', ())]
+    if not tested:
+      continue
+    for (name, subtitle), score in _score(
+        restore, tested, title, **leaf).items():
+      found[name]['scores'][subtitle] = score
+      print(f'{name}, {subtitle}: {_line(score)}', flush=True)
+  for name in names if _TIME.value else ():
+    card = found[name]
+    card['seconds_720p'] = _timed(restorers[name])
+    card['timed_on'] = f'{os.cpu_count()} cores of {_cpu()}, {_DTYPE.value}'
+    print(f'{name}: {card["seconds_720p"]} s at 1280x720, '
+          f'{card["timed_on"]}', flush=True)
+  return found
+
+
+def _tiled(name):
+  """The function that restores a picture by a model, as `deblur` does."""
   from deblur_jax.inference import tiling
   from deblur_jax.pretrained import zoo
 
   model = zoo.load(name, dtype=_DTYPE.value)
   restore = tiling.build(model.method, model.state, model.mesh,
                          exact=model.exact, **model.tiling)
-  scores = {}
-  for title, leaf in sets.items():
-    for subtitle, score in _score(restore, title, **leaf).items():
-      scores[subtitle] = score
-      print(f'{name}, {subtitle}: {_line(score)}', flush=True)
-  found = {'scores': scores}
-  if _TIME.value:
-    found['seconds_720p'] = _timed(restore)
-    found['timed_on'] = f'{os.cpu_count()} cores of {_cpu()}, {_DTYPE.value}'
-    print(f'{name}: {found["seconds_720p"]} s at 1280x720, '
-          f'{found["timed_on"]}', flush=True)
-  return found
+  return lambda blur: restore(blur).image
 
 
-def _score(restore, title, *, border=0, jpeg=None, **options):
-  """Title -> the summary of a test set, also without its borders."""
+def _together(restorers):
+  """The function of a picture to its results by the stages of one network."""
+  import jax
+
+  from deblur_jax import models
+  from deblur_jax.inference import tiling
+  from deblur_jax.pretrained import zoo
+
+  *_, deepest = restorers
+  model = zoo.load(deepest, dtype=_DTYPE.value)
+  net = models.build(**model.card['net'] | {
+      'dtype': 'bfloat16' if model.exact else 'float32'})
+  params = model.state.params[zoo.ROLE]
+  stages = {name: zoo.card(name)['net']['stages'] for name in restorers}
+
+  @jax.jit
+  def run(params, blur):
+    return [images[0][0] for images in net.apply(
+        {'params': params}, blur[None], method='all_stages')]
+
+  def restore(blur):
+    if (blur.shape[0] * blur.shape[1] > model.tiling['longest']**2
+        or any(side % net.multiple for side in blur.shape[:2])):
+      return {name: fn(blur) for name, fn in restorers.items()}
+    images = [np.asarray(image) for image in run(params, blur)]
+    trust = model.tiling['trust']
+    return {name: np.clip(images[s - 1], 0, 1)
+            if tiling.agrees(images[s - 1], blur, trust=trust)
+            else restorers[name](blur) for name, s in stages.items()}
+
+  return restore
+
+
+def _score(restore, names, title, *, border=0, jpeg=None, **options):
+  """(Model, title) -> the summary of a test set, also without its borders."""
   from deblur_jax import data, metrics
   from deblur_jax.ops import bit_depth
 
@@ -153,24 +216,50 @@ def _score(restore, title, *, border=0, jpeg=None, **options):
   opened = data.open_source(**{
       key: os.path.expandvars(value) if isinstance(value, str) else value
       for key, value in source.items()})
-  rows = {title: [] for title in cuts}
   numbers = [number for number, name in enumerate(opened.names)
              if options.get('with', '') in name]
+  rows = _Rows(f'{", ".join(names)}; {title}')
   for number in tqdm.tqdm(numbers, desc=title, file=sys.stderr, disable=None):
+    if opened.names[number] in rows.finished:
+      continue
     pair = opened.read(number)
     blur = pair['sharp' if options.get('self') else 'blur']
     blur, sharp = (bit_depth.to_float(picture) for picture in (
         _stored(blur, jpeg) if jpeg else blur, pair['sharp']))
-    result = restore(blur).image
+    images = {'input': blur} | restore(blur)
+    scores = {}
     for subtitle, cut in cuts.items():
       inside = (slice(cut or None, -cut or None),) * 2
-      rows[subtitle].append({side: {key: float(fn(
-          image[inside][None], sharp[inside][None])[0])
-                                    for key, fn in measure.items()}
-                             for side, image in (
-                                 ('input', blur), ('mean', result))})
-  return {subtitle: _summary(of_set, measure)
-          for subtitle, of_set in rows.items()}
+      scores[subtitle] = {of: {
+          key: float(fn(image[inside][None], sharp[inside][None])[0])
+          for key, fn in measure.items()} for of, image in images.items()}
+    rows.add(opened.names[number], scores)
+  tested = [rows.finished[opened.names[number]] for number in numbers]
+  return {(name, subtitle): _summary(
+      [{'input': row[subtitle]['input'], 'mean': row[subtitle][name]}
+       for row in tested], measure) for subtitle in cuts for name in names}
+
+
+class _Rows:
+  """The scores of a test set's pictures, in a file if `--rows` is given."""
+
+  def __init__(self, of):
+    self.finished, self._path = {}, None
+    if not _ROWS.value:
+      return
+    from deblur_jax import errors
+
+    folder = errors.make_folder(_ROWS.value)
+    self._path = folder / f'{of}, {_DTYPE.value}.jsonl'
+    if self._path.exists():
+      lines = map(json.loads, self._path.read_text().splitlines())
+      self.finished = {line['picture']: line['scores'] for line in lines}
+
+  def add(self, picture, scores):
+    self.finished[picture] = scores
+    if self._path:
+      with open(self._path, 'a') as file:
+        file.write(json.dumps({'picture': picture, 'scores': scores}) + '\n')
 
 
 def _summary(rows, measure):
