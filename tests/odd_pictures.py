@@ -1,9 +1,11 @@
 """Picture files byte by byte, such as no library here writes them."""
 
+import io
 import struct
 import zlib
 
 import numpy as np
+import tifffile
 
 _ADAM7 = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4),
           (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
@@ -116,3 +118,24 @@ def cmyk_profile():
             + struct.pack('>6H', 2026, 1, 1, 0, 0, 0) + b'acsp')
   header = header.ljust(68, b'\0') + struct.pack('>3l', 63190, 65536, 54061)
   return header.ljust(128, b'\0') + index + data
+
+
+def dng(mosaic, *, turn=1):
+  """A raw photo of a camera whose filters are sRGB's primaries.
+
+  Args:
+    mosaic: uint16 [h, w], red at its corner, green beside it.
+    turn: the orientation.
+  """
+  # From XYZ to the camera, row by row (IEC 61966-2-1).
+  matrix = (3.2406, -1.5372, -.4986, -.9689, 1.8758, .0415,
+            .0557, -.2040, 1.0570)
+  ratios = [part for value in matrix for part in (round(10000 * value), 10000)]
+  file = io.BytesIO()
+  tifffile.imwrite(file, mosaic, photometric='cfa', metadata=None, extratags=[
+      (271, 2, 0, 'Camera!', True), (274, 3, 1, turn, True),
+      (33421, 3, 2, (2, 2), True), (33422, 1, 4, bytes([0, 1, 1, 2]), True),
+      (50706, 1, 4, bytes([1, 4, 0, 0]), True), (50708, 2, 0, 'Model', True),
+      (50717, 4, 1, 65535, True), (50721, 10, 9, ratios, True),
+      (50728, 5, 3, (1, 1) * 3, True), (50778, 3, 1, 21, True)])
+  return file.getvalue()

@@ -13,6 +13,7 @@ LEVELS = {
     # One decoder for data sets and for people's photos.
     'media.decoding': 1, 'media.metadata': 1, 'media.exif': 1,
     'media.sixteen_bit': 1, 'media.descriptions': 1, 'media.colour_codes': 1,
+    'media.jpeg_xl': 1, 'media.raw_photos': 1,
     'losses': 2, 'metrics': 2, 'models': 2, 'data': 2, 'pretrained.cards': 2,
     'training.optim': 2, 'training.parallel': 2, 'training.checkpoint': 2,
     'training.workdir': 2, 'training.hooks': 3,

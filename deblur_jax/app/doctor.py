@@ -16,6 +16,7 @@ NEEDED = ('jax', 'jaxlib', 'flax', 'numpy', 'pillow')
 EXTRAS = {
     'train': ('tensorflow', 'training'),
     'video': ('av', 'videos'), 'heif': ('pillow_heif', 'HEIC photos'),
+    'jxl': ('pillow_jxl', 'JPEG XL'), 'raw': ('rawpy', 'raw photos'),
     'page': ('gradio', 'deblur page'), 'onnx': ('onnx', 'deblur export'),
     'detect': ('onnxruntime', 'detection, and checks of exported files')}
 SIZE = 64            # side of the test picture, pixels

@@ -37,14 +37,16 @@ from deblur_jax import errors
 from deblur_jax.media import (
     colour_codes,
     descriptions,
+    jpeg_xl,
     metadata,
+    raw_photos,
     sixteen_bit,
 )
 
 MAX_PIXELS = 200_000_000
 _READ = ('JPEG', 'PNG', 'AVIF', 'BMP', 'GIF', 'TIFF', 'WEBP', 'JPEG2000', 'PPM')
 _WRITTEN_AS = {'GIF': 'PNG', 'JPEG2000': 'PNG', 'MPO': 'JPEG', 'PPM': 'PNG',
-               'TGA': 'PNG'}
+               'TGA': 'PNG', 'JXL': 'PNG', 'RAW': 'PNG'}
 _HEIF_BRANDS = (b'heic', b'heix', b'heim', b'heis', b'hevc', b'hevx', b'mif1')
 # Orientation -> whether rows become columns, then the steps along both axes.
 _TURNS = {2: (0, 1, -1), 3: (0, -1, -1), 4: (0, -1, 1), 5: (1, 1, 1),
@@ -251,6 +253,8 @@ def _in_one_line(name):
 def _from_image(image, reopen, name) -> Stored:
   """Decodes an image; `reopen` opens its file again, None without a file."""
   notes = [*metadata.frames(image), *metadata.gamma(image)]
+  if image.format == 'JXL':
+    image = jpeg_xl.decoded(image, notes)
   coding = metadata.coding(image)
   form = _WRITTEN_AS.get(image.format, image.format)
   dpi = metadata.dpi(image)
@@ -292,23 +296,17 @@ def text(error: Exception) -> str:
 def _open(source, name, max_pixels):
   """Opens a picture; only its header is read."""
   head = _head(source)
-  formats = _READ
-  if (head[4:8] == b'ftyp' and head[8:12] in _HEIF_BRANDS
-      and b'avif' not in head):
-    need_heif(f'{name} is HEIC, which')
-    formats = ('HEIF',)
-  elif name.lower().endswith('.tga'):   # it has no mark of its own: the last
-    formats = (*_READ, 'TGA')
   file = io.BytesIO(source) if isinstance(source, bytes) else source
   with _without_limit():
+    formats = _formats(source, head, name)
     try:
       image = Image.open(file, formats=formats)
     except Image.UnidentifiedImageError:
       _check_tiff_bits(source, name)
       raise errors.UserError(
           f'{name} is {"no picture, or a broken one" if head else "empty"}; '
-          'JPEG, PNG, TIFF, WebP, BMP, GIF, AVIF, HEIC, JPEG 2000, PPM and TGA '
-          'are read.') from None
+          'JPEG, PNG, TIFF, WebP, BMP, GIF, AVIF, HEIC, JPEG 2000, JPEG XL, '
+          'PPM, TGA and raw photos are read.') from None
   # A tile of a TIFF may be larger than its picture.
   width, height = (
       max(side, metadata.tag(image, tag) or 0)
@@ -319,6 +317,22 @@ def _open(source, name, max_pixels):
         f'{name} has {width}x{height} pixels, and more than {max_pixels:,} '
         'are refused; make it smaller.')
   return image
+
+
+def _formats(source, head, name) -> tuple[str, ...]:
+  """The names of the decoders that are tried, registered where they exist."""
+  if (head[4:8] == b'ftyp' and head[8:12] in _HEIF_BRANDS
+      and b'avif' not in head):
+    need_heif(f'{name} is HEIC, which')
+    return ('HEIF',)
+  if jpeg_xl.is_jpeg_xl(head):
+    jpeg_xl.need_jxl(name)
+    return ('JXL',)
+  if raw_photos.is_raw(source, name=name):
+    raw_photos.need_raw(name)
+    return ('RAW',)
+  # TGA has no mark of its own: the last.
+  return (*_READ, 'TGA') if name.lower().endswith('.tga') else _READ
 
 
 @contextlib.contextmanager
@@ -365,6 +379,8 @@ def _lenient():
 def _decoded(image, reopen, name, notes):
   """Samples [h, w, 1 to 4], uint8 or uint16, and their colour profile."""
   _check_tiff(image, name)
+  if image.format == 'RAW':
+    return raw_photos.developed(image, notes), None
   if reopen and sixteen_bit.holds(image):
     samples = sixteen_bit.read(reopen)
     image.load()

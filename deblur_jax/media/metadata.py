@@ -131,7 +131,7 @@ def exif(image: Image.Image, notes: list[str]) -> tuple[bytes | None, int]:
     picture, 1 to 8.
   """
   try:
-    block = _tiff_block(image) if image.format == 'TIFF' else (
+    block = describing(image.getexif()) if image.format == 'TIFF' else (
         image.info.get('exif'))
     turn = exif_blocks.orientation(block) if block else 1
     block = exif_blocks.upright(block) if block else None
@@ -149,9 +149,15 @@ def _xmp(image):
   return xmp if isinstance(xmp, bytes) else str(xmp).encode()
 
 
-def _tiff_block(image):
-  """The part of a TIFF's first directory that describes the picture."""
-  stored = image.getexif()
+def describing(stored: Image.Exif) -> bytes | None:
+  """The part of a TIFF's first directory that describes the picture.
+
+  Args:
+    stored: the directory.
+
+  Returns:
+    An EXIF block, or None.
+  """
   block = Image.Exif()
   for number in exif_blocks.DESCRIPTIVE:
     if number in stored:

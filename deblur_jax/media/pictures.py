@@ -16,7 +16,13 @@ import numpy as np
 from PIL import Image
 
 from deblur_jax import errors
-from deblur_jax.media import decoding, descriptions, metadata, writers
+from deblur_jax.media import (
+    decoding,
+    descriptions,
+    metadata,
+    raw_photos,
+    writers,
+)
 from deblur_jax.media import exif as exif_blocks
 from deblur_jax.ops import bit_depth
 
@@ -25,14 +31,11 @@ SUFFIXES = {  # suffix of a file -> its form
     '.jpeg': 'JPEG', '.jpg': 'JPEG', '.png': 'PNG', '.tif': 'TIFF',
     '.tiff': 'TIFF', '.webp': 'WEBP', '.jfif': 'JPEG', '.jpe': 'JPEG'}
 READ_ONLY = dict.fromkeys(  # suffix -> suffix of the result
-    ('.gif', '.j2k', '.jp2', '.jpf', '.jpx', '.pbm', '.pgm', '.pnm', '.ppm',
-     '.tga'), '.png')
+    ('.gif', '.j2k', '.jp2', '.jpf', '.jpx', '.jxl', '.pbm', '.pgm', '.pnm',
+     '.ppm', '.tga', *raw_photos.SUFFIXES), '.png')
 # Pictures that are not read: suffix -> what they are.
-UNREAD = dict.fromkeys(
-    ('.arw', '.cr2', '.cr3', '.dng', '.nef', '.orf', '.pef', '.raf', '.rw2',
-     '.srw'), 'a raw photo') | {
-         '.exr': 'OpenEXR', '.hdr': 'Radiance HDR', '.jxl': 'JPEG XL',
-         '.psd': 'a file of Photoshop', '.svg': 'a drawing'}
+UNREAD = {'.exr': 'OpenEXR', '.hdr': 'Radiance HDR',
+          '.psd': 'a file of Photoshop', '.svg': 'a drawing'}
 FORMS = tuple(sorted(set(SUFFIXES.values())))
 MAX_PIXELS = decoding.MAX_PIXELS
 QUALITY = 95          # of JPEG, WebP, AVIF and HEIF

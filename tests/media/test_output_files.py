@@ -194,16 +194,16 @@ def test_a_folder_in_the_way_of_one_result(here):
 
 
 def test_every_file_of_a_folder_is_counted(here):
-  make('in/a.jfif', 'in/b.jpe', 'in/c.cr2', 'in/notes.txt', 'in/noise')
+  make('in/a.jfif', 'in/b.jpe', 'in/c.psd', 'in/notes.txt', 'in/noise')
   Image.new('RGB', (4, 4)).save('in/photo', 'JPEG')
   plan = output_files.plan(['in'])
   assert [job.target.name for job in plan.jobs] == [
       'a_deblurred.jfif', 'b_deblurred.jpe', 'photo_deblurred.jpg']
-  assert [one.source.name for one in plan.refused] == ['c.cr2']
-  assert 'is a raw photo, which is not read' in plan.refused[0].reason
+  assert [one.source.name for one in plan.refused] == ['c.psd']
+  assert 'is a file of Photoshop, which is not read' in plan.refused[0].reason
   assert [path.name for path in plan.passed] == ['noise', 'notes.txt']
-  with pytest.raises(errors.UserError, match='raw photo'):
-    output_files.plan(['in/c.cr2'])
+  with pytest.raises(errors.UserError, match='Photoshop'):
+    output_files.plan(['in/c.psd'])
 
 
 @pytest.mark.parametrize('out', [None, 'out'])
