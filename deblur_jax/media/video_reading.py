@@ -1,11 +1,12 @@
 """Reads a video: all frames that can be decoded, upright, with their times."""
 
+import collections
 import contextlib
 import fractions
 import itertools
 import math
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -80,9 +81,8 @@ def opened(
         f'{path} is no video that can be read: {error.strerror or error}.'
         ) from None
   with container:
-    cover = av.stream.Disposition.attached_pic
     streams = [stream for stream in container.streams.video
-               if not stream.disposition & cover and stream.codec_context]
+               if not video_writing.is_cover(stream) and stream.codec_context]
     if not streams:
       raise errors.UserError(f'{path} holds no video that can be decoded.')
     context = streams[0].codec_context
@@ -177,6 +177,26 @@ def packets(
       yield packet
 
 
+def covers(path: pathlib.Path, indices: Container[int]) -> dict[int, bytes]:
+  """Reads cover pictures.
+
+  Args:
+    path: the file.
+    indices: of the streams that hold them.
+
+  Returns:
+    The bytes of each picture, by the index of its stream.
+  """
+  found = {}
+  with opened(path) as (container, _):
+    streams = [one for one in container.streams if one.index in indices]
+    # FFmpeg gives them before all other packets.
+    for packet in itertools.islice(
+        packets(container, streams, []) if streams else (), len(streams)):
+      found[packet.stream.index] = bytes(packet)
+  return found
+
+
 def total(container, stream, part: Cut) -> int | None:
   """The expected number of frames in a span, None if it is unknown."""
   if part.is_whole and stream.frames:
@@ -224,22 +244,30 @@ def _decoded(container, stream, notes) -> Iterator[Any]:
   """Yields the frames that can be decoded; notes count the others."""
   av = frames.import_av()
   read, end, bad, damaged = 0, 0.0, 0, 0
+  # AVI has times of decoding alone, in order; frames are shown in another.
+  is_avi, times = container.format.name == 'avi', collections.deque()
   for packet in itertools.chain(packets(container, [stream], notes), [None]):
     if packet is not None:
       read += 1
       time = (packet.pts or 0) + (packet.duration or 0)
       end = max(end, float(time * packet.time_base))
+      if is_avi and packet.dts is not None:
+        times.append(packet.dts)
     try:
       for frame in stream.codec_context.decode(packet):
         damaged += frame.is_corrupt
+        if times:
+          frame.pts = times.popleft()
         yield frame
     except av.FFmpegError:
       bad += 1
+      if times:
+        times.pop()
   if bad:
     notes.append(f'{bad} packets of the video could not be decoded')
   if damaged:
     notes.append(f'{damaged} frames were damaged in the source')
-  if read < stream.frames:
+  if read < stream.frames and not is_avi:    # it counts repeated frames
     notes.append(
         f'the video breaks off: {read} of its {stream.frames} frames are there')
   stated = frames.stated_end(stream)

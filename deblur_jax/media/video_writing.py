@@ -13,7 +13,7 @@ import heapq
 import io
 import operator
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,10 +32,17 @@ class Encoder(NamedTuple):
 
 
 class Container(NamedTuple):
-  """A file format: FFmpeg's name, and its encoders, the default one first."""
+  """A file format.
+
+  Attributes:
+    name: FFmpeg's.
+    encoders: that it holds, the default one first.
+    covers: whether it keeps cover pictures.
+  """
 
   name: str
   encoders: tuple[str, ...]
+  covers: bool = False
 
 
 class Settings(NamedTuple):
@@ -95,7 +102,11 @@ def choose(
       colour=_colour(frame),
       location=0 if frame.format.is_rgb else _location(frame),
       matrix=display_matrix(frame))
-  return settings, list(_changes(codec, frame, settings, container))
+  # FFmpeg's decoder of VP9 leaves alpha out; Matroska names it.
+  is_transparent = stream.metadata.get('alpha_mode') == '1' or any(
+      part.is_alpha for part in frame.format.components)
+  changes = list(_changes(codec, frame, settings, container))
+  return settings, changes + ['transparency is lost'] * is_transparent
 
 
 @contextlib.contextmanager
@@ -176,7 +187,7 @@ def display_matrix(frame) -> tuple[int, ...]:
 
 
 def copied_streams(
-    source, video, container: Container,
+    source, video, container: Container, *, strip_gps: bool = False,
 ) -> tuple[list, list[str]]:
   """Finds the streams that can be copied.
 
@@ -184,6 +195,7 @@ def copied_streams(
     source: the opened source.
     video: its video stream, which is not copied.
     container: the format of the target.
+    strip_gps: whether data streams are left out, which may have the place.
 
   Returns:
     The streams that the container can hold, and a note about each kind that it
@@ -193,27 +205,50 @@ def copied_streams(
     UserError: the container cannot hold the sound.
   """
   kept, others = [], collections.Counter()
-  av = frames.import_av()
-  with av.open(io.BytesIO(), 'w', format=container.name) as trial:
-    for stream in source.streams:
-      if stream is video:
-        continue
-      if stream.type in ('audio', 'subtitle') and _fits(trial, stream):
-        kept.append(stream)
-      elif stream.type == 'audio':
-        raise errors.UserError(
-            f'{container.name} cannot hold the sound of the source '
-            f'({_codec_name(stream)}); write to .mkv, which can.')
-      else:
-        others[f'{stream.type} ({_codec_name(stream)})'] += 1
+  for stream in source.streams:
+    if stream is video or _is_made_again(stream, source):
+      continue
+    if _is_kept(stream, container, strip_gps):
+      kept.append(stream)
+    elif stream.type == 'audio':
+      raise errors.UserError(
+          f'{container.name} cannot hold the sound of the source '
+          f'({_codec_name(stream)}); write to .mkv, which can.')
+    else:
+      kind = 'cover picture' if is_cover(stream) else stream.type
+      others[f'{kind} ({_codec_name(stream)})'] += 1
   return kept, [f'left out: {count} x {what}' for what, count in others.items()]
+
+
+def _is_made_again(stream, source) -> bool:
+  """Whether FFmpeg makes this stream from the time code or the chapters."""
+  chapters = len(source.chapters())    # each is a packet of text
+  return 'timecode' in stream.metadata or (
+      stream.type == 'data' and 0 < stream.frames == chapters)
+
+
+def is_cover(stream) -> bool:
+  """Whether a stream is the cover picture of its file."""
+  return stream.type == 'video' and bool(
+      stream.disposition & frames.import_av().stream.Disposition.attached_pic)
+
+
+def _is_kept(stream, container, strip_gps) -> bool:
+  if is_cover(stream):
+    return container.covers
+  if stream.type == 'attachment':
+    return container.name == 'matroska'
+  if stream.type == 'video' or (stream.type == 'data' and strip_gps):
+    return False
+  return _fits(container, stream)
 
 
 @keep_scheduling()
 def write(
     path: str, container: Container, settings: Settings, source, video,
     copied: Iterable, packets: Iterable[Packet], others: Iterable,
-    *, shift: fractions.Fraction, metadata: dict[str, str], chapters: bool,
+    *, covers: Mapping[int, bytes], shift: fractions.Fraction,
+    metadata: dict[str, str], chapters: bool,
 ) -> None:
   """Writes a file: encoded frames and unchanged packets of other streams.
 
@@ -226,6 +261,7 @@ def write(
     copied: its streams that are copied.
     packets: of the frames, in order.
     others: packets of the copied streams, in order; they are changed.
+    covers: the pictures of those that are covers, by the index of the stream.
     shift: seconds to subtract from the times of the others.
     metadata: of the file.
     chapters: whether chapters are copied.
@@ -239,6 +275,9 @@ def write(
     for stream in source.streams:
       if stream is video:
         new = streams[stream.index] = _video_stream(target, settings, container)
+      elif stream.index in covers and container.name == 'matroska':
+        _attach(target, stream, covers[stream.index])
+        continue
       elif stream in copied:
         new = streams[stream.index] = target.add_stream_from_template(stream)
       else:
@@ -249,10 +288,21 @@ def write(
     target.metadata.update(metadata)
     if chapters:
       target.set_chapters(source.chapters())
+    for index in covers.keys() & streams:
+      packet = av.Packet(covers[index])
+      packet.stream, packet.pts, packet.dts = streams[index], 0, 0
+      target.mux(packet)
     ours = _ready(packets, streams[video.index], settings)
     theirs = _moved(others, streams, shift)
     for _, packet in heapq.merge(ours, theirs, key=lambda item: item[0]):
       target.mux(packet)
+
+
+def _attach(target, stream, cover):
+  """Attaches a cover picture by the name that players of Matroska look for."""
+  name, kind = (('cover.png', 'image/png') if _codec_name(stream) == 'png' else
+                ('cover.jpg', 'image/jpeg'))
+  target.add_attachment(stream.metadata.get('filename', name), kind, cover)
 
 
 def _ready(packets, stream, settings) -> Iterator[tuple[float, Any]]:
@@ -360,8 +410,6 @@ def _changes(codec, frame, settings, container):
   bits = 10 if settings.pixels.endswith('10le') else 8
   if _bits(frame) > bits:
     yield f'{_bits(frame)} bits a colour became {bits}'
-  if any(part.is_alpha for part in frame.format.components):
-    yield 'transparency is lost'
   if frame.interlaced_frame:
     yield 'it is interlaced, and was restored with both fields as one picture'
   if settings.pixels.startswith('yuv444') and '444' not in frame.format.name:
@@ -375,10 +423,14 @@ def _changes(codec, frame, settings, container):
     yield 'the metadata of the mastering display are lost'
 
 
-def _fits(trial, stream):
+def _fits(container, stream) -> bool:
+  """Whether a file with this stream alone can be begun."""
+  av = frames.import_av()
   try:
-    trial.add_stream_from_template(stream)
-  except (ValueError, frames.import_av().FFmpegError):
+    with av.open(io.BytesIO(), 'w', format=container.name) as trial:
+      trial.add_stream_from_template(stream)
+      trial.start_encoding()
+  except (ValueError, av.FFmpegError):
     return False
   return True
 
@@ -408,9 +460,14 @@ def _pair(ratio):
 
 
 def rate(stream) -> fractions.Fraction:
-  """The mean number of frames a second; 25 where it is unknown."""
-  return as_fraction(
-      stream.average_rate or stream.guessed_rate or fractions.Fraction(25))
+  """The mean number of frames a second; 25 where it is unknown.
+
+  A rate above one frame a tick of the stream's clock is not believed.
+  """
+  tick = as_fraction(stream.time_base)
+  rates = (as_fraction(one) for one in (
+      stream.average_rate, stream.guessed_rate) if one)
+  return next((one for one in rates if one * tick <= 1), fractions.Fraction(25))
 
 
 def as_fraction(ratio) -> fractions.Fraction:
@@ -428,12 +485,14 @@ ENCODERS = {
 }
 SAME = {'h264': 'libx264', 'hevc': 'libx265', 'vp9': 'libvpx-vp9',
         'av1': 'libsvtav1'}
-_MP4 = Container('mp4', ('libx264', 'libx265', 'libvpx-vp9', 'libsvtav1'))
+_MP4 = Container(
+    'mp4', ('libx264', 'libx265', 'libvpx-vp9', 'libsvtav1'), covers=True)
 CONTAINERS = {
     '.mp4': _MP4, '.m4v': _MP4,
     '.mov': Container('mov', ('libx264', 'libx265')),
     '.mkv': Container(
-        'matroska', ('libx264', 'libx265', 'libvpx-vp9', 'libsvtav1')),
+        'matroska', ('libx264', 'libx265', 'libvpx-vp9', 'libsvtav1'),
+        covers=True),
     '.webm': Container('webm', ('libvpx-vp9', 'libsvtav1')),
 }
 # Other metadata of a stream are written again, or are no longer true.

@@ -1,7 +1,8 @@
 """Applies a function of frames to a video and keeps the rest of the file.
 
-Each frame keeps its time, also at a variable rate. Sound and subtitles are
-copied packet by packet. Orientation, tags and size stay.
+Each frame keeps its time, also at a variable rate. Sound, subtitles, data and
+the cover picture are copied packet by packet, where the container holds them.
+Orientation, tags, time code and size stay. Transparency does not.
 
 Frames are restored and encoded in parts of a second or two, which are stored in
 a hidden folder beside the target until all are finished. Interrupted work
@@ -141,7 +142,8 @@ def restore(
     shots = video_reading.shots(opened, stream, cut, notes)
     first, shots = _peek(shots, source)
     settings, changes = video_writing.choose(stream, first, container, crf)
-    copied, left_out = video_writing.copied_streams(opened, stream, container)
+    copied, left_out = video_writing.copied_streams(
+        opened, stream, container, strip_gps=strip_gps)
     copied = {other.index for other in copied}
     task = _task(source, settings, batch=batch, window=window, part=part,
                  start=start, end=end, made_by=made_by)
@@ -280,7 +282,10 @@ def _assemble(path, source, container, settings, folder, cut, copied, strip_gps,
   """Combines the encoded frames with the other packets of the source."""
   with video_reading.opened(source) as (opened, stream):
     others = [other for other in opened.streams if other.index in copied]
-    packets = video_reading.packets(opened, others, notes) if others else ()
+    covers = video_reading.covers(source, {
+        other.index for other in others if video_writing.is_cover(other)})
+    timed = [other for other in others if other.index not in covers]
+    packets = video_reading.packets(opened, timed, notes) if timed else ()
     packets = (packet for packet in packets if cut.holds(packet))
     metadata = {
         key: value for key, value in opened.metadata.items()
@@ -288,5 +293,5 @@ def _assemble(path, source, container, settings, folder, cut, copied, strip_gps,
         and not (strip_gps and 'location' in key.lower())}
     video_writing.write(
         str(path), container, settings, opened, stream, others,
-        video_resume.saved(folder), packets, shift=cut.shift, metadata=metadata,
-        chapters=cut.is_whole)
+        video_resume.saved(folder), packets, covers=covers, shift=cut.shift,
+        metadata=metadata, chapters=cut.is_whole)
