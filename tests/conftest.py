@@ -17,7 +17,7 @@ if 'PYTEST_XDIST_WORKER' not in os.environ:
   _PROGRAMS = tempfile.TemporaryDirectory(
       prefix='deblur_jax_', ignore_cleanup_errors=True)
   os.environ.update(
-      DEBLUR_CACHE='off',    # not the user's own; its tests choose a folder
+      DEBLUR_CACHE=os.path.join(_PROGRAMS.name, 'deblur'),    # not the user's
       JAX_DISABLE_MOST_OPTIMIZATIONS='1',
       JAX_COMPILATION_CACHE_DIR=_PROGRAMS.name,
       JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS='0',

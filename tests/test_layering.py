@@ -8,8 +8,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / 'deblur_jax'
 # A folder or a file -> its level; a file's own counts before its folder's.
 LEVELS = {
-    'errors': 0, 'state': 0, 'config': 0, 'inference.cache_folder': 0,
-    'ops': 1, 'blur': 1,
+    'errors': 0, 'state': 0, 'config': 0,
+    'ops': 1, 'blur': 1, 'inference.cache_folder': 1,
     # One decoder for data sets and for people's photos.
     'media.decoding': 1, 'media.metadata': 1, 'media.exif': 1,
     'media.sixteen_bit': 1, 'media.descriptions': 1, 'media.colour_codes': 1,
@@ -30,7 +30,7 @@ LEVELS = {
 }
 # Folders of one level do not know each other, but for these.
 STANDS_ON = {('blur', 'ops'), ('config', 'errors'), ('state', 'errors'),
-             ('inference', 'errors'), ('methods', 'priors')}
+             ('inference', 'ops'), ('methods', 'priors')}
 # A library and the parts that may import it.
 ONLY_IN = {
     'tensorflow': {'data', 'export'},

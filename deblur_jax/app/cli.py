@@ -369,9 +369,9 @@ def export(
 @app.command()
 def cache(
     clear: Annotated[bool, typer.Option(
-        '--clear', help='Delete the programs.')] = False,
+        '--clear', help='Delete its files.')] = False,
     as_json: Json = False) -> None:
-  """Shows the cache of compiled programs, or deletes it.
+  """Shows the cache of programs and rendered pictures, or clears it.
 
   With the cache the next call does not compile again. DEBLUR_CACHE=FOLDER
   moves it; DEBLUR_CACHE=off turns it off.
@@ -384,7 +384,7 @@ def cache(
     print(json.dumps(facts._asdict() | {'deleted': deleted}, indent=2))
     return
   if clear:
-    print(f'{deleted} programs deleted.')
+    print(f'{deleted} files deleted.')
   print(facts.line())
 
 

@@ -23,8 +23,11 @@ photograph.
 Not used, because no terms are stated: skimage's moon, page and motorcycle.
 """
 
+import contextlib
 import functools
+import hashlib
 import importlib.resources
+import io
 import threading
 from typing import NamedTuple
 
@@ -36,6 +39,7 @@ from PIL import Image
 from deblur_jax import blur as blurs
 from deblur_jax import errors
 from deblur_jax.data import images, sources
+from deblur_jax.inference import cache_folder
 from deblur_jax.ops import bit_depth
 
 # Rendered around each pair and cut off, so that what moves in is real.
@@ -74,7 +78,7 @@ def pictures(
     *, split: str = 'train', frames: int = 15, shift: float = 4.0,
     rotation: float = 0.01, zoom: float = 0.005, object_shift: float = 4.0,
     gamma: float = 2.2) -> sources.Source:
-  """Opens pairs with dynamic-scene blur; the first read renders them all.
+  """Opens pairs with dynamic-scene blur; the first read renders or loads them.
 
   Args:
     split: 'train', 36 pairs of 256x256, or 'test', 9 pairs of 256x320.
@@ -115,21 +119,52 @@ def pictures(
 
 @functools.lru_cache(maxsize=8)
 def _pairs(split, **motion):
-  """{'blur', 'sharp'}: uint8 [n, h, w, 3], read-only."""
-  height, width, seed, photos = SPLITS[split]
+  """{'blur', 'sharp'}: uint8 [n, h, w, 3], read-only.
+
+  Rendering takes seconds, so the user's cache folder keeps the pairs.
+  """
+  height, width, _, photos = SPLITS[split]
   sharp = np.stack([
       crop for photo in photos
       for crop in _crops(photo, height + 2 * _MARGIN, width + 2 * _MARGIN)])
-  make = jax.jit(_blur(**motion), compiler_options=_COMPILER)
-  with jax.default_device(jax.local_devices(backend='cpu')[0]):
-    # The generator is named, so that another default does not change the pairs.
-    key = jax.random.key(seed, impl='threefry2x32')
-    pairs = make(key, bit_depth.to_float(jnp.asarray(sharp)))
-  pairs = {name: bit_depth.to_uint8(np.asarray(made))
-           for name, made in pairs.items()}
+  folder = cache_folder.usable()
+  if folder is None:
+    pairs = _render(split, sharp, motion)
+  else:
+    inputs = hashlib.sha256(sharp).hexdigest(), sorted(motion.items()), split
+    name = hashlib.sha256(repr(
+        (jax.__version__, cache_folder.sources(), *inputs)).encode())
+    path = folder / f'{name.hexdigest()}{cache_folder.PICTURES}'
+    pairs = _kept(path)
+    if pairs is None:
+      pairs = _render(split, sharp, motion)
+      file = io.BytesIO()
+      np.savez(file, **pairs)
+      with contextlib.suppress(errors.UserError):    # a full disk
+        cache_folder.write(path, file.getvalue())
   for made in pairs.values():
     made.flags.writeable = False
   return pairs
+
+
+def _kept(path):
+  """The pairs in a file of the cache; None if there is none."""
+  content = cache_folder.read(path)
+  if content is None:
+    return None
+  with np.load(io.BytesIO(content)) as file:
+    return dict(file)
+
+
+def _render(split, sharp, motion):
+  """The pairs of photos with their margins, uint8 [n, h, w, 3]."""
+  make = jax.jit(_blur(**motion), compiler_options=_COMPILER)
+  with jax.default_device(jax.local_devices(backend='cpu')[0]):
+    # The generator is named, so that another default does not change the pairs.
+    key = jax.random.key(SPLITS[split].seed, impl='threefry2x32')
+    pairs = make(key, bit_depth.to_float(jnp.asarray(sharp)))
+  return {name: bit_depth.to_uint8(np.asarray(made))
+          for name, made in pairs.items()}
 
 
 @functools.lru_cache(maxsize=8)

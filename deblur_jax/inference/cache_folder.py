@@ -1,10 +1,12 @@
-"""The folder of compiled programs: its place, content and size.
+"""The user's cache folder: its place, content and size.
 
-`program_cache` fills it. If the folder cannot be used, programs are compiled
-each time.
+`program_cache` keeps compiled programs there, `data.builtin` its rendered
+pictures. If the folder cannot be used, they are made each time.
 """
 
 import contextlib
+import functools
+import hashlib
 import os
 import pathlib
 import re
@@ -12,12 +14,15 @@ import sys
 from typing import NamedTuple
 
 from deblur_jax import errors
+from deblur_jax.ops import atomic_files
 
 VARIABLE = 'DEBLUR_CACHE'
 OFF = ('', '0', 'off')
-LIMIT = 2**30            # bytes; the least recently used programs are deleted
-# Programs, and incomplete files of killed processes.
-FILES = re.compile(r'([0-9a-f]{64}|\.[0-9a-f]{16})\.program')
+LIMIT = 2**30            # bytes; the least recently used files are deleted
+PROGRAM, PICTURES = '.program', '.pictures'    # suffixes
+# The cache's files, and incomplete files of killed processes.
+FILES = re.compile(r'([0-9a-f]{64}|\.[0-9a-f]{16})\.(program|pictures)')
+_PACKAGE = pathlib.Path(__file__).parents[1]
 
 
 class Facts(NamedTuple):
@@ -25,10 +30,10 @@ class Facts(NamedTuple):
 
   Attributes:
     folder: '' where the environment turns the cache off.
-    programs: number of files.
-    bytes: their total size.
+    programs: number of compiled programs.
+    bytes: total size of all files.
     limit: the size in bytes above which files are deleted.
-    problem: why programs are not kept; '' if they are.
+    problem: why nothing is kept; '' if it is.
   """
 
   folder: str
@@ -52,15 +57,16 @@ def facts() -> Facts:
   if folder is None:
     return Facts('', 0, 0, LIMIT, f'{VARIABLE} turns it off')
   found = _files(folder)
-  return Facts(str(folder), len(found), sum(size for _, size, _ in found),
-               LIMIT, problem(folder))
+  return Facts(
+      str(folder), sum(path.suffix == PROGRAM for _, _, path in found),
+      sum(size for _, size, _ in found), LIMIT, problem(folder))
 
 
 def clear() -> int:
-  """Deletes all programs.
+  """Deletes all files of the cache.
 
   Returns:
-    The number of deleted programs.
+    The number of deleted files.
 
   Raises:
     UserError: the cache is off, or a file cannot be deleted.
@@ -95,7 +101,7 @@ def locate() -> pathlib.Path | None:
 
 
 def problem(folder: pathlib.Path) -> str:
-  """Checks whether programs can be kept in a folder, and makes it if missing.
+  """Checks whether files can be kept in a folder, and makes it if missing.
 
   A program is machine code. Programs are read only from a folder in which no
   other user can write, so that nobody can replace them by other code. The
@@ -105,7 +111,7 @@ def problem(folder: pathlib.Path) -> str:
     folder: the folder.
 
   Returns:
-    The reason why programs cannot be kept there; '' if they can.
+    The reason why files cannot be kept there; '' if they can.
   """
   try:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -120,8 +126,66 @@ def problem(folder: pathlib.Path) -> str:
   return ''
 
 
+def usable() -> pathlib.Path | None:
+  """Returns the folder, made if missing; None if nothing can be kept there."""
+  folder = locate()
+  return None if folder is None or problem(folder) else folder
+
+
+@functools.cache
+def sources() -> str:
+  """The hash of this package's files: an edit makes old entries invalid."""
+  digest = hashlib.sha256()
+  for path in sorted(_PACKAGE.rglob('*.py')):
+    content = path.read_bytes()
+    digest.update(f'{path.relative_to(_PACKAGE)} {len(content)}\n'.encode())
+    digest.update(content)
+  return digest.hexdigest()
+
+
+def read(path: pathlib.Path) -> bytes | None:
+  """Reads a file that `write` wrote, and marks it as used.
+
+  Args:
+    path: of the file.
+
+  Returns:
+    Its content; None if there is none. A damaged file is deleted.
+  """
+  try:
+    checksum, content = path.read_bytes().split(b'\n', 1)
+    if checksum == _checksum(path, content):
+      os.utime(path)
+      return content
+  except FileNotFoundError:
+    return None
+  except (OSError, ValueError):
+    pass
+  with contextlib.suppress(OSError):
+    path.unlink()
+  return None
+
+
+def write(path: pathlib.Path, content: bytes) -> None:
+  """Writes a file with its checksum, and deletes old ones beyond LIMIT.
+
+  Args:
+    path: of the file; its name is a hash with one of the suffixes.
+    content: of the file.
+
+  Raises:
+    UserError: it cannot be written.
+  """
+  atomic_files.write(path, _checksum(path, content) + b'\n' + content)
+  evict(path.parent)
+
+
+def _checksum(path, content) -> bytes:
+  return hashlib.sha256(path.name.encode() + content).hexdigest().encode()
+
+
 def _files(folder) -> list[tuple[float, int, pathlib.Path]]:
-  """(last use, bytes, path) of each program, the least recently used first."""
+  """(last use, bytes, path) of each file, the least recently used first."""
   found = []
   with contextlib.suppress(OSError):
     for path in folder.iterdir():
@@ -134,7 +198,7 @@ def _files(folder) -> list[tuple[float, int, pathlib.Path]]:
 
 
 def evict(folder: pathlib.Path) -> None:
-  """Deletes the least recently used programs until the rest is within LIMIT."""
+  """Deletes the least recently used files until the rest is within LIMIT."""
   found = _files(folder)
   total = sum(size for _, size, _ in found)
   for _, size, path in found:

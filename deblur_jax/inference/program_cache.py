@@ -22,14 +22,12 @@ from jax.experimental import serialize_executable
 from jax.sharding import Mesh
 
 from deblur_jax.inference import cache_folder
-from deblur_jax.ops import atomic_files
 from deblur_jax.training import loop
 
 _EXECUTABLE, _STABLEHLO = b'X', b'S'
 # XLA's oneDNN operations: jaxlib 0.12 reads wrong memory when it serializes
 # them, because it takes them for custom calls of another class.
 _ONEDNN = '__onednn$'
-_PACKAGE = pathlib.Path(__file__).parents[1]
 
 
 def compiled(
@@ -48,24 +46,23 @@ def compiled(
   Returns:
     The compiled function.
   """
-  folder = cache_folder.locate()
-  if folder is None or cache_folder.problem(folder):
+  folder = cache_folder.usable()
+  if folder is None:
     return fn.lower(*args).compile()
-  name = _key(identity, args, mesh)
-  path = folder / f'{name}.program'
-  program = _load(path, name, args, mesh)
+  path = folder / f'{_key(identity, args, mesh)}{cache_folder.PROGRAM}'
+  program = _load(path, args, mesh)
   if program is None:
     program = fn.lower(*args).compile()
-    _store(path, name, program, fn, args)
+    _store(path, program, fn, args)
   return program
 
 
-def _load(path, name, args, mesh):
+def _load(path, args, mesh):
   """The program in a file; None if there is none that runs."""
+  content = cache_folder.read(path)
+  if content is None:
+    return None
   try:
-    checksum, content = path.read_bytes().split(b'\n', 1)
-    if checksum != _checksum(name, content):
-      raise ValueError('damaged')
     kind, content = content[:1], zlib.decompress(content[1:])
     if kind == _STABLEHLO:
       exported = jax.export.deserialize(bytearray(content))
@@ -74,17 +71,14 @@ def _load(path, name, args, mesh):
       program = serialize_executable.deserialize_and_load(
           content, jax.tree.structure((tuple(args), {})), jax.tree.structure(0),
           execution_devices=list(mesh.devices.flat))
-    os.utime(path)
     return program
-  except FileNotFoundError:
-    return None
   except Exception:    # after any error the program is compiled
     with contextlib.suppress(OSError):
       path.unlink()
     return None
 
 
-def _store(path, name, program, fn, args) -> None:
+def _store(path, program, fn, args) -> None:
   """Writes a program atomically; does nothing on errors."""
   try:
     if jax.config.jax_compilation_cache_dir or _ONEDNN in program.as_text():
@@ -95,14 +89,9 @@ def _store(path, name, program, fn, args) -> None:
     else:
       content = _EXECUTABLE + zlib.compress(
           serialize_executable.serialize(program)[0], 1)
-    atomic_files.write(path, _checksum(name, content) + b'\n' + content)
-    cache_folder.evict(path.parent)
+    cache_folder.write(path, content)
   except Exception:    # a full disk, a program that cannot be serialized
     return
-
-
-def _checksum(name, content) -> bytes:
-  return hashlib.sha256(name.encode() + content).hexdigest().encode()
 
 
 def _key(identity, args, mesh) -> str:
@@ -110,7 +99,7 @@ def _key(identity, args, mesh) -> str:
   devices = list(mesh.devices.flat)
   parts = (
       identity, [(x.shape, str(x.dtype), str(x.sharding)) for x in args],
-      _versions(), _sources(), _machine(),
+      _versions(), cache_folder.sources(), _machine(),
       sorted(item for item in os.environ.items()
              if item[0].startswith(('XLA_', 'LIBTPU_'))),
       sorted((key, str(value)) for key, value in jax.config.values.items()),
@@ -121,17 +110,6 @@ def _key(identity, args, mesh) -> str:
 
 def _versions() -> tuple[str, ...]:
   return (sys.version, jax.__version__, jaxlib.__version__, flax.__version__)
-
-
-@functools.cache
-def _sources() -> str:
-  """The hash of this package's files: an edit makes old programs invalid."""
-  digest = hashlib.sha256()
-  for path in sorted(_PACKAGE.rglob('*.py')):
-    content = path.read_bytes()
-    digest.update(f'{path.relative_to(_PACKAGE)} {len(content)}\n'.encode())
-    digest.update(content)
-  return digest.hexdigest()
 
 
 @functools.cache

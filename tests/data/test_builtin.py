@@ -8,6 +8,7 @@ from PIL import Image
 
 from deblur_jax import errors
 from deblur_jax.data import builtin
+from deblur_jax.inference import cache_folder
 
 SIZES = {'train': (36, 256, 256, 3), 'test': (9, 256, 320, 3)}
 
@@ -75,6 +76,36 @@ def test_pairs_are_made_once_and_cannot_be_changed():
   assert np.shares_memory(first['blur'], second['blur'])
   with pytest.raises(ValueError, match='read-only'):
     first['blur'][0, 0, 0] = 1
+
+
+def test_the_cache_folder_keeps_them(tmp_path, monkeypatch):
+  monkeypatch.setenv(cache_folder.VARIABLE, str(tmp_path / 'cache'))
+  calls = []
+
+  def render(split, sharp, motion):    # the real one takes seconds
+    calls.append(motion)
+    return {'blur': sharp // 2, 'sharp': sharp.copy()}
+
+  monkeypatch.setattr(builtin, '_render', render)
+
+  def read(**motion):
+    builtin._pairs.cache_clear()      # as in another process
+    return builtin.pictures(split='test', **motion).read(0)
+
+  motion = dict(frames=3)
+  first, second = read(**motion), read(**motion)
+  assert len(calls) == 1
+  for name, pixels in first.items():
+    np.testing.assert_array_equal(pixels, second[name])
+    assert not second[name].flags.writeable
+  path, = (tmp_path / 'cache').glob('*.pictures')
+  path.write_bytes(path.read_bytes()[:-1])
+  np.testing.assert_array_equal(read(**motion)['blur'], first['blur'])
+  assert len(calls) == 2
+  read(frames=5)
+  assert len(calls) == 3
+  assert cache_folder.clear() == 2
+  builtin._pairs.cache_clear()
 
 
 @pytest.mark.parametrize('options, message', [

@@ -205,13 +205,13 @@ def test_each_condition_of_a_program_has_its_own_file(folder, monkeypatch):
       identity=restoration.local(method, 32).identity))
   for target, name, value in (
       (jax, '__version__', '99.0'),
-      (program_cache, '_sources', lambda: 'edited'),
+      (cache_folder, 'sources', lambda: 'edited'),
       (program_cache, '_machine', lambda: ('another CPU',))):
     with monkeypatch.context() as patch:
       patch.setattr(target, name, value)
       assert is_new()
   # The hash of sources is over the whole package.
-  assert (program_cache._PACKAGE / '__main__.py').is_file()
+  assert (cache_folder._PACKAGE / '__main__.py').is_file()
   with jax.default_matmul_precision('float32'):
     assert is_new()
   monkeypatch.setenv('XLA_FLAGS', '--xla_cpu_enable_fast_math=false')
