@@ -184,8 +184,8 @@ def restore(
     with console.progress() as progress:
       restoring.run(
           inputs, out=out, network=network, written=written, blend=blend,
-          on_estimate=progress.on_estimate, on_part=progress.on_part,
-          on_outcome=on_outcome)
+          on_model=progress.on_model, on_estimate=progress.on_estimate,
+          on_part=progress.on_part, on_outcome=on_outcome)
   finally:    # also after Ctrl-C
     if as_json and outcomes:
       print(json.dumps([one._asdict() for one in outcomes], indent=2))

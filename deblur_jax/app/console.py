@@ -8,6 +8,7 @@ import tqdm
 
 from deblur_jax.app import pace
 from deblur_jax.app.streams import shown
+from deblur_jax.pretrained import zoo
 
 MIN_SECONDS = 1.0    # of work whose time is printed before it begins
 
@@ -18,6 +19,12 @@ class Progress:
   def __init__(self, bar: tqdm.tqdm):
     self._bar = bar
     self._remaining = pace.Remaining()
+
+  def on_model(self, model: zoo.Model) -> None:
+    """Prints in which precision a model computes that has no card."""
+    if not model.card:
+      tqdm.tqdm.write(shown(f'{model.name} computes in {model.dtype}.'),
+                      file=sys.stderr)
 
   def on_estimate(self, estimate: pace.Estimate | None) -> None:
     """Prints the estimated time, if it is known and long enough.
@@ -88,7 +95,8 @@ def row(row) -> str:
             else f', {row.memory_bytes / 2**20:.0f} MiB of memory')
   return (f'{row.path}: {row.bytes / 2**20:.2f} MiB, {row.ms:.1f} ms at '
           f'{width}x{height} (here {row.network_ms:.1f} ms{memory}); at most '
-          f'{max(row.errors.values()):.1e} from the network, {row.psnr:.1f} dB'
+          f'{max(row.errors.values()):.1e} from the network in float32, '
+          f'{row.psnr:.1f} dB'
           + (f'; pictures with sides below {row.least} are enlarged inside'
              if row.least > 1 else ''))
 

@@ -136,6 +136,7 @@ def _loaded(model: str, dtype: str | None) -> zoo.Model:
 def run(
     inputs: Sequence[str], *, network: Network, written: Written,
     out: str | None = None, blend: blending.Blend = WHOLE,
+    on_model: Callable[[zoo.Model], None] = lambda model: None,
     on_estimate: Callable[[pace.Estimate | None], None] = lambda one: None,
     on_part: Callable[[str, float, float], None] = lambda name, done, of: None,
     on_outcome: Callable[[Outcome], None] = lambda outcome: None
@@ -149,6 +150,7 @@ def run(
     out: a file for one input, a folder for several; STREAM is stdout. None
       writes each result to the folder of its source.
     blend: the regions to restore, and the strength.
+    on_model: called with the model once it is loaded.
     on_estimate: called once before the first file; with None where the time
       cannot be estimated.
     on_part: called with (name, work done, all work), in megapixels.
@@ -167,6 +169,7 @@ def run(
   if jobs:
     _check_options(written, jobs)
     load_model(network)
+    on_model(_loaded(network.model, network.dtype))
   outcomes = [Outcome(os.fspath(job.source), os.fspath(job.target), 0.0,
                       ('has a result, skipped',)) for job in skipped]
   outcomes += [Outcome(os.fspath(one.source), None, 0.0, (), one.reason)

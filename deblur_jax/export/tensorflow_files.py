@@ -74,7 +74,8 @@ def write_tflite(
       stay float32.
 
   Raises:
-    UserError: TensorFlow is missing, or its converter refuses the network.
+    UserError: TensorFlow is missing, its converter refuses the network, or its
+      interpreter does not run the file.
   """
   tf = tensorflow()
   module = _module(tf, traced)
@@ -90,7 +91,28 @@ def write_tflite(
   except Exception as error:   # the converter's errors have no common class
     raise errors.UserError(
         'TensorFlow cannot convert this network to TFLite: '
-        f'{str(error).strip().splitlines()[0]}') from error
+        f'{_first_line(error)}') from error
+  if all(isinstance(side, int) for side in traced.blur.shape):
+    _check_it_runs(path, traced.blur.shape, is_int8=bool(len(pictures)))
+
+
+def _check_it_runs(path, shape, *, is_int8):
+  """Refuses a file that converts but does not run, as int8 often does."""
+  kind, advice = (('in int8', '; take --kind tflite, in float32') if is_int8
+                  else ('in float32', ''))
+  try:
+    result = read_tflite(path)(np.full(shape, 0.5, np.float32))
+  except (RuntimeError, ValueError) as error:
+    raise errors.UserError(
+        f'The interpreter of TFLite does not run this network {kind}: '
+        f'{_first_line(error).rstrip(".")}{advice}.') from error
+  if not np.isfinite(result).all():
+    raise errors.UserError(
+        f'The results of TFLite {kind} are not finite{advice}.')
+
+
+def _first_line(error) -> str:
+  return str(error).strip().splitlines()[0]
 
 
 def read_tflite(

@@ -35,6 +35,7 @@ class Model(NamedTuple):
     name: the name or path that the user gave.
     method: a `state.Method` in the requested dtype.
     exact: the same in float32; None if `method` is in float32.
+    dtype: in which `method` computes, such as 'bfloat16'.
     state: a `state.TrainState` with the weights, on `mesh`.
     mesh: the first device of this process.
     card: of a bundled model; {} for others.
@@ -44,6 +45,7 @@ class Model(NamedTuple):
   name: str
   method: Any
   exact: Any
+  dtype: str
   state: Any
   mesh: Any
   card: Mapping[str, Any]
@@ -221,8 +223,8 @@ def _of_weights(name, network, params, dtype, found) -> Model:
   mesh = _mesh()
   methods = [_method(net) for net in nets] + [None]
   state = jax.device_put(_state(params), parallel.replicated(mesh))
-  return Model(name, methods[0], methods[1], state, mesh, found,
-               models.tiling(exact))
+  return Model(name, methods[0], methods[1], dtype or 'float32', state, mesh,
+               found, models.tiling(exact))
 
 
 def _state(params):
@@ -266,8 +268,10 @@ def _of_run(name, dtype, which) -> Model:
       exact, from_checkpoint=True)._replace(
           identity=json.dumps(exact, sort_keys=True))
   nets = [models.build(**net) for net in config['nets'].values()]
-  return Model(name, method, exact, state, mesh, {},
-               models.tiling(nets[0]) if len(nets) == 1 else {})
+  dtypes = {net.get('dtype', 'float32') for net in own['nets'].values()
+            if models.NETWORKS[net['name']].kind != 'discriminator'}
+  return Model(name, method, exact, ' and '.join(sorted(dtypes)), state, mesh,
+               {}, models.tiling(nets[0]) if len(nets) == 1 else {})
 
 
 def _check_config(config, path):

@@ -71,6 +71,7 @@ def test_restore_is_the_default_command(run, photo, capsys):
   printed = capsys.readouterr()
   target = photo.with_name('photo_deblurred.png')
   assert printed.out.split() == [str(target)]
+  assert f'{run} computes in float32.' in printed.err
   restored = np.asarray(Image.open(target))
   assert restored.shape == PHOTO.shape and not np.array_equal(restored, PHOTO)
   # The result exists now and is not replaced.

@@ -225,6 +225,24 @@ def test_tensorflow_files(tmp_path):
   assert all(row.bytes > 1000 for row in rows)
 
 
+def test_a_file_that_converts_but_does_not_run_is_refused(tmp_path):
+  pytest.importorskip('tensorflow', reason='TFLite files need TensorFlow')
+  kernel = jnp.asarray(RNG.normal(0, 0.3, (3, 3, 3, 3)), jnp.float32)
+
+  def restore(blur):    # int8 needs a kernel that is known beforehand
+    return conv.conv(blur, kernel * blur.mean(), padding=1)
+
+  make = lambda kind: export.write(
+      tmp_path / kind, restore, kind=kind, size=(16, 24),
+      pictures=pictures((16, 24)))
+  make('tflite')
+  with pytest.raises(errors.UserError, match=(
+      r'does not run this network in int8: .*; take --kind tflite, in')) as one:
+    make('tflite_int8')
+  assert '\n' not in str(one.value)
+  assert [path.name for path in tmp_path.iterdir()] == ['tflite']
+
+
 def test_one_size_where_symbolic_sizes_fail(tmp_path):
   restore = restoring('mimo_unet', blocks=1, features=4, attention='window')
   path = tmp_path / 'net.stablehlo'

@@ -47,9 +47,11 @@ def test_a_model_is_the_network_of_its_run(shipped):
   assert card['parameters'] == 607 and card['net']['dtype'] == 'float32'
   model, theirs = zoo.load('other', folder=folder), zoo.load(run)
   assert model.exact is None and theirs.exact is not None
+  assert (model.dtype, theirs.dtype) == ('float32', 'bfloat16')
   np.testing.assert_allclose(
       restored(model, model.method), restored(theirs, theirs.exact), atol=1e-6)
   half = zoo.load('other', dtype='bfloat16', folder=folder)
+  assert half.dtype == 'bfloat16'
   error = np.abs(restored(half, half.method) - restored(model, model.method))
   assert 0 < error.max() < 0.05
   np.testing.assert_array_equal(
