@@ -351,10 +351,14 @@ def _found(folder, name, results, out, recursive, refused, passed):
             for own in (path.stem, path.name)}
     made = {os.path.splitext(one)[0] for one in made}
     for path in paths:
-      if path.name[0] == '.' or path.stem in made or not path.is_file():
+      if path.name[0] == '.' or path.stem in made:
         continue
       if reason := _why_unread(path):
         refused.append(Refused(path, reason))
+      elif not path.is_file():    # and may not be opened, which could wait
+        refused.append(Refused(path, (
+            f'{path} is a link that leads nowhere.' if path.is_symlink() else
+            f'{path} is a pipe or a device; those of folders are not read.')))
       else:
         (found if name.known(path) else passed).append(path)
   if not found:

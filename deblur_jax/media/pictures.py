@@ -29,10 +29,11 @@ from deblur_jax.ops import bit_depth
 SUFFIXES = {  # suffix of a file -> its form
     '.avif': 'AVIF', '.bmp': 'BMP', '.heic': 'HEIF', '.heif': 'HEIF',
     '.jpeg': 'JPEG', '.jpg': 'JPEG', '.png': 'PNG', '.tif': 'TIFF',
-    '.tiff': 'TIFF', '.webp': 'WEBP', '.jfif': 'JPEG', '.jpe': 'JPEG'}
+    '.tiff': 'TIFF', '.webp': 'WEBP', '.jfif': 'JPEG', '.jpe': 'JPEG',
+    '.apng': 'PNG', '.dib': 'BMP', '.hif': 'HEIF'}
 READ_ONLY = dict.fromkeys(  # suffix -> suffix of the result
     ('.gif', '.j2k', '.jp2', '.jpf', '.jpx', '.jxl', '.pbm', '.pgm', '.pnm',
-     '.ppm', '.tga', *raw_photos.SUFFIXES), '.png')
+     '.ppm', '.tga', *raw_photos.SUFFIXES), '.png') | {'.mpo': '.jpg'}
 # Pictures that are not read: suffix -> what they are.
 UNREAD = {'.exr': 'OpenEXR', '.hdr': 'Radiance HDR',
           '.psd': 'a file of Photoshop', '.svg': 'a drawing'}
