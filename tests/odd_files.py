@@ -94,7 +94,8 @@ def _pictures():
       'press.tif': ('told', saved('TIFF', mode='CMYK')),
       'big.tif': ('made', tiff(RGB, photometric='rgb', bigtiff=True)),
       'two_channels.tif': ('made', tiff(
-          RGBA[..., :2], photometric='minisblack', extrasamples=['unassalpha'])),
+          RGBA[..., 2:], photometric='minisblack',
+          extrasamples=['unassalpha'])),
       'floats.tif': ('refused', tiff(RGB / np.float32(255), photometric='rgb')),
       'signed.tif': ('refused', tiff(GRAY.astype(np.int16))),
       'lab.tif': ('refused', saved('TIFF', mode='LAB')),
@@ -169,7 +170,8 @@ def _films(folder):
       'old.avi': 'told', 'stream.ts': 'made', 'flash.flv': 'made'}
   times = range(0, 4 * 512, 512)
   for name in kinds:
-    film(folder / name, times, codec='mpeg4' if name == 'old.avi' else 'libx264')
+    codec = 'mpeg4' if name == 'old.avi' else 'libx264'
+    film(folder / name, times, codec=codec)
   film(folder / 'alpha.webm', times, codec='libvpx-vp9', pixels='yuva420p')
   film(folder / 'sound.mp4', times, sound='aac')
   with_more(folder / 'plain.mp4', folder / 'data.mp4', cover=saved('JPEG'),

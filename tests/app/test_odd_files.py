@@ -18,8 +18,9 @@ EXTRAS = {'heif': 'pillow_heif', 'jxl': 'pillow_jxl', 'video': 'av'}
 def run(tmp_path_factory):
   """The folder of a run whose network changes pictures slightly."""
   folder = tmp_path_factory.mktemp('run')
-  run_folders.untrained(folder, helpers.tiny(**{'nets.net': dict(
-      name='multiscale', scales=1, blocks=0, features=4, residual=True)}), scale=0.1)
+  config = helpers.tiny(**{'nets.net': dict(
+      name='multiscale', scales=1, blocks=0, features=4, residual=True)})
+  run_folders.untrained(folder, config, scale=0.1)
   return str(folder)
 
 
