@@ -58,8 +58,10 @@ class Stop:
             os.killpg(child.pid, signal.SIGKILL)
         elif at_once:      # Windows
           child.kill()
-        else:
+        elif hasattr(os, 'killpg'):
           child.send_signal(signal.SIGTERM)
+        # The console of Windows sends Ctrl-C to the runs itself; SIGTERM would
+        # kill them there.
 
 
 def execute(

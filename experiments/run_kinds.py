@@ -279,7 +279,8 @@ def _folder_name(settings, differing, *, taken):
   path the last part is used.
   """
   last = lambda value: (
-      os.path.basename(value.rstrip('/')) if isinstance(value, str) else value)
+      os.path.basename(os.path.normpath(value)) if isinstance(value, str)
+      else value)
   text = runs_lib.label({key: last(settings[key]) for key in differing},
                         separator='_') or 'run'
   name = ''.join(letter if letter.isalnum() or letter in '._=+-' else '_'

@@ -4,6 +4,8 @@ import ast
 import pathlib
 import sys
 
+import pytest
+
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / 'deblur_jax'
 # A folder or a file -> its level; a file's own counts before its folder's.
@@ -131,3 +133,18 @@ def test_a_wrong_import_is_found(tmp_path, monkeypatch):
   wrong.write_text('from deblur_jax.training import loop\nimport clu.metrics\n')
   assert list(violations(wrong)) == [
       'losses may not import training.loop', 'losses may not import clu']
+
+
+@pytest.mark.parametrize('folder', ['deblur_jax', 'experiments'])
+def test_texts_are_utf_8_on_every_system(folder):
+  for path in sorted((ROOT / folder).rglob('*.py')):
+    for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
+      if not isinstance(node, ast.Call):
+        continue
+      words = ast.unparse(node)
+      reads = isinstance(node.func, ast.Attribute) and node.func.attr in (
+          'read_text', 'write_text')
+      opens = isinstance(node.func, ast.Name) and node.func.id == 'open' and (
+          "b'" not in words and "'rb+'" not in words)
+      if (reads or opens) and '/proc/' not in words:    # Linux alone
+        assert 'encoding=' in words, f'{path}:{node.lineno}'

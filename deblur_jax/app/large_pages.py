@@ -45,6 +45,6 @@ def _is_needed() -> bool:
   if name != 'glibc' or tuple(map(int, version.split('.')[:2])) < GLIBC:
     return False
   try:
-    return '[madvise]' in SETTING.read_text()
+    return '[madvise]' in SETTING.read_text(encoding='utf-8')
   except OSError:
     return False

@@ -257,7 +257,7 @@ def _entries() -> dict[str, list[float]]:
   if folder is None:
     return {}
   try:
-    found = json.loads((folder / FILE).read_text())
+    found = json.loads((folder / FILE).read_text(encoding='utf-8'))
   except (OSError, ValueError, RecursionError):
     return {}
   if not isinstance(found, dict):

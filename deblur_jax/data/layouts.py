@@ -177,7 +177,8 @@ def realblur(
 def _realblur_list(path):
   """The names 'scene001/blur_1' and the existing files of a list."""
   names, sides = [], {'blur': {}, 'sharp': {}}
-  for number, line in enumerate(path.read_text().splitlines(), 1):
+  lines = path.read_text(encoding='utf-8').splitlines()
+  for number, line in enumerate(lines, 1):
     if not line.strip():
       continue
     if len(line.split()) != 2:

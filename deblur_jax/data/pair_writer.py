@@ -187,7 +187,7 @@ def _flat(parameters):
 def _load(out):
   path = out / MANIFEST
   try:
-    manifest = json.loads(path.read_text())
+    manifest = json.loads(path.read_text(encoding='utf-8'))
   except FileNotFoundError:
     return {'version': VERSION, 'splits': {}}
   except ValueError:

@@ -206,7 +206,7 @@ def _check_space(source, root, done):
 def _load(root):
   path = root / 'index.json'
   try:
-    index = json.loads(path.read_text())
+    index = json.loads(path.read_text(encoding='utf-8'))
   except FileNotFoundError:
     raise errors.UserError(
         f'No prepared set in {root} (no index.json); make one with python -m '

@@ -409,7 +409,8 @@ def _tfds_names(builder, split, count) -> list[str]:
   """The names in the builder's metadata, else 'train/000000', ..."""
   path = pathlib.Path(builder.data_path) / 'metadata.json'
   if path.is_file():
-    names = json.loads(path.read_text()).get('names', {}).get(split, [])
+    found = json.loads(path.read_text(encoding='utf-8'))
+    names = found.get('names', {}).get(split, [])
     if len(names) == count:
       return names
   return [f'{split}/{i:06d}' for i in range(count)]

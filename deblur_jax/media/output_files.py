@@ -6,17 +6,19 @@ name that would be too long is shortened, and of two results with one name one
 has the full name of its picture, a.gif.png.
 """
 
+import collections
 import contextlib
 import hashlib
 import os
 import pathlib
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from deblur_jax import errors
 from deblur_jax.media import pictures
-from deblur_jax.ops import atomic_files
+from deblur_jax.ops import atomic_files, file_names
 
 STREAM = '-'  # stdin as a source, stdout as a target
 SUFFIX = '_deblurred'
@@ -136,6 +138,8 @@ def check_target(
     UserError: it cannot be written, exists, or is an input.
   """
   target = pathlib.Path(target)
+  if reason := file_names.problem(target):
+    raise errors.UserError(f'{reason}; take another -o.')
   _check_inputs_stay([Job(pathlib.Path(one), target) for one in inputs
                       if os.path.exists(one)])
   _check_free(target, overwrite)
@@ -156,8 +160,7 @@ def check_folders(targets: Sequence[str | os.PathLike]) -> None:
   for folder in dict.fromkeys(
       pathlib.Path(os.path.realpath(target)).parent
       for target in targets if target != STREAM):
-    near = next(one for one in (folder, *folder.parents)
-                if os.path.exists(one))
+    near = _nearest(folder)
     if not near.is_dir():
       raise errors.UserError(f'{near} is no folder; take another -o.')
     new = near / f'.{secrets.token_hex(8)}'
@@ -166,6 +169,11 @@ def check_folders(targets: Sequence[str | os.PathLike]) -> None:
       new.unlink()
     except OSError as error:
       raise _cannot_write(folder, error) from None
+
+
+def _nearest(folder) -> pathlib.Path:
+  """A folder, or the lowest one above it that exists."""
+  return next(one for one in (folder, *folder.parents) if os.path.exists(one))
 
 
 @contextlib.contextmanager
@@ -380,18 +388,18 @@ def _without_doubles(jobs):
   The file whose form changes gets the full name of its source; if neither form
   changes, the later file does.
   """
-  by_target = {}
+  key, by_target = _keys(jobs), {}
   for job in sorted(jobs, key=_changes_form):
-    first = by_target.setdefault(_key(job.target), job)
+    first = by_target.setdefault(key(job.target), job)
     if first.source == job.source or _is_same(first.source, job.source):
       continue
     target = job.target.with_name(
         job.target.name.replace(job.source.stem, job.source.name, 1))
-    if first.source.name == job.source.name or _key(target) in by_target:
+    if first.source.name == job.source.name or key(target) in by_target:
       raise errors.UserError(
           f'{first.source} and {job.source} would both become {job.target}; '
           'restore them into different folders.')
-    by_target[_key(target)] = Job(job.source, target, (
+    by_target[key(target)] = Job(job.source, target, (
         f'the result is {target.name}: {job.target.name} is that of '
         f'{first.source.name}',))
   order = {job.source: number for number, job in enumerate(jobs)}
@@ -403,9 +411,17 @@ def _changes_form(job):
   return suffix(job.source) != suffix(job.target)
 
 
-def _key(target):
-  return (STREAM if target == STREAM
-          else os.path.normcase(os.path.abspath(target)))
+def _keys(jobs) -> Callable[[pathlib.Path | str], str]:
+  """A function of targets that gives those of one file the same key."""
+  exact = lambda target: (
+      STREAM if target == STREAM else os.path.abspath(target))
+  folded = lambda target: unicodedata.normalize('NFC', exact(target)).casefold()
+  names = {exact(job.target) for job in jobs}
+  alike = collections.Counter(map(folded, names))
+  folders = {pathlib.Path(name).parent for name in names
+             if alike[folded(name)] > 1}
+  return (folded if any(file_names.ignores_case(_nearest(folder))
+                        for folder in folders) else exact)
 
 
 def _with_short_names(jobs):
@@ -439,8 +455,10 @@ def _with_free_targets(jobs, refused, *, alone):
   """
   closed, kept = {}, []
   for job in jobs:
-    reason = None
-    if job.target != STREAM:
+    reason = None if job.target == STREAM else file_names.problem(job.target)
+    if reason:
+      reason += '; take another -o.'
+    elif job.target != STREAM:
       folder = pathlib.Path(os.path.realpath(job.target)).parent
       if folder not in closed:
         try:

@@ -52,11 +52,11 @@ def workplace(
 
 def _prepare(folder, task, resume):
   record = folder / 'task.json'
-  begun = record.read_text() if record.exists() else None
+  begun = record.read_text(encoding='utf-8') if record.exists() else None
   if not resume or begun != task:
     for path in folder.glob('*.part'):
       path.unlink()
-    record.write_text(task)
+    record.write_text(task, encoding='utf-8')
 
 
 def save(folder: pathlib.Path, number: int, packets: list) -> None:

@@ -1,7 +1,6 @@
 """First weights of a network: from a run, a bundled model or a file."""
 
 import logging
-import os
 import pathlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -186,7 +185,7 @@ def _form(start) -> str:
     raise errors.UserError(
         f'{path} does not say what network it is of: no card beside it, '
         f'{path.with_suffix(".json").name}, and it is not of MAXIM.')
-  if os.sep not in str(start.path) and not path.exists():
+  if path.name == str(start.path) and not path.exists():
     cards.card(start.path)    # the error that names the nearest one
   return 'run'
 

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator
 
 from deblur_jax import errors
+from deblur_jax.ops import file_names
 
 
 @contextlib.contextmanager
@@ -33,6 +34,8 @@ def replacing(
   Raises:
     UserError: the target cannot be written.
   """
+  if reason := file_names.problem(pathlib.Path(target)):
+    raise errors.UserError(f'{reason}{advice}.')
   target = pathlib.Path(os.path.realpath(target))
   errors.make_folder(target.parent)
   # Not tempfile, whose files only their owner may read.

@@ -49,7 +49,7 @@ def card(name: str, *, folder: Path = SHIPPED) -> dict[str, Any]:
         f'run with its config.json.{errors.suggest(name, known)}')
   path = pathlib.Path(folder, f'{name}.json')
   try:
-    found = json.loads(path.read_text())
+    found = json.loads(path.read_text(encoding='utf-8'))
   except (OSError, ValueError) as error:
     raise errors.UserError(f'Cannot read {path}: {error}.') from error
   missing = [key for key in CARD if key not in found]

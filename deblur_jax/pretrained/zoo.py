@@ -100,7 +100,7 @@ def load(
       return _of_file(name, dtype)
     if path.is_file():
       raise errors.UserError(_A_FILE.format(name))
-    if os.sep in name:
+    if path.name != name:    # with a folder
       return _of_run(name, dtype, which)
   found = card(name, folder=folder)
   verify(name, folder=folder)

@@ -195,7 +195,8 @@ def write(out: pathlib.Path, fit: Fit, *, params: bool = False) -> None:
     save(f'_{name}', found)
   if params:
     array_files.save_tree(stem.with_name(f'{stem.name}_params.npz'), fit.params)
-  with open(stem.with_name(f'{stem.name}_curve.csv'), 'w', newline='') as file:
+  with open(stem.with_name(f'{stem.name}_curve.csv'), 'w', newline='',
+            encoding='utf-8') as file:
     writer = csv.writer(file)
     writer.writerow(['step', *fit.curve])
     for step, values in enumerate(zip(*fit.curve.values(), strict=True), 1):

@@ -89,7 +89,7 @@ def read_json(path: pathlib.Path) -> Any:
     UserError: it is missing, unreadable or not JSON.
   """
   try:
-    return json.loads(path.read_text())
+    return json.loads(path.read_text(encoding='utf-8'))
   except FileNotFoundError as error:
     raise errors.UserError(f'No {path.name} in {path.parent}.') from error
   except OSError as error:
@@ -239,7 +239,7 @@ class MetricsLog:
     lines = [line for line in read_metrics(folder) if line['step'] <= finished]
     atomic_files.write(
         path, ''.join(to_json(line) + '\n' for line in lines))
-    self._file = path.open('a')
+    self._file = path.open('a', encoding='utf-8')
 
   def write(self, step: int, values: Mapping[str, float]) -> None:
     """Appends a line."""
@@ -255,7 +255,8 @@ def read_metrics(folder: pathlib.Path) -> list[dict[str, Any]]:
   """Reads metrics.jsonl; leaves out a last line that is incomplete."""
   path = folder / METRICS
   lines = []
-  for line in path.read_text().splitlines() if path.exists() else ():
+  for line in (path.read_text(encoding='utf-8').splitlines()
+               if path.exists() else ()):
     with contextlib.suppress(ValueError):
       lines.append(json.loads(line))
   return lines

@@ -252,13 +252,14 @@ class _Rows:
     folder = errors.make_folder(_ROWS.value)
     self._path = folder / f'{of}, {_DTYPE.value}.jsonl'
     if self._path.exists():
-      lines = map(json.loads, self._path.read_text().splitlines())
+      lines = map(json.loads, self._path.read_text(
+          encoding='utf-8').splitlines())
       self.finished = {line['picture']: line['scores'] for line in lines}
 
   def add(self, picture, scores):
     self.finished[picture] = scores
     if self._path:
-      with open(self._path, 'a') as file:
+      with open(self._path, 'a', encoding='utf-8') as file:
         file.write(json.dumps({'picture': picture, 'scores': scores}) + '\n')
 
 
