@@ -14,7 +14,12 @@ import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from deblur_jax.errors import UserError, suggest
+from deblur_jax.errors import UserError, shown, suggest
+
+# Bounds of every config, far above those of any experiment.
+MAX_LEVELS = 20
+MAX_ENTRIES = 10_000
+MAX_WHOLE = 2**53    # beyond it JSON's readers differ
 
 
 def require(table: Mapping[str, Any], name: str, *, where: str) -> Any:
@@ -29,12 +34,51 @@ def require(table: Mapping[str, Any], name: str, *, where: str) -> Any:
     The entry.
 
   Raises:
-    UserError: the entry is missing.
+    UserError: the entry is missing, or `table` is no dict.
   """
-  if name not in table:
+  if name not in check_table(table, where=where):
     raise UserError(
-        f'{where}.{name} is missing; {where} has only: {", ".join(table)}.')
+        f'{where}.{name} is missing; {where} has only: '
+        f'{", ".join(map(str, table))}.')
   return table[name]
+
+
+def check_table(table: Any, *, where: str) -> Mapping[str, Any]:
+  """Returns a part of a config; raises a UserError unless it is a dict."""
+  if not isinstance(table, Mapping):
+    raise UserError(f'{where} must be a dict, got {shown(table)}.')
+  return table
+
+
+def check_values(config: Mapping[str, Any]) -> None:
+  """Checks that the values of a config are within bounds.
+
+  Args:
+    config: dicts, lists, texts and numbers.
+
+  Raises:
+    UserError: too many levels or entries, numbers that are not finite or too
+      large; the message has the key.
+  """
+  waiting, count = [('', config, 0)], 0
+  while waiting:
+    where, value, level = waiting.pop()
+    count += 1
+    if level > MAX_LEVELS or count > MAX_ENTRIES:
+      raise UserError(
+          f'{where[:80]} has more than {MAX_LEVELS} levels.'
+          if level > MAX_LEVELS else
+          f'A config of more than {MAX_ENTRIES:,} entries.')
+    if isinstance(value, Mapping):
+      waiting += [(f'{where}.{key}' if where else str(key), one, level + 1)
+                  for key, one in value.items()]
+    elif isinstance(value, list | tuple):
+      waiting += [(f'{where}[{i}]', one, level + 1)
+                  for i, one in enumerate(value)]
+    elif isinstance(value, float) and not math.isfinite(value):
+      raise UserError(f'{where} = {value} is not finite.')
+    elif isinstance(value, int) and abs(value) > MAX_WHOLE:
+      raise UserError(f'{where} = {shown(value)} is too large.')
 
 
 def check_keys(
@@ -138,7 +182,7 @@ def convert(value: Any, annotation: Any, *, where: str) -> Any:
     return _converted(value, annotation)
   except ValueError as error:
     raise UserError(
-        f'{where} must be {_describe(annotation)}, got {value!r}{error}.'
+        f'{where} must be {_describe(annotation)}, got {shown(value)}{error}.'
     ) from None
 
 

@@ -6,6 +6,7 @@ import difflib
 import errno
 import os
 import pathlib
+import reprlib
 import sys
 import threading
 from collections.abc import Iterator, Mapping
@@ -13,6 +14,10 @@ from typing import Any
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NO_SPACE_WORDS = ('No space left', 'File too large', 'quota exceeded')
+
+_SHOWN = reprlib.Repr(
+    maxlevel=4, maxlist=8, maxtuple=8, maxdict=8, maxstring=80, maxlong=40,
+    maxother=80)
 
 
 class UserError(ValueError):
@@ -115,6 +120,11 @@ def make_folder(path: str | os.PathLike) -> pathlib.Path:
   return path
 
 
+def shown(value: Any) -> str:
+  """Returns a value as Python writes it, at most 80 characters of it."""
+  return _SHOWN.repr(value)
+
+
 def suggest(name: str, known) -> str:
   """Suggests a known name for an unknown one.
 
@@ -143,9 +153,11 @@ def look_up(table: Mapping[str, Any], name: str, *, what: str = 'name') -> Any:
   Raises:
     UserError: the name is unknown; the message lists the known ones.
   """
-  if name not in table:
+  # What a config has may be a list, which is no key of any table.
+  if not isinstance(name, str | None) or name not in table:
     raise UserError(
-        f'Unknown {what} {name!r}; known: {", ".join(sorted(map(str, table)))}.'
+        f'Unknown {what} {shown(name)}; known: '
+        f'{", ".join(sorted(map(str, table)))}.'
         f'{suggest(name, table)}')
   return table[name]
 

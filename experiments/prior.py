@@ -127,8 +127,8 @@ def main(argv):
     if 'not_measured' in row:
       print(f"{name}: not measured. {row['not_measured']}")
     if row['dead']:
-      print(f'{name}: all fits failed, the result has no contrast; try a lower '
-            'learning rate.')
+      print(f'{name}: all fits failed: {row["failure"]}; try a lower learning '
+            'rate.')
     elif row['back']:
       print(f'{name}: the fit became worse {row["back"]} times and returned to '
             'earlier parameters.')

@@ -21,7 +21,7 @@ from deblur_jax.data import images, sampler
 from deblur_jax.media import output_files, pictures
 from deblur_jax.ops import bit_depth
 from deblur_jax.pretrained import zoo
-from deblur_jax.priors import results, tasks
+from deblur_jax.priors import tasks
 
 MAX_PIXELS = 25_000_000
 SHOWN = 4_000_000     # pixels of a picture on the page; downloads are whole
@@ -215,8 +215,8 @@ def fitted(
   given = collections.deque()
   for seen in prior_fit.fit(config, problem):
     lines = [f'step {seen.steps} of {seen.total}', *notes]
-    if seen.steps == seen.total and results.is_flat(seen.image, before):
-      lines.append('the fit failed: try another seed')
+    if seen.failure:
+      lines.append(f'the fit failed: {seen.failure}; try another seed')
     result = give(picture, before, seen.image, upload=upload, folder=folder,
                   notes=lines, suffix=tasks.TASKS[task].suffix)
     _forget(given, result)

@@ -33,12 +33,14 @@ class Progress(NamedTuple):
   total: the largest number of steps.
   image: float32 [h, w, 3] in [0, 1], the result at this step.
   losses: of all finished steps.
+  failure: after the last step why the fit failed, see `results.failure`.
   """
 
   steps: int
   total: int
   image: np.ndarray
   losses: np.ndarray
+  failure: str = ''
 
 
 def run(
@@ -92,9 +94,9 @@ def run(
     raise errors.UserError(
         f'{source}: not enough memory for a fit of {side} pixels; give a '
         'smaller --side.') from error
-  if results.is_flat(progress.image, one.batch['observed']):
+  if progress.failure:
     raise errors.UserError(
-        f'{source}: the fit failed, its result has no contrast; try '
+        f'{source}: the fit failed: {progress.failure}; try '
         f'--seed={config["seed"] + 1}.')
   restoring.write(
       job.target, pictures.encode(picture, progress.image, form=form),
@@ -177,9 +179,13 @@ def fit(config: Mapping[str, Any], one: problems.Problem) -> Iterator[Progress]:
   for fitted in restoration.fit_in_chunks(
       method, batch, key, total, mesh, chunk=config['chunk'],
       run_chunk=run_chunk, state=begin(key, batch)):
-    losses = fitted.curve['loss'][:, 0]
+    curve = {name: values[:, 0] for name, values in fitted.curve.items()}
+    steps = len(curve['loss'])
     image = np.asarray(method.restore(fitted.state, batch['observed']))[0]
-    yield Progress(len(losses), total, np.clip(image, 0, 1), losses)
+    ends = steps == total or curve['stopped'][-1]
+    yield Progress(
+        steps, total, np.clip(image, 0, 1), curve['loss'],
+        results.failure(image, one.batch['observed'], curve) if ends else '')
 
 
 @functools.lru_cache(maxsize=4)

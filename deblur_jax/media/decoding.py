@@ -44,6 +44,10 @@ from deblur_jax.media import (
 )
 
 MAX_PIXELS = 200_000_000
+# More pixels than ROOM in a file of less than 1 / MAX_RATIO bytes for each are
+# not decoded. A page of one colour takes 1 / 8000.
+ROOM = 2**24
+MAX_RATIO = 10_000
 _READ = ('JPEG', 'PNG', 'AVIF', 'BMP', 'GIF', 'TIFF', 'WEBP', 'JPEG2000', 'PPM')
 _WRITTEN_AS = {'GIF': 'PNG', 'JPEG2000': 'PNG', 'MPO': 'JPEG', 'PPM': 'PNG',
                'TGA': 'PNG', 'JXL': 'PNG', 'RAW': 'PNG'}
@@ -316,6 +320,12 @@ def _open(source, name, max_pixels):
     raise TooLarge(
         f'{name} has {width}x{height} pixels, and more than {max_pixels:,} '
         'are refused; make it smaller.')
+  stored = len(source) if isinstance(source, bytes) else os.stat(source).st_size
+  if width * height > max(ROOM, MAX_RATIO * stored):
+    image.close()
+    raise errors.UserError(
+        f'{name} is damaged: its {stored:,} bytes cannot hold the '
+        f'{width}x{height} pixels that it declares.')
   return image
 
 

@@ -62,6 +62,8 @@ from deblur_jax.models.record import KINDS as KINDS
 from deblur_jax.models.record import Network as Network
 from deblur_jax.state import Array, Params
 
+MAX_OPTION = 4096    # of numbers: features, blocks, sizes of kernels
+
 _of_layout = lambda net: receptive_field.receptive_field(net.layout)
 
 NETWORKS: dict[str, Network] = {
@@ -158,6 +160,13 @@ def build(*, name: str, where: str = 'nets', **kwargs) -> nn.Module:
     UserError: an unknown name or option, or a value that does not fit.
   """
   network = errors.look_up(NETWORKS, name, what='network')
+  for option, value in kwargs.items():
+    # A network of a million blocks would be traced for days.
+    if any(isinstance(leaf, int | float) and leaf > MAX_OPTION
+           for leaf in jax.tree.leaves(value)):
+      raise errors.UserError(
+          f'{where}.{option} must be at most {MAX_OPTION:,}, got '
+          f'{errors.shown(value)}.')
   return call(network.module, kwargs=kwargs, where=where)
 
 

@@ -53,10 +53,13 @@ def dtype(value) -> None:
   Raises:
     UserError: another one.
   """
-  name = value if isinstance(value, str) else jnp.dtype(value).name
-  if name not in DTYPES:
+  # A config may have a list or a number here.
+  is_type = isinstance(value, type | jnp.dtype)
+  name = jnp.dtype(value).name if is_type else value
+  if not isinstance(name, str) or name not in DTYPES:
     raise errors.UserError(
-        f'The dtype must be one of {", ".join(DTYPES)}, got {name}.'
+        f'The dtype must be one of {", ".join(DTYPES)}, got '
+        f'{errors.shown(name)}.'
         f'{errors.suggest(name, DTYPES)}')
 
 

@@ -4,6 +4,7 @@ import contextlib
 import math
 import os
 import pathlib
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -66,8 +67,10 @@ def _in_one_line():
     yield
   except FileNotFoundError:
     raise
-  except (OSError, ValueError, TypeError, EOFError, LookupError,
-          zipfile.BadZipFile, zlib.error) as error:
+  # NumPy evaluates a header as Python, which has errors of its own.
+  except (OSError, ValueError, TypeError, EOFError, LookupError, SyntaxError,
+          RuntimeError, MemoryError, tokenize.TokenError, zipfile.BadZipFile,
+          zlib.error) as error:
     raise ValueError(' '.join(str(error).split())) from error
 
 

@@ -21,6 +21,8 @@ KEPT = {
     'last': 'the last output',
 }
 Record = dict[str, Any]
+# Steps that are not finite, after which a fit stops: it will not recover.
+MAX_BROKEN = 20
 
 
 def init(rule: stopping.Rule, image: Array, params: Params) -> Record:
@@ -35,7 +37,7 @@ def init(rule: stopping.Rule, image: Array, params: Params) -> Record:
       'kept': {name: jnp.zeros_like(image) for name in KEPT},
       'memory': rule.init(image),
       'best_score': jnp.array(jnp.inf), 'best_step': jnp.zeros((), jnp.int32),
-      'stopped': jnp.zeros((), bool),
+      'stopped': jnp.zeros((), bool), 'broken': jnp.zeros((), jnp.int32),
       'safe': {'params': params, 'psnr': jnp.array(-jnp.inf)}}
 
 
@@ -93,7 +95,8 @@ def backtrack(
   """Returns to the parameters of the last check if the fit became worse.
 
   The moments of the optimizer stay, as in the authors' program. If the loss or
-  its gradient is not finite, the update of the optimizer is undone too.
+  its gradient is not finite, the update of the optimizer is undone too. After
+  MAX_BROKEN such steps the fit has stopped.
 
   Args:
     record: after the step.
@@ -121,7 +124,10 @@ def backtrack(
   # The parameters before the update: the PSNR of this step is theirs.
   keep = check & ~back
   safe = pick(keep, {'params': old[0], 'psnr': psnr}, safe)
-  return params, opt_state, record | {'safe': safe}, back
+  count = record['broken'] + broken
+  record |= {'safe': safe, 'broken': count,
+             'stopped': record['stopped'] | (count >= MAX_BROKEN)}
+  return params, opt_state, record, back
 
 
 def metrics(
@@ -135,7 +141,7 @@ def metrics(
       or None.
   """
   found = {'score': record['best_score'], 'stopped': record['stopped'],
-           'best_step': record['best_step']}
+           'best_step': record['best_step'], 'broken': record['broken']}
   if sharp is not None:
     for name, image in (('psnr', seen.image),
                         ('psnr_average', record['kept']['average'])):

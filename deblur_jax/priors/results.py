@@ -56,8 +56,38 @@ class Fit(NamedTuple):
 
 
 def is_dead(fit: Fit) -> bool:
-  """Whether a fit failed: its last output is flat, see `is_flat`."""
-  return is_flat(fit.kept['last'], fit.problem.batch['observed'])
+  """Whether a fit failed, see `failure`."""
+  return bool(failure(
+      fit.kept['last'], fit.problem.batch['observed'], fit.curve))
+
+
+def failure(
+    image: np.ndarray, observed: np.ndarray, curve: Mapping[str, np.ndarray]
+) -> str:
+  """Describes why a fit failed.
+
+  Args:
+    image: its last output [h, w, c].
+    observed: the picture [h', w', c].
+    curve: metric -> [steps].
+
+  Returns:
+    The end of a sentence, '' if the fit did not fail. A fit fails if its output
+    is flat, if too many of its losses are not finite, or if its output moved
+    away from the picture, beyond the distance of a picture of one colour.
+  """
+  if curve['broken'][-1] >= fit_record.MAX_BROKEN:
+    return (f'the loss or its gradient was not finite in '
+            f'{int(curve["broken"][-1])} steps, the first of them step '
+            f'{int(np.argmax(curve["broken"] > 0)) + 1}')
+  if is_flat(image, observed):
+    return 'the result has no contrast'
+  kept = curve['fit'][:int(curve['best_step'][-1]) + 1]
+  first, last = kept[0], np.median(kept[-10:])
+  if last > max(2 * first, np.var(observed)):
+    return (f'the mean squared distance to the picture grew from {first:.3g} '
+            f'to {last:.3g}')
+  return ''
 
 
 def is_flat(image: np.ndarray, observed: np.ndarray) -> bool:
@@ -93,6 +123,7 @@ def row(fit: Fit, task: str, factor: int) -> dict[str, Any]:
            'seed': fit.seed, 'steps': len(curve['loss']),
            'best_step': int(curve['best_step'][-1]) + 1,
            'seconds_per_step': _finite(fit.seconds), 'dead': is_dead(fit),
+           'failure': failure(fit.kept['last'], batch['observed'], curve),
            'rescued': fit.rescued, 'back': int(curve['back'].sum()), 'psnr': {}}
   if 'sharp' not in batch:
     return found

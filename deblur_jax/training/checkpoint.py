@@ -13,7 +13,7 @@ import os
 import pathlib
 import shutil
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import jax
@@ -351,6 +351,19 @@ class Checkpoints:
       raise errors.UserError(self._not_saved(reason)) from error
 
 
+def not_finite(state: TrainState) -> list[str]:
+  """Lists the arrays of a state that have a NaN or infinite value.
+
+  Args:
+    state: the state; of arrays that are spread over processes none is checked.
+
+  Returns:
+    Their names, parameters first.
+  """
+  return sorted((name for name, leaf in _replicated(state)
+                 if not np.isfinite(leaf).all()), key=_params_first)
+
+
 def _missing_room(folder: pathlib.Path, state: TrainState) -> str:
   """Says how much space a checkpoint lacks on the disk; '' if it has room."""
   needed = sum(math.prod(leaf.shape) * leaf.dtype.itemsize
@@ -369,10 +382,15 @@ def _shapes(tree) -> dict[str, tuple[int, ...]]:
 
 def _checksums(tree) -> dict[str, int]:
   """CRC-32 of each array, by its name; of parts of this process alone none."""
+  return {name: zlib.crc32(leaf.tobytes()) for name, leaf in _replicated(tree)}
+
+
+def _replicated(tree) -> Iterator[tuple[str, np.ndarray]]:
+  """(name, array) of the arrays that each process has whole."""
   leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
-  return {_name(path): zlib.crc32(np.asarray(leaf).tobytes())
-          for path, leaf in leaves
-          if getattr(leaf, 'is_fully_replicated', True)}
+  for path, leaf in leaves:
+    if getattr(leaf, 'is_fully_replicated', True):
+      yield _name(path), np.asarray(leaf)
 
 
 def _params_first(name: str) -> tuple[bool, str]:

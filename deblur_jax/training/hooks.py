@@ -16,7 +16,7 @@ from PIL import Image
 from deblur_jax import errors
 from deblur_jax.ops import atomic_files
 from deblur_jax.state import Metrics, TrainState
-from deblur_jax.training import workdir
+from deblur_jax.training import checkpoint, workdir
 
 
 class Recorder:
@@ -97,15 +97,26 @@ class Recorder:
     bad = [f'{key} = {value}' for key, value in values.items()
            if not is_good(value)]
     if bad:
-      raise errors.UserError(
-          f'Step {step}: {", ".join(bad)}; stopped. The last good checkpoint '
-          f'in {self._folder} is of step {self._checkpoints.latest_step()}; '
-          'try a lower learning rate or optim clip_norm.')
+      raise self._diverged(step, bad)
+
+  def _diverged(self, step, bad: list[str]) -> errors.UserError:
+    more = f' and {len(bad) - 4} more' if len(bad) > 4 else ''
+    last = self._checkpoints.latest_step()
+    kept = ('has no checkpoint yet' if last is None
+            else f'has a good checkpoint of step {last}')
+    return errors.UserError(
+        f'Step {step}: {", ".join(bad[:4])}{more}; stopped. {self._folder} '
+        f'{kept}; train again with --allow_config_change and a lower learning '
+        'rate or optim clip_norm.')
 
   def _save(self, step, state) -> dict[str, float]:
     scores, draw = self._validate(state)
     # PSNR is inf for a perfect picture, and NaN if the network gives NaN.
     self._check_finite(step, scores, lambda score: not np.isnan(score))
+    # The metrics are of the parameters before the update, and validation does
+    # not read discriminators.
+    if bad := checkpoint.not_finite(state):
+      raise self._diverged(step, [f'{name} is not finite' for name in bad])
     self._checkpoints.save(step, state, scores)
     if jax.process_index() == 0:
       sheet = draw()

@@ -14,11 +14,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from deblur_jax import errors
+from deblur_jax.config import convert
 from deblur_jax.state import Array, Batch, Method, Metrics, TrainState
 from deblur_jax.training import parallel
 
 # (finished steps, state, metrics) -> True to leave the loop after this step.
 Hook = Callable[[int, TrainState, Metrics], bool | None]
+MAX_CROP = 2**14
 # With `per_image` these parts of the state have a row for each image.
 ROWS = ('params', 'opt_state', 'ema', 'buffers')
 
@@ -37,6 +40,10 @@ def abstract_state(method: Method, crop: int, mesh: Mesh) -> TrainState:
   Raises:
     UserError: the method's networks cannot process crops of this size.
   """
+  crop = convert(crop, int, where='data.loader.crop')
+  if not 1 <= crop <= MAX_CROP:
+    raise errors.UserError(
+        f'data.loader.crop must be 1 to {MAX_CROP:,}, got {crop}.')
   shapes = jax.eval_shape(
       method.init, jax.random.key(0), _crops(method, crop))
   everywhere = parallel.replicated(mesh)

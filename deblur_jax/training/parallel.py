@@ -15,6 +15,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from deblur_jax import errors
 from deblur_jax.state import Batch
 
+MAX_BATCH = 2**20
 AXIS = 'data'
 
 
@@ -85,8 +86,11 @@ def check_batch_size(batch_size: int, mesh: Mesh) -> None:
     mesh: the devices.
 
   Raises:
-    UserError: they do not.
+    UserError: they do not, or it is larger than MAX_BATCH.
   """
+  if batch_size > MAX_BATCH:
+    raise errors.UserError(
+        f'batch_size must be at most {MAX_BATCH:,}, got {batch_size}.')
   if batch_size < 1 or batch_size % mesh.size:
     raise errors.UserError(
         f'batch_size = {batch_size} is not divisible by the {mesh.size} '

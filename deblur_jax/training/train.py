@@ -42,7 +42,7 @@ KEYS = ('seed', 'total_steps', 'batch_size', 'log_every', 'save_every',
         'tensorboard', 'method', 'nets', 'optim', 'data', 'augment', 'validate')
 OPTIONAL = ('profile',)     # that runs of older versions lack
 COUNTS = ('total_steps', 'batch_size', 'log_every', 'save_every')
-TABLES = ('method', 'nets', 'optim', 'data', 'augment', 'validate')
+MAX_COUNT = 2**31 - 1       # steps are counted in int32
 # Where batch_size is None: crops on each device, in each part of a batch.
 CROPS_PER_DEVICE = 2
 
@@ -100,9 +100,7 @@ def check(config: Mapping[str, Any]) -> None:
         'This config is of a prior, which is fitted and not trained; give it '
         'to python -m experiments.prior.')
   check_keys(config, KEYS, optional=OPTIONAL)
-  for key in TABLES:
-    if not isinstance(config[key], Mapping):
-      raise errors.UserError(f'{key} must be a dict, got {config[key]!r}.')
+  workdir.check_form(config)
   bind(test_sets.make_validate, config['validate'], where='validate')
   if not isinstance(config['seed'], int):
     raise errors.UserError(f'seed must be an integer, got {config["seed"]!r}.')
@@ -126,7 +124,11 @@ def check(config: Mapping[str, Any]) -> None:
 def _check_counts(counts: Mapping[str, Any]) -> None:
   for key, value in counts.items():
     if not isinstance(value, int) or value < 1:
-      raise errors.UserError(f'{key} must be at least 1, got {value}.')
+      raise errors.UserError(
+          f'{key} must be at least 1, got {errors.shown(value)}.')
+    if value > MAX_COUNT:
+      raise errors.UserError(
+          f'{key} must be at most {MAX_COUNT:,}, got {value}.')
 
 
 def setup(

@@ -28,6 +28,7 @@ from typing import Any
 import jax
 
 from deblur_jax import errors
+from deblur_jax.config import check_table, check_values
 from deblur_jax.ops import atomic_files, process_locks
 
 CONFIG = 'config.json'
@@ -40,6 +41,8 @@ PARAMETERS = 'parameters.txt'
 TENSORBOARD = 'tensorboard'
 # Raised when config keys or the parts of a checkpoint get other names.
 FORMAT = 3
+# Parts of a config that are dicts.
+TABLES = ('method', 'nets', 'optim', 'data', 'augment', 'validate')
 # These options change no result.
 FREE_KEYS = ('log_every', 'save_every', 'tensorboard', 'profile')
 # The names of options under `data` that may be paths. A data set may move; its
@@ -95,7 +98,7 @@ def read_json(path: pathlib.Path) -> Any:
   except OSError as error:
     raise errors.UserError(
         f'Cannot read {path}: {error.strerror}.') from error
-  except ValueError as error:
+  except (ValueError, RecursionError) as error:
     raise errors.UserError(f'{path} is not JSON: {error}.') from error
 
 
@@ -108,7 +111,8 @@ def read_config(folder: pathlib.Path) -> dict[str, Any]:
   """Reads the config of a run.
 
   Raises:
-    UserError: there is no run, or one in the format of another version.
+    UserError: there is no run, one in the format of another version, or a
+      config with parts of a wrong type or values out of bounds.
   """
   config = read_json(folder / CONFIG)
   if not isinstance(config, dict) or not isinstance(
@@ -122,7 +126,29 @@ def read_config(folder: pathlib.Path) -> dict[str, Any]:
         f'{folder} holds a run in format {found}, which another version of '
         f'deblur_jax made{_maker(folder)}; this version reads format {FORMAT}. '
         'Use that version for it, or train again in another folder.')
+  try:
+    check_form(config)
+  except errors.UserError as error:
+    raise errors.UserError(f'{folder / CONFIG}: {error}') from error
   return config
+
+
+def check_form(config: Mapping[str, Any]) -> None:
+  """Checks what holds for the config of every run, before it is used.
+
+  Args:
+    config: plain dicts; it may be incomplete.
+
+  Raises:
+    UserError: a part of a wrong type, values out of bounds; it has the key.
+  """
+  check_values(config)
+  for key in TABLES:
+    if key in config:
+      check_table(config[key], where=key)
+  for key in ('nets', 'optim'):
+    for name, leaf in config.get(key, {}).items():
+      check_table(leaf, where=f'{key}.{name}')
 
 
 def _maker(folder) -> str:

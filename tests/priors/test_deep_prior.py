@@ -11,7 +11,7 @@ import scipy.ndimage
 from deblur_jax import errors, methods
 from deblur_jax.blur import operators
 from deblur_jax.inference import restoration
-from deblur_jax.priors import double_prior, fit_record, tasks
+from deblur_jax.priors import double_prior, fit_record, results, tasks
 from deblur_jax.training import loop, parallel
 
 # It compiles twice as quickly as the configs' own networks.
@@ -128,6 +128,34 @@ def test_every_method_fits_its_kind_of_picture(name):
     method = methods.build(config_of(name, **{'method.result': row}))
     np.testing.assert_array_equal(
         method.restore(fitted.state, batch['observed']), image)
+
+
+@pytest.mark.parametrize('name', RUN)
+def test_a_fit_that_is_not_finite_stops_and_says_so(name):
+  batch = batch_for(name, count=1)
+  batch['observed'] = np.full_like(batch['observed'], 3e38)
+  fitted = fit(built(name), batch, 60)
+  assert int(fitted.state.step) == fit_record.MAX_BROKEN
+  curve = {key: values[:, 0] for key, values in fitted.curve.items()}
+  assert results.failure(last(fitted)[0], batch['observed'][0], curve) == (
+      'the loss or its gradient was not finite in 20 steps, the first of them '
+      'step 1')
+
+
+def test_why_a_fit_failed():
+  observed = pictures(1)[0]
+  curve = {'fit': np.full(30, 0.1), 'broken': np.zeros(30, int),
+           'best_step': np.full(30, 29)}
+  reason = lambda image=observed, **changes: results.failure(
+      image, observed, curve | changes)
+  assert not reason() and not reason(broken=np.arange(30) // 2)
+  assert 'no contrast' in reason(np.full_like(observed, 0.5))
+  grows = np.linspace(0.1, 0.5, 30)
+  assert 'grew from 0.1 to 0.438' in reason(fit=grows)
+  # After its best step a fit may do what it likes.
+  assert not reason(fit=grows, best_step=np.full(30, 4))
+  # One that began near the picture is still better than one colour.
+  assert not reason(fit=np.linspace(1e-5, 1e-3, 30))
 
 
 def test_an_image_becomes_what_it_does_alone():

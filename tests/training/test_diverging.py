@@ -1,0 +1,75 @@
+"""Losses and states that are not finite: stopped, named, nothing kept."""
+
+import jax
+import numpy as np
+import pytest
+import steps
+
+from deblur_jax import errors, methods
+from deblur_jax.training import checkpoint, hooks, loop, parallel, workdir
+from deblur_jax.training.train import Setup
+
+LEARNING = [name for name, config in steps.CONFIGS.items() if config['optim']]
+
+
+def recorder(name, method, state, folder, **changes):
+  """The hook of a run, and its checkpoints: one of step 0."""
+  config = steps.CONFIGS[name] | {
+      'tensorboard': False, 'save_every': 100, 'log_every': 100,
+      'total_steps': 100} | changes
+  checkpoints = checkpoint.Checkpoints(folder / workdir.CHECKPOINTS)
+  checkpoints.save(0, state, {'psnr_uint8': 20.0})
+  checkpoints.wait()
+  parts = Setup(method, *[None] * 10)._replace(abstract_state=state)
+  # What validation sees stays good: it does not read every network.
+  validate = lambda state: ({'psnr_uint8': 21.0}, lambda: np.zeros(
+      (2, 2, 3), np.uint8))
+  return hooks.Recorder(
+      config, folder, parts, checkpoints, validate, finished=0), checkpoints
+
+
+def broken(tree, value=np.nan):
+  fill = lambda x: np.full_like(x, value) if x.dtype.kind == 'f' else x
+  return jax.tree.map(fill, tree)
+
+
+@pytest.mark.parametrize('name', LEARNING)
+def test_a_state_that_is_not_finite_is_not_saved(name, tmp_path):
+  """Each part of each method's state, also where the metrics are finite."""
+  method = methods.build(steps.CONFIGS[name])
+  shapes = loop.abstract_state(method, 16, parallel.data_mesh())
+  state = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
+  hook, checkpoints = recorder(name, method, state, tmp_path, save_every=1)
+  metrics = {'loss': 1.0}
+  for part in ('params', 'opt_state', 'ema'):
+    for key, tree in getattr(state, part).items():
+      changed = state.replace(
+          **{part: getattr(state, part) | {key: broken(tree)}})
+      with pytest.raises(errors.UserError, match=(
+          rf'^Step 1: {part}/{key}/\S+ is not finite.*; stopped\. \S+ has a '
+          r'good checkpoint of step 0; train again with [^\n]*$')):
+        hook(1, changed, metrics)
+  hook.close()
+  assert checkpoints.latest_step() == 0
+  checkpoints.close()
+
+
+@pytest.mark.parametrize('name, network', [
+    ('adversarial', 'discriminator'), ('adversarial', 'generator'),
+    ('cycle', 'is_blur'), ('cycle', 'to_blur')])
+@pytest.mark.parametrize('value', [np.nan, 1e30])
+def test_a_step_that_diverges_stops(name, network, value, tmp_path):
+  """By the metrics of the next step, and nothing is saved in between."""
+  method, state, step, batch, key, mesh = steps.parts_of(name)
+  hook, checkpoints = recorder(name, method, state, tmp_path)
+  params = state.params | {network: jax.tree.map(
+      lambda leaf: value * leaf, state.params[network])}
+  state, metrics = step(state.replace(params=params), batch, key)
+  hook(1, state, metrics)
+  with pytest.raises(errors.UserError, match=(
+      r'^Step 1: .* = (nan|-?inf).*; stopped\. \S+ has a good checkpoint of '
+      r'step 0;')):
+    hook(2, state, metrics)
+  hook.close()
+  assert checkpoints.latest_step() == 0
+  checkpoints.close()
