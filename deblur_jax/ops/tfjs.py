@@ -81,7 +81,8 @@ def read(folder: str | pathlib.Path) -> dict[str, np.ndarray]:
 def _shape(entry: Mapping[str, Any]) -> tuple[int, ...]:
   shape = tuple(entry['shape'])
   if not all(isinstance(side, int) and side >= 0 for side in shape):
-    raise ValueError(f'{entry["name"]} has the shape {shape}')
+    raise ValueError(
+        f'{entry["name"]} has the shape {errors.shown(shape)}')
   return shape
 
 
@@ -89,8 +90,8 @@ def _dtype(entry: Mapping[str, Any]) -> str:
   dtype = entry['dtype']
   if 'quantization' in entry:
     raise ValueError(f'{entry["name"]} is quantized')
-  if dtype not in _BYTES:
-    raise ValueError(f'{entry["name"]} is of {dtype}')
+  if not isinstance(dtype, str) or dtype not in _BYTES:
+    raise ValueError(f'{entry["name"]} is of {errors.shown(dtype)}')
   return dtype
 
 
