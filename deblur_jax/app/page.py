@@ -10,6 +10,8 @@ requests share no data. The page makes no connection to other machines.
 import contextlib
 import functools
 import os
+import pathlib
+import shutil
 import signal
 import socket
 import sys
@@ -21,6 +23,7 @@ from typing import Any
 
 from deblur_jax import errors
 from deblur_jax.app import page_access, page_jobs, page_parts, page_restore
+from deblur_jax.ops import process_locks
 from deblur_jax.pretrained import zoo
 from deblur_jax.priors import tasks
 
@@ -29,6 +32,11 @@ MAX_BYTES = 50_000_000
 KEPT = 3600.0         # seconds after which files are deleted
 STEPS = 1000
 WAITING = 16          # greatest number of waiting requests
+GRACE = 4.0           # seconds from a signal to the end of the process
+CONNECTIONS = 200     # more are answered with 503
+PREFIX, LOCK = 'deblur-page-', 'lock'    # of the folder of a page
+# Headings of tables are broken between words only.
+CSS = '#runs {overflow-x: auto} #runs th {word-break: keep-all}'
 # Variables that Gradio and its libraries read when they are imported.
 QUIET = {
     'GRADIO_ANALYTICS_ENABLED': 'False', 'GRADIO_RUN_HISTORY': 'False',
@@ -56,13 +64,15 @@ def build(
   import gradio as gr
 
   with gr.Blocks(title='deblur', analytics_enabled=False) as blocks:
-    gr.Markdown(
-        'Makes a blurred photo sharp: choose a photo and a model, and press '
-        'Restore.')
     with gr.Tab('Restore'):
+      gr.Markdown(
+          'Makes a blurred photo sharp: choose a photo and a model, and press '
+          'Restore.')
       page_restore.build(
           restorers, folder=folder, kept=kept, max_pixels=max_pixels)
     with gr.Tab('Fit a prior'):
+      gr.Markdown('Fits a network to one picture, without a model; this takes '
+                  'minutes. Stop when the result looks best.')
       _fit_tab(folder, max_pixels, fit or {})
     if runs is not None:
       with gr.Tab('Runs'):
@@ -97,14 +107,15 @@ def _fit_tab(folder, max_pixels, options) -> None:
     with gr.Column(scale=3):
       slider = page_parts.before_and_after('fit_')
       notes, download = page_parts.notes_and_download('fit_')
-      curve = gr.HTML(elem_id='fit_curve')
+      curve = gr.HTML(elem_id='fit_curve', label='Loss, logarithmic',
+                      show_label=True)
 
   def on_fit(path, task, mask, factor, kernel, side, steps, seed):
     shown = None, page_parts.no_file()
     if path is None:
       yield *shown, 'Choose a picture first.', ''
       return
-    yield *shown, 'The first steps take longer.', ''
+    yield *shown, 'Compiling; the first steps take longer.', ''
     try:
       # The hidden fields are of other tasks. An empty field is None.
       own = {'mask': mask, 'factor': int(factor), 'kernel_size': int(kernel)}
@@ -166,6 +177,8 @@ def serve(
     fit: Mapping[str, Any] | None = None) -> None:
   """Serves the page until Ctrl-C; prints its address on stderr.
 
+  Ctrl-C and SIGTERM end the process within five seconds.
+
   Args:
     models: names, or folders of runs, in addition to the bundled models; the
       first one is selected.
@@ -201,7 +214,7 @@ def serve(
     if host not in page_access.HOME:
       print('Everybody in its network can use it.', file=sys.stderr,
             flush=True)
-    _run(app, listener)
+    _run(app, listener, whole)
 
 
 def application(blocks, *, folder: str, max_bytes: int, hosts=page_access.HOME):
@@ -223,12 +236,14 @@ def application(blocks, *, folder: str, max_bytes: int, hosts=page_access.HOME):
       fastapi.FastAPI(openapi_url=None), blocks, path='/', allowed_paths=[],
       max_file_size=max_bytes, footer_links=[], show_error=False,
       ssr_mode=False, mcp_server=False, enable_monitoring=False, pwa=False,
-      theme=gr.themes.Default(
+      css=CSS, theme=gr.themes.Default(
           font=['system-ui', 'sans-serif'],
           font_mono=['ui-monospace', 'monospace']))
   # Without these a mounted page does not check whether a file was uploaded.
   blocks.has_launched = blocks.is_running = True
-  return page_access.Guard(app, folder=folder, max_bytes=max_bytes, hosts=hosts)
+  return page_access.Guard(
+      app, folder=folder, max_bytes=max_bytes, hosts=hosts,
+      functions=frozenset(blocks.fns))
 
 
 def sweep(folder: str | os.PathLike, *, age: float = KEPT) -> None:
@@ -260,10 +275,16 @@ def _need_gradio() -> None:
 
 @contextlib.contextmanager
 def _folder():
-  """Yields a temporary folder for the page; old files in it are deleted."""
-  with tempfile.TemporaryDirectory(
-      prefix='deblur-page-', ignore_cleanup_errors=True) as folder:
-    folder = os.path.realpath(folder)
+  """Yields a temporary folder for the page; old files in it are deleted.
+
+  Folders of pages that were killed are deleted, too.
+  """
+  _delete_left()
+  with contextlib.ExitStack() as stack:
+    folder = os.path.realpath(stack.enter_context(tempfile.TemporaryDirectory(
+        prefix=PREFIX, ignore_cleanup_errors=True)))
+    stack.enter_context(process_locks.held(
+        os.path.join(folder, LOCK), busy=f'{folder} is of another page.'))
     for name in ('files', 'kept'):
       os.mkdir(os.path.join(folder, name))
     os.environ['GRADIO_TEMP_DIR'] = os.path.join(folder, 'files')
@@ -275,6 +296,15 @@ def _folder():
       yield folder
     finally:
       over.set()
+
+
+def _delete_left() -> None:
+  """Deletes the folders whose pages ended without doing so."""
+  for folder in pathlib.Path(tempfile.gettempdir()).glob(f'{PREFIX}*'):
+    lock = folder / LOCK    # the folder of a page that just begins has none
+    if lock.is_file() and not folder.is_symlink() and (
+        process_locks.is_free(lock)):
+      shutil.rmtree(folder, ignore_errors=True)
 
 
 def _sweep_often(folder, over) -> None:
@@ -297,8 +327,8 @@ def _listening(host, port):
     yield listener
 
 
-def _run(app, listener) -> None:
-  """Runs the server until Ctrl-C or SIGTERM."""
+def _run(app, listener, folder) -> None:
+  """Runs the server until Ctrl-C or SIGTERM; `folder` is deleted then."""
   import uvicorn
 
   def end(*_):
@@ -307,12 +337,28 @@ def _run(app, listener) -> None:
   # The server passes signals on after its end. At the usual log level it prints
   # a traceback for each page that is still open. Errors in the page's functions
   # get their message from `page_jobs.line`.
+  server = uvicorn.Server(uvicorn.Config(
+      app, log_level='critical', timeout_graceful_shutdown=2,
+      limit_concurrency=CONNECTIONS, lifespan='on'))
+  handle_exit = server.handle_exit
+
+  def on_signal(number, frame):
+    threading.Thread(target=_end_in_time, args=(number, folder),
+                     daemon=True).start()
+    handle_exit(number, frame)
+
+  server.handle_exit = on_signal
   before = signal.signal(signal.SIGTERM, end)
   try:
-    uvicorn.Server(uvicorn.Config(
-        app, log_level='critical', timeout_graceful_shutdown=2,
-        lifespan='on')).run(sockets=[listener])
+    server.run(sockets=[listener])
   except KeyboardInterrupt:
     print(file=sys.stderr)
   finally:
     signal.signal(signal.SIGTERM, before)
+
+
+def _end_in_time(number, folder) -> None:
+  """Ends the process, also if a fit compiles, which nothing interrupts."""
+  time.sleep(GRACE)
+  shutil.rmtree(folder, ignore_errors=True)
+  os._exit(128 + number)

@@ -5,6 +5,7 @@ program. The guard passes only the routes that the page uses, and only files in
 the page's folder.
 """
 
+import asyncio
 import functools
 import json
 import os
@@ -25,6 +26,7 @@ WRITE = {UPLOAD, JOIN, f'{API}/cancel', f'{API}/reset'}
 HOME = ('127.0.0.1', '::1', 'localhost')
 MAX_JSON = 1 << 20    # bytes of a request that is no upload
 FRAME = 1 << 16       # bytes of an upload in addition to its file
+PATIENCE = 60.0       # seconds to wait for the next part of a body
 HEADERS = {
     # The page loads nothing from other sites, and no site may embed it.
     'content-security-policy':
@@ -50,13 +52,17 @@ class Guard:
     folder: of uploads and results; other files are not served.
     max_bytes: greatest size of an uploaded file.
     hosts: allowed host names, against DNS rebinding; None allows any.
+    functions: the numbers of the page's functions; None allows any.
+    patience: seconds to wait for the next part of a body.
   """
 
-  def __init__(self, app, *, folder: str, max_bytes: int, hosts=HOME):
+  def __init__(self, app, *, folder: str, max_bytes: int, hosts=HOME,
+               functions=None, patience: float = PATIENCE):
     self._app = app
     self._folder = os.path.realpath(folder)
     self._max_bytes = max_bytes
     self._hosts = hosts
+    self._functions, self._patience = functions, patience
 
   async def __call__(self, scope, receive, send) -> None:
     """Answers a request, or passes it on; see the ASGI specification."""
@@ -64,6 +70,7 @@ class Guard:
       await self._app(scope, receive, send)
       return
     if scope['type'] != 'http':
+      await send({'type': 'websocket.close', 'code': 1008})
       return
     try:
       self._check(scope)
@@ -75,12 +82,12 @@ class Guard:
 
   def _check(self, scope) -> None:
     headers, path = _headers(scope), scope['path']
-    host = parse.urlsplit(f'//{headers.get("host", "")}')
+    host = _url(f'//{headers.get("host", "")}', 'Host')
     if self._hosts is not None and host.hostname not in self._hosts:
       raise Refused(403, 'This page has another host name.')
     if scope['method'] == 'POST':
       origin = headers.get('origin')
-      if origin and parse.urlsplit(origin).netloc != host.netloc:
+      if origin and _url(origin, 'Origin').netloc != host.netloc:
         raise Refused(403, 'Requests from other pages are not allowed.')
       known = path.rstrip('/') in WRITE
     else:
@@ -95,15 +102,21 @@ class Guard:
     """A `receive` for a body of allowed size and with allowed files only."""
     if scope['method'] != 'POST':
       return receive
+    receive = _in_time(receive, self._patience)
     if scope['path'].rstrip('/') == UPLOAD:
       return await self._limited(scope, receive)
     body = await _read(receive)
     try:
       content = json.loads(body or b'{}')
+      are_own = all(map(self._is_own, _paths(content)))
     except ValueError:
       raise Refused(400, 'This is not JSON.') from None
-    if not all(map(self._is_own, _paths(content))):
+    except RecursionError:
+      raise Refused(400, 'This is nested too deeply.') from None
+    if not are_own:
       raise Refused(400, 'Only uploaded files are allowed.')
+    if scope['path'].rstrip('/') == JOIN and not self._is_known(content):
+      raise Refused(400, 'The page has no such function.')
     return _replay(body)
 
   async def _limited(self, scope, receive):
@@ -120,12 +133,30 @@ class Guard:
       raise Refused(413, line)
     return receive
 
+  def _is_known(self, event: Any) -> bool:
+    """Whether an event is of a function of the page."""
+    if self._functions is None:
+      return True
+    number = event.get('fn_index') if isinstance(event, dict) else None
+    return isinstance(number, int) and number in self._functions
+
   def _is_own(self, path: Any) -> bool:
     """Whether a path is in the folder, after links are resolved."""
     if not isinstance(path, str) or '\0' in path:
       return False
-    real = os.path.realpath(path)
+    try:
+      real = os.path.realpath(path)
+    except ValueError:    # letters that no name has
+      return False
     return os.path.isabs(path) and real.startswith(self._folder + os.sep)
+
+
+def _url(text, name):
+  """The parts of a URL in a header."""
+  try:
+    return parse.urlsplit(text)
+  except ValueError:
+    raise Refused(400, f'The header {name} is malformed.') from None
 
 
 def _headers(scope) -> dict[str, str]:
@@ -133,10 +164,30 @@ def _headers(scope) -> dict[str, str]:
           for name, value in scope['headers']}
 
 
+def _in_time(receive, patience):
+  """A `receive` for which a client that is slow with its body is gone."""
+  is_whole = False
+
+  async def within():
+    nonlocal is_whole
+    if is_whole:
+      return await receive()
+    try:
+      message = await asyncio.wait_for(receive(), patience)
+    except TimeoutError:
+      return {'type': 'http.disconnect'}
+    is_whole = not message.get('more_body')
+    return message
+
+  return within
+
+
 async def _read(receive) -> bytes:
   body = b''
   while True:
     message = await receive()
+    if message['type'] == 'http.disconnect':
+      raise Refused(408, 'The rest of the request did not come.')
     body += message.get('body', b'')
     if len(body) > MAX_JSON:
       raise Refused(413, f'The request has more than {MAX_JSON:,} bytes.')

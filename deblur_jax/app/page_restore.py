@@ -11,8 +11,6 @@ from typing import Any, NamedTuple
 
 from deblur_jax.app import blending, pace, page_jobs, page_parts, page_photo
 
-WHOLE = 'x,y,width,height; empty for the whole photo'
-
 
 def build(
     restorers: page_jobs.Restorers, *, folder: str, kept: str, max_pixels: int
@@ -40,7 +38,8 @@ def build(
           type='filepath', format='png', interactive=False, visible=False,
           buttons=[], height=260)
       region = gr.Textbox(
-          label='Region', placeholder=WHOLE, elem_id='region', max_lines=1)
+          label='Region: x,y,width,height', elem_id='region', max_lines=1,
+          placeholder='empty: the whole photo')
       button = gr.Button('Restore', variant='primary', elem_id='restore')
     with gr.Column(scale=5):
       slider = page_parts.before_and_after('')

@@ -172,7 +172,7 @@ def fit(config: Mapping[str, Any], one: problems.Problem) -> Iterator[Progress]:
     UserError: a config or a problem that cannot be fitted.
   """
   solve.check(config)
-  method, begin, run_chunk, mesh = program(json.dumps(config))
+  method, begin, run_chunk, mesh = program(compiled_by(config))
   key, total = jax.random.key(config['seed']), config['total_steps']
   batch = {name: value[None] for name, value in one.batch.items()}
   batch['seed'] = np.array([config['seed']], np.int32)
@@ -186,6 +186,21 @@ def fit(config: Mapping[str, Any], one: problems.Problem) -> Iterator[Progress]:
     yield Progress(
         steps, total, np.clip(image, 0, 1), curve['loss'],
         results.failure(image, one.batch['observed'], curve) if ends else '')
+
+
+def compiled_by(config: Mapping[str, Any]) -> str:
+  """The part of a config on which the compiled program depends, as JSON.
+
+  The seed is data, and the number of steps counts for schedules alone.
+
+  Args:
+    config: see `tasks.config`.
+  """
+  own = dict(config, seed=0)
+  if not any({'schedule', 'warmup_steps'} & set(one)
+             for one in config['optim'].values()):
+    own['total_steps'] = config['chunk']
+  return json.dumps(own)
 
 
 @functools.lru_cache(maxsize=4)

@@ -36,3 +36,22 @@ def held(path: str | os.PathLike, *, busy: str) -> Iterator[None]:
     yield
   finally:
     lock.release()
+
+
+def is_free(path: str | os.PathLike) -> bool:
+  """Whether nobody holds the lock of a file.
+
+  Args:
+    path: of the lock's file, which exists.
+
+  Returns:
+    False also where the file system has no locks, or the file is another
+    user's.
+  """
+  lock = filelock.FileLock(path, blocking=False, fallback_to_soft=False)
+  try:
+    lock.acquire()
+  except (filelock.Timeout, NotImplementedError, OSError):
+    return False
+  lock.release()
+  return True

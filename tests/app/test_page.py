@@ -1,14 +1,19 @@
 """The page: results, access control, and the page in a browser."""
 
+import asyncio
 import concurrent.futures
+import contextlib
 import http.client
 import importlib.util
 import io
 import json
 import os
 import pathlib
+import pickle
 import re
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -17,6 +22,7 @@ import urllib.parse
 import browser
 import jax
 import numpy as np
+import page_attacks
 import pytest
 import run_folders
 from helpers import tiny
@@ -27,6 +33,7 @@ from deblur_jax.app import (
   blending,
   pace,
   page,
+  page_access,
   page_jobs,
   page_photo,
   page_restore,
@@ -34,7 +41,7 @@ from deblur_jax.app import (
 )
 from deblur_jax.inference import restoration
 from deblur_jax.media import pictures
-from deblur_jax.ops import bit_depth
+from deblur_jax.ops import bit_depth, process_locks
 from deblur_jax.pretrained import zoo
 from deblur_jax.priors import solve, tasks
 
@@ -43,8 +50,10 @@ MAX_PIXELS = 250_000
 # The smallest fit.
 SMALL = {'variant': 'debug', 'chunk': 5}
 SERVE = '''
-import sys
+import sys, threading, time
 from deblur_jax.app import page
+# Like a fit that compiles: nothing interrupts it, and Python waits for it.
+threading.Thread(target=time.sleep, args=(10_000,)).start()
 page.serve([sys.argv[1]], port=0, runs=sys.argv[2], max_bytes=int(sys.argv[3]),
            max_pixels=int(sys.argv[4]), fit={
                'variant': 'debug', 'chunk': 5, 'steps': 100_000})
@@ -108,6 +117,10 @@ def served(runs, tmp_path_factory):
   if importlib.util.find_spec('gradio') is None:
     pytest.skip('no gradio: pip install deblur-jax[page]')
   folder = tmp_path_factory.mktemp('page')
+  left = [folder / f'{page.PREFIX}{name}' for name in ('killed', 'other')]
+  for one in left:
+    (one / 'files').mkdir(parents=True)
+    (one / page.LOCK).touch()
   root = pathlib.Path(page.__file__).parents[2]
   with open(folder / 'log', 'wb') as log:
     process = subprocess.Popen(
@@ -116,16 +129,19 @@ def served(runs, tmp_path_factory):
         env=os.environ | {'TMPDIR': str(folder), 'JAX_PLATFORMS': 'cpu',
                           'JAX_NUM_CPU_DEVICES': '2'})    # as here
   read = (folder / 'log').read_text
-  while not (found := re.search(r'http://\S+', read())):
-    assert process.poll() is None, read()
-    time.sleep(0.1)
+  with process_locks.held(left[1] / page.LOCK, busy='The other page is gone.'):
+    while not (found := re.search(r'http://\S+', read())):
+      assert process.poll() is None, read()
+      time.sleep(0.1)
+  assert [one.exists() for one in left] == [False, True]
+  shutil.rmtree(left[1])
   yield found[0], folder
   parts = urllib.parse.urlsplit(found[0])    # somebody still looks at it
   connection = http.client.HTTPConnection(parts.hostname, parts.port)
   connection.request('GET', '/gradio_api/heartbeat/x')
   assert connection.getresponse().status == 200
   process.send_signal(signal.SIGTERM)
-  process.wait(timeout=120)
+  assert process.wait(timeout=120) == 128 + signal.SIGTERM
   assert 'Traceback' not in read()
   assert [path.name for path in folder.iterdir()] == ['log']
 
@@ -350,6 +366,15 @@ def test_the_command_fits_what_the_page_fits(
     prior_fit.run(str(uploads / 'two.png'), task='denoise', out=str(out))
 
 
+def test_a_fit_is_compiled_once_for_all_seeds_and_numbers_of_steps():
+  name = lambda task, **options: prior_fit.compiled_by(
+      tasks.quick(task, **options))
+  assert name('denoise') == name('denoise', seed=7, steps=300)
+  assert name('denoise') != name('inpaint')
+  assert name('blind') == name('blind', seed=7)
+  assert name('blind') != name('blind', steps=300)    # its rate has a schedule
+
+
 @pytest.mark.parametrize('task', tasks.QUICK)
 def test_the_settings_of_all_tasks_are_accepted(task):
   random = np.random.default_rng(0)
@@ -493,6 +518,59 @@ def test_too_large_a_body_is_refused(address, uploads):
     assert status == 413 and words in text
   status, _, _ = ask(address, 'POST', '/gradio_api/queue/join', bytes(2 << 20))
   assert status == 413
+
+
+@pytest.mark.parametrize('name', page_attacks.ATTACKS)
+def test_attacks(address, name):
+  parts = urllib.parse.urlsplit(address)
+  content, right = page_attacks.ATTACKS[name]
+  assert page_attacks.status(parts.hostname, parts.port, content) in right
+
+
+@pytest.mark.parametrize('name', [
+    b'../../x.png', b'/etc/x.png', b'..', b'', b'a\\..\\x.png', b'x' * 3000])
+def test_an_upload_stays_in_its_folder(served, name):
+  address, folder = served
+  kind = page_attacks.FORM.partition(': ')[::2]
+  status, text, _ = ask(address, 'POST', page_attacks.UPLOAD,
+                        page_attacks.form(name), **dict([kind]))
+  assert status < 500
+  root, = folder.glob('deblur-page-*')
+  for path in json.loads(text) if status == 200 else ():
+    assert pathlib.Path(path).resolve().is_relative_to(root / 'files')
+  assert not [*folder.glob('x*'), *root.glob('x*')]
+
+
+def test_weights_are_no_picture(restorers, tmp_path):
+  (tmp_path / 'a.png').write_bytes(pickle.dumps({'a': np.zeros(3)}))
+  with pytest.raises(errors.UserError, match=r'^a\.png is no picture'):
+    restore(tmp_path / 'a.png', restorers, tmp_path)
+
+
+def test_many_that_say_nothing_keep_nobody_out(address):
+  parts = urllib.parse.urlsplit(address)
+  place = parts.hostname, parts.port
+  with contextlib.ExitStack() as stack:
+    for i in range(page.CONNECTIONS // 2):
+      one = stack.enter_context(socket.create_connection(place))
+      if i % 2:    # a body that does not come
+        one.sendall(page_attacks.post(b'{', length=100).replace(
+            b'{host}', f'{place[0]}:{place[1]}'.encode()))
+    assert ask(address, 'GET', '/config')[0] == 200
+
+
+def test_a_body_that_does_not_come_is_given_up(tmp_path):
+  sent = []
+
+  async def send(message):
+    sent.append(message)
+
+  guard = page_access.Guard(
+      None, folder=str(tmp_path), max_bytes=10, patience=0.01)
+  asyncio.run(guard(
+      {'type': 'http', 'method': 'POST', 'path': page_access.JOIN,
+       'headers': [(b'host', b'localhost')]}, asyncio.Event().wait, send))
+  assert sent[0]['status'] == 408
 
 
 # ---- in a browser
