@@ -7,6 +7,7 @@ import errno
 import os
 import pathlib
 import reprlib
+import stat
 import sys
 import threading
 from collections.abc import Iterator, Mapping
@@ -118,6 +119,23 @@ def make_folder(path: str | os.PathLike) -> pathlib.Path:
   except OSError as error:
     raise UserError(f'Cannot make {path}: {error.strerror}.') from error
   return path
+
+
+def check_file(path: str | os.PathLike) -> None:
+  """Refuses what is no file before it is opened: a pipe could wait for ever.
+
+  Args:
+    path: of a file; one that is missing is left to whoever opens it.
+
+  Raises:
+    UserError: a pipe, a device or a socket.
+  """
+  try:
+    mode = os.stat(path).st_mode
+  except (OSError, ValueError):
+    return
+  if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+    raise UserError(f'{os.fspath(path)} is a pipe or a device; give a file.')
 
 
 def shown(value: Any) -> str:

@@ -25,6 +25,7 @@ from deblur_jax.ops import bit_depth, frames
 from deblur_jax.pretrained import zoo
 
 STREAM = output_files.STREAM
+MAX_STREAM = 2**29    # bytes of stdin
 # Suffix of a video -> suffix of its result.
 VIDEOS = {suffix: videos.target_suffix(f'film{suffix}')
           for suffix in videos.SUFFIXES}
@@ -367,8 +368,17 @@ def measured(network: Network) -> Iterator[pace.Meter]:
 
 def read(source: str | os.PathLike, **options) -> pictures.Picture:
   """Reads a picture; STREAM is stdin. See `pictures.read`."""
-  return pictures.read(
-      sys.stdin.buffer.read() if source == STREAM else source, **options)
+  return pictures.read(_stdin() if source == STREAM else source, **options)
+
+
+def _stdin() -> bytes:
+  """All bytes of stdin, which may never end."""
+  found = sys.stdin.buffer.read(MAX_STREAM + 1)
+  if len(found) > MAX_STREAM:
+    raise errors.UserError(
+        f'stdin has more than {MAX_STREAM >> 20} MiB: give the picture as a '
+        'file.')
+  return found
 
 
 def form_of(

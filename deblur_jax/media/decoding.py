@@ -223,6 +223,7 @@ def content(path: str | os.PathLike) -> bytes:
   Raises:
     UserError: no such file, or it cannot be read.
   """
+  errors.check_file(path)
   with _in_one_line(os.fspath(path)), open(path, 'rb') as file:
     return file.read()
 
@@ -299,6 +300,8 @@ def text(error: Exception) -> str:
 
 def _open(source, name, max_pixels):
   """Opens a picture; only its header is read."""
+  if not isinstance(source, bytes):
+    errors.check_file(source)
   head = _head(source)
   file = io.BytesIO(source) if isinstance(source, bytes) else source
   with _without_limit():

@@ -471,6 +471,8 @@ def _with_free_targets(jobs, refused, *, alone):
       if os.path.isdir(job.target):
         reason = (f'{job.target} is a folder, where the result of {job.source} '
                   'would be; take another -o.')
+      elif _is_there(job.target) and not os.path.isfile(job.target):
+        reason = f'{job.target} is no regular file; take another -o.'
     if reason:
       refused.append(Refused(job.source, reason))
     else:

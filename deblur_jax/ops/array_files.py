@@ -38,9 +38,11 @@ def load(
 
   Raises:
     FileNotFoundError: no such file.
+    UserError: a pipe or a device.
     ValueError: any other fault of the file, in one line.
   """
   path = pathlib.Path(path)
+  errors.check_file(path)
   with _in_one_line():
     found = np.load(path, allow_pickle=False, mmap_mode='r')
     if isinstance(found, np.ndarray):
@@ -55,8 +57,9 @@ def names(path: str | os.PathLike) -> list[str]:
   """Reads the names of the arrays in an .npz file.
 
   Raises:
-    FileNotFoundError, ValueError: as `load`.
+    FileNotFoundError, UserError, ValueError: as `load`.
   """
+  errors.check_file(path)
   with _in_one_line(), zipfile.ZipFile(path) as archive:
     return [name.removesuffix('.npy') for name in archive.namelist()]
 

@@ -111,8 +111,11 @@ def names(path: str | pathlib.Path, *, what: str) -> list[str]:
 @contextlib.contextmanager
 def _refusing(path, what):
   """Turns every error of reading into a UserError of one line."""
+  errors.check_file(path)
   try:
     yield
+  except errors.UserError:
+    raise
   except (FileNotFoundError, IsADirectoryError) as error:
     raise errors.UserError(f'No file {path}: it should be {what}.') from error
   except _REFUSED as error:

@@ -43,6 +43,7 @@ TENSORBOARD = 'tensorboard'
 FORMAT = 3
 # Parts of a config that are dicts.
 TABLES = ('method', 'nets', 'optim', 'data', 'augment', 'validate')
+MAX_JSON = 2**28    # bytes of a file, that of an evaluation of 500,000 pictures
 # These options change no result.
 FREE_KEYS = ('log_every', 'save_every', 'tensorboard', 'profile')
 # The names of options under `data` that may be paths. A data set may move; its
@@ -89,9 +90,13 @@ def read_json(path: pathlib.Path) -> Any:
   """Reads a JSON file.
 
   Raises:
-    UserError: it is missing, unreadable or not JSON.
+    UserError: it is missing, unreadable, too large or not JSON.
   """
+  errors.check_file(path)
   try:
+    if (size := path.stat().st_size) > MAX_JSON:
+      raise errors.UserError(
+          f'{path} has {size:,} bytes, and more than {MAX_JSON:,} are refused.')
     return json.loads(path.read_text(encoding='utf-8'))
   except FileNotFoundError as error:
     raise errors.UserError(f'No {path.name} in {path.parent}.') from error
