@@ -1,7 +1,7 @@
-"""Every :debug config on eight devices: python eight_devices.py FOLDER NAMES.
+""":debug configs on eight devices: python eight_devices.py FOLDER NAME.
 
-Writes FOLDER/traced.json, {config: its batch_size, or the error}, and trains
-the configs of NAMES, comma-separated, in FOLDER/NAME.
+Writes FOLDER/traced.json, {config: its batch_size, or the error}, for one
+config of each kind, and trains the config NAME in FOLDER/NAME.
 """
 
 import json
@@ -27,18 +27,17 @@ def trace(name):
   return parts.batch_size
 
 
-def main(folder, names):
+def main(folder, name):
   """See above."""
   jax.config.update('jax_num_cpu_devices', 8)
   traced = {}
-  for name in helpers.CONFIGS:
+  for kind in helpers.KINDS:
     try:
-      traced[name] = trace(name)
+      traced[kind] = trace(kind)
     except (AssertionError, errors.UserError) as error:
-      traced[name] = repr(error)
-  for name in names.split(','):
-    result = train.run(helpers.get_config(name).to_dict(), folder / name)
-    assert result == train.Result(2, True)
+      traced[kind] = repr(error)
+  result = train.run(helpers.get_config(name).to_dict(), folder / name)
+  assert result == train.Result(2, True)
   (folder / 'traced.json').write_text(json.dumps(traced))
 
 

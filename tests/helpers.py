@@ -22,6 +22,17 @@ def get_config(name, arg='debug'):
   return module.get_config(arg)
 
 
+def kinds():
+  """The first config of each method, set of networks and number of frames."""
+  first = {}
+  for name in CONFIGS:
+    config = get_config(name).to_dict()
+    nets = sorted(kwargs.get('name', '') for kwargs in config['nets'].values())
+    frames = config['data']['train'].get('window', 1)
+    first.setdefault((config['method'].get('name'), frames, *nets), name)
+  return list(first.values())
+
+
 def tiny(**overrides):
   """multiscale_gopro:debug as plain dicts; overrides as 'a.b.c': value."""
   config = get_config('multiscale_gopro')
@@ -42,3 +53,6 @@ def _override(config, overrides):
     *folders, key = path.split('.')
     functools.reduce(dict.get, folders, config)[key] = value
   return config
+
+
+KINDS = kinds()

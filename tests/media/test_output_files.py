@@ -281,7 +281,9 @@ def test_targets_that_cannot_be(here):
 
 def test_a_folder_that_is_closed():
   user = os.geteuid()
-  with tempfile.TemporaryDirectory() as folder:
+  with tempfile.TemporaryDirectory() as folder, (
+      tempfile.TemporaryDirectory()) as out:
+    os.chmod(out, 0o777)
     os.makedirs(f'{folder}/secret')
     os.chmod(f'{folder}/secret', 0)
     make(f'{folder}/a.jpg')
@@ -290,7 +292,7 @@ def test_a_folder_that_is_closed():
     try:
       with pytest.raises(errors.UserError, match='denied; take another -o'):
         output_files.write(f'{folder}/b.jpg', b'x')
-      plan = output_files.plan([folder], out=tempfile.gettempdir() + '/none/')
+      plan = output_files.plan([folder], out=f'{out}/none/')
       assert [job.source.name for job in plan.jobs] == ['a.jpg']
       assert [one.reason for one in plan.refused] == [
           f'Cannot look into {folder}/secret: Permission denied.']
