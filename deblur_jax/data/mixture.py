@@ -57,6 +57,7 @@ def concatenate(
 
   return sources.Source(
       [f'{part}/{parts[part].names[i]}' for part, i in places],
-      where=where, keys=keys, **{
+      where=where, keys=keys, prepared=tuple(
+          root for source in parts.values() for root in source.prepared), **{
           field: of_part(field)
           for field in ('read', 'sizes', 'files', 'records')})

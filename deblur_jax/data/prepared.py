@@ -54,7 +54,7 @@ def pictures(*, root: str) -> sources.Source:
       [pair['name'] for pair in pairs], read,
       f'{index["where"]}, prepared in {root}', keys, sizes,
       packed=sources.Packed(pathlib.Path(pixels.filename), places),
-      subset=index['options'].get('subset'))
+      prepared=(str(root),), subset=index['options'].get('subset'))
 
 
 def write(

@@ -54,6 +54,7 @@ class Source(NamedTuple):
       otherwise None.
     records: i -> {key: the bytes of a picture file}.
     packed: all pictures in one file.
+    prepared: folders of prepared sets of which it is made.
     options: the keywords of `open_source`, for messages and records.
     subset: 'blur' or 'blur_gamma' where the set is one of GoPro's two; else
       None.
@@ -70,6 +71,7 @@ class Source(NamedTuple):
   files: Callable[[int], dict[str, pathlib.Path] | None] | None = None
   records: Callable[[int], dict[str, bytes]] | None = None
   packed: Packed | None = None
+  prepared: tuple[str, ...] = ()
   options: Mapping[str, Any] = types.MappingProxyType({})
   subset: str | None = None
   parts: Mapping[str, 'Source'] = types.MappingProxyType({})

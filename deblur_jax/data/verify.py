@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from deblur_jax import errors
-from deblur_jax.data import parallel_map, sampler, sources
+from deblur_jax.data import parallel_map, prepared, sampler, sources
 from deblur_jax.data.sources import Problem
 
 PSNR = (15.0, 45.0)         # usual range of blurred pictures, dB
@@ -114,6 +114,26 @@ def pixels(
   looks = [_look(source, i, crop) for i in sampler.evenly_spaced(
       range(len(source.names)), pairs)]
   _refuse(source, looks, crop)
+
+
+def checksums(source: sources.Source) -> None:
+  """Compares the prepared sets of a source with their checksums.
+
+  It reads all their bytes.
+
+  Args:
+    source: the source; without prepared sets nothing is read.
+
+  Raises:
+    UserError: bytes have changed since a set was prepared.
+  """
+  of_all = (source, *source.parts.values())
+  for root in dict.fromkeys(root for one in of_all for root in one.prepared):
+    if damaged := prepared.check(root):
+      raise errors.UserError(
+          f'The bytes of {len(damaged)} pairs in {root} have changed since '
+          f'they were prepared, such as {", ".join(damaged[:3])}: delete the '
+          'folder and prepare it again.')
 
 
 def _refuse(source, looks, crop):

@@ -307,6 +307,8 @@ def run(
   # Before the data is loaded, which may take long.
   with workdir.locked(folder) if first else contextlib.nullcontext():
     try:
+      for side in (parts.source, parts.test):
+        verify.checksums(side)
       verify.pixels(parts.source, crop=parts.crop)
       validate = test_sets.make_validate(
           parts.method, parts.test, parts.mesh, **config['validate'])

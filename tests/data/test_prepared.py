@@ -10,7 +10,7 @@ import pytest
 import sample_pictures as pictures
 
 from deblur_jax import data, errors
-from deblur_jax.data import prepared, sources
+from deblur_jax.data import prepared, sources, verify
 
 SIZES = ((40, 56), (32, 32), (48, 40))
 
@@ -70,6 +70,15 @@ def test_check_names_damage(tmp_path):
     file.seek(-1, 1)
     file.write(bytes([byte ^ 1]))
   assert prepared.check(tmp_path) == ['p1']
+  # Training on it, on a part of it, or on a mixture with it, is refused.
+  whole = dict(name='prepared', root=str(tmp_path))
+  for options in (whole, whole | dict(scale=0.5, part=(0.5, 1)),
+                  whole | dict(halves=True),
+                  dict(name='mixture', sources=dict(a=whole, b=whole))):
+    with pytest.raises(errors.UserError, match=(
+        r'The bytes of 1 pairs in \S+ have changed .* such as p1: delete')):
+      verify.checksums(data.open_source(**options))
+  assert verify.checksums(make_source()) is None
 
 
 def run_python(code, **kwargs):

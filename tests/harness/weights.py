@@ -35,8 +35,11 @@ def cases(folder, count: int, *, seed: int = 0) -> Iterator[Case]:
   draw = random.Random(seed)
   whole, damaged, run = folder / 'whole', folder / 'damaged', folder / 'run'
   files = _files(whole)
-  # What is imported only once.
+  # What is imported and compiled only once.
   convert_weights.run([whole / 'deepdeblur.pt'], run, options={})
+  if count >= 100:
+    shutil.rmtree(run)
+    convert_weights.run([whole / 'maxim.npz'], run, options={})
   for number in range(count):
     shutil.rmtree(run, ignore_errors=True)
     shutil.rmtree(damaged, ignore_errors=True)
