@@ -36,7 +36,8 @@ GRACE = 4.0           # seconds from a signal to the end of the process
 CONNECTIONS = 200     # more are answered with 503
 PREFIX, LOCK = 'deblur-page-', 'lock'    # of the folder of a page
 # Headings of tables are broken between words only.
-CSS = '#runs {overflow-x: auto} #runs th {word-break: keep-all}'
+CSS = ('#runs {overflow-x: auto} '
+       '#runs th {word-break: normal; overflow-wrap: normal}')
 # Variables that Gradio and its libraries read when they are imported.
 QUIET = {
     'GRADIO_ANALYTICS_ENABLED': 'False', 'GRADIO_RUN_HISTORY': 'False',
@@ -108,7 +109,7 @@ def _fit_tab(folder, max_pixels, options) -> None:
       slider = page_parts.before_and_after('fit_')
       notes, download = page_parts.notes_and_download('fit_')
       curve = gr.HTML(elem_id='fit_curve', label='Loss, logarithmic',
-                      show_label=True)
+                      show_label=True, container=True)
 
   def on_fit(path, task, mask, factor, kernel, side, steps, seed):
     shown = None, page_parts.no_file()

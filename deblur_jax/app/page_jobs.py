@@ -334,7 +334,8 @@ def chart(losses: np.ndarray) -> str:
   points = ' '.join(f'{x:.1f},{y:.1f}' for x, y in zip(xs, ys, strict=True))
   return (
       '<svg viewBox="0 0 300 60" role="img" aria-label="loss" '
-      'style="width:100%;height:6em" preserveAspectRatio="none"><polyline '
+      'style="width:100%;height:8em;padding-top:2em;box-sizing:border-box" '
+      'preserveAspectRatio="none"><polyline '
       'fill="none" stroke="currentColor" stroke-width="1" vector-effect='
       f'"non-scaling-stroke" points="{points}"/></svg>')
 
