@@ -2,6 +2,7 @@
 
 import ast
 import pathlib
+import re
 import sys
 
 import pytest
@@ -104,6 +105,21 @@ def test_files_have_docstrings():
   texts = {path.relative_to(PACKAGE): path.read_text() for path in FILES}
   assert not [path for path, text in texts.items()
               if not ast.get_docstring(ast.parse(text))]
+
+
+def test_named_tuples_describe_their_fields():
+  missing = []
+  for path in FILES:
+    for node in ast.walk(ast.parse(path.read_text())):
+      if (isinstance(node, ast.ClassDef) and not node.name.startswith('_')
+          and any('NamedTuple' in ast.unparse(base) for base in node.bases)):
+        text = (ast.get_docstring(node) or '').partition('Attributes:')[2]
+        described = set(re.findall(r'^  (\w.*?): ', text, re.MULTILINE))
+        described = {name for names in described for name in names.split(', ')}
+        missing += [f'{path.name}: {node.name}.{field.target.id}'
+                    for field in node.body if isinstance(field, ast.AnnAssign)
+                    and field.target.id not in described]
+  assert not missing
 
 
 def test_every_part_has_a_level():

@@ -22,7 +22,14 @@ ALIGNMENT = 32  # crops begin at multiples of it, as tiles do
 
 
 class Region(NamedTuple):
-  """A rectangle of an upright picture: its top left pixel and its sides."""
+  """A rectangle of an upright picture: its top left pixel and its sides.
+
+  Attributes:
+    x: column of the top left pixel.
+    y: row of the top left pixel.
+    width: in pixels.
+    height: in pixels.
+  """
 
   x: int
   y: int

@@ -24,7 +24,13 @@ TOLERANCE = 1e-2     # greatest difference between a device and the CPU
 
 
 class Finding(NamedTuple):
-  """The result of one check, for a line of output."""
+  """The result of one check, for a line of output.
+
+  Attributes:
+    name: what was checked.
+    result: what was found, in one line.
+    fine: whether nothing is wrong.
+  """
 
   name: str
   result: str

@@ -34,7 +34,14 @@ COMPILING = '/jax/core/compile/'
 
 
 class Key(NamedTuple):
-  """The conditions of a pace."""
+  """The conditions of a pace.
+
+  Attributes:
+    model: name or path of the model.
+    dtype: of the computation.
+    device: its kind, as jax names it.
+    cores: number of CPU cores.
+  """
 
   model: str
   dtype: str

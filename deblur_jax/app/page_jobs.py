@@ -32,9 +32,10 @@ RECENT = 3            # results that a slow browser may still ask for
 class Result(NamedTuple):
   """A restored picture as the page gives it.
 
-  shown: PNG files before and after.
-  file: to be downloaded, in the form of the upload.
-  notes: lines for the user.
+  Attributes:
+    shown: PNG files before and after.
+    file: to be downloaded, in the form of the upload.
+    notes: lines for the user.
   """
 
   shown: tuple[str, str]

@@ -19,9 +19,10 @@ MIN_SIDE = 12         # pixels of a frame's sides
 class Photo(NamedTuple):
   """An upload as the page shows it before it is restored.
 
-  upload: its file.
-  size: (height, width) of the upright picture.
-  preview: a PNG of at most SHOWN pixels.
+  Attributes:
+    upload: its file.
+    size: (height, width) of the upright picture.
+    preview: a PNG of at most SHOWN pixels.
   """
 
   upload: str

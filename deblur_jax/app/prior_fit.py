@@ -29,11 +29,12 @@ MIN_SIDE = 8      # pixels of the longest side that a fit sees
 class Progress(NamedTuple):
   """A fit after some of its steps.
 
-  steps: finished ones.
-  total: the largest number of steps.
-  image: float32 [h, w, 3] in [0, 1], the result at this step.
-  losses: of all finished steps.
-  failure: after the last step why the fit failed, see `results.failure`.
+  Attributes:
+    steps: finished ones.
+    total: the largest number of steps.
+    image: float32 [h, w, 3] in [0, 1], the result at this step.
+    losses: of all finished steps.
+    failure: after the last step why the fit failed, see `results.failure`.
   """
 
   steps: int

@@ -57,18 +57,31 @@ class Network(NamedTuple):
 
 
 class Written(NamedTuple):
-  """Options of `pictures`, `videos` and `output_files.plan`."""
+  """Options of `pictures`, `videos` and `output_files.plan`.
+
+  Attributes:
+    suffix: of the names of results.
+    ext: extension of the results.
+    quality: of compressed pictures.
+    crf: quality of videos.
+    strip_gps: whether results have no place.
+    overwrite: whether existing files are replaced.
+    skip_existing: whether files whose result exists are left out.
+    allow_truncated: whether incomplete pictures are restored.
+    max_pixels: greatest size of a picture.
+    first_frame: of animated pictures, the first alone.
+  """
 
   suffix: str | None = None
   ext: str | None = None
   quality: int | None = None
-  crf: int | None = None     # of videos
+  crf: int | None = None
   strip_gps: bool = False
   overwrite: bool = False
   skip_existing: bool = False
   allow_truncated: bool = False
   max_pixels: int = pictures.MAX_PIXELS
-  first_frame: bool = False  # of animated pictures, the first alone
+  first_frame: bool = False
 
 
 class Outcome(NamedTuple):

@@ -15,12 +15,19 @@ from deblur_jax.state import Array
 
 
 class Pose(NamedTuple):
-  """A motion of the whole picture; arrays of one shape: [] or [frames]."""
+  """A motion of the whole picture; arrays of one shape: [] or [frames].
 
-  x: Array        # pixels to the right
-  y: Array        # pixels down
-  angle: Array    # radians, clockwise as seen on a screen
-  zoom: Array     # 1 leaves the size
+  Attributes:
+    x: pixels to the right.
+    y: pixels down.
+    angle: radians, clockwise as seen on a screen.
+    zoom: 1 leaves the size.
+  """
+
+  x: Array
+  y: Array
+  angle: Array
+  zoom: Array
 
 
 def path(

@@ -22,14 +22,23 @@ _EDGE = 3.0     # pixels over which a matte falls from 1 to 0
 
 
 class Blob(NamedTuple):
-  """A bent ellipse: the object's outline; pixels and radians."""
+  """A bent ellipse: the object's outline; pixels and radians.
+
+  Attributes:
+    y: row of its centre.
+    x: column of its centre.
+    angle: of its long axis.
+    long: radius along the angle.
+    short: radius across it.
+    bend: offset of its ends across the angle, in long radii.
+  """
 
   y: Array
   x: Array
   angle: Array
-  long: Array     # radius along the angle
-  short: Array    # radius across it
-  bend: Array     # offset of its ends across the angle, in long radii
+  long: Array
+  short: Array
+  bend: Array
 
 
 def dynamic_scene(

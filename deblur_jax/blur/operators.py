@@ -33,7 +33,12 @@ FFT_FROM = 225
 
 
 class Operator(NamedTuple):
-  """A linear map of images [n, h, w, c] and its adjoint."""
+  """A linear map of images [n, h, w, c] and its adjoint.
+
+  Attributes:
+    forward: x -> H x.
+    adjoint: y -> H' y, the transpose.
+  """
 
   forward: Callable[[Array], Array]
   adjoint: Callable[[Array], Array]

@@ -24,11 +24,19 @@ class Shake(NamedTuple):
 
   x points right, y down, z into the scene; translations are shares of the
   distance of the scene.
+
+  Attributes:
+    tilt: radians about x.
+    pan: radians about y.
+    roll: radians about z.
+    x: translation to the right.
+    y: translation down.
+    z: translation into the scene.
   """
 
-  tilt: Array     # radians about x
-  pan: Array      # radians about y
-  roll: Array     # radians about z
+  tilt: Array
+  pan: Array
+  roll: Array
   x: Array
   y: Array
   z: Array

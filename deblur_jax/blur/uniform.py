@@ -22,10 +22,16 @@ BLUR_TYPES = ('motion', 'defocus', 'gaussian', 'mixed')
 
 
 class Family(NamedTuple):
-  """A distribution of kernels: draw(key, *, size, options) -> [size, size]."""
+  """A distribution of kernels: draw(key, *, size, options) -> [size, size].
+
+  Attributes:
+    draw: (key, *, size, options) -> a kernel [size, size].
+    blur_type: one of BLUR_TYPES; None where `draw` returns (kernel, index into
+      BLUR_TYPES).
+  """
 
   draw: Callable[..., Array]
-  blur_type: str | None   # None: draw returns (kernel, index into BLUR_TYPES)
+  blur_type: str | None
 
 
 def make(family: Family) -> Callable[..., Batch]:

@@ -56,17 +56,32 @@ _RENDERING = threading.Lock()
 
 
 class Photo(NamedTuple):
-  """A photograph and the places where pairs are cut from it."""
+  """A photograph and the places where pairs are cut from it.
+
+  Attributes:
+    name: of the folder of its pairs.
+    package: the package that has the file.
+    file: path in the package.
+    scale: it is shrunk first by this factor, to be sharper.
+    corners: (top, left) of each pair, the margin included.
+  """
 
   name: str
   package: str
   file: str
-  scale: float                            # shrunk first, to be sharper
-  corners: tuple[tuple[int, int], ...]    # (top, left), the margin included
+  scale: float
+  corners: tuple[tuple[int, int], ...]
 
 
 class Split(NamedTuple):
-  """A set of pairs, all of one size."""
+  """A set of pairs, all of one size.
+
+  Attributes:
+    height: of a pair, pixels.
+    width: of a pair, pixels.
+    seed: of the motion.
+    photos: from which the pairs are cut.
+  """
 
   height: int
   width: int

@@ -22,10 +22,11 @@ from deblur_jax.data import images
 class Sequence(NamedTuple):
   """Frames in the order of time, all of one size.
 
-  name: of the folder to write: 'GOPR0372_07_00'.
-  files: one for each frame, or the video file.
-  length: number of frames.
-  is_video: whether one file contains all frames.
+  Attributes:
+    name: of the folder to write: 'GOPR0372_07_00'.
+    files: one for each frame, or the video file.
+    length: number of frames.
+    is_video: whether one file contains all frames.
   """
 
   name: str

@@ -32,12 +32,13 @@ Work = Callable[[], Iterator[tuple[str, Callable[[], Pictures]]]]
 class Plan(NamedTuple):
   """Pairs to make.
 
-  parameters: everything besides the sources that determines the pixels; JSON.
-  sources: {name of the pair, 'SEQUENCE/000012': what it is made of}; JSON.
-  subset: GoPro's name of the blurred side: 'blur' where stored values are
-    averaged, 'blur_gamma' where light is (gamma is not 1, or a response).
-  works: together they make all pairs, each once.
-  root: the folder of the sources.
+  Attributes:
+    parameters: everything besides the sources that determines the pixels; JSON.
+    sources: {name of the pair, 'SEQUENCE/000012': what it is made of}; JSON.
+    subset: GoPro's name of the blurred side: 'blur' where stored values are
+      averaged, 'blur_gamma' where light is (gamma is not 1, or a response).
+    works: together they make all pairs, each once.
+    root: the folder of the sources.
   """
 
   parameters: dict[str, Any]

@@ -21,17 +21,29 @@ from deblur_jax import errors
 
 
 class Plan(NamedTuple):
-  """The numbers that define the batches of a run; see `make`."""
+  """The numbers that define the batches of a run; see `make`.
 
-  size: int           # number of pictures in the set
+  Attributes:
+    size: number of pictures in the set.
+    crop: side of the crops, pixels.
+    batch_size: of all processes together.
+    seed: of the order and the crops.
+    process_index: number of this process.
+    process_count: number of processes.
+    begin: its first batch.
+    end: the first batch of the next stage; None for no end.
+    used: number of samples in the stages before.
+  """
+
+  size: int
   crop: int
-  batch_size: int     # of all processes together
+  batch_size: int
   seed: int
   process_index: int
   process_count: int
-  begin: int = 0           # its first batch
-  end: int | None = None   # the first batch of the next stage
-  used: int = 0            # number of samples in the stages before
+  begin: int = 0
+  end: int | None = None
+  used: int = 0
 
   @property
   def rows(self) -> int:
@@ -71,7 +83,13 @@ def make(
 
 
 class Stage(NamedTuple):
-  """The crops from batch `begin` on: their side, and how many in a batch."""
+  """The crops from batch `begin` on: their side, and how many in a batch.
+
+  Attributes:
+    begin: its first batch.
+    crop: side of a crop, pixels.
+    batch_size: crops of a batch over all processes.
+  """
 
   begin: int
   crop: int

@@ -78,9 +78,15 @@ class Source(NamedTuple):
 
 
 class Problem(NamedTuple):
-  """A fault of one picture or pair, or of the whole set (`name` is '')."""
+  """A fault of one picture or pair, or of the whole set (`name` is '').
 
-  kind: str    # 'missing', 'size', 'corrupt', 'small', 'swapped', ...
+  Attributes:
+    kind: 'missing', 'size', 'corrupt', 'small', 'swapped', ...
+    name: of the picture or pair; '' for the whole set.
+    detail: a line for the user.
+  """
+
+  kind: str
   name: str
   detail: str
 

@@ -30,23 +30,39 @@ SLOPES = {'blur': (-math.inf, 0.4), 'blur_gamma': (0.25, math.inf)}
 
 
 class Look(NamedTuple):
-  """The measurements of one pair."""
+  """The measurements of one pair.
+
+  Attributes:
+    problems: faults of the pair.
+    psnr: of blur against sharp; None without both.
+    lost: [regions], lost variance over mean, 0-255 scale.
+    raised: [regions], increase of the mean, 0-255 scale.
+  """
 
   problems: list[Problem]
-  psnr: float | None        # of blur against sharp, None without both
-  lost: np.ndarray          # [regions] lost variance over mean, 0-255 scale
-  raised: np.ndarray        # [regions] increase of the mean, 0-255 scale
+  psnr: float | None
+  lost: np.ndarray
+  raised: np.ndarray
 
 
 class Report(NamedTuple):
-  """All faults of a source, and what was measured."""
+  """All faults of a source, and what was measured.
+
+  Attributes:
+    where: the source.
+    pairs: number of pairs.
+    problems: all faults.
+    psnr: lowest, median, highest; None if none was measured.
+    slope: 0 linear, 0.6 gamma 2.2; None with too few regions.
+    regions: number of regions in the slope.
+  """
 
   where: str
   pairs: int
   problems: list[Problem]
-  psnr: tuple[float, float, float] | None    # lowest, median, highest
-  slope: float | None                        # 0 linear, 0.6 gamma 2.2
-  regions: int                               # number of regions in the slope
+  psnr: tuple[float, float, float] | None
+  slope: float | None
+  regions: int
 
 
 def full(

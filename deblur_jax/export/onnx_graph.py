@@ -46,7 +46,14 @@ class Value(NamedTuple):
 
 
 class Node(NamedTuple):
-  """An ONNX operation."""
+  """An ONNX operation.
+
+  Attributes:
+    kind: the name of the operation.
+    inputs: names of values; '' for one that is left out.
+    outputs: names of values.
+    attributes: constants by name.
+  """
 
   kind: str
   inputs: tuple[str, ...]

@@ -62,7 +62,13 @@ class Large(NamedTuple):
 
 
 class Grid(NamedTuple):
-  """Positions of tiles: (height, width), first rows and first columns."""
+  """Positions of tiles: (height, width), first rows and first columns.
+
+  Attributes:
+    tile: (height, width) of a tile.
+    tops: first rows.
+    lefts: first columns.
+  """
 
   tile: Shape
   tops: list[int]

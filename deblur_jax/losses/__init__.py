@@ -38,9 +38,10 @@ OVER_SCALES = {'sum': lambda k: 1.0, 'half_mean': lambda k: 1 / (2 * k)}
 class Content(NamedTuple):
   """A content loss and the frozen parameters that it needs.
 
-  loss: (restored images, sharp images, `TrainState.frozen`) -> scalar; images
-    finest first.
-  frozen: its part of `TrainState.frozen`: {'features': of VGG19}, or {}.
+  Attributes:
+    loss: (restored images, sharp images, `TrainState.frozen`) -> scalar; images
+      finest first.
+    frozen: its part of `TrainState.frozen`: {'features': of VGG19}, or {}.
   """
 
   loss: Callable[..., Array]

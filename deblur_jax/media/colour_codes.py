@@ -29,7 +29,12 @@ _GAMMA = {4: 2.2, 5: 2.8, 8: 1.0}
 
 
 class Codes(NamedTuple):
-  """The codes of a file."""
+  """The codes of a file.
+
+  Attributes:
+    primaries: ColourPrimaries of ITU-T H.273.
+    transfer: TransferCharacteristics of ITU-T H.273.
+  """
 
   primaries: int
   transfer: int

@@ -64,9 +64,10 @@ _pillow_settings = threading.RLock()
 class Stored(NamedTuple):
   """A decoded file.
 
-  samples: uint8 or uint16 [h, w, 1 to 4], gray or RGB, alpha last.
-  form: 'JPEG', 'PNG', ...: the format in which it is written again.
-  exif, icc, dpi, coding, description, notes: as in `pictures.Picture`.
+  Attributes:
+    samples: uint8 or uint16 [h, w, 1 to 4], gray or RGB, alpha last.
+    form: 'JPEG', 'PNG', ...: the format in which it is written again.
+    exif, icc, dpi, coding, description, notes: as in `pictures.Picture`.
   """
 
   samples: np.ndarray
@@ -82,10 +83,11 @@ class Stored(NamedTuple):
 class Header(NamedTuple):
   """What a file says of its picture before the pixels.
 
-  size: (height, width) of the upright picture.
-  plain: whether the file is a PNG or JPEG that `read` only decodes: 8 bits,
-    gray or RGB, upright, opaque, a single picture. Other decoders then give the
-    same samples.
+  Attributes:
+    size: (height, width) of the upright picture.
+    plain: whether the file is a PNG or JPEG that `read` only decodes: 8 bits,
+      gray or RGB, upright, opaque, a single picture. Other decoders then give
+      the same samples.
   """
 
   size: tuple[int, int]

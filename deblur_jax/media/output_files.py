@@ -41,7 +41,12 @@ class Job(NamedTuple):
 
 
 class Refused(NamedTuple):
-  """A file or folder that cannot be processed, and the reason in one line."""
+  """A file or folder that cannot be processed, and the reason in one line.
+
+  Attributes:
+    source: the file or folder.
+    reason: in one line.
+  """
 
   source: pathlib.Path
   reason: str

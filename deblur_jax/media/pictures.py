@@ -50,17 +50,18 @@ _OVERSHOOT = 0.01     # tolerance for floats outside [0, 1], as filters give
 class Picture(NamedTuple):
   """A picture and the metadata that are written back into its file.
 
-  image: float32 [h, w, 3] in [0, 1], upright, RGB in the profile `icc`.
-  alpha: [h, w], uint8 or uint16 as stored, or None.
-  bits: of a stored sample, 8 or 16.
-  gray: whether it was stored without colour.
-  form: one of FORMS.
-  exif: EXIF block of the upright picture, without thumbnail, or None.
-  icc: bytes of the colour profile, or None.
-  dpi: resolution (x, y), or None.
-  coding: parameters of the file's compression, for `encode`.
-  description: XMP, IPTC, comments and texts.
-  notes: what differs from the file, a line each, for the user.
+  Attributes:
+    image: float32 [h, w, 3] in [0, 1], upright, RGB in the profile `icc`.
+    alpha: [h, w], uint8 or uint16 as stored, or None.
+    bits: of a stored sample, 8 or 16.
+    gray: whether it was stored without colour.
+    form: one of FORMS.
+    exif: EXIF block of the upright picture, without thumbnail, or None.
+    icc: bytes of the colour profile, or None.
+    dpi: resolution (x, y), or None.
+    coding: parameters of the file's compression, for `encode`.
+    description: XMP, IPTC, comments and texts.
+    notes: what differs from the file, a line each, for the user.
   """
 
   image: np.ndarray

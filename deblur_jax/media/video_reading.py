@@ -24,7 +24,10 @@ KNOWN = ('mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg,'
 class Cut(NamedTuple):
   """A span of a file's time: first <= time < last, in seconds.
 
-  shift: seconds to subtract from the times.
+  Attributes:
+    first: seconds.
+    last: seconds.
+    shift: seconds to subtract from the times.
   """
 
   first: float = -math.inf

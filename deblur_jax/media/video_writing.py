@@ -24,7 +24,13 @@ from deblur_jax.ops import bit_depth
 
 
 class Encoder(NamedTuple):
-  """The quality settings of a codec: default crf, largest crf, options."""
+  """The quality settings of a codec: default crf, largest crf, options.
+
+  Attributes:
+    crf: default quality, lower is better.
+    worst: the largest crf.
+    options: of the encoder.
+  """
 
   crf: int
   worst: int
@@ -46,22 +52,42 @@ class Container(NamedTuple):
 
 
 class Settings(NamedTuple):
-  """The settings of an encoder: only numbers and names, stored as JSON."""
+  """The settings of an encoder: only numbers and names, stored as JSON.
+
+  Attributes:
+    encoder: FFmpeg's name.
+    crf: quality, lower is better.
+    pixels: FFmpeg's name of the format of pixels.
+    size: width, height.
+    time_base: seconds, a fraction.
+    rate: frames a second, a fraction.
+    aspect: of a pixel; (0, 1) where it is unknown.
+    colour: range, space, primaries, transfer.
+    location: of the chroma samples between the pixels.
+    matrix: display matrix, nine numbers or none.
+  """
 
   encoder: str
   crf: int
   pixels: str
-  size: tuple[int, int]        # width, height
+  size: tuple[int, int]
   time_base: tuple[int, int]
   rate: tuple[int, int]
-  aspect: tuple[int, int]      # of a pixel; (0, 1) where it is unknown
-  colour: tuple[int, int, int, int]   # range, space, primaries, transfer
-  location: int                # of the chroma samples between the pixels
-  matrix: tuple[int, ...]      # display matrix, nine numbers or none
+  aspect: tuple[int, int]
+  colour: tuple[int, int, int, int]
+  location: int
+  matrix: tuple[int, ...]
 
 
 class Packet(NamedTuple):
-  """An encoded frame; times are in units of the time base."""
+  """An encoded frame; times are in units of the time base.
+
+  Attributes:
+    pts: time of display.
+    duration: of display.
+    is_key: whether decoding can begin there.
+    data: the encoded bytes.
+  """
 
   pts: int
   duration: int

@@ -39,9 +39,10 @@ _OWN_METADATA = ('major_brand', 'minor_version', 'compatible_brands', 'encoder',
 class Done(NamedTuple):
   """The outcome of `restore`.
 
-  frames: number of frames in the target.
-  resumed: how many of them an earlier call had restored.
-  notes: what could not be kept or read, a line each.
+  Attributes:
+    frames: number of frames in the target.
+    resumed: how many of them an earlier call had restored.
+    notes: what could not be kept or read, a line each.
   """
 
   frames: int

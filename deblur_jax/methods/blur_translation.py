@@ -27,7 +27,13 @@ from deblur_jax.state import Array, Batch, Method, TrainState
 
 
 class Weights(NamedTuple):
-  """Weights of the terms above; 0 leaves one out."""
+  """Weights of the terms above; 0 leaves one out.
+
+  Attributes:
+    adversarial: of the adversarial term.
+    content: of the content term.
+    identity: of the identity term.
+  """
 
   adversarial: float = 1.0
   content: float = 10.0

@@ -32,10 +32,11 @@ DISCRIMINATORS = ('is_sharp', 'is_blur')
 class Weights(NamedTuple):
   """Weights of the terms above; 0 leaves one out.
 
-  adversarial: w_a.
-  cycle_blur: w_b, from blurry to sharp and back.
-  cycle_sharp: w_s, from sharp to blurry and back.
-  identity: w_i, of what is already what a generator should make.
+  Attributes:
+    adversarial: w_a.
+    cycle_blur: w_b, from blurry to sharp and back.
+    cycle_sharp: w_s, from sharp to blurry and back.
+    identity: w_i, of what is already what a generator should make.
   """
 
   adversarial: float = 2.0

@@ -50,7 +50,19 @@ DELTA = 0.9     # sum K^2 of an almost single tap; the delta kernel has 1
 
 
 class Weights(NamedTuple):
-  """Weights of the terms above; 0 leaves one out."""
+  """Weights of the terms above; 0 leaves one out.
+
+  Attributes:
+    reblur: of the reblur term.
+    sparsity: of the sparsity of gradients.
+    adversarial: of the adversarial term.
+    cycle: of the cycle through known blur.
+    kernel: of the error of known kernels.
+    blur_type: of the classified type of blur.
+    identity: of the change of sharp pictures.
+    tv: of the total variation.
+    dark: of the dark channel.
+  """
 
   reblur: float = 1.0
   sparsity: float = 1.0

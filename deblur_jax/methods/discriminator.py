@@ -27,13 +27,14 @@ LINES = 5         # consecutive logged steps that an alarm needs
 class Discriminator(NamedTuple):
   """Functions of a discriminator; images are [n, h, w, 3] in [0, 1].
 
-  init: (key, crop [height, width]) -> params.
-  update: ((params, opt_state), (real, fake, key)) -> (the new both, metrics).
-  generator_loss: (params, real, fake) -> (L_G, its gradient to `fake`).
-  update_jointly: as `update`, and also what `generator_loss` gives with the
-    parameters before the update; the two share a forward pass, and in a
-    zero-sum game the backward pass.
-  watch: logged metrics, the newest last -> an alarm in one line, or None.
+  Attributes:
+    init: (key, crop [height, width]) -> params.
+    update: ((params, opt_state), (real, fake, key)) -> (the new both, metrics).
+    generator_loss: (params, real, fake) -> (L_G, its gradient to `fake`).
+    update_jointly: as `update`, and also what `generator_loss` gives with the
+      parameters before the update; the two share a forward pass, and in a
+      zero-sum game the backward pass.
+    watch: logged metrics, the newest last -> an alarm in one line, or None.
   """
 
   init: Callable[..., Params]

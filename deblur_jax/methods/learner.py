@@ -22,7 +22,13 @@ Objective = Callable[..., tuple[Array, Metrics]]
 
 
 class Start(NamedTuple):
-  """Parts of the first `TrainState`, with its field names."""
+  """Parts of the first `TrainState`, with its field names.
+
+  Attributes:
+    params: what the method learns, by network.
+    frozen: what it only reads.
+    buffers: other arrays that steps change.
+  """
 
   params: Mapping[str, Params]
   frozen: Mapping[str, Params] = {}

@@ -26,13 +26,15 @@ ROLES = ('net', 'generator', 'to_sharp')
 class Start(NamedTuple):
   """Where weights are: the leaves init_from, teacher, restorer of methods.
 
-  path: a run's folder; the name of a bundled model, from any working directory;
-    the card NAME.json of such a model, or NAME.safetensors beside it; MAXIM's
-    weights, see `models.maxim_files`; or an .npz of parameters by network, as
-    `experiments.prior --params` and `experiments.prior_start` write it. None
-    for random weights: a checkpoint replaces them, or it is a trial.
-  which: of a run, the 'last' or 'best' checkpoint, or a step.
-  role: which of its networks; '' is that one of `ROLES` which it has.
+  Attributes:
+    path: a run's folder; the name of a bundled model, from any working
+      directory; the card NAME.json of such a model, or NAME.safetensors beside
+      it; MAXIM's weights, see `models.maxim_files`; or an .npz of parameters by
+      network, as `experiments.prior --params` and `experiments.prior_start`
+      write it. None for random weights: a checkpoint replaces them, or it is a
+      trial.
+    which: of a run, the 'last' or 'best' checkpoint, or a step.
+    role: which of its networks; '' is that one of `ROLES` which it has.
   """
 
   path: str | None

@@ -26,12 +26,13 @@ NOTHING = 'nothing'
 class Discriminator(NamedTuple):
   """A discriminator with its buffer of earlier fakes, both by one name.
 
-  init: (key, crop [height, width]) -> (params, buffer).
-  generator_loss: (params, real, fake) -> L_G, whose gradient flows to `fake`
-    alone.
-  update: (state, real, fake, key) -> (the state with its new parameters,
-    optimizer and buffer, metrics as 'NAME/discriminator_loss').
-  watch: logged metrics, the newest last -> an alarm in one line, or None.
+  Attributes:
+    init: (key, crop [height, width]) -> (params, buffer).
+    generator_loss: (params, real, fake) -> L_G, whose gradient flows to `fake`
+      alone.
+    update: (state, real, fake, key) -> (the state with its new parameters,
+      optimizer and buffer, metrics as 'NAME/discriminator_loss').
+    watch: logged metrics, the newest last -> an alarm in one line, or None.
   """
 
   init: Callable[..., tuple[Params, image_buffer.Buffer]]

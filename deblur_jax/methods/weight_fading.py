@@ -14,8 +14,9 @@ from deblur_jax.training import optim
 class Fade(NamedTuple):
   """The leaf method.fade of a config.
 
-  net: options in which the smaller network differs: {'groups': 1}.
-  steps: after so many steps the weights that it lacks are zero.
+  Attributes:
+    net: options in which the smaller network differs: {'groups': 1}.
+    steps: after so many steps the weights that it lacks are zero.
   """
 
   net: Mapping[str, Any]

@@ -35,17 +35,29 @@ SCALE = (0.458, 0.448, 0.450)
 
 
 class Conv(NamedTuple):
-  """A convolution with ReLU; `features.INDEX` in torchvision."""
+  """A convolution with ReLU.
+
+  Attributes:
+    index: `features.INDEX` in torchvision.
+    channels: in, out.
+    side: of the kernel.
+    stride: in pixels.
+    padding: on each side, pixels.
+  """
 
   index: int
-  channels: tuple[int, int]   # in, out
+  channels: tuple[int, int]
   side: int = 3
   stride: int = 1
   padding: int = 1
 
 
 class Pool(NamedTuple):
-  """Max pooling with a stride of 2."""
+  """Max pooling with a stride of 2.
+
+  Attributes:
+    side: of the window.
+  """
 
   side: int
 
@@ -67,12 +79,19 @@ VGG = (
 
 
 class Net(NamedTuple):
-  """A backbone and the names of its files."""
+  """A backbone and the names of its files.
+
+  Attributes:
+    layers: convolutions, pools and TAPs, in order.
+    backbone: file of torchvision's weights.
+    linear: file of the metric's weights.
+    side: of the smallest image that the last layer can take.
+  """
 
   layers: Sequence
   backbone: str
   linear: str
-  side: int       # of the smallest image that the last layer can take
+  side: int
 
 
 NETS = {

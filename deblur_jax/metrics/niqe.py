@@ -42,7 +42,12 @@ NEIGHBOURS = (0, 1), (1, 0), (1, 1), (-1, 1)
 
 
 class Model(NamedTuple):
-  """The statistics of natural photos, float64."""
+  """The statistics of natural photos, float64.
+
+  Attributes:
+    mean: [36], of the features.
+    covariance: [36, 36], of the features.
+  """
 
   mean: np.ndarray         # [36]
   covariance: np.ndarray   # [36, 36], positive definite

@@ -5,7 +5,13 @@ from typing import NamedTuple
 
 
 class Window(NamedTuple):
-  """The geometry of one convolution, equal along both axes."""
+  """The geometry of one convolution, equal along both axes.
+
+  Attributes:
+    kernel_size: side of the kernel.
+    stride: in pixels of the input.
+    padding: on each side.
+  """
 
   kernel_size: int
   stride: int

@@ -24,10 +24,12 @@ NAMES = {'observed': 'picture', 'sharp': 'truth', 'guide': 'flash picture'}
 class Problem(NamedTuple):
   """One picture and what is known about it.
 
-  name: of its file, without suffix.
-  batch: of the methods, for one image and without the batch axis, NumPy:
-    'observed', and where they exist 'mask', 'kernel', 'guide', 'hint', 'sharp'.
-  chroma: [h, w, 2], Cb and Cr of the picture where only its luma is fitted.
+  Attributes:
+    name: of its file, without suffix.
+    batch: of the methods, for one image and without the batch axis, NumPy:
+      'observed', and where they exist 'mask', 'kernel', 'guide', 'hint',
+      'sharp'.
+    chroma: [h, w, 2], Cb and Cr of the picture where only its luma is fitted.
   """
 
   name: str

@@ -33,15 +33,16 @@ PLAIN = 'psnr_float'    # the metric of the oracle
 class Fit(NamedTuple):
   """The fit of one problem.
 
-  problem: the problem.
-  kept: name -> float32 [h, w, c], see `fit_record.KEPT`.
-  found: what the method estimates beside the image, by name, NumPy.
-  result: [h, w, c], what the method's `restore` returns.
-  params: by network, after the last step.
-  curve: metric -> [steps].
-  seed: of this fit.
-  seconds: of a step for this image, without compiling; NaN for one chunk.
-  rescued: whether the kernel was estimated by another fit, which failed.
+  Attributes:
+    problem: the problem.
+    kept: name -> float32 [h, w, c], see `fit_record.KEPT`.
+    found: what the method estimates beside the image, by name, NumPy.
+    result: [h, w, c], what the method's `restore` returns.
+    params: by network, after the last step.
+    curve: metric -> [steps].
+    seed: of this fit.
+    seconds: of a step for this image, without compiling; NaN for one chunk.
+    rescued: whether the kernel was estimated by another fit, which failed.
   """
 
   problem: Problem

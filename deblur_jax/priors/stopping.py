@@ -33,11 +33,12 @@ Memory = dict[str, Array]
 class Seen(NamedTuple):
   """What a rule sees of a step.
 
-  image: the reconstruction [h, w, c].
-  fit: scalar, MSE to the values of the picture that the fit sees.
-  held_out: scalar, MSE at the values that it does not see.
-  sure: scalar, Stein's estimate.
-  step: int, number of finished steps before this one.
+  Attributes:
+    image: the reconstruction [h, w, c].
+    fit: scalar, MSE to the values of the picture that the fit sees.
+    held_out: scalar, MSE at the values that it does not see.
+    sure: scalar, Stein's estimate.
+    step: int, number of finished steps before this one.
   """
 
   image: Array
@@ -50,10 +51,12 @@ class Seen(NamedTuple):
 class Rule(NamedTuple):
   """A rule.
 
-  init: zeros of the image's shape -> memory.
-  score: (memory, Seen) -> (memory, score); infinite while there is no score.
-  patience: steps without a new minimum after which the fit stops; None: never.
-  held_out: share of the picture's values that the fit must not see, 0 to 1.
+  Attributes:
+    init: zeros of the image's shape -> memory.
+    score: (memory, Seen) -> (memory, score); infinite while there is no score.
+    patience: steps without a new minimum after which the fit stops; None:
+      never.
+    held_out: share of the picture's values that the fit must not see, 0 to 1.
   """
 
   init: Callable[[Array], Memory]

@@ -26,27 +26,28 @@ from deblur_jax.state import Batch
 class Task(NamedTuple):
   """One task.
 
-  title: what it does to a photo, for the page.
-  preset: the config of a fit as plain dicts, with the numbers of the papers.
-  debug: {dotted config key: value}, what a tiny fit of two chunks changes in
-    the preset, for tests.
-  quick: the same for a fit that a person waits for. Tasks that have it are on
-    the page and in `deblur prior`.
-  needs: inputs beside the picture without which there is no problem: of 'mask',
-    'kernel' and 'guide'.
-  accepts: inputs that may be given.
-  settings: option -> function of its value that gives {dotted config key:
-    value}.
-  scaled: config keys of counts of steps that keep their share of total_steps.
-  corrupt: (random, sharp [h, w, c], *, options) -> {'observed', 'sharp', ...},
-    the problem as the papers make it; 'mask' and 'kernel' are arrays. None
-    where a sharp picture does not determine the problem.
-  input, classical: what the fit is compared with in tables: the picture, as
-    large as the result, and a classical method.
-  metric: the row of `metrics.METRICS` that the papers use.
-  found: names of what a fit estimates beside the image.
-  suffix: of the names of results of `deblur prior`.
-  paper: what the papers report.
+  Attributes:
+    title: what it does to a photo, for the page.
+    preset: the config of a fit as plain dicts, with the numbers of the papers.
+    debug: {dotted config key: value}, what a tiny fit of two chunks changes in
+      the preset, for tests.
+    quick: the same for a fit that a person waits for. Tasks that have it are on
+      the page and in `deblur prior`.
+    needs: inputs beside the picture without which there is no problem: of
+      'mask', 'kernel' and 'guide'.
+    accepts: inputs that may be given.
+    settings: option -> function of its value that gives {dotted config key:
+      value}.
+    scaled: config keys of counts of steps that keep their share of total_steps.
+    corrupt: (random, sharp [h, w, c], *, options) -> {'observed', 'sharp',
+      ...}, the problem as the papers make it; 'mask' and 'kernel' are arrays.
+      None where a sharp picture does not determine the problem.
+    input, classical: what the fit is compared with in tables: the picture, as
+      large as the result, and a classical method.
+    metric: the row of `metrics.METRICS` that the papers use.
+    found: names of what a fit estimates beside the image.
+    suffix: of the names of results of `deblur prior`.
+    paper: what the papers report.
   """
 
   title: str

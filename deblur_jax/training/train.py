@@ -78,10 +78,15 @@ class Setup(NamedTuple):
 
 
 class Result(NamedTuple):
-  """How a run ended."""
+  """How a run ended.
+
+  Attributes:
+    step: number of finished steps.
+    finished: False where a signal stopped it; the same command resumes it.
+  """
 
   step: int
-  finished: bool  # False: a signal stopped it; the same command resumes it
+  finished: bool
 
 
 def check(config: Mapping[str, Any]) -> None:

@@ -11,19 +11,31 @@ from deblur_jax.evaluation.report import render
 
 
 class Heading(NamedTuple):
-  """A heading of the second level."""
+  """A heading of the second level.
+
+  Attributes:
+    text: its words.
+  """
 
   text: str
 
 
 class Text(NamedTuple):
-  """A paragraph."""
+  """A paragraph.
+
+  Attributes:
+    text: its words.
+  """
 
   text: str
 
 
 class Bullets(NamedTuple):
-  """A list; it is left out if it is empty."""
+  """A list; it is left out if it is empty.
+
+  Attributes:
+    items: a line each.
+  """
 
   items: Sequence[str]
 

@@ -19,7 +19,14 @@ PREFIX = 'params/'     # of names in .npz files
 
 
 class Row(NamedTuple):
-  """The fields of `name_maps.Layout` that MAXIM has, too."""
+  """The fields of `name_maps.Layout` that MAXIM has, too.
+
+  Attributes:
+    about: the program and the network.
+    role: a name in `ROLES`.
+    network: a name in `models.MODELS`.
+    subset: of GoPro, on which the weights were trained.
+  """
 
   about: str = 'google-research/maxim: MAXIM'
   role: str = 'generator'

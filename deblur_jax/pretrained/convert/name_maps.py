@@ -22,11 +22,16 @@ class Layer(NamedTuple):
   """A layer: their name without .weight, our path without its last name.
 
   Of a kind that is a single array, both names are complete.
+
+  Attributes:
+    theirs: their name.
+    ours: our path.
+    kind: a row of KINDS.
   """
 
   theirs: str
   ours: tuple[str, ...]
-  kind: str = 'conv'   # a row of KINDS
+  kind: str = 'conv'
 
 
 class Kind(NamedTuple):

@@ -41,12 +41,19 @@ class Part(NamedTuple):
 
 
 class Pair(NamedTuple):
-  """An array of theirs and the corresponding one of ours."""
+  """An array of theirs and the corresponding one of ours.
+
+  Attributes:
+    theirs: their name.
+    ours: our path.
+    shape: of theirs.
+    kind: a row of `name_maps.KINDS`; None for a bias.
+  """
 
   theirs: str
   ours: tuple[str, ...]
-  shape: tuple[int, ...]     # theirs
-  kind: name_maps.Kind | None  # None for a bias
+  shape: tuple[int, ...]
+  kind: name_maps.Kind | None
 
 
 def find(
