@@ -32,7 +32,8 @@ def build(
       examples = _examples()
       model = gr.Radio(
           _models(restorers, None, ()), value=restorers.names[0],
-          label='Model', elem_id='model')
+          label='Model', elem_id='model',
+          info='* measured on another machine, the reference')
       preview = gr.Image(
           label='Click two corners to restore only a part', elem_id='preview',
           type='filepath', format='png', interactive=False, visible=False,
@@ -183,8 +184,8 @@ def _models(restorers, photo, regions):
   for name in restorers.names:
     estimate = _estimate(restorers, name, photo, regions)
     if estimate:
-      where = '' if estimate.is_measured else ' on the reference machine'
-      label = f'{name}: {pace.words(estimate.seconds)}{where}'
+      mark = '' if estimate.is_measured else '*'    # see the field's `info`
+      label = f'{name}: {pace.words(estimate.seconds)}{mark}'
     else:
       label = f'{name}: time not known yet' if photo else name
     found.append((label, name))
