@@ -19,6 +19,8 @@ from deblur_jax.errors import UserError, shown, suggest
 # Bounds of every config, far above those of any experiment.
 MAX_LEVELS = 20
 MAX_ENTRIES = 10_000
+MAX_LENGTH = 200     # of a list
+MAX_TEXT = 10_000    # characters
 MAX_WHOLE = 2**53    # beyond it JSON's readers differ
 
 
@@ -57,8 +59,8 @@ def check_values(config: Mapping[str, Any]) -> None:
     config: dicts, lists, texts and numbers.
 
   Raises:
-    UserError: too many levels or entries, numbers that are not finite or too
-      large; the message has the key.
+    UserError: too many levels or entries, lists or texts that are too long,
+      numbers that are not finite or too large; the message has the key.
   """
   waiting, count = [('', config, 0)], 0
   while waiting:
@@ -73,8 +75,14 @@ def check_values(config: Mapping[str, Any]) -> None:
       waiting += [(f'{where}.{key}' if where else str(key), one, level + 1)
                   for key, one in value.items()]
     elif isinstance(value, list | tuple):
+      if len(value) > MAX_LENGTH:
+        raise UserError(
+            f'{where} has {len(value):,} entries, more than {MAX_LENGTH}.')
       waiting += [(f'{where}[{i}]', one, level + 1)
                   for i, one in enumerate(value)]
+    elif isinstance(value, str) and len(value) > MAX_TEXT:
+      raise UserError(
+          f'{where} has {len(value):,} characters, more than {MAX_TEXT:,}.')
     elif isinstance(value, float) and not math.isfinite(value):
       raise UserError(f'{where} = {value} is not finite.')
     elif isinstance(value, int) and abs(value) > MAX_WHOLE:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from deblur_jax import errors
-from deblur_jax.config import call
+from deblur_jax.config import call, check_table
 from deblur_jax.data import (
     builtin,
     layouts,
@@ -100,14 +100,16 @@ def mix(*, sources: Mapping[str, Mapping[str, Any]]) -> Source:
   Raises:
     UserError: as `open_source` and `mixture.pairs`; one of them has a window.
   """
-  options = {name: dict(leaf) for name, leaf in sources.items()}
+  options = {name: dict(check_table(leaf, where=f'data.sources.{name}'))
+             for name, leaf in sources.items()}
   weights = {name: leaf.pop('weight', 1) for name, leaf in options.items()}
   if any('window' in leaf for leaf in options.values()):
     raise errors.UserError(
         'data.sources: window is one option for all sources: put it beside '
         'sources.')
   return mixture.pairs(
-      {name: open_source(**leaf) for name, leaf in options.items()}, weights)
+      {name: call(open_source, leaf, where=f'data.sources.{name}')
+       for name, leaf in options.items()}, weights)
 
 
 SOURCES = {

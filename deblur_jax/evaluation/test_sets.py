@@ -23,6 +23,7 @@ from PIL import Image
 
 from deblur_jax import data, errors, methods
 from deblur_jax import metrics as metrics_lib
+from deblur_jax.config import call
 from deblur_jax.data import images, neighbours, sampler
 from deblur_jax.inference import restoration
 from deblur_jax.metrics import means
@@ -69,7 +70,7 @@ def run(
   method = restoration.local(
       methods.build(config, from_checkpoint=True), local)
   test = dict(test or config['data']['test'])
-  source = data.open_source(**test)
+  source = call(data.open_source, test, where='data.test')
   check_test_set(source, window=method.window)
   state = load(config, method, folder, which=which)
   mesh = parallel.data_mesh(jax.local_devices())

@@ -5,7 +5,7 @@
 
 A harness yields cases. A case is held if it succeeds or raises a UserError of
 one line, within its time and memory. tests/test_harness.py runs a few cases of
-each.
+each but `kills`.
 """
 
-NAMES = ('configs', 'checkpoints', 'weights', 'pictures')
+NAMES = ('configs', 'checkpoints', 'weights', 'pictures', 'kills')

@@ -22,7 +22,7 @@ def main():
   parser.add_argument('--verbose', action='store_true')
   given = parser.parse_args()
   # What hangs shows where it does.
-  faulthandler.dump_traceback_later(300, repeat=True)
+  faulthandler.dump_traceback_later(900, repeat=True)
   harness = importlib.import_module(f'tests.harness.{given.name}')
   say = lambda line: sys.stdout.write(f'{line}\n') and sys.stdout.flush()
   show = lambda name, outcome: given.verbose and say(f'{name}: {outcome}')

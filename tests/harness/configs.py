@@ -9,7 +9,7 @@ import helpers
 import run_folders
 
 from deblur_jax import data, models
-from deblur_jax.config import options
+from deblur_jax.config import call, options
 from deblur_jax.data import loaders
 from deblur_jax.evaluation import test_sets
 from deblur_jax.methods import supervised
@@ -85,7 +85,7 @@ def evaluates(run) -> None:
   config = workdir.read_config(run)
   train.check(config)
   test_sets.load_on_one_device(config, run)
-  data.open_source(**config['data']['test'])
+  call(data.open_source, config['data']['test'], where='data.test')
 
 
 def resumes(run) -> None:

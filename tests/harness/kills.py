@@ -1,0 +1,130 @@
+"""A training, killed at random moments and resumed by the same call.
+
+A case starts or resumes a small run in another process and kills it. A run that
+has finished must be the unbroken one, bit for bit, and the next case begins
+another.
+"""
+
+import json
+import multiprocessing
+import os
+import pathlib
+import random
+import shutil
+import time
+from collections.abc import Iterator
+
+import helpers
+import jax
+import numpy as np
+
+from deblur_jax import methods
+from deblur_jax.evaluation import test_sets
+from deblur_jax.models import NETWORKS
+from deblur_jax.training import train, workdir
+from tests.harness.cases import Case
+
+STEPS = 30
+
+
+class Differs(Exception):
+  """A resumed run that is not the unbroken one, or that ended by itself."""
+
+
+def cases(folder, count: int, *, seed: int = 0) -> Iterator[Case]:
+  """Cases of one kill each; the last one lets its run finish.
+
+  Args:
+    folder: an empty folder.
+    count: of kills.
+    seed: of the moments.
+  """
+  draw = random.Random(seed)
+  os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', str(folder / 'programs'))
+  processes = multiprocessing.get_context('forkserver')
+  processes.set_forkserver_preload([__name__])
+  whole, run = folder / 'whole', folder / 'run'
+  # The second call has its programs compiled, as those that are killed.
+  for _ in range(2):
+    shutil.rmtree(whole, ignore_errors=True)
+    began = time.perf_counter()
+    _end(_start(processes, whole))
+    longest = time.perf_counter() - began
+
+  def kill(last):
+    child = _start(processes, run)
+    if last:
+      _end(child)
+    else:
+      child.join(draw.uniform(0, longest))
+      child.kill()
+      child.join()
+    if (run / 'summary.json').exists():
+      _compare(run, whole)
+      shutil.rmtree(run)
+      return 'finished'
+    if child.exitcode not in (0, -9):
+      raise Differs(f'exit code {child.exitcode}: {_said(run)}')
+    lines = workdir.read_metrics(run)
+    return f'step {lines[-1]["step"] if lines else 0}'
+
+  for number in range(count):
+    yield Case(f'kill {number}', lambda number=number: kill(False))
+  yield Case('the rest', lambda: kill(True))
+
+
+def small() -> dict:
+  """The config of the runs."""
+  config = helpers.tiny(
+      total_steps=STEPS, log_every=1, save_every=3, batch_size=2, **{
+          'nets.net': {'name': 'single_scale',
+                       **NETWORKS['single_scale'].small},
+          'method.ema': 0.9, 'data.loader.backend': 'threads'})
+  config['data']['train'] = config['data']['test'] = dict(
+      name='builtin', split='test')
+  return config
+
+
+def run_in(folder: str) -> None:
+  """Trains in this process, which may be killed."""
+  said = os.open(f'{folder}.txt', os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+  os.dup2(said, 2)
+  train.run(small(), pathlib.Path(folder))
+
+
+def _start(processes, folder):
+  child = processes.Process(target=run_in, args=(str(folder),))
+  child.start()
+  return child
+
+
+def _end(child) -> None:
+  child.join()
+  if child.exitcode:
+    raise Differs(f'exit code {child.exitcode}')
+
+
+def _said(folder) -> str:
+  """The last line that a run printed."""
+  text = pathlib.Path(f'{folder}.txt').read_text(encoding='utf-8')
+  return (text.strip().splitlines() or [''])[-1]
+
+
+def _compare(run, whole) -> None:
+  states = [_state(folder) for folder in (run, whole)]
+  same = jax.tree.map(np.array_equal, *states)
+  if not all(jax.tree.leaves(same)):
+    raise Differs('another last state than that of the unbroken run')
+  if _losses(run) != _losses(whole):
+    raise Differs('other lines in metrics.jsonl than those of the unbroken run')
+
+
+def _state(folder):
+  config = workdir.read_config(folder)
+  method = methods.build(config, from_checkpoint=True)
+  return jax.tree.map(np.asarray, test_sets.load(config, method, folder))
+
+
+def _losses(folder) -> list[str]:
+  return [json.dumps([line['step'], line['loss']])
+          for line in workdir.read_metrics(folder)]
