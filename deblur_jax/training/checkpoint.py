@@ -329,6 +329,8 @@ class Checkpoints:
     return getattr(saved, 'tree', saved)
 
   def _not_saved(self, reason: str) -> str:
+    # orbax forgets those that a new one replaces before it is written.
+    self._manager.reload()
     step = self.latest_step()
     kept = ('there is no earlier one' if step is None
             else f'the last good one is of step {step}')

@@ -167,3 +167,41 @@ def test_a_full_disk_is_refused_before_writing(checkpoints, tmp_path):
             'of step 1. Make room'):
     checkpoints.save(2, huge, {'psnr_uint8': 2.0})
   assert [path.name for path in (tmp_path / 'checkpoints').iterdir()] == ['1']
+
+
+def test_what_a_killed_save_left_is_deleted(checkpoints, tmp_path):
+  """It is no checkpoint, and the next process that trains deletes it."""
+  checkpoints.save(1, put(state(1)), {'psnr_uint8': 1.0})
+  checkpoints.wait()
+  folder = tmp_path / 'checkpoints'
+  half = folder / '2.orbax-checkpoint-tmp'
+  shutil.copytree(folder / '1', half)
+  reader = checkpoint.Checkpoints(folder, read_only=True)
+  assert reader.latest_step() == 1 and half.is_dir()
+  reader.close()
+  again = checkpoint.Checkpoints(folder)
+  assert int(again.restore(put(state(0))).step) == 1
+  again.close()
+  assert [path.name for path in folder.iterdir()] == ['1']
+
+
+# Of threads of orbax that have failed.
+@pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning')
+def test_a_save_that_fails_later_is_no_checkpoint(checkpoints):
+  """The threads that write fail, as on a disk that fills meanwhile."""
+  resource = pytest.importorskip('resource')
+  checkpoints.save(1, put(state(1)), {'psnr_uint8': 1.0})
+  checkpoints.wait()
+  limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+  noise = np.random.default_rng(0).normal(size=50_000).astype(np.float32)
+  large = state(2).replace(params={'net': {'kernel': noise}})
+  try:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+    with pytest.raises(errors.UserError, match=(
+        r'Could not save .*; the last good one is of step 1\. Make room')):
+      checkpoints.save(2, put(large), {'psnr_uint8': 2.0})
+      checkpoints.wait()
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+  assert checkpoints.latest_step() == 1
+  assert int(checkpoints.restore(put(state(0))).step) == 1

@@ -15,7 +15,7 @@ from helpers import tiny
 
 from deblur_jax import errors, methods
 from deblur_jax.evaluation import test_sets
-from deblur_jax.training import profiling, train, workdir
+from deblur_jax.training import checkpoint, profiling, train, workdir
 
 
 def lines(folder):
@@ -60,6 +60,8 @@ def test_resumed_run_repeats_the_straight_one(straight, tmp_path):
   first = train.run(config, tmp_path)
   thread.join()
   assert not first.finished and 7 <= first.step < 20
+  assert first.step == final_state(config, tmp_path).step
+  assert first.step == lines(tmp_path)[-1]['step']
   assert not (tmp_path / 'summary.json').exists()
   assert train.run(config, tmp_path).finished
   jax.tree.map(np.testing.assert_array_equal,
@@ -170,11 +172,32 @@ def test_not_finite_stops_and_keeps_the_checkpoint(straight, tmp_path):
   config['optim']['net']['lr'] = 1e30
   with pytest.raises(
       errors.UserError,
-      match=r'Step 2\d: .*grad_norm = (nan|inf).* is of step 20;'):
+      match=r'Step 2\d: .*grad_norm = (nan|inf).* checkpoint of step 20;'):
     train.run(config, tmp_path, allow_config_change=True)
+  # The change is accepted and recorded.
+  assert workdir.read_config(tmp_path)['optim']['net']['lr'] == 1e30
   state = final_state(config, tmp_path)
   assert int(state.step) == 20
   assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params))
+
+
+def test_the_newest_good_checkpoint(straight, tmp_path, caplog):
+  """A damaged one is never replaced by a new start, nor silently by another."""
+  config, folder = straight
+  shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+  _, parts = train.prepare(config, tmp_path)
+  checkpoints = checkpoint.Checkpoints(tmp_path / workdir.CHECKPOINTS)
+  state = checkpoints.restore(parts.abstract_state)
+  for step, score in ((30, 99.0), (40, 0.0)):    # the best and the newest
+    checkpoints.save(
+        step, state.replace(step=state.step + step - 20), {'psnr_uint8': score})
+  checkpoints.close()
+  for path in (tmp_path / workdir.CHECKPOINTS / '40').rglob('*/d/*'):
+    path.write_bytes(path.read_bytes()[:10])
+  with pytest.raises(errors.UserError, match='checkpoints/40 is damaged .*30'):
+    train.run(config, tmp_path)
+  assert train.run(config, tmp_path, resume='newest_good').step == 30
+  assert 'checkpoints/40 is damaged' in caplog.text
 
 
 def test_crops_grow_while_training(tmp_path):
