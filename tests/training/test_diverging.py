@@ -1,11 +1,13 @@
 """Losses and states that are not finite: stopped, named, nothing kept."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import steps
 
 from deblur_jax import errors, methods
+from deblur_jax.methods import learner
 from deblur_jax.training import checkpoint, hooks, loop, parallel, workdir
 from deblur_jax.training.train import Setup
 
@@ -73,3 +75,58 @@ def test_a_step_that_diverges_stops(name, network, value, tmp_path):
   hook.close()
   assert checkpoints.latest_step() == 0
   checkpoints.close()
+
+
+def test_a_run_that_does_not_diverge():
+  """Its losses are those of the day when the test was written."""
+  _, state, step, batch, key, _ = steps.parts_of('adversarial')
+  losses = []
+  for _ in range(31):
+    state, metrics = step(state, batch, key)
+    losses.append(float(metrics['loss']))
+  np.testing.assert_allclose(
+      losses[::10], [0.469314, 0.380625, -0.091995, -0.058668], atol=1e-3)
+
+
+def test_a_pixel_that_is_not_a_number_stops(tmp_path):
+  method, state, step, batch, key, mesh = steps.parts_of('adversarial')
+  hook, checkpoints = recorder('adversarial', method, state, tmp_path)
+  blur = np.array(batch['blur'])
+  blur[1, 2, 3, 0] = np.nan
+  blur = jax.device_put(blur, batch['blur'].sharding)
+  state, metrics = step(state, batch | {'blur': blur}, key)
+  hook(7, state, metrics)
+  with pytest.raises(errors.UserError, match=(
+      r'^Step 7: [^\n]*content = nan[^\n]*checkpoint of step 0;')):
+    hook(8, state, metrics)
+  hook.close()
+  assert checkpoints.latest_step() == 0
+  checkpoints.close()
+
+
+def test_an_infinite_gradient_of_a_finite_loss_stops(tmp_path):
+  method, state, *_ = steps.parts_of('adversarial')
+  hook, checkpoints = recorder('adversarial', method, state, tmp_path)
+  gradients = {'kernel': jnp.array([1.0, jnp.inf])}
+  hook(1, state, learner.logged(jnp.array(0.5), gradients, jnp.array(1e-4)))
+  with pytest.raises(
+      errors.UserError, match=r'^Step 1: grad_norm = inf; stopped'):
+    hook(2, state, {})
+  hook.close()
+  checkpoints.close()
+
+
+def test_an_alarm_is_given_once(tmp_path, caplog):
+  method, state, *_ = steps.parts_of('adversarial')
+  hook, checkpoints = recorder(
+      'adversarial', method, state, tmp_path, log_every=1)
+  flat = {'loss': 0.1, 'discriminator_loss': 0.0, 'penalty': 10.0,
+          'discriminator_real': 0.3, 'discriminator_fake': 0.3}
+  for step in range(1, 13):
+    hook(step, state, flat)
+  hook.close()
+  checkpoints.close()
+  warned = [record.getMessage() for record in caplog.records
+            if 'discriminator' in record.getMessage()]
+  assert len(warned) == 1
+  assert warned[0].startswith('Step 5: The discriminator has collapsed')
