@@ -22,7 +22,7 @@ import math
 import os
 import threading
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -307,10 +307,10 @@ def _open(source, name, max_pixels):
   head = _head(source)
   file = io.BytesIO(source) if isinstance(source, bytes) else source
   with _without_limit():
-    formats = _formats(source, head, name)
+    open_ = _opener(source, head, name)
     try:
-      image = Image.open(file, formats=formats)
-    except Image.UnidentifiedImageError:
+      image = open_(file)
+    except (Image.UnidentifiedImageError, SyntaxError):
       _check_tiff_bits(source, name)
       raise errors.UserError(
           f'{name} is {"no picture, or a broken one" if head else "empty"}; '
@@ -334,20 +334,21 @@ def _open(source, name, max_pixels):
   return image
 
 
-def _formats(source, head, name) -> tuple[str, ...]:
-  """The names of the decoders that are tried, registered where they exist."""
+def _opener(source, head, name) -> Callable[..., Image.Image]:
+  """The function that opens a file, chosen by its first bytes."""
   if (head[4:8] == b'ftyp' and head[8:12] in _HEIF_BRANDS
       and b'avif' not in head):
     need_heif(f'{name} is HEIC, which')
-    return ('HEIF',)
+    return functools.partial(Image.open, formats=('HEIF',))
   if jpeg_xl.is_jpeg_xl(head):
     jpeg_xl.need_jxl(name)
-    return ('JXL',)
+    return jpeg_xl.JpegXl
   if raw_photos.is_raw(source, name=name):
     raw_photos.need_raw(name)
-    return ('RAW',)
+    return raw_photos.RawPhoto
   # TGA has no mark of its own: the last.
-  return (*_READ, 'TGA') if name.lower().endswith('.tga') else _READ
+  return functools.partial(Image.open, formats=(
+      (*_READ, 'TGA') if name.lower().endswith('.tga') else _READ))
 
 
 @contextlib.contextmanager

@@ -57,7 +57,7 @@ def is_jpeg_xl(head: bytes) -> bool:
 
 
 def need_jxl(name: str) -> None:
-  """Registers the decoder of JPEG XL.
+  """Imports the decoder of JPEG XL.
 
   Args:
     name: of the file, for the message.
@@ -68,7 +68,6 @@ def need_jxl(name: str) -> None:
   with errors.needs_extra('pillow-jxl-plugin', extra='jxl',
                           what=f'{name} is JPEG XL, which'):
     import pillow_jxl  # noqa: F401
-  Image.register_open(JpegXl.format, JpegXl)
 
 
 def decoded(image: JpegXl, notes: list[str]) -> Image.Image:

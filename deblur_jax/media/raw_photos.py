@@ -74,7 +74,7 @@ def is_raw(source: str | os.PathLike | bytes, *, name: str) -> bool:
 
 
 def need_raw(name: str) -> None:
-  """Registers the reader of raw photos.
+  """Imports the reader of raw photos.
 
   Args:
     name: of the file, for the message.
@@ -85,7 +85,6 @@ def need_raw(name: str) -> None:
   with errors.needs_extra('rawpy', extra='raw',
                           what=f'{name} is a raw photo, which'):
     import rawpy  # noqa: F401
-  Image.register_open(RawPhoto.format, RawPhoto)
 
 
 def developed(image: RawPhoto, notes: list[str]) -> np.ndarray:
