@@ -106,8 +106,9 @@ def _end(child) -> None:
 
 def _said(folder) -> str:
   """The last line that a run printed."""
-  text = pathlib.Path(f'{folder}.txt').read_text(encoding='utf-8')
-  return (text.strip().splitlines() or [''])[-1]
+  path = pathlib.Path(f'{folder}.txt')
+  text = path.read_text(encoding='utf-8') if path.exists() else ''
+  return (text.strip().splitlines() or ['nothing was printed'])[-1]
 
 
 def _compare(run, whole) -> None:
