@@ -7,7 +7,8 @@ import pytest
 
 from tests.harness import NAMES, cases
 
-# What a case costs differs; `kills` starts processes, and is run by hand.
+# What a case costs differs; `kills` and `writers` start processes, and are
+# run by hand.
 COUNTS = {'configs': 8, 'checkpoints': 3, 'weights': 8, 'pictures': 60}
 
 
@@ -19,7 +20,7 @@ def test_nothing_is_lost(name, tmp_path):
 
 
 def test_every_harness_is_tried():
-  assert COUNTS.keys() | {'kills'} == {*NAMES}
+  assert COUNTS.keys() | {'kills', 'writers'} == {*NAMES}
 
 
 def test_what_counts_as_lost(monkeypatch):

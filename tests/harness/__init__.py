@@ -5,7 +5,8 @@
 
 A harness yields cases. A case is held if it succeeds or raises a UserError of
 one line, within its time and memory. tests/test_harness.py runs a few cases of
-each but `kills`.
+each but `kills` and `writers`.
 """
 
-NAMES = ('configs', 'checkpoints', 'weights', 'pictures', 'kills')
+NAMES = ('configs', 'checkpoints', 'weights', 'pictures', 'kills',
+         'writers')
