@@ -461,6 +461,7 @@ def test_pictures_with_little_content(run, tmp_path):
   images = {
       'thin': PHOTO.reshape(3, -1, 3)[:, [0] * 4096],
       'one': PHOTO[:1, :1],
+      'noise': np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8),
       **{name: np.broadcast_to(np.uint8(colour), (40, 40, 3)) for name, colour
          in {'brown': (33, 25, 23), 'black': 0, 'white': 255}.items()}}
   for name, image in images.items():

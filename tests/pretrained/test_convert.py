@@ -378,6 +378,15 @@ def test_code_in_a_file_is_refused(tmp_path, capfd):
   assert not (tmp_path / 'run').exists()
 
 
+def test_objects_in_an_npz_are_refused(tmp_path, capfd):
+  path = tmp_path / 'bad.npz'
+  np.savez(path, a=np.array([_Malicious()], object))
+  with pytest.raises(errors.UserError, match=r'bad.npz') as error:
+    weight_files.read(path, what='it')
+  assert '\n' not in str(error.value) and 'pickle' in str(error.value)
+  assert 'must not run' not in capfd.readouterr().out
+
+
 def test_a_tensor_larger_than_its_storage_is_refused(pth, tmp_path):
   """Without this check the file could read other memory."""
   path = tmp_path / 'short.pt'

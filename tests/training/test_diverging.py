@@ -77,8 +77,7 @@ def test_a_step_that_diverges_stops(name, network, value, tmp_path):
   checkpoints.close()
 
 
-def test_a_run_that_does_not_diverge():
-  """Its losses are those of the day when the test was written."""
+def test_golden_losses_where_nothing_diverges():
   _, state, step, batch, key, _ = steps.parts_of('adversarial')
   losses = []
   for _ in range(31):
