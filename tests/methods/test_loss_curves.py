@@ -41,7 +41,7 @@ def straight(count):
 def test_golden_losses():
   _, losses = straight(31)
   np.testing.assert_allclose(
-      losses[::10], [0.489098, 0.271230, 0.259591, 0.253350], rtol=1e-4)
+      losses[::10], [0.489098, 0.271230, 0.259591, 0.253350], rtol=1e-3)
 
 
 def test_a_run_continues_on_another_number_of_devices(tmp_path):
