@@ -171,13 +171,13 @@ def look_up(table: Mapping[str, Any], name: str, *, what: str = 'name') -> Any:
   Raises:
     UserError: the name is unknown; the message lists the known ones.
   """
-  # What a config has may be a list, which is no key of any table.
-  if not isinstance(name, str | None) or name not in table:
+  try:
+    return table[name]
+  except (KeyError, TypeError):    # a list from a config is no key
     raise UserError(
         f'Unknown {what} {shown(name)}; known: '
         f'{", ".join(sorted(map(str, table)))}.'
-        f'{suggest(name, table)}')
-  return table[name]
+        f'{suggest(name, table)}') from None
 
 
 def key_and_value(word: str) -> tuple[str, Any]:
