@@ -238,7 +238,7 @@ def get_config(arg=None):
     (['nets.net.scale=1'], r"Unknown key nets\.net\.scale;.*mean 'scales'"),
     (['nets.generator.scales=1'], r"no key nets\.generator\.scales\. Did"),
     (['restorer.scales=x'], r"nets\.net\.scales must be an integer, got 'x'"),
-    (['optim.net.lr=1e999'], r'optim\.net\.lr must be a number, got inf'),
+    (['optim.net.lr=1e999'], r'optim\.net\.lr = inf is not finite'),
     (['seed=a'], "seed must be an integer, got 'a'"),
     (['seed=0,0'], 'seed=0 comes twice'),
     (['seed'], r"KEY=VALUE,VALUE,..., got 'seed'"),

@@ -92,7 +92,7 @@ def test_keys_that_share_a_value_change_together():
                                 "Did you mean 'weight_decay'"),
     ('optim.net.lr=fast', "optim.net.lr must be a number, got 'fast'"),
     ('optim.net.lr=nan', "optim.net.lr must be a number, got 'nan'"),
-    ('optim.net.lr=1e999', 'optim.net.lr must be a number, got inf'),
+    ('optim.net.lr=1e999', 'optim.net.lr = inf is not finite'),
     ('nets.net.scales=2.5', 'nets.net.scales must be an integer, got 2.5'),
     ('nets.net.scales=None', 'nets.net.scales must be an integer, got None'),
     ('nets.net.residual=1', 'nets.net.residual must be True or False, got 1'),
