@@ -300,7 +300,7 @@ def _folder():
 
 
 def _delete_left() -> None:
-  """Deletes the folders whose pages ended without doing so."""
+  """Deletes the folders that killed pages left."""
   for folder in pathlib.Path(tempfile.gettempdir()).glob(f'{PREFIX}*'):
     lock = folder / LOCK    # the folder of a page that just begins has none
     if lock.is_file() and not folder.is_symlink() and (

@@ -66,7 +66,7 @@ class Written(NamedTuple):
     crf: quality of videos.
     strip_gps: whether results have no place.
     overwrite: whether existing files are replaced.
-    skip_existing: whether files whose result exists are left out.
+    skip_existing: whether files that have a result already are left out.
     allow_truncated: whether incomplete pictures are restored.
     max_pixels: greatest size of a picture.
     first_frame: of animated pictures, the first alone.

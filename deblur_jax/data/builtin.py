@@ -142,21 +142,14 @@ def _pairs(split, **motion):
   sharp = np.stack([
       crop for photo in photos
       for crop in _crops(photo, height + 2 * _MARGIN, width + 2 * _MARGIN)])
-  folder = cache_folder.usable()
-  if folder is None:
+  path = cache_folder.place(
+      (jax.__version__, split, sorted(motion.items()),
+       hashlib.sha256(sharp).hexdigest()), cache_folder.PICTURES)
+  pairs = path and _kept(path)
+  if not pairs:
     pairs = _render(split, sharp, motion)
-  else:
-    inputs = hashlib.sha256(sharp).hexdigest(), sorted(motion.items()), split
-    name = hashlib.sha256(repr(
-        (jax.__version__, cache_folder.sources(), *inputs)).encode())
-    path = folder / f'{name.hexdigest()}{cache_folder.PICTURES}'
-    pairs = _kept(path)
-    if pairs is None:
-      pairs = _render(split, sharp, motion)
-      file = io.BytesIO()
-      np.savez(file, **pairs)
-      with contextlib.suppress(errors.UserError):    # a full disk
-        cache_folder.write(path, file.getvalue())
+    if path:
+      _keep(path, pairs)
   for made in pairs.values():
     made.flags.writeable = False
   return pairs
@@ -169,6 +162,14 @@ def _kept(path):
     return None
   with np.load(io.BytesIO(content)) as file:
     return dict(file)
+
+
+def _keep(path, pairs):
+  """Writes the pairs into a file of the cache, if it can be written."""
+  file = io.BytesIO()
+  np.savez(file, **pairs)
+  with contextlib.suppress(errors.UserError):    # a full disk
+    cache_folder.write(path, file.getvalue())
 
 
 def _render(split, sharp, motion):

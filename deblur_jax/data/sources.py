@@ -54,7 +54,7 @@ class Source(NamedTuple):
       otherwise None.
     records: i -> {key: the bytes of a picture file}.
     packed: all pictures in one file.
-    prepared: folders of prepared sets of which it is made.
+    prepared: the folders of its prepared sets.
     options: the keywords of `open_source`, for messages and records.
     subset: 'blur' or 'blur_gamma' where the set is one of GoPro's two; else
       None.

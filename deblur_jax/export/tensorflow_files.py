@@ -91,7 +91,7 @@ def write_tflite(
   except Exception as error:   # the converter's errors have no common class
     raise errors.UserError(
         'TensorFlow cannot convert this network to TFLite: '
-        f'{_first_line(error)}') from error
+        f'{errors.first_line(error)}') from error
   if all(isinstance(side, int) for side in traced.blur.shape):
     _check_it_runs(path, traced.blur.shape, is_int8=bool(len(pictures)))
 
@@ -105,14 +105,10 @@ def _check_it_runs(path, shape, *, is_int8):
   except (RuntimeError, ValueError) as error:
     raise errors.UserError(
         f'The interpreter of TFLite does not run this network {kind}: '
-        f'{_first_line(error).rstrip(".")}{advice}.') from error
+        f'{errors.first_line(error).rstrip(".")}{advice}.') from error
   if not np.isfinite(result).all():
     raise errors.UserError(
         f'The results of TFLite {kind} are not finite{advice}.')
-
-
-def _first_line(error) -> str:
-  return str(error).strip().splitlines()[0]
 
 
 def read_tflite(

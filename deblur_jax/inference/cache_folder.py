@@ -11,7 +11,8 @@ import os
 import pathlib
 import re
 import sys
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from deblur_jax import errors
 from deblur_jax.ops import atomic_files
@@ -126,10 +127,22 @@ def problem(folder: pathlib.Path) -> str:
   return ''
 
 
-def usable() -> pathlib.Path | None:
-  """Returns the folder, made if missing; None if nothing can be kept there."""
+def place(parts: Sequence[Any], suffix: str) -> pathlib.Path | None:
+  """Returns the path of an entry; makes the folder if it is missing.
+
+  Args:
+    parts: everything on which the content depends, beside this package.
+    suffix: PROGRAM or PICTURES.
+
+  Returns:
+    The path, whose name is the hash of the parts and of the package's files;
+    None if nothing can be kept.
+  """
   folder = locate()
-  return None if folder is None or problem(folder) else folder
+  if folder is None or problem(folder):
+    return None
+  name = hashlib.sha256(repr((sources(), *parts)).encode()).hexdigest()
+  return folder / f'{name}{suffix}'
 
 
 @functools.cache

@@ -6,7 +6,6 @@ that compiled it. Its name is the hash of these.
 
 import contextlib
 import functools
-import hashlib
 import os
 import pathlib
 import platform
@@ -46,10 +45,10 @@ def compiled(
   Returns:
     The compiled function.
   """
-  folder = cache_folder.usable()
-  if folder is None:
+  path = cache_folder.place(
+      _conditions(identity, args, mesh), cache_folder.PROGRAM)
+  if path is None:
     return fn.lower(*args).compile()
-  path = folder / f'{_key(identity, args, mesh)}{cache_folder.PROGRAM}'
   program = _load(path, args, mesh)
   if program is None:
     program = fn.lower(*args).compile()
@@ -94,18 +93,17 @@ def _store(path, program, fn, args) -> None:
     return
 
 
-def _key(identity, args, mesh) -> str:
-  """The hash of everything on which a program depends, hexadecimal."""
+def _conditions(identity, args, mesh) -> tuple:
+  """Everything on which a program depends, beside this package."""
   devices = list(mesh.devices.flat)
-  parts = (
+  return (
       identity, [(x.shape, str(x.dtype), str(x.sharding)) for x in args],
-      _versions(), cache_folder.sources(), _machine(),
+      _versions(), _machine(),
       sorted(item for item in os.environ.items()
              if item[0].startswith(('XLA_', 'LIBTPU_'))),
       sorted((key, str(value)) for key, value in jax.config.values.items()),
       [(device.id, device.platform, device.device_kind) for device in devices],
       jax.device_count(), devices[0].client.platform_version)
-  return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
 def _versions() -> tuple[str, ...]:

@@ -42,7 +42,7 @@ class Header(NamedTuple):
 
 
 class JpegXl(ImageFile.ImageFile):
-  """An opened file, of which only the header is read; see `decoded`."""
+  """An opened file; only its header is read, see `decoded`."""
 
   format = 'JXL'
 
@@ -74,7 +74,7 @@ def decoded(image: JpegXl, notes: list[str]) -> Image.Image:
   """Decodes an opened file.
 
   Args:
-    image: whose header is read.
+    image: opened; only its header is read so far.
     notes: gets a line for each thing that is left out.
 
   Returns:

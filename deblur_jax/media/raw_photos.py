@@ -27,7 +27,7 @@ _SRGB_CURVE = 2.4, 12.92     # exponent and slope at black
 
 
 class RawPhoto(ImageFile.ImageFile):
-  """An opened file, of which only the header is read; see `developed`.
+  """An opened file; only its header is read, see `developed`.
 
   Attributes:
     raw: of rawpy.
@@ -91,7 +91,7 @@ def developed(image: RawPhoto, notes: list[str]) -> np.ndarray:
   """Develops an opened file.
 
   Args:
-    image: whose header is read.
+    image: opened; only its header is read so far.
     notes: gets a line that says how it was developed.
 
   Returns:
@@ -114,7 +114,7 @@ def developed(image: RawPhoto, notes: list[str]) -> np.ndarray:
 
 
 def _readable(error) -> OSError:
-  """LibRaw's error, whose message is bytes."""
+  """Converts an error of LibRaw; its message may be bytes."""
   message, = error.args or (b'damaged',)
   return OSError(message.decode() if isinstance(message, bytes) else message)
 

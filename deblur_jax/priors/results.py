@@ -120,11 +120,12 @@ def row(fit: Fit, task: str, factor: int) -> dict[str, Any]:
     pictures are too small for the metric.
   """
   batch, curve = fit.problem.batch, fit.curve
+  reason = failure(fit.kept['last'], batch['observed'], curve)
   found = {'parameters': models.count_parameters(fit.params),
            'seed': fit.seed, 'steps': len(curve['loss']),
            'best_step': int(curve['best_step'][-1]) + 1,
-           'seconds_per_step': _finite(fit.seconds), 'dead': is_dead(fit),
-           'failure': failure(fit.kept['last'], batch['observed'], curve),
+           'seconds_per_step': _finite(fit.seconds), 'dead': bool(reason),
+           'failure': reason,
            'rescued': fit.rescued, 'back': int(curve['back'].sum()), 'psnr': {}}
   if 'sharp' not in batch:
     return found

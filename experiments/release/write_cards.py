@@ -96,7 +96,7 @@ def _groups(names):
     net = {key: value for key, value in card['net'].items() if key != 'stages'}
     groups.setdefault(json.dumps([card['weights'], net]), []).append(name)
   return [sorted(group, key=lambda name: zoo.card(name)['net']['stages'])
-          for group in groups.values()]
+          if len(group) > 1 else group for group in groups.values()]
 
 
 def _bundle(path):
@@ -181,8 +181,7 @@ def _together(restorers):
 
   *_, deepest = restorers
   model = zoo.load(deepest, dtype=_DTYPE.value)
-  net = models.build(**model.card['net'] | {
-      'dtype': 'bfloat16' if model.exact else 'float32'})
+  net = models.build(**model.card['net'] | {'dtype': model.dtype})
   params = model.state.params[zoo.ROLE]
   stages = {name: zoo.card(name)['net']['stages'] for name in restorers}
 

@@ -1,4 +1,4 @@
-"""A folder of one of each odd file: made, told, refused or counted."""
+"""A folder with an odd file of each kind: made, told, refused or counted."""
 
 import importlib.util
 import json

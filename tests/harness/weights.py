@@ -94,7 +94,7 @@ def _damage(draw: random.Random, path: pathlib.Path) -> str:
 
 
 def _damage_member(draw, path) -> str:
-  """Damages a member of a zip archive whose checksums are right."""
+  """Damages a member of a zip archive; its checksum fits the damage."""
   with zipfile.ZipFile(path) as archive:
     members = {name: archive.read(name) for name in archive.namelist()}
   name = draw.choice(sorted(members))
