@@ -59,8 +59,9 @@ def build(
       on.photo, [upload, restored],
       [photo, corner, preview, region, model, notes, restored, slider,
        download], **private)
+  # 'multiple': a second click while the first is answered is not lost.
   preview.select(on.click, [photo, corner], [corner, region, preview],
-                 **private)
+                 trigger_mode='multiple', **private)
   region.change(on.region, [photo, region], [preview, model, notes],
                 trigger_mode='always_last', **private)
   button.click(

@@ -401,7 +401,7 @@ def _tfds_builder(dataset, data_dir):
 
 def _tfds_records(builder, split, features):
   import tensorflow_datasets as tfds
-  errors.look_up(builder.info.splits, split, what='split')
+  errors.look_up(dict(builder.info.splits), split, what='split')
   for feature in features:
     errors.look_up(builder.info.features, feature, what='feature')
   try:

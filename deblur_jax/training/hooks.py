@@ -30,7 +30,8 @@ class Recorder:
     self._stopping = False
     self._pending = None     # (step, metrics) that are still on the device
     self._clock = time.perf_counter()
-    self.intervals = []      # seconds of each step
+    self.steps = 0           # of this process
+    self._intervals = []     # seconds of each step since the last line
     self._logged = []        # the newest lines
     self._watches = [*parts.method.watches]   # those that have not warned
     self._log = self._board = self._bar = None
@@ -49,18 +50,20 @@ class Recorder:
     # Metrics of the step before are read: this step still computes.
     self._look()
     self._pending = (step, metrics)
-    now = time.perf_counter()
-    self.intervals.append(now - self._clock)
     config = self._config
     last = step == config['total_steps']
     stopping = self._stopping or (
         jax.process_count() > 1 and self._checkpoints.preempted(step))
     saving = last or stopping or step % config['save_every'] == 0
-    if saving or step % config['log_every'] == 0:
-      values = self._look()
-      # The first step compiles.
-      steps = self.intervals[1:] or self.intervals
-      values['seconds_per_step'] = statistics.median(steps[-50:])
+    writing = saving or step % config['log_every'] == 0
+    values = self._look() if writing else {}    # waits for this step
+    self.steps += 1
+    if self.steps > 1:       # the first step compiles
+      self._intervals.append(time.perf_counter() - self._clock)
+    if writing:
+      if self._intervals:
+        values['seconds_per_step'] = statistics.fmean(self._intervals)
+        self._intervals.clear()
       if saving:
         values |= self._save(step, state)
       self._write(step, values)

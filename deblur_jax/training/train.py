@@ -344,7 +344,7 @@ def _run(config, folder, parts: Setup, validate) -> Result:
       folder / workdir.TENSORBOARD, config['profile'], finished=first)
   # ---- the loop
   try:
-    with signals.stopping(hook.stop, has_progress=lambda: bool(hook.intervals)):
+    with signals.stopping(hook.stop, has_progress=lambda: hook.steps > 0):
       batches = parts.batches(first) if first < total else ()
       state = loop.fit(
           parts.step, state, batches, parts.key, total, hooks=[hook, profile])
@@ -357,7 +357,7 @@ def _run(config, folder, parts: Setup, validate) -> Result:
   if step >= total and jax.process_index() == 0:
     summary = folder / 'summary.json'
     if first < total or not summary.exists():
-      workdir.write_json(summary, _summary(config, parts, hook, summary))
+      workdir.write_json(summary, _summary(config, parts, folder))
   return Result(step, step >= total)
 
 
@@ -395,13 +395,13 @@ def _digest(source) -> dict[str, Any]:
           'names': hashlib.sha256(names).hexdigest()}
 
 
-def _summary(config, parts, hook, path) -> dict[str, Any]:
+def _summary(config, parts, folder) -> dict[str, Any]:
   picture = jax.ShapeDtypeStruct(
       (1, 256, 256, 3 * parts.method.window), jnp.float32)
-  lines = workdir.read_metrics(path.parent)
-  seconds = [line['seconds_per_step'] for line in lines
+  seconds = [line['seconds_per_step'] for line in workdir.read_metrics(folder)
              if 'seconds_per_step' in line]
-  step_seconds = statistics.median(hook.intervals[1:] or seconds or [0.0])
+  # A run of one step, which compiles, has no time of a step.
+  step_seconds = statistics.median(seconds) if seconds else None
   return {
       'steps': config['total_steps'],
       'parameters': macs.values_read(
@@ -409,7 +409,7 @@ def _summary(config, parts, hook, path) -> dict[str, Any]:
       'macs_256': macs.macs(
           parts.method.restore, parts.abstract_state, picture),
       'step_seconds': step_seconds,
-      'train_seconds': step_seconds * config['total_steps'],
+      'train_seconds': step_seconds and step_seconds * config['total_steps'],
       'peak_memory_bytes': peak_memory(),
       'device': jax.devices()[0].device_kind,
       'devices': jax.device_count(),

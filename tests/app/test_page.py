@@ -690,7 +690,7 @@ def check_region(tab, wanted):
                          for side, of in zip((96, 64), box, strict=True)]
   source = tab.js(f'{image}.src')
   tab.click('#preview img', *place(0.25))
-  tab.wait(f'{image}.src !== {json.dumps(source)}')
+  tab.wait(f'{image}.src !== {json.dumps(source)} && {image}.complete')
   assert not tab.js(field)
   tab.click('#preview img', *place(0.75))
   words = tab.wait(field)
