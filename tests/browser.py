@@ -148,10 +148,12 @@ class Tab:
       return np.asarray(image.convert('RGB'))
 
   def fetch(self, url):
-    """The bytes at a URL, as the page gets them."""
-    return base64.b64decode(self.js(
-        f'fetch({json.dumps(url)}).then(x => x.bytes()).then('
-        'x => btoa(Array.from(x, y => String.fromCharCode(y)).join("")))'))
+    """The bytes at a URL, as the page gets them; None if nothing is there."""
+    found = self.js(
+        f'fetch({json.dumps(url)}).then(x => x.ok ? x.bytes() : null).then('
+        'x => x && btoa(Array.from(x, y => String.fromCharCode(y)).join(""))'
+        ').catch(() => null)')
+    return None if found is None else base64.b64decode(found)
 
   def _drag(self, places):
     kinds = ['mousePressed'] + ['mouseMoved'] * (len(places) - 1)

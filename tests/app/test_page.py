@@ -585,12 +585,16 @@ def choose(tab, name, path):
 
 def shown(tab, name='slider'):
   """Waits for the pictures before and after; returns them and their URLs."""
-  urls = tab.wait(
-      f'(() => {{const all = [...document.querySelectorAll("#{name} img")]; '
-      'return all.length == 2 && all.every(x => x.naturalWidth) && '
-      'all.map(x => x.src)})()')
-  return [np.asarray(Image.open(io.BytesIO(tab.fetch(url)))).astype(int)
-          for url in urls], urls
+  for _ in range(20):
+    urls = tab.wait(
+        f'(() => {{const all = [...document.querySelectorAll("#{name} img")]; '
+        'return all.length == 2 && all.every(x => x.naturalWidth) && '
+        'all.map(x => x.src)})()')
+    files = [tab.fetch(url) for url in urls]
+    if None not in files:    # a fit soon removes its pictures
+      return [np.asarray(Image.open(io.BytesIO(one))).astype(int)
+              for one in files], urls
+  pytest.fail(f'The pictures of {name} are not there.')
 
 
 def notes(tab, name, words):
