@@ -53,13 +53,14 @@ def abstract_state(method: Method, crop: int, mesh: Mesh) -> TrainState:
 
 
 def check_step(
-    method: Method, prepare: Callable[[Array, Batch], Batch],
+    method: Method, prepare: Callable[[Array, Batch], Batch], mesh: Mesh,
     state: TrainState, batch: Batch) -> None:
   """Traces a step of training without running it.
 
   Args:
     method: the method.
     prepare: as of `make_step`.
+    mesh: the devices.
     state: shapes of the method's state.
     batch: shapes of a batch of the loader.
 
@@ -68,10 +69,9 @@ def check_step(
     ValueError: the step changes the shapes of its state, or a metric is not a
       scalar: a fault of the method.
   """
-  def step(state, batch, key):
-    return method.step(state, prepare(key, batch), key)
-
-  after, metrics = jax.eval_shape(step, state, batch, jax.random.key(0))
+  key = parallel.put_key(jax.random.key(0), mesh)
+  after, metrics = make_step(method, prepare, mesh).eval_shape(
+      state, batch, key)
   of = lambda tree: jax.tree.map(lambda x: (x.shape, x.dtype), tree)
   if of(after) != of(state):
     raise ValueError(
@@ -114,13 +114,15 @@ def make_step(
     that of the run: randomness depends only on it and on `state.step`.
   """
   split = parallel.split_batch(mesh)
+  # What is jitted is traced once for `check_step` and for the training.
+  update = jax.jit(method.step, inline=True)
 
   def step(state: TrainState, batch: Batch, key: Array):
     key = jax.random.fold_in(key, state.step)
     key_data, key_method = jax.random.split(key)
     batch = prepare(key_data, batch)
     batch = jax.lax.with_sharding_constraint(batch, split)
-    return method.step(state, batch, key_method)
+    return update(state, batch, key_method)
 
   return jax.jit(
       step, donate_argnums=0, out_shardings=parallel.replicated(mesh))

@@ -182,7 +182,7 @@ def setup(
     for what, parts in method.splits.items():
       optim.check_parts(stage.batch_size, parts, what=what)
     loop.abstract_state(method, stage.crop, mesh)
-    loop.check_step(method, prepare_floats, abstract_state, {
+    loop.check_step(method, prepare_floats, mesh, abstract_state, {
         key: jax.ShapeDtypeStruct(
             (stage.batch_size, stage.crop, stage.crop, 3), jnp.float32)
         for key in source.keys})
