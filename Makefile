@@ -1,8 +1,9 @@
 # make install     .venv with everything, from the newest Python that runs
 # make quickstart  the K ablation on the built-in pictures: runs/quickstart
 # make test        ruff and the tests
+# make docs        the manual: site/index.html; needs no network after the set-up
 
-.PHONY: install quickstart test
+.PHONY: install quickstart test docs
 PY := .venv/bin/python
 # python3.13 may be a shim that answers 'not found': each is really run. pyenv's
 # own folder is looked into, because its shims hide what is installed there.
@@ -29,3 +30,6 @@ quickstart: install
 test: install
 	.venv/bin/ruff check .
 	$(PY) -m pytest
+
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet

@@ -1,5 +1,7 @@
-"""The commands in README and docs are accepted as they stand."""
+"""The commands in README and docs are accepted; links lead somewhere."""
 
+import functools
+import importlib.util
 import re
 import shlex
 
@@ -7,18 +9,22 @@ import helpers
 import pytest
 
 from deblur_jax.app import cli
+from deblur_jax.pretrained import cards
 from deblur_jax.training import train
-from experiments import config_flag, grids, run_kinds
+from experiments import config_flag, grids, published_results, run_kinds
 
-PAGES = [helpers.ROOT / 'README.md', helpers.ROOT / 'CONTRIBUTING.md',
-         *(helpers.ROOT / 'docs').rglob('*.md')]
+DOCS = helpers.ROOT / 'docs'
+PAGES = [*helpers.ROOT.glob('*.md'), *sorted(DOCS.rglob('*.md'))]
+# Relative ones, not web addresses.
+_LINK = re.compile(r'\]\(([^)\s:]+)\)')
+_FENCED = re.compile(r'^```.*?^```', re.M | re.S)
 
 
 def commands():
   """(line, its words) of each command in the code blocks of the pages."""
   for page in PAGES:
     for block in re.findall(
-        r'^```\w*\n(.*?)^```', page.read_text(), re.M | re.S):
+        r'^```\w*\n(.*?)^```', page.read_text('utf-8'), re.M | re.S):
       variables = dict(re.findall(r'\b([A-Z])="([^"]*)"', block))
       for line in block.replace('\\\n', ' ').splitlines():
         for name, value in variables.items():
@@ -76,3 +82,67 @@ def test_configs_take_their_overrides(line, monkeypatch, tmp_path):
     assert config_flag.resolve(f'{config.partition(":")[0]}:debug')
     if program == 'train':
       train.check(resolved)
+
+
+@functools.cache
+def anchors(page):
+  """The anchors of a page's headings, as MkDocs and GitHub make them."""
+  text = _FENCED.sub('', page.read_text('utf-8'))
+  for name in re.findall(r'--8<-- "(.*?)"', text):
+    text += (helpers.ROOT / name).read_text('utf-8')
+  return {re.sub(r'[^\w\- ]', '', title.lower()).strip().replace(' ', '-')
+          for title in re.findall(r'^#+ (.*)$', text, re.M)}
+
+
+@pytest.mark.parametrize(
+    'page', PAGES, ids=lambda page: str(page.relative_to(helpers.ROOT)))
+def test_links_lead_to_files_and_headings(page):
+  generated = {DOCS / 'models.md': set(cards.names())}
+  for link in _LINK.findall(_FENCED.sub('', page.read_text('utf-8'))):
+    name, _, anchor = link.partition('#')
+    target = (page.parent / name).resolve() if name else page
+    assert target.exists(), link
+    assert not anchor or anchor in anchors(target) | generated.get(
+        target, set()), link
+
+
+def test_every_page_is_in_the_menu():
+  menu = (helpers.ROOT / 'mkdocs.yml').read_text('utf-8')
+  for page in DOCS.rglob('*.md'):
+    name = re.escape(str(page.relative_to(DOCS)))
+    assert len(re.findall(rf'^ +- (?:\w+: )?{name}$', menu, re.M)) == 1, page
+
+
+@pytest.mark.parametrize('page', ['README.md', 'README.zh.md'])
+def test_the_table_of_models_is_that_of_the_cards(page):
+  rows = re.findall(r'^\| `(.*?)` \| ([\d,]+) \| ([\d.]+) → ([\d.]+) dB \| '
+                    r'\+([\d.]+) \| ([\d.]+) s \|$',
+                    (helpers.ROOT / page).read_text('utf-8'), re.M)
+  assert {name for name, *_ in rows} == {*cards.names()}
+  for name, *numbers in rows:
+    card = cards.card(name)
+    score = card['scores']['GoPro test, 2 frames']
+    before, after = (score[side]['psnr_uint8'] for side in ('input', 'mean'))
+    assert numbers == [
+        f'{card["parameters"]:,}', f'{before:.2f}', f'{after:.2f}',
+        f'{after - before:.2f}', f'{card["seconds_720p"]:.1f}']
+
+
+def test_pages_show_what_their_marks_name():
+  spec = importlib.util.spec_from_file_location('hooks', DOCS / 'hooks.py')
+  hooks = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(hooks)
+  shown = {str(page.relative_to(DOCS)): hooks.on_page_markdown(
+      page.read_text('utf-8')) for page in DOCS.rglob('*.md')}
+  assert not [name for name, text in shown.items() if '{{ ' in text]
+  text = '\n'.join(shown.values())
+  for table in vars(published_results).values():
+    if isinstance(table, dict) and 'rows' in table:
+      assert table['source'] in text
+  for name in cards.names():
+    card = cards.card(name)
+    assert card['sha256'] in text and card['licence'] in text
+    for score in card['scores'].values():
+      assert f'| {score["mean"]["psnr_uint8"]:.2f} |' in shown['models.md']
+  with pytest.raises(KeyError):
+    hooks.on_page_markdown('{{ nothing }}')

@@ -22,7 +22,7 @@ one network are measured together: the deepest computes the results of all of
 them, for pictures that fit into one tile. --rows=FOLDER keeps the scores of
 each picture, and a repeated command continues there. --weights=FILE first
 stores the authors' weights in float16, for all cards that name this file.
---table prints the table of all cards for the README.
+`make docs` shows the cards and their table.
 """
 
 import io
@@ -50,7 +50,6 @@ _ROWS = flags.DEFINE_string(
 _WEIGHTS = flags.DEFINE_string(
     'weights', None, 'MAXIM-3S as .safetensors or .npz, to bundle.')
 _TIME = flags.DEFINE_bool('time', True, 'Also time a 1280x720 picture.')
-_TABLE = flags.DEFINE_bool('table', False, 'Print the table, measure nothing.')
 _DRY_RUN = flags.DEFINE_bool('dry_run', False, 'Print, and write no card.')
 
 BUNDLED = 'maxim3s_gopro.safetensors'
@@ -71,9 +70,6 @@ def main(argv):
 
   if _WEIGHTS.value:
     _bundle(_WEIGHTS.value)
-  if _TABLE.value:
-    print(_table(), end='')
-    return
   sets = workdir.read_json(pathlib.Path(_TESTS.value))['sets']
   for group in _groups(_MODELS.value or zoo.names()):
     of_group = {title: leaf for title, leaf in sets.items()
@@ -114,27 +110,6 @@ def _bundle(path):
       card = zoo.SHIPPED / f'{name}.json'
       workdir.write_json(card, workdir.read_json(card) | {'sha256': digest})
   print(f'{bundled}: {bundled.stat().st_size:,} bytes, SHA-256 {digest}')
-
-
-def _table():
-  """All cards as a table: one row a model, the PSNR on every test set."""
-  from deblur_jax.evaluation.report import render
-  from deblur_jax.pretrained import zoo
-
-  cards = {name: zoo.card(name) for name in zoo.names()}
-  titles = list(dict.fromkeys(
-      title for card in cards.values() for title in card.get('scores', {})))
-  psnr = lambda score, side: render.number(score[side]['psnr_uint8'], 2)
-  rows, inputs = [], {}
-  for name, card in cards.items():
-    scores = card.get('scores', {})
-    inputs |= {title: psnr(score, 'input') for title, score in scores.items()}
-    rows.append([name, f'{card["parameters"]:,}',
-                 render.number(card.get('seconds_720p'), 1),
-                 *(psnr(scores[title], 'mean') if title in scores else '–'
-                   for title in titles)])
-  first = ['the blurred picture', '–', '–', *(inputs[one] for one in titles)]
-  return render.table(['', 'parameters', 's at 720p', *titles], [first, *rows])
 
 
 def _measured(names, sets):

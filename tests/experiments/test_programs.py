@@ -42,7 +42,8 @@ def test_evaluate_needs_a_run(tmp_path):
 
 def commands():
   """(program, flags) of every command in README.md and in the docstrings."""
-  texts = [helpers.ROOT / 'README.md', *(helpers.ROOT / 'configs').glob('*.py'),
+  texts = [*helpers.ROOT.glob('*.md'), *(helpers.ROOT / 'docs').rglob('*.md'),
+           *(helpers.ROOT / 'configs').glob('*.py'),
            *EXPERIMENTS.rglob('*.py')]
   for path in texts:
     text = re.sub(r'\\\n\s*', ' ', path.read_text())

@@ -1,0 +1,146 @@
+"""MkDocs hook: pages get numbers and texts from the code when they are built.
+
+A page names what it shows on a line of its own:
+
+  {{ models }}                the bundled models and their scores, a table
+  {{ cards }}                 all model cards
+  {{ published: NAME }}       a table of experiments/published_results.py
+  {{ configs }}               the docstrings of configs/*.py
+
+So a number stands once: in a card, or in that file.
+"""
+
+import ast
+import pathlib
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from deblur_jax.pretrained import cards
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+_MARK = re.compile(r'^\{\{ (\w+)(?:: (\w+))? \}\}$', re.M)
+
+
+def on_page_markdown(markdown: str, **kwargs: Any) -> str:
+  """Replaces the marks of a page.
+
+  Args:
+    markdown: of the page.
+    **kwargs: of MkDocs, not used.
+
+  Raises:
+    KeyError: an unknown mark.
+  """
+  del kwargs
+  return _MARK.sub(
+      lambda found: MARKS[found[1]](*filter(None, [found[2]])), markdown)
+
+
+def models() -> str:
+  """The scores of all cards: a column for each model."""
+  of_name = {name: cards.card(name) for name in cards.names()}
+  scores = {name: card.get('scores', {}) for name, card in of_name.items()}
+  inputs = {title: score['input']['psnr_uint8']
+            for found in scores.values() for title, score in found.items()}
+  rows = [
+      ['parameters', '', *(
+          f'{card["parameters"]:,}' for card in of_name.values())],
+      ['seconds at 1280x720', '', *(
+          _number(card.get('seconds_720p'), 1) for card in of_name.values())]]
+  for title, of_input in inputs.items():
+    rows.append([title, _number(of_input), *(
+        _number(found[title]['mean']['psnr_uint8']) if title in found else '–'
+        for found in scores.values())])
+  return table(['', 'the blurred picture', *(
+      f'[`{name}`](models.md#{name})' for name in of_name)], rows)
+
+
+def all_cards() -> str:
+  """A section for each bundled model."""
+  return '\n\n'.join(
+      _card(name, cards.card(name)) for name in cards.names())
+
+
+def published(name: str) -> str:
+  """A table of experiments/published_results.py, with its conventions."""
+  from experiments import published_results
+
+  one = getattr(published_results, name)
+  keys = list(one['columns'])
+  rows = [[_row_label(row), *(
+      _number(row.get(key), one['digits'][key]) for key in keys)]
+      for row in one['rows']]
+  words = [f'**Their numbers.** {one["source"]}. {one["test"].capitalize()}.'
+           if one['test'][0].islower() else
+           f'**Their numbers.** {one["source"]}. {one["test"]}.',
+           table(['', *keys], rows),
+           '\n'.join(f'- `{key}`: {text}' for key, text in
+                     one['columns'].items())]
+  return '\n\n'.join([*words, *one['notes']])
+
+
+def configs() -> str:
+  """The docstring of each config."""
+  parts = []
+  for path in sorted((ROOT / 'configs').glob('*.py')):
+    if path.stem in ('__init__', 'common'):
+      continue
+    text = ast.get_docstring(ast.parse(path.read_text(encoding='utf-8')))
+    first, _, rest = text.partition('\n')
+    parts += [f'## {path.stem}', f'**{first}**', f'```text\n{rest.strip()}\n```'
+              if rest.strip() else '']
+  return '\n\n'.join(parts)
+
+
+MARKS = {'models': models, 'cards': all_cards, 'published': published,
+         'configs': configs}
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+  """A Markdown table; the columns behind the first are numbers."""
+  marks = [':--', *['--:'] * (len(head) - 1)]
+  return '\n'.join(
+      f'| {" | ".join(cells)} |' for cells in (head, marks, *rows))
+
+
+def _card(name: str, card: Mapping[str, Any]) -> str:
+  trained = ', '.join(
+      text if steps is None else f'{text}: {steps:,} steps'
+      if isinstance(steps, int) else f'{text}: {steps}'
+      for text, steps in card['trained'].items())
+  options = ', '.join(f'{key}={value}' for key, value in card['net'].items())
+  facts = [
+      ('network', f'`{options}`'), ('parameters', f'{card["parameters"]:,}'),
+      ('weights', f'`{card["weights"]}`, SHA-256 `{card["sha256"]}`'),
+      ('licence', card['licence']), ('trained', trained),
+      *(('training pictures', f'{source["name"]}: {source["terms"]}')
+        for source in card['sources'])]
+  if 'seconds_720p' in card:
+    facts.append(('time of a 1280x720 picture, warm',
+                  f'{card["seconds_720p"]} s, {card["timed_on"]}'))
+  if 'blur_threshold' in card:
+    facts.append(('blur effect below which a photo counts as sharp',
+                  f'{card["blur_threshold"]}'))
+  rows = [[title, f'{score["pictures"]}',
+           _number(score['input']['psnr_uint8']),
+           _number(score['mean']['psnr_uint8']),
+           _number(score['input']['ssim_matlab3d'], 4),
+           _number(score['mean']['ssim_matlab3d'], 4),
+           _number(score['least_gain'])]
+          for title, score in card.get('scores', {}).items()]
+  scores = table(
+      ['test set', 'pictures', 'PSNR, input', 'PSNR, restored', 'SSIM, input',
+       'SSIM, restored', 'least gain, dB'], rows) if rows else ''
+  facts = '\n'.join(f'- {key}: {value}' for key, value in facts)
+  return '\n\n'.join([f'## {name}', card['summary'], facts, scores])
+
+
+def _row_label(row: Mapping[str, Any]) -> str:
+  return row.get('label') or ', '.join(
+      f'{key.rpartition(".")[2]}={value}'
+      for key, value in row['settings'].items())
+
+
+def _number(value: float | None, digits: int = 2) -> str:
+  return '–' if value is None else f'{value:.{digits}f}'
