@@ -129,7 +129,7 @@ def build(
   run, redo = (
       one and _runner(one, state, mesh) for one in (method, exact))
   at_once = at_once or (
-      1 if jax.default_backend() == 'cpu' else TILES_PER_DEVICE)
+      1 if parallel.platform(mesh) == 'cpu' else TILES_PER_DEVICE)
   pipeline = _Pipeline(
       run, redo, sides.overlap, ensemble, trust, mesh.size, at_once)
   limit = longest if tile is None else multiple * (tile // multiple)

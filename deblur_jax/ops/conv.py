@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from deblur_jax.ops import platforms
 from deblur_jax.state import Array
 
 # Greatest length of the sums of one matrix product, and greatest number of
@@ -47,7 +48,7 @@ def conv(x: Array, kernel: Array, *, stride: int = 1,
     ValueError: the shapes do not fit.
   """
   _check(x, kernel)
-  if jax.default_backend() == 'cpu':
+  if platforms.platform(x, kernel) == 'cpu':
     return _conv_cpu(x, kernel, stride, padding)
   return _conv(x, kernel, stride, padding)
 
@@ -78,7 +79,7 @@ def conv_transpose(x: Array, kernel: Array, *, stride: int = 2,
   size = [(side - 1) * stride - 2 * padding + k + output_padding
           for side, k in zip(x.shape[1:3], kernel.shape, strict=False)]
   adjoint = kernel[::-1, ::-1].swapaxes(2, 3)
-  if jax.default_backend() == 'cpu':
+  if platforms.platform(x, kernel) == 'cpu':
     shape = (x.shape[0], *size, kernel.shape[3])
     return _input_gradient(x, adjoint, shape, stride, padding)
   return _scatter(x, adjoint, stride, padding, size)
@@ -143,7 +144,7 @@ def _conv(x, kernel, stride, padding):
 
 def _correlation(x, kernel, stride, padding):
   """Pads by [(above, below), (left, right)] zeros; negative numbers crop."""
-  if jax.default_backend() == 'cpu':
+  if platforms.platform(x, kernel) == 'cpu':
     size = [(side + sum(around) - k) // stride + 1 for side, around, k in zip(
         x.shape[1:3], padding, kernel.shape[:2], strict=True)]
     # XLA is a hundred times slower where the kernel is larger than the result.

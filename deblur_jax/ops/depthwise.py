@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from deblur_jax.ops import platforms
 from deblur_jax.state import Array
 
 SIZE = 3
@@ -36,7 +37,7 @@ def depthwise(
     raise ValueError(
         f'Expected [n, h, w, c] and [{SIZE}, {SIZE}, c], '
         f'got {x.shape} and {kernel.shape}.')
-  if jax.default_backend() == 'cpu':
+  if platforms.platform(x, kernel) == 'cpu':
     return _depthwise_cpu(x, kernel, stride)
   return _depthwise(x, kernel, stride)
 

@@ -152,7 +152,7 @@ def make_chunk(
     return jax.lax.scan(one, state, length=steps)
 
   if in_turn is None:
-    in_turn = jax.default_backend() == 'cpu'
+    in_turn = parallel.platform(mesh) == 'cpu'
   # By shard_map: XLA cannot distribute the grouped convolutions of a vmap.
   rows, curves = PartitionSpec(parallel.AXIS), PartitionSpec(
       None, parallel.AXIS)

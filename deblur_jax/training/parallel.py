@@ -68,6 +68,11 @@ def data_mesh(devices=None) -> Mesh:
   return Mesh(np.asarray(devices), (AXIS,), axis_types=(AxisType.Auto,))
 
 
+def platform(mesh: Mesh) -> str:
+  """Returns the platform of a mesh: 'cpu', 'gpu' or 'tpu'."""
+  return mesh.devices.flat[0].platform
+
+
 def replicated(mesh: Mesh) -> NamedSharding:
   """Returns the sharding with the whole array on each device."""
   return NamedSharding(mesh, PartitionSpec())
