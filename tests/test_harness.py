@@ -7,9 +7,9 @@ import pytest
 
 from tests.harness import NAMES, cases
 
-# What a case costs differs; `kills` and `writers` start processes, and are
-# run by hand.
-COUNTS = {'configs': 8, 'checkpoints': 3, 'weights': 8, 'pictures': 60}
+# What a case costs differs; `kills` and `writers` are run by hand.
+COUNTS = {'configs': 8, 'checkpoints': 3, 'weights': 8, 'pictures': 60,
+          'videos': 12, 'full_disk': 2}
 
 
 @pytest.mark.parametrize('name', COUNTS)

@@ -23,7 +23,7 @@ from PIL import Image
 
 from deblur_jax import errors
 from deblur_jax.media import decoding
-from deblur_jax.ops import bit_depth
+from deblur_jax.ops import atomic_files, bit_depth
 
 SUFFIXES = ('.bmp', '.jfif', '.jp2', '.jpe', '.jpeg', '.jpg', '.pgm', '.png',
             '.ppm', '.tga', '.tif', '.tiff', '.webp')
@@ -107,6 +107,20 @@ def as_plain(data: bytes, *, name: str) -> bytes:
   Image.fromarray(from_bytes(data, name=name)).save(
       file, 'PNG', compress_level=1)
   return file.getvalue()
+
+
+def write(path: str | os.PathLike, pixels: np.ndarray) -> None:
+  """Writes a picture as PNG, whole or not at all.
+
+  Args:
+    path: the file, which is replaced; the folders above it are made.
+    pixels: uint8 [h, w, 3], or gray [h, w].
+
+  Raises:
+    UserError: the file cannot be written.
+  """
+  with atomic_files.replacing(path) as part:
+    Image.fromarray(pixels).save(part, 'PNG')
 
 
 def find(folder: str | os.PathLike) -> dict[str, pathlib.Path]:

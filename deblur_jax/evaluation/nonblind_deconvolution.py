@@ -11,7 +11,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from PIL import Image
 
 from deblur_jax import errors
 from deblur_jax.blur import deconvolve, operators
@@ -68,9 +67,7 @@ def run(
       kernel = np.ascontiguousarray(kernel[::-1, ::-1])
     operators.check(picture, kernel)
     restored = np.asarray(restore(picture, kernel))[0]
-    target = out / f'{name}.png'
-    target.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(bit_depth.to_uint8(restored)).save(target)
+    images.write(out / f'{name}.png', bit_depth.to_uint8(restored))
     on_picture(len(turned))
   return turned
 

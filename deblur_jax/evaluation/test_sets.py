@@ -19,7 +19,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
-from PIL import Image
 
 from deblur_jax import data, errors, methods
 from deblur_jax import metrics as metrics_lib
@@ -210,7 +209,7 @@ def save_pictures(
   """
   for key, image in pictures.items():
     path = folder / f'{name.replace("/", "_")}.{key}.png'
-    Image.fromarray(bit_depth.to_uint8(image)).save(path)
+    images.write(path, bit_depth.to_uint8(image))
 
 
 def check_test_set(source: data.Source, *, window: int = 1) -> None:

@@ -10,16 +10,17 @@ all steps and needs the truth to be found.
 
 import csv
 import functools
+import io
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from deblur_jax import errors, metrics, models
+from deblur_jax.data import images
 from deblur_jax.metrics import means
-from deblur_jax.ops import array_files, bit_depth, colour
+from deblur_jax.ops import array_files, atomic_files, bit_depth, colour
 from deblur_jax.priors import fit_record, tasks
 from deblur_jax.priors.problems import Problem
 from deblur_jax.state import Params
@@ -228,12 +229,13 @@ def write(out: pathlib.Path, fit: Fit, *, params: bool = False) -> None:
     save(f'_{name}', found)
   if params:
     array_files.save_tree(stem.with_name(f'{stem.name}_params.npz'), fit.params)
-  with open(stem.with_name(f'{stem.name}_curve.csv'), 'w', newline='',
-            encoding='utf-8') as file:
-    writer = csv.writer(file)
-    writer.writerow(['step', *fit.curve])
-    for step, values in enumerate(zip(*fit.curve.values(), strict=True), 1):
-      writer.writerow([step, *(f'{float(value):.6g}' for value in values)])
+  table = io.StringIO(newline='')
+  writer = csv.writer(table)
+  writer.writerow(['step', *fit.curve])
+  for step, values in enumerate(zip(*fit.curve.values(), strict=True), 1):
+    writer.writerow([step, *(f'{float(value):.6g}' for value in values)])
+  atomic_files.write(
+      stem.with_name(f'{stem.name}_curve.csv'), table.getvalue())
 
 
 def check_names(names: Sequence[str], out: pathlib.Path, *, task: str) -> None:
@@ -277,4 +279,4 @@ def _coloured(image, chroma):
 def _save(path, image) -> None:
   pixels = bit_depth.to_uint8(image)
   pixels = pixels[..., 0] if pixels.shape[-1] == 1 else pixels
-  Image.fromarray(pixels).save(path)
+  images.write(path, pixels)

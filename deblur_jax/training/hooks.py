@@ -11,9 +11,9 @@ from typing import Any
 import jax
 import numpy as np
 import tqdm
-from PIL import Image
 
 from deblur_jax import errors
+from deblur_jax.data import images
 from deblur_jax.ops import atomic_files
 from deblur_jax.state import Metrics, TrainState
 from deblur_jax.training import checkpoint, workdir
@@ -123,9 +123,8 @@ class Recorder:
     self._checkpoints.save(step, state, scores)
     if jax.process_index() == 0:
       sheet = draw()
-      pictures = self._folder / 'pictures'
-      pictures.mkdir(exist_ok=True)
-      Image.fromarray(sheet).save(pictures / f'step_{step:08d}.png')
+      images.write(
+          self._folder / 'pictures' / f'step_{step:08d}.png', sheet)
       if self._board:
         self._board.write_images(step, {'validation': sheet[None]})
     return {f'val_{name}': value for name, value in scores.items()}

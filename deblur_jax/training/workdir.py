@@ -270,12 +270,24 @@ class MetricsLog:
     lines = [line for line in read_metrics(folder) if line['step'] <= finished]
     atomic_files.write(
         path, ''.join(to_json(line) + '\n' for line in lines))
-    self._file = path.open('a', encoding='utf-8')
+    # Without a buffer, which would be written once more when it is closed.
+    self._file = path.open('ab', buffering=0)
 
   def write(self, step: int, values: Mapping[str, float]) -> None:
-    """Appends a line."""
-    self._file.write(to_json({'step': step, **values}) + '\n')
-    self._file.flush()
+    """Appends a line.
+
+    Raises:
+      UserError: it cannot be written.
+    """
+    line = (to_json({'step': step, **values}) + '\n').encode()
+    try:
+      written = self._file.write(line)
+      if written < len(line):    # the disk is full
+        self._file.write(line[written:])
+    except OSError as error:
+      raise errors.UserError(
+          f'Cannot write {self._file.name}: {error.strerror}. Make room and '
+          'start again.') from error
 
   def close(self) -> None:
     """Closes the file."""

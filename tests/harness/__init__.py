@@ -8,5 +8,5 @@ one line, within its time and memory. tests/test_harness.py runs a few cases of
 each but `kills` and `writers`.
 """
 
-NAMES = ('configs', 'checkpoints', 'weights', 'pictures', 'kills',
-         'writers')
+NAMES = ('configs', 'checkpoints', 'weights', 'pictures', 'videos', 'kills',
+         'writers', 'full_disk')

@@ -2,11 +2,12 @@
 
 A case starts or resumes a small run in another process and kills it. A run that
 has finished must be the unbroken one, bit for bit, and the next case begins
-another.
+another, with the next backend of the loader: all give the same batches. (They
+read with threads and not with processes, so none can lose a worker alone.)
 """
 
+import itertools
 import json
-import multiprocessing
 import os
 import pathlib
 import random
@@ -14,17 +15,14 @@ import shutil
 import time
 from collections.abc import Iterator
 
-import helpers
 import jax
 import numpy as np
 
-from deblur_jax import methods
+from deblur_jax import data, methods
 from deblur_jax.evaluation import test_sets
-from deblur_jax.models import NETWORKS
-from deblur_jax.training import train, workdir
+from deblur_jax.training import workdir
+from tests.harness import programs
 from tests.harness.cases import Case
-
-STEPS = 30
 
 
 class Differs(Exception):
@@ -41,18 +39,19 @@ def cases(folder, count: int, *, seed: int = 0) -> Iterator[Case]:
   """
   draw = random.Random(seed)
   os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', str(folder / 'programs'))
-  processes = multiprocessing.get_context('forkserver')
-  processes.set_forkserver_preload([__name__])
   whole, run = folder / 'whole', folder / 'run'
+  backends = itertools.cycle(sorted(data.LOADERS, reverse=True))
+  backend = next(backends)
   # The second call has its programs compiled, as those that are killed.
   for _ in range(2):
     shutil.rmtree(whole, ignore_errors=True)
     began = time.perf_counter()
-    _end(_start(processes, whole))
+    _end(_start(whole, backend))
     longest = time.perf_counter() - began
 
   def kill(last):
-    child = _start(processes, run)
+    nonlocal backend
+    child = _start(run, backend)
     if last:
       _end(child)
     else:
@@ -62,38 +61,21 @@ def cases(folder, count: int, *, seed: int = 0) -> Iterator[Case]:
     if (run / 'summary.json').exists():
       _compare(run, whole)
       shutil.rmtree(run)
-      return 'finished'
+      finished, backend = backend, next(backends)
+      return f'{finished} finished'
     if child.exitcode not in (0, -9):
       raise Differs(f'exit code {child.exitcode}: {_said(run)}')
     lines = workdir.read_metrics(run)
-    return f'step {lines[-1]["step"] if lines else 0}'
+    return f'{backend}: step {lines[-1]["step"] if lines else 0}'
 
   for number in range(count):
     yield Case(f'kill {number}', lambda number=number: kill(False))
   yield Case('the rest', lambda: kill(True))
 
 
-def small() -> dict:
-  """The config of the runs."""
-  config = helpers.tiny(
-      total_steps=STEPS, log_every=1, save_every=3, batch_size=2, **{
-          'nets.net': {'name': 'single_scale',
-                       **NETWORKS['single_scale'].small},
-          'method.ema': 0.9, 'data.loader.backend': 'threads'})
-  config['data']['train'] = config['data']['test'] = dict(
-      name='builtin', split='test')
-  return config
-
-
-def run_in(folder: str) -> None:
-  """Trains in this process, which may be killed."""
-  said = os.open(f'{folder}.txt', os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-  os.dup2(said, 2)
-  train.run(small(), pathlib.Path(folder))
-
-
-def _start(processes, folder):
-  child = processes.Process(target=run_in, args=(str(folder),))
+def _start(folder, backend):
+  child = programs.forking().Process(
+      target=programs.train_small, args=(str(folder), backend))
   child.start()
   return child
 
