@@ -25,6 +25,7 @@ LEVELS = {
     'priors.stopping': 3, 'priors.deep_prior': 3, 'priors.blind_prior': 3,
     'priors.double_prior': 3,
     'training.loop': 4,
+    'training.accelerators': 4, 'training.step_cost': 5,
     'inference.restoration': 5, 'inference.program_cache': 5,
     'inference.tiling': 6, 'evaluation.test_sets': 6, 'evaluation.detection': 6,
     'training.train': 7, 'evaluation': 7, 'priors': 7, 'pretrained': 7,

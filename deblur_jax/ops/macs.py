@@ -1,6 +1,8 @@
 """Counts a function's multiplications and parameters without running it."""
 
 import math
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import jax
 
@@ -22,7 +24,41 @@ def macs(fn, *args) -> int:
   Raises:
     ValueError: a loop of unknown length has convolutions or products.
   """
-  return _count(jax.make_jaxpr(fn)(*args))
+  return of_program(jax.make_jaxpr(fn)(*args))
+
+
+def of_program(jaxpr) -> int:
+  """Counts the multiply-accumulates of a traced program, see `macs`.
+
+  Args:
+    jaxpr: a `jax.core.ClosedJaxpr`.
+
+  Returns:
+    The number of multiply-accumulates.
+
+  Raises:
+    ValueError: a loop of unknown length has convolutions or products.
+  """
+  return _sum(jaxpr, {'conv_general_dilated': _convolution,
+                      'dot_general': _product})
+
+
+def bytes_moved(jaxpr) -> int:
+  """Counts the bytes that convolutions and products read and write.
+
+  All else is taken as fused with them, which makes it a lower bound.
+
+  Args:
+    jaxpr: a `jax.core.ClosedJaxpr`.
+
+  Returns:
+    The bytes of all their arguments and results.
+
+  Raises:
+    ValueError: a loop of unknown length has convolutions or products.
+  """
+  return _sum(jaxpr, dict.fromkeys(
+      ('conv_general_dilated', 'dot_general'), _arguments_and_results))
 
 
 def values_read(fn, tree, *args) -> int:
@@ -46,18 +82,17 @@ def values_read(fn, tree, *args) -> int:
   return sum(math.prod(leaf.aval.shape) for leaf in leaves if id(leaf) in read)
 
 
-def _count(jaxpr):
+def _sum(jaxpr, costs):
+  """Sums costs, {name of a primitive: equation -> cost}, over a program."""
   jaxpr = getattr(jaxpr, 'jaxpr', jaxpr)  # a ClosedJaxpr has a jaxpr
-  return sum(_count_equation(equation) for equation in jaxpr.eqns)
+  return sum(_of_equation(equation, costs) for equation in jaxpr.eqns)
 
 
-def _count_equation(equation):
+def _of_equation(equation, costs):
   name = equation.primitive.name
-  if name == 'conv_general_dilated':
-    return _convolution(equation)
-  if name == 'dot_general':
-    return _product(equation)
-  inner = [_count(jaxpr) for jaxpr in _inner_jaxprs(equation.params)]
+  if name in costs:
+    return costs[name](equation)
+  inner = [_sum(jaxpr, costs) for jaxpr in inner_jaxprs(equation.params)]
   if name == 'scan':
     return equation.params['length'] * sum(inner)
   if name == 'cond':
@@ -67,8 +102,15 @@ def _count_equation(equation):
   return sum(inner)
 
 
-def _inner_jaxprs(params):
-  """Yields the jaxprs among the parameters of a primitive."""
+def inner_jaxprs(params: Mapping[str, Any]) -> Iterator[Any]:
+  """Yields the programs among the parameters of an equation.
+
+  Args:
+    params: of the equation.
+
+  Yields:
+    A jaxpr, closed or not.
+  """
   for value in params.values():
     for item in value if isinstance(value, tuple | list) else (value,):
       if hasattr(getattr(item, 'jaxpr', item), 'eqns'):
@@ -88,3 +130,15 @@ def _product(equation):
   shape = equation.invars[0].aval.shape
   summed = math.prod(shape[axis] for axis in left)
   return math.prod(equation.outvars[0].aval.shape) * summed
+
+
+def _arguments_and_results(equation):
+  return sum(size_of(variable.aval)
+             for variable in (*equation.invars, *equation.outvars))
+
+
+def size_of(aval) -> int:
+  """Returns the bytes of an array of a shape and a dtype; 0 for random keys."""
+  if jax.dtypes.issubdtype(aval.dtype, jax.dtypes.prng_key):
+    return 0
+  return math.prod(aval.shape) * aval.dtype.itemsize
