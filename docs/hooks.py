@@ -71,9 +71,7 @@ def published(name: str) -> str:
   rows = [[_row_label(row), *(
       _number(row.get(key), one['digits'][key]) for key in keys)]
       for row in one['rows']]
-  words = [f'**Their numbers.** {one["source"]}. {one["test"].capitalize()}.'
-           if one['test'][0].islower() else
-           f'**Their numbers.** {one["source"]}. {one["test"]}.',
+  words = [f'{one["source"]}. Test set: {one["test"]}.',
            table(['', *keys], rows),
            '\n'.join(f'- `{key}`: {text}' for key, text in
                      one['columns'].items())]
