@@ -6,8 +6,11 @@ A page names what it shows on a line of its own:
   {{ cards }}                 all model cards
   {{ published: NAME }}       a table of experiments/published_results.py
   {{ configs }}               the docstrings of configs/*.py
+  {{ files: FOLDER }}         its files, with the first line of each docstring
+  {{ grids }}                 the named ablations of experiments/grids.py
 
-So a number stands once: in a card, or in that file.
+So a number stands once: in a card, or in that file. A page that would ask
+another host for something ends the build.
 """
 
 import ast
@@ -19,6 +22,10 @@ from typing import Any
 from deblur_jax.pretrained import cards
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
+_OTHER_HOST = re.compile(
+    r'<(?:script|img|iframe|source)\b[^>]*\bsrc="?(?:https?:)?//'
+    r'|<link\b(?=[^>]*\brel="?(?:stylesheet|preconnect|icon))'
+    r'[^>]*\bhref="?(?:https?:)?//')
 _MARK = re.compile(r'^\{\{ (\w+)(?:: (\w+))? \}\}$', re.M)
 
 
@@ -35,6 +42,25 @@ def on_page_markdown(markdown: str, **kwargs: Any) -> str:
   del kwargs
   return _MARK.sub(
       lambda found: MARKS[found[1]](*filter(None, [found[2]])), markdown)
+
+
+def on_post_page(output: str, *, page: Any, **kwargs: Any) -> None:
+  """Refuses a page that asks another host for scripts, styles or pictures.
+
+  Args:
+    output: the HTML.
+    page: of MkDocs.
+    **kwargs: of MkDocs, not used.
+
+  Raises:
+    PluginError: the page would do so.
+  """
+  del kwargs
+  if found := _OTHER_HOST.search(output):
+    from mkdocs import exceptions
+
+    raise exceptions.PluginError(
+        f'{page.file.src_path} asks another host: {found[0]}')
 
 
 def models() -> str:
@@ -91,8 +117,39 @@ def configs() -> str:
   return '\n\n'.join(parts)
 
 
+def files(folder: str) -> str:
+  """A table for each folder: its files and the first lines of docstrings."""
+  parts = []
+  for path in sorted({file.parent for file in (ROOT / folder).rglob('*.py')}):
+    found = {file.name: ast.get_docstring(ast.parse(
+        file.read_text(encoding='utf-8'))) for file in path.glob('*.py')}
+    first = (found.pop('__init__.py', '') or '').partition('\n')[0]
+    rows = [[f'`{name}`', text.partition('\n')[0].replace('|', '\\|')]
+            for name, text in sorted(found.items())]
+    parts += [f'### {path.relative_to(ROOT)}', first,
+              '\n'.join(f'| {" | ".join(cells)} |' for cells in (
+                  ['file', ''], [':--', ':--'], *rows)) if rows else '']
+  return '\n\n'.join(parts)
+
+
+def named_grids() -> str:
+  """The named ablations: config, keys and values."""
+  from experiments import grids
+
+  rows = []
+  for name, grid in grids.GRIDS.items():
+    values = '; '.join(
+        f'`{key}`: {", ".join(map(str, of_key))}'
+        for key, of_key in grid.set.items())
+    config = f'`{grid.config.removeprefix("configs/")}`' if grid.config else (
+        'of the task')
+    rows.append([f'`{name}`', config, values.replace('|', '\\|')])
+  return '\n'.join(f'| {" | ".join(cells)} |' for cells in (
+      ['`--name=`', 'config', 'keys and values'], [':--'] * 3, *rows))
+
+
 MARKS = {'models': models, 'cards': all_cards, 'published': published,
-         'configs': configs}
+         'configs': configs, 'files': files, 'grids': named_grids}
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:

@@ -4,6 +4,7 @@ import functools
 import importlib.util
 import re
 import shlex
+import types
 
 import helpers
 import pytest
@@ -128,14 +129,24 @@ def test_the_table_of_models_is_that_of_the_cards(page):
         f'{after - before:.2f}', f'{card["seconds_720p"]:.1f}']
 
 
+def loaded(name):
+  """A module of docs/, which is no package."""
+  spec = importlib.util.spec_from_file_location(name, DOCS / f'{name}.py')
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  return module
+
+
 def test_pages_show_what_their_marks_name():
-  spec = importlib.util.spec_from_file_location('hooks', DOCS / 'hooks.py')
-  hooks = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(hooks)
+  hooks = loaded('hooks')
   shown = {str(page.relative_to(DOCS)): hooks.on_page_markdown(
       page.read_text('utf-8')) for page in DOCS.rglob('*.md')}
   assert not [name for name, text in shown.items() if '{{ ' in text]
   text = '\n'.join(shown.values())
+  for name, grid in grids.GRIDS.items():
+    assert f'| `{name}` | ' in shown['reports.md'] and all(
+        f'`{key}`' in shown['reports.md'] for key in grid.set)
+  assert '| `conv.py` | ' in shown['map.md']
   for table in vars(published_results).values():
     if isinstance(table, dict) and 'rows' in table:
       assert table['source'] in text
@@ -146,3 +157,30 @@ def test_pages_show_what_their_marks_name():
       assert f'| {score["mean"]["psnr_uint8"]:.2f} |' in shown['models.md']
   with pytest.raises(KeyError):
     hooks.on_page_markdown('{{ nothing }}')
+
+
+@pytest.mark.parametrize('html, other', [
+    ('<script src="https://x.org/a.js">', True), ('<img src=//x.org/a>', True),
+    ('<link href="https://x.org/a.css" rel="stylesheet">', True),
+    ('<script src="a.js"><a href="https://x.org">', False)])
+def test_a_page_asks_no_other_host(html, other):
+  page = types.SimpleNamespace(file=types.SimpleNamespace(src_path='a.md'))
+  if other:
+    with pytest.raises(Exception, match='a.md asks another host'):
+      loaded('hooks').on_post_page(html, page=page)
+  else:
+    assert loaded('hooks').on_post_page(html, page=page) is None
+
+
+def test_equations_of_docstrings_become_blocks():
+  text = 'Fits.\n\n  min l(x)\n\n    + w\n\nArgs:\n  x: of l.\n'
+  assert loaded('equations').with_blocks(text) == (
+      'Fits.\n\n```text\n  min l(x)\n\n    + w\n```\n\n'
+      'Args:\n  x: of l.\n')
+
+
+def test_every_package_has_a_page_of_its_api():
+  packages = {path.parent.name for path in helpers.ROOT.glob(
+      'deblur_jax/*/__init__.py')}
+  assert {page.stem for page in (DOCS / 'api').glob('*.md')} == {
+      *packages, 'index'}
