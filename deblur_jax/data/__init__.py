@@ -37,7 +37,8 @@ HINTS = {
 
 def open_source(
     *, name: str, scale: float = 1.0, part: Sequence[float] = (0.0, 1.0),
-    window: int = 1, halves: bool = False, **kwargs) -> Source:
+    window: int = 1, halves: bool = False, max_damaged: float = 0.0,
+    **kwargs) -> Source:
   """Opens a source by its name in SOURCES.
 
   No picture is decoded.
@@ -53,6 +54,9 @@ def open_source(
       take several frames.
     halves: makes a set without pairs: the blurred pictures of the first half
       of the names and the sharp ones of the second, see `unpaired.halves`.
+    max_damaged: share of the names whose pictures may be damaged, such as
+      0.001; the next name stands for each, see `sources.tolerant`. For
+      training only.
     **kwargs: the keywords of the row's function.
 
   Raises:
@@ -76,12 +80,15 @@ def open_source(
     options['window'] = window
   if halves:
     options['halves'] = halves
+  if max_damaged:
+    options['max_damaged'] = max_damaged
 
   def ready(source):
     source = sources.scaled(sources.part(source, part), scale)
     source = unpaired.halves(source) if halves else source
     # Last: a frame at the edge of a part must not see frames of another part.
     source = neighbours.around(source, window)
+    source = sources.tolerant(source, max_damaged)
     return source._replace(options=options)
 
   try:

@@ -35,11 +35,13 @@ class Loader(NamedTuple):
       [n, crop, crop, 3] in [0, 1] under the source's keys; pure and jittable.
     constants: () -> arrays for every device, put there once; {} unless
       resident. The call decodes the pictures.
+    names: i -> the names of the pictures in batch i, those of this process.
   """
 
   batches: Callable[[int], Iterator[Batch]]
   unpack: Callable[[Batch], Batch]
   constants: Callable[[], dict[str, np.ndarray]] = dict
+  names: Callable[[int], list[str]] = lambda i: []
 
 
 def build(
@@ -81,7 +83,16 @@ def build(
       size=len(source.names), crop=crop, batch_size=batch_size, seed=seed,
       process_index=process_index, process_count=process_count)
   plans = sampler.in_stages(plan, progressive)
-  return call(make, options, args=(source, plans), where='data.loader')
+  loader = call(make, options, args=(source, plans), where='data.loader')
+  return loader._replace(names=functools.partial(_names, source, plans))
+
+
+def _names(source, plans, batch) -> list[str]:
+  plan = next(
+      plan for plan in plans if plan.end is None or batch < plan.end)
+  numbers, _ = sampler.draw(
+      plan, plan.position(batch * plan.rows), plan.rows)
+  return [source.names[number] for number in numbers]
 
 
 def threads(
@@ -245,7 +256,8 @@ def _side_by_side(parts: Sequence[Loader]) -> Loader:
 
   return Loader(
       batches, unpack,
-      lambda: numbered([part.constants() for part in parts]))
+      lambda: numbered([part.constants() for part in parts]),
+      lambda i: [name for part in parts for name in part.names(i)])
 
 
 def _sample(source, plan, count) -> dict[str, np.ndarray]:

@@ -7,8 +7,11 @@ data sets that TFDS prepared. `layouts` has the public data sets.
 
 import functools
 import json
+import logging
+import math
 import pathlib
 import shlex
+import threading
 import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -255,6 +258,60 @@ def part(source: Source, ends: Sequence[float]) -> Source:
       packed=source.packed and source.packed._replace(
           places=source.packed.places[first:last]),
       where=f'{source.where}, names {first} to {last - 1}')
+
+
+def tolerant(source: Source, share: float) -> Source:
+  """Lets the next whole picture stand for one that is damaged.
+
+  The replacements depend on the files only, so a resumed run has the same. Each
+  damaged picture is logged once. Pictures are read with Python, and their sizes
+  are known when they are decoded.
+
+  Args:
+    source: the source.
+    share: of the names, in [0, 1): that may be damaged, rounded up.
+
+  Raises:
+    UserError: a share outside of [0, 1). Reading raises one when more names are
+      damaged.
+  """
+  if isinstance(share, bool) or not isinstance(share, int | float) or not (
+      0 <= share < 1):
+    raise errors.UserError(
+        'data.max_damaged must be a share of the names, at least 0 and below '
+        f'1, such as 0.001; got {errors.shown(share)}.')
+  if not share:
+    return source
+  count = len(source.names)
+  most = math.ceil(share * count)
+  damaged, lock = set(), threading.Lock()    # loaders read with threads
+
+  def passed_over(i, error):
+    with lock:
+      if i in damaged:
+        return
+      if len(damaged) >= most:
+        raise errors.UserError(
+            f'{source.where}: more than {most} of {count} names are damaged '
+            f'(data.max_damaged={share}), such as {source.names[i]}: {error}'
+        ) from error
+      damaged.add(i)
+      logging.warning(
+          '%s is damaged and passed over, %d of at most %d: %s',
+          source.names[i], len(damaged), most, error)
+
+  def read(i):
+    for other in (*range(i, count), *range(i)):
+      if other not in damaged:
+        try:
+          return source.read(other)
+        except errors.UserError as error:
+          passed_over(other, error)
+    raise errors.UserError(f'{source.where}: all pictures are damaged.')
+
+  return source._replace(
+      read=read, sizes=None, files=None, records=None, packed=None,
+      parts={key: tolerant(part, share) for key, part in source.parts.items()})
 
 
 def check_equal(

@@ -220,8 +220,12 @@ def check_test_set(source: data.Source, *, window: int = 1) -> None:
     window: number of video frames that the network takes.
 
   Raises:
-    UserError: it has no pairs, or another window.
+    UserError: it has no pairs, another window, or `max_damaged`.
   """
+  if 'max_damaged' in source.options:
+    raise errors.UserError(
+        'data.test.max_damaged: a result must be of the picture that it names; '
+        'repair the test set, or leave damaged pairs out of its folders.')
   for key in ('blur', 'sharp'):
     if source.parts or key not in source.keys:
       raise errors.UserError(

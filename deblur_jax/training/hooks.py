@@ -5,7 +5,7 @@ import pathlib
 import statistics
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -17,6 +17,8 @@ from deblur_jax.data import images
 from deblur_jax.ops import atomic_files
 from deblur_jax.state import Metrics, TrainState
 from deblur_jax.training import checkpoint, workdir
+
+NAMES = 16    # of pictures in a message
 
 
 class Recorder:
@@ -93,16 +95,17 @@ class Recorder:
       return {}
     (step, metrics), self._pending = self._pending, None
     values = {key: float(value) for key, value in metrics.items()}
-    self._check_finite(step, values, np.isfinite)
+    self._check_finite(
+        step, values, np.isfinite, names=self._parts.names(step))
     return values
 
-  def _check_finite(self, step, values, is_good) -> None:
+  def _check_finite(self, step, values, is_good, *, names=()) -> None:
     bad = [f'{key} = {value}' for key, value in values.items()
            if not is_good(value)]
     if bad:
-      raise self._diverged(step, bad)
+      raise self._diverged(step, bad, names)
 
-  def _diverged(self, step, bad: list[str]) -> errors.UserError:
+  def _diverged(self, step, bad: list[str], names) -> errors.UserError:
     more = f' and {len(bad) - 4} more' if len(bad) > 4 else ''
     last = self._checkpoints.latest_step()
     kept = ('has no checkpoint yet' if last is None
@@ -110,7 +113,7 @@ class Recorder:
     return errors.UserError(
         f'Step {step}: {", ".join(bad[:4])}{more}; stopped. {self._folder} '
         f'{kept}; train again with --allow_config_change and a lower learning '
-        'rate or optim clip_norm.')
+        f'rate or optim clip_norm.{_pictures(names)}')
 
   def _save(self, step, state) -> dict[str, float]:
     scores, draw = self._validate(state)
@@ -119,7 +122,8 @@ class Recorder:
     # The metrics are of the parameters before the update, and validation does
     # not read discriminators.
     if bad := checkpoint.not_finite(state):
-      raise self._diverged(step, [f'{name} is not finite' for name in bad])
+      raise self._diverged(step, [f'{name} is not finite' for name in bad],
+                           self._parts.names(step))
     self._checkpoints.save(step, state, scores)
     if jax.process_index() == 0:
       sheet = draw()
@@ -145,6 +149,14 @@ class Recorder:
       if text := watch(self._logged):
         logging.warning('Step %d: %s', step, text)
         self._watches.remove(watch)
+
+
+def _pictures(names: Sequence[str]) -> str:
+  """A sentence with the pictures of a batch; '' without names."""
+  if not names:
+    return ''
+  more = f' and {len(names) - NAMES} more' if len(names) > NAMES else ''
+  return f' The batch has {", ".join(names[:NAMES])}{more}.'
 
 
 def _write_parameters(folder: pathlib.Path, params: Mapping[str, Any]) -> str:

@@ -62,6 +62,7 @@ class Setup(NamedTuple):
     crop: the largest side of its crops, pixels.
     batch_size: crops in a batch, over all devices.
     test: the test set.
+    names: step -> the names of the pictures of its batch, of this process.
   """
 
   method: Method
@@ -75,6 +76,7 @@ class Setup(NamedTuple):
   crop: int
   batch_size: int
   test: data.Source
+  names: Callable[[int], list[str]]
 
 
 class Result(NamedTuple):
@@ -206,7 +208,7 @@ def setup(
                      mesh),
       lambda: loop.init(method, key_init, crop, mesh), abstract_state, batches,
       parallel.put_key(key_steps, mesh), mesh, source, largest, batch_size,
-      test)
+      test, lambda step: loader.names(step - 1))
 
 
 def prepare(

@@ -22,7 +22,8 @@ def recorder(name, method, state, folder, **changes):
   checkpoints = checkpoint.Checkpoints(folder / workdir.CHECKPOINTS)
   checkpoints.save(0, state, {'psnr_uint8': 20.0})
   checkpoints.wait()
-  parts = Setup(method, *[None] * 10)._replace(abstract_state=state)
+  parts = Setup(method, *[None] * 11)._replace(
+      abstract_state=state, names=lambda step: [f'{step}/{i}' for i in 'ab'])
   # What validation sees stays good: it does not read every network.
   validate = lambda state: ({'psnr_uint8': 21.0}, lambda: np.zeros(
       (2, 2, 3), np.uint8))
@@ -96,7 +97,8 @@ def test_a_pixel_that_is_not_a_number_stops(tmp_path):
   state, metrics = step(state, batch | {'blur': blur}, key)
   hook(7, state, metrics)
   with pytest.raises(errors.UserError, match=(
-      r'^Step 7: [^\n]*content = nan[^\n]*checkpoint of step 0;')):
+      r'^Step 7: [^\n]*content = nan[^\n]*checkpoint of step 0;[^\n]* '
+      r'The batch has 7/a, 7/b\.$')):
     hook(8, state, metrics)
   hook.close()
   assert checkpoints.latest_step() == 0
