@@ -1,6 +1,6 @@
 """Tutorials: programs to run and to read; docs/tutorials.md shows them.
 
-  python -m experiments.tutorials first_restoration --out=OUT
+  python -m experiments.tutorials --name=first_restoration --out=OUT
 
 Each has a function `run`, whose options make it smaller or larger.
 """

@@ -1,27 +1,25 @@
-"""Runs a tutorial: python -m experiments.tutorials NAME --out=OUT."""
+"""Runs a tutorial: python -m experiments.tutorials --name=NAME --out=OUT."""
 
-import argparse
 import importlib
-import pathlib
 
-from deblur_jax import errors
+from absl import flags
+
 from experiments import common, tutorials
 
+_NAME = flags.DEFINE_enum(
+    'name', None, tutorials.NAMES, 'The tutorial.', required=True)
+_OUT = flags.DEFINE_string('out', None, 'An empty folder.', required=True)
 
-def main() -> None:
-  """Runs the tutorial that the arguments name."""
-  parser = argparse.ArgumentParser(description=__doc__)
-  parser.add_argument('name', choices=tutorials.NAMES)
-  parser.add_argument(
-      '--out', type=pathlib.Path, required=True, help='An empty folder.')
-  args = parser.parse_args()
-  try:
-    errors.make_folder(args.out)
-    importlib.import_module(f'experiments.tutorials.{args.name}').run(
-        args.out)
-  except errors.UserError as error:
-    common.fail(error)
+
+def main(argv):
+  """Returns 0."""
+  del argv
+  from deblur_jax import errors
+
+  module = importlib.import_module(f'experiments.tutorials.{_NAME.value}')
+  module.run(errors.make_folder(_OUT.value))
+  return 0
 
 
 if __name__ == '__main__':
-  main()
+  common.run(main)

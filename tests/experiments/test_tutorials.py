@@ -54,4 +54,4 @@ def test_the_manual_shows_every_tutorial():
   text = (helpers.ROOT / 'docs' / 'tutorials.md').read_text('utf-8')
   for name in tutorials.NAMES:
     assert f'--8<-- "experiments/tutorials/{name}.py"' in text
-    assert f'experiments.tutorials {name} --out' in text
+    assert f'experiments.tutorials --name={name} --out' in text
