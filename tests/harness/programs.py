@@ -12,6 +12,7 @@ import pathlib
 import resource
 import runpy
 import shutil
+import signal
 import sys
 import time
 import zlib
@@ -182,8 +183,8 @@ def forking():
 
 def run(
     program: Program, inputs: pathlib.Path, out: pathlib.Path, *,
-    largest: int | None = None, stop: Callable[[], bool] = lambda: False
-) -> tuple[int, str]:
+    largest: int | None = None, stop: Callable[[], bool] = lambda: False,
+    by: int = signal.SIGKILL) -> tuple[int, str]:
   """Runs a program until it ends.
 
   Args:
@@ -191,7 +192,8 @@ def run(
     inputs: the folder IN.
     out: the folder OUT.
     largest: bytes of the largest file that it may write, as on a full disk.
-    stop: asked again and again; if it returns True, the program is killed.
+    stop: asked again and again; if it returns True, the program gets a signal.
+    by: that signal.
 
   Returns:
     Its exit code, and what it printed.
@@ -220,7 +222,9 @@ def run(
         break
       printed += chunk
   if kills_it:
-    child.kill()
+    os.kill(child.pid, by)
+  while by != signal.SIGKILL and (chunk := os.read(reader.fileno(), 2**16)):
+    printed += chunk
   child.join()
   if time.monotonic() > end:
     raise Lost(f'no end after {SECONDS} s: {printed[-500:]}')
