@@ -5,6 +5,7 @@ sums over devices. Everything but the batch is replicated.
 """
 
 import collections
+import contextlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -16,6 +17,9 @@ from deblur_jax import errors
 from deblur_jax.state import Batch
 
 MAX_BATCH = 2**20
+# Words of errors of collectives (Gloo, NCCL) and of jax's own connection.
+_LOST = ('Connection reset by peer', 'Connection closed by peer',
+         'Socket closed', 'remote process exited', 'are unhealthy')
 AXIS = 'data'
 
 
@@ -50,6 +54,35 @@ def initialize(
     raise errors.UserError(
         'Could not join the other processes: '
         f'{str(error).splitlines()[0]}') from error
+
+
+class PeerLost(errors.UserError):
+  """Another process of the run has ended."""
+
+
+@contextlib.contextmanager
+def naming_lost_peers() -> Iterator[None]:
+  """Explains the error that the other processes get when one of a run dies.
+
+  Where no collective fails, jax ends them after 100 seconds without a sign of
+  life, and at once where process 0 died; jax then prints the reason.
+
+  Raises:
+    PeerLost: a collective failed because a process has ended.
+  """
+  try:
+    yield
+  except errors.UserError:
+    raise
+  except Exception as error:
+    if jax.process_count() == 1 or not any(
+        words in str(error) for words in _LOST):
+      raise
+    raise PeerLost(
+        f'Process {jax.process_index()} stops, because another process of this '
+        f'run has ended ({errors.first_line(error)[:160]}). See what that one '
+        'printed, and start all again; they resume from the last checkpoint.'
+    ) from error
 
 
 def data_mesh(devices=None) -> Mesh:

@@ -305,7 +305,8 @@ def run(
 
   Raises:
     UserError: a fault in the config, the data or the folder; a loss or
-      gradient that is not finite; a checkpoint that cannot be written.
+      gradient that is not finite; a checkpoint that cannot be written; another
+      process of the run has ended.
   """
   config, parts = prepare(
       config, folder, allow_config_change=allow_config_change, resume=resume)
@@ -345,16 +346,19 @@ def _run(config, folder, parts: Setup, validate) -> Result:
   profile = profiling.Profile(
       folder / workdir.TENSORBOARD, config['profile'], finished=first)
   # ---- the loop
-  try:
-    with signals.stopping(hook.stop, has_progress=lambda: hook.steps > 0):
-      batches = parts.batches(first) if first < total else ()
-      state = loop.fit(
-          parts.step, state, batches, parts.key, total, hooks=[hook, profile])
-      hook.finish()
-  finally:
-    profile.close()
-    hook.close()
-    checkpoints.close()
+  with contextlib.ExitStack() as closing:
+    for part in (checkpoints, hook, profile):
+      closing.callback(part.close)
+    try:
+      with parallel.naming_lost_peers(), signals.stopping(
+          hook.stop, has_progress=lambda: hook.steps > 0):
+        batches = parts.batches(first) if first < total else ()
+        state = loop.fit(
+            parts.step, state, batches, parts.key, total, hooks=[hook, profile])
+        hook.finish()
+    except parallel.PeerLost:
+      closing.pop_all()    # checkpoints would wait for the process that ended
+      raise
   step = int(state.step)
   if step >= total and jax.process_index() == 0:
     summary = folder / 'summary.json'
