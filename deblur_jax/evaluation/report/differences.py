@@ -177,7 +177,8 @@ def sentence(difference: Difference) -> str:
   if found.low is None:
     return (f'{first} and {second} differ by {size} in {name}, without an '
             'interval: it needs two pictures, and finite values.')
-  shown = not found.low <= 0 <= found.high
+  # What rounds to zero is none, however sure it is.
+  shown = not found.low <= 0 <= found.high and float(size.split()[0]) > 0
   sign = -1 if shown and found.mean < 0 else 1
   span = lambda ends: ' to '.join(
       signed(end, name) for end in sorted(sign * end for end in ends))
