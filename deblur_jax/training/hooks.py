@@ -95,15 +95,15 @@ class Recorder:
       return {}
     (step, metrics), self._pending = self._pending, None
     values = {key: float(value) for key, value in metrics.items()}
-    self._check_finite(
-        step, values, np.isfinite, names=self._parts.names(step))
+    self._check_finite(step, values, np.isfinite, names=self._parts.names)
     return values
 
-  def _check_finite(self, step, values, is_good, *, names=()) -> None:
+  def _check_finite(
+      self, step, values, is_good, *, names=lambda step: ()) -> None:
     bad = [f'{key} = {value}' for key, value in values.items()
            if not is_good(value)]
     if bad:
-      raise self._diverged(step, bad, names)
+      raise self._diverged(step, bad, names(step))
 
   def _diverged(self, step, bad: list[str], names) -> errors.UserError:
     more = f' and {len(bad) - 4} more' if len(bad) > 4 else ''

@@ -22,7 +22,7 @@ class StillComputing:
 def test_time_of_a_step_has_all_waiting(log_every, tmp_path):
   parts = types.SimpleNamespace(
       method=types.SimpleNamespace(watches=()),
-      abstract_state=types.SimpleNamespace(params={}))
+      abstract_state=types.SimpleNamespace(params={}), names=None)
   config = {'total_steps': 99, 'save_every': 99, 'log_every': log_every,
             'tensorboard': False}
   recorder = hooks.Recorder(
