@@ -50,7 +50,7 @@ def main(argv):
   dtype = step_cost.dtype_of(config)
   plan = step_cost.plan(cost, topology, dtype=dtype)
   crops = config['total_steps'] * (config['batch_size'] or batch)
-  rows = [_scaled(cost, plan, topology, batch, crops, chips)
+  rows = [_scaled(plan, topology, batch, crops, chips)
           for chips in sorted({topology.size, *COUNTS})]
   facts = {
       'topology': _TOPOLOGY.value, 'chips': topology.size, 'batch': batch,
@@ -63,10 +63,10 @@ def main(argv):
   print(json.dumps(facts) if _JSON.value else _text(facts))
 
 
-def _scaled(cost, plan, topology, batch, crops, chips):
+def _scaled(plan, topology, batch, crops, chips):
   """A row of the table of scaling: as many crops on each chip."""
   from deblur_jax.training import step_cost
-  seconds = plan.seconds + step_cost.scaled(cost, topology, chips)
+  seconds = step_cost.scaled(plan, topology, chips)
   rate = batch * chips / topology.size / seconds
   hours = crops / rate / 3600
   return {'chips': chips, 'batch': batch * chips // topology.size,

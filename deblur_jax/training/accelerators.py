@@ -14,8 +14,7 @@ from jax.sharding import AbstractDevice, AbstractMesh, AxisType, Mesh
 from deblur_jax import errors
 from deblur_jax.training import parallel
 
-# No lookup of this machine's own TPU, which it need not have.
-_NO_METADATA = {'TPU_SKIP_MDS_QUERY': '1'}
+_EXAMPLES = {1: '8', 2: '4x8', 3: '2x2x4'}    # axes -> a shape
 
 
 class Chip(NamedTuple):
@@ -31,6 +30,7 @@ class Chip(NamedTuple):
     link: to the other chips of its node or pod, bytes/s in one direction.
     network: to chips of other nodes, bytes/s; a pod of TPUs has `link`.
     node: number of chips that `link` joins.
+    axes: of the shape of a topology.
   """
 
   platform: str
@@ -41,15 +41,16 @@ class Chip(NamedTuple):
   link: float
   network: float
   node: int
+  axes: int
 
 
 CHIPS = {
-    'v5e': Chip('tpu', 197e12, 197e12, 819e9, 16e9, 200e9, 200e9, 256),
-    'v5p': Chip('tpu', 459e12, 459e12, 2765e9, 95e9, 600e9, 600e9, 6144),
-    'v6e': Chip('tpu', 918e12, 918e12, 1638e9, 32e9, 400e9, 400e9, 256),
-    'a100': Chip('cuda', 312e12, 156e12, 2039e9, 80e9, 300e9, 25e9, 8),
-    'h100': Chip('cuda', 989e12, 494e12, 3350e9, 80e9, 450e9, 50e9, 8),
-    'h200': Chip('cuda', 989e12, 494e12, 4800e9, 141e9, 450e9, 50e9, 8),
+    'v5e': Chip('tpu', 197e12, 197e12, 819e9, 16e9, 200e9, 200e9, 256, 2),
+    'v5p': Chip('tpu', 459e12, 459e12, 2765e9, 95e9, 600e9, 600e9, 6144, 3),
+    'v6e': Chip('tpu', 918e12, 918e12, 1638e9, 32e9, 400e9, 400e9, 256, 2),
+    'a100': Chip('cuda', 312e12, 156e12, 2039e9, 80e9, 300e9, 25e9, 8, 1),
+    'h100': Chip('cuda', 989e12, 494e12, 3350e9, 80e9, 450e9, 50e9, 8, 1),
+    'h200': Chip('cuda', 989e12, 494e12, 4800e9, 141e9, 450e9, 50e9, 8, 1),
 }
 
 
@@ -58,7 +59,7 @@ class Topology(NamedTuple):
 
   Attributes:
     name: of the kind, a row of CHIPS.
-    shape: of the pod, '4x8'; of GPUs their number.
+    shape: of the pod, (4, 8); of GPUs their number, (8,).
   """
 
   name: str
@@ -88,15 +89,12 @@ def parse(text: str) -> Topology:
     UserError: another form, or an unknown chip.
   """
   name, _, shape = text.partition(':')
-  errors.look_up(CHIPS, name, what='chip')
-  axes = {'v5e': (2,), 'v5p': (3,), 'v6e': (2,)}.get(name, (1,))
-  if not re.fullmatch(r'[1-9]\d*(x[1-9]\d*)*', shape) or (
-      len(found := tuple(map(int, shape.split('x')))) not in axes):
-    example = {1: '8', 2: '4x8', 3: '2x2x4'}[axes[0]]
+  axes = errors.look_up(CHIPS, name, what='chip').axes
+  if not re.fullmatch('x'.join([r'[1-9]\d*'] * axes), shape):
     raise errors.UserError(
         f'The topology {text!r} has no shape of {name}: write '
-        f'{name}:{example}.')
-  return Topology(name, found)
+        f'{name}:{_EXAMPLES[axes]}.')
+  return Topology(name, tuple(map(int, shape.split('x'))))
 
 
 def compiler_mesh(topology: Topology) -> Mesh:
@@ -111,7 +109,8 @@ def compiler_mesh(topology: Topology) -> Mesh:
   Raises:
     UserError: libtpu is not installed, or it knows no such topology.
   """
-  os.environ.update(_NO_METADATA)
+  # This machine's own TPU is not looked up: it need not have one.
+  os.environ['TPU_SKIP_MDS_QUERY'] = '1'
   with errors.needs_extra(
       'libtpu', extra='plan', what='Compiling for TPUs',
       otherwise='count from the traced program with --count'):

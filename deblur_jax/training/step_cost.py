@@ -173,22 +173,21 @@ def plan(
 
 
 def scaled(
-    cost: StepCost, topology: accelerators.Topology, chips: int
+    plan: Plan, topology: accelerators.Topology, chips: int
 ) -> float:
   """Estimates the time of a step on more chips, with as many crops on each.
 
   Args:
-    cost: of a step, for each chip.
-    topology: the kind of chips.
-    chips: their number.
+    plan: of a step on `topology`.
+    topology: the kind of chips, and their number in `plan`.
+    chips: the number to estimate for.
 
   Returns:
-    The seconds by which the exchange on `chips` takes longer than on those of
-    the topology.
+    Seconds; only the exchange changes.
   """
-  size = cost.exchanged
-  return accelerators.all_reduce_seconds(topology, size, chips) - (
-      accelerators.all_reduce_seconds(topology, size, topology.size))
+  exchange = lambda count: accelerators.all_reduce_seconds(
+      topology, plan.cost.exchanged, count)
+  return plan.seconds + exchange(chips) - exchange(topology.size)
 
 
 def _step(config, mesh, batch_size):

@@ -63,9 +63,9 @@ def test_roofline_and_exchange():
   assert plan.share_of_peak == pytest.approx(0.1 / plan.seconds)
   # From one node to two the network is slower.
   topology = accelerators.parse('h200:8')
-  assert step_cost.scaled(cost, topology, 8) == 0
-  assert step_cost.scaled(cost, topology, 16) == pytest.approx(
-      2 * 15 / 16 * 45 / 50 - 2 * 7 / 8 * 45 / 450)
+  assert step_cost.scaled(plan, topology, 8) == pytest.approx(plan.seconds)
+  assert step_cost.scaled(plan, topology, 16) == pytest.approx(
+      0.1 + 2 * 15 / 16 * 45 / 50)
 
 
 @pytest.mark.parametrize('text, match', [
