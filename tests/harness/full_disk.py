@@ -41,7 +41,8 @@ def cases(folder, count: int, *, seed: int = 0) -> Iterator[Case]:
     yield Case(
         f'{number} {name}, {largest} bytes',
         lambda name=name, largest=largest, number=number: _try(
-            name, folder, folder / f'out_{number}', largest))
+            name, folder, folder / f'out_{number}', largest),
+        waited=2 * programs.SECONDS)
 
 
 def _try(name, folder, out, largest) -> str:

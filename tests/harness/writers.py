@@ -33,7 +33,8 @@ def cases(folder, count: int, *, seed: int = 0) -> Iterator[Case]:
     yield Case(
         f'{number} {name}, killed {after:.1f} s after its first file',
         lambda name=name, after=after, number=number: _try(
-            name, folder, folder / f'out_{number}', after))
+            name, folder, folder / f'out_{number}', after),
+        waited=2 * programs.SECONDS)
 
 
 def _try(name, folder, out, after) -> str:
