@@ -29,7 +29,7 @@ def cases(folder, count: int, *, seed: int = 0) -> Iterator[Case]:
   os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', str(folder / 'programs'))
   for number in range(count):
     name = list(programs.PROGRAMS)[number % len(programs.PROGRAMS)]
-    whole = folder / f'whole_{name}'
+    whole = _whole(folder, name)
     if not whole.exists():
       code, printed = programs.run(
           programs.PROGRAMS[name], folder / 'in', whole)
@@ -41,13 +41,13 @@ def cases(folder, count: int, *, seed: int = 0) -> Iterator[Case]:
     yield Case(
         f'{number} {name}, {largest} bytes',
         lambda name=name, largest=largest, number=number: _try(
-            name, folder, folder / f'out_{number}', largest),
+            name, folder, folder / str(number) / 'out', largest),
         waited=2 * programs.SECONDS)
 
 
 def _try(name, folder, out, largest) -> str:
   """Runs a program on a full disk and again; returns what it said."""
-  program, whole = programs.PROGRAMS[name], folder / f'whole_{name}'
+  program, whole = programs.PROGRAMS[name], _whole(folder, name)
   code, printed = programs.run(program, folder / 'in', out, largest=largest)
   if 'Traceback' in printed or code and not _lines(printed):
     raise programs.Lost(f'exit code {code}: {printed[-800:]}')
@@ -59,6 +59,11 @@ def _try(name, folder, out, largest) -> str:
   if code:
     raise errors.UserError(_lines(printed)[-1])
   return printed
+
+
+def _whole(folder, name):
+  """Where a program is not disturbed; a report has the name of its folder."""
+  return folder / f'whole_{name}' / 'out'
 
 
 def _lines(printed: str) -> list[str]:

@@ -18,8 +18,7 @@ from collections.abc import Iterator
 import jax
 import numpy as np
 
-from deblur_jax import data, methods
-from deblur_jax.evaluation import test_sets
+from deblur_jax import data
 from deblur_jax.training import workdir
 from tests.harness import programs
 from tests.harness.cases import Case
@@ -94,18 +93,12 @@ def _said(folder) -> str:
 
 
 def _compare(run, whole) -> None:
-  states = [_state(folder) for folder in (run, whole)]
+  states = [programs.last_state(folder) for folder in (run, whole)]
   same = jax.tree.map(np.array_equal, *states)
   if not all(jax.tree.leaves(same)):
     raise Differs('another last state than that of the unbroken run')
   if _losses(run) != _losses(whole):
     raise Differs('other lines in metrics.jsonl than those of the unbroken run')
-
-
-def _state(folder):
-  config = workdir.read_config(folder)
-  method = methods.build(config, from_checkpoint=True)
-  return jax.tree.map(np.asarray, test_sets.load(config, method, folder))
 
 
 def _losses(folder) -> list[str]:

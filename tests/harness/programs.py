@@ -22,11 +22,15 @@ from typing import NamedTuple
 
 import films
 import helpers
+import jax
 import numpy as np
 import run_folders
 import sample_pictures
 
+from deblur_jax import methods
+from deblur_jax.evaluation import test_sets
 from deblur_jax.models import NETWORKS
+from deblur_jax.state import TrainState
 from deblur_jax.training import train, workdir
 
 SIDE = 64        # pixels
@@ -53,6 +57,21 @@ def losses(out: pathlib.Path) -> dict[str, bytes]:
   return {workdir.METRICS: json.dumps(
       [[line['step'], line['loss']] for line in workdir.read_metrics(out)]
   ).encode()}
+
+
+def last_state(run: pathlib.Path) -> TrainState:
+  """The state of a run's last checkpoint, NumPy."""
+  config = workdir.read_config(run)
+  method = methods.build(config, from_checkpoint=True)
+  return jax.tree.map(np.asarray, test_sets.load(config, method, run))
+
+
+def values(out: pathlib.Path) -> dict[str, bytes]:
+  """The arrays of a converted model; the names of its files are random."""
+  run = out / 'model'
+  return {jax.tree_util.keystr(path): leaf.tobytes() for path, leaf in
+          jax.tree_util.tree_leaves_with_path(
+              last_state(run) if run.exists() else {})}
 
 
 def whole_set(out: pathlib.Path) -> dict[str, bytes]:
@@ -110,7 +129,7 @@ PROGRAMS = {
         '--kind=stablehlo', f'--size={SIDE}x{SIDE}', '--overwrite')),
     'convert': Program((
         'deblur_jax', 'convert', 'IN/deepdeblur.pt', '-o', 'OUT/model'),
-                       varies=('checkpoints', 'json')),
+                       content=values),
     'report': Program(
         ('experiments.report', '--workdir=OUT'), begins_with='study'),
     # A checkpoint every step, and lines of metrics for all steps before one.
