@@ -40,8 +40,9 @@ class Recorder:
     if jax.process_index() == 0:
       self._log = workdir.MetricsLog(folder, finished=finished)
       self._board = _tensorboard(folder) if config['tensorboard'] else None
-      print(_write_parameters(folder, parts.abstract_state.params),
-            file=sys.stderr)
+      tqdm.tqdm.write(
+          _write_parameters(folder, parts.abstract_state.params),
+          file=sys.stderr)
       self._bar = tqdm.tqdm(
           total=config['total_steps'], initial=finished, unit='step',
           file=sys.stderr, dynamic_ncols=True, mininterval=1)
