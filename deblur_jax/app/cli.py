@@ -159,6 +159,10 @@ def restore(
         '--first-frame', help='Of animated pictures only the first frame.'
     )] = False,
     max_pixels: MaxPixels = None,
+    runner: Annotated[str | None, typer.Option(
+        metavar='WORDS', help='Restore on many machines by Apache Beam: the '
+        "name of its runner and options of it, such as 'FlinkRunner "
+        "--flink_master=HOST:PORT'.")] = None,
     as_json: Json = False) -> None:
   """Restores photos, videos and whole folders of them."""
   dtype = _dtype(dtype)    # before anything imports jax
@@ -182,10 +186,16 @@ def restore(
 
   try:
     with console.progress() as progress:
-      restoring.run(
-          inputs, out=out, network=network, written=written, blend=blend,
-          on_model=progress.on_model, on_estimate=progress.on_estimate,
-          on_part=progress.on_part, on_outcome=on_outcome)
+      of_all = dict(out=out, network=network, written=written, blend=blend,
+                    on_outcome=on_outcome)
+      if runner is None:
+        restoring.run(
+            inputs, **of_all, on_model=progress.on_model,
+            on_estimate=progress.on_estimate, on_part=progress.on_part)
+      else:
+        from deblur_jax.app import restoring_with_beam
+
+        restoring_with_beam.run(inputs, **of_all, runner=runner)
   finally:    # also after Ctrl-C
     if as_json and outcomes:
       print(json.dumps([one._asdict() for one in outcomes], indent=2))

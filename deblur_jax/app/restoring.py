@@ -30,6 +30,7 @@ MAX_STREAM = 2**29    # bytes of stdin
 VIDEOS = {suffix: videos.target_suffix(f'film{suffix}')
           for suffix in videos.SUFFIXES}
 WHOLE = blending.Blend()
+SKIPPED = 'has a result, skipped'    # a note
 
 
 class Network(NamedTuple):
@@ -177,19 +178,15 @@ def run(
   Raises:
     UserError: a mistake that is found before the first file is read.
   """
-  jobs, skipped, refused, passed = output_files.plan(
+  plan = output_files.plan(
       inputs, out=out, suffix=written.suffix, ext=written.ext, others=VIDEOS,
       skip_existing=written.skip_existing, overwrite=written.overwrite)
+  jobs = plan.jobs
   if jobs:
     _check_options(written, jobs)
     load_model(network)
     on_model(_loaded(network.model, network.dtype))
-  outcomes = [Outcome(os.fspath(job.source), os.fspath(job.target), 0.0,
-                      ('has a result, skipped',)) for job in skipped]
-  outcomes += [Outcome(os.fspath(one.source), None, 0.0, (), one.reason)
-               for one in refused]
-  if passed:
-    outcomes.append(Outcome(', '.join(inputs), None, 0.0, (_counted(passed),)))
+  outcomes = not_restored(plan, ', '.join(inputs))
   for outcome in outcomes:
     on_outcome(outcome)
   if jobs:
@@ -200,16 +197,47 @@ def run(
     on_share = lambda share, number=number, name=name: on_part(
         name, sum(work[:number]) + share * work[number], sum(work))
     on_share(0.0)
-    start = time.perf_counter()
-    try:
-      notes = _one(job, network, written, blend, on_share)
-      target, error = os.fspath(job.target), None
-    except Exception as wrong:      # it must not stop the other files
-      notes, target, error = (), None, errors.describe(wrong, name=name)
-    outcomes.append(Outcome(
-        name, target, time.perf_counter() - start, notes, error))
+    outcomes.append(restore_file(job, network, written, blend, on_share))
     on_outcome(outcomes[-1])
     on_share(1.0)
+  return outcomes
+
+
+def restore_file(
+    job: output_files.Job, network: Network, written: Written,
+    blend: blending.Blend,
+    on_share: Callable[[float], None] = lambda share: None) -> Outcome:
+  """Restores one file; whatever goes wrong is its outcome.
+
+  Args:
+    job: the file and its target.
+    network: the model.
+    written: options of reading and writing.
+    blend: the regions to restore, and the strength.
+    on_share: called with the share of the work that is done, from 0 to 1.
+  """
+  name, start = os.fspath(job.source), time.perf_counter()
+  try:
+    notes = _one(job, network, written, blend, on_share)
+    target, error = os.fspath(job.target), None
+  except Exception as wrong:      # it must not stop the other files
+    notes, target, error = (), None, errors.describe(wrong, name=name)
+  return Outcome(name, target, time.perf_counter() - start, notes, error)
+
+
+def not_restored(plan: output_files.Plan, names: str) -> list[Outcome]:
+  """The outcomes of the files of a plan that are not jobs.
+
+  Args:
+    plan: the plan.
+    names: of its inputs, where files are no pictures.
+  """
+  outcomes = [Outcome(os.fspath(job.source), os.fspath(job.target), 0.0,
+                      (SKIPPED,)) for job in plan.skipped]
+  outcomes += [Outcome(os.fspath(refused.source), None, 0.0, (), refused.reason)
+               for refused in plan.refused]
+  if plan.passed:
+    outcomes.append(Outcome(names, None, 0.0, (_counted(plan.passed),)))
   return outcomes
 
 

@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from PIL import Image
 
 from deblur_jax import errors
-from deblur_jax.data import images, make_blur, parallel_map
+from deblur_jax.data import beam_pipeline, images, make_blur, parallel_map
 from deblur_jax.media import metadata
 from deblur_jax.ops import atomic_files
 
@@ -81,12 +81,9 @@ def write_with_beam(
   Raises:
     UserError: as of `write`, or Beam is not installed or refuses its options.
   """
-  beam, pipeline_options = _import_beam()
-  try:
-    pipeline = beam.Pipeline(
-        options=pipeline_options.PipelineOptions(list(options)))
-  except (ValueError, SystemExit) as error:      # argparse exits
-    raise errors.UserError(f'Beam does not take {options}: {error}') from None
+  beam, pipeline = beam_pipeline.make(
+      options, what='--runner=beam',
+      otherwise='leave it out: this machine makes the pairs')
   folder = _begin(plan, out, split)
   with pipeline:
     # Reshuffled, because a runner could otherwise fuse all into one piece.
@@ -204,12 +201,3 @@ def _save(plan, out, split, *, finished):
   manifest['splits'][split] = _entry(plan, finished=finished)
   manifest['splits'] = dict(sorted(manifest['splits'].items()))
   _replace(pathlib.Path(out) / MANIFEST, json.dumps(manifest, indent=1) + '\n')
-
-
-def _import_beam():
-  with errors.needs_extra(
-      'Apache Beam', extra='beam', what='--runner=beam',
-      otherwise='leave it out: this machine makes the pairs'):
-    import apache_beam
-    from apache_beam.options import pipeline_options
-  return apache_beam, pipeline_options

@@ -68,12 +68,84 @@ class Plan(NamedTuple):
   passed: tuple[pathlib.Path, ...]
 
 
+class Part(NamedTuple):
+  """A part of the inputs that is planned without the others.
+
+  Attributes:
+    source: a file, or a folder without its sub-folders.
+    out: the folder of its results.
+  """
+
+  source: pathlib.Path
+  out: pathlib.Path
+
+
+def roots(
+    inputs: Sequence[str | os.PathLike], *, out: str | os.PathLike
+) -> list[Part]:
+  """Gives each input its folder of results, as `plan` does.
+
+  Args:
+    inputs: files and folders.
+    out: a folder, which is made on writing.
+
+  Raises:
+    UserError: stdin or stdout, an input that does not exist, a folder that
+      cannot be written, or two inputs of one name.
+  """
+  sources = _sources(inputs)
+  if STREAM in sources or out == STREAM:
+    raise errors.UserError('- is for one picture on one machine.')
+  if os.path.exists(out) and not os.path.isdir(out):
+    raise errors.UserError(f'{out} is there and is no folder; take another -o.')
+  check_folders([os.path.join(out, '_')])
+  found = dict.fromkeys(
+      (source, _mirror(source, sources, out)) for source in sources)
+  first = {}
+  for source, folder in found:
+    target = folder if source.is_dir() else folder / source.name
+    if (other := first.setdefault(target, source)) != source:
+      raise errors.UserError(
+          f'The results of {other} and {source} would both be in {target}; '
+          'restore them into different folders.')
+  return [Part(*one) for one in found]
+
+
+def folders(root: Part, *, out: str | os.PathLike) -> Iterator[Part]:
+  """Splits an input into folders without their sub-folders.
+
+  Args:
+    root: of `roots`.
+    out: the folder of all results, which is passed over.
+
+  Yields:
+    The file itself, or each folder that `plan` would look into, and each that
+    cannot be read.
+  """
+  if not root.source.is_dir():
+    yield root
+    return
+  closed = []
+  for parent, below, _ in os.walk(
+      root.source, onerror=lambda error: closed.append(error.filename)):
+    below[:] = _searched(parent, below, out)
+    yield _below(root, parent)
+    yield from (_below(root, one) for one in closed)
+    closed.clear()
+  yield from (_below(root, one) for one in closed)
+
+
+def _below(root, folder):
+  return Part(pathlib.Path(folder),
+              root.out / os.path.relpath(folder, root.source))
+
+
 def plan(
     inputs: Sequence[str | os.PathLike], *,
     out: str | os.PathLike | None = None, suffix: str | None = None,
     ext: str | None = None, others: Mapping[str, str] | None = None,
     recursive: bool = True, skip_existing: bool = False,
-    overwrite: bool = False) -> Plan:
+    overwrite: bool = False, may_be_empty: bool = False) -> Plan:
   """Plans a target for every input; changes no file.
 
   In a folder the files with a known suffix are taken, sorted. Left out are
@@ -93,6 +165,7 @@ def plan(
     recursive: whether sub-folders are searched.
     skip_existing: whether inputs that have a result are skipped.
     overwrite: whether existing files may be replaced; inputs never are.
+    may_be_empty: whether folders may have no pictures.
 
   Raises:
     UserError: an input that does not exist, a folder without pictures, a folder
@@ -107,10 +180,12 @@ def plan(
   name = _Names(suffix, _checked_ext(ext), dict(others or {}))
   refused, passed = [], []
   if out is None:
-    jobs = _in_folders(sources, None, name, recursive, refused, passed)
+    jobs = _in_folders(
+        sources, None, name, recursive, refused, passed, may_be_empty)
   elif _is_folder(out, sources):
     jobs = _in_folders(
-        sources, pathlib.Path(out), name, recursive, refused, passed)
+        sources, pathlib.Path(out), name, recursive, refused, passed,
+        may_be_empty)
   else:
     jobs = [Job(sources[0], _single(out, sources, name))]
   jobs = _with_short_names(_without_doubles(jobs))
@@ -314,7 +389,8 @@ def _single(out, sources, name):
   return out
 
 
-def _in_folders(sources, out, name, recursive, refused, passed):
+def _in_folders(
+    sources, out, name, recursive, refused, passed, may_be_empty):
   """The jobs with results beside their inputs, or in `out`."""
   default = SUFFIX if out is None else ''
   suffix = default if name.suffix is None else name.suffix
@@ -333,15 +409,30 @@ def _in_folders(sources, out, name, recursive, refused, passed):
       target = name.result(source, suffix=suffix)
       jobs.append(Job(source, out / target.name if out else target))
     else:
-      mirror = out
-      if out and len(sources) > 1:
-        mirror = out / source.resolve().name
-      for path in _found(source, name, {suffix, SUFFIX} - {''}, out, recursive,
-                         refused, passed):
+      mirror = out and _mirror(source, sources, out)
+      found = _found(source, name, {suffix, SUFFIX} - {''}, out, recursive,
+                     refused, passed)
+      if not found and not may_be_empty:
+        raise errors.UserError(refused[-1].reason if refused
+                               else f'{source}: no pictures there.')
+      for path in found:
         target = name.result(path, suffix=suffix)
         jobs.append(Job(path, mirror / target.relative_to(source)
                         if mirror else target))
   return jobs
+
+
+def _mirror(source, sources, out):
+  """The folder in `out` where the results of a source are."""
+  several = len(sources) > 1 and source.is_dir()
+  return pathlib.Path(out, source.resolve().name if several else '')
+
+
+def _searched(parent, folders, out):
+  """The sub-folders of a folder that are looked into, sorted."""
+  return sorted(
+      one for one in folders if one[0] != '.' and one != '__MACOSX'
+      and not (out and _is_same(os.path.join(parent, one), out)))
 
 
 def _found(folder, name, results, out, recursive, refused, passed):
@@ -354,10 +445,7 @@ def _found(folder, name, results, out, recursive, refused, passed):
         f'Cannot look into {error.filename}: {error.strerror}.'))
 
   for parent, folders, files in os.walk(folder, onerror=on_error):
-    folders[:] = sorted(
-        one for one in folders if recursive and one[0] != '.'
-        and one != '__MACOSX'
-        and not (out and _is_same(os.path.join(parent, one), out)))
+    folders[:] = _searched(parent, folders, out) if recursive else ()
     paths = [pathlib.Path(parent, one) for one in sorted(files)]
     made = {_short(f'{own}{suffix}{path.suffix}')
             for path in paths for suffix in results
@@ -374,9 +462,6 @@ def _found(folder, name, results, out, recursive, refused, passed):
             f'{path} is a pipe or a device; those of folders are not read.')))
       else:
         (found if name.known(path) else passed).append(path)
-  if not found:
-    raise errors.UserError(
-        refused[-1].reason if refused else f'{folder}: no pictures there.')
   return found
 
 

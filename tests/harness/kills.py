@@ -2,8 +2,8 @@
 
 A case starts or resumes a small run in another process and kills it. A run that
 has finished must be the unbroken one, bit for bit, and the next case begins
-another, with the next backend of the loader: all give the same batches. (They
-read with threads and not with processes, so none can lose a worker alone.)
+another, with the next backend of the loader. (They read with threads and not
+with processes, so none can lose a worker alone.)
 """
 
 import itertools
@@ -41,20 +41,25 @@ def cases(folder, count: int, *, seed: int = 0) -> Iterator[Case]:
   whole, run = folder / 'whole', folder / 'run'
   backends = itertools.cycle(sorted(data.LOADERS, reverse=True))
   backend = next(backends)
-  # The second call has its programs compiled, as those that are killed.
-  for _ in range(2):
-    shutil.rmtree(whole, ignore_errors=True)
-    began = time.perf_counter()
-    _end(_start(whole, backend))
-    longest = time.perf_counter() - began
+  seconds = {}    # of an undisturbed run, by backend
+
+  def undisturbed(backend):
+    # The second call has its programs compiled, as those that are killed.
+    for _ in range(2):
+      shutil.rmtree(whole, ignore_errors=True)
+      began = time.perf_counter()
+      _end(_start(whole, backend))
+    return time.perf_counter() - began
 
   def kill(last):
     nonlocal backend
+    if backend not in seconds:
+      seconds[backend] = undisturbed(backend)
     child = _start(run, backend)
     if last:
       _end(child)
     else:
-      child.join(draw.uniform(0, longest))
+      child.join(draw.uniform(0, seconds[backend]))
       child.kill()
       child.join()
     if (run / 'summary.json').exists():
@@ -68,8 +73,9 @@ def cases(folder, count: int, *, seed: int = 0) -> Iterator[Case]:
     return f'{backend}: step {lines[-1]["step"] if lines else 0}'
 
   for number in range(count):
-    yield Case(f'kill {number}', lambda number=number: kill(False))
-  yield Case('the rest', lambda: kill(True))
+    yield Case(f'kill {number}', lambda number=number: kill(False),
+               waited=programs.SECONDS)
+  yield Case('the rest', lambda: kill(True), waited=programs.SECONDS)
 
 
 def _start(folder, backend):
