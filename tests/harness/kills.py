@@ -2,8 +2,8 @@
 
 A case starts or resumes a small run in another process and kills it. A run that
 has finished must be the unbroken one, bit for bit, and the next case begins
-another, with the next backend of the loader. (They read with threads and not
-with processes, so none can lose a worker alone.)
+another, with the next backend of the loader: all give the same batches. (They
+read with threads and not with processes, so none can lose a worker alone.)
 """
 
 import itertools
