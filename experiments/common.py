@@ -55,6 +55,9 @@ def define_run_flags() -> None:
   flags.DEFINE_bool(
       'distributed', False, 'Join the other processes that SLURM, a TPU pod or '
       'GKE started.')
+  flags.DEFINE_integer(
+      'heartbeat', 100, 'Seconds without a sign of life after which a process '
+      'has died and the others end.', lower_bound=5)
   flags.DEFINE_string('coordinator', '', 'HOST:PORT of process 0.')
   flags.DEFINE_integer('num_processes', 0, 'Number of processes.')
   flags.DEFINE_integer('process_id', -1, 'Number of this process, from 0.')
@@ -65,8 +68,8 @@ def join_processes() -> None:
   from deblur_jax.training import parallel
 
   values = flags.FLAGS
-  given = dict(coordinator=values.coordinator, process_id=values.process_id,
-               num_processes=values.num_processes)
+  given = {name: values[name].value for name in (
+      'coordinator', 'num_processes', 'process_id', 'heartbeat')}
   if values.distributed or given['coordinator']:
     parallel.initialize(**given)
 

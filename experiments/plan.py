@@ -84,8 +84,9 @@ def _text(facts) -> str:
       f'  each chip: {facts["flops"] / 1e12:.3g} TFLOP, {gb(facts["bytes"])} '
       'to and from its memory',
       f'  memory: {gb(facts["memory"])} of {gb(facts["memory_of_chip"])}'
-      + ('' if facts['fits'] else ': it does NOT fit; take a smaller --batch '
-         'or --config.nets.NAME.remat=True'),
+      + ('' if facts['fits'] else ': it does NOT fit; take a smaller --batch, '
+         '--config.nets.NAME.remat=True, --config.method.accumulate=N or '
+         '--config.split_state=True'),
       f'  exchanged: {gb(facts["exchanged"])} in {facts["collectives"]} '
       'collectives',
       f'  least time: {1e3 * facts["seconds"]:.1f} ms, bound by '

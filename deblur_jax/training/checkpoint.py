@@ -13,7 +13,7 @@ import os
 import pathlib
 import shutil
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import jax
@@ -22,6 +22,7 @@ import orbax.checkpoint as ocp
 
 from deblur_jax import errors
 from deblur_jax.state import TrainState
+from deblur_jax.training import parallel
 
 T = TypeVar('T')
 TRIES = 5
@@ -357,13 +358,30 @@ def not_finite(state: TrainState) -> list[str]:
   """Lists the arrays of a state that have a NaN or infinite value.
 
   Args:
-    state: the state; of arrays that are spread over processes none is checked.
+    state: the state; all processes call it.
 
   Returns:
     Their names, parameters first.
   """
-  return sorted((name for name, leaf in _replicated(state)
-                 if not np.isfinite(leaf).all()), key=_params_first)
+  leaves, _ = jax.tree_util.tree_flatten_with_path(state)
+  # Of arrays that are split over processes, each checks its own parts.
+  bad = parallel.any_process([
+      not all(np.isfinite(np.asarray(part)).all() for part in _parts(leaf))
+      for _, leaf in leaves])
+  return sorted((_name(path) for (path, _), is_bad in zip(
+      leaves, bad, strict=True) if is_bad), key=_params_first)
+
+
+def _parts(leaf) -> list:
+  """The whole array if this process has it, else its parts."""
+  return [leaf] if _is_here(leaf) else [
+      shard.data for shard in leaf.addressable_shards]
+
+
+def _is_here(leaf) -> bool:
+  """Whether this process has all of an array."""
+  return (getattr(leaf, 'is_fully_addressable', True)
+          or leaf.is_fully_replicated)
 
 
 def _missing_room(folder: pathlib.Path, state: TrainState) -> str:
@@ -383,16 +401,10 @@ def _shapes(tree) -> dict[str, tuple[int, ...]]:
 
 
 def _checksums(tree) -> dict[str, int]:
-  """CRC-32 of each array, by its name; of parts of this process alone none."""
-  return {name: zlib.crc32(leaf.tobytes()) for name, leaf in _replicated(tree)}
-
-
-def _replicated(tree) -> Iterator[tuple[str, np.ndarray]]:
-  """(name, array) of the arrays that each process has whole."""
+  """CRC-32 of each array, by its name; of those split over processes none."""
   leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
-  for path, leaf in leaves:
-    if getattr(leaf, 'is_fully_replicated', True):
-      yield _name(path), np.asarray(leaf)
+  return {_name(path): zlib.crc32(np.asarray(leaf).tobytes())
+          for path, leaf in leaves if _is_here(leaf)}
 
 
 def _params_first(name: str) -> tuple[bool, str]:

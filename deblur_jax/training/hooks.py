@@ -16,7 +16,7 @@ from deblur_jax import errors
 from deblur_jax.data import images
 from deblur_jax.ops import atomic_files
 from deblur_jax.state import Metrics, TrainState
-from deblur_jax.training import checkpoint, workdir
+from deblur_jax.training import checkpoint, parallel, workdir
 
 NAMES = 16    # of pictures in a message
 
@@ -116,7 +116,8 @@ class Recorder:
         f'rate or optim clip_norm.{_pictures(names)}')
 
   def _save(self, step, state) -> dict[str, float]:
-    scores, draw = self._validate(state)
+    scores, draw = self._validate(parallel.whole(
+        state.replace(opt_state={}), self._parts.mesh))
     # PSNR is inf for a perfect picture, and NaN if the network gives NaN.
     self._check_finite(step, scores, lambda score: not np.isnan(score))
     # The metrics are of the parameters before the update, and validation does

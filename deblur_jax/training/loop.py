@@ -26,13 +26,16 @@ MAX_CROP = 2**14
 ROWS = ('params', 'opt_state', 'ema', 'buffers')
 
 
-def abstract_state(method: Method, crop: int, mesh: Mesh) -> TrainState:
+def abstract_state(
+    method: Method, crop: int, mesh: Mesh, *, split: bool = False
+) -> TrainState:
   """Computes the shapes, dtypes and shardings of a method's state.
 
   Args:
     method: the method.
     crop: side of the crops, in pixels.
     mesh: the devices.
+    split: see `parallel.state_shardings`.
 
   Returns:
     A state of `jax.ShapeDtypeStruct`s.
@@ -46,10 +49,10 @@ def abstract_state(method: Method, crop: int, mesh: Mesh) -> TrainState:
         f'data.loader.crop must be 1 to {MAX_CROP:,}, got {crop}.')
   shapes = jax.eval_shape(
       method.init, jax.random.key(0), _crops(method, crop))
-  everywhere = parallel.replicated(mesh)
   return jax.tree.map(
-      lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere),
-      shapes)
+      lambda x, sharding: jax.ShapeDtypeStruct(
+          x.shape, x.dtype, sharding=sharding),
+      shapes, parallel.state_shardings(shapes, mesh, split=split))
 
 
 def check_step(
@@ -80,7 +83,9 @@ def check_step(
     raise ValueError(f'Metrics must be scalars, got {of(metrics)}.')
 
 
-def init(method: Method, key: Array, crop: int, mesh: Mesh) -> TrainState:
+def init(
+    method: Method, key: Array, crop: int, mesh: Mesh, *, split: bool = False
+) -> TrainState:
   """Initializes a method's state on all devices of a mesh.
 
   Args:
@@ -88,6 +93,7 @@ def init(method: Method, key: Array, crop: int, mesh: Mesh) -> TrainState:
     key: a PRNG key.
     crop: side of the crops, in pixels.
     mesh: the devices.
+    split: see `parallel.state_shardings`.
 
   Returns:
     The state of step 0.
@@ -95,11 +101,13 @@ def init(method: Method, key: Array, crop: int, mesh: Mesh) -> TrainState:
   # Not jitted: XLA compiles the random numbers of 120 layers for minutes.
   # Copied by numpy, because no buffer may be twice in a donated state.
   state = jax.tree.map(np.asarray, method.init(key, _crops(method, crop)))
-  return parallel.put(state, parallel.replicated(mesh))
+  return parallel.place(
+      state, parallel.state_shardings(state, mesh, split=split))
 
 
 def make_step(
-    method: Method, prepare: Callable[[Array, Batch], Batch], mesh: Mesh
+    method: Method, prepare: Callable[[Array, Batch], Batch], mesh: Mesh, *,
+    state: TrainState | None = None
 ) -> Callable[[TrainState, Batch, Array], tuple[TrainState, Metrics]]:
   """Compiles the preparation of a batch and a step of the method.
 
@@ -107,13 +115,19 @@ def make_step(
     method: the method.
     prepare: (key, batch of the loader) -> batch of the method: crops, blur,
       flips and noise, on the device.
-    mesh: the devices; metrics and state are replicated over them.
+    mesh: the devices; metrics are replicated over them.
+    state: the abstract state with its shardings, which the next state has too;
+      by default all of it is replicated. Whatever is split, a step computes
+      with whole parameters.
 
   Returns:
     (state, batch, key) -> (state, metrics). The state is donated. The key is
     that of the run: randomness depends only on it and on `state.step`.
   """
-  split = parallel.split_batch(mesh)
+  everywhere, split = parallel.replicated(mesh), parallel.split_batch(mesh)
+  after = everywhere if state is None else jax.tree.map(
+      lambda x: x.sharding, state)
+  whole = lambda tree: jax.lax.with_sharding_constraint(tree, everywhere)
   # What is jitted is traced once for `check_step` and for the training.
   update = jax.jit(method.step, inline=True)
 
@@ -122,10 +136,11 @@ def make_step(
     key_data, key_method = jax.random.split(key)
     batch = prepare(key_data, batch)
     batch = jax.lax.with_sharding_constraint(batch, split)
+    state = state.replace(
+        params=whole(state.params), frozen=whole(state.frozen))
     return update(state, batch, key_method)
 
-  return jax.jit(
-      step, donate_argnums=0, out_shardings=parallel.replicated(mesh))
+  return jax.jit(step, donate_argnums=0, out_shardings=(after, everywhere))
 
 
 def make_chunk(

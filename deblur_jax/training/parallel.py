@@ -1,16 +1,19 @@
 """Data parallelism: a mesh with one axis, over which the batch is split.
 
 A step is written for the global batch and jitted over the mesh. XLA adds the
-sums over devices. Everything but the batch is replicated.
+sums over devices. Everything but the batch is replicated; the state can be
+split between steps (Rajbhandari et al., ZeRO, SC 2020).
 """
 
 import collections
 import contextlib
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from deblur_jax import errors
@@ -24,8 +27,8 @@ AXIS = 'data'
 
 
 def initialize(
-    *, coordinator: str = '', num_processes: int = 0, process_id: int = -1
-) -> None:
+    *, coordinator: str = '', num_processes: int = 0, process_id: int = -1,
+    heartbeat: int = 100) -> None:
   """Joins the processes of a run; call it before the first use of a device.
 
   Without arguments jax detects SLURM, TPU pods, GKE and Open MPI; other systems
@@ -35,6 +38,8 @@ def initialize(
     coordinator: 'host:port' of process 0.
     num_processes: number of processes.
     process_id: number of this process, from 0.
+    heartbeat: seconds without a sign of life after which a process has died and
+      jax ends the others.
 
   Raises:
     UserError: only some arguments are given, or the processes cannot be joined.
@@ -47,9 +52,11 @@ def initialize(
         'that jax detects.')
   try:
     if all(given):
-      jax.distributed.initialize(coordinator, num_processes, process_id)
+      jax.distributed.initialize(
+          coordinator, num_processes, process_id,
+          heartbeat_timeout_seconds=heartbeat)
     else:
-      jax.distributed.initialize()
+      jax.distributed.initialize(heartbeat_timeout_seconds=heartbeat)
   except (ValueError, RuntimeError) as error:
     raise errors.UserError(
         'Could not join the other processes: '
@@ -64,8 +71,8 @@ class PeerLost(errors.UserError):
 def naming_lost_peers() -> Iterator[None]:
   """Explains the error that the other processes get when one of a run dies.
 
-  Where no collective fails, jax ends them after 100 seconds without a sign of
-  life, and at once where process 0 died; jax then prints the reason.
+  Where no collective fails, jax ends them after `heartbeat` seconds without a
+  sign of life, and at once where process 0 died; jax then prints the reason.
 
   Raises:
     PeerLost: a collective failed because a process has ended.
@@ -114,6 +121,56 @@ def replicated(mesh: Mesh) -> NamedSharding:
 def split_batch(mesh: Mesh) -> NamedSharding:
   """Returns the sharding with the first axis split over the devices."""
   return NamedSharding(mesh, PartitionSpec(AXIS))
+
+
+def state_shardings(
+    shapes: Any, mesh: Mesh, *, split: bool, least: int = 2**10) -> Any:
+  """Returns the shardings of a state.
+
+  Args:
+    shapes: the tree of the state; anything with a shape.
+    mesh: the devices.
+    split: whether arrays are split over the devices, along the longest of their
+      axes that the devices divide; otherwise all are replicated.
+    least: arrays with fewer values are replicated.
+  """
+  def sharding(x):
+    axes = [axis for axis, length in enumerate(x.shape)
+            if length % mesh.size == 0]
+    if not (split and axes and math.prod(x.shape) >= least):
+      return replicated(mesh)
+    longest = max(axes, key=lambda axis: x.shape[axis])
+    return NamedSharding(mesh, PartitionSpec(*[None] * longest, AXIS))
+
+  return jax.tree.map(sharding, shapes)
+
+
+def place(tree: Any, shardings: Any) -> Any:
+  """Makes global arrays from whole arrays, which each process has.
+
+  Args:
+    tree: arrays.
+    shardings: the tree of their shardings.
+  """
+  return jax.tree.map(
+      lambda x, sharding: jax.make_array_from_callback(
+          x.shape, sharding, lambda index: x[index]), tree, shardings)
+
+
+def whole(tree: Any, mesh: Mesh) -> Any:
+  """Replicates the arrays of a tree that are split over the devices."""
+  return jax.device_put(tree, replicated(mesh))
+
+
+def any_process(flags: Sequence[bool]) -> np.ndarray:
+  """Whether each flag is true in any process; all call it.
+
+  Args:
+    flags: of this process, as many as in the others.
+  """
+  if jax.process_count() == 1:
+    return np.asarray(flags, bool)
+  return multihost_utils.process_allgather(np.asarray(flags, bool)).any(0)
 
 
 def check_batch_size(batch_size: int, mesh: Mesh) -> None:

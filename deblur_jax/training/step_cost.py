@@ -122,11 +122,15 @@ def counted(
   step, state, *others = _step(
       config, accelerators.counting_mesh(topology), batch_size // topology.size)
   program = step.trace(state, *others).jaxpr
-  size = sum(map(macs.size_of, jax.tree.leaves(state.params)))
-  several = topology.size > 1
+  bytes_of = lambda tree: sum(map(macs.size_of, jax.tree.leaves(tree)))
+  size, several = bytes_of(state.params), topology.size > 1
+  memory = _peak(program.jaxpr)
+  if config.get('split_state', False):    # a step gathers the parameters alone
+    memory -= (bytes_of((state.opt_state, state.ema))
+               * (1 - 1 / topology.size))
   return StepCost(
       2.0 * macs.of_program(program), float(macs.bytes_moved(program)),
-      float(_peak(program.jaxpr)), int(several), float(several * size))
+      float(memory), int(several), float(several * size))
 
 
 def dtype_of(config: Mapping[str, Any]) -> str:
@@ -196,7 +200,8 @@ def _step(config, mesh, batch_size):
   config = methods.complete(config)
   method = methods.build(config)
   crop = config['data']['loader']['crop']
-  state = loop.abstract_state(method, crop, mesh)
+  state = loop.abstract_state(
+      method, crop, mesh, split=config.get('split_state', False))
   prepare = device_transforms.make_prepare(config, lambda batch: batch)
   batch = {name: jax.ShapeDtypeStruct(
       (batch_size, crop, crop, 3 * frames), jnp.float32,
@@ -205,7 +210,8 @@ def _step(config, mesh, batch_size):
   key = jax.eval_shape(lambda: jax.random.key(0))
   key = jax.ShapeDtypeStruct(
       key.shape, key.dtype, sharding=parallel.replicated(mesh))
-  return loop.make_step(method, prepare, mesh), state, batch, key
+  step = loop.make_step(method, prepare, mesh, state=state)
+  return step, state, batch, key
 
 
 def _pictures(config, method) -> dict[str, int]:

@@ -40,7 +40,8 @@ from deblur_jax.training import (
 
 KEYS = ('seed', 'total_steps', 'batch_size', 'log_every', 'save_every',
         'tensorboard', 'method', 'nets', 'optim', 'data', 'augment', 'validate')
-OPTIONAL = ('profile',)     # that runs of older versions lack
+# That runs of older versions lack, and what they have instead.
+OPTIONAL = {'profile': (), 'split_state': False}
 COUNTS = ('total_steps', 'batch_size', 'log_every', 'save_every')
 MAX_COUNT = 2**31 - 1       # steps are counted in int32
 # Where batch_size is None: crops on each device, in each part of a batch.
@@ -106,13 +107,17 @@ def check(config: Mapping[str, Any]) -> None:
     raise errors.UserError(
         'This config is of a prior, which is fitted and not trained; give it '
         'to python -m experiments.prior.')
-  check_keys(config, KEYS, optional=OPTIONAL)
+  check_keys(config, KEYS, optional=tuple(OPTIONAL))
   workdir.check_form(config)
   bind(test_sets.make_validate, config['validate'], where='validate')
   if not isinstance(config['seed'], int):
     raise errors.UserError(f'seed must be an integer, got {config["seed"]!r}.')
   _check_counts({key: config[key] for key in COUNTS
                  if (key, config[key]) != ('batch_size', None)})
+  if not isinstance(config.get('split_state', False), bool):
+    raise errors.UserError(
+        'split_state must be True or False, got '
+        f'{errors.shown(config["split_state"])}.')
   if 'profile' in config:
     profiling.check(config['profile'], total_steps=config['total_steps'])
   _check_counts({
@@ -179,7 +184,8 @@ def setup(
   device_transforms.check_pairing(
       source, config, unpaired=method.unpaired, window=method.window)
   test_sets.check_test_set(test, window=method.window)
-  abstract_state = loop.abstract_state(method, crop, mesh)
+  split = config.get('split_state', False)
+  abstract_state = loop.abstract_state(method, crop, mesh, split=split)
   for stage in stages:
     for what, parts in method.splits.items():
       optim.check_parts(stage.batch_size, parts, what=what)
@@ -205,8 +211,9 @@ def setup(
       method,
       loop.make_step(method, device_transforms.make_prepare(config,
                                                             loader.unpack),
-                     mesh),
-      lambda: loop.init(method, key_init, crop, mesh), abstract_state, batches,
+                     mesh, state=abstract_state),
+      lambda: loop.init(method, key_init, crop, mesh, split=split),
+      abstract_state, batches,
       parallel.put_key(key_steps, mesh), mesh, source, largest, batch_size,
       test, lambda step: loader.names(step - 1))
 
@@ -232,7 +239,7 @@ def prepare(
     UserError: a fault in the config, the data or the folder.
   """
   check(config)
-  config = {'profile': (), **methods.complete(config)}
+  config = {**OPTIONAL, **methods.complete(config)}
   resumes = checkpoint.exists(folder / workdir.CHECKPOINTS)
   if jax.process_index() == 0:
     workdir.check_folder(folder)

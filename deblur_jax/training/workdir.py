@@ -45,7 +45,8 @@ FORMAT = 3
 TABLES = ('method', 'nets', 'optim', 'data', 'augment', 'validate')
 MAX_JSON = 2**28    # bytes of a file, that of an evaluation of 500,000 pictures
 # These options change no result.
-FREE_KEYS = ('log_every', 'save_every', 'tensorboard', 'profile')
+FREE_KEYS = ('log_every', 'save_every', 'tensorboard', 'profile',
+             'split_state')
 # The names of options under `data` that may be paths. A data set may move; its
 # names tell whether it is the same, see `training.train`.
 DATA_PATHS = ('root', 'data_dir', 'blur', 'sharp')

@@ -5,6 +5,7 @@ Whole processes, because the number of devices is fixed when jax starts.
 
 import os
 import pathlib
+import re
 import resource
 import signal
 import socket
@@ -29,7 +30,7 @@ def start(folder, *flags, devices=1, **options):
   keys = {
       'total_steps': STEPS, 'log_every': 1, 'save_every': STEPS,
       'batch_size': 8, 'nets.net.dtype': 'float32', 'nets.net.scales': 1,
-      'nets.net.depth': 4, 'nets.net.features': 2, 'validate.pictures': 1,
+      'nets.net.depth': 4, 'nets.net.features': 16, 'validate.pictures': 1,
       # The same program for any number of steps.
       'optim.net.schedule': 'constant', 'data.loader.backend': 'threads'}
   return subprocess.Popen(
@@ -110,15 +111,45 @@ def test_full_disk(one_device):
   assert len(one_device.ended) == LONG
 
 
-def test_two_processes_of_four_devices_agree(one_device, tmp_path):
+def start_two(folder, *flags):
+  """Two processes of four devices that keep a part of the state each."""
   port = free_port()
-  both = [start(tmp_path, f'--coordinator=localhost:{port}',
-                '--num_processes=2', f'--process_id={index}', devices=4)
+  return [start(folder, f'--coordinator=localhost:{port}',
+                '--num_processes=2', f'--process_id={index}',
+                '--config.split_state=True', *flags, devices=4)
           for index in range(2)]
-  for process in both:
+
+
+def test_two_processes_of_four_devices_agree(one_device, tmp_path):
+  for process in start_two(tmp_path):
     finish(process)
   np.testing.assert_allclose(
       losses(tmp_path), one_device.ended[:STEPS], rtol=2e-6)
+
+
+def test_from_one_device_to_four_to_two(one_device, tmp_path):
+  """Fault 5: the same batches, and the state whoever had which part of it."""
+  for devices, steps, split in ((1, 2, False), (4, 4, True), (2, 6, True)):
+    finish(start(tmp_path, f'--config.total_steps={steps}',
+                 f'--config.split_state={split}', '--allow_config_change',
+                 devices=devices))
+  assert len(losses(tmp_path)) == 6
+  np.testing.assert_allclose(losses(tmp_path), one_device.ended[:6], rtol=1e-5)
+
+
+def test_a_process_whose_peer_dies_ends(tmp_path):
+  """Fault 17: it says why, and what to do; nothing hangs."""
+  first, second = start_two(
+      tmp_path, '--config.total_steps=100000', '--heartbeat=20')
+  end = time.monotonic() + 200
+  while len(workdir.read_metrics(tmp_path)) < 3 and first.poll() is None:
+    assert time.monotonic() < end
+    time.sleep(0.1)
+  second.kill()
+  output, _ = first.communicate(timeout=150)
+  second.communicate()
+  assert first.returncode not in (0, None), output
+  assert re.search('another (process of this run has ended|task died)', output)
 
 
 def test_incomplete_addresses_are_refused():

@@ -23,7 +23,8 @@ def recorder(name, method, state, folder, **changes):
   checkpoints.save(0, state, {'psnr_uint8': 20.0})
   checkpoints.wait()
   parts = Setup(method, *[None] * 11)._replace(
-      abstract_state=state, names=lambda step: [f'{step}/{i}' for i in 'ab'])
+      abstract_state=state, mesh=parallel.data_mesh(),
+      names=lambda step: [f'{step}/{i}' for i in 'ab'])
   # What validation sees stays good: it does not read every network.
   validate = lambda state: ({'psnr_uint8': 21.0}, lambda: np.zeros(
       (2, 2, 3), np.uint8))

@@ -25,6 +25,16 @@ def test_a_chip_pays_for_its_crops():
   assert one.exchanged == 0 < two.exchanged
 
 
+def test_a_split_state_is_smaller():
+  config, topology = CONFIGS['supervised'], accelerators.parse('a100:4')
+  whole, split = (step_cost.counted(
+      config | {'split_state': one}, topology, 4) for one in (False, True))
+  size = whole.exchanged    # of the parameters; Adam has two moments
+  assert whole.memory - split.memory == pytest.approx(
+      2 * 3 / 4 * size, rel=0.01)
+  assert whole._replace(memory=split.memory) == split
+
+
 def test_flop_of_a_gradient():
   """A convolution, its gradient in the image and in the kernel."""
   program = jax.make_jaxpr(jax.grad(

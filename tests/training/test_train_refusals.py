@@ -76,6 +76,7 @@ DISTILL = dict(name='distill', teacher=dict(path='runs/none'))
     ('total_steps', 0, 'total_steps must be at least 1, got 0'),
     ('log_every', 0.5, 'log_every must be at least 1, got 0.5'),
     ('save_every', 0, 'save_every must be at least 1, got 0'),
+    ('split_state', 'all', "split_state must be True or False, got 'all'"),
     ('profile', (3, 3), r'profile = \(3, 3\) must be \(\) or two steps, 0 <= '),
     ('profile', [1, 9], r'profile = \[1, 9\] .* <= total_steps = 2; \(100, '),
     ('profile', 5, 'profile = 5 must be'),
