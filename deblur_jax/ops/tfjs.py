@@ -80,7 +80,7 @@ def read(folder: str | pathlib.Path) -> dict[str, np.ndarray]:
 
 def _shape(entry: Mapping[str, Any]) -> tuple[int, ...]:
   shape = tuple(entry['shape'])
-  if not all(isinstance(side, int) and side >= 0 for side in shape):
+  if not all(type(side) is int and side >= 0 for side in shape):    # no bool
     raise ValueError(
         f'{entry["name"]} has the shape {errors.shown(shape)}')
   return shape

@@ -110,7 +110,7 @@ def check(config: Mapping[str, Any]) -> None:
   check_keys(config, KEYS, optional=tuple(OPTIONAL))
   workdir.check_form(config)
   bind(test_sets.make_validate, config['validate'], where='validate')
-  if not isinstance(config['seed'], int):
+  if type(config['seed']) is not int:    # no bool
     raise errors.UserError(f'seed must be an integer, got {config["seed"]!r}.')
   _check_counts({key: config[key] for key in COUNTS
                  if (key, config[key]) != ('batch_size', None)})
@@ -135,7 +135,7 @@ def check(config: Mapping[str, Any]) -> None:
 
 def _check_counts(counts: Mapping[str, Any]) -> None:
   for key, value in counts.items():
-    if not isinstance(value, int) or value < 1:
+    if type(value) is not int or value < 1:
       raise errors.UserError(
           f'{key} must be at least 1, got {errors.shown(value)}.')
     if value > MAX_COUNT:

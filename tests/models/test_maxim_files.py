@@ -234,6 +234,8 @@ def _edit(folder, change):
         shape=[10**12])), 'bytes, but model.json declares'),
     (lambda f: _edit(f, lambda i: i['weightsManifest'][0]['weights'][0].update(
         quantization={})), 'is quantized'),
+    (lambda f: _edit(f, lambda i: i['weightsManifest'][0]['weights'][0].update(
+        shape=[True, 8])), r'has the shape \(True, 8\)'),
     (lambda f: _edit(f, lambda i: i['modelTopology'].update(node=[])),
      'is no parameter of a Flax network'),
 ])

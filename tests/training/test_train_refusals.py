@@ -73,7 +73,9 @@ DISTILL = dict(name='distill', teacher=dict(path='runs/none'))
     # The top level.
     ('sed', 0, "Unknown config key sed; .* Did you mean 'seed'"),
     ('seed', None, 'seed must be an integer, got None'),
+    ('seed', True, 'seed must be an integer, got True'),
     ('total_steps', 0, 'total_steps must be at least 1, got 0'),
+    ('total_steps', True, 'total_steps must be at least 1, got True'),
     ('log_every', 0.5, 'log_every must be at least 1, got 0.5'),
     ('save_every', 0, 'save_every must be at least 1, got 0'),
     ('split_state', 'all', "split_state must be True or False, got 'all'"),
