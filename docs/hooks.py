@@ -7,6 +7,8 @@ A page names what it shows on a line of its own:
   {{ published: NAME }}       a table of experiments/published_results.py
   {{ configs }}               the docstrings of configs/*.py
   {{ files: FOLDER }}         its files, with the first line of each docstring
+  {{ fits }}                  fits at the papers' sizes, docs/fits.json
+  {{ plans }}                 trainings on pods, docs/plans.json
   {{ grids }}                 the named ablations of experiments/grids.py
 
 So a number stands once: in a card, or in that file. A page that would ask
@@ -14,6 +16,7 @@ another host for something ends the build.
 """
 
 import ast
+import json
 import pathlib
 import re
 from collections.abc import Mapping
@@ -148,7 +151,46 @@ def named_grids() -> str:
       ['`--name=`', 'config', 'keys and values'], [':--'] * 3, *rows))
 
 
-MARKS = {'models': models, 'cards': all_cards, 'published': published,
+def fits() -> str:
+  """Fits of priors beside the papers' numbers, and their commands."""
+  from experiments import published_results
+
+  rows, commands = [], {}
+  for row in json.loads((ROOT / 'docs/fits.json').read_text()):
+    label, theirs = published_results.PICTURES[row['task']][row['picture']]
+    number = commands.setdefault(row['command'], len(commands) + 1)
+    psnr, oracle = row['psnr'], row['oracle'] or {}
+    rows.append([
+        f'{label} ({number})', *(_number(psnr.get(key)) for key in (
+            'input', 'classical')), _number(psnr[row['result']]),
+        _number(psnr['last']), _number(oracle.get('psnr', {}).get('psnr')),
+        _number(theirs),
+        f'{row["steps"]:,}', _number(row['seconds_per_step']), row['machine'],
+        row['date']])
+  listed = '\n'.join(f'({number}) {text}' for text, number in commands.items())
+  return '\n\n'.join([
+      table(['picture', 'input', 'classical', 'ours', 'ours, last output',
+             'ours, best output', "the paper's", 'steps', 's a step', 'machine',
+             'date'], rows), f'```text\n{listed}\n```'])
+
+
+def plans() -> str:
+  """The largest batches on several topologies, and what they cost."""
+  rows = [[
+      row['label'], row['topology'], f'{row["batch"]:,}',
+      f'{row["memory"] / 1e9:.1f} of {row["memory_of_chip"] / 1e9:.0f}',
+      f'{row["flops"] / 1e12:.1f}', f'{1e3 * row["seconds"]:.0f}',
+      f'{row["share_of_peak"]:.0%}', row['bound'],
+      f'{row["hours"]:,.1f}', f'{row["chip_hours"]:,.0f}',
+      f'{row["made_by"]}, {row["made_in_seconds"]:.0f} s']
+          for row in json.loads((ROOT / 'docs/plans.json').read_text())]
+  return table(['training', 'chips', 'batch', 'GB a chip', 'TFLOP a chip',
+                'ms a step', 'of peak', 'bound by', 'hours', 'chip-hours',
+                'by'], rows)
+
+
+MARKS = {'fits': fits, 'plans': plans,
+         'models': models, 'cards': all_cards, 'published': published,
          'configs': configs, 'files': files, 'grids': named_grids}
 
 

@@ -75,6 +75,8 @@ def run(
     results.write(out, fit, params=params)
     rows[fit.problem.name] = results.row(fit, task, factor)
     workdir.write_json(out / RESULT, results.summary(rows) | these)
+    workdir.write_json(
+        out / workdir.ENVIRONMENT, workdir.describe_environment())
   return results.summary(rows) | these
 
 
