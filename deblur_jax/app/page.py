@@ -9,6 +9,7 @@ requests share no data. The page makes no connection to other machines.
 
 import contextlib
 import functools
+import json
 import os
 import pathlib
 import shutil
@@ -31,6 +32,7 @@ PORT = 7860
 MAX_BYTES = 50_000_000
 KEPT = 3600.0         # seconds after which files are deleted
 STEPS = 1000
+COMPILING = 'Compiling; the first steps take longer.'
 WAITING = 16          # greatest number of waiting requests
 GRACE = 4.0           # seconds from a signal to the end of the process
 CONNECTIONS = 200     # more are answered with 503
@@ -116,7 +118,7 @@ def _fit_tab(folder, max_pixels, options) -> None:
     if path is None:
       yield *shown, 'Choose a picture first.', ''
       return
-    yield *shown, 'Compiling; the first steps take longer.', ''
+    yield *shown, COMPILING, ''
     try:
       # The hidden fields are of other tasks. An empty field is None.
       own = {'mask': mask, 'factor': int(factor), 'kernel_size': int(kernel)}
@@ -139,7 +141,11 @@ def _fit_tab(folder, max_pixels, options) -> None:
       on_fit, [upload, task, mask, factor, kernel, side, steps, seed],
       [slider, download, notes, curve], concurrency_id='fit',
       show_progress='minimal', api_visibility='private')
-  stop.click(None, cancels=[running], api_visibility='private')
+  # What compiles ends on its own, and the next fit uses it.
+  stop.click(
+      None, notes, notes, js=f'text => text === {json.dumps(COMPILING)} ? '
+      '"Stopped before the first step." : text', cancels=[running],
+      show_progress='hidden', api_visibility='private')
 
 
 def _runs_tab(folder) -> None:
