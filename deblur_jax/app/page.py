@@ -7,6 +7,7 @@ which is deleted with the server. The names of results cannot be guessed, and
 requests share no data. The page makes no connection to other machines.
 """
 
+import asyncio
 import contextlib
 import functools
 import json
@@ -20,6 +21,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from concurrent import futures
 from typing import Any
 
 from deblur_jax import errors
@@ -113,7 +115,11 @@ def _fit_tab(folder, max_pixels, options) -> None:
       curve = gr.HTML(elem_id='fit_curve', label='Loss, logarithmic',
                       show_label=True, container=True)
 
-  def on_fit(path, task, mask, factor, kernel, side, steps, seed):
+  # Stop is answered while a fit compiles. What compiles ends on its own, and
+  # the next fit, which waits for it, uses it.
+  thread = futures.ThreadPoolExecutor(1)
+
+  async def on_fit(path, task, mask, factor, kernel, side, steps, seed):
     shown = None, page_parts.no_file()
     if path is None:
       yield *shown, 'Choose a picture first.', ''
@@ -125,9 +131,12 @@ def _fit_tab(folder, max_pixels, options) -> None:
       own = {name: value for name, value in own.items()
              if name in tasks.TASKS[task].options()}
       ask = {'steps': int(steps), 'seed': int(seed or 0)} | own | dict(options)
-      for result, losses in page_jobs.fitted(
+      fits = page_jobs.fitted(
           path, task, folder=folder, side=int(side), max_pixels=max_pixels,
-          **ask):
+          **ask)
+      while found := await asyncio.get_running_loop().run_in_executor(
+          thread, next, fits, None):
+        result, losses = found
         yield *page_parts.outputs(result), page_jobs.chart(losses)
     except Exception as error:
       yield *shown, page_jobs.line(error), ''
@@ -141,7 +150,6 @@ def _fit_tab(folder, max_pixels, options) -> None:
       on_fit, [upload, task, mask, factor, kernel, side, steps, seed],
       [slider, download, notes, curve], concurrency_id='fit',
       show_progress='minimal', api_visibility='private')
-  # What compiles ends on its own, and the next fit uses it.
   stop.click(
       None, notes, notes, js=f'text => text === {json.dumps(COMPILING)} ? '
       '"Stopped before the first step." : text', cancels=[running],

@@ -749,8 +749,6 @@ def check_fit(tab, uploads):
   tab.wait(stays)
   assert tab.js(text) == 'Stopped before the first step.'
   tab.click('#fit')
-  for _ in range(12):
-    import time; time.sleep(10); print('DBG', tab.js(text), flush=True)
   notes(tab, 'fit_notes', ' of 100000')
   (before, after), _ = shown(tab, 'fit_slider')
   assert before.shape == after.shape == (60, 90, 3)
