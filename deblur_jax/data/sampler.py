@@ -110,12 +110,13 @@ def stages(
     UserError: a row that is not three whole numbers, or not in order.
   """
   found = [Stage(0, crop, batch_size)]
-  for row in progressive:
+  rows = progressive if isinstance(progressive, Sequence) else [progressive]
+  for row in rows:
     if not (isinstance(row, Sequence) and len(row) == 3
-            and all(isinstance(n, int) and n > 0 for n in row)):
+            and all(type(n) is int and n > 0 for n in row)):
       raise errors.UserError(
-          f'data.loader.progressive: {row} is not a row of step, crop and '
-          'batch size, three whole numbers from 1; one row is '
+          f'data.loader.progressive: {errors.shown(row)} is not a row of step, '
+          'crop and batch size, three whole numbers from 1; one row is '
           '((90000, 320, 8),).')
     if row[0] <= found[-1].begin:
       raise errors.UserError(

@@ -102,12 +102,12 @@ def _constants(folder, paths, entries) -> dict[str, np.ndarray]:
   for name in paths:
     if pathlib.PurePath(name).name != name:
       raise errors.UserError(
-          f'{folder / INDEX} names {name!r}: its files must be in the same '
-          'folder.')
+          f'{folder / INDEX} names {errors.shown(name)}: its files must be in '
+          'the same folder.')
     if not (folder / name).is_file():
       raise errors.UserError(
-          f'{folder} has no {name}, one of its {len(paths)} files of values: '
-          'get it again.')
+          f'{folder} has no {errors.shown(name)}, one of its {len(paths)} '
+          'files of values: get it again.')
   size = sum((folder / name).stat().st_size for name in paths)
   if size != expected:
     raise errors.UserError(
@@ -138,8 +138,8 @@ def _parameters(values, nodes, path) -> Iterator[tuple[str, np.ndarray]]:
     _, scope, place = place.partition(_SCOPE)
     if op not in OPERATIONS or not scope:
       raise errors.UserError(
-          f'{path}: the constant {constant} (used by {op}) is no parameter of '
-          'a Flax network.')
+          f'{path}: the constant {errors.shown(constant)} (used by '
+          f'{errors.shown(op)}) is no parameter of a Flax network.')
     leaf = OPERATIONS[op]
     if op == 'Einsum':
       module = place.removesuffix('/einsum/Einsum')
@@ -151,6 +151,6 @@ def _parameters(values, nodes, path) -> Iterator[tuple[str, np.ndarray]]:
       value = value.reshape(-1)
     name = f'{module}/{leaf}'
     if name in seen:
-      raise errors.UserError(f'{path} has {name} twice.')
+      raise errors.UserError(f'{path} has {errors.shown(name)} twice.')
     seen.add(name)
     yield name, np.array(value, np.float32, order='C')

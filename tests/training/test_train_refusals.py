@@ -117,6 +117,7 @@ DISTILL = dict(name='distill', teacher=dict(path='runs/none'))
     ('data.loader', dict(backend='resident', crop=16, limit_gib=1e-9),
      'needs 0.00 GiB on every device'),
     ('data.loader.crop', 50, '64x48 is below crop 50'),
+    ('data.loader.progressive', 1e308, '1e[+]308 is not a row of step, crop'),
     ('data.loader.progressive', [(1, 64, 4)], '64x48 is below crop 64'),
     ('data.loader.progressive', [(1, 32, 3)], '3 is not divisible by the 2'),
     # The test set.
