@@ -8,6 +8,7 @@ A page names what it shows on a line of its own:
   {{ configs }}               the docstrings of configs/*.py
   {{ files: FOLDER }}         its files, with the first line of each docstring
   {{ fits }}                  fits at the papers' sizes, docs/fits.json
+  {{ gallery }}               the pictures of docs/gallery
   {{ plans }}                 trainings on pods, docs/plans.json
   {{ grids }}                 the named ablations of experiments/grids.py
 
@@ -174,6 +175,19 @@ def fits() -> str:
              'date'], rows), f'```text\n{listed}\n```'])
 
 
+def gallery() -> str:
+  """The pictures of the gallery with their PSNR."""
+  parts = []
+  for row in json.loads((ROOT / 'docs/gallery/gallery.json').read_text()):
+    before, after = row['psnr']
+    words = 'unchanged' if after is None else (
+        f'{after} dB after' if before is None else
+        f'{before} → {after} dB ({after - before:+.2f})')
+    parts.append(f'**{row["title"]}**: {words}\n\n'
+                 f'![{row["title"]}](gallery/{row["name"]}.jpg)')
+  return '\n\n'.join(parts)
+
+
 def plans() -> str:
   """The largest batches on several topologies, and what they cost."""
   rows = [[
@@ -189,7 +203,7 @@ def plans() -> str:
                 'by'], rows)
 
 
-MARKS = {'fits': fits, 'plans': plans,
+MARKS = {'fits': fits, 'plans': plans, 'gallery': gallery,
          'models': models, 'cards': all_cards, 'published': published,
          'configs': configs, 'files': files, 'grids': named_grids}
 

@@ -1,8 +1,8 @@
 r"""Collects the numbers of finished fits for the manual's page of results.
 
-  python -m experiments.release.collect_fits --machine='2 cores of ...' OUT ...
+  python -m experiments.release.collect_fits --machine='2 cores of ...' --fits=OUT
 
-OUT is the --output of experiments.prior. Each picture becomes a row of
+OUT is the --output of experiments.prior; several are separated by commas. Each picture becomes a row of
 docs/fits.json; a row of the same command and picture is replaced. The page
 shows it beside the papers' numbers (`published_results.PICTURES`).
 """
@@ -17,17 +17,19 @@ from absl import flags
 from experiments import common
 
 TABLE = common.ROOT / 'docs' / 'fits.json'
+_FITS = flags.DEFINE_list('fits', None, 'Folders of fits.', required=True)
 _MACHINE = flags.DEFINE_string(
     'machine', None, 'Processor, cores, precision; for the page.',
     required=True)
 
 
 def main(argv):
+  del argv
   from deblur_jax.ops import atomic_files
 
   rows = {_key(row): row for row in (
       json.loads(TABLE.read_text()) if TABLE.exists() else [])}
-  for folder in map(pathlib.Path, argv[1:]):
+  for folder in map(pathlib.Path, _FITS.value):
     for row in rows_of(folder, machine=_MACHINE.value):
       rows[_key(row)] = row
   atomic_files.write(
