@@ -9,6 +9,7 @@ A page names what it shows on a line of its own:
   {{ files: FOLDER }}         its files, with the first line of each docstring
   {{ fits }}                  fits at the papers' sizes, docs/fits.json
   {{ gallery }}               the pictures of docs/gallery
+  {{ metrics }}               the records of all metrics
   {{ plans }}                 trainings on pods, docs/plans.json
   {{ grids }}                 the named ablations of experiments/grids.py
 
@@ -18,6 +19,7 @@ another host for something ends the build.
 
 import ast
 import json
+import math
 import pathlib
 import re
 from collections.abc import Mapping
@@ -175,6 +177,25 @@ def fits() -> str:
              'date'], rows), f'```text\n{listed}\n```'])
 
 
+def all_metrics() -> str:
+  """A row for each metric: convention, direction, range, smallest side."""
+  from deblur_jax import metrics
+
+  rows = []
+  for name, one in metrics.METRICS.items():
+    low, high = one.range
+    needs = [*one.inputs, *(['weights'] if one.needs_weights else [])]
+    rows.append([
+        f'`{name}`', one.convention,
+        'higher' if one.higher_is_better else 'lower',
+        f'{low} to {"∞" if high == math.inf else high}',
+        ', '.join(needs) or 'nothing', f'{one.side} px',
+        'always' if one.standard else ''])
+  return '\n'.join(f'| {" | ".join(cells)} |' for cells in (
+      ['metric', 'convention', 'better', 'range', 'beside the result it needs',
+       'least side', 'evaluated'], [':--'] * 7, *rows))
+
+
 def gallery() -> str:
   """The pictures of the gallery with their PSNR."""
   parts = []
@@ -195,8 +216,9 @@ def plans() -> str:
       f'{row["memory"] / 1e9:.1f} of {row["memory_of_chip"] / 1e9:.0f}',
       f'{row["flops"] / 1e12:.1f}', f'{1e3 * row["seconds"]:.0f}',
       f'{row["share_of_peak"]:.0%}', row['bound'],
-      f'{row["hours"]:,.1f}', f'{row["chip_hours"]:,.0f}',
-      f'{row["made_by"]}, {row["made_in_seconds"]:.0f} s']
+      f'{row["hours"]:,.2f}', f'{row["chip_hours"]:,.1f}',
+      row['made_by'] + (f', {row["made_in_seconds"]:.0f} s'
+                        if row['made_by'] == 'compiling' else '')]
           for row in json.loads((ROOT / 'docs/plans.json').read_text())]
   return table(['training', 'chips', 'batch', 'GB a chip', 'TFLOP a chip',
                 'ms a step', 'of peak', 'bound by', 'hours', 'chip-hours',
@@ -204,6 +226,7 @@ def plans() -> str:
 
 
 MARKS = {'fits': fits, 'plans': plans, 'gallery': gallery,
+         'metrics': all_metrics,
          'models': models, 'cards': all_cards, 'published': published,
          'configs': configs, 'files': files, 'grids': named_grids}
 

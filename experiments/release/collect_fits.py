@@ -17,10 +17,14 @@ from absl import flags
 from experiments import common
 
 TABLE = common.ROOT / 'docs' / 'fits.json'
-_FITS = flags.DEFINE_list('fits', None, 'Folders of fits.', required=True)
-_MACHINE = flags.DEFINE_string(
-    'machine', None, 'Processor, cores, precision; for the page.',
-    required=True)
+
+
+def define_flags() -> None:
+  """Defines the flags of this program."""
+  flags.DEFINE_list('fits', None, 'Folders of fits.', required=True)
+  flags.DEFINE_string(
+      'machine', None, 'Processor, cores, precision; for the page.',
+      required=True)
 
 
 def main(argv):
@@ -29,8 +33,8 @@ def main(argv):
 
   rows = {_key(row): row for row in (
       json.loads(TABLE.read_text()) if TABLE.exists() else [])}
-  for folder in map(pathlib.Path, _FITS.value):
-    for row in rows_of(folder, machine=_MACHINE.value):
+  for folder in map(pathlib.Path, flags.FLAGS.fits):
+    for row in rows_of(folder, machine=flags.FLAGS.machine):
       rows[_key(row)] = row
   atomic_files.write(
       TABLE, json.dumps(sorted(rows.values(), key=_key), indent=1) + '\n')
@@ -91,4 +95,5 @@ def command(argv: list[str]) -> str:
 
 
 if __name__ == '__main__':
+  define_flags()
   common.run(main)

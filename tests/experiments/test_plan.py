@@ -7,7 +7,8 @@ import pytest
 from absl import flags
 from absl.testing import flagsaver
 
-from experiments import plan
+from deblur_jax.training import accelerators, step_cost
+from experiments import plan, plan_table
 
 
 @pytest.fixture
@@ -31,3 +32,36 @@ def test_text_and_json_agree(printed):
   text = printed('--topology=h200:8', '--batch=16', '--nojson')
   assert '16 crops of 32x32 in bfloat16' in text
   assert f'| 8 | 16 | {1e3 * found["seconds"]:.1f} |' in text
+
+
+def test_the_largest_batch_of_each_topology(tmp_path, monkeypatch, capsys):
+  tiny = {'nets.net.scales': 1, 'nets.net.depth': 4, 'nets.net.features': 2,
+          'data.loader.crop': 32}
+  monkeypatch.setattr(plan_table, 'TABLE', tmp_path / 'plans.json')
+  monkeypatch.setattr(
+      plan_table, 'TRAININGS', {'tiny': ('multiscale_gopro', tiny)})
+  run = lambda *words: flags.FLAGS(['plan_table', *words]) and (
+      plan_table.main([]))
+  with flagsaver.flagsaver():
+    run()
+    rows = json.loads(plan_table.TABLE.read_text())
+    assert [row['topology'] for row in rows] == [*plan_table.TOPOLOGIES]
+    for row in rows:
+      topology = accelerators.parse(row['topology'])
+      crops = row['batch'] // topology.size
+      assert crops & (crops - 1) == 0 and row['batch'] % topology.size == 0
+      assert row['memory'] <= topology.chip.memory
+      # Twice as many crops do not fit, or are more than the table looks for.
+      assert crops == 2**11 or 2 * row['memory'] > topology.chip.memory
+      assert row['chip_hours'] == pytest.approx(row['hours'] * row['chips'])
+    # What is counted grows linearly.
+    config = plan_table.config_of('tiny')
+    five = step_cost.counted(config, accelerators.parse('h200:2'), 10)
+    one, two = plan_table.counts(config)
+    for key in ('flops', 'bytes', 'memory'):
+      assert getattr(five, key) == pytest.approx(
+          4 * getattr(two, key) - 3 * getattr(one, key), rel=0.01), key
+    # Rows that exist are kept.
+    monkeypatch.setattr(plan_table, 'counts', None)
+    run()
+    assert json.loads(plan_table.TABLE.read_text()) == rows

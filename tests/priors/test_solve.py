@@ -29,6 +29,7 @@ from deblur_jax.priors import (
   tasks,
 )
 from deblur_jax.training import checkpoint, workdir
+from experiments.release import collect_fits
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -224,6 +225,23 @@ def folder_of_results(tmp_path_factory):
         task='denoise', seeds=2, at_once=2,
         on_steps=lambda name, done: seen.append((name, done)))
   return root, result, seen
+
+
+def test_its_rows_for_the_manual(folder_of_results):
+  root, result, _ = folder_of_results
+  rows = {row['picture']: row for row in collect_fits.rows_of(
+      root / 'out', machine='a machine')}
+  assert rows.keys() == result['rows'].keys()
+  assert rows['a']['psnr'] == result['rows']['a']['psnr']
+  assert (rows['a']['task'], rows['a']['machine']) == ('denoise', 'a machine')
+  assert rows['a']['result'] in rows['a']['psnr']
+  assert collect_fits.command([
+      'python', 'prior.py', '--task=sr', '--truth=/x y/a.png', '--output=/o/p',
+      "--config.nets.net.down=(8, 8)"]) == (
+          'python -m experiments.prior --task=sr --truth=a.png --output=OUT '
+          "--config.nets.net.down='(8, 8)'")
+  with pytest.raises(errors.UserError, match='no finished fit'):
+    [*collect_fits.rows_of(root, machine='')]
 
 
 def test_run_writes_its_folder(folder_of_results):
