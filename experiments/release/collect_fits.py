@@ -1,10 +1,11 @@
 r"""Collects the numbers of finished fits for the manual's page of results.
 
-  python -m experiments.release.collect_fits --machine='2 cores of ...' --fits=OUT
+  python -m experiments.release.collect_fits --fits=OUT --machine='a CPU'
 
-OUT is the --output of experiments.prior; several are separated by commas. Each picture becomes a row of
-docs/fits.json; a row of the same command and picture is replaced. The page
-shows it beside the papers' numbers (`published_results.PICTURES`).
+OUT is the --output of experiments.prior; several are separated by commas. Each
+picture becomes a row of docs/fits.json; a row of the same command and picture
+is replaced. The page shows it beside the papers' numbers
+(`published_results.PICTURES`).
 """
 
 import datetime

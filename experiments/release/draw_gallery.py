@@ -34,7 +34,8 @@ BLURS = {
     'focus': ('chelsea', 'Out of focus: a disk of 11 pixels', dict(
         kind='disk', size=13, radius=(5.5, 5.5)), 0),
     'noise': ('coffee', 'Motion, noise, and JPEG of low quality', dict(
-        kind='line', size=15, length=(15, 15), camera=dict(quality=(30, 30))), 2),
+        kind='line', size=15, length=(15, 15),
+        camera=dict(quality=(30, 30))), 2),
     'sharp': ('astronaut', 'Nothing is blurred', None, 0),
 }
 
