@@ -48,6 +48,7 @@ MAX_PIXELS = 200_000_000
 # not decoded. A page of one colour takes 1 / 8000.
 ROOM = 2**24
 MAX_RATIO = 10_000
+_FAX = ('group3', 'group4', 'tiff_ccitt')    # an empty line takes one bit
 _READ = ('JPEG', 'PNG', 'AVIF', 'BMP', 'GIF', 'TIFF', 'WEBP', 'JPEG2000', 'PPM')
 _WRITTEN_AS = {'GIF': 'PNG', 'JPEG2000': 'PNG', 'MPO': 'JPEG', 'PPM': 'PNG',
                'TGA': 'PNG', 'JXL': 'PNG', 'RAW': 'PNG'}
@@ -326,7 +327,9 @@ def _open(source, name, max_pixels):
         f'{name} has {width}x{height} pixels, and more than {max_pixels:,} '
         'are refused; make it smaller.')
   stored = len(source) if isinstance(source, bytes) else os.stat(source).st_size
-  if width * height > max(ROOM, MAX_RATIO * stored):
+  is_fax = image.info.get('compression') in _FAX
+  ratio = 8 * width if is_fax else MAX_RATIO
+  if width * height > max(ROOM, ratio * stored):
     image.close()
     raise errors.UserError(
         f'{name} is damaged: its {stored:,} bytes cannot hold the '

@@ -17,7 +17,7 @@ import tifffile
 from PIL import Image, ImageCms, ImageOps
 
 from deblur_jax import errors
-from deblur_jax.media import exif, pictures, writers
+from deblur_jax.media import decoding, exif, pictures, writers
 from deblur_jax.ops import bit_depth
 
 RNG = np.random.default_rng(0)
@@ -756,6 +756,19 @@ def test_a_large_tiff_is_read_up_to_the_limit_that_is_given(
   assert Image.MAX_IMAGE_PIXELS == 900
   with pytest.raises(errors.UserError, match='50x40 pixels, and more than 1,9'):
     pictures.read(path, max_pixels=1999)
+
+
+def test_few_bytes_hold_an_empty_fax_and_nothing_else(tmp_path, monkeypatch):
+  page = Image.new('1', (6000, 1500), 1)
+  page.save(tmp_path / 'fax.tif', compression='group4')
+  page.convert('RGB').save(tmp_path / 'page.png')
+  monkeypatch.setattr(decoding, 'ROOM', 0)
+  assert (tmp_path / 'fax.tif').stat().st_size < 9_000_000 / decoding.MAX_RATIO
+  assert pictures.read(tmp_path / 'fax.tif').image.shape == (1500, 6000, 3)
+  assert pictures.read(tmp_path / 'page.png').image.shape == (1500, 6000, 3)
+  monkeypatch.setattr(decoding, 'MAX_RATIO', 100)
+  with pytest.raises(errors.UserError, match='cannot hold the 6000x1500'):
+    pictures.read(tmp_path / 'page.png')
 
 
 def test_a_tile_larger_than_its_picture_counts(tmp_path):
