@@ -80,15 +80,24 @@ def unpaired() -> dict[str, Any]:
       loader=dict(backend='tf_data', crop=256, progressive=()))
 
 
-def side_by_side() -> tuple[dict[str, Any], dict[str, Any]]:
-  """Sources of pairs in one file each, the sharp half on the left.
+def last_tenth(
+    name: str, **options) -> tuple[dict[str, Any], dict[str, Any]]:
+  """Sources of one folder of pairs for training and for testing.
 
-  The last tenth of the names is the test set.
+  The last tenth of the sorted names is the test set.
+
+  Args:
+    name: of the source.
+    **options: others of it.
   """
   root = ml_collections.FieldReference('data/pairs')
-  return tuple(
-      dict(name='side_by_side', root=root, sharp_side='left', part=part)
-      for part in ((0.0, 0.9), (0.9, 1.0)))
+  return tuple(dict(name=name, root=root, part=part, **options)
+               for part in ((0.0, 0.9), (0.9, 1.0)))
+
+
+def side_by_side() -> tuple[dict[str, Any], dict[str, Any]]:
+  """Sources of pairs in one file each, the sharp half on the left."""
+  return last_tenth('side_by_side', sharp_side='left')
 
 
 def prepared_mixture(root: str, **weights: int) -> dict[str, Any]:

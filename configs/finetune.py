@@ -13,6 +13,10 @@ hour of one CPU core, and 4.5 GB.
   ...finetune.py:side_by_side   files that hold both pictures, the sharp one on
                                 the left; --config.data.train.root=DIR. The last
                                 tenth is the test set.
+  ...finetune.py:pairs_by_name  one folder with 1_blur.jpg and 1_sharp.png, of
+                                which the last tenth is the test set. Other
+                                names: --config.data.train.blur='{}_b', and so
+                                for sharp and for data.test.
 
 --config.method.init_from.path=NAME starts from another bundled model (`deblur
 models`), a run's folder, or the authors' .npz of MAXIM. The network is that of
@@ -45,7 +49,10 @@ def get_config(arg=None):
   config.validate = dict(pictures=4, crop=256)
   if arg == 'side_by_side':
     config.data.train, config.data.test = common.side_by_side()
-  if common.is_debug(arg, 'side_by_side'):
+  elif arg == 'pairs_by_name':
+    config.data.train, config.data.test = common.last_tenth(
+        'pairs_by_name', blur='{}_blur', sharp='{}_sharp')
+  if common.is_debug(arg, 'side_by_side', 'pairs_by_name'):
     common.use_debug_run(config)
     config.validate.pictures = 1
     # Not the bundled network: its steps take minutes to compile.

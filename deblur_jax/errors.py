@@ -16,9 +16,10 @@ from typing import Any
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NO_SPACE_WORDS = ('No space left', 'File too large', 'quota exceeded')
 
-_SHOWN = reprlib.Repr(
-    maxlevel=4, maxlist=8, maxtuple=8, maxdict=8, maxstring=80, maxlong=40,
-    maxother=80)
+_SHOWN = reprlib.Repr()    # Python 3.11 takes no arguments here
+_SHOWN.maxlevel, _SHOWN.maxlong = 4, 40
+_SHOWN.maxlist = _SHOWN.maxtuple = _SHOWN.maxdict = 8
+_SHOWN.maxstring = _SHOWN.maxother = 80
 
 
 class UserError(ValueError):

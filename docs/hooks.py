@@ -159,7 +159,7 @@ def fits() -> str:
   from experiments import published_results
 
   rows, commands = [], {}
-  for row in json.loads((ROOT / 'docs/fits.json').read_text()):
+  for row in json.loads((ROOT / 'docs/fits.json').read_text('utf-8')):
     label, theirs = published_results.PICTURES[row['task']][row['picture']]
     number = commands.setdefault(row['command'], len(commands) + 1)
     psnr, oracle = row['psnr'], row['oracle'] or {}
@@ -199,9 +199,9 @@ def all_metrics() -> str:
 def gallery() -> str:
   """The pictures of the gallery with their PSNR."""
   parts = []
-  for row in json.loads((ROOT / 'docs/gallery/gallery.json').read_text()):
+  for row in json.loads((ROOT / 'docs/gallery/gallery.json').read_text('utf-8')):
     before, after = row['psnr']
-    words = 'unchanged' if after is None else (
+    words = 'left as it was' if after is None else (
         f'{after} dB after' if before is None else
         f'{before} → {after} dB ({after - before:+.2f})')
     parts.append(f'**{row["title"]}**: {words}\n\n'
@@ -219,7 +219,7 @@ def plans() -> str:
       f'{row["hours"]:,.2f}', f'{row["chip_hours"]:,.1f}',
       row['made_by'] + (f', {row["made_in_seconds"]:.0f} s'
                         if row['made_by'] == 'compiling' else '')]
-          for row in json.loads((ROOT / 'docs/plans.json').read_text())]
+          for row in json.loads((ROOT / 'docs/plans.json').read_text('utf-8'))]
   return table(['training', 'chips', 'batch', 'GB a chip', 'TFLOP a chip',
                 'ms a step', 'of peak', 'bound by', 'hours', 'chip-hours',
                 'by'], rows)

@@ -37,7 +37,7 @@ def main(argv):
   from deblur_jax.ops import atomic_files
 
   rows = {(row['label'], row['topology'], row['made_by']): row for row in (
-      json.loads(TABLE.read_text()) if TABLE.exists() else ())}
+      json.loads(TABLE.read_text(encoding='utf-8')) if TABLE.exists() else ())}
   for label in _ONLY.value or TRAININGS:
     config = config_of(label)
     counted = None

@@ -346,10 +346,12 @@ def pairs_by_name(
   for key, template in templates.items():
     if template.count('{}') != 1:
       raise errors.UserError(
-          f"data.{key}={template!r} must have {{}} once, such as '{{}}_{key}'.")
+          f'pairs_by_name: {key}={errors.shown(template)} must have {{}} once, '
+          f"where the name of the pair stands, such as '{{}}_{key}'.")
   if blur == sharp:
     raise errors.UserError(
-        f'data.blur and data.sharp are both {blur!r}; they must differ.')
+        f'pairs_by_name: blur and sharp are both {errors.shown(blur)}; they '
+        'must differ.')
   sides = {key: {} for key in templates}
   for found, path in images.require(root).items():
     folder, _, stem = found.rpartition('/')

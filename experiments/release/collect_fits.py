@@ -33,7 +33,7 @@ def main(argv):
   from deblur_jax.ops import atomic_files
 
   rows = {_key(row): row for row in (
-      json.loads(TABLE.read_text()) if TABLE.exists() else [])}
+      json.loads(TABLE.read_text(encoding='utf-8')) if TABLE.exists() else [])}
   for folder in map(pathlib.Path, flags.FLAGS.fits):
     for row in rows_of(folder, machine=flags.FLAGS.machine):
       rows[_key(row)] = row
