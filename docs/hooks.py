@@ -199,7 +199,8 @@ def all_metrics() -> str:
 def gallery() -> str:
   """The pictures of the gallery with their PSNR."""
   parts = []
-  for row in json.loads((ROOT / 'docs/gallery/gallery.json').read_text('utf-8')):
+  file = ROOT / 'docs/gallery/gallery.json'
+  for row in json.loads(file.read_text('utf-8')):
     before, after = row['psnr']
     words = 'left as it was' if after is None else (
         f'{after} dB after' if before is None else
