@@ -156,11 +156,11 @@ def named_grids() -> str:
 
 def fits() -> str:
   """Fits of priors beside the papers' numbers, and their commands."""
-  from experiments import published_results
+  from experiments import published_pictures
 
   rows, commands = [], {}
   for row in json.loads((ROOT / 'docs/fits.json').read_text('utf-8')):
-    label, theirs = published_results.PICTURES[row['task']][row['picture']]
+    label, theirs = published_pictures.PICTURES[row['task']][row['picture']]
     number = commands.setdefault(row['command'], len(commands) + 1)
     psnr, oracle = row['psnr'], row['oracle'] or {}
     rows.append([

@@ -5,7 +5,7 @@ r"""Collects the numbers of finished fits for the manual's page of results.
 OUT is the --output of experiments.prior; several are separated by commas. Each
 picture becomes a row of docs/fits.json; a row of the same command and picture
 is replaced. The page shows it beside the papers' numbers
-(`published_results.PICTURES`).
+(`published_pictures.PICTURES`).
 """
 
 import datetime
