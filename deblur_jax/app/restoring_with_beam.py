@@ -22,7 +22,6 @@ from deblur_jax.app import blending, restoring
 from deblur_jax.app.restoring import Network, Outcome, Written
 from deblur_jax.data import beam_pipeline
 from deblur_jax.media import output_files
-from deblur_jax.pretrained import zoo
 
 MANIFEST = 'manifest.jsonl'    # a line for each outcome
 QUIET = ('--default_sdk_harness_log_level=ERROR',)    # the user's comes last
@@ -65,7 +64,7 @@ def run(
   beam, pipeline = beam_pipeline.make(
       [f'--runner={name}', *QUIET, *options], what='--runner',
       otherwise='leave it out: this machine restores the pictures')
-  zoo.load(network.model, dtype=network.dtype)
+  restoring.load_model(network)    # so that mistakes are found here
   folder = pathlib.Path(out)
   folder.mkdir(parents=True, exist_ok=True)
   for left in folder.glob(f'{_TEMPORARY}*'):    # by a killed run
@@ -86,8 +85,8 @@ def run(
     pipeline.run().wait_until_finish()
   except Exception as error:    # of many kinds, as runners fail
     raise errors.UserError(
-        f'{name} has stopped: {errors.first_line(error)[:300]}; what is '
-        'finished is kept; the same command with --skip-existing goes on.'
+        f'{name} has stopped: {errors.first_line(error)[:300]}. Finished files '
+        'are kept; run the same command with --skip-existing.'
     ) from error
   outcomes = sorted(read_manifest(folder), key=lambda one: one.source)
   if not any(one.target or one.error for one in outcomes):
@@ -158,7 +157,7 @@ def outcome(
   """
   if isinstance(job, Outcome):
     return job
-  # A piece of work whose worker died is done again from its beginning.
+  # If a worker dies, the runner repeats its work, finished files included.
   if written.skip_existing and os.path.exists(job.target):
     return Outcome(os.fspath(job.source), os.fspath(job.target), 0.0,
                    (restoring.SKIPPED,))

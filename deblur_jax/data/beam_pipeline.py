@@ -1,7 +1,6 @@
 """Pipelines of Apache Beam, which do work on many machines."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from deblur_jax import errors
 
@@ -21,17 +20,12 @@ def make(options: Sequence[str], *, what: str, otherwise: str) -> tuple:
   Raises:
     UserError: Beam is not installed, or refuses the options.
   """
-  beam, pipeline_options = _import(what, otherwise)
+  with errors.needs_extra(
+      'Apache Beam', extra='beam', what=what, otherwise=otherwise):
+    import apache_beam as beam
+    from apache_beam.options import pipeline_options
   try:
     return beam, beam.Pipeline(
         options=pipeline_options.PipelineOptions(list(options)))
   except (ValueError, SystemExit) as error:      # argparse exits
     raise errors.UserError(f'Beam does not take {options}: {error}') from None
-
-
-def _import(what, otherwise) -> tuple[Any, Any]:
-  with errors.needs_extra(
-      'Apache Beam', extra='beam', what=what, otherwise=otherwise):
-    import apache_beam
-    from apache_beam.options import pipeline_options
-  return apache_beam, pipeline_options

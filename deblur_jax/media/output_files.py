@@ -130,8 +130,6 @@ def folders(root: Part, *, out: str | os.PathLike) -> Iterator[Part]:
       root.source, onerror=lambda error: closed.append(error.filename)):
     below[:] = _searched(parent, below, out)
     yield _below(root, parent)
-    yield from (_below(root, one) for one in closed)
-    closed.clear()
   yield from (_below(root, one) for one in closed)
 
 

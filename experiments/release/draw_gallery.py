@@ -104,8 +104,12 @@ def side_by_side(pictures) -> np.ndarray:
 
 def psnr(image, sharp) -> float | None:
   """PSNR of 8-bit pictures in dB; None for equal ones."""
-  error = np.mean((image.astype(np.float64) - sharp) ** 2)
-  return None if not error else round(float(10 * np.log10(255**2 / error)), 2)
+  from deblur_jax import metrics
+  from deblur_jax.ops import bit_depth
+
+  value = float(metrics.STANDARD['psnr_uint8'](
+      *(bit_depth.to_float(one)[None] for one in (image, sharp)))[0])
+  return round(value, 2) if np.isfinite(value) else None
 
 
 if __name__ == '__main__':

@@ -1,4 +1,4 @@
-"""A state whose arrays are split over the devices between steps."""
+"""Training with the arrays of the state split over the devices."""
 
 import os
 import subprocess
