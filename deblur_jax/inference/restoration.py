@@ -1,8 +1,9 @@
 """Restores batches of images by a trained method, or by a fit to each."""
 
+import collections
 import itertools
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import jax
@@ -122,8 +123,8 @@ def restore_images(
 
 
 def fit_images(
-    method: Method, batch: Batch, key: Array, num_steps: int, mesh: Mesh, *,
-    on_chunk: Callable[[int], None] | None = None, **options) -> Fitted:
+    method: Method, batch: Batch, key: Array, num_steps: int, mesh: Mesh,
+    **options) -> Fitted:
   """Fits a method to each image of a batch until all fits have stopped.
 
   Args:
@@ -132,7 +133,6 @@ def fit_images(
     key: see `fit_in_chunks`.
     num_steps: see `fit_in_chunks`.
     mesh: see `fit_in_chunks`.
-    on_chunk: called with the number of finished steps after each chunk.
     **options: see `fit_in_chunks`.
 
   Returns:
@@ -141,17 +141,15 @@ def fit_images(
   Raises:
     UserError: see `fit_in_chunks`.
   """
-  for fitted in fit_in_chunks(
-      method, batch, key, num_steps, mesh, **options):
-    if on_chunk:
-      on_chunk(len(fitted.curve['loss']))
-  return fitted
+  fits = fit_in_chunks(method, batch, key, num_steps, mesh, **options)
+  return collections.deque(fits, maxlen=1).pop()
 
 
 def fit_in_chunks(
     method: Method, batch: Batch, key: Array, num_steps: int, mesh: Mesh, *,
     chunk: int = 50, run_chunk: Callable | None = None,
-    state: TrainState | None = None) -> Iterator[Fitted]:
+    state: TrainState | None = None,
+    curve: Mapping[str, np.ndarray] | None = None) -> Iterator[Fitted]:
   """Fits a method to each image of a batch, and yields the fit so far.
 
   Args:
@@ -165,6 +163,8 @@ def fit_in_chunks(
     run_chunk: `loop.make_chunk(method, steps=chunk, mesh=mesh)`, compiled once
       for many batches of one shape.
     state: the initial state; by default from the method's `init`.
+    curve: of a fit that goes on from `state`, the curve of its finished steps,
+      fewer than `num_steps`.
 
   Yields:
     The fit after each chunk. Its state is donated to the next chunk: read it
@@ -187,11 +187,12 @@ def fit_in_chunks(
       jax.tree.map(np.asarray, dict(batch)), parallel.split_batch(mesh))
   run = run_chunk or loop.make_chunk(method, steps=chunk, mesh=mesh)
   key = parallel.put_key(key, mesh)
-  curves, seconds = [], []
-  for _ in range(num_steps // chunk):
+  curves, seconds = [dict(curve)] if curve else [], []
+  finished = len(curve['loss']) if curve else 0
+  for _ in range((num_steps - finished) // chunk):
     start = time.perf_counter()
-    state, curve = run(state, batch, key)
-    curves.append(jax.tree.map(np.asarray, curve))
+    state, part = run(state, batch, key)
+    curves.append(jax.tree.map(np.asarray, part))
     seconds.append((time.perf_counter() - start) / chunk)
     yield Fitted(
         state, jax.tree.map(lambda *parts: np.concatenate(parts), *curves),

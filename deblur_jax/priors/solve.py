@@ -18,7 +18,7 @@ import numpy as np
 from deblur_jax import errors, methods
 from deblur_jax.config import check_keys
 from deblur_jax.inference import restoration
-from deblur_jax.priors import initialization, results
+from deblur_jax.priors import initialization, results, unfinished
 from deblur_jax.priors.problems import Problem, check_finite, digest
 from deblur_jax.priors.results import Fit
 from deblur_jax.state import Method, Params
@@ -39,7 +39,8 @@ def run(
 ) -> dict[str, Any]:
   """Fits all problems and writes their folder.
 
-  The same call again keeps the finished pictures and fits the others.
+  The same call again keeps the finished pictures and fits the others; a fit
+  that was stopped goes on where it was last saved, every five minutes.
 
   Args:
     config: plain dicts with KEYS, such as `tasks.config` makes.
@@ -49,8 +50,8 @@ def run(
     params: see `results.write`.
     seeds: see `fit_all`.
     start: see `fit_all`.
-    warm: see `fit_all`; then a fit depends on the one before, and `out` must be
-      empty.
+    warm: see `fit_all`; then a fit depends on the one before, `out` must be
+      empty, and nothing goes on.
     **options: others of `fit_all`.
 
   Returns:
@@ -70,13 +71,17 @@ def run(
   these = same(task, config, digest(problems), seeds=seeds, start=start)
   rows = _finished(out, these, warm=warm)
   left = [problem for problem in problems if problem.name not in rows]
+  if not warm:
+    unfinished.begin(out, these)
   for fit in fit_all(config, left, seeds=seeds, warm=warm, start=start,
+                     saves=None if warm else out / unfinished.FOLDER,
                      **options):
     results.write(out, fit, params=params)
     rows[fit.problem.name] = results.row(fit, task, factor)
     workdir.write_json(out / RESULT, results.summary(rows) | these)
     workdir.write_json(
         out / workdir.ENVIRONMENT, workdir.describe_environment())
+  unfinished.end(out)
   return results.summary(rows) | these
 
 
@@ -104,10 +109,12 @@ def same(
 
 def _finished(out, these, *, warm) -> dict[str, Any]:
   """The rows of the pictures that an interrupted call has finished."""
-  if not any(out.iterdir()):
+  there = {path.name for path in out.iterdir()} - {unfinished.FOLDER}
+  if not there and not unfinished.fits_of(out):
     return {}
   file = out / RESULT
-  found = workdir.read_json(file) if file.is_file() else {}
+  found = (workdir.read_json(file) if file.is_file()
+           else {'rows': {}} | unfinished.fits_of(out))
   if warm or these != {key: found.get(key) for key in these}:
     raise errors.UserError(
         f'{out} is not empty, and not a part of the same fits; give another '
@@ -118,6 +125,7 @@ def _finished(out, these, *, warm) -> dict[str, Any]:
 def fit_all(
     config: Mapping[str, Any], problems: Sequence[Problem], *, seeds: int = 1,
     at_once: int = 1, start: Params = None, warm: bool = False,
+    saves: pathlib.Path | None = None,
     on_steps: OnSteps = lambda name, done: None) -> Iterator[Fit]:
   """Fits the problems one after another.
 
@@ -134,6 +142,8 @@ def fit_all(
       default.
     warm: whether each group of pictures begins with the parameters of the group
       before, for the frames of a video.
+    saves: a folder in which fits are saved while they run, and from which they
+      go on; None saves nothing.
     on_steps: called with the names of the problems and their finished steps.
 
   Yields:
@@ -151,7 +161,7 @@ def fit_all(
       last = attempt == AGAIN
       fits = _fit(config, method, run_chunk, waiting,
                   range(attempt * seeds, (attempt + 1) * seeds), start=start,
-                  on_steps=on_steps)
+                  saves=saves, on_steps=on_steps)
       if last:
         fits = [_rescue(config, fit) for fit in fits]
       alive = [fit for fit in fits if last or not results.is_dead(fit)]
@@ -164,6 +174,8 @@ def fit_all(
       waiting = [problem for problem in waiting if problem.name not in done]
       if not waiting:
         break
+    if saves:
+      unfinished.delete(saves)
 
 
 def check(config: Mapping[str, Any]) -> None:
@@ -219,7 +231,8 @@ def _groups(problems, at_once):
       yield group
 
 
-def _fit(config, method: Method, run_chunk, group, seeds, *, start, on_steps):
+def _fit(config, method: Method, run_chunk, group, seeds, *, start, saves,
+         on_steps):
   """One `Fit` for each problem: the best of its seeds."""
   mesh = parallel.data_mesh()
   copies = [(problem, seed) for problem in group for seed in seeds]
@@ -231,11 +244,20 @@ def _fit(config, method: Method, run_chunk, group, seeds, *, start, on_steps):
   batch['seed'] = np.array([seed for _, seed in copies], np.int32)
   name = ', '.join(problem.name for problem in group)
   key = jax.random.key(config['seed'])
-  state = initialization.begin(method, key, batch, start)
-  fitted = restoration.fit_images(
+  state, curve = initialization.begin(method, key, batch, start), None
+  if saves:
+    names = json.dumps([(one.name, seed) for one, seed in copies])
+    saved = unfinished.Saves(
+        saves / f'{hashlib.sha256(names.encode()).hexdigest()[:16]}.npz')
+    state, curve = saved.read(state)
+  for fitted in restoration.fit_in_chunks(
       method, batch, key, config['total_steps'], mesh, chunk=config['chunk'],
-      run_chunk=run_chunk, state=state,
-      on_chunk=lambda done: on_steps(name, done))
+      run_chunk=run_chunk, state=state, curve=curve):
+    done = len(fitted.curve['loss'])
+    on_steps(name, done)
+    if saves and done < config['total_steps'] and not (
+        fitted.curve['stopped'][-1].all()):
+      saved.write_if_due(fitted.state, fitted.curve)
   state = jax.tree.map(np.asarray, fitted.state)
   found = []
   for i, problem in enumerate(group):
@@ -283,5 +305,5 @@ def _rescue(config, fit: Fit) -> Fit:
   method = methods.build(known)
   run_chunk = loop.make_chunk(method, steps=steps, mesh=parallel.data_mesh())
   (again,) = _fit(known, method, run_chunk, [problem], [fit.seed], start=None,
-                  on_steps=lambda name, done: None)
+                  saves=None, on_steps=lambda name, done: None)
   return again._replace(problem=fit.problem, found=fit.found, rescued=True)
