@@ -200,8 +200,10 @@ def restore(
     if as_json and outcomes:
       print(json.dumps([one._asdict() for one in outcomes], indent=2))
   failed = sum(bool(one.error) for one in outcomes)
-  if failed and len(outcomes) > 1 and not as_json:
-    print(f'{failed} of {len(outcomes)} files failed.', file=sys.stderr)
+  # An outcome without both counts the files that were passed over.
+  files = sum(bool(one.error or one.target) for one in outcomes)
+  if failed and files > 1 and not as_json:
+    print(f'{failed} of {files} files failed.', file=sys.stderr)
   raise typer.Exit(1 if failed else 0)
 
 

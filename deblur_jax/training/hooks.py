@@ -45,7 +45,8 @@ class Recorder:
           file=sys.stderr)
       self._bar = tqdm.tqdm(
           total=config['total_steps'], initial=finished, unit='step',
-          file=sys.stderr, dynamic_ncols=True, mininterval=1)
+          file=sys.stderr, dynamic_ncols=True, mininterval=1,
+          desc='compiles the step')    # minutes, of a large network
 
   def __call__(self, step: int, state: TrainState, metrics: Metrics) -> bool:
     """Runs after each step; True ends the loop."""
@@ -70,6 +71,8 @@ class Recorder:
         values |= self._save(step, state)
       self._write(step, values)
     if self._bar:
+      if self.steps == 1:
+        self._bar.set_description_str('', refresh=False)
       self._bar.update(1)
     self._clock = time.perf_counter()
     return stopping

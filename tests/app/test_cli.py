@@ -105,6 +105,10 @@ def test_a_folder_with_unusual_files(run, tmp_path, capsys):
     assert (out / name).exists() == (not row['error'])
   assert Image.open(out / 'sub' / 'deep.png').size == (72, 54)
   assert len(list(out.rglob('*.*'))) == 5
+  (folder / 'notes.txt').write_text('is counted with those passed over')
+  assert deblur(
+      'restore', folder, '-o', out, '-m', run, '--skip-existing') == 1
+  assert '3 of 8 files failed.' in capsys.readouterr().err
 
 
 def test_a_video_of_five_seconds_keeps_its_sound(run, tmp_path, capsys):
