@@ -14,8 +14,8 @@ without --input the truth is corrupted as in the papers: --sigma, --impulse,
 --factor, --missing or --mask, --quality, --kernel; --crop takes a square from
 its middle.
 
-The same command again keeps finished pictures, and goes on with a stopped fit
-where it was last saved, every five minutes.
+The same command again keeps finished pictures, and resumes a stopped fit from
+its last save. A fit is saved every five minutes.
 
 --config is by default configs/prior_TASK.py; any value can be changed:
 --config.total_steps=800. --at_once pictures of one size are fitted together,

@@ -163,7 +163,7 @@ def fit_in_chunks(
     run_chunk: `loop.make_chunk(method, steps=chunk, mesh=mesh)`, compiled once
       for many batches of one shape.
     state: the initial state; by default from the method's `init`.
-    curve: of a fit that goes on from `state`, the curve of its finished steps,
+    curve: where `state` is of a resumed fit, the curve of its finished steps,
       fewer than `num_steps`.
 
   Yields:

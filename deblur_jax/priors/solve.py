@@ -39,8 +39,8 @@ def run(
 ) -> dict[str, Any]:
   """Fits all problems and writes their folder.
 
-  The same call again keeps the finished pictures and fits the others; a fit
-  that was stopped goes on where it was last saved, every five minutes.
+  The same call again keeps the finished pictures and fits the others. It
+  resumes a stopped fit from its last save; a fit is saved every five minutes.
 
   Args:
     config: plain dicts with KEYS, such as `tasks.config` makes.
@@ -51,7 +51,7 @@ def run(
     seeds: see `fit_all`.
     start: see `fit_all`.
     warm: see `fit_all`; then a fit depends on the one before, `out` must be
-      empty, and nothing goes on.
+      empty, and no fit is saved.
     **options: others of `fit_all`.
 
   Returns:
@@ -71,7 +71,7 @@ def run(
   these = same(task, config, digest(problems), seeds=seeds, start=start)
   rows = _finished(out, these, warm=warm)
   left = [problem for problem in problems if problem.name not in rows]
-  if not warm:
+  if left and not warm:
     unfinished.begin(out, these)
   for fit in fit_all(config, left, seeds=seeds, warm=warm, start=start,
                      saves=None if warm else out / unfinished.FOLDER,
@@ -143,7 +143,7 @@ def fit_all(
     warm: whether each group of pictures begins with the parameters of the group
       before, for the frames of a video.
     saves: a folder in which fits are saved while they run, and from which they
-      go on; None saves nothing.
+      resume; None saves nothing.
     on_steps: called with the names of the problems and their finished steps.
 
   Yields:

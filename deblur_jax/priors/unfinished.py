@@ -1,6 +1,6 @@
-"""Saves fits while they run: the same command goes on where it was stopped.
+"""Saves fits while they run, so that the same command resumes them.
 
-A fit that goes on gives the values of one that was never stopped, because its
+A resumed fit has the values of one that was never stopped, because its
 randomness depends only on the key and on the number of finished steps.
 """
 
@@ -118,7 +118,7 @@ class Saves:
 
   def _unusable(self, reason: str) -> errors.UserError:
     return errors.UserError(
-        f'Cannot go on with the fit in {self.path}: {reason}. Delete this file '
+        f'Cannot resume the fit in {self.path}: {reason}. Delete this file '
         'to begin that fit again.')
 
 

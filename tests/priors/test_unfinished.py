@@ -1,4 +1,4 @@
-"""A fit that was stopped goes on and gives what an undisturbed one gives."""
+"""A resumed fit gives the values of an undisturbed one."""
 
 import functools
 
@@ -14,7 +14,7 @@ DECODER = dict(name='deep_decoder', features=4, levels=1)
 
 
 class Killed(Exception):
-  """Instead of kill -9, which the harness tries."""
+  """Stands for a kill between two chunks of steps."""
 
 
 @pytest.fixture(autouse=True)
@@ -48,7 +48,7 @@ def stopped(config, task, given, out, *, after):
 
 @pytest.mark.parametrize('task, nets', [
     ('denoise', ['net']), ('blind', ['image'])])
-def test_it_goes_on_with_the_same_values(
+def test_it_resumes_with_the_same_values(
     task, nets, picture_folder, tmp_path):
   settings, given = config(f'prior_{task}', *nets), found(picture_folder, task)
   steps = []
@@ -80,7 +80,7 @@ def test_faults_of_the_folder(picture_folder, tmp_path):
   with pytest.raises(errors.UserError, match='Delete this file to begin that'):
     run(settings)
   saved.write_bytes(saved.read_bytes()[:1000])
-  with pytest.raises(errors.UserError, match='Cannot go on with the fit in'):
+  with pytest.raises(errors.UserError, match='Cannot resume the fit in'):
     run(settings)
   saved.unlink()
   assert run(settings)['rows'].keys() == {'one'}
