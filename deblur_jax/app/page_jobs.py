@@ -2,14 +2,16 @@
 
 import collections
 import contextlib
+import math
 import os
 import pathlib
 import secrets
 import shutil
 import sys
 import threading
+import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -186,7 +188,7 @@ def restore(
 def fitted(
     upload: str, task: str, *, folder: str, mask: str | None = None,
     side: int = SIDE, max_pixels: int = MAX_PIXELS, variant: str = 'quick',
-    **options) -> Iterator[tuple[Result, np.ndarray]]:
+    pause: float = 0.5, **options) -> Iterator[tuple[Result, np.ndarray]]:
   """Fits a prior to an upload.
 
   Args:
@@ -197,10 +199,12 @@ def fitted(
     side: longest side of the result in pixels.
     max_pixels: of the uploads.
     variant: of `tasks.config`.
+    pause: seconds between two results at least, in which a browser loads them.
     **options: of `tasks.config`.
 
   Yields:
-    (`Result`, losses of all steps) after each chunk.
+    (`Result`, losses of all steps) after chunks of steps: after the first, and
+    after the last.
 
   Raises:
     UserError: uploads, a mask or options that are refused.
@@ -214,7 +218,7 @@ def fitted(
   before = prior_fit.before(problem, factor=factor)
   notes = [*picture.notes, *prior_fit.smaller(picture, problem)]
   given = collections.deque()
-  for seen in prior_fit.fit(config, problem):
+  for seen in _paced(prior_fit.fit(config, problem), pause):
     lines = [f'step {seen.steps} of {seen.total}', *notes]
     if seen.failure:
       lines.append(f'the fit failed: {seen.failure}; try another seed')
@@ -339,6 +343,17 @@ def chart(losses: np.ndarray) -> str:
       'preserveAspectRatio="none"><polyline '
       'fill="none" stroke="currentColor" stroke-width="1" vector-effect='
       f'"non-scaling-stroke" points="{points}"/></svg>')
+
+
+def _paced(items: Iterable, pause: float) -> Iterator:
+  """Leaves out what comes within `pause` seconds, but not the last."""
+  due, waits = -math.inf, []
+  for item in items:
+    waits = [item]
+    if time.monotonic() >= due:
+      yield waits.pop()
+      due = time.monotonic() + pause
+  yield from waits
 
 
 def _forget(given, result) -> None:
