@@ -17,12 +17,26 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+import sample_pictures
 
 from deblur_jax import errors
 from deblur_jax.training import parallel, workdir
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 LONG = 24
+PICTURES = 'DEBLUR_TEST_PICTURES'
+
+
+@pytest.fixture(scope='module', autouse=True)
+def pictures(tmp_path_factory):
+  """Pairs, in PICTURES; making the built-in ones takes each process a second.
+  """
+  root = tmp_path_factory.mktemp('pictures')
+  sample_pictures.gopro(
+      root, counts=(('train', 12), ('test', 1)), height=64, width=64)
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setenv(PICTURES, str(root))
+    yield
 
 
 def start(folder, *flags, devices=1, **options):
@@ -34,6 +48,9 @@ def start(folder, *flags, devices=1, **options):
       'nets.net.depth': 4, 'nets.net.features': 16, 'validate.pictures': 1,
       # The same program for any number of steps.
       'optim.net.schedule': 'constant', 'data.loader.backend': 'threads'}
+  for split in ('train', 'test'):
+    keys[f'data.{split}'] = (f'{{name: gopro, root: {os.environ[PICTURES]}, '
+                             f'subset: blur, split: {split}}}')
   return subprocess.Popen(
       [sys.executable, '-m', 'experiments.train', f'--workdir={folder}',
        '--config=configs/multiscale_gopro.py:debug',
