@@ -368,7 +368,8 @@ from configs import multiscale_gopro
 def get_config(arg=None):
   config = multiscale_gopro.get_config('debug')
   config.total_steps = 40
-  config.data.train = dict(name='folder_pairs', blur={0!r}, sharp={0!r})
+  for split in ('train', 'test'):
+    config.data[split] = dict(name='folder_pairs', blur={0!r}, sharp={0!r})
   return config
 '''
 
