@@ -210,7 +210,8 @@ def get_config(arg=None):
   config = multiscale_gopro.get_config('debug')
   config.data = common.gopro('blur')
   config.data.loader.update(backend='resident', crop=32)
-  config.nets.net.update(scales=1, depth=4, features=2)
+  config.nets.net = dict(name='single_scale', blocks=0, features=2)
+  config.validate = dict(pictures=1, crop=32)
   return config
 ''')
 
@@ -346,18 +347,15 @@ time.sleep(60)
   assert not (tmp_path / 'a' / runs.FAILED).exists()
 
 
-def _program(*flags):
-  return subprocess.run(
-      [sys.executable, '-m', 'experiments.ablate', *flags], cwd=ROOT,
-      capture_output=True, text=True)
-
-
-def test_dry_run_prints_a_command_a_line_and_makes_nothing(config, tmp_path):
-  folder = tmp_path / 'my runs'
-  done = _program(f'--config={config}', '--set', 'nets.net.scales=1,2',
-                  f'--workdir={folder}', '--dry_run')
-  assert done.returncode == 0, done.stderr
-  lines = done.stdout.splitlines()
+def test_dry_run_prints_a_command_a_line_and_makes_nothing(
+    config, tmp_path, monkeypatch, capsys):
+  folder, values = tmp_path / 'my runs', flags.FlagValues()
+  ablate.define_flags(values)
+  values(['ablate', f'--config={config}', '--set', 'nets.net.scales=1,2',
+          f'--workdir={folder}', '--dry_run'])
+  monkeypatch.setattr(flags, 'FLAGS', values)
+  assert ablate.main([]) == 0
+  lines = capsys.readouterr().out.splitlines()
   assert len(lines) == 2 and not folder.exists()
   words = shlex.split(lines[1])
   assert f'--workdir={folder}/scales=2' in words
@@ -370,7 +368,8 @@ from configs import multiscale_gopro
 def get_config(arg=None):
   config = multiscale_gopro.get_config('debug')
   config.total_steps = 40
-  config.data.train = dict(name='folder_pairs', blur={0!r}, sharp={0!r})
+  for split in ('train', 'test'):
+    config.data[split] = dict(name='folder_pairs', blur={0!r}, sharp={0!r})
   return config
 '''
 
@@ -382,8 +381,9 @@ def test_the_program_skips_reports_and_tells_of_failure(tmp_path):
   sample_pictures.save(picture, sample_pictures.smooth(0, 96, 96)['sharp'])
   picture.write_bytes(picture.read_bytes()[:200])
   config.write_text(DAMAGED.format(str(picture.parent)))
-  flags = [f'--config={config}', '--set', 'nets.net.scales=1,2',
-           f'--workdir={folder}']
+  command = [sys.executable, '-m', 'experiments.ablate',
+             f'--config={config}', '--set', 'nets.net.scales=1,2',
+             f'--workdir={folder}']
   job, = _expand(config, folder, 'data.loader.crop=97')
   with pytest.raises(errors.UserError, match='^run: .* is 96x96'):
     run_kinds.TRAINED.check(job)
@@ -391,7 +391,7 @@ def test_the_program_skips_reports_and_tells_of_failure(tmp_path):
   for job in _expand(config, folder, 'nets.net.scales=1'):
     run_folders.train(job.folder, job.config)
     run_folders.evaluated(job.folder, job.config, strength=1)
-  done = _program(*flags)
+  done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
   assert done.returncode == 1, done.stderr
   assert 'run: finished before, skipped' in done.stdout
   assert '| scales=1 |' in done.stdout and 'sheet.png' in done.stdout

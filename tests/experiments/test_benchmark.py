@@ -66,7 +66,8 @@ def test_numbers_hang_together(result, name):
 
 
 def test_losses_on_one_and_two_devices_differ_by_rounding():
-  config = tiny(batch_size=4, **{'nets.net.scales': 1})
+  config = tiny(batch_size=4, **{'nets.net': dict(
+      name='single_scale', blocks=0, features=2, dtype='float32')})
   single, half = devices.compare(config, [1, 2], steps=2)
   assert (single['dtype'], half['dtype']) == ('float32', 'bfloat16')
   assert single['largest'] < 1e-5 and half['largest'] < 1e-2
@@ -85,7 +86,8 @@ def test_beside_onnx_runtime(result):
 
 
 def test_a_prior_is_timed_too():
-  config = helpers.get_config('prior_denoise').to_dict()
+  config = helpers.changed('prior_denoise', **{
+      'nets.net': dict(name='deep_decoder', features=4, levels=1)})
   result = prior.measure(config, (16, 24), images=2, repeats=2)
   part = result['fit']
   assert part['shape'] == (2, 16, 24, 3) and result['parameters'] == (

@@ -12,9 +12,11 @@ import run_folders
 import sample_pictures
 from PIL import Image
 
+from deblur_jax import errors
 from deblur_jax.methods import pretrained
 from deblur_jax.pretrained import zoo
 from deblur_jax.training import workdir
+from experiments.release import training_sets
 
 ABOUT = {'summary': 'A test.', 'licence': 'MIT',
          'sources': [{'name': 'noise', 'terms': 'none'}]}
@@ -33,6 +35,7 @@ def smaller(arg=None):
     config.method.teacher.path = os.environ['TEACHER']
     # Both have one group.
     config.method.layers = tuple((x, x) for x, _ in config.method.layers[:2])
+    config.method.loss = config.method.output = 'l1'    # compiles sooner
   config.validate = dict(pictures=1, crop=64)    # as those of the tests
   return config
 config_file.get_config = smaller
@@ -112,10 +115,17 @@ def test_learns_from_truth_and_from_a_teacher(make, teacher, tmp_path):
     ('{"summary": "A test."}', 'given.json.licence is missing'),
     ('{', 'given.json'),
 ])
-def test_mistakes(content, message, make, tmp_path):
+def test_mistakes(content, message, tmp_path):
   path = tmp_path / 'given.json'
   path.write_text(content)
+  with pytest.raises(errors.UserError, match=message):
+    training_sets.about(path)
+
+
+def test_a_mistake_is_told_before_hours_of_work(make, tmp_path):
+  path = tmp_path / 'given.json'
+  path.write_text('{')
   done = make(about=path)
-  assert done.returncode == 2 and message in done.stderr
+  assert done.returncode == 2 and 'given.json' in done.stderr
   assert done.stderr.count('\n') == 1
-  assert not (tmp_path / 'run' / 'pixels').exists()  # before hours of work
+  assert not (tmp_path / 'run' / 'pixels').exists()

@@ -118,6 +118,14 @@ def state_of(method):
   return loop.init(method, jax.random.key(0), 16, parallel.data_mesh())
 
 
+def drawn(method):
+  """A state for a loss: the method's own parameters take long to draw."""
+  rng = np.random.default_rng(0)
+  return jax.tree.map(
+      lambda leaf: rng.normal(0, 0.1, leaf.shape).astype(leaf.dtype),
+      jax.eval_shape(method.init, jax.random.key(0), batch_of()))
+
+
 def loss_of(method, state, key=None):
   """Of a step: where it is all that is asked, XLA leaves out the gradients."""
   batch = jax.tree.map(jnp.asarray, batch_of())
@@ -128,7 +136,7 @@ def loss_of(method, state, key=None):
 def test_supervised_loss_is_equation_4():
   config = tiny(**{'method.loss': 'mse', 'method.over_scales': 'half_mean'})
   method, net = methods.build(config), models.build(**config['nets']['net'])
-  state, batch = state_of(method), jax.tree.map(jnp.asarray, batch_of())
+  state, batch = drawn(method), jax.tree.map(jnp.asarray, batch_of())
 
   @jax.jit
   def compare(state):
@@ -146,11 +154,6 @@ def test_every_stage_is_supervised():
   method = methods.build(tiny(**{
       'nets.net': net, 'method.loss': 'l1', 'method.all_stages': True}))
   batch = jax.tree.map(jnp.asarray, batch_of())
-  rng = np.random.default_rng(0)
-  # Its own first parameters take long to draw.
-  state = jax.tree.map(
-      lambda leaf: rng.normal(0, 0.1, leaf.shape).astype(leaf.dtype),
-      jax.eval_shape(method.init, jax.random.key(0), batch))
 
   @jax.jit
   def compare(state):
@@ -159,7 +162,7 @@ def test_every_stage_is_supervised():
     each = [losses.l1(image, batch['sharp']) for image, in stages]
     return loss_of(method, state), each
 
-  loss, each = compare(state)
+  loss, each = compare(drawn(method))
   assert len(each) == 2
   np.testing.assert_allclose(loss, sum(each), rtol=1e-5)
 
@@ -168,7 +171,7 @@ def test_others_are_of_one_stage():
   whole, last = (methods.build(tiny(**{'method.all_stages': value}))
                  for value in (True, False))
   one, other = jax.jit(lambda state: [
-      loss_of(method, state) for method in (whole, last)])(state_of(last))
+      loss_of(method, state) for method in (whole, last)])(drawn(last))
   assert one == other
 
 
@@ -184,13 +187,13 @@ def test_accumulated_step_is_the_whole_step():
             for method in (whole, parts))
     return [jnp.stack([x['loss'], x['grad_norm']]) for x in metrics]
 
-  np.testing.assert_allclose(*compare(state_of(whole)), rtol=1e-5)
+  np.testing.assert_allclose(*compare(drawn(whole)), rtol=1e-5)
 
 
 def test_dropout_is_for_training_only():
   config = tiny(nets={'net': dict(name='resnet', features=2, blocks=1)})
   method = methods.build(config)
-  state = state_of(method)
+  state = drawn(method)
   loss = jax.jit(lambda seed: loss_of(method, state, jax.random.key(seed)))
   one, again, other = map(loss, (0, 0, 1))
   assert one == again != other

@@ -14,17 +14,16 @@ OPTIONS = {'discrepancy': dict(sigma=0.1), 'wmv': dict(window=5),
 
 def seen(step, image, **values):
   values = dict(fit=0.1, held_out=0.2, sure=0.01) | values
-  return stopping.Seen(image=image, step=jnp.asarray(step), **{
-      name: jnp.float32(value) for name, value in values.items()})
+  return stopping.Seen(image=image, step=np.int32(step), **{
+      name: np.float32(value) for name, value in values.items()})
 
 
 def walk(count=30, size=4):
   """Outputs that settle and then begin to change again, more and more."""
   random = np.random.default_rng(0)
   away = np.abs(np.linspace(-1, 1, count))[:, None, None, None]
-  return jnp.asarray(
-      0.5 + 0.2 * away * random.normal(size=(count, size, size, 3)),
-      jnp.float32)
+  outputs = 0.5 + 0.2 * away * random.normal(size=(count, size, size, 3))
+  return outputs.astype(np.float32)
 
 
 def scores(rule, images, **values):
@@ -44,7 +43,7 @@ def test_every_rule_gives_a_number_and_maps_over_images(name):
   found = scores(rule, images)
   assert np.isfinite(found[-1]) and not np.isnan(found).any()
 
-  both = jnp.stack([images, images[::-1]], axis=1)
+  both = np.stack([images, images[::-1]], axis=1)
   memory = jax.vmap(rule.init)(both[0])
   step = jax.jit(jax.vmap(rule.score))
   for i, pair in enumerate(both):
@@ -57,7 +56,7 @@ def test_window_is_the_variance_of_the_last_outputs():
   found = scores(stopping.wmv(window=5), images)
   assert np.isinf(found[:4]).all()
   for step in range(4, 23):
-    window = np.asarray(images[step - 4:step + 1])
+    window = images[step - 4:step + 1]
     expected = np.mean(np.square(window - window.mean(axis=0)))
     np.testing.assert_allclose(found[step], expected, rtol=1e-4)
 
@@ -65,8 +64,8 @@ def test_window_is_the_variance_of_the_last_outputs():
 def test_moving_variance_is_the_papers():
   images = walk(10)
   found = scores(stopping.emv(rate=0.3, warmup=2), images)
-  mean, variance = np.asarray(images[0]), 0.0
-  for step, image in enumerate(np.asarray(images)):
+  mean, variance = images[0], 0.0
+  for step, image in enumerate(images):
     away = image - mean
     mean = mean + 0.3 * away
     variance = 0.7 * (variance + 0.3 * np.mean(np.square(away)))
@@ -94,7 +93,7 @@ def test_discrepancy_is_lowest_where_the_fit_is_the_noise():
 
 
 def follow(rule, images, fits=None, average=0.5):
-  record = fit_record.init(rule, jnp.zeros_like(images[0]), {})
+  record = fit_record.init(rule, np.zeros_like(images[0]), {})
   add = jax.jit(lambda record, what: fit_record.add(
       rule, record, what, average=average))
   history = []
@@ -115,9 +114,9 @@ def test_a_record_keeps_the_best_and_stops_after_patience():
   kept = history[-1]['kept']
   np.testing.assert_array_equal(kept['best'], images[best])
   np.testing.assert_array_equal(kept['last'], images[stop])
-  mean = np.asarray(images[0])
+  mean = images[0]
   # About the best step: with a decay of 3/4 its outputs are 3 steps old.
-  for step, image in enumerate(np.asarray(images[1:best + 4]), 1):
+  for step, image in enumerate(images[1:best + 4], 1):
     decay = min(0.75, (1 + step) / (10 + step))
     mean = decay * mean + (1 - decay) * image
   np.testing.assert_allclose(kept['best_average'], mean, rtol=1e-5)
@@ -143,11 +142,12 @@ def test_before_the_rule_can_tell_the_last_is_the_best():
 
 
 def test_a_step_that_is_not_finite_does_not_count():
-  images = walk(4).at[2].set(jnp.nan)
-  fits = [0.1, 0.1, jnp.nan, 0.1]
+  images = walk(4)
+  images[2] = np.nan
+  fits = [0.1, 0.1, np.nan, 0.1]
   history = follow(stopping.fixed(), images, fits)
   jax.tree.map(np.testing.assert_array_equal, history[1], history[2])
-  assert jnp.isfinite(history[3]['kept']['average']).all()
+  assert np.isfinite(history[3]['kept']['average']).all()
 
 
 @pytest.mark.parametrize('fits, loss, expected', [

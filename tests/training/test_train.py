@@ -200,17 +200,12 @@ def test_the_newest_good_checkpoint(straight, tmp_path, caplog):
   assert 'checkpoints/40 is damaged' in caplog.text
 
 
-def test_crops_grow_while_training(tmp_path):
+def test_crops_grow_and_are_blurred_in_the_step(tmp_path, picture_folder):
   config = tiny(total_steps=2, log_every=1, save_every=2,
                 **{'nets.net.scales': 1,
+                   'data.train': dict(name='photos', root=picture_folder),
                    'data.loader.progressive': [(1, 32, 2)]})
-  assert train.run(config, tmp_path).finished
-  assert [line['step'] for line in lines(tmp_path)] == [1, 2]
-
-
-def test_sharp_pictures_are_blurred_in_the_step(tmp_path, picture_folder):
-  config = tiny(**{'nets.net.scales': 1, 'data.train': dict(
-      name='photos', root=picture_folder)})
   config['data']['blur'] = dict(
       kind='line', size=5, length=(2.0, 4.0))
   assert train.run(config, tmp_path / 'run').finished
+  assert [line['step'] for line in lines(tmp_path / 'run')] == [1, 2]
