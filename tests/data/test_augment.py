@@ -37,7 +37,7 @@ def test_pairs_stay_aligned(preset, batch):
 
 
 def test_sharp_alone_is_changed_as_in_a_pair(batch):
-  preset = 'deepdeblur_torch7'
+  preset = 'deepdeblur_pytorch'
   pair = apply(batch, preset=preset)
   alone = apply({'sharp': batch['sharp'][:3]}, preset=preset)
   assert set(alone) == {'sharp'}
