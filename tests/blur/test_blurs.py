@@ -115,8 +115,10 @@ def test_a_mixture_draws_one_of_its_parts_for_each_picture():
   make = blur.build(kind='mixture', parts=[level, upright], weights=[3, 1])
   mixed = jax.jit(make)(jax.random.key(3), sharp)
   assert mixed.keys() == {'blur', 'sharp', 'kernel', 'blur_type'}
-  alone = [jax.jit(blur.build(**part))(jax.random.key(0), sharp[:1])['blur']
-           for part in (level, upright)]
+  makes = [blur.build(**part) for part in (level, upright)]
+  alone = jax.jit(lambda key, sharp: [make(key, sharp)['blur']
+                                      for make in makes])(
+      jax.random.key(0), sharp[:1])
   is_one = [np.abs(mixed['blur'] - one).max(axis=(1, 2, 3)) < 1e-5
             for one in alone]
   assert (is_one[0] ^ is_one[1]).all()

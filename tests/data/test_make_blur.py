@@ -203,17 +203,11 @@ pair_writer.write(plan, {out!r}, workers=1)
 '''
 
 
-@pytest.mark.parametrize('kind', ['frames', 'photos'])
-def test_goes_on_after_kill_9(kind, tmp_path, picture_folder):
-  if kind == 'frames':
-    film(tmp_path / 'in', 60)
-    flags = [f'--frames={tmp_path / "in"}', '--window=7,13']
-    plan = f'from_frames({str(tmp_path / "in")!r}, window=(7, 13))'
-  else:
-    flags = [f'--photos={picture_folder}', '--kind=gaussian_process',
-             '--option=size=9', '--per_photo=2']
-    plan = (f'from_photos({picture_folder!r}, kind="gaussian_process", '
-            'options=dict(size=9), per_photo=2)')
+def test_goes_on_after_kill_9(tmp_path, picture_folder):
+  flags = [f'--photos={picture_folder}', '--kind=gaussian_process',
+           '--option=size=9', '--per_photo=2']
+  plan = (f'from_photos({picture_folder!r}, kind="gaussian_process", '
+          'options=dict(size=9), per_photo=2)')
   out, undisturbed = tmp_path / 'out', tmp_path / 'undisturbed'
   code = KILLED.format(plan=plan, out=str(out), undisturbed=str(undisturbed))
   killed = subprocess.run(
@@ -396,7 +390,7 @@ def test_without_beam(tmp_path, monkeypatch):
 def test_command(tmp_path):
   film(tmp_path / 'in/a', 21)
   film(tmp_path / 'in/b', 7, seed=1)
-  done = program(f'--frames={tmp_path / "in"}', '--gamma=1',
+  done = program(f'--frames={tmp_path / "in"}', '--gamma=1', '--window=7,7',
                  f'--out={tmp_path / "out"}')
   assert (done.returncode, done.stdout) == (0, (
       f'4 pairs (4 of them new) are in {tmp_path / "out"}: '
