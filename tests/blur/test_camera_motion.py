@@ -1,7 +1,5 @@
 """The blur of a moving camera and of a moving object."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,6 +22,8 @@ def image():
 
 draw_path = jax.jit(camera_motion.path, static_argnames='frames')
 warp = jax.jit(camera_motion.warp)
+dynamic = jax.jit(
+    dynamic_scene.dynamic_scene, static_argnames=('frames', 'gamma', 'margin'))
 
 
 def pose(x=0.0, y=0.0, angle=0.0, zoom=1.0):
@@ -106,7 +106,7 @@ def test_a_warp_is_differentiable_in_image_and_pose():
 def test_a_single_row_can_be_warped():
   row = jnp.arange(5.0)[None, :, None]
   np.testing.assert_allclose(
-      camera_motion.warp(row, pose(x=1.0))[0, :, 0], [1, 0, 1, 2, 3], atol=1e-6)
+      warp(row, pose(x=1.0))[0, :, 0], [1, 0, 1, 2, 3], atol=1e-6)
 
 
 @pytest.mark.parametrize('frames, instead', [(8, 9), (0, 1), (-2, 1)])
@@ -115,9 +115,10 @@ def test_frames_must_be_odd(frames, instead):
     camera_motion.path(jax.random.key(0), frames=frames)
 
 
-def scene(image, seed=0, **options):
-  make = functools.partial(dynamic_scene.dynamic_scene, **options)
-  return jax.jit(make)(jax.random.key(seed), image)
+def scene(image, seed=0, shift=12.0, rotation=0.02, zoom=0.01, **options):
+  # The motion is no constant of the program: most tests share one.
+  return dynamic(jax.random.key(seed), image, shift=shift, rotation=rotation,
+                 zoom=zoom, **options)
 
 
 def test_a_scene_blurs_and_leaves_the_sharp_picture(image):
@@ -125,23 +126,22 @@ def test_a_scene_blurs_and_leaves_the_sharp_picture(image):
   np.testing.assert_array_equal(pair['sharp'], image)
   assert pair['blur'].shape == image.shape
   assert pair['blur'].min() >= 0 and pair['blur'].max() <= 1
-  detail = lambda x: jnp.abs(jnp.diff(x, axis=1)).mean()
+  detail = lambda x: np.abs(np.diff(x, axis=1)).mean()
   assert detail(pair['blur']) < 0.8 * detail(image)
 
 
-@pytest.mark.parametrize('gamma', [1.0, 2.2])
-def test_an_exposure_of_one_moment_is_the_picture(gamma, image):
-  pair = scene(image, frames=1, gamma=gamma)
+def test_an_exposure_of_one_moment_is_the_picture(image):
+  pair = scene(image, frames=1)
   np.testing.assert_allclose(pair['blur'], pair['sharp'], atol=2e-6)
 
 
 def test_a_constant_picture_stays_constant():
-  pair = scene(jnp.full(SHAPE, 0.3), frames=5)
+  pair = scene(np.full(SHAPE, 0.3, np.float32), frames=9)
   np.testing.assert_allclose(pair['blur'], pair['sharp'], atol=1e-5)
 
 
 def test_a_margin_is_cropped(image):
-  whole, inner = scene(image, frames=3), scene(image, frames=3, margin=5)
+  whole, inner = scene(image, frames=9), scene(image, frames=9, margin=5)
   for name in whole:
     np.testing.assert_allclose(
         inner[name], whole[name][5:-5, 5:-5], atol=1e-6)
@@ -158,19 +158,20 @@ def test_only_the_object_moves_if_the_camera_does_not(image):
 
 def test_the_object_hides_and_uncovers_its_background():
   """A red object before a green wall: the uncovered wall is green."""
-  y, x = jnp.mgrid[:128, :128].astype(jnp.float32)
+  y, x = np.mgrid[:128, :128].astype(np.float32)
+  blob_at = jax.jit(dynamic_scene._blob_at)
   blob = dynamic_scene.Blob(*map(jnp.float32, (64, 64, 0.4, 40, 34, 0.2)))
-  matte = np.asarray(dynamic_scene._blob_at(blob, y, x)[0])
+  matte = np.asarray(blob_at(blob, y, x)[0])
   red, green = np.eye(3, dtype=np.float32)[:2]
   scenery = np.where(matte[..., None] > 0, red, green)
-  frame = np.asarray(dynamic_scene._frame(
-      jnp.asarray(scenery), blob, pose(), pose(x=20.0)))
+  frame = np.asarray(jax.jit(dynamic_scene._frame)(
+      scenery, blob, pose(), pose(x=20.0)))
   covered = np.roll(matte, 20, axis=1)      # it is 0 near the sides
   assert (np.abs(frame[covered == 1] - red) < 1e-5).all()
   free = (covered == 0) & (matte == 0)
   np.testing.assert_allclose(frame[free], scenery[free], atol=1e-5)
   # The centre of the object's old place: its soft edge is mirrored, too.
-  inner = np.asarray(dynamic_scene._blob_at(
+  inner = np.asarray(blob_at(
       blob._replace(long=blob.long - 9, short=blob.short - 9), y, x)[0]) > 0
   uncovered = (covered == 0) & inner
   assert uncovered.sum() > 50
@@ -192,4 +193,5 @@ def test_gradients_of_a_scene_are_finite(image):
 ])
 def test_mistakes_are_named(options, message):
   with pytest.raises(errors.UserError, match=message):
-    blur.build(**options)(jax.random.key(0), jnp.zeros((1, 16, 16, 3)))
+    jax.eval_shape(blur.build(**options), jax.random.key(0),
+                   jax.ShapeDtypeStruct((1, 16, 16, 3), jnp.float32))

@@ -11,7 +11,7 @@ import scipy.ndimage
 from deblur_jax import errors
 from deblur_jax.blur import kernels, operators
 
-SIZES = [(1, 1), (3, 3), (4, 4), (5, 2), (2, 7), (9, 8)]
+SIZES = [(1, 1), (4, 4), (9, 5), (2, 7)]
 IMAGE = 2, 12, 18, 3
 
 
@@ -79,7 +79,7 @@ def applied(border):
   """{(method, size): `both_ways` of `uniform`}, one program for a border."""
   # Alternately one kernel for all pictures, and one for each.
   drawn = {size: random_kernels(*count, *size)
-           for count, size in zip(3 * [(), (2,)], SIZES, strict=True)}
+           for count, size in zip(2 * [(), (2,)], SIZES, strict=True)}
   return jax.jit(lambda x: {
       (method, size): both_ways(
           operators.uniform(kernel, border=border, method=method), x)
@@ -125,23 +125,27 @@ def test_fft_is_direct(border, size):
 @pytest.mark.parametrize('border, mode', [
     ('reflect', 'mirror'), ('symmetric', 'reflect'), ('edge', 'nearest'),
     ('circular', 'wrap'), ('zero', 'constant')])
-@pytest.mark.parametrize('size', [(3, 3), (5, 7), (4, 4), (2, 5)], ids=str)
-def test_is_true_convolution(border, mode, size):
-  x, kernel = random(1, 16, 20, 1), random_kernels(*size)
-  expected = scipy.ndimage.convolve(
-      np.float64(x[0, :, :, 0]), np.float64(kernel), mode=mode)
-  y = operators.uniform(kernel, border=border).forward(x)
-  np.testing.assert_allclose(y[0, :, :, 0], expected, atol=2e-6)
+def test_is_true_convolution(border, mode):
+  x = random(1, 16, 20, 1)
+  drawn = [random_kernels(*size) for size in ((3, 3), (5, 7), (4, 4), (2, 5))]
+  blurred = jax.jit(lambda x: [
+      operators.uniform(kernel, border=border).forward(x) for kernel in drawn])
+  for y, kernel in zip(blurred(x), drawn, strict=True):
+    expected = scipy.ndimage.convolve(
+        np.float64(x[0, :, :, 0]), np.float64(kernel), mode=mode)
+    np.testing.assert_allclose(
+        y[0, :, :, 0], expected, atol=2e-6, err_msg=str(kernel.shape))
 
 
 def test_valid_is_the_inside_of_all_others():
-  x, kernel = random(1, 20, 24, 3), random_kernels(5, 7)
-  inside = operators.uniform(kernel, border='valid').forward(x)
-  for border in operators.BORDERS:
-    if border != 'valid':
-      whole = operators.uniform(kernel, border=border).forward(x)
-      np.testing.assert_allclose(
-          whole[:, 2:-2, 3:-3], inside, atol=1e-6, err_msg=border)
+  kernel = random_kernels(5, 7)
+  blurred = jax.jit(lambda x: {
+      border: operators.uniform(kernel, border=border).forward(x)
+      for border in operators.BORDERS})(random(1, 20, 24, 3))
+  inside = blurred.pop('valid')
+  for border, whole in blurred.items():
+    np.testing.assert_allclose(
+        whole[:, 2:-2, 3:-3], inside, atol=1e-6, err_msg=border)
 
 
 def test_a_point_becomes_the_kernel():
@@ -152,16 +156,18 @@ def test_a_point_becomes_the_kernel():
 
 
 def test_a_constant_picture_does_not_change():
-  x = jnp.full((2, 16, 16, 3), 0.4)
+  x = np.full((2, 16, 16, 3), 0.4, np.float32)
   basis, weights = random_kernels(4, 5, 5), random(16, 16, 4)
   weights = weights / weights.sum(-1, keepdims=True)
-  for operator in (operators.uniform(basis[0]),
-                   operators.gather(basis, weights)):
-    np.testing.assert_allclose(operator.forward(x), x, atol=1e-6)
+  *same, scattered = map(np.asarray, jax.jit(lambda x: [
+      operator.forward(x) for operator in (
+          operators.uniform(basis[0]), operators.gather(basis, weights),
+          operators.scatter(basis, weights, border='circular'))])(x))
+  for blurred in same:
+    np.testing.assert_allclose(blurred, x, atol=1e-6)
   # `scatter` keeps the sum of light, not the constant.
-  scattered = operators.scatter(basis, weights, border='circular').forward(x)
-  assert abs(float(scattered.mean()) - 0.4) < 1e-6
-  assert float(jnp.abs(scattered - x).max()) > 1e-3
+  assert abs(scattered.mean() - 0.4) < 1e-6
+  assert np.abs(scattered - x).max() > 1e-3
 
 
 def test_mixtures_are_each_others_adjoints():
@@ -172,16 +178,18 @@ def test_mixtures_are_each_others_adjoints():
   flipped = operators.scatter(
       basis[:, ::-1, ::-1], weights, border='circular')
   np.testing.assert_allclose(
-      gathered.adjoint(x), flipped.forward(x), atol=2e-6)
+      *jax.jit(lambda x: (gathered.adjoint(x), flipped.forward(x)))(x),
+      atol=2e-6)
 
 
 def test_mixture_of_one_kernel_is_uniform():
-  kernel, x = random_kernels(5, 5), random(2, 12, 14, 3)
-  ones = jnp.ones((12, 14, 1))
-  expected = operators.uniform(kernel).forward(x)
-  for build in (operators.gather, operators.scatter):
-    np.testing.assert_allclose(
-        build(kernel[None], ones).forward(x), expected, atol=1e-6)
+  kernel, ones = random_kernels(5, 5), np.ones((12, 14, 1), np.float32)
+  expected, *mixed = jax.jit(lambda x: [
+      operator.forward(x) for operator in (
+          operators.uniform(kernel), operators.gather(kernel[None], ones),
+          operators.scatter(kernel[None], ones))])(random(2, 12, 14, 3))
+  for blurred in mixed:
+    np.testing.assert_allclose(blurred, expected, atol=1e-6)
 
 
 def test_transfer_function_is_circular_convolution():
@@ -196,7 +204,8 @@ def test_transfer_function_is_circular_convolution():
 def test_lanczos_downsample(factor):
   """The filter of the paper's code, by its formula, at one pixel."""
   x = random(1, 8 * factor, 8 * factor, 1)
-  y = operators.lanczos_downsample(factor=factor).forward(x)
+  forward = jax.jit(operators.lanczos_downsample(factor=factor).forward)
+  y = forward(x)
   assert y.shape == (1, 8, 8, 1)
   taps = 4 * factor
   distance = (np.arange(taps) + 0.5 - taps / 2) / factor
@@ -206,9 +215,7 @@ def test_lanczos_downsample(factor):
   expected = (filter_ * np.float64(
       x[0, start:start + taps, start:start + taps, 0])).sum()
   assert float(y[0, 4, 4, 0]) == pytest.approx(expected, abs=1e-6)
-  np.testing.assert_allclose(
-      operators.lanczos_downsample(factor=factor).forward(jnp.ones_like(x)), 1,
-      atol=1e-6)
+  np.testing.assert_allclose(forward(np.ones_like(x)), 1, atol=1e-6)
 
 
 # The first half of their taps along one axis; the other half mirrors it.
@@ -250,8 +257,10 @@ def test_composition_and_norm():
   assert float(norm) == pytest.approx(1, abs=1e-4)
 
 
-@pytest.mark.parametrize('border', operators.BORDERS)
-@pytest.mark.parametrize('method', ['direct', 'fft'])
+# The transform has the same borders as the sums, but for `valid`.
+@pytest.mark.parametrize('border, method', [
+    *((border, 'direct') for border in operators.BORDERS),
+    ('valid', 'fft'), ('reflect', 'fft')])
 def test_gradients_are_those_of_the_adjoint(border, method):
   x, kernel = random(1, 10, 12, 2), random_kernels(3, 5)
 
@@ -271,9 +280,9 @@ def test_gradients_are_those_of_the_adjoint(border, method):
 def test_mapped_and_jitted():
   x, basis = random(3, 1, 12, 12, 3), random_kernels(3, 5, 5)
   apply = lambda x, kernel: operators.uniform(kernel).forward(x)
-  together = jax.jit(jax.vmap(apply))(x, basis)
-  for i in range(3):
-    np.testing.assert_allclose(together[i], apply(x[i], basis[i]), atol=1e-6)
+  together, alone = jax.jit(jax.vmap(apply)), jax.jit(apply)
+  for i, found in enumerate(together(x, basis)):
+    np.testing.assert_allclose(found, alone(x[i], basis[i]), atol=1e-6)
 
 
 @pytest.mark.parametrize('call, message', [

@@ -48,13 +48,13 @@ REFERENCES = {
 
 
 def _float(image):
-  return jnp.asarray(image[None] / np.float32(255), jnp.float32)
+  return image[None] / np.float32(255)
 
 
 def _pairs():
   """Photographs of scikit-image's wheel, degraded in four ways; uint8."""
   generator = np.random.default_rng(0)
-  for name in ('astronaut', 'chelsea', 'coffee', 'rocket'):
+  for name in ('astronaut', 'coffee'):
     sharp = getattr(skimage.data, name)()[60:140, 100:190]
     noise = generator.normal(0, 12, sharp.shape)
     yield sharp, np.clip(sharp + noise, 0, 255).astype(np.uint8)
@@ -71,8 +71,7 @@ def pairs():
 @pytest.fixture(scope='module')
 def images(pairs):
   sharp, restored = (np.stack(z) for z in zip(*pairs[:3], strict=True))
-  return (jnp.asarray(restored / np.float32(255)),
-          jnp.asarray(sharp / np.float32(255)))
+  return restored / np.float32(255), sharp / np.float32(255)
 
 
 @pytest.mark.parametrize('name', REFERENCES)
@@ -90,7 +89,7 @@ def test_agrees_on_gopro(name, real_data):
   assert paths
   for path in paths:
     sharp = path.parents[1] / 'sharp' / path.name
-    blur, sharp = (np.asarray(Image.open(p).convert('RGB'))[300:380, 600:700]
+    blur, sharp = (np.asarray(Image.open(p).convert('RGB'))[300:380, 600:690]
                    for p in (path, sharp))
     value = float(FNS[name](_float(blur), _float(sharp))[0])
     assert abs(value - REFERENCES[name](blur, sharp)) < CLOSE[name]
@@ -99,7 +98,7 @@ def test_agrees_on_gopro(name, real_data):
 @pytest.mark.parametrize('name', ['ssim_matlab3d', 'ssim_skimage'])
 def test_no_cancellation_in_bright_flat_pictures(name):
   generator = np.random.default_rng(1)
-  a, b = (generator.integers(252, 256, (48, 48, 3)).astype(np.uint8)
+  a, b = (generator.integers(252, 256, (80, 90, 3)).astype(np.uint8)
           for _ in range(2))
   value = float(FNS[name](_float(a), _float(b))[0])
   assert abs(value - REFERENCES[name](a, b)) < 1e-5
@@ -108,8 +107,9 @@ def test_no_cancellation_in_bright_flat_pictures(name):
 def test_matlab3d_mixes_channels(images):
   """It sees which channel is hurt, where a mean over channels does not."""
   sharp = images[1][:1, ..., :1].repeat(3, axis=-1)
-  hurt = jnp.clip(sharp.at[..., 0].add(images[0][:1, ..., 1] - 0.5), 0, 1)
-  swapped = hurt[..., jnp.asarray([1, 0, 2])]
+  hurt = sharp.copy()
+  hurt[..., 0] = np.clip(hurt[..., 0] + images[0][:1, ..., 1] - 0.5, 0, 1)
+  swapped = hurt[..., [1, 0, 2]]
   mixing, apart = (
       [float(FNS[name](z, sharp)[0]) for z in (hurt, swapped)]
       for name in ('ssim_matlab3d', 'ssim_skimage'))

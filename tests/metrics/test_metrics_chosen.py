@@ -33,9 +33,11 @@ def test_choose_by_name():
   for name in ('cw_ssim_pyssim', 'ssim_skimage'):
     assert chosen[name] is metrics.METRICS[name].fn
   for name in NO_REFERENCE:
-    value = chosen[name](restored, sharp)
-    np.testing.assert_array_equal(value, metrics.METRICS[name].fn(restored))
-    np.testing.assert_array_equal(value, chosen[name](restored, restored))
+    of_two = jax.jit(chosen[name])
+    value = of_two(restored, sharp)
+    np.testing.assert_array_equal(
+        value, jax.jit(metrics.METRICS[name].fn)(restored))
+    np.testing.assert_array_equal(value, of_two(restored, restored))
 
 
 def test_choose_with_weights(tmp_path):
@@ -45,7 +47,8 @@ def test_choose_with_weights(tmp_path):
   chosen = metrics.choose({'niqe': {'path': tmp_path / 'own.npz'},
                            'blur_effect': {}})
   np.testing.assert_allclose(
-      chosen['niqe'](restored, sharp), niqe.niqe(restored, model), rtol=1e-6)
+      jax.jit(chosen['niqe'])(restored, sharp),
+      jax.jit(lambda image: niqe.niqe(image, model))(restored), rtol=1e-6)
 
 
 @pytest.mark.parametrize('names, match', [

@@ -22,11 +22,11 @@ FNS = {name: jax.jit(metrics.METRICS[name].fn) for name in REFERENCES}
 
 
 def _float(picture):
-  return jnp.asarray(picture[None] / np.float32(255), jnp.float32)
+  return picture[None] / np.float32(255)
 
 
 def _floats(pictures):
-  return jnp.concatenate([_float(picture) for picture in pictures])
+  return np.concatenate([_float(picture) for picture in pictures])
 
 
 def _photo(name):
@@ -58,7 +58,7 @@ def test_agrees_with_the_reference(name, picture):
 @pytest.mark.parametrize('name', FNS)
 def test_agrees_on_gopro(name, real_data):
   path = sorted((real_data / 'gopro' / 'test').glob('*/blur/*.png'))[0]
-  image = np.asarray(Image.open(path).convert('RGB'))[200:400, 300:600]
+  image = np.asarray(Image.open(path).convert('RGB'))[200:328, 300:460]
   np.testing.assert_allclose(
       FNS[name](_float(image))[0], REFERENCES[name](image), rtol=1e-6)
 
@@ -74,7 +74,8 @@ def test_golden(name, want):
 
 def test_niqe_sees_a_nan():
   images = _floats([_photo('coffee')[:200, :300]] * 3)
-  values = _niqe()(images.at[0, 30, 30].set(jnp.nan))
+  images[0, 30, 30] = np.nan
+  values = _niqe()(images)
   assert list(np.isnan(values)) == [True, False, False]
 
 
@@ -82,11 +83,11 @@ def test_niqe_sees_a_nan():
     ('laplacian_variance', -1), ('blur_effect', 1)])
 def test_blur_is_less_sharp_and_noise_is_sharper(name, sign):
   """The second half is why these metrics rank nothing."""
-  sharp = _photo('coffee')[:200, :300]
+  sharp = _photo('coffee')[:128, :160]
   blur = ndimage.gaussian_filter(sharp, (2, 2, 0))
   noise = np.random.default_rng(0).normal(0, 25, sharp.shape)
   noisy = np.clip(sharp + noise, 0, 255).astype(np.uint8)
-  values = sign * FNS[name](_floats([noisy, sharp, blur]))
+  values = [sign * FNS[name](_float(x))[0] for x in (noisy, sharp, blur)]
   assert values[0] < values[1] < values[2]
 
 
@@ -203,8 +204,8 @@ def test_reblur_residual_agrees_with_the_reference():
       _photo('coffee')[:60, :70],
       ndimage.uniform_filter(_photo('coffee')[:60, :70], (1, 5, 1))))
   kernels = _kernel(count=(2,))
-  values = RESIDUAL(jnp.concatenate([sharp, blur]),
-                    jnp.concatenate([blur, sharp]), kernels)
+  values = RESIDUAL(np.concatenate([sharp, blur]),
+                    np.concatenate([blur, sharp]), kernels)
   want = [references.reblur_residual(np.float64(a[0]), np.float64(b[0]), k)
           for a, b, k in ((sharp, blur, kernels[0]), (blur, sharp, kernels[1]))]
   np.testing.assert_allclose(values, want, atol=1e-7)

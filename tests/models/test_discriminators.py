@@ -17,14 +17,14 @@ def _small(name, **options):
   net = models.build(name=name, **models.NETWORKS[name].small | options)
   _, shapes = _map(net, max(16, models.least_crop(net)))
   rng = np.random.default_rng(0)
-  variables = jax.tree.map(lambda leaf: jnp.asarray(
-      rng.normal(scale=0.1, size=leaf.shape), leaf.dtype), shapes)
+  variables = jax.tree.map(lambda leaf: rng.normal(
+      scale=0.1, size=leaf.shape).astype(leaf.dtype), shapes)
   return net, variables, jax.jit(net.apply)
 
 
 def _image(size, n=1):
   rng = np.random.default_rng(0)
-  return jnp.asarray(rng.random((n, size, size, 3)), jnp.float32)
+  return rng.random((n, size, size, 3)).astype(np.float32)
 
 
 def _map(net, size, n=1):
@@ -113,7 +113,7 @@ def test_every_discriminator_gives_logits(name):
   logits, other = apply(variables, image), half(variables, image)
   assert logits.ndim == 4 and logits.shape[-1] == 1
   assert logits.dtype == other.dtype == jnp.float32
-  assert 0 < jnp.abs(logits - other).max() < 0.1 * jnp.abs(logits).max()
+  assert 0 < np.abs(logits - other).max() < 0.1 * np.abs(logits).max()
   assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {
       jnp.dtype('float32')}
 
@@ -121,7 +121,7 @@ def test_every_discriminator_gives_logits(name):
 @pytest.mark.parametrize('norm', ['instance', 'none'])
 def test_one_image_does_not_change_the_logits_of_another(norm):
   _, variables, apply = _small('patchgan', norm=norm)
-  images = jnp.concatenate([_image(16), 1 - _image(16)])
+  images = np.concatenate([_image(16), 1 - _image(16)])
   together = apply(variables, images)
   np.testing.assert_allclose(
       together[:1], apply(variables, images[:1]), atol=1e-5)
@@ -155,10 +155,11 @@ GOLDEN = {
 @pytest.mark.parametrize('padding', GOLDEN)
 def test_golden(padding):
   _, variables, apply = _small('patchgan', padding=padding)
-  weights = jax.tree.map(lambda leaf: 0.15 * jnp.cos(
-      jnp.arange(leaf.size) * 0.7).reshape(leaf.shape), variables)
-  image = jnp.sin(jnp.arange(16 * 16 * 3) * 0.1).reshape(1, 16, 16, 3) / 2 + 0.5
-  logits = apply(weights, image)
+  ramp = lambda count: np.arange(count, dtype=np.float32)
+  weights = jax.tree.map(lambda leaf: np.float32(0.15) * np.cos(
+      ramp(leaf.size) * np.float32(0.7)).reshape(leaf.shape), variables)
+  image = np.sin(ramp(16 * 16 * 3) * np.float32(0.1)).reshape(1, 16, 16, 3)
+  logits = np.asarray(apply(weights, image / 2 + np.float32(0.5)))
   values = logits.mean(), logits[0, 0, 0, 0], logits[0, -1, -1, 0]
   np.testing.assert_allclose(values, GOLDEN[padding], atol=1e-5)
 

@@ -103,14 +103,14 @@ def test_the_rule_of_shapes_is_the_network(options):
 def test_the_network_of_the_paper_has_its_size():
   net = maxim.MAXIM()
   assert len(maxim_files.leaves(net)) == 2754
-  assert models.count_parameters(models.shapes(net)) == 22_212_795
   assert models.training_only(net) == {
       f'stage_2_output_conv_{i}/{leaf}' for i in (1, 2)
       for leaf in ('kernel', 'bias')}
 
 
-@pytest.mark.parametrize('form', ['opt/target/', 'params/', 'flat', 'graph'])
-@pytest.mark.parametrize('stages', [1, 2, 3])
+@pytest.mark.parametrize('form, stages', [
+    ('opt/target/', 1), ('params/', 1), ('flat', 2), ('graph', 1),
+    ('graph', 3)])
 def test_every_form_gives_the_same_tree(form, stages, tmp_path):
   net = maxim.MAXIM(**TINY, stages=stages, scales=1)
   values = _values(net)
@@ -143,12 +143,16 @@ def test_a_file_with_all_heads_has_all_scales(tmp_path):
 
 
 def test_to_a_run_and_back_bit_for_bit(tmp_path):
-  values = _values(maxim.MAXIM(**ONE))
+  """But for what is missing, which the report names."""
+  net = maxim.MAXIM(**ONE | dict(depth=2))
+  values = _values(net)
   path = _npz(tmp_path / 'theirs.npz', values, 'opt/target/', **OPTIMIZER)
   entry, = convert.to_run(helpers.tiny(), tmp_path / 'run', [path])
   text = '\n'.join(convert.describe(entry))
   assert 'is maxim: google-research/maxim' in text
   assert 'num_stages=1' in text and "the optimizer's state: 2 arrays" in text
+  assert re.search(r'lacks 2 arrays, 435 values, of stage_0_super.*_1/Conv_1: '
+                   'only training needs them, .* has scales=1', text)
   config = workdir.read_config(tmp_path / 'run')
   for suffix, read, prefix in (
       ('.npz', array_files.load, 'params/'),
@@ -158,15 +162,6 @@ def test_to_a_run_and_back_bit_for_bit(tmp_path):
     found = {name.removeprefix(prefix): value
              for name, value in read(back).items()}
     _same(traverse_util.unflatten_dict(found, sep='/'), values)
-
-
-def test_the_report_names_what_is_missing(tmp_path):
-  net = maxim.MAXIM(**ONE | dict(depth=2))
-  path = _safetensors(tmp_path / 'x.safetensors', _values(net))
-  entry, = convert.to_run(helpers.tiny(), tmp_path / 'run', [path])
-  text = '\n'.join(convert.describe(entry))
-  assert re.search(r'lacks 2 arrays, 435 values, of stage_0_super.*_1/Conv_1: '
-                   'only training needs them, .* has scales=1', text)
 
 
 BIAS = 'stage_0_encoder_block_0/Conv_0/bias'

@@ -7,27 +7,25 @@ import pytest
 
 from deblur_jax.ops import conv as conv_ops
 
-# n, h, w, c_in, c_out, kh, kw, stride, padding
+# n, h, w, c_in, c_out, kh, kw, stride, padding: few channels to more and back,
+# each stride, kernels of one pixel and larger than the image, much padding.
 CASES = [
     (1, 8, 10, 16, 24, 3, 3, 1, 1),
-    (2, 9, 7, 5, 3, 5, 5, 1, 2),
-    (2, 9, 11, 3, 12, 5, 5, 1, 2),
-    (3, 9, 8, 4, 6, 3, 3, 2, 1),
+    (2, 8, 8, 4, 4, 1, 1, 2, 0),
     (2, 10, 11, 4, 3, 4, 4, 2, 1),
     (1, 9, 9, 3, 5, 5, 5, 4, 2),
-    (2, 8, 8, 4, 4, 1, 1, 1, 0),
-    (2, 8, 8, 4, 4, 1, 1, 2, 0),
     (1, 7, 8, 3, 4, 3, 5, 1, 0),
     (1, 8, 8, 3, 4, 3, 3, 1, 4),
     (1, 3, 4, 3, 2, 5, 5, 1, 2),
+    (2, 8, 8, 4, 4, 1, 1, 1, 0),
 ]
 
 
 def _example(case):
   n, h, w, c_in, c_out, kh, kw, stride, padding = case
   rng = np.random.default_rng(0)
-  x = jnp.asarray(rng.normal(size=(n, h, w, c_in)), jnp.float32)
-  kernel = jnp.asarray(rng.normal(size=(kh, kw, c_in, c_out)), jnp.float32)
+  x = rng.normal(size=(n, h, w, c_in)).astype(np.float32)
+  kernel = rng.normal(size=(kh, kw, c_in, c_out)).astype(np.float32)
 
   def ours(x, kernel):
     return conv_ops.conv(x, kernel, stride=stride, padding=padding)
@@ -41,7 +39,7 @@ def _example(case):
 
 def _assert_close(ours, reference):
   for a, b in zip(ours, reference, strict=True):
-    np.testing.assert_allclose(a, b, atol=4e-6 * float(jnp.abs(b).max()))
+    np.testing.assert_allclose(a, b, atol=4e-6 * np.abs(b).max())
 
 
 def _gradient(conv):
@@ -102,8 +100,8 @@ def test_bfloat16():
   for a, b in zip(_gradient(ours)(x, kernel), _gradient(reference)(x, kernel),
                   strict=True):
     assert a.dtype == jnp.bfloat16
-    difference = jnp.abs(a.astype(jnp.float32) - b.astype(jnp.float32))
-    assert difference.max() < 0.05 * jnp.abs(b).max()
+    a, b = (np.asarray(each, np.float32) for each in (a, b))
+    assert np.abs(a - b).max() < 0.05 * np.abs(b).max()
 
 
 def test_shapes_that_do_not_fit_are_printed():
@@ -113,8 +111,8 @@ def test_shapes_that_do_not_fit_are_printed():
 
 def _transposed_example(size, padding, output_padding):
   rng = np.random.default_rng(0)
-  x = jnp.asarray(rng.normal(size=(2, 3, 4, 5)), jnp.float32)
-  kernel = jnp.asarray(rng.normal(size=(size, size, 5, 6)), jnp.float32)
+  x = rng.normal(size=(2, 3, 4, 5)).astype(np.float32)
+  kernel = rng.normal(size=(size, size, 5, 6)).astype(np.float32)
   around = (size - 1 - padding, size - 1 - padding + output_padding)
 
   def ours(x, kernel):
@@ -130,7 +128,7 @@ def _transposed_example(size, padding, output_padding):
 
 def test_transposed_convolution_and_its_gradients():
   x, kernel, ours, reference = _transposed_example(3, 1, 1)
-  assert ours(x, kernel).shape == (2, 6, 8, 6)
+  assert jax.eval_shape(ours, x, kernel).shape == (2, 6, 8, 6)
   _assert_close(*(_all(conv, twice=True)(x, kernel)
                   for conv in (ours, reference)))
 
@@ -138,15 +136,17 @@ def test_transposed_convolution_and_its_gradients():
 @pytest.mark.parametrize('numbers', [(4, 1, 0), (2, 0, 0), (5, 2, 1)])
 def test_other_transposed_convolutions(numbers):
   x, kernel, ours, reference = _transposed_example(*numbers)
-  _assert_close([ours(x, kernel)], [reference(x, kernel)])
+  _assert_close(*jax.jit(
+      lambda *xs: ([ours(*xs)], [reference(*xs)]))(x, kernel))
 
 
 def test_accelerators_compute_the_same_transposed_convolution(monkeypatch):
   """Also plain convolutions: no zeros between the values of an image."""
   x, kernel, ours, _ = _transposed_example(3, 1, 1)
-  on_cpu = ours(x, kernel), *_gradient(ours)(x, kernel)
+  both = lambda *xs: (ours(*xs), *_gradient(ours)(*xs))
+  on_cpu = jax.jit(lambda *xs: both(*xs))(x, kernel)
   monkeypatch.setattr(conv_ops.jax, 'default_backend', lambda: 'gpu')
-  _assert_close((ours(x, kernel), *_gradient(ours)(x, kernel)), on_cpu)
+  _assert_close(jax.jit(lambda *xs: both(*xs))(x, kernel), on_cpu)
   forward = jax.jit(ours).lower(x, kernel).as_text()
   assert forward.count('stablehlo.convolution') == 4
   assert 'lhs_dilate' not in forward.replace('lhs_dilate = [1, 1]', '')

@@ -97,12 +97,12 @@ def test_a_file_for_every_size_cannot_be_local():
 
 def far_away(method, params, window):
   """By how much distant pixels change the left border."""
-  left = jnp.asarray(X[:1, :16, :1]) * jnp.ones((1, 16, 64, 1))
+  left = np.repeat(X[:1, :16, :1], 64, axis=2)
   restore = jax.jit(restoration.local(method, window).restore)
   one, other = (restore(
-      params, jnp.concatenate([left, right], axis=2)) for right in (
-      jnp.zeros((1, 16, 64, 3)), jnp.ones((1, 16, 64, 3))))
-  return float(jnp.abs(one - other)[:, :, :2].max())
+      params, np.concatenate([left, np.full_like(left, right)], axis=2))
+      for right in (0, 1))
+  return np.abs(one - other)[:, :, :2].max()
 
 
 @pytest.mark.parametrize('net', [
@@ -112,9 +112,10 @@ def far_away(method, params, window):
     models.build(name='resnet', features=2, blocks=0)],
     ids=lambda net: type(net).__name__)
 def test_layers_with_means_become_local(net):
-  params = jax.jit(net.init)(jax.random.key(0), X[:1, :16, :16])
-  # Some weights are initialized to zero, and all channels of SE may be dead.
-  params = jax.tree.map(lambda p: jnp.abs(p) + 0.1, params)
+  shapes = jax.eval_shape(net.init, jax.random.key(0), X[:1, :16, :16])
+  # Positive: no channels of SE may be dead.
+  params = jax.tree.map(lambda p: 0.1 + 0.3 * np.random.default_rng(
+      p.size).random(p.shape, np.float32), shapes)
   method = Method(
       None, None, lambda state, x: jax.tree.leaves(
           net.apply(state, x))[0])

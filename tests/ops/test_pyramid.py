@@ -20,12 +20,17 @@ def _image(height, width, n=2):
   return rng.random((n, height, width, 3), dtype=np.float32)
 
 
+@functools.cache
+def _of_three(name):
+  """A pyramid of three levels, compiled once for each size."""
+  return jax.jit(functools.partial(pyramid.PYRAMIDS[name], levels=3))
+
+
 @pytest.mark.parametrize('name', pyramid.PYRAMIDS)
 @pytest.mark.parametrize('size', SIZES)
 def test_sizes_and_constants(name, size):
   height, width = size
-  halve = jax.jit(functools.partial(pyramid.PYRAMIDS[name], levels=3))
-  images = halve(np.full((2, *size, 3), 0.3, np.float32))
+  images = _of_three(name)(np.full((2, *size, 3), 0.3, np.float32))
   assert [image.shape for image in images] == [
       (2, -(-height // 2**s), -(-width // 2**s), 3) for s in range(3)]
   for image in images:
@@ -34,9 +39,9 @@ def test_sizes_and_constants(name, size):
 
 @pytest.mark.parametrize('name', pyramid.PYRAMIDS)
 def test_jit_and_vmap(name):
-  image = _image(12, 16, n=3)
+  image = _image(*SIZES[0])
   fn = pyramid.PYRAMIDS[name]
-  expected = fn(image, levels=2)[1]
+  expected = _of_three(name)(image)[1]
   one_by_one = jax.jit(jax.vmap(lambda x: fn(x[None], levels=2)[1][0]))(image)
   np.testing.assert_allclose(one_by_one, expected, atol=1e-6)
   assert expected.dtype == jnp.float32
@@ -44,8 +49,8 @@ def test_jit_and_vmap(name):
 
 @pytest.mark.parametrize('size', SIZES)
 def test_pytorch_is_scikit_image(size):
-  image = _image(*size, n=1)
-  images = pyramid.deepdeblur_pytorch(jnp.asarray(image), levels=3)
+  image = _image(*size)
+  images = _of_three('deepdeblur_pytorch')(image)
   expected = list(
       transform.pyramid_gaussian(image[0], 2, channel_axis=-1))
   for ours, theirs in zip(images, expected, strict=False):
@@ -56,7 +61,7 @@ def test_pytorch_is_scikit_image(size):
 def test_pytorch_is_scikit_image_on_a_real_picture(real_data):
   paths = sorted((real_data / 'gopro').rglob('*.png'))
   picture = np.asarray(pil_image.open(paths[0]), np.float32)[:360] / 255
-  images = pyramid.deepdeblur_pytorch(picture[None], levels=3)
+  images = _of_three('deepdeblur_pytorch')(picture[None])
   expected = transform.pyramid_gaussian(picture, 2, channel_axis=-1)
   for ours, theirs in zip(images, expected, strict=True):
     np.testing.assert_allclose(ours[0], theirs, atol=1e-6)
@@ -65,7 +70,7 @@ def test_pytorch_is_scikit_image_on_a_real_picture(real_data):
 @pytest.mark.parametrize('size', SIZES)
 def test_torch7_keeps_the_even_pixels(size):
   image = _image(*size)
-  coarse = pyramid.deepdeblur_torch7(image, levels=2)[1]
+  coarse = _of_three('deepdeblur_torch7')(image)[1]
   weights = np.exp(-np.arange(-1, 2)**2 / (2 * 0.75**2))
   kernel = np.outer(weights, weights) / weights.sum()**2
   mean = image.mean((1, 2), keepdims=True)
@@ -82,17 +87,18 @@ def test_average_counts_the_last_column_twice():
 
 def test_nearest_keeps_the_pixels_below_the_centres():
   image = _image(16, 24)
-  full, half, quarter = pyramid.nearest(image, levels=3)
+  full, half, quarter = _of_three('nearest')(image)
   np.testing.assert_array_equal(full, image)
   np.testing.assert_array_equal(half, image[:, 1::2, 1::2])
   np.testing.assert_array_equal(quarter, image[:, 2::4, 2::4])
 
 
 def test_the_two_official_pyramids_are_half_a_pixel_apart():
-  ramp = jnp.broadcast_to(jnp.arange(32.0)[None, None, :, None], (1, 32, 32, 1))
-  centred = pyramid.deepdeblur_pytorch(ramp, levels=2)[1]
-  corner = pyramid.deepdeblur_torch7(ramp, levels=2)[1]
-  np.testing.assert_allclose((centred - corner)[0, 4:12, 4:12], 0.5, atol=1e-5)
+  ramp = np.broadcast_to(
+      np.arange(24, dtype=np.float32)[:, None], (2, 16, 24, 3))
+  centred, corner = (np.asarray(_of_three(name)(ramp)[1])
+                     for name in ('deepdeblur_pytorch', 'deepdeblur_torch7'))
+  np.testing.assert_allclose((centred - corner)[:, 2:6, 4:8], 0.5, atol=1e-5)
 
 
 def test_no_level_is_refused():

@@ -130,7 +130,8 @@ def test_the_real_network_on_a_real_photo(real_path, real_data):
   photo = sorted((real_data / 'photos' / 'bsds').iterdir())[0]
   image = np.asarray(Image.open(photo).convert('RGB'))[100:148, 100:165] / 255
   features = vgg.build(path=real_path)
-  values = features.apply(features.params, jnp.float32(image)[None])[0]
+  values = jax.jit(features.apply)(
+      features.params, np.float32(image)[None])[0]
   expected = _reference(np.load(real_path), image, 'caffe')['conv3_3']
   assert expected.min() < 0 < expected.max()
   assert _error(values, expected) < 1e-5
@@ -139,7 +140,7 @@ def test_the_real_network_on_a_real_photo(real_path, real_data):
 def test_before_and_after_relu(path, pictures):
   built = [vgg.build(path=path, layer=layer)
            for layer in ('conv2_1', 'relu2_1')]
-  before, after = (features.apply(features.params, pictures[1])
+  before, after = (jax.jit(features.apply)(features.params, pictures[1])
                    for features in built)
   assert before.min() < 0
   np.testing.assert_array_equal(after, np.maximum(before, 0))
@@ -182,8 +183,8 @@ def test_names_and_numbers_of_the_whole_network():
 def test_bfloat16(path, pictures):
   exact = vgg.build(path=path)
   quick = vgg.build(path=path, dtype='bfloat16')
-  expected = exact.apply(exact.params, pictures[1])
-  error = _error(quick.apply(quick.params, pictures[1]), expected)
+  expected = jax.jit(exact.apply)(exact.params, pictures[1])
+  error = _error(jax.jit(quick.apply)(quick.params, pictures[1]), expected)
   assert 1e-4 < error < 0.03
 
 
