@@ -155,12 +155,12 @@ def fit(photos: Iterable[np.ndarray], *, threshold: float = 0.75) -> Model:
   Raises:
     UserError: too few blocks for a covariance.
   """
-  chosen = []
+  measure, chosen = jax.jit(_features), []
   for photo in photos:
     if photo.dtype == np.uint8:
       photo = photo / np.float32(255)
-    measured = _features(jnp.asarray(photo)[None])
-    features, sharpness = (np.asarray(x[0], np.float64) for x in measured)
+    features, sharpness = (
+        np.asarray(x[0], np.float64) for x in measure(photo[None]))
     good = (sharpness > threshold * sharpness.max()) & (
         np.isfinite(features).all(axis=1))
     chosen.append(features[good])

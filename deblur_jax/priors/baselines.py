@@ -5,8 +5,10 @@ which the result is larger, and the side of an unknown kernel in pixels. It
 returns a picture [h, w, c] of the size of the result.
 """
 
+import functools
 from collections.abc import Callable
 
+import jax
 import numpy as np
 import scipy.ndimage
 from PIL import Image
@@ -80,16 +82,23 @@ def _restoration():
 def hyper_laplacian(batch: Batch, factor: int, kernel_size: int) -> np.ndarray:
   """Deconvolution with the known kernel and a hyper-Laplacian prior."""
   del factor, kernel_size
-  return np.asarray(deconvolve.hyper_laplacian(
-      batch['observed'][None], batch['kernel'], weight=2e3))[0]
+  return np.asarray(_hyper_laplacian(
+      batch['observed'][None], batch['kernel']))[0]
 
 
 def classical_blind(batch: Batch, factor: int, kernel_size: int) -> np.ndarray:
   """The same with a kernel that is estimated from gradients."""
   del factor
-  return np.asarray(estimate.deblur(
-      batch['observed'][None], size=kernel_size, sparse=8e-3,
-      deconvolution=dict(name='hyper_laplacian', weight=2e3)))[0]
+  return np.asarray(_deblur(
+      batch['observed'][None], size=kernel_size))[0]
+
+
+_hyper_laplacian = jax.jit(
+    functools.partial(deconvolve.hyper_laplacian, weight=2e3))
+_deblur = jax.jit(functools.partial(
+    estimate.deblur, sparse=8e-3,
+    deconvolution=dict(name='hyper_laplacian', weight=2e3)),
+    static_argnames='size')
 
 
 def noise_level(picture: np.ndarray) -> float:
