@@ -155,26 +155,47 @@ def named_grids() -> str:
 
 
 def fits() -> str:
-  """Fits of priors beside the papers' numbers, and their commands."""
+  """Fits of priors beside the papers' numbers, and their commands.
+
+  A picture without a fit is a row with the hours that its fit would take on
+  the machine of the quickest one.
+  """
   from experiments import published_pictures
 
-  rows, commands = [], {}
-  for row in json.loads((ROOT / 'docs/fits.json').read_text('utf-8')):
-    label, theirs = published_pictures.PICTURES[row['task']][row['picture']]
+  rows, commands, done = [], {}, json.loads(
+      (ROOT / 'docs/fits.json').read_text('utf-8'))
+  for row in done:
+    paper = published_pictures.PICTURES[row['task']][row['picture']]
     number = commands.setdefault(row['command'], len(commands) + 1)
     psnr, oracle = row['psnr'], row['oracle'] or {}
     rows.append([
-        f'{label} ({number})', *(_number(psnr.get(key)) for key in (
-            'input', 'classical')), _number(psnr[row['result']]),
-        _number(psnr['last']), _number(oracle.get('psnr', {}).get('psnr')),
-        _number(theirs),
+        f'{paper.label}, {_size(paper)} ({number})', *(
+            _number(psnr.get(key)) for key in ('input', 'classical')),
+        _number(psnr[row['result']]), _number(psnr['last']),
+        _number(oracle.get('psnr', {}).get('psnr')), _number(paper.psnr),
         f'{row["steps"]:,}', _number(row['seconds_per_step']), row['machine'],
         row['date']])
+  pace = min(row['seconds_per_step'] / math.prod(
+      published_pictures.PICTURES[row['task']][row['picture']].size)
+             for row in done)    # seconds for a step and a pixel
+  fitted = {(row['task'], row['picture']) for row in done}
+  for task, pictures in published_pictures.PICTURES.items():
+    for name, paper in pictures.items():
+      if (task, name) not in fitted:
+        hours = pace * math.prod(paper.size) * paper.steps / 3600
+        rows.append([
+            f'{paper.label}, {_size(paper)}', *['–'] * 5, _number(paper.psnr),
+            f'{paper.steps:,}', '–',
+            f'not fitted: about {hours:.1f} hours of a core', ''])
   listed = '\n'.join(f'({number}) {text}' for text, number in commands.items())
   return '\n\n'.join([
       table(['picture', 'input', 'classical', 'ours', 'ours, last output',
              'ours, best output', "the paper's", 'steps', 's a step', 'machine',
              'date'], rows), f'```text\n{listed}\n```'])
+
+
+def _size(paper) -> str:
+  return 'x'.join(map(str, reversed(paper.size)))
 
 
 def all_metrics() -> str:

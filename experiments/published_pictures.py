@@ -6,20 +6,42 @@ averages. Levin's are means over the four pictures with that kernel, of the run
 of SelfDeblur that the authors of W-DIP ship.
 """
 
-# Task -> {name of the picture: (what it is, PSNR in dB)}.
+from typing import NamedTuple
+
+
+class Picture(NamedTuple):
+  """A picture of a paper's table.
+
+  Attributes:
+    label: what it is.
+    psnr: the paper's, in dB.
+    size: (height, width) in pixels.
+    steps: of the paper's fit.
+  """
+
+  label: str
+  psnr: float
+  size: tuple[int, int]
+  steps: int
+
+
+# Task -> {name of the picture: what the paper says of it}.
 PICTURES = {
-    'denoise': {'F16_GT': ('F16, 512x512, noise of 25', 30.59)},
+    'denoise': {'F16_GT': Picture('F16, noise of 25', 30.59, (512, 512), 3000)},
     'sr': {
-        f'img_{number:03}_SRF_4_HR': (f'{name}, factor 4', psnr)
-        for number, (name, psnr) in enumerate((
-            ('baby', 31.49), ('bird', 31.80), ('butterfly', 26.23),
-            ('head', 31.04), ('woman', 28.93)), start=1)},
+        f'img_{number:03}_SRF_4_HR': Picture(f'{name}, factor 4', psnr, size,
+                                             2000)
+        for number, (name, psnr, size) in enumerate((
+            ('baby', 31.49, (512, 512)), ('bird', 31.80, (288, 288)),
+            ('butterfly', 26.23, (256, 256)), ('head', 31.04, (280, 280)),
+            ('woman', 28.93, (344, 228))), start=1)},
     'inpaint': {
-        'kate': ('kate, text, 512x512', 38.98),
-        'barbara': ('barbara, half of the pixels, 512x512', 32.18)},
+        'kate': Picture('kate, text', 38.98, (512, 512), 6001),
+        'barbara': Picture(
+            'barbara, half of the pixels', 32.18, (512, 512), 11000)},
     'blind': {
-        f'im{image}_kernel{kernel}_img': (
-            f"Levin's picture {image}, kernel {kernel}", psnr)
+        f'im{image}_kernel{kernel}_img': Picture(
+            f"Levin's picture {image}, kernel {kernel}", psnr, (255, 255), 5000)
         for image in (1, 2) for kernel, psnr in enumerate((
             33.8, 33.36, 33.92, 31.85, 35.24, 33.88, 34.3, 29.66), start=1)},
 }
