@@ -18,6 +18,7 @@ another host for something ends the build.
 """
 
 import ast
+import collections
 import json
 import math
 import pathlib
@@ -157,8 +158,8 @@ def named_grids() -> str:
 def fits() -> str:
   """Fits of priors beside the papers' numbers, and their commands.
 
-  A picture without a fit is a row with the hours that its fit would take on
-  the machine of the quickest one.
+  Pictures without a fit are rows, too, with the hours of the quickest fit: of
+  the same task if there is one.
   """
   from experiments import published_pictures
 
@@ -175,18 +176,25 @@ def fits() -> str:
         _number(oracle.get('psnr', {}).get('psnr')), _number(paper.psnr),
         f'{row["steps"]:,}', _number(row['seconds_per_step']), row['machine'],
         row['date']])
-  pace = min(row['seconds_per_step'] / math.prod(
-      published_pictures.PICTURES[row['task']][row['picture']].size)
-             for row in done)    # seconds for a step and a pixel
-  fitted = {(row['task'], row['picture']) for row in done}
   for task, pictures in published_pictures.PICTURES.items():
+    fitted = [row for row in done if row['task'] == task]
+    pace = min(row['seconds_per_step'] / math.prod(
+        published_pictures.PICTURES[row['task']][row['picture']].size)
+               for row in fitted or done)    # seconds for a step and a pixel
+    left = collections.defaultdict(list)
+    names = {row['picture'] for row in fitted}
     for name, paper in pictures.items():
-      if (task, name) not in fitted:
-        hours = pace * math.prod(paper.size) * paper.steps / 3600
-        rows.append([
-            f'{paper.label}, {_size(paper)}', *['–'] * 5, _number(paper.psnr),
-            f'{paper.steps:,}', '–',
-            f'not fitted: about {hours:.1f} hours of a core', ''])
+      if name not in names:
+        left[paper.size, paper.steps].append(paper)
+    for (size, steps), papers in left.items():
+      first, *more = papers
+      psnr = sorted({_number(paper.psnr) for paper in papers})
+      hours = pace * math.prod(size) * steps / 3600
+      others = f', and {len(more)} more' if more else ''
+      rows.append([
+          f'{first.label}{others}, {_size(first)}', *['–'] * 5,
+          ' to '.join(psnr[::len(psnr) - 1 or 1]), f'{steps:,}', '–',
+          f'not fitted: at least {hours:.1f} hours of a core each', ''])
   listed = '\n'.join(f'({number}) {text}' for text, number in commands.items())
   return '\n\n'.join([
       table(['picture', 'input', 'classical', 'ours', 'ours, last output',

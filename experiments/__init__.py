@@ -15,5 +15,5 @@ except errors.UserError as _error:
 
 # Without this, TensorFlow and XLA print a page of messages in every run.
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
-# TensorFlow only reads files here, and it prints that oneDNN is on.
+# clu imports TensorFlow, which prints that oneDNN is on.
 os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '0')

@@ -199,12 +199,13 @@ def fitted(
     side: longest side of the result in pixels.
     max_pixels: of the uploads.
     variant: of `tasks.config`.
-    pause: seconds between two results at least, in which a browser loads them.
+    pause: least seconds between two results, in which a browser loads them; the
+      last one does not wait.
     **options: of `tasks.config`.
 
   Yields:
-    (`Result`, losses of all steps) after chunks of steps: after the first, and
-    after the last.
+    (`Result`, losses of all steps) after the first chunk, then at most one in
+    `pause` seconds, and after the last chunk.
 
   Raises:
     UserError: uploads, a mask or options that are refused.

@@ -159,6 +159,10 @@ def fit(photos: Iterable[np.ndarray], *, threshold: float = 0.75) -> Model:
   for photo in photos:
     if photo.dtype == np.uint8:
       photo = photo / np.float32(255)
+    # Whole blocks: photos of about one size are measured by one program.
+    if min(photo.shape[:2]) >= BLOCK:
+      photo = photo[:photo.shape[0] // BLOCK * BLOCK,
+                    :photo.shape[1] // BLOCK * BLOCK]
     features, sharpness = (
         np.asarray(x[0], np.float64) for x in measure(photo[None]))
     good = (sharpness > threshold * sharpness.max()) & (

@@ -14,7 +14,7 @@ import scipy.ndimage
 from PIL import Image
 
 from deblur_jax import errors
-from deblur_jax.blur import deconvolve, estimate
+from deblur_jax.blur import deconvolve, estimate, kernels
 from deblur_jax.data import images
 from deblur_jax.state import Batch
 
@@ -82,23 +82,21 @@ def _restoration():
 def hyper_laplacian(batch: Batch, factor: int, kernel_size: int) -> np.ndarray:
   """Deconvolution with the known kernel and a hyper-Laplacian prior."""
   del factor, kernel_size
-  return np.asarray(_hyper_laplacian(
-      batch['observed'][None], batch['kernel']))[0]
+  kernel = kernels.check_kernel(batch['kernel'])    # jit would not see values
+  return np.asarray(_hyper_laplacian(batch['observed'][None], kernel))[0]
 
 
 def classical_blind(batch: Batch, factor: int, kernel_size: int) -> np.ndarray:
   """The same with a kernel that is estimated from gradients."""
-  del factor
-  return np.asarray(_deblur(
-      batch['observed'][None], size=kernel_size))[0]
+  kernel, = _kernel_of(batch['observed'][None], size=kernel_size)
+  return hyper_laplacian(
+      dict(batch, kernel=np.asarray(kernel)), factor, kernel_size)
 
 
+_kernel_of = jax.jit(
+    functools.partial(estimate.kernel_of, sparse=8e-3), static_argnames='size')
 _hyper_laplacian = jax.jit(
     functools.partial(deconvolve.hyper_laplacian, weight=2e3))
-_deblur = jax.jit(functools.partial(
-    estimate.deblur, sparse=8e-3,
-    deconvolution=dict(name='hyper_laplacian', weight=2e3)),
-    static_argnames='size')
 
 
 def noise_level(picture: np.ndarray) -> float:

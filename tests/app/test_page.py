@@ -17,6 +17,7 @@ import socket
 import subprocess
 import sys
 import time
+import types
 import urllib.parse
 
 import browser
@@ -349,6 +350,14 @@ def test_a_quick_fit_shows_its_first_and_last_steps(uploads, tmp_path):
       pause=60, **SMALL)
   assert [result.notes[0] for result, _ in found] == [
       'step 5 of 20', 'step 20 of 20']
+
+
+def test_between_them_it_shows_one_in_a_pause(monkeypatch):
+  # When each comes; for a and d also when they have been shown.
+  clock = iter([0.0, 0.1, 0.2, 0.5, 0.7, 0.8, 0.9, 1.2])
+  monkeypatch.setattr(page_jobs, 'time', types.SimpleNamespace(
+      monotonic=lambda: next(clock)))
+  assert list(page_jobs._paced('abcdef', 0.5)) == ['a', 'd', 'f']
 
 
 def test_the_command_fits_what_the_page_fits(

@@ -33,7 +33,7 @@ def pictures(count=2, height=32, width=40):
   return scaled.at[:, :3, :8].set(0.0)
 
 
-# All kernels blur alike: of one of them, of mixtures and of scenes.
+# Kernels blur alike, so that one of them is enough; and mixtures and scenes.
 DIFFERENTIATED = ['line', *sorted(blur.BLURS.keys() - uniform.KERNELS.keys())]
 
 

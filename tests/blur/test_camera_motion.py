@@ -23,7 +23,7 @@ def image():
 draw_path = jax.jit(camera_motion.path, static_argnames='frames')
 warp = jax.jit(camera_motion.warp)
 dynamic = jax.jit(
-    dynamic_scene.dynamic_scene, static_argnames=('frames', 'gamma', 'margin'))
+    dynamic_scene.dynamic_scene, static_argnames=('frames', 'margin'))
 
 
 def pose(x=0.0, y=0.0, angle=0.0, zoom=1.0):

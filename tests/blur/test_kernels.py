@@ -153,7 +153,7 @@ def test_the_shutter_closes_within_a_step():
 
 
 def test_any_kernel_may_be_small():
-  # Which the bounds of its types must allow; a sum of one has any size.
+  # The bounds of each type depend on the size; wrong ones are refused here.
   kernel, _ = jax.eval_shape(functools.partial(uniform.random_any, size=3),
                              jax.random.key(0))
   assert kernel.shape == (3, 3)

@@ -140,11 +140,14 @@ def test_blurs_make_pairs(kind, tmp_path, picture_folder):
   count = 3
   if kind == 'line':
     # Of another size; it comes last.
-    Image.new('RGB', (40, 32)).save(f'{picture_folder}/under.png')
+    Image.new('RGB', (40, 32), (90, 50, 10)).save(f'{picture_folder}/under.png')
     count = 4
   plan = make_blur.from_photos(picture_folder, kind=kind)
   made, _, source = make(plan, tmp_path / 'out')
   assert made == count
+  if kind == 'line':
+    np.testing.assert_array_equal(
+        source.read(3)['sharp'], np.tile(np.uint8([90, 50, 10]), (32, 40, 1)))
   pair = source.read(0)
   assert pair['blur'].shape == pair['sharp'].shape
   assert (pair['blur'] != pair['sharp']).any()
@@ -358,11 +361,13 @@ for words in {[words for words, _ in FLAGS]!r}:
       make_pairs.main([])
     except errors.UserError as error:
       print(error)
+print(make_pairs._window(['7']), make_pairs._window(['7', '13']))
 '''
   done = subprocess.run(
       [sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True)
-  lines = done.stdout.splitlines()
+  *lines, windows = done.stdout.splitlines()
   assert len(lines) == len(FLAGS), done.stderr
+  assert windows == '(7, 7) (7, 13)'
   for line, (_, message) in zip(lines, FLAGS, strict=True):
     assert message in line
 
@@ -395,7 +400,7 @@ def test_without_beam(tmp_path, monkeypatch):
 def test_command(tmp_path):
   film(tmp_path / 'in/a', 21)
   film(tmp_path / 'in/b', 7, seed=1)
-  done = program(f'--frames={tmp_path / "in"}', '--gamma=1', '--window=7,7',
+  done = program(f'--frames={tmp_path / "in"}', '--gamma=1',
                  f'--out={tmp_path / "out"}')
   assert (done.returncode, done.stdout) == (0, (
       f'4 pairs (4 of them new) are in {tmp_path / "out"}: '

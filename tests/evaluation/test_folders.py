@@ -129,8 +129,9 @@ def test_residual_of_light(folders, tmp_path):
 
 def test_known_kernels_restore(folders, tmp_path):
   np.save(tmp_path / 'k.npy', folders['kernel'][::-1, ::-1] * 0.5
-          + 0.5 * np.eye(15) / 15)     # not symmetric
+          + 0.5 * np.eye(15) / 15)
   kernel = np.load(tmp_path / 'k.npy')
+  # Not symmetric.
   kernel = np.roll(kernel, (1, 2), axis=(0, 1)) / kernel.sum()
   np.save(tmp_path / 'k.npy', kernel)
   blur = blurred(read(folders['sharp']), kernel.astype(np.float32))

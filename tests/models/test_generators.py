@@ -11,9 +11,8 @@ from deblur_jax import errors, models
 from deblur_jax.models import layers
 from deblur_jax.ops import macs
 
-# One scale or level less, where they are all alike.
-FEWER = {'srn': dict(scales=1), 'multiscale': dict(scales=1, blocks=0),
-         'restormer': dict(blocks=(1,))}
+# One scale less, where they are all alike.
+FEWER = {'multiscale': dict(scales=1, blocks=0)}
 WITH_DROPOUT = [name for name, module in models.MODELS.items()
                 if hasattr(module, 'dropout')]
 
@@ -116,7 +115,7 @@ def test_any_size(name, size):
 @pytest.mark.parametrize('name', ['resnet', 'restormer'])
 def test_gradients_on_a_few_pixels(name):
   """The first layer's: finite where borders mirror, norms see one value."""
-  net, variables, _ = _small(name, **FEWER.get(name, {}))
+  net, variables, _ = _small(name)
   params = variables['params']
 
   @jax.jit

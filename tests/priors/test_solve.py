@@ -13,6 +13,7 @@ import jax
 import numpy as np
 import pytest
 import scipy.ndimage
+from absl import flags
 from PIL import Image
 
 from deblur_jax import errors, methods
@@ -29,6 +30,7 @@ from deblur_jax.priors import (
   tasks,
 )
 from deblur_jax.training import checkpoint, workdir
+from experiments import prior
 from experiments.release import collect_fits
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -436,6 +438,34 @@ def test_names_of_one_file(task, name, clash, tmp_path):
   with (pytest.raises(errors.UserError, match='would be written twice')
         if clash else contextlib.nullcontext()):
     results.check_names(['a', name], tmp_path, task=task)
+
+
+def test_flags_of_a_task():
+  assert _complete('--task=sr', '--factor=3')['method']['factor'] == 3
+  kernel = _complete('--task=blind', '--kernel_size=7')['nets']['kernel']
+  assert kernel['size'] == (7, 7)
+
+
+def test_a_flag_of_another_task():
+  with pytest.raises(
+      errors.UserError, match='task inpaint has no option factor; it is for s'):
+    _complete('--task=inpaint', '--factor=3')
+
+
+def _complete(*words):
+  values = flags.FlagValues()
+  prior.define_flags(values)
+  values(['prior', *words])
+  config = helpers.get_config(f'prior_{values.task}').to_dict()
+  return prior.complete(config, values)
+
+
+@pytest.mark.parametrize('kernel', [
+    np.ones((3, 3)), np.full((4, 4), 1 / 16), np.array([[2.0, -1.0, 0.0]])])
+def test_a_wrong_kernel_is_refused_by_the_classical_baseline(kernel):
+  batch = {'observed': bit_depth.to_float(picture()), 'kernel': kernel}
+  with pytest.raises(errors.UserError, match='The kernel'):
+    baselines.hyper_laplacian(batch, 1, 0)
 
 
 def test_program(folder):

@@ -23,7 +23,7 @@ from deblur_jax import errors
 from deblur_jax.training import parallel, workdir
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-LONG = 24
+LONG = 40
 PICTURES = 'DEBLUR_TEST_PICTURES'
 
 
@@ -148,19 +148,20 @@ def test_from_one_device_to_two_processes_to_two_devices(one_device):
   for process in start_two(folder, *change(2)):
     finish(process)
   finish(start(folder, '--config.split_state=True', *change(4), devices=2))
-  assert len(losses(folder)) == step + 4
+  assert len(losses(folder)) == step + 4 < LONG    # else killed too late
   np.testing.assert_allclose(
-      losses(folder), one_device.ended[:step + 4], rtol=1e-5)
+      losses(folder)[step:], one_device.ended[step:step + 4], rtol=1e-5)
 
 
 def test_a_process_whose_peer_dies_ends(one_device, tmp_path):
   """Fault 17: it says why, and what to do; nothing hangs."""
   first, second = start_two(
-      tmp_path, '--config.total_steps=100000', '--heartbeat=8')
+      tmp_path, '--config.total_steps=100000', '--heartbeat=20')
   end = time.monotonic() + 200
   while len(workdir.read_metrics(tmp_path)) < 4 and first.poll() is None:
     assert time.monotonic() < end
     time.sleep(0.1)
+  assert first.poll() is None, first.communicate()[0]
   second.kill()
   output, _ = first.communicate(timeout=150)
   second.communicate()
