@@ -194,7 +194,8 @@ def fits() -> str:
       rows.append([
           f'{first.label}{others}, {_size(first)}', *['–'] * 5,
           ' to '.join(psnr[::len(psnr) - 1 or 1]), f'{steps:,}', '–',
-          f'not fitted: at least {hours:.1f} hours of a core each', ''])
+          f'not fitted: at least {hours:.1f} hours of a core'
+          + (' each' if more else ''), ''])
   listed = '\n'.join(f'({number}) {text}' for text, number in commands.items())
   return '\n\n'.join([
       table(['picture', 'input', 'classical', 'ours', 'ours, last output',
