@@ -2,9 +2,9 @@
 
 KEY may be any option of the function that a part of the config goes to, also
 one that the file does not list: `deblur_jax.config` has the function check its
-name and its type. VALUE is a Python literal, a dict in YAML such as
-{path: runs/a}, or else text. `restorer.scales` is an option of the network that
-restores, whatever the config calls it.
+name and its type. VALUE is a Python literal, which may contain dict(path='a'),
+a dict in YAML such as {path: runs/a}, or else text. `restorer.scales` is an
+option of the network that restores, whatever the config calls it.
 """
 
 import ast
@@ -199,17 +199,31 @@ class Text(str):
   """What a command line has, to be read as `literal` where no text is meant."""
 
 
+class _DictCalls(ast.NodeTransformer):
+  """Writes dict(a=1) as {'a': 1}, which `ast.literal_eval` reads."""
+
+  def visit_Call(self, node: ast.Call) -> ast.AST:
+    self.generic_visit(node)
+    named = all(pair.arg for pair in node.keywords)
+    if getattr(node.func, 'id', None) != 'dict' or node.args or not named:
+      return node
+    return ast.Dict([ast.Constant(pair.arg) for pair in node.keywords],
+                    [pair.value for pair in node.keywords])
+
+
 def literal(text: str) -> Any:
   """'1e-4' -> 0.0001, '(1, 2)' -> (1, 2), '{path: a}' -> {'path': 'a'}.
 
   Args:
-    text: a Python literal, a dict or list in YAML, or anything else.
+    text: a Python literal, with or without dict(KEY=VALUE); a dict or list in
+      YAML; or anything else.
 
   Returns:
     The value; the text itself if it is neither.
   """
   try:
-    return ast.literal_eval(text)
+    return ast.literal_eval(_DictCalls().visit(
+        ast.parse(text.lstrip(), mode='eval')))
   except (SyntaxError, ValueError):
     pass
   if text[:1] in ('{', '['):
