@@ -156,30 +156,71 @@ def named_grids() -> str:
 
 
 def fits() -> str:
-  """Fits of priors beside the papers' numbers, and their commands.
+  """Fits of priors beside the papers' numbers, and their commands."""
+  done = json.loads((ROOT / 'docs/fits.json').read_text('utf-8'))
+  commands = list(dict.fromkeys(row['command'] for row in done))
+  rows = [_fit(row, f' ({commands.index(row["command"]) + 1})') for row in done]
+  listed = '\n'.join(
+      f'({number}) {text}' for number, text in enumerate(commands, 1))
+  return '\n\n'.join([
+      table(['picture', 'input', 'classical', 'ours', 'ours, last output',
+             'ours, best output', "the paper's", 'steps', 's a step', 'machine',
+             'date'], [*rows, *_means(done), *_not_fitted(done)]),
+      f'```text\n{listed}\n```'])
 
-  Pictures without a fit are rows, too, with the hours of the quickest fit: of
-  the same task if there is one.
+
+def _paper(row):
+  """What the paper says of the picture of a row of docs/fits.json."""
+  from experiments import published_pictures
+
+  return published_pictures.PICTURES[row['task']][row['picture']]
+
+
+def _psnr_cells(psnr, result, oracle, paper):
+  """The six columns in dB: numbers, or None."""
+  return [_number(one) for one in (
+      psnr.get('input'), psnr.get('classical'), result, psnr.get('last'),
+      oracle, paper)]
+
+
+def _fit(row, number):
+  """A row of the table."""
+  paper, psnr = _paper(row), row['psnr']
+  oracle = (row['oracle'] or {}).get('psnr', {}).get('psnr')
+  return [
+      f'{paper.label}, {_size(paper)}{number}',
+      *_psnr_cells(psnr, psnr[row['result']], oracle, paper.psnr),
+      f'{row["steps"]:,}', _number(row['seconds_per_step']), row['machine'],
+      row['date']]
+
+
+def _means(done):
+  """A row for each task of which all pictures are fitted."""
+  from experiments import published_pictures
+
+  for task, pictures in published_pictures.PICTURES.items():
+    rows = [row for row in done if row['task'] == task]
+    if len(rows) == len(pictures) > 1:
+      mean = lambda values: sum(values) / len(values)
+      psnr = {key: mean([row['psnr'][key] for row in rows])
+              for key in ('input', 'classical', 'last')
+              if all(row['psnr'].get(key) for row in rows)}
+      ours = mean([row['psnr'][row['result']] for row in rows])
+      yield [f'the mean of these {len(rows)} (`--task={task}`)', *_psnr_cells(
+          psnr, ours, None, mean([one.psnr for one in pictures.values()])),
+          *[''] * 4]
+
+
+def _not_fitted(done):
+  """Rows of pictures without a fit, with the hours that they need at least.
+
+  The hours are those of the quickest fit: of the same task if there is one.
   """
   from experiments import published_pictures
 
-  rows, commands, done = [], {}, json.loads(
-      (ROOT / 'docs/fits.json').read_text('utf-8'))
-  for row in done:
-    paper = published_pictures.PICTURES[row['task']][row['picture']]
-    number = commands.setdefault(row['command'], len(commands) + 1)
-    psnr, oracle = row['psnr'], row['oracle'] or {}
-    rows.append([
-        f'{paper.label}, {_size(paper)} ({number})', *(
-            _number(psnr.get(key)) for key in ('input', 'classical')),
-        _number(psnr[row['result']]), _number(psnr['last']),
-        _number(oracle.get('psnr', {}).get('psnr')), _number(paper.psnr),
-        f'{row["steps"]:,}', _number(row['seconds_per_step']), row['machine'],
-        row['date']])
   for task, pictures in published_pictures.PICTURES.items():
     fitted = [row for row in done if row['task'] == task]
-    pace = min(row['seconds_per_step'] / math.prod(
-        published_pictures.PICTURES[row['task']][row['picture']].size)
+    pace = min(row['seconds_per_step'] / math.prod(_paper(row).size)
                for row in fitted or done)    # seconds for a step and a pixel
     left = collections.defaultdict(list)
     names = {row['picture'] for row in fitted}
@@ -191,16 +232,11 @@ def fits() -> str:
       psnr = sorted({_number(paper.psnr) for paper in papers})
       hours = pace * math.prod(size) * steps / 3600
       others = f', and {len(more)} more' if more else ''
-      rows.append([
+      yield [
           f'{first.label}{others}, {_size(first)}', *['–'] * 5,
           ' to '.join(psnr[::len(psnr) - 1 or 1]), f'{steps:,}', '–',
           f'not fitted: at least {hours:.1f} hours of a core'
-          + (' each' if more else ''), ''])
-  listed = '\n'.join(f'({number}) {text}' for text, number in commands.items())
-  return '\n\n'.join([
-      table(['picture', 'input', 'classical', 'ours', 'ours, last output',
-             'ours, best output', "the paper's", 'steps', 's a step', 'machine',
-             'date'], rows), f'```text\n{listed}\n```'])
+          + (' each' if more else ''), '']
 
 
 def _size(paper) -> str:
