@@ -1,5 +1,6 @@
 """The hook of a run: it checks, logs, validates, saves and stops."""
 
+import datetime
 import logging
 import pathlib
 import statistics
@@ -46,6 +47,7 @@ class Recorder:
       self._bar = tqdm.tqdm(
           total=config['total_steps'], initial=finished, unit='step',
           file=sys.stderr, dynamic_ncols=True, mininterval=1,
+          disable=None,                # in a file; it gets lines instead
           desc='compiles the step')    # minutes, of a large network
 
   def __call__(self, step: int, state: TrainState, metrics: Metrics) -> bool:
@@ -141,10 +143,22 @@ class Recorder:
     if self._log:
       self._warn(step, values)
       self._log.write(step, values)
-      self._bar.set_postfix(loss=f'{values["loss"]:.4g}', refresh=False)
+      if self._bar.disable:
+        tqdm.tqdm.write(self._progress(step, values), file=sys.stderr)
+      else:
+        self._bar.set_postfix(loss=f'{values["loss"]:.4g}', refresh=False)
     if self._board:
       self._board.write_scalars(step, values)
       self._board.flush()
+
+  def _progress(self, step, values) -> str:
+    """Describes the run in a line, for a log that is no terminal."""
+    total, seconds = self._config['total_steps'], values.get('seconds_per_step')
+    line = f'Step {step:,} of {total:,}: loss {values["loss"]:.4g}'
+    if seconds is None:
+      return line
+    left = datetime.timedelta(seconds=round(seconds * (total - step)))
+    return f'{line}, {seconds:.3g} s a step, {left} left'
 
   def _warn(self, step, values) -> None:
     """Logs each kind of warning once."""
