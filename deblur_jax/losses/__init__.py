@@ -1,18 +1,18 @@
 """Losses of images [n, h, w, c] in [0, 1]; each is a float32 scalar, a mean.
 
-A config names them with their weights: loss='l1 + 0.1*fft_l1 + 0.01*tv'.
-`build` makes one loss of such a sum, over all scales of a network. The tables
-are PIXEL (they compare the restored image with the sharp one) and REGULARIZERS
-(they take the restored image alone); `perceptual` compares features of a frozen
-VGG19. ADVERSARIAL and PENALTIES are for discriminators.
+A config names them with weights and options, see `terms`:
+loss='l1 + 0.1*fft_l1 + 0.01*dark_channel(window=15)'. `build` makes one loss of
+such a sum, over all scales of a network. The tables are PIXEL (they compare the
+restored image with the sharp one) and REGULARIZERS (they take the restored
+image alone); `perceptual` compares features of a frozen VGG19. ADVERSARIAL and
+PENALTIES are for discriminators.
 """
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from deblur_jax import errors
-from deblur_jax.config import call
+from deblur_jax.config import bind, call
 from deblur_jax.losses.adversarial import (
     ADVERSARIAL,
     PENALTIES,
@@ -20,16 +20,17 @@ from deblur_jax.losses.adversarial import (
     gradient_penalty,
 )
 from deblur_jax.losses.features import Frozen, perceptual
-from deblur_jax.losses.pixel import PIXEL, fft_l1, l1, mse, psnr, ssim
+from deblur_jax.losses.pixel import PIXEL, edge, fft_l1, l1, mse, psnr, ssim
 from deblur_jax.losses.regularizers import REGULARIZERS, dark_channel, tv
+from deblur_jax.losses.terms import Term, parse
 from deblur_jax.ops import vgg
 from deblur_jax.state import Array, Params
 
 __all__ = [
     'ADVERSARIAL', 'OVER_SCALES', 'PENALTIES', 'PIXEL', 'REGULARIZERS',
-    'Content', 'Frozen', 'Game', 'build', 'content', 'dark_channel', 'fft_l1',
-    'gradient_penalty',
-    'l1', 'mse', 'perceptual', 'psnr', 'ssim', 'tv']
+    'Content', 'Frozen', 'Game', 'build', 'content', 'dark_channel', 'edge',
+    'fft_l1', 'gradient_penalty', 'l1', 'mse', 'perceptual', 'psnr', 'ssim',
+    'tv']
 
 PERCEPTUAL = 'perceptual'
 OVER_SCALES = {'sum': lambda k: 1.0, 'half_mean': lambda k: 1 / (2 * k)}
@@ -100,7 +101,7 @@ def content(
 
   Args:
     terms: rows of PIXEL and REGULARIZERS l_i with their weights w_i: 'l1',
-      'l1 + 0.1*fft_l1', 'l1 + 0.01*tv'.
+      'l1 + 0.1*fft_l1', 'l1 + 0.1*huber(threshold=0.1) + 0.01*tv'.
     over_scales: a row of OVER_SCALES.
     frozen: further losses by name, such as {'perceptual': perceptual(phi)}.
       They compare the finest scale alone, and `over_scales` does not change
@@ -111,11 +112,10 @@ def content(
     what the losses of `frozen` take; it is not needed without them.
 
   Raises:
-    UserError: unknown rows, or a weight that is not a number.
+    UserError: unknown rows, wrong options, or a text that is no such sum.
   """
   frozen = frozen or {}
-  known = PIXEL | REGULARIZERS | frozen
-  weights = [_term(term, known) for term in terms.split('+')]
+  chosen = [_term(term, frozen) for term in parse(terms)]
   scale = errors.look_up(OVER_SCALES, over_scales, what='over_scales')
 
   def loss(
@@ -124,32 +124,30 @@ def content(
     if len(restored) != len(sharp):
       raise ValueError(
           f'Expected as many scales, got {len(restored)} and {len(sharp)}.')
-    total = sum(weight * _value(name, one, other)
+    total = sum(weight * fn(one, other)
                 for one, other in zip(restored, sharp, strict=True)
-                for name, weight in weights if name not in frozen)
+                for name, weight, fn in chosen if name not in frozen)
     return total * scale(len(restored)) + sum(
-        weight * frozen[name](restored[0], sharp[0], params)
-        for name, weight in weights if name in frozen)
+        weight * fn(restored[0], sharp[0], params)
+        for name, weight, fn in chosen if name in frozen)
 
   return loss
 
 
-def _value(name: str, restored: Array, sharp: Array) -> Array:
-  if name in REGULARIZERS:
-    return REGULARIZERS[name](restored)
-  return PIXEL[name](restored, sharp)
-
-
-def _term(term: str, known: Mapping) -> tuple[str, float]:
-  *weight, name = (word.strip() for word in term.split('*'))
-  try:
-    weights = [float(word) for word in weight]
-  except ValueError as error:
+def _term(term: Term, frozen: Mapping[str, Frozen]):
+  """Returns (name, weight, function) of a term."""
+  name, weight, options = term
+  if name == PERCEPTUAL and name not in frozen:
     raise errors.UserError(
-        f'Loss {term.strip()!r} is not of the form 0.1*name.') from error
-  if name == PERCEPTUAL and name not in known:
-    raise errors.UserError(
-        f"Loss {term.strip()!r} needs VGG19's features: say where its weights "
+        f"Loss {name!r} needs VGG19's features: say where its weights "
         'are, method.features=dict(path=...), or leave this loss out.')
-  errors.look_up(known, name, what='loss')
-  return name, math.prod(weights)
+  fn = errors.look_up(
+      PIXEL | REGULARIZERS | frozen, name, what='loss')
+  if name in frozen:
+    if options:
+      raise errors.UserError(f'Loss {name!r} takes no options, got {options}.')
+    return name, weight, fn
+  fn = bind(fn, options, where=f'loss {name}')
+  if name in REGULARIZERS:
+    return name, weight, lambda restored, sharp: fn(restored)
+  return name, weight, fn

@@ -1,5 +1,6 @@
 """Losses that compare a restored image with the sharp one, pixel by pixel."""
 
+import jax
 import jax.numpy as jnp
 
 from deblur_jax.ops import similarity
@@ -160,6 +161,40 @@ def fft_l1(restored: Array, sharp: Array) -> Array:
           + jnp.mean(jnp.abs(spectrum.imag))) / 2
 
 
+def edge(
+    restored: Array, sharp: Array, *, epsilon: float = 1e-3) -> Array:
+  """mean sqrt(H(L - S)^2 + eps^2), H a high-pass   (MPRNet, CVPR 2021).
+
+  H x = x - B (4 U D B x) is a level of the Laplacian pyramid: B blurs with five
+  taps, beyond the border with the nearest pixel, D takes every second pixel and
+  U puts zeros between them.
+
+  Args:
+    restored: L, [n, h, w, c] in [0, 1].
+    sharp: S, the same shape.
+    epsilon: eps, positive.
+
+  Returns:
+    A float32 scalar.
+
+  Raises:
+    ValueError: unequal shapes.
+  """
+  x = _difference(restored, sharp)
+  coarse = jnp.zeros_like(x).at[:, ::2, ::2].set(4 * _blur(x)[:, ::2, ::2])
+  return jnp.mean(jnp.sqrt(jnp.square(x - _blur(coarse)) + epsilon**2))
+
+
+def _blur(x):
+  """Burt and Adelson's filter along both axes."""
+  for axis in (1, 2):
+    around = [(2, 2) if side == axis else (0, 0) for side in range(4)]
+    padded, length = jnp.pad(x, around, mode='edge'), x.shape[axis]
+    x = sum(tap * jax.lax.slice_in_dim(padded, i, i + length, axis=axis)
+            for i, tap in enumerate((0.05, 0.25, 0.4, 0.25, 0.05)))
+  return x
+
+
 def _difference(restored: Array, sharp: Array) -> Array:
   check_shapes(restored, sharp)
   return restored.astype(jnp.float32) - sharp.astype(jnp.float32)
@@ -182,6 +217,7 @@ def check_shapes(restored: Array, sharp: Array) -> None:
 
 PIXEL = {
     'charbonnier': charbonnier,
+    'edge': edge,
     'fft_l1': fft_l1,
     'huber': huber,
     'l1': l1,

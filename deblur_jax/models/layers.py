@@ -322,9 +322,8 @@ def instance_norm(x: Array) -> Array:
   Returns:
     The same shape and type.
   """
-  y = x.astype(jnp.float32)
-  y = y - local_pooling.mean(y)
-  variance = local_pooling.mean(y**2)
+  mean, variance = local_pooling.moments(x)
+  y = x.astype(jnp.float32) - mean
   return (y * jax.lax.rsqrt(variance + 1e-5)).astype(x.dtype)
 
 

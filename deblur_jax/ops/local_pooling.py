@@ -25,7 +25,7 @@ _window = contextvars.ContextVar('window', default=None)
 
 @contextlib.contextmanager
 def local(window: int, *, height: int) -> Iterator[Callable[[], bool]]:
-  """Makes `mean` and `over_squares` local for networks traced in this context.
+  """Makes the functions below local for networks traced in this context.
 
   Args:
     window: side in pixels of the network's input, 1 or more; TLC uses 1.5 times
@@ -86,6 +86,28 @@ def mean(x: Array) -> Array:
   for axis in (1, 2):
     y = _box(y, min(side, x.shape[axis]), axis=axis)
   return centre + y
+
+
+def moments(x: Array) -> tuple[Array, Array]:
+  """Computes means and biased variances over the pixels of each image.
+
+  In `local` they are those of the windows of `mean`, as in TLC's instance norm:
+  E[x^2] - E[x]^2.
+
+  Args:
+    x: [n, h, w, c].
+
+  Returns:
+    Mean and variance, each of the shape of `mean`.
+  """
+  x = x.astype(jnp.float32)
+  centre = x.mean(axis=(1, 2), keepdims=True)
+  y = x - centre     # the difference below loses less to rounding
+  squares = mean(y**2)
+  if _side(x) is None:
+    return centre, squares
+  shift = mean(y)
+  return centre + shift, jnp.maximum(squares - shift**2, 0)
 
 
 def over_squares(fn: Callable[[Array], Array], x: Array) -> Array:

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import ndimage
 from skimage import metrics as skimage_metrics
 
 from deblur_jax import errors, losses
@@ -16,7 +17,7 @@ def images():
           for _ in range(2)]
 
 
-AT_EQUALITY = {'charbonnier': 1e-3, 'psnr_loss': -80.0}
+AT_EQUALITY = {'charbonnier': 1e-3, 'edge': 1e-3, 'psnr_loss': -80.0}
 # Of a constant difference of 0.1: |d|, d^2, sqrt(d^2 + 1e-6), 20 log10 d; the
 # spectrum has 0.1 * h * w at frequency 0, whose mean over h * w and {Re, Im}
 # is 0.05.
@@ -106,6 +107,58 @@ def test_content_adds_weighted_terms(images):
   value = losses.content('2*l1 + 0.1 * fft_l1')(restored, sharp)
   expected = 2 * losses.l1(*images) + 0.1 * losses.fft_l1(*images)
   np.testing.assert_allclose(value, expected, rtol=1e-6)
+
+
+def test_edge_is_a_level_of_the_laplacian_pyramid(images):
+  """With SciPy: what blurring every second pixel twice does not give back."""
+  def blur(x):
+    for axis in (1, 2):
+      x = ndimage.correlate1d(
+          x, (0.05, 0.25, 0.4, 0.25, 0.05), axis=axis, mode='nearest')
+    return x
+
+  x = np.asarray(images[0] - images[1], np.float64)
+  coarse = 4 * blur(x)
+  coarse[:, 1::2] = coarse[:, :, 1::2] = 0
+  np.testing.assert_allclose(
+      losses.edge(*images), np.sqrt((x - blur(coarse))**2 + 1e-6).mean(),
+      rtol=1e-5)
+
+
+@pytest.mark.parametrize(('text', 'terms'), [
+    ('l1', [('l1', 1, {})]),
+    (' 2e+3*l1+ 1e-4 * mse ', [('l1', 2000, {}), ('mse', 1e-4, {})]),
+    ('-1*tv', [('tv', -1, {})]),
+    ('0.5*huber(threshold=0.1) + dark_channel(window=7)', [
+        ('huber', 0.5, {'threshold': 0.1}),
+        ('dark_channel', 1, {'window': 7})]),
+])
+def test_terms(text, terms):
+  assert losses.parse(text) == terms
+
+
+@pytest.mark.parametrize('text', [
+    '', 'l1 +', 'x*l1', 'l1*2', 'l1 - mse', 'huber(0.1)', 'huber(**{})',
+    'tv.x', "'a'*l1", '[1]*l1', 'huber(threshold=open)', 'l1\nmse',
+    '+'.join(['l1'] * 5000)])
+def test_a_text_that_is_no_sum_of_losses(text):
+  with pytest.raises(errors.UserError, match='is not of the form l1'):
+    losses.parse(text)
+
+
+def test_options_of_a_loss(images):
+  value = losses.content('2*huber(threshold=0.2) + dark_channel(window=3)')(
+      images[:1], images[1:])
+  np.testing.assert_allclose(
+      value, 2 * losses.PIXEL['huber'](*images, threshold=0.2)
+      + losses.dark_channel(images[0], window=3), rtol=1e-6)
+  with pytest.raises(errors.UserError, match="huber.treshold.*'threshold'"):
+    losses.content('huber(treshold=1)')
+  with pytest.raises(errors.UserError, match="loss huber.threshold"):
+    losses.content("huber(threshold='a')")
+  with pytest.raises(errors.UserError, match="'perceptual' takes no options"):
+    losses.content(
+        'perceptual(a=1)', frozen={'perceptual': lambda *_: 0.0})
 
 
 def test_content_explains_mistakes(images):

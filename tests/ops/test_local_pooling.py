@@ -10,7 +10,7 @@ import pytest
 from deblur_jax import errors, models
 from deblur_jax.export import traced
 from deblur_jax.inference import restoration
-from deblur_jax.models import attention
+from deblur_jax.models import attention, layers
 from deblur_jax.ops import local_pooling
 from deblur_jax.state import Method
 
@@ -22,19 +22,46 @@ def test_mean_of_all():
       local_pooling.mean(X), X.mean((1, 2), keepdims=True), rtol=1e-6)
 
 
+def _windows(x, side):
+  """The window of each pixel [n, h, w, c, side, side].
+
+  An even window has one value more after the pixel than before it. Near the
+  border the last whole window is used.
+  """
+  whole = np.lib.stride_tricks.sliding_window_view(x, (side, side), axis=(1, 2))
+  around = ((side - 1) // 2, side // 2)
+  return np.pad(
+      whole, ((0, 0), around, around, *[(0, 0)] * 3), mode='edge')
+
+
 # The whole image, one that the network padded, and features of half the size.
 @pytest.mark.parametrize('height, window, side', [
     (24, 5, 5), (21, 5, 5), (48, 10, 5), (24, 6, 6)])
-def test_mean_around_each_pixel(height, window, side):
+def test_mean_and_variance_around_each_pixel(height, window, side):
   with local_pooling.local(window, height=height):
-    found = np.asarray(local_pooling.mean(X))
-  whole = np.lib.stride_tricks.sliding_window_view(
-      X, (side, side), axis=(1, 2)).mean((-1, -2))
-  # An even window has one value more after the pixel than before it. Near the
-  # border the last whole window is used.
-  around = ((side - 1) // 2, side // 2)
-  expected = np.pad(whole, ((0, 0), around, around, (0, 0)), mode='edge')
-  np.testing.assert_allclose(found, expected, atol=1e-6)
+    found = local_pooling.mean(X), *local_pooling.moments(X)
+  windows = _windows(X, side)
+  mean, variance = windows.mean((-1, -2)), windows.var((-1, -2))
+  for one, expected in zip(found, (mean, mean, variance), strict=True):
+    np.testing.assert_allclose(one, expected, atol=1e-6)
+
+
+def test_moments_of_all():
+  mean, variance = local_pooling.moments(X)
+  np.testing.assert_allclose(mean, X.mean((1, 2), keepdims=True), rtol=1e-6)
+  np.testing.assert_allclose(variance, X.var((1, 2), keepdims=True), rtol=1e-5)
+
+
+def test_local_instance_norm_keeps_a_slope():
+  """A slope has one variance everywhere; it is that of the window."""
+  x = np.linspace(0, 1, 64, dtype=np.float32)[None, :, None, None]
+  x = np.broadcast_to(x, (1, 64, 64, 1))
+  with local_pooling.local(9, height=64):
+    y = np.asarray(layers.instance_norm(x))
+  inside = y[0, 4:-4, 0, 0]
+  np.testing.assert_allclose(inside, 0, atol=1e-3)     # it is the mean
+  np.testing.assert_allclose(
+      y[0, 0, 0, 0], -4 / np.sqrt(60 / 9), rtol=0.05)  # the first of nine
 
 
 def test_a_window_of_the_whole_image_is_the_mean():
@@ -119,5 +146,6 @@ def test_layers_with_means_become_local(net):
   method = Method(
       None, None, lambda state, x: jax.tree.leaves(
           net.apply(state, x))[0])
-  assert far_away(method, params, 0) > 1e-3
-  assert far_away(method, params, 8) < 1e-5
+  whole, local = far_away(method, params, 0), far_away(method, params, 8)
+  assert whole > 1e-3
+  assert local < 3e-4 and local < whole / 100    # rounding of running sums

@@ -310,7 +310,7 @@ def test_content_takes_it_at_the_finest_scale(path, pictures):
 
 def test_content_without_features():
   with pytest.raises(errors.UserError, match=(
-      r"Loss '9\*perceptual' needs VGG19's features: .*method.features")):
+      r"Loss 'perceptual' needs VGG19's features: .*method.features")):
     losses.content('l1 + 9*perceptual')
   with pytest.raises(errors.UserError, match="known: .*mse, perceptual, psnr"):
     losses.content('perc', frozen={'perceptual': None})

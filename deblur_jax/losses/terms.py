@@ -1,0 +1,59 @@
+"""Reads sums of losses: 'l1 + 0.1*fft_l1 + 0.01*dark_channel(window=15)'."""
+
+import ast
+from typing import Any, NamedTuple
+
+from deblur_jax import errors
+
+
+class Term(NamedTuple):
+  """One term of a sum.
+
+  Attributes:
+    name: of a loss.
+    weight: its factor.
+    options: keyword arguments of the loss.
+  """
+
+  name: str
+  weight: float = 1.0
+  options: dict[str, Any] = {}
+
+
+def parse(text: str) -> list[Term]:
+  """Reads a sum of losses.
+
+  Args:
+    text: NAME, NUMBER*NAME or NUMBER*NAME(OPTION=VALUE, ...), joined by +. A
+      VALUE is a Python literal.
+
+  Returns:
+    The terms, in their order.
+
+  Raises:
+    UserError: text is none of that.
+  """
+  try:
+    return _terms(ast.parse(text.strip(), mode='eval').body)
+  except (RecursionError, SyntaxError, TypeError, ValueError) as error:
+    raise errors.UserError(
+        f'Loss {text.strip()!r} is not of the form l1 + 0.1*name + '
+        '0.1*name(option=1).') from error
+
+
+def _terms(node) -> list[Term]:
+  """Returns the terms of a syntax tree; ValueError for any other."""
+  match node:
+    case ast.BinOp(left=left, op=ast.Add(), right=right):
+      return [*_terms(left), *_terms(right)]
+    case ast.BinOp(left=left, op=ast.Mult(), right=right):
+      weight = ast.literal_eval(left)
+      term, = _terms(right)
+      return [term._replace(weight=float(weight) * term.weight)]
+    case ast.Name(id=name):
+      return [Term(name)]
+    case ast.Call(func=ast.Name(id=name), args=[], keywords=keywords) if all(
+        one.arg for one in keywords):
+      return [Term(name, options={
+          one.arg: ast.literal_eval(one.value) for one in keywords})]
+  raise ValueError('not a sum of losses')
