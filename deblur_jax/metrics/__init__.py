@@ -64,7 +64,9 @@ def choose(
 
   Args:
     names: rows of METRICS; or row -> keywords of its builder, such as
-      {'niqe': {'path': 'niqe_pris_params.npz'}, 'ms_ssim_luma': {}}.
+      {'niqe': {'path': 'niqe_pris_params.npz'}, 'ms_ssim_luma': {}}. They say
+      where weights are; other options would be another convention under the
+      same name.
 
   Returns:
     Name -> (restored, sharp) -> float32 [n], both [n, h, w, 3] in [0, 1]. A

@@ -97,6 +97,12 @@ def _one_image(
     key_net, key_code, key_held = jax.random.split(
         jax.random.fold_in(key, item['seed']), 3)
     fitting.check_channels(item, net=net)
+    # SURE is the risk of noise alone, at all pixels.
+    for part in ('mask', 'kernel'):
+      if content is None and part in item:
+        raise errors.UserError(
+            "method.loss='sure' is for pictures with Gaussian noise alone, not "
+            f"with a {part}: leave it out, or set method.loss='mse'.")
     size = _wide(item, factor)
     z = code_scale * make_code(key_code, net.code(size), item)
     params = {'net': models.init(net, key_net)}

@@ -9,7 +9,8 @@ Such a method is two functions for one image, without a batch axis:
            (fit, metrics)
 
 `make` maps them over the images of a batch. Each item has a 'seed', and its fit
-depends on nothing else in the batch. Copies of one image with different seeds
+depends on nothing else in the batch: after it has stopped, nothing of it
+changes while others continue. Copies of one image with different seeds
 are different fits of it.
 """
 
@@ -59,9 +60,14 @@ def make(
   def step(state: TrainState, batch: Batch, key: Array):
     fits = dict(state.buffers, params=state.params, opt_state=state.opt_state)
     features = state.frozen.get('features')
-    fits, metrics = jax.vmap(
-        lambda fit, item: advance(fit, item, key, state.step, features))(
-            fits, _with_seeds(batch))
+
+    def one(fit: Fit, item: Batch):
+      new, metrics = advance(fit, item, key, state.step, features)
+      stopped = fit['record']['stopped']
+      return jax.tree.map(
+          lambda a, b: jnp.where(stopped, a, b), fit, new), metrics
+
+    fits, metrics = jax.vmap(one)(fits, _with_seeds(batch))
     params, opt_state = fits.pop('params'), fits.pop('opt_state')
     return state.replace(
         step=state.step + 1, params=params, opt_state=opt_state,

@@ -335,7 +335,8 @@ TASKS: Mapping[str, Task] = {
             f'nets.{name}.{key}': value
             for name in ('first', 'second', 'mask')
             for key, value in (('down', (4,)), ('skip', (0,)))},
-        accepts=('hint',), found=('first', 'mask', 'second')),
+        accepts=('hint',), scaled=('method.hint_steps',),
+        found=('first', 'mask', 'second')),
     'blind': Task(
         'sharpen, with unknown blur',
         _preset(

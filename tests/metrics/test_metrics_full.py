@@ -10,7 +10,7 @@ from PIL import Image
 from scipy import ndimage
 
 from deblur_jax import errors, metrics
-from deblur_jax.metrics import kohler, realblur, shift
+from deblur_jax.metrics import kohler, psnr, realblur, shift
 
 
 def _ecc(index):
@@ -265,3 +265,15 @@ def test_kohler_refuses_other_paths():
     kohler.psnr_kohler(image, jnp.zeros((1, 3, 170, 180, 3)))
   with pytest.raises(errors.UserError, match='at least 161x161'):
     kohler.ms_ssim_kohler(image[:, :100], image[None, :, :100])
+
+
+@pytest.mark.parametrize('shave', [0, 3])
+def test_shaved_psnr_of_other_borders(shave):
+  random = np.random.default_rng(0)
+  a, b = (random.integers(0, 256, (20, 17, 3)).astype(np.uint8)
+          for _ in range(2))
+  inside = (slice(shave, 20 - shave), slice(shave, 17 - shave))
+  pad = lambda x: np.pad(x[inside], ((4, 4), (4, 4), (0, 0)))
+  np.testing.assert_allclose(
+      psnr.psnr_luma_shaved(_float(a), _float(b), shave=shave)[0],
+      references.psnr_luma_shaved(pad(a), pad(b)), rtol=1e-5)

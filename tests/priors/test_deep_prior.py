@@ -4,6 +4,7 @@ import functools
 
 import helpers
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.ndimage
@@ -11,7 +12,7 @@ import scipy.ndimage
 from deblur_jax import errors, methods
 from deblur_jax.blur import operators
 from deblur_jax.inference import restoration
-from deblur_jax.priors import double_prior, fit_record, results, tasks
+from deblur_jax.priors import double_prior, fit_record, fitting, results, tasks
 from deblur_jax.training import loop, parallel
 
 # It compiles twice as quickly as the configs' own networks.
@@ -200,6 +201,43 @@ def test_it_ends_when_all_have_stopped():
   fitted = fit(make(config), batch_for('prior_denoise', count=1), steps=100)
   assert fitted.curve['stopped'][-1].all()
   assert len(fitted.curve['loss']) < 100
+
+
+def test_nothing_of_a_stopped_fit_changes_while_others_continue():
+  """A fit that counts its steps in all its parts, and stops at its seed."""
+  def begin(key, item):
+    zero = jnp.zeros(())
+    return {'params': {'net': zero}, 'opt_state': {'net': zero},
+            'found': {'kernel': zero},
+            'record': {'stopped': item['seed'] == 0, 'kept': {'last': zero}}}
+
+  def advance(fit, item, key, step, frozen):
+    new = jax.tree.map(lambda x: x + 1, fit | {'record': {
+        'kept': fit['record']['kept']}})
+    new['record']['stopped'] = step + 1 >= item['seed']
+    return new, {}
+
+  method = fitting.make(begin, advance, result='last')
+  batch = {'observed': np.zeros((3, 8, 8, 3)), 'seed': np.array([1, 3, 9])}
+  state = method.init(jax.random.key(0), batch)
+  for _ in range(5):
+    state, _ = method.step(state, batch, jax.random.key(0))
+  for part in (state.params['net'], state.opt_state['net'],
+               state.buffers['found']['kernel'],
+               method.restore(state, batch['observed'])):
+    np.testing.assert_array_equal(part, [1, 3, 5])
+
+
+@pytest.mark.parametrize('part', ['mask', 'kernel'])
+def test_sure_takes_noise_alone(part):
+  config = config_of(**{
+      'method.loss': 'sure', 'method.code': 'observed', 'method.sigma': 0.1,
+      'nets.net.depth': 3, 'nets.net.down': (4,), 'nets.net.skip': 0})
+  batch = batch_for('prior_denoise', count=1)
+  batch[part] = np.ones((1, 3, 3) + (1,) * (part == 'mask'), np.float32)
+  with pytest.raises(
+      errors.UserError, match=f"loss='sure' .* not with a {part}"):
+    jax.eval_shape(methods.build(config).init, jax.random.key(0), batch)
 
 
 def test_what_is_masked_and_what_is_held_out_is_not_fitted():

@@ -479,3 +479,14 @@ def test_program(folder):
   assert done.returncode == 0, done.stderr
   assert 'classical' in done.stdout and '2 pictures are in' in done.stdout
   assert images.read(folder / 'out' / 'b.png').shape == (24, 32, 3)
+
+
+@pytest.mark.parametrize('name', tasks.TASKS)
+def test_counts_of_steps_keep_their_share_of_a_shorter_fit(name):
+  whole, half = tasks.config(name), tasks.config(
+      name, steps=tasks.config(name)['total_steps'] // 2)
+  counts = {key for key in whole['method'] if key.endswith(('_steps', 'turn'))
+            and key != 'losses_in_turn'}
+  assert {f'method.{key}' for key in counts} == {*tasks.TASKS[name].scaled}
+  for key in counts:
+    assert half['method'][key] == whole['method'][key] // 2
