@@ -1,4 +1,5 @@
-# make install     .venv with everything, from the newest Python that runs
+# make install     .venv with all but Beam, libtpu and trackers, from the newest
+#                  Python of 3.11 to 3.13 that runs
 # make quickstart  the K ablation on the built-in pictures: runs/quickstart
 # make test        ruff and the tests
 # make docs        the manual: site/index.html; needs no network after the set-up

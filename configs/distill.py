@@ -1,7 +1,7 @@
 r"""A student of 0.9 million parameters learns from a run of any network.
 
   python -m experiments.train --config=configs/distill.py \
-      --config.method.teacher.path=runs/gopro \
+      --config.method.teacher.path=runs/gopro_k3 \
       --config.data.train.root=DIR/GOPRO_Large --workdir=runs/student
 
 The student is a small NAFNet, a thirteenth of the coarse-to-fine network of
@@ -25,7 +25,7 @@ def get_config(arg=None):
   config = common.experiment(
       total_steps=200_000, batch_size=16, save_every=2_000)
   config.method = dict(
-      name='distill', teacher=dict(path='runs/gopro', which='last', role=''),
+      name='distill', teacher=dict(path='runs/gopro_k3', which='last', role=''),
       loss='l1', loss_weight=1.0, output='l1', output_weight=1.0, layers=(),
       layers_weight=0.0, pyramid='deepdeblur_pytorch', ema=0.0)
   config.nets = dict(net=dict(
@@ -34,7 +34,7 @@ def get_config(arg=None):
   config.optim = dict(net=dict(
       name='adamw', lr=1e-3, schedule='cosine', b2=0.9, weight_decay=1e-3,
       clip_norm=0.01, warmup_steps=0, end_lr=1e-7))
-  config.data = common.gopro('blur')
+  config.data = common.gopro('blur_gamma')
   config.augment = dict(preset='flips')
   config.validate = dict(pictures=8, crop=512)
   if arg == 'small':

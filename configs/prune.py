@@ -1,7 +1,7 @@
 r"""Keeps half of the channels of a trained network and trains further.
 
   python -m experiments.train --config=configs/prune.py \
-      --config.method.init_from.path=runs/gopro \
+      --config.method.init_from.path=runs/gopro_k3 \
       --config.data.train.root=DIR/GOPRO_Large --workdir=runs/thin
 
 The channels with the largest norms stay. nets.net is the pruned network: that
@@ -31,7 +31,7 @@ def get_config(arg=None):
   config = common.experiment(total_steps=50_000, batch_size=16)
   pyramid = ml_collections.FieldReference('deepdeblur_pytorch')
   config.method = dict(
-      name='prune', init_from=dict(path='runs/gopro', which='last', role=''),
+      name='prune', init_from=dict(path='runs/gopro_k3', which='last', role=''),
       share=0.0, per_layer=False, loss='l1', over_scales='sum',
       pyramid=pyramid, ema=0.0, accumulate=1)
   config.nets = dict(net=dict(
@@ -39,7 +39,7 @@ def get_config(arg=None):
       pyramid=pyramid, residual=False, dtype='bfloat16'))
   config.optim = dict(net=dict(
       name='adam', lr=1e-4, schedule='cosine', clip_norm=0.0))
-  config.data = common.gopro('blur')
+  config.data = common.gopro('blur_gamma')
   config.augment = dict(preset='flips')
   config.validate = dict(pictures=8, crop=512)
   if arg == 'same':
@@ -49,7 +49,7 @@ def get_config(arg=None):
     config.nets.net.update(features=64, dtype='float32')
     config.method = dict(
         name='quantize',
-        init_from=dict(path='runs/gopro', which='last', role=''),
+        init_from=dict(path='runs/gopro_k3', which='last', role=''),
         loss='l1', learn=True, over_scales='sum', pyramid=pyramid)
     config.optim.net.lr = 1e-5
   if arg in ('small', 'int8_small'):
