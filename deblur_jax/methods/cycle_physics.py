@@ -46,6 +46,7 @@ from deblur_jax.state import Array, Batch, Method, Metrics, TrainState
 LEARNERS = ('to_sharp', 'kernel')
 OF_SHARP = ('adversarial', 'cycle', 'kernel', 'blur_type', 'identity')
 OF_MADE = ('cycle', 'kernel', 'blur_type')    # of pictures blurred by h
+TOE = 8 / 255   # of stored values
 DELTA = 0.9     # sum K^2 of an almost single tap; the delta kernel has 1
 
 
@@ -279,6 +280,10 @@ def reblur(
     gamma: float = 1.0) -> Array:
   """mean |k * x - y| where no kernel reaches beyond the picture.
 
+  With a gamma both are compared in stored values whose curve is continued by
+  its tangent below TOE: its slope at black is infinite, and one black patch
+  would decide the direction of a step.
+
   Args:
     restored: x, [n, h, w, 3] in [0, 1].
     blurry: y, the same shape.
@@ -297,11 +302,22 @@ def reblur(
   light = operator.forward(light)
   # The camera clips; the slope does not, for the same reason.
   light += jax.lax.stop_gradient(jnp.clip(light, 0, 1) - light)
-  again = exposure.to_stored(light, gamma=gamma)
+  again = _with_toe(light, gamma)
+  blurry = _with_toe(exposure.to_light(blurry, gamma=gamma), gamma)
   inner = (slice(None), *[
       slice(side // 2, length - side // 2) for side, length
       in zip(kernels.kernels.shape[-2:], blurry.shape[1:3], strict=True)])
   return losses.l1(again[inner], blurry[inner])
+
+
+def _with_toe(light, gamma):
+  """Stored values, continued by the tangent of the curve below TOE."""
+  if gamma == 1:
+    return light
+  start = TOE**gamma
+  tangent = TOE + TOE / (gamma * start) * (light - start)
+  curve = exposure.to_stored(jnp.maximum(light, start), gamma=gamma)
+  return jnp.where(light < start, tangent, curve)
 
 
 def energy(kernels: kernel_estimator.Estimate) -> Array:

@@ -214,6 +214,7 @@ def test_reblur_knows_the_truth_and_the_trivial_answer(gamma):
         trivial=residual(blurry, blurry, Estimate(point)),
         mixture=residual(sharp, blurry, mixture),
         bright=slope(1.2, 0.9), dark=slope(-0.05, 0.2),
+        black=slope(-0.01, 0.02),
         point=spread(*point), both=spread(*both))
 
   found = measure(images(2, 24)['sharp'])
@@ -221,6 +222,8 @@ def test_reblur_knows_the_truth_and_the_trivial_answer(gamma):
   assert found['blurred_twice'] > 0.02
   # What is beyond the range finds its way back.
   assert np.min(found['bright']) > 0 and np.max(found['dark']) < 0
+  # A black patch does not outweigh all others: a gray pixel has 1 / 2400.
+  assert np.min(found['black']) < 0 and np.abs(found['black']).max() < 30 / 2400
   # Any picture explains itself, if the kernel may be a point.
   assert found['trivial'] < 1e-6
   assert np.min(found['point']) > 0.9 and np.max(found['both']) < 0.25
