@@ -1,9 +1,9 @@
 """Losses of the restored image alone."""
 
-import jax
 import jax.numpy as jnp
 
 from deblur_jax import errors
+from deblur_jax.ops import local_pooling
 from deblur_jax.state import Array
 
 
@@ -44,20 +44,8 @@ def dark_channel(image: Array, *, window: int = 35) -> Array:
         f'pixels for crops of {image.shape[1]}x{image.shape[2]}, got {window}.')
   dark = image.min(axis=-1)
   for axis in (1, 2):
-    dark = _sliding_min(dark, window, axis)
+    dark = local_pooling.sliding(jnp.minimum, dark, window, axis=axis)
   return jnp.mean(dark)
-
-
-def _sliding_min(x: Array, window: int, axis: int) -> Array:
-  """The minima of all windows, from those of windows of half the length."""
-  length = 1
-  while length < window:
-    step = min(length, window - length)
-    count = x.shape[axis] - step
-    x = jnp.minimum(jax.lax.slice_in_dim(x, 0, count, axis=axis),
-                    jax.lax.slice_in_dim(x, step, step + count, axis=axis))
-    length += step
-  return x
 
 
 REGULARIZERS = {

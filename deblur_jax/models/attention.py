@@ -64,10 +64,8 @@ class CBAM(nn.Module):
   def __call__(self, x: Array) -> Array:
     """Maps [n, h, w, c] to the same shape."""
     x = x.astype(self.dtype)
-    full = x.astype(jnp.float32)
     look = Mlp(self.reduction, name='channels')
-    weights = look(local_pooling.mean(x)) + look(
-        full.max(axis=(1, 2), keepdims=True))
+    weights = look(local_pooling.mean(x)) + look(local_pooling.maximum(x))
     x = x * nn.sigmoid(weights).astype(x.dtype)
     full = x.astype(jnp.float32)
     maps = jnp.stack([full.mean(axis=-1), full.max(axis=-1)], axis=-1)

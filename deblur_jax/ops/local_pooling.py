@@ -12,6 +12,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterator
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -88,6 +89,52 @@ def mean(x: Array) -> Array:
   return centre + y
 
 
+def maximum(x: Array) -> Array:
+  """Takes the maximum over the pixels of each image, or of windows.
+
+  Args:
+    x: [n, h, w, c].
+
+  Returns:
+    The shape of `mean`.
+  """
+  x = x.astype(jnp.float32)
+  side = _side(x)
+  if side is None:
+    return x.max(axis=(1, 2), keepdims=True)
+  for axis in (1, 2):
+    length = x.shape[axis]
+    part = min(side, length)
+    x = jnp.take(
+        sliding(jnp.maximum, x, part, axis=axis), _firsts(length, part),
+        axis=axis)
+  return x
+
+
+def sliding(
+    fn: Callable[[Array, Array], Array], x: Array, length: int, *, axis: int
+) -> Array:
+  """Combines all windows along an axis, from those of half the length.
+
+  Args:
+    fn: of two arrays, element by element: jnp.maximum or jnp.minimum.
+    x: any array.
+    length: of the windows, 1 to the length of the axis.
+    axis: of x.
+
+  Returns:
+    An array with the windows' values in the order of their first elements.
+  """
+  done = 1
+  while done < length:
+    step = min(done, length - done)
+    count = x.shape[axis] - step
+    x = fn(jax.lax.slice_in_dim(x, 0, count, axis=axis),
+           jax.lax.slice_in_dim(x, step, step + count, axis=axis))
+    done += step
+  return x
+
+
 def moments(x: Array) -> tuple[Array, Array]:
   """Computes means and biased variances over the pixels of each image.
 
@@ -162,11 +209,17 @@ def _box(x, side, *, axis):
   sums = jnp.cumsum(x, axis=axis)
   sums = jnp.concatenate([jnp.zeros_like(
       jnp.take(sums, jnp.array([0]), axis=axis)), sums], axis=axis)
-  # A window of even side has one value more after the pixel than before it.
-  firsts = jnp.clip(
-      jnp.arange(length) - (side - 1) // 2, 0, length - side)
+  firsts = _firsts(length, side)
   return (jnp.take(sums, firsts + side, axis=axis)
           - jnp.take(sums, firsts, axis=axis)) / side
+
+
+def _firsts(length, side):
+  """The first value of the window of each value of an axis.
+
+  A window of even side has one value more after the pixel than before it.
+  """
+  return jnp.clip(jnp.arange(length) - (side - 1) // 2, 0, length - side)
 
 
 def _starts(length, side):

@@ -37,12 +37,14 @@ def _windows(x, side):
 # The whole image, one that the network padded, and features of half the size.
 @pytest.mark.parametrize('height, window, side', [
     (24, 5, 5), (21, 5, 5), (48, 10, 5), (24, 6, 6)])
-def test_mean_and_variance_around_each_pixel(height, window, side):
+def test_mean_variance_and_maximum_around_each_pixel(height, window, side):
   with local_pooling.local(window, height=height):
-    found = local_pooling.mean(X), *local_pooling.moments(X)
+    found = (local_pooling.mean(X), *local_pooling.moments(X),
+             local_pooling.maximum(X))
   windows = _windows(X, side)
   mean, variance = windows.mean((-1, -2)), windows.var((-1, -2))
-  for one, expected in zip(found, (mean, mean, variance), strict=True):
+  for one, expected in zip(
+      found, (mean, mean, variance, windows.max((-1, -2))), strict=True):
     np.testing.assert_allclose(one, expected, atol=1e-6)
 
 
@@ -133,7 +135,7 @@ def far_away(method, params, window):
 
 
 @pytest.mark.parametrize('net', [
-    attention.SE(),
+    attention.SE(), attention.CBAM(),
     models.build(name='nafnet', features=2, blocks=(1,), up_blocks=(0,),
                  middle=0),
     models.build(name='resnet', features=2, blocks=0)],
