@@ -15,7 +15,7 @@ from deblur_jax.state import Array
 
 
 def build(
-    *, gamma: float = 2.2, gain: tuple[float, float] = (1.0, 1.0),
+    *, gamma: float, gain: tuple[float, float] = (1.0, 1.0),
     shot: tuple[float, float] = (0.0, 0.0),
     read: tuple[float, float] = (0.0, 0.0),
     quality: tuple[float, float] | None = None, bits: int = 0):
@@ -26,7 +26,8 @@ def build(
   one.
 
   Args:
-    gamma: of the response curve of the stored pictures, above 0.
+    gamma: of the response curve of the stored pictures, above 0: that of the
+      blur.
     gain: range of a factor on light, 0 or more; above 1 highlights saturate.
     shot: range of a in the noise's variance a * light + b^2, 0 or more.
     read: range of b, in units of light, 0 or more.

@@ -29,7 +29,6 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from deblur_jax import blur as blurs
 from deblur_jax import errors, losses, models
 from deblur_jax.blur import exposure, operators
 from deblur_jax.config import call, require
@@ -123,7 +122,7 @@ def make(
   is_sharp = unpaired.discriminator(
       nets['is_sharp'], txs['is_sharp'], discriminator, name='is_sharp',
       buffer_size=buffer_size) if weights.adversarial else None
-  synthesise = blurs.from_config(blur, where='method.blur')
+  synthesise = unpaired.known_blur(blur)
   parts = _Parts(
       nets, weights,
       losses.build(cycle, over_scales=over_scales, features=features),

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from deblur_jax import blur as blurs
 from deblur_jax import errors
 from deblur_jax.config import call
 from deblur_jax.methods import discriminator as discriminators
@@ -92,6 +93,26 @@ def discriminator(
     return alarm and f'{name}: {alarm}'
 
   return Discriminator(init, generator_loss, update, watch)
+
+
+def known_blur(options: Mapping[str, Any]):
+  """Builds h of `method.blur`.
+
+  Args:
+    options: keyword arguments of `blur.build`.
+
+  Returns:
+    The function that `blur.build` returns.
+
+  Raises:
+    UserError: `blur.build` refuses the options, or they have a margin.
+  """
+  synthesise = blurs.from_config(options, where='method.blur')
+  if options.get('margin'):
+    raise errors.UserError(
+        'method.blur.margin makes the pictures smaller than the blurry ones '
+        'beside them; leave it out.')
+  return synthesise
 
 
 def together(

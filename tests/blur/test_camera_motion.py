@@ -22,8 +22,7 @@ def image():
 
 draw_path = jax.jit(camera_motion.path, static_argnames='frames')
 warp = jax.jit(camera_motion.warp)
-dynamic = jax.jit(
-    dynamic_scene.dynamic_scene, static_argnames=('frames', 'margin'))
+dynamic = jax.jit(dynamic_scene.dynamic_scene, static_argnames='frames')
 
 
 def pose(x=0.0, y=0.0, angle=0.0, zoom=1.0):
@@ -140,13 +139,6 @@ def test_a_constant_picture_stays_constant():
   np.testing.assert_allclose(pair['blur'], pair['sharp'], atol=1e-5)
 
 
-def test_a_margin_is_cropped(image):
-  whole, inner = scene(image, frames=9), scene(image, frames=9, margin=5)
-  for name in whole:
-    np.testing.assert_allclose(
-        inner[name], whole[name][5:-5, 5:-5], atol=1e-6)
-
-
 def test_only_the_object_moves_if_the_camera_does_not(image):
   pair = scene(
       image, seed=3, frames=9, shift=0.0, rotation=0.0, zoom=0.0)
@@ -189,7 +181,6 @@ def test_gradients_of_a_scene_are_finite(image):
     (dict(kind='dynamic_scene', shifts=3), 'data.blur.shifts.*mean .shift.'),
     (dict(kind='dynamic_scene', frames=4), 'frames must be odd'),
     (dict(kind='dynamic_scene', gamma=0), 'gamma must be a number above 0'),
-    (dict(kind='dynamic_scene', margin=8), 'leave something.*16x16'),
 ])
 def test_mistakes_are_named(options, message):
   with pytest.raises(errors.UserError, match=message):

@@ -106,7 +106,7 @@ def test_photos(tmp_path, picture_folder):
   assert list(manifest['pairs'])[:2] == ['more/000000', 'more/000001']
   assert manifest['parameters']['options'] == {
       'frames': 5, 'shift': 8.0, 'rotation': 0.02, 'zoom': 0.01,
-      'object_shift': 12.0, 'gamma': 2.2, 'margin': 0}
+      'object_shift': 12.0, 'gamma': 2.2}
   for i, name in enumerate(source.names):
     made_of = manifest['pairs'][name]
     photo = images.read(f'{folder / made_of["photo"]}.png')
@@ -232,6 +232,21 @@ def test_goes_on_after_kill_9(tmp_path, picture_folder):
   again = contents(out)
   assert again == contents(undisturbed)
   assert json.loads(again['manifest.json'])['splits']['train']['finished']
+
+
+def test_a_set_whose_manifest_has_a_margin_of_0_is_that_without(
+    tmp_path, picture_folder):
+  """It was recorded while it was an option of one blur."""
+  out = tmp_path / 'out'
+  plan = lambda **more: make_blur.from_photos(
+      picture_folder, kind='line', options={'size': 9, 'length': (1, 9)} | more)
+  pair_writer.write(plan(), out)
+  manifest = json.loads((out / 'manifest.json').read_text())
+  manifest['splits']['train']['parameters']['options']['margin'] = 0
+  (out / 'manifest.json').write_text(json.dumps(manifest))
+  pair_writer.write(plan(), out)
+  with pytest.raises(errors.UserError, match='margin is None there, 4 now'):
+    pair_writer.write(plan(margin=4), out)
 
 
 def test_another_command_is_refused_with_the_difference(tmp_path):
