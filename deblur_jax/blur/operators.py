@@ -110,7 +110,9 @@ def scatter(
   """Makes space-varying blur weighted before it: y = sum of h_b * (w_b x).
 
   Each pixel of x has its own kernel: the distribution of the light that leaves
-  this pixel (Nagy and O'Leary 1998). The sum of the light is kept.
+  this pixel (Nagy and O'Leary 1998). Circular borders keep the sum of the light
+  where the weights sum to one; with the others light leaves the picture, or its
+  mirror image adds some.
 
   Args:
     kernels: [b, kh, kw], or [n, b, kh, kw].
