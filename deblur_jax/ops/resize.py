@@ -25,7 +25,7 @@ def double_bilinear(x: Array) -> Array:
   Returns:
     [n, 2h, 2w, c].
   """
-  return _double(_double(x, axis=2), axis=1)
+  return double_along(double_along(x, axis=2), axis=1)
 
 
 def _forward(x):
@@ -42,7 +42,16 @@ def _backward(_, dy):
 double_bilinear.defvjp(_forward, _backward)
 
 
-def _double(x, *, axis):
+def double_along(x: Array, *, axis: int) -> Array:
+  """Doubles the size along one axis, as `double_bilinear` does along two.
+
+  Args:
+    x: any shape.
+    axis: from 0 on.
+
+  Returns:
+    x with twice the length along the axis.
+  """
   before, after = _neighbours(x, x, axis)
   pair = jnp.stack([0.75 * x + 0.25 * before, 0.75 * x + 0.25 * after],
                    axis=axis + 1)
