@@ -20,6 +20,7 @@ photographs of still scenes, and as a baseline for the learned methods.
 """
 
 import math
+import types
 from collections.abc import Mapping
 from typing import Any
 
@@ -37,6 +38,12 @@ _COARSEST = 3                   # kernel size at the coarsest level
 # of 8e-3 leads to 1.3e5, a lower one to less.
 _BETAS = 24
 _FAINT = 0.05                   # of a kernel's maximum; less counts as noise
+
+# An estimated kernel has errors, so the data needs a lower weight than with a
+# known one.
+WEIGHT = 2e3
+DECONVOLUTION = types.MappingProxyType(
+    dict(name='hyper_laplacian', weight=WEIGHT))
 
 
 def kernel_of(
@@ -69,14 +76,14 @@ def kernel_of(
       y, size=size, sparse=sparse, ridge=ridge, rounds=rounds))(gray[..., 0])
 
 
-def deblur(blur, *, deconvolution: Mapping[str, Any], **options) -> Array:
+def deblur(
+    blur, *, deconvolution: Mapping[str, Any] = DECONVOLUTION, **options
+) -> Array:
   """Estimates the kernel and deconvolves with it.
 
   Args:
     blur: [n, h, w, c] in [0, 1]; c is 1 or 3.
-    deconvolution: keyword arguments of `deconvolve.with_kernel`. An estimated
-      kernel has errors, so the data needs a lower weight than with a known
-      kernel: dict(name='hyper_laplacian', weight=2e3).
+    deconvolution: keyword arguments of `deconvolve.with_kernel`.
     **options: keyword arguments of `kernel_of`.
 
   Returns:

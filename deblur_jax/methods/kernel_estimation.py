@@ -39,10 +39,7 @@ def make(
   net = require(nets, 'kernel', where='nets')
   tx = require(txs, 'kernel', where='optim')
   models.check_kind(net, models.KERNEL_ESTIMATORS, where='nets.kernel.name')
-  if 'name' not in deconvolution:
-    raise errors.UserError(
-        'method.deconvolution must name one, such as dict(name=\'wiener\').')
-  solve = deconvolve.with_kernel(**deconvolution)
+  solve = deconvolve.from_config(deconvolution, where='method.deconvolution')
 
   def start(key: Array, batch: Batch) -> learner.Start:
     models.check_crop(net, batch['blur'].shape[1:3], where='nets.kernel')
