@@ -55,7 +55,7 @@ def dynamic_scene(
     rotation: greatest rotation of the camera, in radians.
     zoom: greatest change of size; 0.01 is one percent.
     object_shift: greatest length of the object's own path, in pixels.
-    gamma: of the response curve, see `exposure.average`.
+    gamma: of the response curve, see `exposure.to_light`.
 
   Returns:
     {'blur', 'sharp'}, each [h, w, 3] in [0, 1].

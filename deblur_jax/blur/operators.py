@@ -24,6 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from deblur_jax import errors
+from deblur_jax.blur import kernels as kernels_lib
 from deblur_jax.state import Array
 
 # From this number of kernel elements on FFT is faster. Measured on 2 CPU cores
@@ -353,8 +354,7 @@ def _pad(x, size, mode):
   """Pads x by the pixels that y[i] = sum of k[j] x[i + c - j] reads."""
   if mode is None:
     return x
-  rows, columns = (((side - 1) - side // 2, side // 2) for side in size)
-  return jnp.pad(x, ((0, 0), rows, columns, (0, 0)), mode=mode)
+  return jnp.pad(x, ((0, 0), *kernels_lib.margins(size), (0, 0)), mode=mode)
 
 
 def _pad_transposed(padded, size, mode):
@@ -440,10 +440,3 @@ BORDERS = {
 }
 
 METHODS = {'auto': _valid, 'direct': _valid_direct, 'fft': _valid_fft}
-
-# name -> a function of arrays and options to an Operator
-OPERATORS = {
-    'uniform': uniform, 'gather': gather, 'scatter': scatter,
-    'lanczos_downsample': lanczos_downsample, 'mask': mask,
-    'identity': identity,
-}

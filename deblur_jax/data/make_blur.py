@@ -179,8 +179,8 @@ def read_response(
 def average(shots, *, curve: Mapping[str, Any]) -> Pictures:
   """Makes a pair of an odd number of frames.
 
-  It equals `exposure.average`, but uses a table for the 256 stored values and
-  keeps one frame in memory at a time.
+  A table has the light of the 256 stored values, and one frame at a time is in
+  memory.
 
   Args:
     shots: functions that return uint8 [h, w, 3], in order.

@@ -48,7 +48,7 @@ def apply(params: Params, masks: Params) -> Params:
 
   Args:
     params: of a network.
-    masks: of `magnitude` or `channel_masks`.
+    masks: of `magnitude`.
 
   Returns:
     The parameters.
@@ -115,31 +115,6 @@ def cut(params: Params, wires: channel_groups.Wires, kept: Kept) -> Params:
 
   return jax.tree_util.tree_map_with_path(
       shorten, jax.tree.map(np.asarray, params))
-
-
-def channel_masks(
-    params: Params, wires: channel_groups.Wires, kept: Kept) -> Params:
-  """Masks with which the wide network computes the same as the thin one.
-
-  Args:
-    params: of the wide network.
-    wires: its `channel_groups.wires`.
-    kept: of `choose`.
-
-  Returns:
-    A tree as `params`, of bools; false where a pruned channel is made.
-  """
-  sizes = _sizes(params, wires)
-
-  def mask(path, leaf):
-    _, makes = _groups(path, leaf, wires)
-    if not makes:
-      return np.ones(leaf.shape, bool)
-    stays = np.zeros(leaf.shape[-1], bool)
-    stays[_places(makes, kept, sizes)] = True
-    return np.broadcast_to(stays, leaf.shape)
-
-  return jax.tree_util.tree_map_with_path(mask, params)
 
 
 def share_of_zeros(params: Params) -> Array:

@@ -201,7 +201,13 @@ still = dict.fromkeys(shake.Shake._fields, 0.0)
 draw_shake = jax.jit(
     shake.random_shake, static_argnames='frames')
 warp = jax.jit(shake.warp, static_argnames='focal')
-warp_in_the_plane = jax.jit(camera_motion.warp)
+
+
+@jax.jit
+def warp_in_the_plane(image, pose):
+  height, width, _ = image.shape
+  return camera_motion.sample(image, *camera_motion.still_points(
+      pose, height=height, width=width))
 
 
 def moved(**change):
