@@ -155,7 +155,7 @@ def hyper_laplacian(
     u = (weight * shown * data + rho_data * (seen + du)) / (
         weight * shown + rho_data)
     # v = f * x: shrunk towards 0
-    v = shrink(slopes + dv, alpha=alpha, weight=rho_prior)
+    v = proximal(slopes + dv, alpha=alpha, weight=rho_prior)
     return back(spectrum), u, v, du + seen - u, dv + slopes - v
 
   spectrum = fft(start)
@@ -165,7 +165,7 @@ def hyper_laplacian(
   return kernels.crop_scene(x, size, picture=blur.shape[1:3])
 
 
-def shrink(v, *, alpha: float, weight) -> Array:
+def proximal(v, *, alpha: float, weight) -> Array:
   """Computes argmin over w of |w|^alpha + weight / 2 (w - v)^2, elementwise.
 
   For alpha below 1 the solution is discontinuous in v: 0 up to a threshold;

@@ -68,7 +68,7 @@ def build(
       stored['blur'] = jpeg.compress(
           stored['blur'], quality=draw(keys[4], quality))
     if bits:
-      stored['blur'] = quantise(stored['blur'], bits=bits)
+      stored['blur'] = fake_quantize(stored['blur'], bits=bits)
     return stored
 
   def sensor(key, batch):
@@ -104,7 +104,7 @@ def noise(key, light, *, shot, read) -> Array:
   return light + deviation * jax.random.normal(key, light.shape)
 
 
-def quantise(image, *, bits: int = 8) -> Array:
+def fake_quantize(image, *, bits: int = 8) -> Array:
   """Rounds stored values to a number of bits; the gradient is one.
 
   Args:

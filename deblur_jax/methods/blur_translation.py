@@ -64,7 +64,10 @@ def make(
       losses with 'perceptual'.
 
   Raises:
-    UserError: no such run, or what does not go together.
+    UserError: a network is missing or of another kind, or an optimizer is
+      missing; weights are unknown, negative or all 0; shrink is no power of
+      two; what `blur.build` refuses, or a margin; a name in `discriminator`,
+      `distance` or `pyramid` is unknown; or `restorer` has no such network.
   """
   _check_networks(nets)
   weights = unpaired.check_weights(

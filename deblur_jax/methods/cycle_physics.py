@@ -53,7 +53,7 @@ class Weights(NamedTuple):
 
   Attributes:
     reblur: of the reblur term.
-    sparsity: of the sparsity of gradients.
+    sparsity: of the bound on the kernels' sum K(y)^2.
     adversarial: of the adversarial term.
     cycle: of the cycle through known blur.
     kernel: of the error of known kernels.
@@ -112,7 +112,12 @@ def make(
     without: a term to leave out, for ablations; its weight does not matter.
 
   Raises:
-    UserError: what does not go together.
+    UserError: a network of another kind, or one that a term needs is missing,
+      as its optimizer; unknown, negative or only zero weights; w_a without
+      `discriminator`; what `blur.build` refuses, or a margin; max_energy,
+      gamma or start_steps outside of their ranges; no such row or file of
+      VGG19. At init: crops too small for the networks or the window, and with
+      w_k or w_b a blur without a known kernel of the estimator's size.
   """
   weights = unpaired.check_weights(
       unpaired.leave_out(
@@ -286,7 +291,8 @@ def reblur(
   """
   light = exposure.to_light(restored, gamma=gamma)
   if gamma != 1:
-    # Below black the curve is flat, and such pixels found no way back.
+    # Below black the curve is flat: without a slope of their own such pixels
+    # would stay black.
     light += jnp.minimum(restored, 0)
   if kernels.weights is None:
     operator = operators.uniform(kernels.kernels, border='reflect')

@@ -33,8 +33,9 @@ def make(
     ema: decay of the averaged weights, which predict; 0: the last.
 
   Raises:
-    UserError: what does not go together; at the first step, batches without
-      kernels, or with such of another size.
+    UserError: nets or optim have no 'kernel', or it is no kernel estimator;
+      `deconvolution` names none, or has unknown options; at the first step,
+      batches without kernels, or with kernels of another size.
   """
   net = require(nets, 'kernel', where='nets')
   tx = require(txs, 'kernel', where='optim')

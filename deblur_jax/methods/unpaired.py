@@ -146,7 +146,7 @@ def likeness(restored: Array, blur: Array) -> Metrics:
   """
   a, b = (x - x.mean(axis=(1, 2), keepdims=True) for x in (restored, blur))
   total = lambda x: x.sum(axis=(1, 2, 3))
-  # A flat picture is like none.
+  # The correlation of a flat picture is 0.
   scale = jnp.sqrt(total(a * a) * total(b * b)) + 1e-6
   return {'correlation': jnp.mean(total(a * b) / scale),
           'change': jnp.mean(jnp.abs(restored - blur))}

@@ -56,7 +56,7 @@ def apply(params: Params, masks: Params) -> Params:
   return jax.tree.map(lambda leaf, mask: leaf * mask, params, masks)
 
 
-def choose(params: Params, wires: channel_groups.Wires, like: Params) -> Kept:
+def choose(params: Params, wires: channel_groups.Wires, thin: Params) -> Kept:
   """The strongest channels of each group, as many as a thinner network has.
 
   The strength of a channel is the norm of all kernels that make it.
@@ -64,7 +64,7 @@ def choose(params: Params, wires: channel_groups.Wires, like: Params) -> Kept:
   Args:
     params: of the wide network.
     wires: its `channel_groups.wires`.
-    like: the parameters of the thin network, or their shapes.
+    thin: the parameters of the thin network, or their shapes.
 
   Returns:
     Group -> the channels to keep, ascending.
@@ -74,14 +74,14 @@ def choose(params: Params, wires: channel_groups.Wires, like: Params) -> Kept:
   """
   strength, wanted = {}, {}
   for path, wire in wires.items():
-    wide, thin = (_layer(tree, path)['kernel'] for tree in (params, like))
+    wide, goal = (_layer(tree, path)['kernel'] for tree in (params, thin))
     groups = wire.makes or ()
     power = np.square(np.asarray(wide, np.float32))
     power = power.sum(axis=tuple(range(power.ndim - 1)))
     for group, part in zip(groups, np.split(power, max(len(groups), 1)),
                            strict=False):
       strength[group] = strength.get(group, 0) + part
-      wanted[group] = thin.shape[-1] // len(groups)
+      wanted[group] = goal.shape[-1] // len(groups)
   kept = {}
   for group, values in strength.items():
     count = wanted[group]

@@ -80,7 +80,7 @@ def _neighbours(x, y, axis, *, ends=None):
       jnp.concatenate([part(y, 1, size), part(high, size - 1, size)], axis))
 
 
-def shrink(x: Array, *, factor: int) -> Array:
+def downsample_bilinear(x: Array, *, factor: int) -> Array:
   """Shrinks an image by a whole factor, bilinear and antialiased.
 
   The filter is a triangle of 2 factor pixels, normalised at the borders: the
@@ -95,10 +95,10 @@ def shrink(x: Array, *, factor: int) -> Array:
   """
   if factor == 1:
     return x
-  return _shrink(_shrink(x, factor, axis=1), factor, axis=2)
+  return _downsample(_downsample(x, factor, axis=1), factor, axis=2)
 
 
-def enlarge(x: Array, *, factor: int) -> Array:
+def upsample_bilinear(x: Array, *, factor: int) -> Array:
   """Enlarges an image by a whole factor, bilinear; edge pixels repeat.
 
   The result is that of `jax.image.resize(..., 'bilinear')`.
@@ -112,10 +112,10 @@ def enlarge(x: Array, *, factor: int) -> Array:
   """
   if factor == 1:
     return x
-  return _enlarge(_enlarge(x, factor, axis=1), factor, axis=2)
+  return _upsample(_upsample(x, factor, axis=1), factor, axis=2)
 
 
-def _shrink(x, factor, *, axis):
+def _downsample(x, factor, *, axis):
   size = x.shape[axis] // factor
   blocks = x.reshape(*x.shape[:axis], size, factor, *x.shape[axis + 1:])
   # The taps of the previous block, of this one and of the next.
@@ -138,7 +138,7 @@ def _shrink(x, factor, *, axis):
   return total * (1 / (1 - lost)).reshape(shape).astype(x.dtype)
 
 
-def _enlarge(x, factor, *, axis):
+def _upsample(x, factor, *, axis):
   before, after = _neighbours(x, x, axis)
   phases = []
   for a in range(factor):
