@@ -20,8 +20,7 @@ def get_config(arg=None):
   config = common.experiment(
       total_steps=1, batch_size=8, log_every=1, save_every=1, tensorboard=False)
   config.method = dict(
-      name='blind_deconvolution', size=31, sparse=8e-3,
-      deconvolution=dict(name='hyper_laplacian', weight=2e3))
+      name='blind_deconvolution', size=31, sparse=8e-3)
   config.nets = ml_collections.ConfigDict()
   config.optim = ml_collections.ConfigDict()
   config.data = dict(
@@ -34,5 +33,5 @@ def get_config(arg=None):
   if common.is_debug(arg):
     common.use_debug_run(config)
     config.method.size = 3
-    config.method.deconvolution.steps = 2
+    config.method.deconvolution = dict(name='hyper_laplacian', steps=2)
   return config

@@ -42,7 +42,7 @@ def get_config(arg=None):
             dict(kind='any', weights=(1.0, 0.0, 0.0, 0.0), gamma=1.0),
             dict(kind='line', length=(5.0, 21.0), angle=(0.0, 0.0), gamma=1.0,
                  border='zero')),
-        camera=dict(gamma=1.0, read=(0.0, 0.005), quality=(75, 100), bits=8))
+        camera=dict(read=(0.0, 0.005), quality=(75, 100), bits=8))
     config.data.loader.update(backend='threads', crop=128)
   if common.is_debug(arg, 'small'):
     common.use_debug_run(config)

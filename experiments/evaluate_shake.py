@@ -39,7 +39,10 @@ _OUT = flags.DEFINE_string(
 
 SIZES = ((1, 10), (11, 20), (21, 30), (31, 64))    # of kernels, pixels
 SHAKES = {'6-DoF, weak': 0.02, '6-DoF, strong': 0.06}    # radians
-CAMERA = dict(shot=(0.0, 5e-4), read=(0.0, 2e-3), quality=(90.0, 98.0), bits=8)
+GAMMA = 2.2
+CAMERA = dict(
+    gamma=GAMMA, shot=(0.0, 5e-4), read=(0.0, 2e-3), quality=(90.0, 98.0),
+    bits=8)
 FAINT = 0.01
 
 
@@ -93,7 +96,8 @@ def _blurred():
   groups = _groups()
   add_camera = jax.jit(sensor.build(**CAMERA))
   shaken = jax.jit(lambda key, sharp, rotation: shake.camera_shake(
-      key, sharp, frames=41, rotation=rotation, roll=rotation)['blur'])
+      key, sharp, frames=41, rotation=rotation, roll=rotation,
+      gamma=GAMMA)['blur'])
   by_kernel = jax.jit(_by_kernel)
   for number, (name, path) in enumerate(photos):
     sharp = kernel_scores.middle(images.read(path), _CROP.value, where=path)
@@ -154,8 +158,8 @@ def _by_kernel(sharp, kernel):
   from deblur_jax.blur import exposure, operators
 
   light = operators.uniform(kernel, border='reflect').forward(
-      exposure.to_light(sharp)[None])[0]
-  return exposure.to_stored(light.clip(0, 1))
+      exposure.to_light(sharp, gamma=GAMMA)[None])[0]
+  return exposure.to_stored(light.clip(0, 1), gamma=GAMMA)
 
 
 def _psnr(image, sharp):

@@ -113,22 +113,6 @@ def sample(image, y, x):
   return upper * (1 - part_y) + lower * part_y
 
 
-def warp(image, pose: Pose):
-  """Moves an image by a pose; borders are mirrored.
-
-  Use `jax.vmap` for a batch or for a series of poses.
-
-  Args:
-    image: [h, w, c].
-    pose: a pose of scalars.
-
-  Returns:
-    [h, w, c].
-  """
-  height, width, _ = image.shape
-  return sample(image, *still_points(pose, height=height, width=width))
-
-
 def _curve(cubic, times, *, length):
   """A curve [t, axes] over times in [-1, 1], 0 at time 0, of the given length.
 

@@ -10,7 +10,8 @@ picture. The others solve for the larger scene that the 'valid' operator reads,
 and assume nothing about the border.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -154,7 +155,7 @@ def hyper_laplacian(
     u = (weight * shown * data + rho_data * (seen + du)) / (
         weight * shown + rho_data)
     # v = f * x: shrunk towards 0
-    v = shrink(slopes + dv, alpha=alpha, weight=rho_prior)
+    v = proximal(slopes + dv, alpha=alpha, weight=rho_prior)
     return back(spectrum), u, v, du + seen - u, dv + slopes - v
 
   spectrum = fft(start)
@@ -164,7 +165,7 @@ def hyper_laplacian(
   return kernels.crop_scene(x, size, picture=blur.shape[1:3])
 
 
-def shrink(v, *, alpha: float, weight) -> Array:
+def proximal(v, *, alpha: float, weight) -> Array:
   """Computes argmin over w of |w|^alpha + weight / 2 (w - v)^2, elementwise.
 
   For alpha below 1 the solution is discontinuous in v: 0 up to a threshold;
@@ -208,6 +209,27 @@ def with_kernel(name: str, **options) -> Callable[[Array, Array], Array]:
   """
   solve = errors.look_up(DECONVOLUTIONS, name, what='deconvolution')
   return bind(solve, options, where=name)
+
+
+def from_config(
+    options: Mapping[str, Any], *, where: str
+) -> Callable[[Array, Array], Array]:
+  """Calls `with_kernel` with the options of a config leaf.
+
+  Args:
+    options: the leaf: a dict with `name` and the options of that function.
+    where: the leaf's place in the config, for messages.
+
+  Returns:
+    The function that `with_kernel` returns.
+
+  Raises:
+    UserError: the leaf has no name, or `with_kernel` refuses it.
+  """
+  if 'name' not in options:
+    raise errors.UserError(
+        f"{where} must name one, such as dict(name='wiener').")
+  return with_kernel(**options)
 
 
 def _curvature(x):

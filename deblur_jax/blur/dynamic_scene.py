@@ -14,7 +14,6 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from deblur_jax import errors
 from deblur_jax.blur import camera_motion, exposure
 from deblur_jax.state import Array
 
@@ -44,7 +43,7 @@ class Blob(NamedTuple):
 def dynamic_scene(
     key, sharp, *, frames: int = 21, shift: float = 12.0,
     rotation: float = 0.02, zoom: float = 0.01, object_shift: float = 12.0,
-    gamma: float = 2.2, margin: int = 0):
+    gamma: float = 2.2):
   """Blurs one sharp picture by a moving camera and a moving object.
 
   Args:
@@ -56,22 +55,15 @@ def dynamic_scene(
     rotation: greatest rotation of the camera, in radians.
     zoom: greatest change of size; 0.01 is one percent.
     object_shift: greatest length of the object's own path, in pixels.
-    gamma: of the response curve, see `exposure.average`.
-    margin: pixels to crop from each side of the result. The picture's mirror
-      image moves in at the borders; a margin crops it.
+    gamma: of the response curve, see `exposure.to_light`.
 
   Returns:
-    {'blur', 'sharp'}, each [h - 2 margin, w - 2 margin, 3] in [0, 1].
+    {'blur', 'sharp'}, each [h, w, 3] in [0, 1].
 
   Raises:
-    UserError: frames is even or below 1, gamma is not above 0, or the margin
-      leaves no picture.
+    UserError: frames is even or below 1, or gamma is not above 0.
   """
   height, width, _ = sharp.shape
-  if margin < 0 or 2 * margin >= min(height, width):
-    raise errors.UserError(
-        f'margin={margin} must be at least 0 and leave something of a picture '
-        f'of {height}x{width}; choose less, or larger crops.')
   key_camera, key_object, key_blob = jax.random.split(key, 3)
   view = camera_motion.path(
       key_camera, frames=frames, shift=shift, rotation=rotation, zoom=zoom)
@@ -80,9 +72,7 @@ def dynamic_scene(
   light = exposure.to_light(sharp, gamma=gamma)
   mean = exposure.mean_over(
       lambda moment: _frame(light, blob, *moment), (view, own))
-  inside = lambda image: image[margin:height - margin, margin:width - margin]
-  blur = exposure.to_stored(inside(mean), gamma=gamma)
-  return {'blur': blur, 'sharp': inside(sharp)}
+  return {'blur': exposure.to_stored(mean, gamma=gamma), 'sharp': sharp}
 
 
 def _frame(light, blob, view, own):

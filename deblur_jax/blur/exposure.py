@@ -68,27 +68,6 @@ def to_stored(light, *, gamma: float = 2.2, response=None):
   return _interpolate(light, curve, jnp.linspace(0, 1, 256)[:, None])
 
 
-def average(frames, *, gamma: float = 2.2, response=None):
-  """Averages sharp frames to a blurry picture: g(mean of g^-1(frame)).
-
-  Args:
-    frames: [t, ..., h, w, c] in [0, 1].
-    gamma: of the power curve, above 0; 2.2 for GoPro's `blur_gamma`, 1 for its
-      `blur`.
-    response: a measured curve instead, see `check_response`.
-
-  Returns:
-    [..., h, w, c] in [0, 1]. The gradient is finite everywhere, also at 0.
-
-  Raises:
-    UserError: gamma is not above 0, `check_response` refuses the curve, or
-      there is no frame.
-  """
-  curve = dict(gamma=gamma, response=response)
-  light = mean_over(lambda frame: to_light(frame, **curve), frames)
-  return to_stored(light, **curve)
-
-
 def check_response(curve, *, straight_above: int | None = None) -> np.ndarray:
   """Checks a measured response curve and scales it to [0, 1].
 

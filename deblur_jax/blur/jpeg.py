@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from deblur_jax.ops import colour
+from deblur_jax.ops import colour, resize
 from deblur_jax.state import Array
 
 # Tables K.1 and K.2 of the JPEG standard (ITU-T T.81).
@@ -80,16 +80,4 @@ def _halve(plane):
 
 def _double(plane):
   """Doubles the size with libjpeg's triangle filter, weights 3/4 and 1/4."""
-  for axis in (0, 1):
-    before = jnp.concatenate(
-        [jax.lax.slice_in_dim(plane, 0, 1, axis=axis),
-         jax.lax.slice_in_dim(plane, 0, -1, axis=axis)], axis)
-    after = jnp.concatenate(
-        [jax.lax.slice_in_dim(plane, 1, None, axis=axis),
-         jax.lax.slice_in_dim(plane, -1, None, axis=axis)], axis)
-    pairs = jnp.stack(
-        [0.75 * plane + 0.25 * before, 0.75 * plane + 0.25 * after], axis + 1)
-    shape = list(plane.shape)
-    shape[axis] *= 2
-    plane = pairs.reshape(shape)
-  return plane
+  return resize.double_along(resize.double_along(plane, axis=0), axis=1)

@@ -24,6 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from deblur_jax import errors
+from deblur_jax.blur import kernels as kernels_lib
 from deblur_jax.state import Array
 
 # From this number of kernel elements on FFT is faster. Measured on 2 CPU cores
@@ -110,7 +111,9 @@ def scatter(
   """Makes space-varying blur weighted before it: y = sum of h_b * (w_b x).
 
   Each pixel of x has its own kernel: the distribution of the light that leaves
-  this pixel (Nagy and O'Leary 1998). The sum of the light is kept.
+  this pixel (Nagy and O'Leary 1998). Circular borders keep the sum of the light
+  where the weights sum to one; with the others light leaves the picture, or its
+  mirror image adds some.
 
   Args:
     kernels: [b, kh, kw], or [n, b, kh, kw].
@@ -351,8 +354,7 @@ def _pad(x, size, mode):
   """Pads x by the pixels that y[i] = sum of k[j] x[i + c - j] reads."""
   if mode is None:
     return x
-  rows, columns = (((side - 1) - side // 2, side // 2) for side in size)
-  return jnp.pad(x, ((0, 0), rows, columns, (0, 0)), mode=mode)
+  return jnp.pad(x, ((0, 0), *kernels_lib.margins(size), (0, 0)), mode=mode)
 
 
 def _pad_transposed(padded, size, mode):
@@ -438,10 +440,3 @@ BORDERS = {
 }
 
 METHODS = {'auto': _valid, 'direct': _valid_direct, 'fft': _valid_fft}
-
-# name -> a function of arrays and options to an Operator
-OPERATORS = {
-    'uniform': uniform, 'gather': gather, 'scatter': scatter,
-    'lanczos_downsample': lanczos_downsample, 'mask': mask,
-    'identity': identity,
-}

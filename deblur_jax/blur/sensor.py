@@ -15,7 +15,7 @@ from deblur_jax.state import Array
 
 
 def build(
-    *, gamma: float = 2.2, gain: tuple[float, float] = (1.0, 1.0),
+    *, gamma: float, gain: tuple[float, float] = (1.0, 1.0),
     shot: tuple[float, float] = (0.0, 0.0),
     read: tuple[float, float] = (0.0, 0.0),
     quality: tuple[float, float] | None = None, bits: int = 0):
@@ -26,7 +26,8 @@ def build(
   one.
 
   Args:
-    gamma: of the response curve of the stored pictures, above 0.
+    gamma: of the response curve of the stored pictures, above 0: that of the
+      blur.
     gain: range of a factor on light, 0 or more; above 1 highlights saturate.
     shot: range of a in the noise's variance a * light + b^2, 0 or more.
     read: range of b, in units of light, 0 or more.
@@ -67,7 +68,7 @@ def build(
       stored['blur'] = jpeg.compress(
           stored['blur'], quality=draw(keys[4], quality))
     if bits:
-      stored['blur'] = quantise(stored['blur'], bits=bits)
+      stored['blur'] = fake_quantize(stored['blur'], bits=bits)
     return stored
 
   def sensor(key, batch):
@@ -103,7 +104,7 @@ def noise(key, light, *, shot, read) -> Array:
   return light + deviation * jax.random.normal(key, light.shape)
 
 
-def quantise(image, *, bits: int = 8) -> Array:
+def fake_quantize(image, *, bits: int = 8) -> Array:
   """Rounds stored values to a number of bits; the gradient is one.
 
   Args:

@@ -59,7 +59,7 @@ def camera_shake(
     roll: greatest rotation about the optical axis, in radians.
     translation: greatest path of the camera, as a share of the distance.
     focal: focal length as a share of the longer side; 1 is a normal lens.
-    gamma: of the response curve, see `exposure.average`.
+    gamma: of the response curve, see `exposure.to_light`.
 
   Returns:
     {'blur', 'sharp'}, each [h, w, 3] in [0, 1].

@@ -43,7 +43,7 @@ def make(family: Family) -> Callable[..., Batch]:
   Returns:
     A function (key, sharp [h, w, 3], *, gamma, border, **options) -> {'blur',
     'sharp': [h, w, 3], 'kernel': [size, size], 'blur_type': int32 []}. gamma is
-    of the response curve, see `exposure.average`; border is a name in
+    of the response curve, see `exposure.to_light`; border is a name in
     `operators.BORDERS` but 'valid'; the options are those of the family's
     `draw`. It raises a UserError where one of them is invalid.
   """

@@ -59,7 +59,7 @@ def from_photos(
   Args:
     root: the folder. Its sub-folders become sequences.
     kind: a name in `blur.BLURS`.
-    options: keyword arguments of that blur: numbers, words, tuples of them.
+    options: keyword arguments of `blur.build`: numbers, words, tuples of them.
     per_photo: number of pairs of each photo.
     seed: of all random choices.
 
@@ -86,7 +86,7 @@ def from_photos(
         _blur_photo, names, os.fspath(path), kind, text, seed, i))
   parameters = {'from': 'photos', 'kind': kind, 'options': options,
                 'per_photo': per_photo, 'seed': seed}
-  subset = _subset(*_gammas(kind, options))
+  subset = _subset(*blurs.gammas(kind, options))
   return Plan(parameters, sources, subset, works, pathlib.Path(root))
 
 
@@ -179,8 +179,8 @@ def read_response(
 def average(shots, *, curve: Mapping[str, Any]) -> Pictures:
   """Makes a pair of an odd number of frames.
 
-  It equals `exposure.average`, but uses a table for the 256 stored values and
-  keeps one frame in memory at a time.
+  A table has the light of the 256 stored values, and one frame at a time is in
+  memory.
 
   Args:
     shots: functions that return uint8 [h, w, 3], in order.
@@ -259,15 +259,6 @@ def _defaults(fn):
   parameters = inspect.signature(fn).parameters.values()
   return {p.name: p.default for p in parameters
           if p.kind is p.KEYWORD_ONLY and p.default is not p.empty}
-
-
-def _gammas(kind, options):
-  """The gammas of a blur, or of each part of a mixture."""
-  options = _defaults(blurs.BLURS[kind]) | dict(options)
-  for part in options.get('parts', ()):
-    yield from _gammas(part['kind'], part)
-  if 'gamma' in options:
-    yield options['gamma']
 
 
 def _subset(*gammas):

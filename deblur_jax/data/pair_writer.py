@@ -177,8 +177,12 @@ def _differences(old, new) -> list[str]:
 
 
 def _flat(parameters):
-  options = parameters.get('options', {})
-  return {**{k: v for k, v in parameters.items() if k != 'options'}, **options}
+  flat = {**parameters, **parameters.get('options', {})}
+  flat.pop('options', None)
+  # It was recorded as an option of one blur, also where nothing was cropped.
+  if flat.get('margin') == 0:
+    flat.pop('margin')
+  return flat
 
 
 def _load(out):

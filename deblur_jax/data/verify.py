@@ -29,7 +29,7 @@ ENOUGH = 300                # regions that an estimate of the subset needs
 SLOPES = {'blur': (-math.inf, 0.4), 'blur_gamma': (0.25, math.inf)}
 
 
-class Look(NamedTuple):
+class Measurement(NamedTuple):
   """The measurements of one pair.
 
   Attributes:
@@ -79,17 +79,17 @@ def full(
     workers: number of threads; None is one for each core.
     on_pair: called with the number of pairs read so far.
   """
-  looks = []
+  measured = []
   numbers = range(len(source.names))
-  for look in parallel_map.ordered(
-      lambda i: _look(source, i, crop), numbers, workers=workers, ahead=8):
-    looks.append(look)
+  for one in parallel_map.ordered(
+      lambda i: _measure(source, i, crop), numbers, workers=workers, ahead=8):
+    measured.append(one)
     if on_pair:
-      on_pair(len(looks))
-  problems = [*problems, *(p for look in looks for p in look.problems)]
-  slope, regions = _slope(looks)
+      on_pair(len(measured))
+  problems = [*problems, *(p for one in measured for p in one.problems)]
+  slope, regions = _slope(measured)
   problems += _judge_subset(source, slope, regions)
-  psnrs = sorted(k.psnr for k in looks if k.psnr is not None)
+  psnrs = sorted(one.psnr for one in measured if one.psnr is not None)
   return Report(
       source.where, len(source.names), problems,
       (psnrs[0], psnrs[len(psnrs) // 2], psnrs[-1]) if psnrs else None,
@@ -108,7 +108,7 @@ def headers(source: sources.Source, *, crop: int | None = None) -> None:
       smaller than the crop. The message has the command that lists everything.
   """
   problems = [p for i in range(len(source.names))
-              for p in _look_at_headers(source, i, crop)]
+              for p in _check_headers(source, i, crop)]
   if problems:
     raise sources.BadPairs(problems, source, crop=crop)
 
@@ -127,9 +127,9 @@ def pixels(
       identical, or of another subset than declared. The message has the
       command that lists everything.
   """
-  looks = [_look(source, i, crop) for i in sampler.evenly_spaced(
+  measured = [_measure(source, i, crop) for i in sampler.evenly_spaced(
       range(len(source.names)), pairs)]
-  _refuse(source, looks, crop)
+  _refuse(source, measured, crop)
 
 
 def checksums(source: sources.Source) -> None:
@@ -152,25 +152,25 @@ def checksums(source: sources.Source) -> None:
           'folder and prepare it again.')
 
 
-def _refuse(source, looks, crop):
-  problems = [p for look in looks for p in look.problems]
+def _refuse(source, measured, crop):
+  problems = [p for one in measured for p in one.problems]
   plain = [p for p in problems if p.kind in ('corrupt', 'size', 'small')]
   if plain:
     raise sources.BadPairs(plain, source, crop=crop)
   for kind in ('swapped', 'identical'):
     these = [p for p in problems if p.kind == kind]
-    if len(these) > len(looks) / 2:
+    if len(these) > len(measured) / 2:
       raise sources.BadPairs(these, source)
-  subset = _judge_subset(source, *_slope(looks))
+  subset = _judge_subset(source, *_slope(measured))
   if subset:
     raise sources.BadPairs(subset, source)
 
 
-def _look(source, i, crop) -> Look:
+def _measure(source, i, crop) -> Measurement:
   """Reads pair i; an error becomes one of its problems."""
   nothing = np.zeros(0)
   pictures = {}
-  problems = (_look_at_headers(source, i, crop)
+  problems = (_check_headers(source, i, crop)
               or _guarded(source, i, lambda: pictures.update(source.read(i))))
   if not problems and source.sizes is None:
     sizes = {key: p.shape[:2] for key, p in pictures.items()}
@@ -178,15 +178,15 @@ def _look(source, i, crop) -> Look:
   pictures = {key: pictures[key] for key in ('blur', 'sharp')
               if key in pictures}
   if problems or len(pictures) < 2:
-    return Look(problems, None, nothing, nothing)
+    return Measurement(problems, None, nothing, nothing)
   psnr = _psnr(pictures)
   problems = _judge_pair(source.names[i], pictures, psnr)
   if any(p.kind != 'psnr' for p in problems):
-    return Look(problems, psnr, nothing, nothing)
-  return Look(problems, psnr, *_regions(**pictures))
+    return Measurement(problems, psnr, nothing, nothing)
+  return Measurement(problems, psnr, *_regions(**pictures))
 
 
-def _look_at_headers(source, i, crop) -> list[Problem]:
+def _check_headers(source, i, crop) -> list[Problem]:
   if source.sizes is None:
     return []
   return _guarded(source, i, lambda: _check_sizes(
@@ -279,10 +279,10 @@ def _blocks(channel):
       rows * columns, BLOCK * BLOCK)
 
 
-def _slope(looks) -> tuple[float | None, int]:
+def _slope(measured) -> tuple[float | None, int]:
   """(robust slope of raised over lost, number of regions)."""
-  lost = np.concatenate([np.zeros(0), *(look.lost for look in looks)])
-  raised = np.concatenate([np.zeros(0), *(look.raised for look in looks)])
+  lost = np.concatenate([np.zeros(0), *(one.lost for one in measured)])
+  raised = np.concatenate([np.zeros(0), *(one.raised for one in measured)])
   if lost.size < ENOUGH:
     return None, lost.size
   slopes = raised / lost

@@ -237,8 +237,8 @@ def drawing(config: Mapping[str, Any], blur: Mapping[str, Any] | None = None):
     blur: these and further options instead, see `blur_types`.
 
   Returns:
-    (key, sharp [h, w, 3]) -> (pictures [DRAWS + 1, h, w, 3], of which the last
-    one is sharp, and their types [DRAWS + 1]).
+    (key, sharp [h, w, 3]) -> (pictures [DRAWS + 1, h, w, 3], less the margin
+    of the blur, of which the last one is sharp, and their types [DRAWS + 1]).
 
   Raises:
     UserError: options that do not fit.
@@ -250,7 +250,7 @@ def drawing(config: Mapping[str, Any], blur: Mapping[str, Any] | None = None):
   def draw(key, sharp):
     made = one(key, jnp.broadcast_to(sharp, (DRAWS, *sharp.shape)))
     none = jnp.array([blur_classifier.place(blur_classifier.NONE)])
-    return (jnp.concatenate([made['blur'], sharp[None]]),
+    return (jnp.concatenate([made['blur'], made['sharp'][:1]]),
             jnp.concatenate([made['blur_type'], none]))
 
   return draw

@@ -56,7 +56,11 @@ def make(
     ema: decay of the generator's averaged weights, which restore; 0: the last.
 
   Raises:
-    UserError: what does not go together.
+    UserError: a network is missing or of another kind, or an optimizer is
+      missing; discriminator_steps is below 1, above 1 with `simultaneous`, 1
+      with `fresh`, or not the `updates_per_step` of the discriminator's
+      optimizer; or a name in `discriminator`, `content`, `over_scales` or
+      `pyramid` is unknown.
   """
   net, disc_net = _networks(nets)
   txs = _optimizers(

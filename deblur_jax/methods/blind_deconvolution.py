@@ -12,21 +12,21 @@ from typing import Any
 import jax.numpy as jnp
 
 from deblur_jax import errors, losses
-from deblur_jax.blur import estimate
+from deblur_jax.blur import deconvolve, estimate
 from deblur_jax.state import Array, Batch, Method, TrainState
 
 
 def make(
-    nets, txs, *, deconvolution: Mapping[str, Any], size: int,
-    sparse: float) -> Method:
+    nets, txs, *, size: int, sparse: float,
+    deconvolution: Mapping[str, Any] = estimate.DECONVOLUTION) -> Method:
   """The method.
 
   Args:
     nets: {}; it has no networks.
     txs: {}; it has no optimizers.
-    deconvolution: name and options, see `estimate.deblur`.
     size: side of the kernel in pixels, odd; see `estimate.kernel_of`.
     sparse: weight of the sparse gradients, see `estimate.kernel_of`.
+    deconvolution: name and options, see `estimate.deblur`.
 
   Raises:
     UserError: networks or optimizers are given, or an option is refused.
@@ -35,6 +35,8 @@ def make(
     raise errors.UserError(
         'The method blind_deconvolution learns nothing: leave nets and optim '
         'empty.')
+  # It refuses its options here, not at the first step.
+  deconvolve.from_config(deconvolution, where='method.deconvolution')
   options = dict(deconvolution=deconvolution, size=size, sparse=sparse)
 
   def init(key: Array, batch: Batch) -> TrainState:

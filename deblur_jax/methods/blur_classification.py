@@ -30,8 +30,8 @@ def make(nets, txs, *, ema: float = 0.0) -> Method:
     ema: decay of the averaged weights, which classify; 0: the last.
 
   Raises:
-    UserError: what does not go together; at the first step, batches without
-      labels.
+    UserError: nets or optim have no 'blur_type', or it is no classifier; at the
+      first step, batches without labels.
   """
   net = require(nets, 'blur_type', where='nets')
   tx = require(txs, 'blur_type', where='optim')

@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from deblur_jax import blur as blurs
 from deblur_jax import errors, losses, models
 from deblur_jax.config import call, require
 from deblur_jax.methods import learner, pretrained, unpaired
@@ -65,7 +64,10 @@ def make(
       losses with 'perceptual'.
 
   Raises:
-    UserError: no such run, or what does not go together.
+    UserError: a network is missing or of another kind, or an optimizer is
+      missing; weights are unknown, negative or all 0; shrink is no power of
+      two; what `blur.build` refuses, or a margin; a name in `discriminator`,
+      `distance` or `pyramid` is unknown; or `restorer` has no such network.
   """
   _check_networks(nets)
   weights = unpaired.check_weights(
@@ -76,7 +78,7 @@ def make(
   is_known = unpaired.discriminator(
       nets['is_known'], txs['is_known'], discriminator, name='is_known',
       buffer_size=buffer_size)
-  synthesise = blurs.from_config(blur, where='method.blur')
+  synthesise = unpaired.known_blur(blur)
   compare = losses.build(distance, features=features)
   to_pyramid = errors.look_up(pyramids.PYRAMIDS, pyramid, what='method.pyramid')
   known = pretrained.weights(

@@ -69,7 +69,9 @@ def make(
     without: a term to leave out, for ablations; its weight does not matter.
 
   Raises:
-    UserError: what does not go together.
+    UserError: a network is missing or of another kind, an optimizer is missing,
+      weights are unknown, negative or all 0, buffer_size is negative, or a name
+      in `discriminator`, `cycle`, `identity` or `without` is unknown.
   """
   _check_networks(nets)
   txs = {

@@ -29,7 +29,6 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from deblur_jax import blur as blurs
 from deblur_jax import errors, losses, models
 from deblur_jax.blur import exposure, operators
 from deblur_jax.config import call, require
@@ -55,7 +54,7 @@ class Weights(NamedTuple):
 
   Attributes:
     reblur: of the reblur term.
-    sparsity: of the sparsity of gradients.
+    sparsity: of the bound on the kernels' sum K(y)^2.
     adversarial: of the adversarial term.
     cycle: of the cycle through known blur.
     kernel: of the error of known kernels.
@@ -114,7 +113,12 @@ def make(
     without: a term to leave out, for ablations; its weight does not matter.
 
   Raises:
-    UserError: what does not go together.
+    UserError: a network of another kind, or one that a term needs is missing,
+      as its optimizer; unknown, negative or only zero weights; w_a without
+      `discriminator`; what `blur.build` refuses, or a margin; max_energy,
+      gamma or start_steps outside of their ranges; no such row or file of
+      VGG19. At init: crops too small for the networks or the window, and with
+      w_k or w_b a blur without a known kernel of the estimator's size.
   """
   weights = unpaired.check_weights(
       unpaired.leave_out(
@@ -124,7 +128,7 @@ def make(
   is_sharp = unpaired.discriminator(
       nets['is_sharp'], txs['is_sharp'], discriminator, name='is_sharp',
       buffer_size=buffer_size) if weights.adversarial else None
-  synthesise = blurs.from_config(blur, where='method.blur')
+  synthesise = unpaired.known_blur(blur)
   parts = _Parts(
       nets, weights,
       losses.build(cycle, over_scales=over_scales, features=features),
@@ -292,7 +296,8 @@ def reblur(
   """
   light = exposure.to_light(restored, gamma=gamma)
   if gamma != 1:
-    # Below black the curve is flat, and such pixels found no way back.
+    # Below black the curve is flat: without a slope of their own such pixels
+    # would stay black.
     light += jnp.minimum(restored, 0)
   if kernels.weights is None:
     operator = operators.uniform(kernels.kernels, border='reflect')

@@ -70,8 +70,9 @@ def make(
       for terms in (loss, output))
   distance = errors.look_up(DISTANCES, layers_by, what='method.layers_by')
   to_pyramid = errors.look_up(pyramids.PYRAMIDS, pyramid, what='method.pyramid')
-  looks = [_looker(one, [pair[i] for pair in layers], who) for i, (one, who) in
-           enumerate(((net, 'student'), (master, 'teacher')))]
+  apply_student, apply_teacher = (
+      _with_layers(one, [pair[i] for pair in layers], who)
+      for i, (one, who) in enumerate(((net, 'student'), (master, 'teacher'))))
   faded = weight_fading.build(net, fade)
   known = pretrained.weights(
       master, pretrained.read(teacher, where='method.teacher'),
@@ -90,10 +91,10 @@ def make(
   def objective(params: Params, state: TrainState, batch: Batch, key: Array):
     blur = batch['blur']
     weights = faded(params['net'], state.step)
-    restored, maps = looks[0](
+    restored, maps = apply_student(
         weights, blur, train=True, rngs={'dropout': key})
     model, guides = jax.lax.stop_gradient(
-        looks[1](state.frozen['teacher'], blur))
+        apply_teacher(state.frozen['teacher'], blur))
     sharp, guide = (to_pyramid(image, levels=len(restored))
                     for image in (batch['sharp'], model[0]))
     terms = {'truth': by_truth.loss(restored, sharp, state.frozen),
@@ -153,7 +154,7 @@ def _check_weights(loss_weight, output_weight, layers_weight, layers):
           f'teacher), got {pair!r}.')
 
 
-def _looker(net, names, who):
+def _with_layers(net, names, who):
   """(params, blur, **options) -> images, the outputs of the layers `names`."""
   if names:
     known = layer_names(net)
@@ -164,7 +165,7 @@ def _looker(net, names, who):
             f'{errors.suggest(name, known)}')
   paths = [tuple(name.split('/')) for name in names]
 
-  def look(params, blur, **options):
+  def apply(params, blur, **options):
     if not names:
       return net.apply({'params': params}, blur, **options), []
     images, seen = net.apply(
@@ -178,7 +179,7 @@ def _looker(net, names, who):
       maps.append(part['__call__'][-1])   # the last call: the finest scale
     return images, maps
 
-  return look
+  return apply
 
 
 def _mean_distance(distance, maps, guides):

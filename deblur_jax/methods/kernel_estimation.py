@@ -33,16 +33,14 @@ def make(
     ema: decay of the averaged weights, which predict; 0: the last.
 
   Raises:
-    UserError: what does not go together; at the first step, batches without
-      kernels, or with such of another size.
+    UserError: nets or optim have no 'kernel', or it is no kernel estimator;
+      `deconvolution` names none, or has unknown options; at the first step,
+      batches without kernels, or with kernels of another size.
   """
   net = require(nets, 'kernel', where='nets')
   tx = require(txs, 'kernel', where='optim')
   models.check_kind(net, models.KERNEL_ESTIMATORS, where='nets.kernel.name')
-  if 'name' not in deconvolution:
-    raise errors.UserError(
-        'method.deconvolution must name one, such as dict(name=\'wiener\').')
-  solve = deconvolve.with_kernel(**deconvolution)
+  solve = deconvolve.from_config(deconvolution, where='method.deconvolution')
 
   def start(key: Array, batch: Batch) -> learner.Start:
     models.check_crop(net, batch['blur'].shape[1:3], where='nets.kernel')

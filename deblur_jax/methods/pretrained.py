@@ -34,7 +34,8 @@ class Start(NamedTuple):
       write it. None for random weights: a checkpoint replaces them, or it is a
       trial.
     which: of a run, the 'last' or 'best' checkpoint, or a step.
-    role: which of its networks; '' is that one of `ROLES` which it has.
+    role: which of its networks; '' takes the one of `ROLES` that it
+      has.
   """
 
   path: str | None

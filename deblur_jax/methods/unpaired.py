@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from deblur_jax import blur as blurs
 from deblur_jax import errors
 from deblur_jax.config import call
 from deblur_jax.methods import discriminator as discriminators
@@ -94,6 +95,26 @@ def discriminator(
   return Discriminator(init, generator_loss, update, watch)
 
 
+def known_blur(options: Mapping[str, Any]):
+  """Builds h of `method.blur`.
+
+  Args:
+    options: keyword arguments of `blur.build`.
+
+  Returns:
+    The function that `blur.build` returns.
+
+  Raises:
+    UserError: `blur.build` refuses the options, or they have a margin.
+  """
+  synthesise = blurs.from_config(options, where='method.blur')
+  if options.get('margin'):
+    raise errors.UserError(
+        'method.blur.margin makes the pictures smaller than the blurry ones '
+        'beside them; leave it out.')
+  return synthesise
+
+
 def together(
     fn: Callable[[Array], list[Array]], *images: Array) -> list[list[Array]]:
   """Applies fn to several batches in one pass: fewer, larger convolutions.
@@ -125,7 +146,7 @@ def likeness(restored: Array, blur: Array) -> Metrics:
   """
   a, b = (x - x.mean(axis=(1, 2), keepdims=True) for x in (restored, blur))
   total = lambda x: x.sum(axis=(1, 2, 3))
-  # A flat picture is like none.
+  # The correlation of a flat picture is 0.
   scale = jnp.sqrt(total(a * a) * total(b * b)) + 1e-6
   return {'correlation': jnp.mean(total(a * b) / scale),
           'change': jnp.mean(jnp.abs(restored - blur))}

@@ -22,7 +22,7 @@ import numpy as np
 
 from deblur_jax import errors
 from deblur_jax.metrics import common, ms_ssim, psnr, ssim
-from deblur_jax.ops import similarity
+from deblur_jax.ops import colour, similarity
 from deblur_jax.state import Array
 
 # Half of the low-pass analysis filter of the biorthogonal 9/7 wavelet.
@@ -88,7 +88,7 @@ def _best_frame(z, frames, metric):
       x = common.round_to_uint8(x)
     scaled = z * (_sum(x * z) / _sum(z * z))
     x, aligned = _shift(x, scaled)
-    return metric(_luma(x)[None], _luma(aligned)[None])[0]
+    return metric(colour.luma(x)[None], colour.luma(aligned)[None])[0]
 
   return jax.lax.map(score, frames).max()
 
@@ -112,10 +112,6 @@ def _shift(x, z):
 def _covered(side, shift):
   at = jnp.arange(side) - shift
   return (at >= 0) & (at < side)
-
-
-def _luma(x):
-  return (0.299 * x[..., 0:1] + 0.587 * x[..., 1:2] + 0.114 * x[..., 2:3])
 
 
 def _sum(x):

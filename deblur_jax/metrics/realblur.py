@@ -28,7 +28,7 @@ import jax
 import jax.numpy as jnp
 
 from deblur_jax.metrics import common, psnr, ssim
-from deblur_jax.ops import similarity
+from deblur_jax.ops import colour, similarity
 from deblur_jax.state import Array
 
 STEPS = 100
@@ -270,7 +270,7 @@ def _per_image(restored, sharp, metric):
 def _align(x, z):
   """[h, w, 3] each -> both masked, and the mask [h, w, 1]."""
   z = z * (_total(x * z) / _total(z * z))
-  matrix = homography(_gray(x), _gray(z))
+  matrix = homography(colour.luma(x)[..., 0], colour.luma(z)[..., 0])
   columns, rows = jnp.meshgrid(jnp.arange(x.shape[1], dtype=jnp.float32),
                                jnp.arange(x.shape[0], dtype=jnp.float32))
   u, v, w = (line[0] * columns + line[1] * rows + line[2] for line in matrix)
@@ -280,10 +280,6 @@ def _align(x, z):
   # Without the barrier XLA warps again for every tap of a window over it.
   return jax.lax.optimization_barrier(
       (x * mask, _bicubic(z, u, v) * mask, mask))
-
-
-def _gray(x):
-  return 0.299 * x[..., 0] + 0.587 * x[..., 1] + 0.114 * x[..., 2]
 
 
 def _total(x):

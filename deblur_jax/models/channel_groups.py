@@ -175,7 +175,7 @@ def _mimo_unet(net) -> Wires:
     found |= _blocks(at('encode', s), group)
     if s:
       found |= _chain(((f'down_{s}',), f'encode_{s - 1}', group),
-                      ((f'meet_{s}',), group, group)) | _look(
+                      ((f'meet_{s}',), group, group)) | _shallow(
                           s, group, net.window * net.unshuffle**2)
   below = f'encode_{scales[-1]}'
   for s in reversed(scales):
@@ -191,7 +191,7 @@ def _mimo_unet(net) -> Wires:
   return found
 
 
-def _look(s: int, group: str, images: int) -> Wires:
+def _shallow(s: int, group: str, images: int) -> Wires:
   name = f'look_{s}'
   inside = [None, *(f'{name}/{i}' for i in range(4))]
   found = _chain(*(((name, f'conv_{i}'), inside[i], inside[i + 1])

@@ -17,7 +17,7 @@ class DeepDecoder(nn.Module):
   With fewer parameters than the picture has values it cannot fit noise, and
   needs no early stop. Each layer is
 
-    norm(relu(enlarge(conv(x))))
+    norm(relu(upsample(conv(x))))
 
   The last one has no enlargement; a convolution and a sigmoid follow. It has
   25,536 parameters for 64 features, 100,224 for 128. Every image has its own

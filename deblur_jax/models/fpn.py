@@ -79,13 +79,13 @@ class FPN(nn.Module):
       x = self._conv(self.features, f'head_{i}_0', bias=False)(x)
       x = layers.relu(x)
       x = self._conv(self.features, f'head_{i}_1', bias=False)(x)
-      heads.append(layers.enlarge(layers.relu(x), factor=2**i))
+      heads.append(layers.upsample_nearest(layers.relu(x), factor=2**i))
     x = jnp.concatenate(heads, axis=-1)  # [n, h/4, w/4, 4 features]
     x = self._smooth(x, self.features, name='smooth_0')
-    x = layers.enlarge(x, factor=2)  # [n, h/2, w/2, features]
+    x = layers.upsample_nearest(x, factor=2)  # [n, h/2, w/2, features]
     x = x + self._conv(self.features, 'lateral_half', size=1, bias=False)(half)
     x = self._smooth(x, self.features // 2, name='smooth_1')
-    x = self._conv(3, 'tail')(layers.enlarge(x, factor=2))
+    x = self._conv(3, 'tail')(layers.upsample_nearest(x, factor=2))
     return [pad.crop(layers.add_tanh(padded, x), size=size)]
 
   def _backbone(self, x):
@@ -112,7 +112,7 @@ class FPN(nn.Module):
           self.pyramid, f'lateral_{i}', size=1, bias=False)
       x = lateral(stages[i])
       if maps:
-        x = x + layers.enlarge(maps[0], factor=2)
+        x = x + layers.upsample_nearest(maps[0], factor=2)
         x = self._smooth(x, self.pyramid, name=f'pyramid_{i}')
       maps.insert(0, x)
     return maps

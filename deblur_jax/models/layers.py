@@ -240,7 +240,7 @@ class JoinNorm(nn.Module):
 
 
 class ConvNorm(nn.Module):
-  """leaky_relu(norm(shrink(conv(x)))), the layer of the deep priors.
+  """leaky_relu(norm(downsample(conv(x)))), the layer of the deep priors.
 
   The papers' programs add a bias before the norm, which removes it again. It is
   a parameter here too, `bias`, but it is neither added nor changed; there it
@@ -251,7 +251,7 @@ class ConvNorm(nn.Module):
     kernel_size: side of the square kernel.
     stride: along both axes.
     reflect: whether the border is mirrored; otherwise it is zero.
-    shrink: makes the result of the convolution smaller; None does not.
+    downsample: makes the result of the convolution smaller; None does not.
     dtype: of the convolution.
   """
 
@@ -259,7 +259,7 @@ class ConvNorm(nn.Module):
   kernel_size: int = 3
   stride: int = 1
   reflect: bool = True
-  shrink: Callable[[Array], Array] | None = None
+  downsample: Callable[[Array], Array] | None = None
   dtype: Any = jnp.float32
 
   @nn.compact
@@ -269,8 +269,8 @@ class ConvNorm(nn.Module):
     self.param('bias', uniform(bound), (self.features,))
     x = Conv(self.features, self.kernel_size, self.stride, use_bias=False,
              reflect=self.reflect, dtype=self.dtype, name='conv')(x)
-    if self.shrink is not None:
-      x = self.shrink(x)
+    if self.downsample is not None:
+      x = self.downsample(x)
     return Norm(slope=0.2, name='norm')(x)
 
 
@@ -362,7 +362,7 @@ def add_tanh(blur: Array, y: Array) -> Array:
   return jnp.clip(blur + jnp.tanh(y.astype(jnp.float32)) / 2, 0, 1)
 
 
-def enlarge(x: Array, *, factor: int) -> Array:
+def upsample_nearest(x: Array, *, factor: int) -> Array:
   """Enlarges images by repeating their pixels.
 
   Args:

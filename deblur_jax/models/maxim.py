@@ -169,9 +169,10 @@ class MAXIM(nn.Module):
     checks.images(blur)
     padded, corner = pad.reflect_to_multiple(blur, multiple=self.multiple)
     wholes = pyramid.nearest(padded, levels=self.depth)
-    blurs = [conv_ops.pixel_unshuffle(
-        resize.shrink(x, factor=self.reduce), factor=self.unshuffle)
-             for x in wholes]
+    blurs = [
+        conv_ops.pixel_unshuffle(
+            resize.downsample_bilinear(x, factor=self.reduce),
+            factor=self.unshuffle) for x in wholes]
     results, before = [], None
     for s in range(self.stages):
       images, before = self._stage(blurs, s, before)
@@ -187,7 +188,7 @@ class MAXIM(nn.Module):
     if self.reduce == 1:
       return conv_ops.pixel_shuffle(image, factor=self.unshuffle)
     change = conv_ops.pixel_shuffle(image - blur, factor=self.unshuffle)
-    return whole + resize.enlarge(change, factor=self.reduce)
+    return whole + resize.upsample_bilinear(change, factor=self.reduce)
 
   def own(self, params: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a tree with more stages or scales that this network reads.
@@ -321,7 +322,9 @@ class _Resampler:
           features, dtype=self._net.dtype, name=f'UpSampleRatio_{self._next}')
       self._next += 1
       if j < level:
-        parts.append(conv(resize.shrink(xs[j], factor=2**(level - j))))
+        parts.append(conv(
+            resize.downsample_bilinear(xs[j], factor=2**(level - j))))
       else:
-        parts.append(resize.enlarge(conv(xs[j]), factor=2**(j - level)))
+        parts.append(
+            resize.upsample_bilinear(conv(xs[j]), factor=2**(j - level)))
     return jnp.concatenate(parts, axis=-1)

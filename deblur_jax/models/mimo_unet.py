@@ -4,7 +4,8 @@ The encoder takes the blurry image at three sizes. A few thin convolutions
 extract features of the smaller images (the paper's SCM). These are multiplied
 with the features from the finer level and added to them (FAM). Every skip to
 the decoder fuses the features of all three sizes (AFF), and the decoder returns
-a restored image at each size.
+a restored image at each size. Among the parameters `look_s` is the SCM of size
+s, `meet_s` the convolution of its FAM, and `fuse_s` the AFF.
 
 Of a video it can take several frames at once, concatenated along channels
 before the first convolution of each size: early fusion, as in DBN (Su et al.,
@@ -115,7 +116,8 @@ class MimoUNet(nn.Module):
     for s in range(1, SCALES):
       x = layers.relu(self._conv(
           encoded[-1], self.features * 2**s, stride=2, name=f'down_{s}'))
-      seen = Look(x.shape[-1], dtype=self.dtype, name=f'look_{s}')(blurs[s])
+      seen = ShallowConvolution(
+          x.shape[-1], dtype=self.dtype, name=f'look_{s}')(blurs[s])
       x = x + self._conv(x * seen, x.shape[-1], name=f'meet_{s}')
       encoded.append(self._blocks(x, name=f'encode_{s}'))
     return encoded
@@ -126,7 +128,7 @@ class MimoUNet(nn.Module):
     for s in range(SCALES - 1):
       # Repeats or subsamples 2^|i-s| x 2^|i-s| pixels.
       resized = [
-          layers.enlarge(x, factor=2**(i - s)) if i > s
+          layers.upsample_nearest(x, factor=2**(i - s)) if i > s
           else pyramids.every(x, step=2**(s - i))
           for i, x in enumerate(encoded)]
       features = encoded[s].shape[-1]
@@ -148,8 +150,8 @@ class MimoUNet(nn.Module):
     return x
 
 
-class Look(nn.Module):
-  """Thin convolutions that extract features of a smaller image (SCM)."""
+class ShallowConvolution(nn.Module):
+  """The shallow convolutional module, of a smaller image (SCM)."""
 
   features: int
   dtype: Any

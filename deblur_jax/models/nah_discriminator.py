@@ -50,7 +50,7 @@ class NahDiscriminator(nn.Module):
   @property
   def least_crop(self) -> int:
     """The side of the smallest image that has a logit."""
-    return receptive_field.least_size(self.layout, least=[1] * len(self.layout))
+    return receptive_field.least_size(self.layout)
 
   @nn.compact
   def __call__(self, image: Array) -> Array:

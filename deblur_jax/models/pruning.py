@@ -48,7 +48,7 @@ def apply(params: Params, masks: Params) -> Params:
 
   Args:
     params: of a network.
-    masks: of `magnitude` or `channel_masks`.
+    masks: of `magnitude`.
 
   Returns:
     The parameters.
@@ -56,7 +56,7 @@ def apply(params: Params, masks: Params) -> Params:
   return jax.tree.map(lambda leaf, mask: leaf * mask, params, masks)
 
 
-def choose(params: Params, wires: channel_groups.Wires, like: Params) -> Kept:
+def choose(params: Params, wires: channel_groups.Wires, thin: Params) -> Kept:
   """The strongest channels of each group, as many as a thinner network has.
 
   The strength of a channel is the norm of all kernels that make it.
@@ -64,7 +64,7 @@ def choose(params: Params, wires: channel_groups.Wires, like: Params) -> Kept:
   Args:
     params: of the wide network.
     wires: its `channel_groups.wires`.
-    like: the parameters of the thin network, or their shapes.
+    thin: the parameters of the thin network, or their shapes.
 
   Returns:
     Group -> the channels to keep, ascending.
@@ -74,14 +74,14 @@ def choose(params: Params, wires: channel_groups.Wires, like: Params) -> Kept:
   """
   strength, wanted = {}, {}
   for path, wire in wires.items():
-    wide, thin = (_layer(tree, path)['kernel'] for tree in (params, like))
+    wide, goal = (_layer(tree, path)['kernel'] for tree in (params, thin))
     groups = wire.makes or ()
     power = np.square(np.asarray(wide, np.float32))
     power = power.sum(axis=tuple(range(power.ndim - 1)))
     for group, part in zip(groups, np.split(power, max(len(groups), 1)),
                            strict=False):
       strength[group] = strength.get(group, 0) + part
-      wanted[group] = thin.shape[-1] // len(groups)
+      wanted[group] = goal.shape[-1] // len(groups)
   kept = {}
   for group, values in strength.items():
     count = wanted[group]
@@ -115,31 +115,6 @@ def cut(params: Params, wires: channel_groups.Wires, kept: Kept) -> Params:
 
   return jax.tree_util.tree_map_with_path(
       shorten, jax.tree.map(np.asarray, params))
-
-
-def channel_masks(
-    params: Params, wires: channel_groups.Wires, kept: Kept) -> Params:
-  """Masks with which the wide network computes the same as the thin one.
-
-  Args:
-    params: of the wide network.
-    wires: its `channel_groups.wires`.
-    kept: of `choose`.
-
-  Returns:
-    A tree as `params`, of bools; false where a pruned channel is made.
-  """
-  sizes = _sizes(params, wires)
-
-  def mask(path, leaf):
-    _, makes = _groups(path, leaf, wires)
-    if not makes:
-      return np.ones(leaf.shape, bool)
-    stays = np.zeros(leaf.shape[-1], bool)
-    stays[_places(makes, kept, sizes)] = True
-    return np.broadcast_to(stays, leaf.shape)
-
-  return jax.tree_util.tree_map_with_path(mask, params)
 
 
 def share_of_zeros(params: Params) -> Array:

@@ -1,4 +1,4 @@
-"""Simulated int8 convolutions: what a quantised network computes, in float32.
+"""Simulated int8 convolutions: what a quantized network computes, in float32.
 
 Kernels are rounded to 255 symmetric steps around zero, with a step for each
 channel of the result. The inputs of convolutions are rounded to 255 steps of
@@ -52,13 +52,13 @@ def kernels(params: Params) -> Params:
   Returns:
     The parameters; biases and norms are unchanged.
   """
-  def quantise(path, leaf):
+  def quantize(path, leaf):
     if path[-1].key != 'kernel':
       return leaf
     axes = tuple(range(leaf.ndim - 1))
     return fake(leaf, jnp.abs(leaf).max(axis=axes, keepdims=True))
 
-  return jax.tree_util.tree_map_with_path(quantise, params)
+  return jax.tree_util.tree_map_with_path(quantize, params)
 
 
 def observe(
@@ -100,8 +100,8 @@ def apply(
   Returns:
     The restored images, finest first.
   """
-  quantise = lambda name, x: fake(x, ranges[name])
-  with nn.intercept_methods(_before_convolutions(quantise)):
+  quantize = lambda name, x: fake(x, ranges[name])
+  with nn.intercept_methods(_before_convolutions(quantize)):
     return _plain(net).apply({'params': kernels(params)}, blur, **options)
 
 

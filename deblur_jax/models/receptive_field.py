@@ -18,21 +18,6 @@ class Window(NamedTuple):
   padding: int
 
 
-def map_size(size: int, layout: Sequence[Window]) -> int:
-  """The side of the result of a stack of convolutions.
-
-  Args:
-    size: side of the image, in pixels.
-    layout: the convolutions, first one first.
-
-  Returns:
-    The side; below 1 if the image is too small.
-  """
-  for kernel_size, stride, padding in layout:
-    size = (size + 2 * padding - kernel_size) // stride + 1
-  return size
-
-
 def receptive_field(layout: Sequence[Window]) -> int:
   """The square of pixels that one value of the result depends on.
 
@@ -48,18 +33,16 @@ def receptive_field(layout: Sequence[Window]) -> int:
   return size
 
 
-def least_size(layout: Sequence[Window], *, least: Sequence[int]) -> int:
-  """The smallest image whose i-th layer has at least least[i] values a side.
+def least_size(layout: Sequence[Window]) -> int:
+  """The smallest image of which every layer makes a value.
 
   Args:
     layout: the convolutions, first one first.
-    least: for each of them, at least 1.
 
   Returns:
     Its side in pixels.
   """
   size = 1
-  for window, wanted in zip(reversed(layout), reversed(least), strict=True):
-    kernel_size, stride, padding = window
-    size = (max(size, wanted) - 1) * stride + kernel_size - 2 * padding
+  for kernel_size, stride, padding in reversed(layout):
+    size = (max(size, 1) - 1) * stride + kernel_size - 2 * padding
   return max(size, 1)

@@ -103,7 +103,7 @@ def _transposed(x, **options):
 
 def _resize(x, **options):
   conv = layers.Conv(kernel_size=3, reflect=True, **options)
-  return conv(layers.enlarge(x, factor=2))
+  return conv(layers.upsample_nearest(x, factor=2))
 
 
 UPSAMPLE = {

@@ -135,9 +135,9 @@ class Skip(nn.Module):
 
   def _down(self, x, i):
     features, size = self.down[i], self.at_levels('down_size')[i]
-    shrink = DOWNSAMPLE[self.at_levels('downsample')[i]]
-    stride = 1 if shrink else 2
-    x = self._conv(features, size, stride, shrink, name=f'half_{i}')(x)
+    downsample = DOWNSAMPLE[self.at_levels('downsample')[i]]
+    stride = 1 if downsample else 2
+    x = self._conv(features, size, stride, downsample, name=f'half_{i}')(x)
     if i in self.attention:
       x = non_local.NonLocal(dtype=self.dtype, name=f'attention_{i}')(x)
     return self._conv(features, size, name=f'down_{i}')(x)
@@ -150,9 +150,10 @@ class Skip(nn.Module):
     x = self._conv(features, self.at_levels('up_size')[i], name=f'up_{i}')(x)
     return self._conv(features, 1, name=f'mix_{i}')(x) if self.mix else x
 
-  def _conv(self, features, size, stride=1, shrink=None, *, name):
+  def _conv(self, features, size, stride=1, downsample=None, *, name):
     return layers.ConvNorm(
-        features, size, stride, reflect=BORDERS[self.border], shrink=shrink,
+        features, size, stride, reflect=BORDERS[self.border],
+        downsample=downsample,
         dtype=self.dtype, name=name)
 
   def at_levels(self, name: str) -> list:
@@ -242,7 +243,7 @@ def _lanczos2(x):
 
 
 def _nearest(x):
-  return layers.enlarge(x, factor=2)
+  return layers.upsample_nearest(x, factor=2)
 
 
 # name -> what halves [n, h, w, c] of even sizes, or None for a stride of 2

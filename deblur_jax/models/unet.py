@@ -72,7 +72,7 @@ class UNet(nn.Module):
       x = self._conv(x, 2 * x.shape[-1], stride=2, name=f'down_{i}')
     x = self._blocks(x, train, name=f'block_{self.levels}')
     for i in reversed(range(self.levels)):
-      x = layers.enlarge(x, factor=2)
+      x = layers.upsample_nearest(x, factor=2)
       x = self._conv(x, x.shape[-1] // 2, name=f'up_{i}')
       x = jnp.concatenate([skips[i], x], axis=-1)
       x = self._conv(x, x.shape[-1] // 2, name=f'join_{i}')

@@ -25,7 +25,7 @@ def double_bilinear(x: Array) -> Array:
   Returns:
     [n, 2h, 2w, c].
   """
-  return _double(_double(x, axis=2), axis=1)
+  return double_along(double_along(x, axis=2), axis=1)
 
 
 def _forward(x):
@@ -42,7 +42,16 @@ def _backward(_, dy):
 double_bilinear.defvjp(_forward, _backward)
 
 
-def _double(x, *, axis):
+def double_along(x: Array, *, axis: int) -> Array:
+  """Doubles the size along one axis, as `double_bilinear` does along two.
+
+  Args:
+    x: any shape.
+    axis: from 0 on.
+
+  Returns:
+    x with twice the length along the axis.
+  """
   before, after = _neighbours(x, x, axis)
   pair = jnp.stack([0.75 * x + 0.25 * before, 0.75 * x + 0.25 * after],
                    axis=axis + 1)
@@ -71,7 +80,7 @@ def _neighbours(x, y, axis, *, ends=None):
       jnp.concatenate([part(y, 1, size), part(high, size - 1, size)], axis))
 
 
-def shrink(x: Array, *, factor: int) -> Array:
+def downsample_bilinear(x: Array, *, factor: int) -> Array:
   """Shrinks an image by a whole factor, bilinear and antialiased.
 
   The filter is a triangle of 2 factor pixels, normalised at the borders: the
@@ -86,10 +95,10 @@ def shrink(x: Array, *, factor: int) -> Array:
   """
   if factor == 1:
     return x
-  return _shrink(_shrink(x, factor, axis=1), factor, axis=2)
+  return _downsample(_downsample(x, factor, axis=1), factor, axis=2)
 
 
-def enlarge(x: Array, *, factor: int) -> Array:
+def upsample_bilinear(x: Array, *, factor: int) -> Array:
   """Enlarges an image by a whole factor, bilinear; edge pixels repeat.
 
   The result is that of `jax.image.resize(..., 'bilinear')`.
@@ -103,10 +112,10 @@ def enlarge(x: Array, *, factor: int) -> Array:
   """
   if factor == 1:
     return x
-  return _enlarge(_enlarge(x, factor, axis=1), factor, axis=2)
+  return _upsample(_upsample(x, factor, axis=1), factor, axis=2)
 
 
-def _shrink(x, factor, *, axis):
+def _downsample(x, factor, *, axis):
   size = x.shape[axis] // factor
   blocks = x.reshape(*x.shape[:axis], size, factor, *x.shape[axis + 1:])
   # The taps of the previous block, of this one and of the next.
@@ -129,7 +138,7 @@ def _shrink(x, factor, *, axis):
   return total * (1 / (1 - lost)).reshape(shape).astype(x.dtype)
 
 
-def _enlarge(x, factor, *, axis):
+def _upsample(x, factor, *, axis):
   before, after = _neighbours(x, x, axis)
   phases = []
   for a in range(factor):

@@ -93,10 +93,9 @@ def classical_blind(batch: Batch, factor: int, kernel_size: int) -> np.ndarray:
       dict(batch, kernel=np.asarray(kernel)), factor, kernel_size)
 
 
-_kernel_of = jax.jit(
-    functools.partial(estimate.kernel_of, sparse=8e-3), static_argnames='size')
+_kernel_of = jax.jit(estimate.kernel_of, static_argnames='size')
 _hyper_laplacian = jax.jit(
-    functools.partial(deconvolve.hyper_laplacian, weight=2e3))
+    functools.partial(deconvolve.hyper_laplacian, weight=estimate.WEIGHT))
 
 
 def noise_level(picture: np.ndarray) -> float:

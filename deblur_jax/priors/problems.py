@@ -155,7 +155,8 @@ def with_classical_start(problem: Problem, *, size: int) -> Problem:
   """
   observed = problem.batch['observed'][None]
   kernel = estimate.kernel_of(observed, size=size)
-  guide = deconvolve.hyper_laplacian(observed, kernel, weight=2e3)
+  guide = deconvolve.hyper_laplacian(
+      observed, kernel, weight=estimate.WEIGHT)
   return problem._replace(batch=problem.batch | {
       'guide': np.clip(guide[0], 0, 1), 'guide_kernel': np.asarray(kernel[0])})
 

@@ -53,7 +53,7 @@ class Recorder:
   def __call__(self, step: int, state: TrainState, metrics: Metrics) -> bool:
     """Runs after each step; True ends the loop."""
     # Metrics of the step before are read: this step still computes.
-    self._look()
+    self._read_pending()
     self._pending = (step, metrics)
     config = self._config
     last = step == config['total_steps']
@@ -61,7 +61,7 @@ class Recorder:
         jax.process_count() > 1 and self._checkpoints.preempted(step))
     saving = last or stopping or step % config['save_every'] == 0
     writing = saving or step % config['log_every'] == 0
-    values = self._look() if writing else {}    # waits for this step
+    values = self._read_pending() if writing else {}    # waits for this step
     self.steps += 1
     if self.steps > 1:       # the first step compiles
       self._intervals.append(time.perf_counter() - self._clock)
@@ -85,7 +85,7 @@ class Recorder:
 
   def finish(self) -> None:
     """Waits until the last checkpoint is written."""
-    self._look()
+    self._read_pending()
     self._checkpoints.wait()
 
   def close(self) -> None:
@@ -94,7 +94,7 @@ class Recorder:
       if part:
         part.close()
 
-  def _look(self) -> dict[str, float]:
+  def _read_pending(self) -> dict[str, float]:
     """Returns the pending metrics as floats; raises if one is not finite."""
     if self._pending is None:
       return {}

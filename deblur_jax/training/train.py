@@ -40,7 +40,7 @@ from deblur_jax.training import (
 
 KEYS = ('seed', 'total_steps', 'batch_size', 'log_every', 'save_every',
         'tensorboard', 'method', 'nets', 'optim', 'data', 'augment', 'validate')
-# That runs of older versions lack, and what they have instead.
+# Absent from the configs of older runs, and the values that these had.
 OPTIONAL = {'profile': (), 'split_state': False}
 COUNTS = ('total_steps', 'batch_size', 'log_every', 'save_every')
 MAX_COUNT = 2**31 - 1       # steps are counted in int32

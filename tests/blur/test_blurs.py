@@ -127,6 +127,36 @@ def test_a_mixture_draws_one_of_its_parts_for_each_picture():
   assert 0.6 < is_one[0].mean() < 0.9
 
 
+@pytest.mark.parametrize('kind', ['line', 'camera_shake', 'dynamic_scene'])
+def test_a_margin_is_cropped(kind):
+  make = blur.build(kind=kind, margin=5, **SMALL[kind])
+  inner, whole = jax.jit(make)(jax.random.key(1), pictures()), blurred(kind)
+  assert inner.keys() == whole.keys()
+  for name in whole:
+    kept = (whole[name][:, 5:-5, 5:-5] if name in ('blur', 'sharp')
+            else whole[name])
+    np.testing.assert_allclose(inner[name], kept, atol=1e-6)
+
+
+@pytest.mark.parametrize('other', ['dynamic_scene', 'disk'])
+def test_a_mixture_has_a_margin(other):
+  make = blur.build(kind='mixture', margin=8, parts=[
+      dict(kind=kind, **SMALL[kind]) for kind in ('dynamic_scene', other)])
+  batch = jax.eval_shape(make, jax.random.key(0), pictures())
+  assert batch['blur'].shape == batch['sharp'].shape == (2, 16, 24, 3)
+
+
+def test_the_camera_has_the_gamma_of_the_blur():
+  """Half the light is more than half the stored value under a curve."""
+  linear, curved = (jax.jit(blur.build(
+      kind='line', gamma=gamma, camera=dict(gain=(0.5, 0.5)), **SMALL['line']))(
+          jax.random.key(1), pictures()) for gamma in (1.0, 2.2))
+  np.testing.assert_allclose(linear['sharp'], pictures() / 2, atol=1e-6)
+  np.testing.assert_allclose(
+      curved['sharp'], pictures() * 0.5 ** (1 / 2.2), atol=1e-4)
+  blur.build(kind='line', gamma=1, camera=dict(gamma=1.0))
+
+
 def test_kernels_are_augmented_with_their_pictures():
   """The augmented sharp picture, blurred by its kernel, is the blurry one."""
   make = blur.build(
@@ -171,7 +201,13 @@ still = dict.fromkeys(shake.Shake._fields, 0.0)
 draw_shake = jax.jit(
     shake.random_shake, static_argnames='frames')
 warp = jax.jit(shake.warp, static_argnames='focal')
-warp_in_the_plane = jax.jit(camera_motion.warp)
+
+
+@jax.jit
+def warp_in_the_plane(image, pose):
+  height, width, _ = image.shape
+  return camera_motion.sample(image, *camera_motion.still_points(
+      pose, height=height, width=width))
 
 
 def moved(**change):
@@ -223,7 +259,16 @@ def test_a_shake_is_within_its_bounds():
     (dict(kind='line', camera=dict(quality=(0, 50))), 'camera.quality'),
     (dict(kind='line', camera=dict(gain=2.0)), 'camera.gain must be a list'),
     (dict(kind='line', camera=dict(bits=0.5)), 'bits must be an integer'),
-    (dict(kind='line', camera=dict(gamma=0.0)), 'gamma must be a number above'),
+    (dict(kind='line', gamma=0.0, camera=dict(bits=8)),
+     'gamma must be a number above'),
+    (dict(kind='line', gamma=1, camera=dict(gamma=2.2)),
+     r'data.blur.camera.gamma=2.2 is not .* 1.0: .*leave it out'),
+    (dict(kind='mixture', camera=dict(bits=8), parts=(
+        dict(kind='disk', gamma=1.0), dict(kind='line'))),
+     'data.blur.camera needs one response curve.*gamma=1.0 and 2.2'),
+    (dict(kind='line', camera=8), 'data.blur.camera must be a dict'),
+    (dict(kind='line', margin=-1), 'data.blur.margin must be 0 or more'),
+    (dict(kind='line', margin=1.5), 'data.blur.margin must be an integer'),
 ])
 def test_mistakes_in_the_config_are_named(options, message):
   with pytest.raises(errors.UserError, match=message):
@@ -236,6 +281,7 @@ def test_mistakes_in_the_config_are_named(options, message):
     (dict(kind='line', size=26), 'must be odd'),
     (dict(kind='line', gamma=0.0), 'gamma must be a number above 0'),
     (dict(kind='disk', size=63), 'larger than the picture'),
+    (dict(kind='disk', margin=16), 'margin=16 must leave something.*32x40'),
     (dict(kind='camera_shake', focal=0.0), 'focal must be above 0'),
     (dict(kind='camera_shake', frames=4), 'frames must be odd'),
     (dict(kind='line', angle=(1.0, 0.5)), r'angle=\(1.0, 0.5\) must be'),

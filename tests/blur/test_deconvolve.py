@@ -125,7 +125,7 @@ def test_shrinking_finds_the_minimum(alpha):
   values = np.linspace(-0.6, 0.6, 41)
   candidates = np.linspace(-0.7, 0.7, 28001)
   ours = np.asarray(jax.jit(functools.partial(
-      deconvolve.shrink, alpha=alpha, weight=weight))(values))
+      deconvolve.proximal, alpha=alpha, weight=weight))(values))
   cost = lambda w, v: np.abs(w) ** alpha + weight / 2 * (w - v) ** 2
   for value, w in zip(values, ours, strict=True):
     assert cost(w, value) <= cost(candidates, value).min() + 1e-5

@@ -35,13 +35,13 @@ def test_no_noise_has_finite_gradients():
 
 def test_the_gradient_of_rounding_is_one():
   image = jnp.asarray(skimage.data.coffee()[:16, :16] / 255, jnp.float32)
-  rounded = sensor.quantise(image, bits=4)
+  rounded = sensor.fake_quantize(image, bits=4)
   assert len(np.unique(rounded)) <= 16
   np.testing.assert_allclose(rounded, image, atol=0.5 / 15 + 1e-6)
   weights = jnp.asarray(
       np.random.default_rng(0).random(image.shape), jnp.float32)
   gradient = jax.grad(
-      lambda x: (sensor.quantise(x, bits=4) * weights).sum())(image)
+      lambda x: (sensor.fake_quantize(x, bits=4) * weights).sum())(image)
   np.testing.assert_allclose(gradient, weights, atol=1e-6)
   gradient = jax.jit(jax.grad(
       lambda x: (jpeg.compress(x, quality=50.0) * weights).sum()))(image)

@@ -104,9 +104,9 @@ def test_confusion_has_a_row_for_each_truth(run, tmp_path):
   assert np.sum(result['confusion'], axis=1).tolist() == [0, 1, 0, 0, 2]
   assert result['accuracy'].keys() == {'defocus', 'none', 'all'}
   shown, truths = jax.eval_shape(
-      kernel_scores.drawing(config), jax.random.key(0),
+      kernel_scores.drawing(config, dict(size=5, margin=4)), jax.random.key(0),
       jax.ShapeDtypeStruct((32, 32, 3), jnp.float32))
-  assert shown.shape == (kernel_scores.DRAWS + 1, 32, 32, 3)
+  assert shown.shape == (kernel_scores.DRAWS + 1, 24, 24, 3)
   assert truths.shape == (kernel_scores.DRAWS + 1,)
   assert truths.dtype == jnp.int32
 

@@ -356,6 +356,8 @@ def test_a_discriminator_that_is_never_wrong_is_named():
     ('cycle_physics', {'method.blur': dict(kind='dynamic_scene'),
                        'method.weights.kernel': 0.0},
      'type of blur must be known: method.blur must blur by one kernel'),
+    ('cycle_physics', {'method.blur': dict(kind='line', size=5, margin=2)},
+     'method.blur.margin makes the pictures smaller'),
     ('cycle_physics', {'nets.blur_type': dict(name='patchgan')},
      'nets.blur_type.name must be one of blur_type'),
     ('cycle_physics', {'nets.kernel': dict(name='kernel_fourier', size=9)},

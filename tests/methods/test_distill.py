@@ -95,9 +95,10 @@ def test_values_are_compared_relative_to_the_teachers():
 def test_the_last_of_several_calls_is_the_finest_scale():
   net = models.build(name='srn', scales=2, features=1, blocks=0, kernel_size=1)
   assert 'scale/head' in distill.layer_names(net)
-  look = distill._looker(net, ['scale/head'], 'student')
+  apply = distill._with_layers(net, ['scale/head'], 'student')
   images, (features,) = jax.eval_shape(
-      look, models.shapes(net), jax.ShapeDtypeStruct((1, 16, 16, 3), 'float32'))
+      apply, models.shapes(net),
+      jax.ShapeDtypeStruct((1, 16, 16, 3), 'float32'))
   assert len(images) == 2 and features.shape == (1, 16, 16, 1)
 
 

@@ -218,6 +218,15 @@ def test_ema_restores_with_the_average():
       atol=1e-5)
 
 
+@pytest.mark.parametrize('name', ['blind_deconvolution', 'kernel_estimation'])
+def test_a_deconvolution_has_a_name(name):
+  config = CONFIGS[name]
+  config = config | {'method': config['method'] | {
+      'deconvolution': dict(noise=0.1)}}
+  with pytest.raises(errors.UserError, match='deconvolution must name one'):
+    methods.build(config)
+
+
 def test_parts_of_a_config_must_be_there():
   config = tiny()
   config['optim'] = {'generator': config['optim']['net']}

@@ -60,6 +60,21 @@ def _apply(net):
   return jax.jit(net.apply)
 
 
+def _channel_masks(params, wires, kept):
+  """Masks of the wide network: false where a pruned channel is made."""
+  sizes = pruning._sizes(params, wires)
+
+  def mask(path, leaf):
+    _, makes = pruning._groups(path, leaf, wires)
+    if not makes:
+      return np.ones(leaf.shape, bool)
+    stays = np.zeros(leaf.shape[-1], bool)
+    stays[pruning._places(makes, kept, sizes)] = True
+    return np.broadcast_to(stays, leaf.shape)
+
+  return jax.tree_util.tree_map_with_path(mask, params)
+
+
 @pytest.mark.parametrize('name', WIDE)
 def test_nobody_reads_what_is_cut(name):
   """Where channels are zero, what the thin network has not makes nothing."""
@@ -67,7 +82,7 @@ def test_nobody_reads_what_is_cut(name):
   params, wires = _random(models.shapes(wide)), channel_groups.wires(wide)
   kept = pruning.choose(params, wires, models.shapes(thin))
   silent = jax.tree.map(
-      np.multiply, params, pruning.channel_masks(params, wires, kept))
+      np.multiply, params, _channel_masks(params, wires, kept))
   places = _places(params)
   left = jax.tree.map(
       lambda leaf, all_, stay: np.where(np.isin(all_, stay), leaf, 0),
@@ -86,7 +101,7 @@ def test_the_thin_network_is_the_wide_one_with_channels_of_zero(name):
   params, wires = _random(models.shapes(wide)), channel_groups.wires(wide)
   kept = pruning.choose(params, wires, models.shapes(thin))
   silent = jax.tree.map(
-      np.multiply, params, pruning.channel_masks(params, wires, kept))
+      np.multiply, params, _channel_masks(params, wires, kept))
   images, _ = _restore(wide, silent)
   others, _ = _restore(thin, pruning.cut(params, wires, kept))
   for one, other in zip(images, others, strict=True):

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from deblur_jax import errors, models
-from deblur_jax.models import receptive_field
 
 
 @functools.cache
@@ -44,7 +43,6 @@ def test_sizes_of_the_papers(name, options, count, side):
   logits, variables = _map(net, 256, n=2)
   assert models.count_parameters(variables) == count
   assert logits.shape == (2, side, side, 1) and logits.dtype == jnp.float32
-  assert receptive_field.map_size(256, net.layout) == side
 
 
 def test_names_of_the_parameters():

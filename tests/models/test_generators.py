@@ -213,7 +213,7 @@ def test_golden():
 def test_upsampling_by_resize():
   x = jnp.arange(4.0).reshape(1, 2, 2, 1)
   np.testing.assert_array_equal(
-      layers.enlarge(x, factor=2)[0, :, :, 0],
+      layers.upsample_nearest(x, factor=2)[0, :, :, 0],
       [[0, 0, 1, 1], [0, 0, 1, 1], [2, 2, 3, 3], [2, 2, 3, 3]])
   _, variables, resize = _small('resnet', upsample='resize')
   _, _, transposed = _small('resnet')
