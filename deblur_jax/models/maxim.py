@@ -33,10 +33,12 @@ import jax.numpy as jnp
 from deblur_jax.models import checks, layers
 from deblur_jax.models import maxim_blocks as blocks
 from deblur_jax.ops import conv as conv_ops
-from deblur_jax.ops import pad, pyramid, resize
+from deblur_jax.ops import pad, resize
+from deblur_jax.ops import pyramid as pyramids
 from deblur_jax.state import Array
 
 STAGES = 3             # of the network that the authors trained
+PYRAMID = 'nearest'    # of the picture's sizes
 HIGH_RES = 2           # levels whose cells and windows have 16 x 16 positions
 SIDES = (16, 8)        # of the positions at those levels, and below
 
@@ -168,7 +170,7 @@ class MAXIM(nn.Module):
     del train  # it has no dropout
     checks.images(blur)
     padded, corner = pad.reflect_to_multiple(blur, multiple=self.multiple)
-    wholes = pyramid.nearest(padded, levels=self.depth)
+    wholes = pyramids.PYRAMIDS[PYRAMID](padded, levels=self.depth)
     blurs = [conv_ops.pixel_unshuffle(
         resize.shrink(x, factor=self.reduce), factor=self.unshuffle)
              for x in wholes]
@@ -178,7 +180,7 @@ class MAXIM(nn.Module):
       results.append([
           pad.crop_at(self._of_full_size(image, blurs[level], wholes[level]),
                       corner=[side // 2**level for side in corner],
-                      size=pyramid.size(blur.shape[1:3], level=level))
+                      size=pyramids.size(blur.shape[1:3], level=level))
           for level, image in enumerate(images)])
     return results
 
