@@ -64,11 +64,11 @@ def make(
     still = held and held(state.params)
     keep = lambda new, old: optim.keep(new, old, still) if held else new
 
-    def loss(params: Params, batch: Batch):
+    def loss(params: Params, batch: Batch, key: Array):
       return objective(keep(params, state.params), state, batch, key)
 
     (value, metrics), grads = optim.value_and_grad(
-        loss, state.params, batch, parts=accumulate)
+        loss, state.params, batch, key, parts=accumulate)
     new = update(state, txs, grads)
     # Weight decay moves them, too.
     new = finish(new.replace(params=keep(new.params, state.params)), ema=ema)

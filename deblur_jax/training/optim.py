@@ -91,8 +91,8 @@ def build(
 
 
 def value_and_grad(
-    loss_fn: Callable[[Params, Batch], tuple[Array, Metrics]],
-    params: Params, batch: Batch, *, parts: int = 1
+    loss_fn: Callable[[Params, Batch, Array], tuple[Array, Metrics]],
+    params: Params, batch: Batch, key: Array, *, parts: int = 1
 ) -> tuple[tuple[Array, Metrics], Params]:
   """Computes jax.value_and_grad(loss_fn, has_aux=True) in parts of the batch.
 
@@ -101,9 +101,11 @@ def value_and_grad(
   result is that of the whole batch.
 
   Args:
-    loss_fn: (params, batch) -> (loss, metrics).
+    loss_fn: (params, batch, key) -> (loss, metrics).
     params: dicts of arrays.
     batch: arrays [n, ...].
+    key: PRNG key; part j of several gets a key of its own, or all would draw
+      the same masks of dropout.
     parts: number of equal parts of the batch.
 
   Returns:
@@ -114,16 +116,18 @@ def value_and_grad(
   """
   grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
   if parts == 1:
-    return grad_fn(params, batch)
+    return grad_fn(params, batch, key)
   split = in_parts(batch, parts, what='method.accumulate')
 
-  def body(total, part):
-    return jax.tree.map(jnp.add, total, grad_fn(params, part)), None
+  def body(total, numbered):
+    j, part = numbered
+    found = grad_fn(params, part, jax.random.fold_in(key, j))
+    return jax.tree.map(jnp.add, total, found), None
 
   zeros = jax.tree.map(
       lambda x: jnp.zeros(x.shape, x.dtype),
-      jax.eval_shape(grad_fn, params, jax.tree.map(lambda x: x[0], split)))
-  total, _ = jax.lax.scan(body, zeros, split)
+      jax.eval_shape(grad_fn, params, jax.tree.map(lambda x: x[0], split), key))
+  total, _ = jax.lax.scan(body, zeros, (jnp.arange(parts), split))
   return jax.tree.map(lambda x: x / parts, total)
 
 

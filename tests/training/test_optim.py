@@ -96,14 +96,36 @@ def test_parts_give_the_gradient_of_the_whole(parts):
   batch = {'x': jnp.asarray(random.random((8, 3)), jnp.float32)}
   params = jnp.asarray(random.random(3), jnp.float32)
 
-  def loss(params, batch):
+  def loss(params, batch, key):
+    del key
     value = jnp.mean(jnp.sin(batch['x'] @ params))
     return value, {'value': value}
 
-  whole = optim.value_and_grad(loss, params, batch)
-  split = optim.value_and_grad(loss, params, batch, parts=parts)
+  key = jax.random.key(0)
+  whole = optim.value_and_grad(loss, params, batch, key)
+  split = optim.value_and_grad(loss, params, batch, key, parts=parts)
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6),
                whole, split)
+
+
+def test_parts_draw_numbers_of_their_own():
+  """One part draws by the key itself."""
+  key = jax.random.key(3)
+
+  def loss(params, batch, key):
+    return params * jax.random.normal(key) * batch['x'].sum(), {}
+
+  def slope(parts):
+    """The mean of the parts' numbers, of which each part has 1 in x."""
+    batch = {'x': jnp.ones(parts)}
+    return optim.value_and_grad(
+        loss, jnp.ones(()), batch, key, parts=parts)[1]
+
+  draw = lambda j: jax.random.normal(jax.random.fold_in(key, j))
+  np.testing.assert_allclose(slope(1), jax.random.normal(key), rtol=1e-6)
+  assert len({float(draw(j)) for j in range(3)}) == 3
+  np.testing.assert_allclose(
+      slope(3), sum(draw(j) for j in range(3)) / 3, rtol=1e-5)
 
 
 def test_average():
@@ -127,8 +149,8 @@ def test_mistakes_are_explained(options, message):
 
 def test_batch_must_divide_into_parts():
   with pytest.raises(errors.UserError, match='batch_size = 3 .*accumulate = 2'):
-    optim.value_and_grad(lambda p, b: (p, {}), jnp.ones(()),
-                         {'x': jnp.ones((3, 1))}, parts=2)
+    optim.value_and_grad(lambda p, b, k: (p, {}), jnp.ones(()),
+                         {'x': jnp.ones((3, 1))}, jax.random.key(0), parts=2)
 
 
 def test_frozen_parameters_get_no_update_and_no_decay():
