@@ -30,6 +30,7 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
+from deblur_jax import errors
 from deblur_jax.models import checks, layers
 from deblur_jax.models import maxim_blocks as blocks
 from deblur_jax.ops import conv as conv_ops
@@ -141,13 +142,13 @@ class MAXIM(nn.Module):
 
     Args:
       blur: [n, h, w, 3] in [0, 1], of any size.
-      train: not used, since the network has no dropout.
+      train: see `all_stages`.
 
     Returns:
       `scales` images, finest first.
 
     Raises:
-      UserError: images of another shape.
+      UserError: see `all_stages`.
     """
     return self.all_stages(blur, train=train)[-1]
 
@@ -159,17 +160,25 @@ class MAXIM(nn.Module):
 
     Args:
       blur: [n, h, w, 3] in [0, 1], of any size.
-      train: not used, since the network has no dropout.
+      train: whether targets follow, which are made of the picture without
+        padding: the smaller images must lie on their grid.
 
     Returns:
       For each stage, first one first, its images, finest first.
 
     Raises:
-      UserError: images of another shape.
+      UserError: images of another shape, or crops to train with that are not
+        divisible by 2^scales where `scales` is above 1.
     """
-    del train  # it has no dropout
     checks.images(blur)
     padded, corner = pad.reflect_to_multiple(blur, multiple=self.multiple)
+    # Refused, and not padded otherwise: the corner moves the cells and windows,
+    # and restoring must pad as training does.
+    if train and any(first % 2**(self.scales - 1) for first in corner):
+      raise errors.UserError(
+          f'data.loader.crop = {min(blur.shape[1:3])} is not divisible by '
+          f'{2**self.scales}, as the {self.scales} scales of MAXIM need it: '
+          'their pixels would lie beside those of the targets.')
     wholes = pyramids.PYRAMIDS[PYRAMID](padded, levels=self.depth)
     blurs = [conv_ops.pixel_unshuffle(
         resize.shrink(x, factor=self.reduce), factor=self.unshuffle)
