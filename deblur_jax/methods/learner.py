@@ -1,7 +1,9 @@
 """The skeleton of methods that learn by gradients: init, step, averages.
 
   grad = d objective(params, batch) / d params
-  params = optimizer(params, grad),   ema = a ema + (1 - a) params
+  params = optimizer(params, grad),   ema = a_t ema + (1 - a_t) params
+
+with a_t of `optim.warm_decay`.
 
 `make` builds a whole method from an objective. Methods with several players,
 such as generator and discriminator, build their step from `begin`, `update`
@@ -111,8 +113,9 @@ def update(
 
 def finish(state: TrainState, *, ema: float) -> TrainState:
   """The state with its averages brought up to date and one step counted."""
+  decay = optim.warm_decay(ema, state.step)
   averaged = {
-      name: optim.average(state.params[name], old, decay=ema)
+      name: optim.average(state.params[name], old, decay=decay)
       for name, old in state.ema.items()}
   return state.replace(step=state.step + 1, ema=averaged)
 

@@ -248,7 +248,23 @@ def fade(
       lambda leaf, keeps: leaf * jnp.where(keeps, 1, share), params, kept)
 
 
-def average(new: Params, old: Params, *, decay: float) -> Params:
+def warm_decay(decay: float, step: Array) -> Array:
+  """The decay of a moving average at step t: min(decay, (1 + t) / (10 + t)).
+
+  With the full decay from the first step on, the start would keep a share of
+  decay^t: 0.41 after 900 steps of 0.999.
+
+  Args:
+    decay: in [0, 1).
+    step: t, the number of finished steps.
+
+  Returns:
+    A scalar.
+  """
+  return jnp.minimum(decay, (1 + step) / (10 + step))
+
+
+def average(new: Params, old: Params, *, decay: float | Array) -> Params:
   """Computes the moving average decay * old + (1 - decay) * new."""
   return optax.incremental_update(new, old, 1 - decay)
 

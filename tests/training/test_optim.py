@@ -134,6 +134,11 @@ def test_average():
   np.testing.assert_allclose(averaged['w'], 0.1, rtol=1e-6)
 
 
+def test_an_average_is_short_at_first():
+  decays = [float(optim.warm_decay(0.9, step)) for step in (0, 10, 79, 80, 90)]
+  np.testing.assert_allclose(decays, [0.1, 0.55, 80 / 89, 0.9, 0.9], rtol=1e-6)
+
+
 @pytest.mark.parametrize('options, message', [
     (dict(lr=1.0, updates_per_step=0), 'updates_per_step must be 1 or more'),
     (dict(lr=0.0), 'lr must be positive, got 0.0'),
