@@ -57,6 +57,7 @@ def make(
   Raises:
     UserError: what does not go together.
   """
+  learner.check_ema(ema)
   net, disc_net = _networks(nets)
   txs = _optimizers(
       txs, discriminator_steps, fresh=fresh, simultaneous=simultaneous)

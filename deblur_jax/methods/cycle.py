@@ -71,6 +71,7 @@ def make(
   Raises:
     UserError: what does not go together.
   """
+  learner.check_ema(ema)
   _check_networks(nets)
   txs = {
       name: require(txs, role, where='optim') for role, names in (

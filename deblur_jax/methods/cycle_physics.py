@@ -119,6 +119,7 @@ def make(
       unpaired.leave_out(
           without, call(Weights, weights, where='method.weights')))
   _check_options(nets, weights, discriminator, max_energy, start_steps)
+  learner.check_ema(ema)
   txs = _optimizers(txs, weights)
   is_sharp = unpaired.discriminator(
       nets['is_sharp'], txs['is_sharp'], discriminator, name='is_sharp',

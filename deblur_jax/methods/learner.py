@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import optax
 
+from deblur_jax import errors
 from deblur_jax.state import Array, Batch, Method, Metrics, Params, TrainState
 from deblur_jax.training import optim
 
@@ -58,7 +59,12 @@ def make(
 
   Returns:
     The method.
+
+  Raises:
+    UserError: `ema` is not in [0, 1).
   """
+  check_ema(ema)
+
   def init(key: Array, batch: Batch) -> TrainState:
     return begin(start(key, batch), txs, ema=tuple(txs) if ema else ())
 
@@ -118,6 +124,19 @@ def finish(state: TrainState, *, ema: float) -> TrainState:
       name: optim.average(state.params[name], old, decay=decay)
       for name, old in state.ema.items()}
   return state.replace(step=state.step + 1, ema=averaged)
+
+
+def check_ema(ema: float) -> None:
+  """Refuses a decay of averaged weights that is not in [0, 1).
+
+  Args:
+    ema: `method.ema`; 0 keeps no averages.
+
+  Raises:
+    UserError: out of range.
+  """
+  if not 0 <= ema < 1:
+    raise errors.UserError(f'method.ema must be in [0, 1), got {ema}.')
 
 
 def logged(loss: Array, grads: Params, lr: Array) -> Metrics:
