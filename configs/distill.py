@@ -27,7 +27,7 @@ def get_config(arg=None):
   config.method = dict(
       name='distill', teacher=dict(path='runs/gopro_k3', which='last', role=''),
       loss='l1', loss_weight=1.0, output='l1', output_weight=1.0, layers=(),
-      layers_weight=0.0, pyramid='deepdeblur_pytorch', ema=0.0)
+      layers_weight=0.0, ema=0.0)
   config.nets = dict(net=dict(
       name='nafnet', features=24, blocks=(1, 2, 4), middle=1,
       up_blocks=(1, 1, 1), expansion=2.0, dtype='bfloat16'))

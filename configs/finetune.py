@@ -33,9 +33,8 @@ def get_config(arg=None):
       total_steps=800, batch_size=2, log_every=20, save_every=100,
       tensorboard=False)
   config.method = dict(
-      name='supervised', loss='l1 + 0.05*fft_l1', over_scales='sum',
-      pyramid='deepdeblur_pytorch', ema=0.99, accumulate=1,
-      init_from=dict(path='maxim-1'), freeze=())
+      name='supervised', loss='l1 + 0.05*fft_l1', over_scales='sum', ema=0.99,
+      accumulate=1, init_from=dict(path='maxim-1'), freeze=())
   config.nets = dict(net=dict(dtype='float32'))
   config.optim = dict(net=dict(
       name='adamw', lr=1e-4, schedule='cosine', warmup_steps=50, b2=0.99,

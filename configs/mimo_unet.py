@@ -1,17 +1,18 @@
-r"""Three sizes in and out, fused, with attention in every residual block.
+r"""Three sizes in and out, fused.
 
   python -m experiments.train --config=configs/mimo_unet.py \
       --config.data.train.root=DIR/GOPRO_Large --workdir=runs/mimo_unet
 
 The network and the recipe of MIMO-UNet (Cho et al., ICCV 2021), which reports
-31.73 dB on `blur` without attention (its number, not ours): L1 and a tenth of
-the L1 of Fourier coefficients at three scales, Adam with 1e-4, halved five
-times. experiments.ablate --name=attention compares kinds of attention.
+31.73 dB on `blur` (its number, not ours): L1 and a tenth of the L1 of Fourier
+coefficients at three scales, Adam with 1e-4, halved five times.
 
+  ...mimo_unet.py:cbam    with attention in every residual block, which is ours;
+                          experiments.ablate --name=attention compares kinds
   ...mimo_unet.py:small   for CPUs and a folder of pairs side by side
-                                 (--config.data.train.root=DIR), whose last
-                                 tenth is held back: 16 channels, no attention.
-                                 It is the teacher of configs/distill.py:small.
+                          (--config.data.train.root=DIR), whose last tenth is
+                          held back: 16 channels. It is the teacher of
+                          configs/distill.py:small.
 """
 
 import ml_collections
@@ -27,7 +28,7 @@ def get_config(arg=None):
       name='supervised', loss='l1 + 0.1*fft_l1', over_scales='sum',
       pyramid=pyramid, ema=0.0, accumulate=1)
   config.nets = dict(net=dict(
-      name='mimo_unet', features=32, blocks=8, attention='cbam',
+      name='mimo_unet', features=32, blocks=8, attention='none',
       pyramid=pyramid, dtype='bfloat16'))
   config.optim = dict(net=dict(
       name='adam', lr=1e-4, schedule='step', factor=0.5,
@@ -38,9 +39,10 @@ def get_config(arg=None):
   if arg == 'small':
     common.use_side_by_side(config)
     config.method.loss = 'psnr_loss'
-    config.nets.net.update(
-        features=16, blocks=3, attention='none', dtype='float32')
-  if common.is_debug(arg, 'small'):
+    config.nets.net.update(features=16, blocks=3, dtype='float32')
+  elif arg == 'cbam':
+    config.nets.net.attention = 'cbam'
+  if common.is_debug(arg, 'small', 'cbam'):
     common.use_debug_run(config)
     config.method.loss = 'l1'
     config.nets.net.update(features=4, blocks=1, dtype='float32')

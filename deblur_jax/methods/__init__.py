@@ -55,12 +55,15 @@ def build(
     config: its leaves `nets.*` go to `models.build`, `optim.*` to
       `optim.build`, `method` to the row of METHODS that it names.
     from_checkpoint: its state will be a checkpoint's, which has the weights of
-      frozen networks too: their files are not looked for, nor is a start's.
+      frozen networks too: their files are not looked for, nor is a start's. Its
+      schedules are taken as they are.
 
   Raises:
     UserError: unknown names and keys, values out of range.
   """
   nets, txs = _build_nets(_networks(config)), _build_optimizers(config)
+  if not from_checkpoint:
+    _check_schedules(config)
   kwargs = dict(config['method'])
   for key in FROZEN:
     if from_checkpoint and isinstance(kwargs.get(key), Mapping):
@@ -87,6 +90,7 @@ def check(config: Mapping[str, Any]) -> None:
   _build_nets({key: kwargs for key, kwargs in config['nets'].items()
                if 'name' in kwargs or key not in OF_RUNS.values()})
   _build_optimizers(config)
+  _check_schedules(config)
   kwargs = dict(config['method'])
   make = errors.look_up(METHODS, kwargs.pop('name', None), what='method.name')
   bind(make, kwargs, where='method')
@@ -127,6 +131,12 @@ def _build_optimizers(config):
                     dict(kwargs, total_steps=config['total_steps']),
                     where=f'optim.{key}')
           for key, kwargs in config['optim'].items()}
+
+
+def _check_schedules(config):
+  for key, kwargs in config['optim'].items():
+    optim.check_schedule(
+        kwargs, total_steps=config['total_steps'], where=f'optim.{key}')
 
 
 def _networks(config):

@@ -19,8 +19,7 @@ import jax.numpy as jnp
 from deblur_jax import errors, losses, models
 from deblur_jax.config import call, require
 from deblur_jax.methods import discriminator as discriminators
-from deblur_jax.methods import learner
-from deblur_jax.ops import pyramid as pyramids
+from deblur_jax.methods import learner, targets
 from deblur_jax.state import Array, Batch, Method, Params, TrainState
 from deblur_jax.training import optim
 
@@ -31,7 +30,7 @@ def make(
     discriminator_steps: int = 1, fresh: bool = False,
     simultaneous: bool = False,
     features: Mapping[str, Any] | None = None, over_scales: str = 'sum',
-    pyramid: str = 'deepdeblur_pytorch', ema: float = 0.0) -> Method:
+    pyramid: str | None = None, ema: float = 0.0) -> Method:
   """The method.
 
   Args:
@@ -52,7 +51,7 @@ def make(
     features: where VGG19's weights are, keyword arguments of `vgg.build`; for
       losses with 'perceptual'.
     over_scales: a row of `losses.OVER_SCALES`.
-    pyramid: a row of `pyramids.PYRAMIDS`; the same as in a multi-scale network.
+    pyramid: as of `supervised.make`.
     ema: decay of the generator's averaged weights, which restore; 0: the last.
 
   Raises:
@@ -62,13 +61,14 @@ def make(
       optimizer; or a name in `discriminator`, `content`, `over_scales` or
       `pyramid` is unknown.
   """
+  learner.check_ema(ema)
   net, disc_net = _networks(nets)
   txs = _optimizers(
       txs, discriminator_steps, fresh=fresh, simultaneous=simultaneous)
   disc = call(
       discriminators.make, discriminator, args=(disc_net, txs['discriminator']),
       where='method.discriminator')
-  to_pyramid = errors.look_up(pyramids.PYRAMIDS, pyramid, what='method.pyramid')
+  targets_of = targets.build(net, pyramid, where='nets.generator')
   by_truth = losses.build(content, over_scales=over_scales, features=features)
 
   def init(key: Array, batch: Batch) -> TrainState:
@@ -108,9 +108,9 @@ def make(
         opt_state=state.opt_state | {'discriminator': carry[1]}), game, logged
 
   def content_of(restored: list[Array], sharp: Array, frozen: Params):
-    targets = to_pyramid(sharp, levels=len(restored))
-    psnr = losses.psnr(restored[0], targets[0])
-    return by_truth.loss(restored, targets, frozen), {'psnr': psnr}
+    scales = targets_of(sharp)
+    psnr = losses.psnr(restored[0], scales[0])
+    return by_truth.loss(restored, scales, frozen), {'psnr': psnr}
 
   def step(state: TrainState, batch: Batch, key: Array):
     params = state.params['generator']

@@ -73,6 +73,7 @@ def make(
       weights are unknown, negative or all 0, buffer_size is negative, or a name
       in `discriminator`, `cycle`, `identity` or `without` is unknown.
   """
+  learner.check_ema(ema)
   _check_networks(nets)
   txs = {
       name: require(txs, role, where='optim') for role, names in (

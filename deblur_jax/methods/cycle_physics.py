@@ -36,10 +36,10 @@ from deblur_jax.methods import (
     blur_classification,
     kernel_estimation,
     learner,
+    targets,
     unpaired,
 )
 from deblur_jax.models import kernel_estimator
-from deblur_jax.ops import pyramid as pyramids
 from deblur_jax.state import Array, Batch, Method, Metrics, TrainState
 
 LEARNERS = ('to_sharp', 'kernel')
@@ -78,7 +78,7 @@ class Weights(NamedTuple):
 def make(
     nets, txs, *, weights: Mapping[str, float], blur: Mapping[str, Any],
     discriminator: Mapping[str, Any] | None = None, cycle: str = 'l1',
-    over_scales: str = 'sum', pyramid: str = 'deepdeblur_pytorch',
+    over_scales: str = 'sum', pyramid: str | None = None,
     max_energy: float = 0.25, gamma: float = 1.0, window: int = 35,
     start_steps: int = 0, buffer_size: int = 50, ema: float = 0.0,
     features: Mapping[str, Any] | None = None,
@@ -98,7 +98,7 @@ def make(
     discriminator: keyword arguments of `discriminator.make`; needed with w_a.
     cycle: l, see `losses.content`.
     over_scales: a row of `losses.OVER_SCALES`, for l.
-    pyramid: a row of `pyramids.PYRAMIDS`; the same as in a multi-scale network.
+    pyramid: as of `supervised.make`.
     max_energy: e, the largest sum K^2 that costs nothing, in (0, 1]; the delta
       kernel has 1, an even blur over n pixels 1/n. Where K gives mixtures it
       is that of each pixel's mixture.
@@ -124,6 +124,7 @@ def make(
       unpaired.leave_out(
           without, call(Weights, weights, where='method.weights')))
   _check_options(nets, weights, discriminator, max_energy, start_steps)
+  learner.check_ema(ema)
   txs = _optimizers(txs, weights)
   is_sharp = unpaired.discriminator(
       nets['is_sharp'], txs['is_sharp'], discriminator, name='is_sharp',
@@ -132,7 +133,7 @@ def make(
   parts = _Parts(
       nets, weights,
       losses.build(cycle, over_scales=over_scales, features=features),
-      errors.look_up(pyramids.PYRAMIDS, pyramid, what='method.pyramid'),
+      targets.build(nets['to_sharp'], pyramid, where='nets.to_sharp'),
       max_energy, exposure.check_gamma(gamma), window)
 
   def init(key: Array, batch: Batch) -> TrainState:
@@ -230,7 +231,7 @@ class _Parts(NamedTuple):
   nets: Mapping[str, Any]
   weights: Weights
   cycle: losses.Content
-  to_pyramid: Any
+  targets_of: Any
   max_energy: float
   gamma: float
   window: int
@@ -264,9 +265,8 @@ def _terms(
       'reblur': reblur(x, y, kernels['blurry'], gamma=parts.gamma),
       'sparsity': jnp.mean(jax.nn.relu(of_kernels - parts.max_energy))}
   if weights.cycle:
-    images = restored['made']
-    targets = parts.to_pyramid(batch['sharp'], levels=len(images))
-    terms['cycle'] = parts.cycle.loss(images, targets, frozen)
+    terms['cycle'] = parts.cycle.loss(
+        restored['made'], parts.targets_of(batch['sharp']), frozen)
   if weights.kernel:
     terms['kernel'] = kernel_estimation.divergence(
         kernels['made'], made['kernel'])

@@ -20,8 +20,7 @@ import jax.numpy as jnp
 
 from deblur_jax import errors, losses, models
 from deblur_jax.config import require
-from deblur_jax.methods import learner, pretrained, weight_fading
-from deblur_jax.ops import pyramid as pyramids
+from deblur_jax.methods import learner, pretrained, targets, weight_fading
 from deblur_jax.state import Array, Batch, Method, Params, TrainState
 
 
@@ -30,7 +29,7 @@ def make(
     loss_weight: float = 1.0, output: str = 'l1', output_weight: float = 1.0,
     layers: Sequence[Sequence[str]] = (), layers_weight: float = 0.0,
     layers_by: str = 'attention',
-    over_scales: str = 'sum', pyramid: str = 'deepdeblur_pytorch',
+    over_scales: str = 'sum', pyramid: str | None = None,
     features: Mapping[str, Any] | None = None, ema: float = 0.0,
     init_from: Mapping[str, Any] | None = None,
     fade: Mapping[str, Any] | None = None) -> Method:
@@ -50,8 +49,8 @@ def make(
     layers_weight: w_f.
     layers_by: d, a row of `DISTANCES`.
     over_scales: a row of `losses.OVER_SCALES`.
-    pyramid: a row of `pyramids.PYRAMIDS`; makes the targets of smaller scales,
-      of S and of the finest F(B).
+    pyramid: which makes the targets of smaller scales, of S and of the finest
+      F(B), see `targets.build`; that of the student.
     features: as of `supervised.make`.
     ema: decay of the averaged weights that restore; 0 restores with the last.
     init_from: the student's first weights, see `pretrained.Start`; random by
@@ -69,7 +68,7 @@ def make(
       losses.build(terms, over_scales=over_scales, features=vgg19)
       for terms in (loss, output))
   distance = errors.look_up(DISTANCES, layers_by, what='method.layers_by')
-  to_pyramid = errors.look_up(pyramids.PYRAMIDS, pyramid, what='method.pyramid')
+  targets_of = targets.build(net, pyramid)
   apply_student, apply_teacher = (
       _with_layers(one, [pair[i] for pair in layers], who)
       for i, (one, who) in enumerate(((net, 'student'), (master, 'teacher'))))
@@ -95,7 +94,7 @@ def make(
         weights, blur, train=True, rngs={'dropout': key})
     model, guides = jax.lax.stop_gradient(
         apply_teacher(state.frozen['teacher'], blur))
-    sharp, guide = (to_pyramid(image, levels=len(restored))
+    sharp, guide = (targets_of(image)
                     for image in (batch['sharp'], model[0]))
     terms = {'truth': by_truth.loss(restored, sharp, state.frozen),
              'output': by_teacher.loss(restored, guide, state.frozen)}

@@ -1,7 +1,9 @@
 """The skeleton of methods that learn by gradients: init, step, averages.
 
   grad = d objective(params, batch) / d params
-  params = optimizer(params, grad),   ema = a ema + (1 - a) params
+  params = optimizer(params, grad),   ema = a_t ema + (1 - a_t) params
+
+with a_t of `optim.warm_decay`.
 
 `make` builds a whole method from an objective. Methods with several players,
 such as generator and discriminator, build their step from `begin`, `update`
@@ -14,6 +16,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import optax
 
+from deblur_jax import errors
 from deblur_jax.state import Array, Batch, Method, Metrics, Params, TrainState
 from deblur_jax.training import optim
 
@@ -56,7 +59,12 @@ def make(
 
   Returns:
     The method.
+
+  Raises:
+    UserError: `ema` is not in [0, 1).
   """
+  check_ema(ema)
+
   def init(key: Array, batch: Batch) -> TrainState:
     return begin(start(key, batch), txs, ema=tuple(txs) if ema else ())
 
@@ -64,11 +72,11 @@ def make(
     still = held and held(state.params)
     keep = lambda new, old: optim.keep(new, old, still) if held else new
 
-    def loss(params: Params, batch: Batch):
+    def loss(params: Params, batch: Batch, key: Array):
       return objective(keep(params, state.params), state, batch, key)
 
     (value, metrics), grads = optim.value_and_grad(
-        loss, state.params, batch, parts=accumulate)
+        loss, state.params, batch, key, parts=accumulate)
     new = update(state, txs, grads)
     # Weight decay moves them, too.
     new = finish(new.replace(params=keep(new.params, state.params)), ema=ema)
@@ -111,10 +119,24 @@ def update(
 
 def finish(state: TrainState, *, ema: float) -> TrainState:
   """The state with its averages brought up to date and one step counted."""
+  decay = optim.warm_decay(ema, state.step)
   averaged = {
-      name: optim.average(state.params[name], old, decay=ema)
+      name: optim.average(state.params[name], old, decay=decay)
       for name, old in state.ema.items()}
   return state.replace(step=state.step + 1, ema=averaged)
+
+
+def check_ema(ema: float) -> None:
+  """Refuses a decay of averaged weights that is not in [0, 1).
+
+  Args:
+    ema: `method.ema`; 0 keeps no averages.
+
+  Raises:
+    UserError: out of range.
+  """
+  if not 0 <= ema < 1:
+    raise errors.UserError(f'method.ema must be in [0, 1), got {ema}.')
 
 
 def logged(loss: Array, grads: Params, lr: Array) -> Metrics:

@@ -160,8 +160,8 @@ def check_alike(
     raise errors.UserError(
         f'{where} is a {type(net).__name__}, but {start.path} has a '
         f'{type(theirs).__name__}.')
-  # How it computes does not matter.
-  but = (*but, 'parent', 'name', 'dtype', 'remat', 'dropout')
+  # How it computes does not matter, nor over what it averages in restoring.
+  but = (*but, 'parent', 'name', 'dtype', 'remat', 'dropout', 'local')
   but += models.fewer(net, theirs)
   for option in net.__dataclass_fields__:
     here, there = (_plain(getattr(one, option)) for one in (net, theirs))

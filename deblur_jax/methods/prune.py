@@ -20,9 +20,8 @@ from deblur_jax.state import Array, Batch, Method, TrainState
 def make(
     nets, txs, *, init_from: Mapping[str, Any], loss: str, share: float = 0.0,
     per_layer: bool = False, over_scales: str = 'sum',
-    pyramid: str = 'deepdeblur_pytorch', ema: float = 0.0,
-    accumulate: int = 1, features: Mapping[str, Any] | None = None
-) -> Method:
+    pyramid: str | None = None, ema: float = 0.0, accumulate: int = 1,
+    features: Mapping[str, Any] | None = None) -> Method:
   """The method.
 
   Args:

@@ -12,18 +12,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from deblur_jax import errors, losses, models
+from deblur_jax import losses, models
 from deblur_jax.config import require
-from deblur_jax.methods import learner, pretrained
+from deblur_jax.methods import learner, pretrained, targets
 from deblur_jax.models import quantization
-from deblur_jax.ops import pyramid as pyramids
 from deblur_jax.state import Array, Batch, Method, Params, TrainState
 
 
 def make(
     nets, txs, *, init_from: Mapping[str, Any], loss: str = 'l1',
     learn: bool = False, over_scales: str = 'sum',
-    pyramid: str = 'deepdeblur_pytorch',
+    pyramid: str | None = None,
     features: Mapping[str, Any] | None = None) -> Method:
   """The method.
 
@@ -45,7 +44,7 @@ def make(
   models.check_kind(net, models.MODELS, where='nets.net.name')
   tx = require(txs, 'net', where='optim')
   content = losses.build(loss, over_scales=over_scales, features=features)
-  to_pyramid = errors.look_up(pyramids.PYRAMIDS, pyramid, what='method.pyramid')
+  targets_of = targets.build(net, pyramid)
   known = pretrained.weights(
       net, pretrained.read(init_from), incomplete=True)
 
@@ -63,7 +62,7 @@ def make(
     restored = quantization.apply(
         net, params['net'], state.buffers['ranges'], batch['blur'], train=True,
         rngs={'dropout': key})
-    sharp = to_pyramid(batch['sharp'], levels=len(restored))
+    sharp = targets_of(batch['sharp'])
     psnr = losses.psnr(restored[0], sharp[0])
     return content.loss(restored, sharp, state.frozen), {'psnr': psnr}
 

@@ -14,15 +14,14 @@ from typing import Any
 
 from deblur_jax import errors, losses, models
 from deblur_jax.config import require
-from deblur_jax.methods import learner, pretrained, weight_fading
-from deblur_jax.ops import pyramid as pyramids
+from deblur_jax.methods import learner, pretrained, targets, weight_fading
 from deblur_jax.state import Array, Batch, Method, Params, TrainState
 from deblur_jax.training import optim
 
 
 def make(
     nets, txs, *, loss: str, over_scales: str = 'sum',
-    pyramid: str = 'deepdeblur_pytorch', all_stages: bool = False,
+    pyramid: str | None = None, all_stages: bool = False,
     features: Mapping[str, Any] | None = None,
     ema: float = 0.0, accumulate: int = 1,
     init_from: Mapping[str, Any] | None = None,
@@ -37,8 +36,7 @@ def make(
     over_scales: a row of `losses.OVER_SCALES`.
     features: where VGG19's weights are, keyword arguments of `vgg.build`; for
       losses with 'perceptual'.
-    pyramid: a row of `pyramids.PYRAMIDS`, which makes S_k; the same as in the
-      network, so that both live on one grid.
+    pyramid: which makes S_k, see `targets.build`; that of the network.
     all_stages: whether the images of every stage are compared, of a network
       that has the method `all_stages`; others have one stage.
     ema: decay of the averaged weights that restore; 0 restores with the last.
@@ -63,7 +61,7 @@ def make(
       net, pretrained.read(init_from), incomplete=True)
   of_stages = (
       'all_stages' if all_stages and hasattr(net, 'all_stages') else None)
-  to_pyramid = errors.look_up(pyramids.PYRAMIDS, pyramid, what='method.pyramid')
+  targets_of = targets.build(net, pyramid)
 
   def start(key: Array, batch: Batch) -> learner.Start:
     models.check_scales(net, batch['blur'].shape[1:3])
@@ -79,7 +77,7 @@ def make(
     stages = net.apply({'params': weights}, batch['blur'], train=True,
                        rngs={'dropout': key}, method=of_stages)
     stages = stages if of_stages else [stages]
-    sharp = to_pyramid(batch['sharp'], levels=len(stages[-1]))
+    sharp = targets_of(batch['sharp'])
     # PSNR of the finest scale, as a curve that people can read.
     psnr = losses.psnr(stages[-1][0], sharp[0])
     total = sum(content.loss(images, sharp, state.frozen) for images in stages)

@@ -100,8 +100,8 @@ NETWORKS: dict[str, Network] = {
     'maxim': Network(
         maxim.MAXIM, 'restorer',
         dict(features=4, depth=1, groups=1, bottleneck=1, stages=1, scales=1),
-        shapes=maxim_files.leaves, training_only=maxim_files.training_only,
-        kept=maxim_student.kept),
+        pyramid=maxim.PYRAMID, shapes=maxim_files.leaves,
+        training_only=maxim_files.training_only, kept=maxim_student.kept),
     'patchgan': Network(
         patchgan.PatchGAN, 'discriminator', dict(depth=1, features=4),
         receptive_field=_of_layout),
@@ -319,6 +319,20 @@ def scales(net: nn.Module) -> int:
     K, at least 1.
   """
   return getattr(net, 'scales', record_of(net).scales)
+
+
+def pyramid(net: nn.Module) -> str | None:
+  """How a restorer shrinks pictures: its scales are on the grid of that.
+
+  Args:
+    net: the restorer.
+
+  Returns:
+    A row of `ops.pyramid.PYRAMIDS`; None for a network of one scale.
+  """
+  # The FPN's option of this name is a number.
+  return None if scales(net) == 1 else getattr(
+      net, 'pyramid', record_of(net).pyramid)
 
 
 def least_crop(net: nn.Module) -> int:

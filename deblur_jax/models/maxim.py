@@ -30,13 +30,16 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
+from deblur_jax import errors
 from deblur_jax.models import checks, layers
 from deblur_jax.models import maxim_blocks as blocks
 from deblur_jax.ops import conv as conv_ops
-from deblur_jax.ops import pad, pyramid, resize
+from deblur_jax.ops import pad, resize
+from deblur_jax.ops import pyramid as pyramids
 from deblur_jax.state import Array
 
 STAGES = 3             # of the network that the authors trained
+PYRAMID = 'nearest'    # of the picture's sizes
 HIGH_RES = 2           # levels whose cells and windows have 16 x 16 positions
 SIDES = (16, 8)        # of the positions at those levels, and below
 
@@ -139,13 +142,13 @@ class MAXIM(nn.Module):
 
     Args:
       blur: [n, h, w, 3] in [0, 1], of any size.
-      train: not used, since the network has no dropout.
+      train: see `all_stages`.
 
     Returns:
       `scales` images, finest first.
 
     Raises:
-      UserError: images of another shape.
+      UserError: see `all_stages`.
     """
     return self.all_stages(blur, train=train)[-1]
 
@@ -157,18 +160,26 @@ class MAXIM(nn.Module):
 
     Args:
       blur: [n, h, w, 3] in [0, 1], of any size.
-      train: not used, since the network has no dropout.
+      train: whether targets follow, which are made of the picture without
+        padding: the smaller images must lie on their grid.
 
     Returns:
       For each stage, first one first, its images, finest first.
 
     Raises:
-      UserError: images of another shape.
+      UserError: images of another shape, or crops to train with that are not
+        divisible by 2^scales where `scales` is above 1.
     """
-    del train  # it has no dropout
     checks.images(blur)
     padded, corner = pad.reflect_to_multiple(blur, multiple=self.multiple)
-    wholes = pyramid.nearest(padded, levels=self.depth)
+    # Refused, and not padded otherwise: the corner moves the cells and windows,
+    # and restoring must pad as training does.
+    if train and any(first % 2**(self.scales - 1) for first in corner):
+      raise errors.UserError(
+          f'data.loader.crop = {min(blur.shape[1:3])} is not divisible by '
+          f'{2**self.scales}, as the {self.scales} scales of MAXIM need it: '
+          'their pixels would lie beside those of the targets.')
+    wholes = pyramids.PYRAMIDS[PYRAMID](padded, levels=self.depth)
     blurs = [
         conv_ops.pixel_unshuffle(
             resize.downsample_bilinear(x, factor=self.reduce),
@@ -179,7 +190,7 @@ class MAXIM(nn.Module):
       results.append([
           pad.crop_at(self._of_full_size(image, blurs[level], wholes[level]),
                       corner=[side // 2**level for side in corner],
-                      size=pyramid.size(blur.shape[1:3], level=level))
+                      size=pyramids.size(blur.shape[1:3], level=level))
           for level, image in enumerate(images)])
     return results
 

@@ -16,6 +16,8 @@ class Network(NamedTuple):
     kind: a row of KINDS: what it takes and returns.
     small: options of a small one for tests, which compiles quickly.
     scales: how many images a restorer returns if it has no option `scales`.
+    pyramid: the row of `pyramid.PYRAMIDS` by which a restorer of several scales
+      shrinks pictures, if it has no option `pyramid`.
     identity: name of the last layer of a restorer with a global skip: with
       zeros there, the small network returns the blurry image. '' without.
     shapes: net -> {'path/of/a/leaf': shape}, if a trace of the network is slow.
@@ -32,6 +34,7 @@ class Network(NamedTuple):
   kind: str
   small: Mapping[str, Any]
   scales: int = 1
+  pyramid: str | None = None
   identity: str = ''
   shapes: Callable[[Any], Mapping[str, tuple[int, ...]]] | None = None
   training_only: Callable[[Any], set[str]] = lambda net: set()

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from deblur_jax import errors
 from deblur_jax.priors import stopping
 from deblur_jax.state import Array, Metrics, Params
+from deblur_jax.training import optim
 
 # The outputs of a fit that are kept.
 KEPT = {
@@ -51,7 +52,7 @@ def add(
     record: before the step.
     seen: the step.
     average: a in [0, 1), the decay of the moving average. The average begins as
-      the first output, and its decay is min(a, (1 + t) / (10 + t)) at step t.
+      the first output, and its decay is `optim.warm_decay`.
       Its outputs are a / (1 - a) steps old on average, so the average around a
       step is the one of a / (1 - a) steps later.
 
@@ -62,9 +63,8 @@ def add(
     raise errors.UserError(
         f'method.average must be 0 or more and less than 1, got {average}.')
   kept = record['kept']
-  # Shorter in the first steps: the authors' average is late if a fit stops
-  # early.
-  decay = jnp.minimum(average, (1 + seen.step) / (10 + seen.step))
+  # The authors' average, without that, is late if a fit stops early.
+  decay = optim.warm_decay(average, seen.step)
   mean = jnp.where(
       seen.step == 0, seen.image,
       decay * kept['average'] + (1 - decay) * seen.image)

@@ -1,7 +1,8 @@
 """Optimizers from a config, gradient accumulation, and weight averages."""
 
 import fnmatch
-from collections.abc import Callable, Sequence
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -11,6 +12,18 @@ from flax import traverse_util
 
 from deblur_jax import errors
 from deblur_jax.state import Array, Batch, Metrics, Params
+
+
+class Schedule(NamedTuple):
+  """A form of the learning rate.
+
+  Attributes:
+    make: (lr, steps, **options) -> (step -> rate).
+    reads: the options: some of boundaries, factor and end_lr of `build`.
+  """
+
+  make: Callable[..., Callable[[Array], Array]]
+  reads: tuple[str, ...] = ()
 
 
 class Optimizer(NamedTuple):
@@ -51,8 +64,8 @@ def build(
     factor: see boundaries.
     end_lr: the last rate of 'cosine' and 'linear'.
     clip_norm: gradients are clipped to this global norm; 0 does not clip.
-    b1: decay of Adam's first moment.
-    b2: decay of Adam's second moment.
+    b1: decay of Adam's first moment, in [0, 1).
+    b2: decay of Adam's second moment, in [0, 1).
     eps: Adam's epsilon.
     weight_decay: decoupled weight decay, for 'adamw' only.
     updates_per_step: above 1 for a discriminator with several updates in a
@@ -70,6 +83,14 @@ def build(
     raise errors.UserError(
         'optim: boundaries are fractions of total_steps in [0, 1], '
         f'got {tuple(boundaries)}.')
+  for option, value in dict(
+      warmup_steps=warmup_steps, factor=factor, end_lr=end_lr,
+      clip_norm=clip_norm, weight_decay=weight_decay).items():
+    if value < 0:
+      raise errors.UserError(f'optim: {option} must be 0 or more, got {value}.')
+  for option, value in dict(b1=b1, b2=b2).items():
+    if not 0 <= value < 1:
+      raise errors.UserError(f'optim: {option} must be in [0, 1), got {value}.')
   if weight_decay and name != 'adamw':
     raise errors.UserError(
         f'optim: weight_decay needs name=adamw, got name={name}.')
@@ -77,8 +98,10 @@ def build(
     raise errors.UserError(
         f'optim: updates_per_step must be 1 or more, got {updates_per_step}.')
   decay_steps = max(total_steps - warmup_steps, 1)
-  make = errors.look_up(SCHEDULES, schedule, what='optim schedule')
-  rate = make(lr, decay_steps, boundaries, factor, end_lr)
+  form = errors.look_up(SCHEDULES, schedule, what='optim schedule')
+  options = dict(boundaries=boundaries, factor=factor, end_lr=end_lr)
+  rate = form.make(
+      lr, decay_steps, **{option: options[option] for option in form.reads})
   if warmup_steps:
     rate = optax.join_schedules(
         [optax.linear_schedule(0.0, lr, warmup_steps), rate], [warmup_steps])
@@ -90,9 +113,47 @@ def build(
   return Optimizer(tx.init, tx.update, rate, updates_per_step)
 
 
+def check_schedule(
+    options: Mapping[str, Any], *, total_steps: int, where: str) -> None:
+  """Refuses a schedule that is not what its options say.
+
+  `build` does not: runs of before may have such a schedule, and still restore.
+
+  Args:
+    options: of `build`, which has accepted them.
+    total_steps: of the run.
+    where: the place of the options in the config.
+
+  Raises:
+    UserError: the warm-up has all steps, or an option is not read.
+  """
+  signature = inspect.signature(build)
+  given = signature.bind(total_steps=total_steps, **options)
+  given.apply_defaults()
+  values = given.arguments
+  if values['warmup_steps'] >= total_steps:
+    raise errors.UserError(
+        f'{where}.warmup_steps={values["warmup_steps"]} must be less than '
+        f'total_steps={total_steps}, or the rate never reaches lr.')
+  # A list in JSON.
+  values['boundaries'] = boundaries = tuple(values['boundaries'])
+  schedule = values['schedule']
+  for option in ('boundaries', 'factor', 'end_lr'):
+    value, unset = values[option], signature.parameters[option].default
+    if value != unset and option not in SCHEDULES[schedule].reads:
+      raise errors.UserError(
+          f'{where}: schedule={schedule} does not read {option}={value}; set '
+          f'{option}={unset}, or another schedule.')
+  if schedule != 'step' and len(boundaries) > 1:
+    raise errors.UserError(
+        f'{where}: schedule={schedule} reads one of boundaries, up to which '
+        f'the rate is constant, got {boundaries}; set boundaries=() or '
+        f'({boundaries[0]},).')
+
+
 def value_and_grad(
-    loss_fn: Callable[[Params, Batch], tuple[Array, Metrics]],
-    params: Params, batch: Batch, *, parts: int = 1
+    loss_fn: Callable[[Params, Batch, Array], tuple[Array, Metrics]],
+    params: Params, batch: Batch, key: Array, *, parts: int = 1
 ) -> tuple[tuple[Array, Metrics], Params]:
   """Computes jax.value_and_grad(loss_fn, has_aux=True) in parts of the batch.
 
@@ -101,9 +162,11 @@ def value_and_grad(
   result is that of the whole batch.
 
   Args:
-    loss_fn: (params, batch) -> (loss, metrics).
+    loss_fn: (params, batch, key) -> (loss, metrics).
     params: dicts of arrays.
     batch: arrays [n, ...].
+    key: PRNG key; part j of several gets a key of its own, or all would draw
+      the same masks of dropout.
     parts: number of equal parts of the batch.
 
   Returns:
@@ -114,16 +177,18 @@ def value_and_grad(
   """
   grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
   if parts == 1:
-    return grad_fn(params, batch)
+    return grad_fn(params, batch, key)
   split = in_parts(batch, parts, what='method.accumulate')
 
-  def body(total, part):
-    return jax.tree.map(jnp.add, total, grad_fn(params, part)), None
+  def body(total, numbered):
+    j, part = numbered
+    found = grad_fn(params, part, jax.random.fold_in(key, j))
+    return jax.tree.map(jnp.add, total, found), None
 
   zeros = jax.tree.map(
       lambda x: jnp.zeros(x.shape, x.dtype),
-      jax.eval_shape(grad_fn, params, jax.tree.map(lambda x: x[0], split)))
-  total, _ = jax.lax.scan(body, zeros, split)
+      jax.eval_shape(grad_fn, params, jax.tree.map(lambda x: x[0], split), key))
+  total, _ = jax.lax.scan(body, zeros, (jnp.arange(parts), split))
   return jax.tree.map(lambda x: x / parts, total)
 
 
@@ -244,25 +309,38 @@ def fade(
       lambda leaf, keeps: leaf * jnp.where(keeps, 1, share), params, kept)
 
 
-def average(new: Params, old: Params, *, decay: float) -> Params:
+def warm_decay(decay: float, step: Array) -> Array:
+  """The decay of a moving average at step t: min(decay, (1 + t) / (10 + t)).
+
+  With the full decay from the first step on, the start would keep a share of
+  decay^t: 0.41 after 900 steps of 0.999.
+
+  Args:
+    decay: in [0, 1).
+    step: t, the number of finished steps.
+
+  Returns:
+    A scalar.
+  """
+  return jnp.minimum(decay, (1 + step) / (10 + step))
+
+
+def average(new: Params, old: Params, *, decay: float | Array) -> Params:
   """Computes the moving average decay * old + (1 - decay) * new."""
   return optax.incremental_update(new, old, 1 - decay)
 
 
-def _step(lr, steps, boundaries, factor, end_lr):
-  del end_lr
+def _step(lr, steps, *, boundaries, factor):
   at = {round(fraction * steps): factor for fraction in boundaries}
   return optax.piecewise_constant_schedule(lr, at)
 
 
-def _linear(lr, steps, boundaries, factor, end_lr):
-  del factor
+def _linear(lr, steps, *, boundaries, end_lr):
   start = _constant_steps(steps, boundaries)
   return optax.linear_schedule(lr, end_lr, max(steps - start, 1), start)
 
 
-def _cosine(lr, steps, boundaries, factor, end_lr):
-  del factor
+def _cosine(lr, steps, *, boundaries, end_lr):
   start = _constant_steps(steps, boundaries)
   decay = optax.cosine_decay_schedule(lr, max(steps - start, 1), end_lr / lr)
   return lambda step: decay(jnp.maximum(step - start, 0))
@@ -272,8 +350,8 @@ def _constant_steps(steps, boundaries):
   return round((boundaries[0] if boundaries else 0.0) * steps)
 
 
-def _constant(lr, steps, boundaries, factor, end_lr):
-  del steps, boundaries, factor, end_lr
+def _constant(lr, steps):
+  del steps
   return optax.constant_schedule(lr)
 
 
@@ -283,9 +361,9 @@ def _adam(rate, *, b1, b2, eps, weight_decay):
 
 
 SCHEDULES = {
-    'constant': _constant,
-    'cosine': _cosine,
-    'linear': _linear,
-    'step': _step,
+    'constant': Schedule(_constant),
+    'cosine': Schedule(_cosine, ('boundaries', 'end_lr')),
+    'linear': Schedule(_linear, ('boundaries', 'end_lr')),
+    'step': Schedule(_step, ('boundaries', 'factor')),
 }
 OPTIMIZERS = {'adam': _adam, 'adamw': optax.adamw}

@@ -66,12 +66,13 @@ def test_batch_follows_devices_and_parts(changes, batch_size, tmp_path):
     ('cycle_physics', 'small'), ('cycle_unpaired', 'perceptual'),
     ('deblurgan_gopro', 'small'), ('deblurgan_gopro', 'small_l1'),
     ('distill', 'small'), ('finetune', 'side_by_side'),
-    ('mimo_unet', 'small'),
+    ('mimo_unet', 'cbam'), ('mimo_unet', 'small'),
     ('multiscale_photos', 'small'), ('prune', 'int8'), ('prune', 'int8_small'),
     ('prune', 'small'), ('small', 'groups'), ('small', 'widths_truth')])
 def test_full_form_builds(name, arg):
   config = helpers.get_config(name, arg).to_dict()
   train.check(config)
+  methods.check(config)
   nets = config['nets']
   if any('name' not in kwargs for kwargs in nets.values()):
     nets = methods.complete(config)['nets']    # has those of bundled models
@@ -94,6 +95,15 @@ def test_full_form_of_a_prior_builds(name):
   assert f'--task={name.removeprefix("prior_")} ' in text.split('"""')[1]
   with pytest.raises(errors.UserError, match='experiments.prior'):
     train.check(config)
+
+
+def test_mimo_unet_is_the_published_network():
+  """With its number of parameters; attention is an argument."""
+  net = lambda arg: models.build(
+      **helpers.get_config('mimo_unet', arg).nets.net.to_dict())
+  count = lambda arg: models.count_parameters(models.shapes(net(arg)))
+  assert count(None) == 6_807_171 < count('cbam')
+  assert net('small').attention == net(None).attention == 'none'
 
 
 def test_root_and_subset_are_one_value():

@@ -11,8 +11,9 @@ from helpers import tiny
 from steps import CONFIGS, SMALL, batch_of, parts_of
 
 from deblur_jax import errors, losses, methods, models
+from deblur_jax.methods import learner
 from deblur_jax.ops import pyramid
-from deblur_jax.training import checkpoint, loop, parallel
+from deblur_jax.training import checkpoint, loop, optim, parallel
 
 
 def test_every_method_has_a_config_here():
@@ -207,7 +208,8 @@ def test_ema_restores_with_the_average():
   start = state_of(method)
   state, _ = jax.jit(method.step)(start, batch, jax.random.key(0))
   expected = jax.tree.map(
-      lambda a, b: (a + b) / 2, start.params['net'], state.params['net'])
+      lambda a, b: 0.1 * a + 0.9 * b, start.params['net'],
+      state.params['net'])
   jax.tree.map(
       lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7),
       expected, state.ema['net'])
@@ -225,6 +227,17 @@ def test_a_deconvolution_has_a_name(name):
       'deconvolution': dict(noise=0.1)}}
   with pytest.raises(errors.UserError, match='deconvolution must name one'):
     methods.build(config)
+
+
+def test_an_average_forgets_the_start():
+  """Of 0.999, which alone would keep 0.41 of it for 900 steps."""
+  state = learner.begin(
+      learner.Start({'net': jnp.ones(1)}),
+      {'net': optim.build(total_steps=900, lr=1.0)}, ema=('net',))
+  state = state.replace(params={'net': jnp.zeros(1)})
+  state = jax.lax.fori_loop(
+      0, 900, lambda _, state: learner.finish(state, ema=0.999), state)
+  assert state.step == 900 and state.ema['net'] < 1e-6
 
 
 def test_parts_of_a_config_must_be_there():

@@ -9,7 +9,9 @@ import pytest
 from flax import traverse_util
 from safetensors import numpy as safetensors
 
-from deblur_jax import models
+from deblur_jax import errors, models
+from deblur_jax.models import maxim
+from deblur_jax.ops import pyramid
 
 SMALL = dict(name='maxim', features=4, depth=1, groups=1, bottleneck=1,
              scales=1)
@@ -127,3 +129,25 @@ def test_the_picture_comes_back_where_the_head_makes_nothing():
       'attention_module' in path[0] else leaf, params)
   restored, = jax.jit(net.apply)({'params': silent}, _blur(1, 20))
   np.testing.assert_allclose(restored, _blur(1, 20), atol=1e-6)
+
+
+@pytest.mark.parametrize('scales, side', [
+    (1, 27), (2, 100), (2, 102), (3, 96), (3, 100), (3, 104), (3, 108)])
+def test_crops_to_train_with_are_those_that_fit_their_targets(
+    scales, side, monkeypatch):
+  """Where stages leave pictures as they are, they are their targets."""
+  monkeypatch.setattr(
+      maxim.MAXIM, '_stage',
+      lambda self, blurs, s, before: (blurs[:self.scales], None))
+  net, blur = models.build(name='maxim', scales=scales), _blur(side, side)
+  made = net.apply({}, blur)
+  fits = all(np.array_equal(a, b) for a, b in zip(
+      made, pyramid.nearest(blur, levels=scales), strict=True))
+  assert fits == (scales == 1 or side % 2**scales == 0)
+  if fits:
+    jax.tree.map(
+        np.testing.assert_array_equal, net.apply({}, blur, train=True), made)
+  else:
+    with pytest.raises(errors.UserError, match=(
+        f'crop = {side} is not divisible by {2**scales}, as the {scales} sca')):
+      net.apply({}, blur, train=True)

@@ -47,7 +47,8 @@ def start(folder, *flags, devices=1, **options):
       'batch_size': 8, 'nets.net.dtype': 'float32', 'nets.net.scales': 1,
       'nets.net.depth': 4, 'nets.net.features': 16, 'validate.pictures': 1,
       # The same program for any number of steps.
-      'optim.net.schedule': 'constant', 'data.loader.backend': 'threads'}
+      'optim.net.schedule': 'constant', 'optim.net.boundaries': (),
+      'data.loader.backend': 'threads'}
   for split in ('train', 'test'):
     keys[f'data.{split}'] = (f'{{name: gopro, root: {os.environ[PICTURES]}, '
                              f'subset: blur, split: {split}}}')

@@ -96,20 +96,47 @@ def test_parts_give_the_gradient_of_the_whole(parts):
   batch = {'x': jnp.asarray(random.random((8, 3)), jnp.float32)}
   params = jnp.asarray(random.random(3), jnp.float32)
 
-  def loss(params, batch):
+  def loss(params, batch, key):
+    del key
     value = jnp.mean(jnp.sin(batch['x'] @ params))
     return value, {'value': value}
 
-  whole = optim.value_and_grad(loss, params, batch)
-  split = optim.value_and_grad(loss, params, batch, parts=parts)
+  key = jax.random.key(0)
+  whole = optim.value_and_grad(loss, params, batch, key)
+  split = optim.value_and_grad(loss, params, batch, key, parts=parts)
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6),
                whole, split)
+
+
+def test_parts_draw_numbers_of_their_own():
+  """One part draws by the key itself."""
+  key = jax.random.key(3)
+
+  def loss(params, batch, key):
+    return params * jax.random.normal(key) * batch['x'].sum(), {}
+
+  def slope(parts):
+    """The mean of the parts' numbers, of which each part has 1 in x."""
+    batch = {'x': jnp.ones(parts)}
+    return optim.value_and_grad(
+        loss, jnp.ones(()), batch, key, parts=parts)[1]
+
+  draw = lambda j: jax.random.normal(jax.random.fold_in(key, j))
+  np.testing.assert_allclose(slope(1), jax.random.normal(key), rtol=1e-6)
+  assert len({float(draw(j)) for j in range(3)}) == 3
+  np.testing.assert_allclose(
+      slope(3), sum(draw(j) for j in range(3)) / 3, rtol=1e-5)
 
 
 def test_average():
   new, old = {'w': jnp.ones(2)}, {'w': jnp.zeros(2)}
   averaged = optim.average(new, old, decay=0.9)
   np.testing.assert_allclose(averaged['w'], 0.1, rtol=1e-6)
+
+
+def test_an_average_is_short_at_first():
+  decays = [float(optim.warm_decay(0.9, step)) for step in (0, 10, 79, 80, 90)]
+  np.testing.assert_allclose(decays, [0.1, 0.55, 80 / 89, 0.9, 0.9], rtol=1e-6)
 
 
 @pytest.mark.parametrize('options, message', [
@@ -119,16 +146,63 @@ def test_average():
     (dict(lr=1e-3, schedule='cos'), "Unknown optim schedule 'cos'"),
     (dict(lr=1e-3, boundaries=(500,)), r'fractions of total_steps.*\(500,\)'),
     (dict(lr=1e-3, weight_decay=0.1), 'weight_decay needs name=adamw'),
+    (dict(lr=1e-3, clip_norm=-1.0), 'clip_norm must be 0 or more, got -1.0'),
+    (dict(lr=1e-3, factor=-0.5), 'factor must be 0 or more, got -0.5'),
+    (dict(lr=1e-3, end_lr=-1e-4), 'end_lr must be 0 or more, got -0.0001'),
+    (dict(lr=1e-3, warmup_steps=-1), 'warmup_steps must be 0 or more, got -1'),
+    (dict(lr=1e-3, b1=1.0), r'b1 must be in \[0, 1\), got 1.0'),
+    (dict(lr=1e-3, b2=-0.1), r'b2 must be in \[0, 1\), got -0.1'),
 ])
 def test_mistakes_are_explained(options, message):
   with pytest.raises(errors.UserError, match=message):
     optim.build(total_steps=10, **options)
 
 
+@pytest.mark.parametrize('options, message', [
+    (dict(warmup_steps=10), 'warmup_steps=10 must be less than total_steps=10'),
+    (dict(factor=0.1), r'constant does not read factor=0.1; set factor=0.5'),
+    (dict(boundaries=[0.5]), r'constant does not read boundaries=\(0.5,\)'),
+    (dict(schedule='cosine', factor=0.1), 'cosine does not read factor=0.1'),
+    (dict(schedule='linear', factor=0.1), 'linear does not read factor=0.1'),
+    (dict(schedule='step', end_lr=1e-6), 'step does not read end_lr=1e-06'),
+    (dict(schedule='cosine', boundaries=(0.5, 0.75)),
+     r'reads one of boundaries.*set boundaries=\(\) or \(0.5,\)'),
+])
+def test_a_schedule_must_be_what_its_options_say(options, message):
+  """In training; a run that was trained so restores."""
+  options = dict(lr=1e-3) | options
+  config = helpers.tiny(**{'optim.net': options, 'total_steps': 10})
+  with pytest.raises(errors.UserError, match=f'optim.net.*{message}') as error:
+    methods.build(config)
+  assert '\n' not in str(error.value)
+  with pytest.raises(errors.UserError, match=message):
+    methods.check(config)
+  methods.build(config, from_checkpoint=True)
+
+
+@pytest.mark.parametrize('options', [
+    dict(warmup_steps=9), dict(schedule='cosine', factor=0.5, boundaries=[]),
+    dict(schedule='linear', boundaries=[0.5], end_lr=1e-6),
+    dict(schedule='step', boundaries=(0.5, 0.7), factor=0.1, end_lr=0.0)])
+def test_options_that_are_read_or_as_usual_are_accepted(options):
+  optim.check_schedule(dict(lr=1e-3) | options, total_steps=10, where='optim')
+
+
+@pytest.mark.parametrize('ema', [-0.1, 1.0, 1.5])
+@pytest.mark.parametrize('name', [
+    'multiscale_gopro', 'multiscale_adv_gopro', 'cycle_unpaired',
+    'cycle_physics', 'distill'])
+def test_a_decay_of_averages_is_below_one(name, ema):
+  config = helpers.changed(name, **{'method.ema': ema})
+  with pytest.raises(errors.UserError, match=(
+      rf'method.ema must be in \[0, 1\), got {ema}')):
+    methods.build(config)
+
+
 def test_batch_must_divide_into_parts():
   with pytest.raises(errors.UserError, match='batch_size = 3 .*accumulate = 2'):
-    optim.value_and_grad(lambda p, b: (p, {}), jnp.ones(()),
-                         {'x': jnp.ones((3, 1))}, parts=2)
+    optim.value_and_grad(lambda p, b, k: (p, {}), jnp.ones(()),
+                         {'x': jnp.ones((3, 1))}, jax.random.key(0), parts=2)
 
 
 def test_frozen_parameters_get_no_update_and_no_decay():
