@@ -64,7 +64,8 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
   define_bool('correlation', None, 'The kernels are for cross-correlation.')
   define_integer('kernel_size', None, 'For blind: odd, in pixels.')
   define_integer('factor', None, 'For sr.', lower_bound=2)
-  define_float('sigma', None, 'Noise to add, in levels of 255 (25).')
+  define_float('sigma', None, 'Noise to add, in levels of 255 (25).',
+               lower_bound=0)
   define_float('missing', None, 'Share of the pixels to remove (0.5).',
                lower_bound=0, upper_bound=1)
   define_float('impulse', None, 'Share of the values to set to 0 or 1 (0).',

@@ -317,6 +317,14 @@ def test_the_best_seed_is_that_of_the_lowest_loss():
     ({'total_stps': 3}, "Did you mean 'total_steps'"),
     ({'total_steps': 3}, 'total_steps=3 is not a multiple of chunk=2'),
     ({'chunk': 0}, 'chunk must be at least 1, got 0'),
+    ({'chunk': 1.5}, 'chunk must be at least 1, got 1.5'),
+    ({'total_steps': 'abc'}, "total_steps must be at least 1, got 'abc'"),
+    ({'total_steps': None}, 'total_steps must be at least 1, got None'),
+    ({'seed': 'abc'}, "seed must be an integer, got 'abc'"),
+    ({'method': 3}, 'method must be a dict, got 3'),
+    ({'nets': 3}, 'nets must be a dict, got 3'),
+    ({'nets': {'net': 3}}, 'nets.net must be a dict, got 3'),
+    ({'optim': 'abc'}, "optim must be a dict, got 'abc'"),
     ({'data': {}}, 'experiments.train'),
 ])
 def test_a_refused_config_leaves_no_folder(change, message, tmp_path):
@@ -444,6 +452,11 @@ def test_flags_of_a_task():
   assert _complete('--task=sr', '--factor=3')['method']['factor'] == 3
   kernel = _complete('--task=blind', '--kernel_size=7')['nets']['kernel']
   assert kernel['size'] == (7, 7)
+
+
+def test_less_than_no_noise_is_refused():
+  with pytest.raises(flags.IllegalFlagValueError, match='not a non-neg'):
+    _complete('--task=denoise', '--sigma=-3')
 
 
 def test_a_flag_of_another_task():
