@@ -40,6 +40,7 @@ def main(argv):
   if config is None:
     raise errors.UserError('Give --config.')
   config, topology = config.to_dict(), accelerators.parse(_TOPOLOGY.value)
+  train.check(config)
   batch = (_BATCH.value or config['batch_size']
            or train.CROPS_PER_DEVICE * topology.size)
   counts = _COUNT.value or topology.chip.platform != 'tpu'

@@ -34,6 +34,21 @@ def test_mistakes_are_one_line_and_exit_code_2(flags, message, tmp_path):
   assert not (tmp_path / 'run').exists()
 
 
+DRAW = ['--blur=none', '--restored=none', '--out=none.png']
+
+
+@pytest.mark.parametrize('name, flags, message', [
+    ('release.draw_readme_picture', [*DRAW, '--crops=a:0:0', '--size=foo'],
+     "'foo' is not in the form of --size=480x270"),
+    ('release.draw_readme_picture', [*DRAW, '--crops=1'],
+     "'1' is not in the form of --crops=nah_Flower:330:60"),
+])
+def test_values_of_flags(name, flags, message):
+  done = program(name, *flags)
+  assert done.returncode == 2 and message in done.stderr
+  assert done.stderr.count('\n') == 1
+
+
 def test_evaluate_needs_a_run(tmp_path):
   done = program('evaluate', f'--workdir={tmp_path}')
   assert done.returncode == 2
