@@ -49,9 +49,17 @@ def fail(error: Exception | str) -> None:
   os._exit(2)
 
 
-def define_run_flags() -> None:
-  """Defines --workdir and the flags that connect several processes."""
-  flags.DEFINE_string('workdir', None, 'Folder of the run.', required=True)
+def define_workdir(help_text: str = 'Folder of the run.') -> None:
+  """Defines --workdir.
+
+  Args:
+    help_text: the text of --help.
+  """
+  flags.DEFINE_string('workdir', None, help_text, required=True)
+
+
+def define_process_flags() -> None:
+  """Defines the flags of `join_processes`, for programs that call it."""
   flags.DEFINE_bool(
       'distributed', False, 'Join the other processes that SLURM, a TPU pod or '
       'GKE started.')

@@ -69,7 +69,7 @@ config_flag.define(
     'weights.')
 _ROOT = flags.DEFINE_string('root', None, "Folder of the config's data set.")
 _WHICH = flags.DEFINE_string('which', 'last', 'last, best, or a step.')
-common.define_run_flags()
+common.define_workdir()
 
 DEFAULT = str(common.ROOT / 'configs' / 'multiscale_gopro.py')
 SUBSETS = ('data.train.subset', 'data.test.subset')

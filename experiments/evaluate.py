@@ -33,7 +33,8 @@ _LOCAL = flags.DEFINE_integer(
     "network's own choice.", lower_bound=0)
 _PICTURES = flags.DEFINE_integer(
     'pictures', 4, 'How many pictures to keep as PNG.')
-common.define_run_flags()
+common.define_workdir()
+common.define_process_flags()
 
 
 def main(argv):

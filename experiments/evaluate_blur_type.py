@@ -23,7 +23,7 @@ _CROP = flags.DEFINE_integer('crop', 128, 'Side of the pictures, pixels.')
 _LIMIT = flags.DEFINE_integer(
     'limit', None, 'Use only N photos, evenly spaced.')
 _WHICH = flags.DEFINE_string('which', 'last', 'last, best, or a step.')
-common.define_run_flags()
+common.define_workdir()
 
 
 def main(argv):

@@ -28,7 +28,7 @@ _LIMIT = flags.DEFINE_integer(
 _CLASSICAL = flags.DEFINE_bool(
     'classical', False, 'Also score a classical estimate; seconds a picture.')
 _WHICH = flags.DEFINE_string('which', 'last', 'last, best, or a step.')
-common.define_run_flags()
+common.define_workdir()
 
 
 def main(argv):

@@ -14,7 +14,7 @@ sequence. No frames are interpolated.
 
 The program may be stopped at any time: the same command resumes and makes the
 same files. OUT/manifest.json lists the sources of each pair. Check the result
-by experiments.verify_data --data=OUT. Train on it with data.train =
+by experiments.verify_data --root=OUT. Train on it with data.train =
 dict(name='gopro', root=OUT, subset=...): blur_gamma where light was averaged,
 blur for --gamma=1.
 

@@ -1,9 +1,9 @@
 r"""Learns parameters with which fits of deep image priors need fewer steps.
 
   python -m experiments.prior_start --task=denoise --truth=PHOTOS --crop=128 \
-      --rounds=100 --output=start.npz
+      --rounds=100 --out=start.npz
   python -m experiments.prior --task=denoise --start=start.npz --input=... \
-      --output=OUT --config.total_steps=300
+      --out=OUT --config.total_steps=300
 
 The photos are corrupted as by experiments.prior. A start is for the network of
 its config, and is best for pictures of the size of its crops.
@@ -26,9 +26,9 @@ def main(argv):
   from deblur_jax.priors import initialization
 
   options = flags.FLAGS
-  out = pathlib.Path(options.output)
+  out = pathlib.Path(options.out)
   if out.suffix != '.npz':
-    raise errors.UserError(f'--output={out} must end in .npz.')
+    raise errors.UserError(f'--out={out} must end in .npz.')
   errors.make_folder(out.parent)
   config = prior.complete(prior.read_config())
   problems = prior.read_problems(config)
@@ -47,7 +47,8 @@ def main(argv):
 
 
 if __name__ == '__main__':
-  prior.define_program_flags()
+  prior.define_problem_flags()
+  prior.define_program_flags('File to write, .npz.')
   flags.DEFINE_integer('rounds', 100, 'How often the start moves.')
   flags.DEFINE_integer('steps', 50, 'Of the fits of a round.')
   flags.DEFINE_float('rate', 1.0, 'How far it moves in the first round.')

@@ -13,7 +13,7 @@ from absl import flags
 from deblur_jax.evaluation import report
 from experiments import common
 
-flags.DEFINE_string('workdir', None, 'Folder of the runs.', required=True)
+common.define_workdir('Folder of the runs.')
 _ROWS = flags.DEFINE_list(
     'rows', None, 'Config keys whose values make a row; by default all that '
     'differ. Seeds are averaged.')

@@ -118,7 +118,7 @@ def _finished(out, these, *, warm) -> dict[str, Any]:
   if warm or these != {key: found.get(key) for key in these}:
     raise errors.UserError(
         f'{out} is not empty, and not a part of the same fits; give another '
-        '--output.')
+        '--out.')
   return found['rows']
 
 

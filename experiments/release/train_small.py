@@ -50,7 +50,7 @@ _OUT = flags.DEFINE_string(
 _STEPS = flags.DEFINE_integer(
     'steps', None, "Steps of each part; by default the config's.",
     lower_bound=1)
-common.define_run_flags()
+common.define_workdir()
 
 # Two kinds of synthetic blur: kind, pairs of each photo, options.
 SCENE = ('dynamic_scene', 3, dict(

@@ -34,6 +34,21 @@ def test_mistakes_are_one_line_and_exit_code_2(flags, message, tmp_path):
   assert not (tmp_path / 'run').exists()
 
 
+def test_flags_of_several_processes_are_read():
+  """Else N processes write the same files."""
+  texts = {path.name: path.read_text() for path in EXPERIMENTS.rglob('*.py')}
+  del texts['common.py']
+  defining = {name for name, text in texts.items() if (
+      'define_process_flags()' in text)}
+  joining = {name for name, text in texts.items() if 'join_processes()' in text}
+  assert defining == joining == {'train.py', 'evaluate.py'}
+
+
+def test_files_are_written_whole():
+  for path in EXPERIMENTS.rglob('*.py'):
+    assert 'write_bytes(' not in path.read_text(), path
+
+
 DRAW = ['--blur=none', '--restored=none', '--out=none.png']
 
 
