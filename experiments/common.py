@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 import sys
 from typing import Any
 
@@ -136,5 +137,22 @@ def _parse(args):
   try:
     return flags.FLAGS(config_flag.take(args) if 'config' in flags.FLAGS
                        else args)
+  except flags.UnrecognizedFlagError as error:
+    fail(f'Unknown flag --{error.flagname}; --help lists all.'
+         f'{errors.suggest(error.flagname, flags.FLAGS)}')
   except flags.Error as error:
-    fail(str(error).strip().splitlines()[-1])
+    first = str(error).strip().splitlines()[0]
+    missing = re.match(r'flag --(\w+)=None: .* other than None', first)
+    fail(missing_flag(missing[1]) if missing else first)
+
+
+def missing_flag(name: str) -> str:
+  """The message for a required flag: its name and the text of --help.
+
+  Args:
+    name: of the flag.
+  """
+  text = flags.FLAGS[name].help
+  # A name such as NAME:X:Y keeps its letters.
+  text = text[0].lower() + text[1:] if text[:2].istitle() else text
+  return f'--{name} is missing: {text}'

@@ -159,8 +159,7 @@ def setup(
   options = config['data']['loader']
   prepare_floats = device_transforms.make_prepare(config, lambda batch: batch)
   # ---- the lists of the data sets, and the method
-  source = call(data.open_source, config['data']['train'], where='data.train')
-  test = call(data.open_source, config['data']['test'], where='data.test')
+  source, test = (data.open_side(config, side) for side in ('train', 'test'))
   method = methods.build(config, from_checkpoint=from_checkpoint)
   # ---- the batches, and how they are read
   crop, batch_size = options['crop'], config['batch_size']
@@ -384,8 +383,7 @@ def has_data_of(folder: pathlib.Path, config: Mapping[str, Any]) -> bool:
   """
   if config['data'] == workdir.read_config(folder)['data']:
     return True
-  found = {side: call(data.open_source, config['data'][side],
-                      where=f'data.{side}') for side in ('train', 'test')}
+  found = {side: data.open_side(config, side) for side in ('train', 'test')}
   return _differing_data(folder, found) is None
 
 

@@ -53,12 +53,15 @@ DRAW = ['--blur=none', '--restored=none', '--out=none.png']
 
 
 @pytest.mark.parametrize('name, flags, message', [
+    ('train', [], '--workdir is missing: folder of the run.'),
+    ('train', ['--foo=3'], 'Unknown flag --foo; --help lists all.\n'),
+    ('train', ['--wrkdir=3'], "all. Did you mean 'workdir'?"),
     ('release.draw_readme_picture', [*DRAW, '--crops=a:0:0', '--size=foo'],
      "'foo' is not in the form of --size=480x270"),
     ('release.draw_readme_picture', [*DRAW, '--crops=1'],
      "'1' is not in the form of --crops=nah_Flower:330:60"),
 ])
-def test_values_of_flags(name, flags, message):
+def test_faults_of_flags(name, flags, message):
   done = program(name, *flags)
   assert done.returncode == 2 and message in done.stderr
   assert done.stderr.count('\n') == 1
