@@ -68,8 +68,10 @@ def define_process_flags() -> None:
       'heartbeat', 100, 'Seconds without a sign of life after which a process '
       'has died and the others end.', lower_bound=5)
   flags.DEFINE_string('coordinator', '', 'HOST:PORT of process 0.')
-  flags.DEFINE_integer('num_processes', 0, 'Number of processes.')
-  flags.DEFINE_integer('process_id', -1, 'Number of this process, from 0.')
+  flags.DEFINE_integer('num_processes', 0, 'Number of processes.',
+                       lower_bound=0)
+  flags.DEFINE_integer('process_id', -1, 'Number of this process, from 0.',
+                       lower_bound=-1)
 
 
 def join_processes() -> None:

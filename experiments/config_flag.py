@@ -110,7 +110,7 @@ def load(
   Raises:
     UserError: no such file, an error in it, or settings as of `change`.
   """
-  file = pathlib.Path(path.partition(':')[0])
+  file = pathlib.Path(str(path).partition(':')[0])
   if not file.is_file():
     known = [one.stem for one in CONFIGS.glob('*.py')]
     raise errors.UserError(

@@ -27,9 +27,10 @@ _DETECTOR = flags.DEFINE_string(
     'detector', None, 'ONNX file of the YOLO family.')
 _KERNEL_SIZE = flags.DEFINE_integer(
     'kernel_size', 31,
-    'Side of estimated kernels, where the run predicts none.')
+    'Side of estimated kernels, where the run predicts none.', lower_bound=1)
 _GAMMA = flags.DEFINE_float('gamma', 1.0, 'Gamma of the camera.')
-_LIMIT = flags.DEFINE_integer('limit', None, 'Use only the first N photos.')
+_LIMIT = flags.DEFINE_integer('limit', None, 'Use only the first N photos.',
+                              lower_bound=1)
 _NAME = flags.DEFINE_string('name', 'no_reference', 'Name of the result files.')
 _SHEET = flags.DEFINE_integer(
     'pictures', 8, 'How many photos the sheet shows.', lower_bound=1)

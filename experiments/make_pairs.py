@@ -36,14 +36,16 @@ flags.DEFINE_string('photos', None, 'Folder of sharp photos.')
 flags.DEFINE_string('kind', None, 'A blur of deblur_jax.blur.BLURS.')
 flags.DEFINE_multi_string(
     'option', [], 'An option of that blur, KEY=VALUE; may be repeated.')
-flags.DEFINE_integer('per_photo', None, 'Pairs made of each photo (1).')
+flags.DEFINE_integer('per_photo', None, 'Pairs made of each photo (1).',
+                     lower_bound=1)
 flags.DEFINE_string('frames', None, 'Folder of frames, or a video.')
 flags.DEFINE_list('window', None, 'Averaged frames, odd: 7, or 7,13 (7).')
 flags.DEFINE_float('gamma', None, 'Gamma of the camera (2.2); 1: linear.')
 flags.DEFINE_string(
     'response', None, "A measured response curve, as REDS' crf.npy (BGR).")
 flags.DEFINE_integer(
-    'straight_above', None, 'The curve is a line above this value; REDS: 250.')
+    'straight_above', None, 'The curve is a line above this value; REDS: 250.',
+    lower_bound=0)
 flags.DEFINE_string('out', None, 'Folder to write.', required=True)
 flags.DEFINE_string('split', 'train', "'train' or 'test'.")
 flags.DEFINE_integer(

@@ -62,7 +62,8 @@ def define_problem_flags(values: flags.FlagValues = flags.FLAGS) -> None:
   define_string('hint', None, 'Picture or folder; white is in the first layer.')
   define_string('kernel', None, '.npz, .npy, picture or folder.')
   define_bool('correlation', None, 'The kernels are for cross-correlation.')
-  define_integer('kernel_size', None, 'For blind: odd, in pixels.')
+  define_integer('kernel_size', None, 'For blind: odd, in pixels.',
+                 lower_bound=1)
   define_integer('factor', None, 'For sr.', lower_bound=2)
   define_float('sigma', None, 'Noise to add, in levels of 255 (25).',
                lower_bound=0)

@@ -49,7 +49,8 @@ def main(argv):
 if __name__ == '__main__':
   prior.define_problem_flags()
   prior.define_program_flags('File to write, .npz.')
-  flags.DEFINE_integer('rounds', 100, 'How often the start moves.')
-  flags.DEFINE_integer('steps', 50, 'Of the fits of a round.')
+  flags.DEFINE_integer('rounds', 100, 'How often the start moves.',
+                       lower_bound=1)
+  flags.DEFINE_integer('steps', 50, 'Of the fits of a round.', lower_bound=1)
   flags.DEFINE_float('rate', 1.0, 'How far it moves in the first round.')
   common.run(main)

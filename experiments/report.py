@@ -18,7 +18,8 @@ _ROWS = flags.DEFINE_list(
     'rows', None, 'Config keys whose values make a row; by default all that '
     'differ. Seeds are averaged.')
 _PICTURES = flags.DEFINE_integer(
-    'pictures', 4, 'Test pictures on the sheet and under the slider.')
+    'pictures', 4, 'Test pictures on the sheet and under the slider.',
+    lower_bound=0)
 
 
 def main(argv):

@@ -20,7 +20,8 @@ from deblur_jax.data import layouts, verify
 from experiments import common, source_flags
 
 flags.DEFINE_string('root', None, 'Folder of the data set.')
-flags.DEFINE_integer('crop', None, 'Report pictures smaller than this.')
+flags.DEFINE_integer('crop', None, 'Report pictures smaller than this.',
+                     lower_bound=1)
 flags.DEFINE_bool('json', False, 'Print one JSON object for each set.')
 
 SHOWN = 20    # printed problems of one kind

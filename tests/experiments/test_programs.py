@@ -1,5 +1,6 @@
 """A mistake on the command line is one line and exit code 2."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -44,6 +45,15 @@ def test_flags_of_several_processes_are_read():
   assert defining == joining == {'train.py', 'evaluate.py'}
 
 
+def test_numbers_have_a_least_value():
+  for path in EXPERIMENTS.rglob('*.py'):
+    for node in ast.walk(ast.parse(path.read_text())):
+      if isinstance(node, ast.Call) and (
+          ast.unparse(node.func).lower().endswith('define_integer')):
+        assert any(one.arg == 'lower_bound' for one in node.keywords), (
+            path, ast.unparse(node))
+
+
 def test_files_are_written_whole():
   for path in EXPERIMENTS.rglob('*.py'):
     assert 'write_bytes(' not in path.read_text(), path
@@ -54,6 +64,8 @@ DRAW = ['--blur=none', '--restored=none', '--out=none.png']
 
 @pytest.mark.parametrize('name, flags, message', [
     ('train', [], '--workdir is missing: folder of the run.'),
+    ('evaluate_folder', ['--restored=none', '--out=README.md/a.json'],
+     'README.md is not a folder that may be written.'),
     ('train', ['--foo=3'], 'Unknown flag --foo; --help lists all.\n'),
     ('train', ['--wrkdir=3'], "all. Did you mean 'workdir'?"),
     ('release.draw_readme_picture', [*DRAW, '--crops=a:0:0', '--size=foo'],
