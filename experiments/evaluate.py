@@ -39,6 +39,7 @@ common.define_process_flags()
 
 
 def main(argv):
+  """Returns 1 where a run was passed over, else 0."""
   del argv
   common.join_processes()
   from deblur_jax import errors

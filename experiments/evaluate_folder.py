@@ -36,6 +36,7 @@ _OUT = flags.DEFINE_string(
 
 
 def main(argv):
+  """Runs the program."""
   del argv
   from deblur_jax.evaluation import folders
   from deblur_jax.ops import atomic_files

@@ -33,6 +33,7 @@ common.define_workdir()
 
 
 def main(argv):
+  """Runs the program."""
   del argv
   from deblur_jax.evaluation import blur_estimates
   from deblur_jax.training import workdir

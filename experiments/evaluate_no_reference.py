@@ -39,6 +39,7 @@ common.define_workdir()
 
 
 def main(argv):
+  """Runs the program."""
   del argv
   from deblur_jax.evaluation import no_reference
   from deblur_jax.ops import atomic_files

@@ -46,7 +46,7 @@ FAINT = 0.01
 
 
 def main(argv):
-  """Returns 0."""
+  """Runs the program."""
   del argv
   from deblur_jax.ops import atomic_files, precision
 

@@ -60,7 +60,7 @@ FRAMES = ('window', 'gamma', 'response', 'straight_above')
 
 
 def main(argv):
-  """Returns 0."""
+  """Runs the program."""
   del argv
   values = flags.FLAGS
   plan = _plan(values)
@@ -78,7 +78,6 @@ def main(argv):
     made = f'{count} of them new'
   print(f'{len(plan.sources)} pairs ({made}) are in {values.out}: '
         f'--source=gopro --split={values.split} --subset={plan.subset}')
-  return 0
 
 
 def _plan(values):

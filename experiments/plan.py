@@ -32,6 +32,7 @@ COUNTS = (8, 16, 32, 64, 128, 256)    # chips of the table of scaling
 
 
 def main(argv):
+  """Runs the program."""
   del argv
   from deblur_jax import errors
   from deblur_jax.training import accelerators, step_cost, train

@@ -109,7 +109,7 @@ def define_program_flags(out: str) -> None:
 
 
 def main(argv):
-  """Returns 0."""
+  """Runs the program."""
   del argv
   from deblur_jax.evaluation.report import render
   from deblur_jax.priors import initialization, results, solve, tasks
@@ -153,7 +153,6 @@ def main(argv):
       print(f'{name}: the fit became worse {row["back"]} times and returned to '
             'earlier parameters.')
   print(f'{len(found)} pictures are in {options.out}.')
-  return 0
 
 
 def complete(

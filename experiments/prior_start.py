@@ -19,7 +19,7 @@ from experiments import common, prior
 
 
 def main(argv):
-  """Returns 0."""
+  """Runs the program."""
   del argv
   from deblur_jax import errors
   from deblur_jax.ops import array_files
@@ -43,7 +43,6 @@ def main(argv):
         rate=options.rate, at_once=options.at_once, on_round=on_round)
   array_files.save_tree(out, start)
   print(f'The start is in {out}, learned from {len(problems)} pictures.')
-  return 0
 
 
 if __name__ == '__main__':

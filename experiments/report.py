@@ -23,6 +23,7 @@ _PICTURES = flags.DEFINE_integer(
 
 
 def main(argv):
+  """Runs the program."""
   del argv
   written = report.write(
       common.workdir(), keys=_ROWS.value, count=_PICTURES.value)

@@ -27,6 +27,7 @@ common.define_process_flags()
 
 
 def main(argv):
+  """Returns the exit code."""
   del argv
   common.join_processes()
   from deblur_jax import errors

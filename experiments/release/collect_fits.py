@@ -29,6 +29,7 @@ def define_flags() -> None:
 
 
 def main(argv):
+  """Runs the program."""
   del argv
   from deblur_jax.ops import atomic_files
 

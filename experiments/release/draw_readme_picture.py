@@ -28,7 +28,7 @@ QUALITY = 88
 
 
 def main(argv):
-  """Returns 0."""
+  """Runs the program."""
   del argv
   from PIL import Image
 

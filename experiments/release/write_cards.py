@@ -58,7 +58,7 @@ PHOTO = (720, 1280)
 
 
 def main(argv):
-  """Returns 0."""
+  """Runs the program."""
   del argv
   from deblur_jax.app import large_pages
   from deblur_jax.ops import precision
