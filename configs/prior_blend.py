@@ -1,6 +1,6 @@
 r"""Two layers of one picture: Double-DIP (Gandelsman et al., CVPR 2019).
 
-  python -m experiments.prior --task=blend --input=photo.png --output=OUT
+  python -m experiments.prior --task=blend --input=photo.png --out=OUT
 
 Two networks paint the layers of the picture, for example a moving object and
 its background, and a third network paints the mask between them. OUT has

@@ -1,7 +1,7 @@
 r"""Blind deblurring by two priors: SelfDeblur (Ren et al., CVPR 2020).
 
   python -m experiments.prior --task=blind --kernel_size=19 --seeds=2 \
-      --input=blurred.png --output=OUT
+      --input=blurred.png --out=OUT
 
 One fit in thirty ends in the wrong picture; with --seeds=2 the better of two
 fits counts. The paper reports 33.07 dB on Levin's pictures (its number, not

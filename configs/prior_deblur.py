@@ -1,7 +1,7 @@
 r"""Deep image prior: deblurring with a known kernel.
 
   python -m experiments.prior --task=deblur --input=blurred.png \
-      --kernel=kernel.png --output=OUT
+      --kernel=kernel.png --out=OUT
 
 The non-blind mode of SelfDeblur (Ren et al., CVPR 2020).
 """

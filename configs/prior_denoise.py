@@ -1,6 +1,6 @@
 r"""Deep image prior: noise (Ulyanov et al., CVPR 2018, section 3.1).
 
-  python -m experiments.prior --task=denoise --input=noisy.png --output=OUT
+  python -m experiments.prior --task=denoise --input=noisy.png --out=OUT
 
 The paper reports 30.43 dB at sigma 25 on nine pictures with the average of the
 outputs, of fits that were stopped by looking at the truth (its number, not

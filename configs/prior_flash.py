@@ -1,7 +1,7 @@
 r"""Deep image prior: flash and no flash (Ulyanov et al., CVPR 2018).
 
   python -m experiments.prior --task=flash --input=dark.png --guide=flash.png \
-      --output=OUT
+      --out=OUT
 
 The picture with flash is the code of the network, so its edges guide the
 denoising of the picture without flash. Both must have one size.

@@ -1,7 +1,7 @@
 r"""Deep image prior: inpainting (Ulyanov et al., CVPR 2018, section 3.3).
 
   python -m experiments.prior --task=inpaint --input=photo.png --mask=mask.png \
-      --output=OUT
+      --out=OUT
 
 For text and single pixels, with the authors' settings of `kate`. For large
 holes leave the skips out, --config.nets.net.skip=0; for the largest take more

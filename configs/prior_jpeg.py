@@ -1,6 +1,6 @@
 r"""Deep image prior: artefacts of JPEG (Ulyanov et al., CVPR 2018, fig. 3).
 
-  python -m experiments.prior --task=jpeg --input=blocks.jpg --output=OUT
+  python -m experiments.prior --task=jpeg --input=blocks.jpg --out=OUT
 """
 
 from configs import common

@@ -1,7 +1,7 @@
 r"""Deep image prior: super-resolution (Ulyanov et al., CVPR 2018, section 3.2).
 
   python -m experiments.prior --task=sr --factor=4 --input=small.png \
-      --output=OUT
+      --out=OUT
 
 For a factor of 8 the authors take --config.method.jitter=0.05 and
 --config.total_steps=4000. The paper reports 29.90 dB on Set5 at factor 4 (luma;

@@ -22,6 +22,7 @@ MAX_ENTRIES = 10_000
 MAX_LENGTH = 200     # of a list
 MAX_TEXT = 10_000    # characters
 MAX_WHOLE = 2**53    # beyond it JSON's readers differ
+MAX_COUNT = 2**31 - 1    # steps are counted in int32
 
 
 def require(table: Mapping[str, Any], name: str, *, where: str) -> Any:
@@ -111,6 +112,25 @@ def check_keys(
   for key in keys:
     if key not in config:
       raise UserError(f'The config has no {key}.')
+
+
+def check_counts(counts: Mapping[str, Any]) -> None:
+  """Raises a UserError unless all values are integers of 1 to MAX_COUNT.
+
+  Args:
+    counts: key, as the user writes it -> value.
+  """
+  for key, value in counts.items():
+    if type(value) is not int or value < 1:
+      raise UserError(f'{key} must be at least 1, got {shown(value)}.')
+    if value > MAX_COUNT:
+      raise UserError(f'{key} must be at most {MAX_COUNT:,}, got {value}.')
+
+
+def check_seed(seed: Any) -> None:
+  """Raises a UserError unless a config's seed is an integer."""
+  if type(seed) is not int:    # no bool
+    raise UserError(f'seed must be an integer, got {shown(seed)}.')
 
 
 def call(

@@ -29,6 +29,18 @@ class UserError(ValueError):
   """
 
 
+class NoFolder(UserError):
+  """A folder does not exist.
+
+  Attributes:
+    folder: its path.
+  """
+
+  def __init__(self, folder: pathlib.Path):
+    super().__init__(f'No folder {folder}.')
+    self.folder = folder
+
+
 def is_disk_full(error: BaseException | None) -> bool:
   """Returns whether an error is a full disk, an exceeded quota or file size."""
   return isinstance(error, Exception) and (

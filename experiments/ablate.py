@@ -76,7 +76,8 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
   define_string('workdir', None, 'Folder of all the runs.', required=True)
   flags.DEFINE_bool(
       'dry_run', False, 'Only print the commands.', flag_values=values)
-  define_integer('only', None, 'Do only the run of this number, from 0.')
+  define_integer('only', None, 'Do only the run of this number, from 0.',
+                 lower_bound=0)
   define_integer(
       'jobs', 1,
       'How many runs at a time, each with an equal share of the devices.',

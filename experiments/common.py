@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 import sys
 from typing import Any
 
@@ -49,9 +50,17 @@ def fail(error: Exception | str) -> None:
   os._exit(2)
 
 
-def define_run_flags() -> None:
-  """Defines --workdir and the flags that connect several processes."""
-  flags.DEFINE_string('workdir', None, 'Folder of the run.', required=True)
+def define_workdir(help_text: str = 'Folder of the run.') -> None:
+  """Defines --workdir.
+
+  Args:
+    help_text: the text of --help.
+  """
+  flags.DEFINE_string('workdir', None, help_text, required=True)
+
+
+def define_process_flags() -> None:
+  """Defines the flags of `join_processes`, for programs that call it."""
   flags.DEFINE_bool(
       'distributed', False, 'Join the other processes that SLURM, a TPU pod or '
       'GKE started.')
@@ -59,8 +68,10 @@ def define_run_flags() -> None:
       'heartbeat', 100, 'Seconds without a sign of life after which a process '
       'has died and the others end.', lower_bound=5)
   flags.DEFINE_string('coordinator', '', 'HOST:PORT of process 0.')
-  flags.DEFINE_integer('num_processes', 0, 'Number of processes.')
-  flags.DEFINE_integer('process_id', -1, 'Number of this process, from 0.')
+  flags.DEFINE_integer('num_processes', 0, 'Number of processes.',
+                       lower_bound=0)
+  flags.DEFINE_integer('process_id', -1, 'Number of this process, from 0.',
+                       lower_bound=-1)
 
 
 def join_processes() -> None:
@@ -128,5 +139,22 @@ def _parse(args):
   try:
     return flags.FLAGS(config_flag.take(args) if 'config' in flags.FLAGS
                        else args)
+  except flags.UnrecognizedFlagError as error:
+    fail(f'Unknown flag --{error.flagname}; --help lists all.'
+         f'{errors.suggest(error.flagname, flags.FLAGS)}')
   except flags.Error as error:
-    fail(str(error).strip().splitlines()[-1])
+    first = str(error).strip().splitlines()[0]
+    missing = re.match(r'flag --(\w+)=None: .* other than None', first)
+    fail(missing_flag(missing[1]) if missing else first)
+
+
+def missing_flag(name: str) -> str:
+  """The message for a required flag: its name and the text of --help.
+
+  Args:
+    name: of the flag.
+  """
+  text = flags.FLAGS[name].help
+  # A name such as NAME:X:Y keeps its letters.
+  text = text[0].lower() + text[1:] if text[:2].istitle() else text
+  return f'--{name} is missing: {text}'

@@ -9,6 +9,7 @@ option of the network that restores, whatever the config calls it.
 
 import ast
 import json
+import pathlib
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -21,6 +22,7 @@ from ml_collections import config_flags
 
 from deblur_jax import errors
 
+CONFIGS = pathlib.Path(__file__).resolve().parents[1] / 'configs'
 RESTORER = 'restorer'
 NAMED = ('nets', 'optim')     # the config names their members
 _SETTINGS = {}       # of the command line: dotted key -> value
@@ -108,6 +110,11 @@ def load(
   Raises:
     UserError: no such file, an error in it, or settings as of `change`.
   """
+  file = pathlib.Path(str(path).partition(':')[0])
+  if not file.is_file():
+    known = [one.stem for one in CONFIGS.glob('*.py')]
+    raise errors.UserError(
+        f'No config file {file}.{errors.suggest(file.stem, known)}')
   values = flags.FlagValues()
   argv = [sys.argv[0], f'--config={path}']
   holder = config_flags.DEFINE_config_file(

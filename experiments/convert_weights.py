@@ -69,14 +69,14 @@ config_flag.define(
     'weights.')
 _ROOT = flags.DEFINE_string('root', None, "Folder of the config's data set.")
 _WHICH = flags.DEFINE_string('which', 'last', 'last, best, or a step.')
-common.define_run_flags()
+common.define_workdir()
 
 DEFAULT = str(common.ROOT / 'configs' / 'multiscale_gopro.py')
 SUBSETS = ('data.train.subset', 'data.test.subset')
 
 
 def main(argv):
-  """Returns 0."""
+  """Runs the program."""
   del argv
   from deblur_jax import errors
   from deblur_jax.pretrained import convert
@@ -97,7 +97,6 @@ def main(argv):
       if role not in given:
         print(f'nets.{role}: no file has it, so its weights are random')
   print(f'\nWritten: {_TO.value or folder}')
-  return 0
 
 
 def _read(folder):

@@ -32,6 +32,7 @@ _OUT = flags.DEFINE_string('out', None, 'Folder to write.', required=True)
 
 
 def main(argv):
+  """Runs the program."""
   del argv
   from deblur_jax.evaluation import nonblind_deconvolution
 

@@ -24,19 +24,22 @@ _NAME = flags.DEFINE_string(
 _ROOT = flags.DEFINE_string('root', None, 'Folder of the other test set.')
 _WHICH = flags.DEFINE_string('which', 'last', 'last, best, or a step.')
 _BATCH = flags.DEFINE_integer(
-    'batch_size', None, 'Pictures in a batch; by default one a device.')
+    'batch_size', None, 'Pictures in a batch; by default one a device.',
+    lower_bound=1)
 _LIMIT = flags.DEFINE_integer(
-    'limit', None, 'Evaluate only the first N pictures.')
+    'limit', None, 'Evaluate only the first N pictures.', lower_bound=1)
 _LOCAL = flags.DEFINE_integer(
     'local', 0, 'Side in pixels of the windows over which layers take their '
     'means (TLC); 1.5 times the side of the training crops is usual. 0: the '
     "network's own choice.", lower_bound=0)
 _PICTURES = flags.DEFINE_integer(
-    'pictures', 4, 'How many pictures to keep as PNG.')
-common.define_run_flags()
+    'pictures', 4, 'How many pictures to keep as PNG.', lower_bound=0)
+common.define_workdir()
+common.define_process_flags()
 
 
 def main(argv):
+  """Returns 1 where a run was passed over, else 0."""
   del argv
   common.join_processes()
   from deblur_jax import errors

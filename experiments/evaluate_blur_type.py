@@ -19,14 +19,16 @@ _PHOTOS = flags.DEFINE_string(
     'photos', None, 'Folder of photos that were not trained on.', required=True)
 _LABELLED = flags.DEFINE_bool(
     'labelled', False, 'The folders of the photos name their types.')
-_CROP = flags.DEFINE_integer('crop', 128, 'Side of the pictures, pixels.')
+_CROP = flags.DEFINE_integer('crop', 128, 'Side of the pictures, pixels.',
+                             lower_bound=1)
 _LIMIT = flags.DEFINE_integer(
-    'limit', None, 'Use only N photos, evenly spaced.')
+    'limit', None, 'Use only N photos, evenly spaced.', lower_bound=1)
 _WHICH = flags.DEFINE_string('which', 'last', 'last, best, or a step.')
-common.define_run_flags()
+common.define_workdir()
 
 
 def main(argv):
+  """Runs the program."""
   del argv
   from deblur_jax.evaluation import blur_estimates
   from deblur_jax.evaluation.report import render

@@ -42,6 +42,7 @@ _PICTURES = flags.DEFINE_integer(
 
 
 def main(argv):
+  """Runs the program."""
   del argv
   from deblur_jax.evaluation import detection
   from deblur_jax.evaluation.report import render

@@ -36,10 +36,14 @@ _OUT = flags.DEFINE_string(
 
 
 def main(argv):
+  """Runs the program."""
   del argv
   from deblur_jax.evaluation import folders
+  from deblur_jax.ops import atomic_files
   from deblur_jax.training import workdir
 
+  if _OUT.value:
+    atomic_files.check(_OUT.value)
   with tqdm.tqdm(file=sys.stderr, unit='picture', disable=None) as bar:
     result = folders.run(
         _RESTORED.value, sharp=_SHARP.value, blur=_BLUR.value,

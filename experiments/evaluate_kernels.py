@@ -21,17 +21,19 @@ _PHOTOS = flags.DEFINE_string(
     required=True)
 _KERNELS = flags.DEFINE_string(
     'kernels', None, 'File (.npz, .npy or picture) or folder.', required=True)
-_CROP = flags.DEFINE_integer('crop', 128, 'Side of the pictures, pixels.')
+_CROP = flags.DEFINE_integer('crop', 128, 'Side of the pictures, pixels.',
+                             lower_bound=1)
 _GAMMA = flags.DEFINE_float('gamma', 1.0, 'Gamma of the simulated camera.')
 _LIMIT = flags.DEFINE_integer(
-    'limit', None, 'Use only N kernels, evenly spaced.')
+    'limit', None, 'Use only N kernels, evenly spaced.', lower_bound=1)
 _CLASSICAL = flags.DEFINE_bool(
     'classical', False, 'Also score a classical estimate; seconds a picture.')
 _WHICH = flags.DEFINE_string('which', 'last', 'last, best, or a step.')
-common.define_run_flags()
+common.define_workdir()
 
 
 def main(argv):
+  """Runs the program."""
   del argv
   from deblur_jax.evaluation import blur_estimates
   from deblur_jax.training import workdir

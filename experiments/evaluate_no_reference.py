@@ -1,6 +1,6 @@
 r"""Evaluates a run on real blurry photos that have no sharp original.
 
-  python -m experiments.evaluate_no_reference --workdir=DIR --photos=DIR \
+  python -m experiments.evaluate_no_reference --workdir=DIR --blur=DIR \
       --niqe=niqe_pris_params.npz --detector=yolox_nano.onnx
 
 Prints, for the untouched photos and for the restored ones: NIQE; the distance
@@ -18,27 +18,31 @@ from absl import flags
 
 from experiments import common
 
-_PHOTOS = flags.DEFINE_string(
-    'photos', None, 'Folder of blurry photos.', required=True)
+_BLUR = flags.DEFINE_string(
+    'blur', None, 'Folder of blurry photos.', required=True)
 _NIQE = flags.DEFINE_string('niqe', None, "File with NIQE's parameters.")
 _NATURAL = flags.DEFINE_string(
     'natural', None, 'Folder of sharp photos; by default built-in ones.')
 _DETECTOR = flags.DEFINE_string(
     'detector', None, 'ONNX file of the YOLO family.')
-_SIZE = flags.DEFINE_integer(
-    'size', 31, 'Side of estimated kernels, where the run predicts none.')
+_KERNEL_SIZE = flags.DEFINE_integer(
+    'kernel_size', 31,
+    'Side of estimated kernels, where the run predicts none.', lower_bound=1)
 _GAMMA = flags.DEFINE_float('gamma', 1.0, 'Gamma of the camera.')
-_LIMIT = flags.DEFINE_integer('limit', None, 'Use only the first N photos.')
+_LIMIT = flags.DEFINE_integer('limit', None, 'Use only the first N photos.',
+                              lower_bound=1)
 _NAME = flags.DEFINE_string('name', 'no_reference', 'Name of the result files.')
 _SHEET = flags.DEFINE_integer(
     'pictures', 8, 'How many photos the sheet shows.', lower_bound=1)
 _WHICH = flags.DEFINE_string('which', 'last', 'last, best, or a step.')
-common.define_run_flags()
+common.define_workdir()
 
 
 def main(argv):
+  """Runs the program."""
   del argv
   from deblur_jax.evaluation import no_reference
+  from deblur_jax.ops import atomic_files
   from deblur_jax.training import workdir
 
   folder = common.workdir()
@@ -51,12 +55,13 @@ def main(argv):
         pictures.append((name, shown))
 
     result = no_reference.run(
-        config, folder, photos=_PHOTOS.value, niqe=_NIQE.value,
+        config, folder, photos=_BLUR.value, niqe=_NIQE.value,
         natural_photos=_NATURAL.value, detector=_DETECTOR.value,
-        size=_SIZE.value, gamma=_GAMMA.value, limit=_LIMIT.value,
-        which=_WHICH.value, name=_NAME.value, on_picture=look)
+        kernel_size=_KERNEL_SIZE.value, gamma=_GAMMA.value,
+        limit=_LIMIT.value, which=_WHICH.value, name=_NAME.value,
+        on_picture=look)
   sheet = folder / f'{_NAME.value}.png'
-  sheet.write_bytes(_sheet(pictures))
+  atomic_files.write(sheet, _sheet(pictures))
   _show(result)
   print(f'{len(result["rows"])} photos, reblurred by kernels of the '
         f'{"run" if result["kernels"] == "run" else "classical estimate"}; '

@@ -32,8 +32,10 @@ _MODELS = flags.DEFINE_list(
     'models', None, 'Names or runs; by default all bundled.')
 _WITH = flags.DEFINE_string(
     'with', '', "Use only photos with this in the name.")
-_CROP = flags.DEFINE_integer('crop', 256, 'Side of the middle, pixels.')
-_SEED = flags.DEFINE_integer('seed', 0, 'Seed of all random numbers.')
+_CROP = flags.DEFINE_integer('crop', 256, 'Side of the middle, pixels.',
+                             lower_bound=1)
+_SEED = flags.DEFINE_integer('seed', 0, 'Seed of all random numbers.',
+                             lower_bound=0)
 _OUT = flags.DEFINE_string(
     'out', None, 'JSON file to write, one row a picture.')
 
@@ -47,9 +49,9 @@ FAINT = 0.01
 
 
 def main(argv):
-  """Returns 0."""
+  """Runs the program."""
   del argv
-  from deblur_jax.ops import precision
+  from deblur_jax.ops import atomic_files, precision
 
   precision.ask_for_onednn()
   from deblur_jax.evaluation.report import render
@@ -57,6 +59,8 @@ def main(argv):
   from deblur_jax.pretrained import zoo
   from deblur_jax.training import workdir
 
+  if _OUT.value:
+    atomic_files.check(_OUT.value)
   blurred = list(_blurred())
   names = _MODELS.value or zoo.names()
   rows = [{'group': group, 'photo': photo, 'input': _psnr(blur, sharp)}

@@ -14,7 +14,7 @@ sequence. No frames are interpolated.
 
 The program may be stopped at any time: the same command resumes and makes the
 same files. OUT/manifest.json lists the sources of each pair. Check the result
-by experiments.verify_data --data=OUT. Train on it with data.train =
+by experiments.verify_data --root=OUT. Train on it with data.train =
 dict(name='gopro', root=OUT, subset=...): blur_gamma where light was averaged,
 blur for --gamma=1.
 
@@ -36,14 +36,16 @@ flags.DEFINE_string('photos', None, 'Folder of sharp photos.')
 flags.DEFINE_string('kind', None, 'A blur of deblur_jax.blur.BLURS.')
 flags.DEFINE_multi_string(
     'option', [], 'An option of that blur, KEY=VALUE; may be repeated.')
-flags.DEFINE_integer('per_photo', None, 'Pairs made of each photo (1).')
+flags.DEFINE_integer('per_photo', None, 'Pairs made of each photo (1).',
+                     lower_bound=1)
 flags.DEFINE_string('frames', None, 'Folder of frames, or a video.')
 flags.DEFINE_list('window', None, 'Averaged frames, odd: 7, or 7,13 (7).')
 flags.DEFINE_float('gamma', None, 'Gamma of the camera (2.2); 1: linear.')
 flags.DEFINE_string(
     'response', None, "A measured response curve, as REDS' crf.npy (BGR).")
 flags.DEFINE_integer(
-    'straight_above', None, 'The curve is a line above this value; REDS: 250.')
+    'straight_above', None, 'The curve is a line above this value; REDS: 250.',
+    lower_bound=0)
 flags.DEFINE_string('out', None, 'Folder to write.', required=True)
 flags.DEFINE_string('split', 'train', "'train' or 'test'.")
 flags.DEFINE_integer(
@@ -58,7 +60,7 @@ FRAMES = ('window', 'gamma', 'response', 'straight_above')
 
 
 def main(argv):
-  """Returns 0."""
+  """Runs the program."""
   del argv
   values = flags.FLAGS
   plan = _plan(values)
@@ -76,7 +78,6 @@ def main(argv):
     made = f'{count} of them new'
   print(f'{len(plan.sources)} pairs ({made}) are in {values.out}: '
         f'--source=gopro --split={values.split} --subset={plan.subset}')
-  return 0
 
 
 def _plan(values):

@@ -32,6 +32,7 @@ COUNTS = (8, 16, 32, 64, 128, 256)    # chips of the table of scaling
 
 
 def main(argv):
+  """Runs the program."""
   del argv
   from deblur_jax import errors
   from deblur_jax.training import accelerators, step_cost, train
@@ -40,6 +41,7 @@ def main(argv):
   if config is None:
     raise errors.UserError('Give --config.')
   config, topology = config.to_dict(), accelerators.parse(_TOPOLOGY.value)
+  train.check(config)
   batch = (_BATCH.value or config['batch_size']
            or train.CROPS_PER_DEVICE * topology.size)
   counts = _COUNT.value or topology.chip.platform != 'tpu'

@@ -33,6 +33,7 @@ _VGG = flags.DEFINE_string('vgg', '', 'Weights of VGG19, for DeblurGAN.')
 
 
 def main(argv):
+  """Runs the program."""
   del argv
   from deblur_jax.ops import atomic_files
 

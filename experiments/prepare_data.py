@@ -22,7 +22,7 @@ from experiments import common, source_flags
 flags.DEFINE_string('root', None, 'Folder of the data set.')
 flags.DEFINE_string('out', None, 'Folder to write.', required=True)
 flags.DEFINE_integer(
-    'workers', None, 'Decoding threads; by default one a core.')
+    'workers', None, 'Decoding threads; by default one a core.', lower_bound=1)
 flags.DEFINE_bool('check', False, 'Compare --out with its checksums, and stop.')
 flags.DEFINE_bool('tfds', False, 'Prepare gopro_large for TFDS.')
 

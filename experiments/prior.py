@@ -1,11 +1,11 @@
 r"""Restores pictures by deep image priors: a fit to each, without training.
 
-  python -m experiments.prior --task=denoise --input=noisy.png --output=OUT
-  python -m experiments.prior --task=sr --factor=4 --input=DIR --output=OUT
+  python -m experiments.prior --task=denoise --input=noisy.png --out=OUT
+  python -m experiments.prior --task=sr --factor=4 --input=DIR --out=OUT
   python -m experiments.prior --task=inpaint --input=photo.png --mask=mask.png \
-      --output=OUT
+      --out=OUT
   python -m experiments.prior --task=blind --kernel_size=19 --seeds=2 \
-      --input=blurred.png --output=OUT
+      --input=blurred.png --out=OUT
 
 Tasks: denoise, jpeg, sr (--factor), inpaint (--mask: white is known), deblur
 (--kernel), blind (--kernel_size), flash (--guide: the picture with flash) and
@@ -44,8 +44,8 @@ MADE = ('impulse', 'missing', 'quality', 'sigma', 'kernel', 'mask',
 SETTINGS = ('factor', 'kernel_size')
 
 
-def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
-  """Defines the task, the problems and the fits, for `experiments.ablate` too.
+def define_problem_flags(values: flags.FlagValues = flags.FLAGS) -> None:
+  """Defines the task and the problems, for programs that fit them.
 
   Args:
     values: where to define them.
@@ -62,9 +62,11 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
   define_string('hint', None, 'Picture or folder; white is in the first layer.')
   define_string('kernel', None, '.npz, .npy, picture or folder.')
   define_bool('correlation', None, 'The kernels are for cross-correlation.')
-  define_integer('kernel_size', None, 'For blind: odd, in pixels.')
+  define_integer('kernel_size', None, 'For blind: odd, in pixels.',
+                 lower_bound=1)
   define_integer('factor', None, 'For sr.', lower_bound=2)
-  define_float('sigma', None, 'Noise to add, in levels of 255 (25).')
+  define_float('sigma', None, 'Noise to add, in levels of 255 (25).',
+               lower_bound=0)
   define_float('missing', None, 'Share of the pixels to remove (0.5).',
                lower_bound=0, upper_bound=1)
   define_float('impulse', None, 'Share of the values to set to 0 or 1 (0).',
@@ -75,24 +77,39 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
                  lower_bound=0)
   define_bool('gray', False, 'One channel of luma.')
   define_bool('luma', False, 'Fit the luma, keep the chroma.')
+  define_integer('at_once', 1, 'Pictures to fit together.', lower_bound=1)
+
+
+def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
+  """Defines those and the fits, for `experiments.ablate` too.
+
+  Args:
+    values: where to define them.
+  """
+  define_problem_flags(values)
+  define_string, define_bool, define_integer = (
+      functools.partial(define, flag_values=values) for define in (
+          flags.DEFINE_string, flags.DEFINE_bool, flags.DEFINE_integer))
   define_string('start', None, 'A file of experiments.prior_start, or a run.')
   define_bool('warm', False, 'Begin with the parameters of the fit before.')
   define_bool('params', False, 'Write NAME_params.npz, a start for others.')
   define_integer('seeds', 1, 'Fits of each picture; the best counts.',
                  lower_bound=1)
-  define_integer('at_once', 1, 'Pictures to fit together.', lower_bound=1)
 
 
-def define_program_flags() -> None:
-  """Those, the output and the config; for programs that fit."""
-  define_flags()
+def define_program_flags(out: str) -> None:
+  """Defines the output and the config, and makes the task required.
+
+  Args:
+    out: the text of --help for --out.
+  """
   flags.mark_flag_as_required('task')
-  flags.DEFINE_string('output', None, 'Folder or file.', required=True)
+  flags.DEFINE_string('out', None, out, required=True)
   config_flag.define('By default configs/prior_TASK.py.')
 
 
 def main(argv):
-  """Returns 0."""
+  """Runs the program."""
   del argv
   from deblur_jax.evaluation.report import render
   from deblur_jax.priors import initialization, results, solve, tasks
@@ -114,7 +131,7 @@ def main(argv):
         finished += total * count
 
     result = solve.run(
-        config, found, options.output, task=options.task, on_steps=on_steps,
+        config, found, options.out, task=options.task, on_steps=on_steps,
         seeds=options.seeds, at_once=options.at_once, warm=options.warm,
         params=options.params,
         start=initialization.read(options.start) if options.start else None)
@@ -135,8 +152,7 @@ def main(argv):
     elif row['back']:
       print(f'{name}: the fit became worse {row["back"]} times and returned to '
             'earlier parameters.')
-  print(f'{len(found)} pictures are in {options.output}.')
-  return 0
+  print(f'{len(found)} pictures are in {options.out}.')
 
 
 def complete(
@@ -146,7 +162,7 @@ def complete(
 
   Args:
     config: plain dicts.
-    options: of `define_flags`.
+    options: of `define_problem_flags`.
 
   Raises:
     UserError: an unknown task, a config of another method, an option of another
@@ -177,7 +193,7 @@ def read_problems(
 
   Args:
     config: of `complete`.
-    options: of `define_flags`.
+    options: of `define_problem_flags`.
 
   Raises:
     UserError: flags that do not go together, see `problems.read` and `make`.
@@ -231,5 +247,7 @@ def read_config() -> dict[str, Any]:
 
 
 if __name__ == '__main__':
-  define_program_flags()
+  define_flags()
+  define_program_flags('Folder to write.')
+  flags.DEFINE_alias('output', 'out')    # its name in older commands
   common.run(main)

@@ -13,15 +13,17 @@ from absl import flags
 from deblur_jax.evaluation import report
 from experiments import common
 
-flags.DEFINE_string('workdir', None, 'Folder of the runs.', required=True)
+common.define_workdir('Folder of the runs.')
 _ROWS = flags.DEFINE_list(
     'rows', None, 'Config keys whose values make a row; by default all that '
     'differ. Seeds are averaged.')
 _PICTURES = flags.DEFINE_integer(
-    'pictures', 4, 'Test pictures on the sheet and under the slider.')
+    'pictures', 4, 'Test pictures on the sheet and under the slider.',
+    lower_bound=0)
 
 
 def main(argv):
+  """Runs the program."""
   del argv
   written = report.write(
       common.workdir(), keys=_ROWS.value, count=_PICTURES.value)

@@ -198,7 +198,7 @@ def fitted(options: flags.FlagValues) -> Kind:
 
   def command(path, folder, settings):
     return ['experiments.prior', f'--config={path}',
-            f'--output={folder / FITS}', *given,
+            f'--out={folder / FITS}', *given,
             *_overrides(_for_levels(path, settings))]
 
   @functools.cache

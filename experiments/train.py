@@ -22,10 +22,12 @@ _RESUME = flags.DEFINE_enum(
     ' or from the newest one that is not damaged.')
 _EVALUATE = flags.DEFINE_bool(
     'evaluate', False, 'Evaluate the run after training.')
-common.define_run_flags()
+common.define_workdir()
+common.define_process_flags()
 
 
 def main(argv):
+  """Returns the exit code."""
   del argv
   common.join_processes()
   from deblur_jax import errors

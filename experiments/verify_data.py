@@ -1,7 +1,7 @@
 r"""Lists the problems of a data set.
 
-  python -m experiments.verify_data --data=GOPRO_Large
-  python -m experiments.verify_data --data=DIR --source=reds --split=val \
+  python -m experiments.verify_data --root=GOPRO_Large
+  python -m experiments.verify_data --root=DIR --source=reds --split=val \
       --option=track=blur_jpeg --crop=256 --json
 
 Without --source it recognizes the layout of the folder: a prepared set, GoPro
@@ -19,8 +19,9 @@ from deblur_jax import data, errors
 from deblur_jax.data import layouts, verify
 from experiments import common, source_flags
 
-flags.DEFINE_string('data', None, 'Folder of the data set.')
-flags.DEFINE_integer('crop', None, 'Report pictures smaller than this.')
+flags.DEFINE_string('root', None, 'Folder of the data set.')
+flags.DEFINE_integer('crop', None, 'Report pictures smaller than this.',
+                     lower_bound=1)
 flags.DEFINE_bool('json', False, 'Print one JSON object for each set.')
 
 SHOWN = 20    # printed problems of one kind
@@ -36,11 +37,11 @@ def main(argv):
 
 
 def _sets():
-  given = source_flags.options(root=flags.FLAGS.data)
+  given = source_flags.options(root=flags.FLAGS.root)
   if 'name' in given:
     return [given]
   if 'root' not in given:
-    raise errors.UserError('--data is missing: the folder to check.')
+    raise errors.UserError('--root is missing: the folder to check.')
   found = layouts.guess(given['root'])
   wanted = {key: value for key, value in given.items() if key != 'root'}
   matching = [

@@ -1,6 +1,7 @@
 """Data for training and testing: `open_source`, then `build` a loader."""
 
 import inspect
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -33,6 +34,29 @@ HINTS = {
     'sources': "dict(a=dict(name='gopro', ...), ...)",
     'sharp_side': "'left' or 'right'",
 }
+
+
+def open_side(config: Mapping[str, Any], side: str) -> Source:
+  """Opens a data set of a config.
+
+  Args:
+    config: plain dicts, see configs/.
+    side: 'train' or 'test'.
+
+  Raises:
+    UserError: as `open_source`; of a missing folder the message has the key.
+    BadPairs: as `open_source`.
+  """
+  leaf, where = config['data'][side], f'data.{side}'
+  try:
+    return call(open_source, leaf, where=where)
+  except errors.NoFolder as error:
+    for key, value in leaf.items():
+      if isinstance(value, str | os.PathLike) and (
+          error.folder.is_relative_to(value)):
+        raise errors.UserError(
+            f'No folder {error.folder}: set --config.{where}.{key}.') from error
+    raise
 
 
 def open_source(

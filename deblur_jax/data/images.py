@@ -141,7 +141,7 @@ def find(folder: str | os.PathLike) -> dict[str, pathlib.Path]:
   """
   folder = pathlib.Path(folder)
   if not folder.is_dir():
-    raise errors.UserError(f'No folder {folder}.')
+    raise errors.NoFolder(folder)
   found, others, visited = {}, collections.Counter(), set()
   for parent, folders, files in os.walk(
       folder, followlinks=True, onerror=_warn_of_folder):

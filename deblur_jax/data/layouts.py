@@ -70,7 +70,7 @@ def gopro_files(
 
 def _split_folder(root: pathlib.Path, split: str) -> pathlib.Path:
   if not root.is_dir():
-    raise errors.UserError(f'No folder {root}.')
+    raise errors.NoFolder(root)
   inner = [root, *sorted(
       p for p in root.iterdir() if p.name.lower().startswith('gopro'))]
   for folder in inner:

@@ -128,8 +128,8 @@ def verify_command(
   """
   words = ['python', '-m', 'experiments.verify_data']
   if not options:
-    words.append('--data=DIR')
-  flags = {'name': '--source=', 'root': '--data=', 'split': '--split=',
+    words.append('--root=DIR')
+  flags = {'name': '--source=', 'root': '--root=', 'split': '--split=',
            'subset': '--subset='}
   for key, value in options.items():
     words.append(f'{flags.get(key, f"--option={key}=")}{value}')

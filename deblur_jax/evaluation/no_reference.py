@@ -42,7 +42,7 @@ def run(
     config: Mapping[str, Any], folder: pathlib.Path, *, photos: Path,
     niqe: Path | None = None, natural_photos: Path | None = None,
     detector: Path | None = None,
-    size: int = 31, gamma: float = 1.0, which: str = 'last',
+    kernel_size: int = 31, gamma: float = 1.0, which: str = 'last',
     limit: int | None = None, name: str = 'no_reference',
     on_picture: Callable[[str, Mapping[str, np.ndarray]], None] = (
         lambda name, pair: None)
@@ -58,8 +58,8 @@ def run(
     natural_photos: folder of sharp photos with natural gradients; by default
       the few of the built-in test set.
     detector: an ONNX file, see `detector.load`; None leaves objects out.
-    size: side of the kernels if the run predicts none, in pixels; larger than
-      the blur.
+    kernel_size: side of the kernels if the run predicts none, in pixels; larger
+      than the blur.
     gamma: exponent of the camera's response: kernels blur light.
     which: 'last' or 'best' checkpoint, or a step.
     limit: at least 1: only the first `limit` photos are evaluated.
@@ -85,13 +85,14 @@ def run(
   reference, spread = _reference(natural_photos)
   compute = loop.on_mesh(_metrics(niqe, reference, gamma), mesh)
   detect_objects = _object_detector(detector)
-  estimate_blur, is_own = _blur_estimator(method, state, config, size)
+  estimate_blur, is_own = _blur_estimator(
+      method, state, config, kernel_size)
   small = [path for path in paths.values()
-           if not is_own and min(images.size(path)) < size]
+           if not is_own and min(images.size(path)) < kernel_size]
   if small:
     raise errors.UserError(
-        f'{small[0]} is smaller than kernels of {size}x{size}: give a smaller '
-        'size, or leave it out.')
+        f'{small[0]} is smaller than kernels of {kernel_size}x{kernel_size}: '
+        'give a smaller kernel_size, or leave it out.')
   estimate_blur = loop.on_mesh(estimate_blur, mesh)
   restore = tiling.build(method, state, mesh)     # as `deblur` restores
   shutil.rmtree(folder / f'{name}_pictures', ignore_errors=True)
@@ -151,7 +152,7 @@ def _object_detector(detector):
   return detect_objects
 
 
-def _blur_estimator(method, state, config, size):
+def _blur_estimator(method, state, config, kernel_size):
   """((state, blur) -> predictions of its blur, whether the run predicts k)."""
   if 'kernel' in test_sets.estimates(method, state, config):
     return method.estimate_blur, True
@@ -160,7 +161,7 @@ def _blur_estimator(method, state, config, size):
     predicted = (
         method.estimate_blur(state, blur) if method.estimate_blur else {})
     return predicted | {'kernel': kernel_estimator.Estimate(
-        estimate.kernel_of(blur, size=size))}
+        estimate.kernel_of(blur, size=kernel_size))}
 
   return estimate_blur, False
 

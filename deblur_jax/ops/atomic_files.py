@@ -76,6 +76,33 @@ def write(target: str | os.PathLike, content: bytes | str, **options) -> None:
     part.write_bytes(data)
 
 
+def check(target: str | os.PathLike) -> None:
+  """Checks that a file can be written, before hours of work for its content.
+
+  Nothing is made.
+
+  Args:
+    target: the file; see `replacing`.
+
+  Raises:
+    UserError: it cannot.
+  """
+  if reason := file_names.problem(pathlib.Path(target)):
+    raise errors.UserError(f'{reason}.')
+  if os.path.isdir(target):
+    raise errors.UserError(f'Cannot write {target}: it is a folder.')
+  check_folder(pathlib.Path(os.path.realpath(target)).parent)
+
+
+def check_folder(folder: pathlib.Path) -> None:
+  """Raises a UserError unless a folder can be made, or written if it exists."""
+  there = next(path for path in (folder, *folder.absolute().parents)
+               if path.exists())
+  if not there.is_dir() or not os.access(there, os.W_OK):
+    raise errors.UserError(
+        f'Cannot write {folder}: {there} is not a folder that may be written.')
+
+
 def delete(path: pathlib.Path) -> None:
   """Deletes a file, or a folder with all in it, as far as it can be done."""
   if path.is_dir():

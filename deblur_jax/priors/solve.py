@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 from deblur_jax import errors, methods
-from deblur_jax.config import check_keys
+from deblur_jax.config import check_counts, check_keys, check_seed
 from deblur_jax.inference import restoration
 from deblur_jax.priors import initialization, results, unfinished
 from deblur_jax.priors.problems import Problem, check_finite, digest
@@ -118,7 +118,7 @@ def _finished(out, these, *, warm) -> dict[str, Any]:
   if warm or these != {key: found.get(key) for key in these}:
     raise errors.UserError(
         f'{out} is not empty, and not a part of the same fits; give another '
-        '--output.')
+        '--out.')
   return found['rows']
 
 
@@ -184,9 +184,9 @@ def check(config: Mapping[str, Any]) -> None:
     raise errors.UserError(
         'This config is for training; give it to python -m experiments.train.')
   check_keys(config, KEYS)
-  for key in ('total_steps', 'chunk'):
-    if config[key] < 1:
-      raise errors.UserError(f'{key} must be at least 1, got {config[key]}.')
+  workdir.check_form(config)
+  check_seed(config['seed'])
+  check_counts({key: config[key] for key in ('total_steps', 'chunk')})
   if config['total_steps'] % config['chunk']:
     raise errors.UserError(
         f"total_steps={config['total_steps']} is not a multiple of chunk="

@@ -22,7 +22,14 @@ import jax
 import jax.numpy as jnp
 
 from deblur_jax import data, errors, methods
-from deblur_jax.config import bind, call, check_keys, require
+from deblur_jax.config import (
+  bind,
+  call,
+  check_counts,
+  check_keys,
+  check_seed,
+  require,
+)
 from deblur_jax.data import device_transforms, verify
 from deblur_jax.evaluation import test_sets
 from deblur_jax.ops import atomic_files, macs, process_memory
@@ -43,7 +50,6 @@ KEYS = ('seed', 'total_steps', 'batch_size', 'log_every', 'save_every',
 # Absent from the configs of older runs, and the values that these had.
 OPTIONAL = {'profile': (), 'split_state': False}
 COUNTS = ('total_steps', 'batch_size', 'log_every', 'save_every')
-MAX_COUNT = 2**31 - 1       # steps are counted in int32
 # Where batch_size is None: crops on each device, in each part of a batch.
 CROPS_PER_DEVICE = 2
 
@@ -110,9 +116,8 @@ def check(config: Mapping[str, Any]) -> None:
   check_keys(config, KEYS, optional=tuple(OPTIONAL))
   workdir.check_form(config)
   bind(test_sets.make_validate, config['validate'], where='validate')
-  if type(config['seed']) is not int:    # no bool
-    raise errors.UserError(f'seed must be an integer, got {config["seed"]!r}.')
-  _check_counts({key: config[key] for key in COUNTS
+  check_seed(config['seed'])
+  check_counts({key: config[key] for key in COUNTS
                  if (key, config[key]) != ('batch_size', None)})
   if not isinstance(config.get('split_state', False), bool):
     raise errors.UserError(
@@ -120,7 +125,7 @@ def check(config: Mapping[str, Any]) -> None:
         f'{errors.shown(config["split_state"])}.')
   if 'profile' in config:
     profiling.check(config['profile'], total_steps=config['total_steps'])
-  _check_counts({
+  check_counts({
       f'validate.{key}': value for key, value in config['validate'].items()})
   unknown = set(config['data']) - {'train', 'test', 'loader', 'blur'}
   if unknown:
@@ -131,16 +136,6 @@ def check(config: Mapping[str, Any]) -> None:
             where=f'data.{key}')
   require(require(config['data'], 'loader', where='data'), 'crop',
           where='data.loader')
-
-
-def _check_counts(counts: Mapping[str, Any]) -> None:
-  for key, value in counts.items():
-    if type(value) is not int or value < 1:
-      raise errors.UserError(
-          f'{key} must be at least 1, got {errors.shown(value)}.')
-    if value > MAX_COUNT:
-      raise errors.UserError(
-          f'{key} must be at most {MAX_COUNT:,}, got {value}.')
 
 
 def setup(
@@ -164,8 +159,7 @@ def setup(
   options = config['data']['loader']
   prepare_floats = device_transforms.make_prepare(config, lambda batch: batch)
   # ---- the lists of the data sets, and the method
-  source = call(data.open_source, config['data']['train'], where='data.train')
-  test = call(data.open_source, config['data']['test'], where='data.test')
+  source, test = (data.open_side(config, side) for side in ('train', 'test'))
   method = methods.build(config, from_checkpoint=from_checkpoint)
   # ---- the batches, and how they are read
   crop, batch_size = options['crop'], config['batch_size']
@@ -389,8 +383,7 @@ def has_data_of(folder: pathlib.Path, config: Mapping[str, Any]) -> bool:
   """
   if config['data'] == workdir.read_config(folder)['data']:
     return True
-  found = {side: call(data.open_source, config['data'][side],
-                      where=f'data.{side}') for side in ('train', 'test')}
+  found = {side: data.open_side(config, side) for side in ('train', 'test')}
   return _differing_data(folder, found) is None
 
 

@@ -17,7 +17,6 @@ import contextlib
 import importlib.metadata
 import json
 import math
-import os
 import pathlib
 import platform
 import subprocess
@@ -193,11 +192,7 @@ def check_folder(folder: pathlib.Path) -> None:
   Raises:
     UserError: it cannot, or another process of this machine trains there.
   """
-  there = next(path for path in (folder, *folder.absolute().parents)
-               if path.exists())
-  if not there.is_dir() or not os.access(there, os.W_OK):
-    raise errors.UserError(
-        f'Cannot write {folder}: {there} is not a folder that may be written.')
+  atomic_files.check_folder(folder)
   if (folder / LOCK).exists():
     with locked(folder):
       pass

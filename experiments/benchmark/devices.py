@@ -39,9 +39,25 @@ def main(argv):
   config = config_flag.value()
   if config is None:
     raise errors.UserError('Give --config.')
-  counts = [int(count) for count in values.devices]
+  counts = numbers(values.devices)
   for row in compare(config.to_dict(), counts, steps=values.steps):
     print(json.dumps(row), flush=True)
+
+
+def numbers(words: Sequence[str]) -> list[int]:
+  """--devices as numbers: ['1', '8'] -> [1, 8].
+
+  Args:
+    words: of the flag.
+
+  Raises:
+    UserError: a word is no positive number, or there is none to compare with.
+  """
+  if len(words) < 2 or not all(
+      word.isdecimal() and int(word) for word in words):
+    raise errors.UserError(
+        f'--devices must be numbers such as 1,8, got {",".join(words)!r}.')
+  return [int(word) for word in words]
 
 
 def compare(
@@ -62,6 +78,7 @@ def compare(
     UserError: no batch_size, fewer devices than a number, or a fault of the
       config.
   """
+  train.check(config)
   if config['batch_size'] is None:
     raise errors.UserError('Give a --config.batch_size, the same for all.')
   rows = []

@@ -2,7 +2,7 @@ r"""Collects the numbers of finished fits for the manual's page of results.
 
   python -m experiments.release.collect_fits --fits=OUT --machine='a CPU'
 
-OUT is the --output of experiments.prior; several are separated by commas. Each
+OUT is the --out of experiments.prior; several are separated by commas. Each
 picture becomes a row of docs/fits.json; a row of the same command and picture
 is replaced. The page shows it beside the papers' numbers
 (`published_pictures.PICTURES`).
@@ -29,6 +29,7 @@ def define_flags() -> None:
 
 
 def main(argv):
+  """Runs the program."""
   del argv
   from deblur_jax.ops import atomic_files
 
@@ -50,7 +51,7 @@ def rows_of(folder: pathlib.Path, *, machine: str):
   """The rows of a folder of fits.
 
   Args:
-    folder: the --output of `experiments.prior`.
+    folder: the --out of `experiments.prior`.
     machine: described for the page.
 
   Yields:
@@ -87,7 +88,7 @@ def command(argv: list[str]) -> str:
   words = ['python', '-m', 'experiments.prior']
   for word in argv[2:]:
     flag, equals, value = word.rpartition('=')
-    if flag == '--output':
+    if flag in ('--out', '--output'):    # of older commands
       value = 'OUT'
     elif '/' in value:
       value = pathlib.Path(value).name

@@ -41,6 +41,7 @@ BLURS = {
 
 
 def main(argv):
+  """Runs the program."""
   del argv
   import skimage.data
   from PIL import Image

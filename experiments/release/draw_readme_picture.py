@@ -8,6 +8,7 @@ restored one on the right.
 """
 
 import pathlib
+import re
 
 import numpy as np
 from absl import flags
@@ -20,29 +21,41 @@ _RESTORED = flags.DEFINE_string(
     'restored', None, 'Folder of restored pictures.', required=True)
 _CROPS = flags.DEFINE_list('crops', None, 'NAME:X:Y of each.', required=True)
 _SIZE = flags.DEFINE_string('size', '480x270', 'Crop, WIDTHxHEIGHT.')
-_GAP = flags.DEFINE_integer('gap', 6, 'White pixels between crops.')
+_GAP = flags.DEFINE_integer(
+    'gap', 6, 'White pixels between crops.', lower_bound=0)
 _OUT = flags.DEFINE_string('out', None, 'Picture to write.', required=True)
 QUALITY = 88
 
 
 def main(argv):
-  """Returns 0."""
+  """Runs the program."""
   del argv
   from PIL import Image
 
-  width, height = map(int, _SIZE.value.split('x'))
+  width, height = _numbers(r'(\d+)x(\d+)', _SIZE.value, '--size=480x270')
+  crops = [(crop.partition(':')[0], *_numbers(
+      r'[^:]+:(\d+):(\d+)', crop, '--crops=nah_Flower:330:60,...'))
+           for crop in _CROPS.value]
   across = np.full((height, _GAP.value, 3), 255, np.uint8)
   rows = []
-  for number, crop in enumerate(_CROPS.value):
-    name, x, y = crop.split(':')
-    parts = [_cut(folder, name, int(x), int(y), width, height)
+  for number, (name, x, y) in enumerate(crops):
+    parts = [_cut(folder, name, x, y, width, height)
              for folder in (_BLUR.value, _RESTORED.value)]
     rows.append(np.concatenate([parts[0], across, parts[1]], axis=1))
-    if number + 1 < len(_CROPS.value):
+    if number + 1 < len(crops):
       rows.append(np.full((_GAP.value, rows[0].shape[1], 3), 255, np.uint8))
   path = pathlib.Path(_OUT.value)
   path.parent.mkdir(parents=True, exist_ok=True)
   Image.fromarray(np.concatenate(rows)).save(path, quality=QUALITY)
+
+
+def _numbers(pattern, text, example):
+  """The numbers that a pattern finds in the whole of a text."""
+  from deblur_jax import errors
+
+  if not (found := re.fullmatch(pattern, text)):
+    raise errors.UserError(f'{text!r} is not in the form of {example}.')
+  return map(int, found.groups())
 
 
 def _cut(folder, name, x, y, width, height):

@@ -27,7 +27,7 @@ SEED = 3    # gives a clearly visible blur
 
 
 def main(argv):
-  """Returns 0."""
+  """Runs the program."""
   del argv
   import skimage.data
 
@@ -39,7 +39,6 @@ def main(argv):
     Image.fromarray(bit_depth.to_uint8(np.asarray(blurred[0]))).save(
         path, quality=QUALITY)
     print(f'{path}: {path.stat().st_size / 1000:.0f} kB')
-  return 0
 
 
 if __name__ == '__main__':

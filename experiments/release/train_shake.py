@@ -40,7 +40,7 @@ _OUT = flags.DEFINE_string(
     'out', None, 'Folder to write; by default in the package.')
 _STEPS = flags.DEFINE_integer(
     'steps', None, "Steps; by default the config's.", lower_bound=1)
-common.define_run_flags()
+common.define_workdir()
 
 # Name -> (kind, options) of the blur.
 SHAKES = {

@@ -28,7 +28,7 @@ more keys of a card, such as 'blur_threshold', see `app.restoring`.
 from absl import flags
 
 from experiments import common
-from experiments.release import training_sets
+from experiments.release import card_scores, training_sets
 
 _PHOTOS = flags.DEFINE_string('photos', None, 'Folder of sharp photos.')
 _FRAMES = flags.DEFINE_list('frames', [], 'Folders of frames, and videos.')
@@ -50,7 +50,7 @@ _OUT = flags.DEFINE_string(
 _STEPS = flags.DEFINE_integer(
     'steps', None, "Steps of each part; by default the config's.",
     lower_bound=1)
-common.define_run_flags()
+common.define_workdir()
 
 # Two kinds of synthetic blur: kind, pairs of each photo, options.
 SCENE = ('dynamic_scene', 3, dict(
@@ -174,7 +174,7 @@ def _config(part, roots):
 
 
 def _scores(config, run):
-  """Test set -> means of the results and of the untouched input."""
+  """Test set -> its scores, in the form of `card_scores.summary`."""
   from deblur_jax.evaluation import test_sets
 
   tests = {'test': config['data']['test']}
@@ -183,8 +183,8 @@ def _scores(config, run):
   scores = {}
   for name, test in tests.items():
     result = test_sets.run(config, run, test=test, name=f'eval_{name}')
-    scores[name] = {side: result[side] for side in ('input', 'mean')}
-    scores[name]['pictures'] = len(result['rows'])
+    scores[name] = card_scores.summary([
+        {'input': row['input'], 'result': row} for row in result['rows']])
   return scores
 
 

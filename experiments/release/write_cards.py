@@ -38,6 +38,7 @@ import tqdm
 from absl import flags
 
 from experiments import common
+from experiments.release import card_scores
 
 _TESTS = flags.DEFINE_string(
     'tests', 'experiments/release/card_tests.json', 'JSON file of test sets.')
@@ -57,7 +58,7 @@ PHOTO = (720, 1280)
 
 
 def main(argv):
-  """Returns 0."""
+  """Runs the program."""
   del argv
   from deblur_jax.app import large_pages
   from deblur_jax.ops import precision
@@ -183,7 +184,7 @@ def _score(restore, names, title, *, border=0, jpeg=None, **options):
   from deblur_jax import data, metrics
   from deblur_jax.ops import bit_depth
 
-  measure = metrics.choose(['psnr_uint8', 'ssim_matlab3d'])
+  measure = metrics.choose(card_scores.METRICS)
   cuts = {title: 0} | ({f'{title}, {border} px off': border} if border else {})
   source = {key: value for key, value in options.items()
             if key not in ('self', 'with', 'not')}
@@ -209,9 +210,9 @@ def _score(restore, names, title, *, border=0, jpeg=None, **options):
           for key, fn in measure.items()} for of, image in images.items()}
     rows.add(opened.names[number], scores)
   tested = [rows.finished[opened.names[number]] for number in numbers]
-  return {(name, subtitle): _summary(
-      [{'input': row[subtitle]['input'], 'mean': row[subtitle][name]}
-       for row in tested], measure) for subtitle in cuts for name in names}
+  return {(name, subtitle): card_scores.summary(
+      [{'input': row[subtitle]['input'], 'result': row[subtitle][name]}
+       for row in tested]) for subtitle in cuts for name in names}
 
 
 class _Rows:
@@ -237,25 +238,6 @@ class _Rows:
         file.write(json.dumps({'picture': picture, 'scores': scores}) + '\n')
 
 
-def _summary(rows, measure):
-  """Means and lowest values over the rows of a test set."""
-  mean = lambda side: {
-      key: _mean([row[side][key] for row in rows]) for key in measure}
-  gains = [row['mean']['psnr_uint8'] - row['input']['psnr_uint8']
-           for row in rows]
-  equal = sum(np.isinf(row['mean']['psnr_uint8']) for row in rows)
-  return {'pictures': len(rows), 'equal': int(equal),
-          'input': mean('input'), 'mean': mean('mean'),
-          'least': _finite(min(row['mean']['psnr_uint8'] for row in rows)),
-          'least_gain': _finite(min(gains))}
-
-
-def _mean(values):
-  """The mean of the finite values; None if there are none."""
-  finite = [value for value in values if np.isfinite(value)]
-  return _finite(np.mean(finite)) if finite else None
-
-
 def _stored(picture, quality):
   """The picture after storing it as JPEG."""
   from PIL import Image
@@ -265,14 +247,9 @@ def _stored(picture, quality):
   return np.asarray(Image.open(file))
 
 
-def _finite(value):
-  """Rounded; None for infinity, which JSON lacks."""
-  return round(float(value), 4) if np.isfinite(value) else None
-
-
 def _line(score):
   words = [f'{score["pictures"]} pictures']
-  for metric in ('psnr_uint8', 'ssim_matlab3d'):
+  for metric in card_scores.METRICS:
     words.append(f'{metric} {score["input"][metric]} -> '
                  f'{score["mean"][metric]}')
   return ', '.join([*words, f'least {score["least"]}, '

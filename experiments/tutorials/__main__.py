@@ -12,13 +12,12 @@ _OUT = flags.DEFINE_string('out', None, 'An empty folder.', required=True)
 
 
 def main(argv):
-  """Returns 0."""
+  """Runs the program."""
   del argv
   from deblur_jax import errors
 
   module = importlib.import_module(f'experiments.tutorials.{_NAME.value}')
   module.run(errors.make_folder(_OUT.value))
-  return 0
 
 
 if __name__ == '__main__':

@@ -281,7 +281,7 @@ def test_incomplete_pairs_are_refused_and_carried(tmp_path):
   (tmp_path / 'train/GOPR0372_07_00/blur/000050.png').unlink()
   with pytest.raises(data.BadPairs, match=(
       r'2 problems: GOPR0372_07_00/000048: no sharp picture; .*000050: no blur '
-      r'picture\. .*verify_data --source=gopro --data=.* --subset=blur$')
+      r'picture\. .*verify_data --source=gopro --root=.* --subset=blur$')
   ) as caught:
     data.open_source(name='gopro', root=tmp_path, subset='blur')
   assert len(caught.value.source.names) == 3

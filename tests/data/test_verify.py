@@ -147,7 +147,7 @@ def test_command_finds_two_folders_of_pairs(tmp_path, request):
     pictures.save(tmp_path / side / '1.png', pictures.smooth(1)[side])
   done = subprocess.run(
       [sys.executable, '-m', 'experiments.verify_data', '--json',
-       f'--data={tmp_path}'],
+       f'--root={tmp_path}'],
       cwd=request.config.rootpath, capture_output=True, text=True)
   assert json.loads(done.stdout)['pairs'] == 1, done.stderr
 
@@ -155,7 +155,7 @@ def test_command_finds_two_folders_of_pairs(tmp_path, request):
 def test_command(tmp_path, request):
   pictures.gopro(tmp_path)
   command = [sys.executable, '-m', 'experiments.verify_data', '--json',
-             f'--data={tmp_path}']
+             f'--root={tmp_path}']
   (tmp_path / 'test/GOPR0372_07_01/blur/000047.png').unlink()
   done = subprocess.run(
       command, cwd=request.config.rootpath, capture_output=True, text=True)

@@ -146,7 +146,7 @@ def test_fits_are_skipped_when_their_config_and_pictures_are_the_same(
   assert second.name == 'tv=0.1'
   assert second.command[2] == 'experiments.prior'
   assert {f'--truth={tmp_path}/a.png', '--gray', '--config.method.tv=0.1',
-          f'--output={second.folder}/fits'} < set(second.command)
+          f'--out={second.folder}/fits'} < set(second.command)
   assert not kind.is_finished(first)
   assert kind.report(tmp_path, [first, second]) == 'No setting is finished.'
   found = problems.make(tmp_path / 'a.png', task='denoise', gray=True)

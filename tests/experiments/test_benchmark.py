@@ -149,6 +149,16 @@ def test_sizes():
       timing.parse_size(text)
 
 
+def test_numbers_of_devices():
+  assert devices.numbers(['1', '8']) == [1, 8]
+  for words in (['a', '8'], ['0', '1'], ['1', '-8'], ['1'], []):
+    with pytest.raises(errors.UserError, match='must be numbers such as 1,8'):
+      devices.numbers(words)
+  with pytest.raises(errors.UserError, match='experiments.prior'):
+    devices.compare(helpers.get_config('prior_denoise').to_dict(), [1, 2],
+                    steps=1)
+
+
 def test_unknown_program():
   with pytest.raises(errors.UserError, match="'trian'.*Did you mean 'train'"):
     network.measure(tiny(), ['trian'], (8, 8), repeats=1)

@@ -117,6 +117,15 @@ def test_faults_take_one_line(config, word, message):
   assert '\n' not in str(caught.value)
 
 
+@pytest.mark.parametrize('name, message', [
+    ('multiscale_gpro.py:debug',
+     r"configs/multiscale_gpro\.py\. Did you mean 'multiscale_gopro'\?$"),
+    ('zzz.py', r'No config file .*configs/zzz\.py\.$')])
+def test_a_file_that_does_not_exist(name, message):
+  with pytest.raises(errors.UserError, match=message):
+    config_flag.load(f'{helpers.ROOT}/configs/{name}')
+
+
 def test_settings_need_a_config(monkeypatch):
   values = flags.FlagValues()
   flags.DEFINE_string('config', None, '', flag_values=values)

@@ -7,8 +7,21 @@ import pytest
 from absl import flags
 from absl.testing import flagsaver
 
+from deblur_jax import errors
 from deblur_jax.training import accelerators, step_cost
-from experiments import plan, plan_table
+from experiments import config_flag, plan, plan_table
+
+
+@pytest.mark.parametrize('name, settings, message', [
+    ('prior_denoise', {}, 'is of a prior'),
+    ('multiscale_gopro', {'batch_size': 'abc'},
+     "batch_size must be at least 1, got 'abc'")])
+def test_a_config_that_cannot_be_trained(name, settings, message, monkeypatch):
+  monkeypatch.setattr(config_flag, 'value', lambda: config_flag.load(
+      f'{helpers.ROOT}/configs/{name}.py', settings))
+  with flagsaver.flagsaver(), pytest.raises(errors.UserError, match=message):
+    flags.FLAGS(['plan'])
+    plan.main([])
 
 
 @pytest.fixture

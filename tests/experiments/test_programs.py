@@ -1,5 +1,6 @@
 """A mistake on the command line is one line and exit code 2."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -32,6 +33,50 @@ def test_mistakes_are_one_line_and_exit_code_2(flags, message, tmp_path):
   assert line.startswith('error: ') and message in line
   assert 'Traceback' not in done.stderr
   assert not (tmp_path / 'run').exists()
+
+
+def test_flags_of_several_processes_are_read():
+  """Else N processes write the same files."""
+  texts = {path.name: path.read_text() for path in EXPERIMENTS.rglob('*.py')}
+  del texts['common.py']
+  defining = {name for name, text in texts.items() if (
+      'define_process_flags()' in text)}
+  joining = {name for name, text in texts.items() if 'join_processes()' in text}
+  assert defining == joining == {'train.py', 'evaluate.py'}
+
+
+def test_numbers_have_a_least_value():
+  for path in EXPERIMENTS.rglob('*.py'):
+    for node in ast.walk(ast.parse(path.read_text())):
+      if isinstance(node, ast.Call) and (
+          ast.unparse(node.func).lower().endswith('define_integer')):
+        assert any(one.arg == 'lower_bound' for one in node.keywords), (
+            path, ast.unparse(node))
+
+
+def test_files_are_written_whole():
+  for path in EXPERIMENTS.rglob('*.py'):
+    assert 'write_bytes(' not in path.read_text(), path
+
+
+DRAW = ['--blur=none', '--restored=none', '--out=none.png']
+
+
+@pytest.mark.parametrize('name, flags, message', [
+    ('train', [], '--workdir is missing: folder of the run.'),
+    ('evaluate_folder', ['--restored=none', '--out=README.md/a.json'],
+     'README.md is not a folder that may be written.'),
+    ('train', ['--foo=3'], 'Unknown flag --foo; --help lists all.\n'),
+    ('train', ['--wrkdir=3'], "all. Did you mean 'workdir'?"),
+    ('release.draw_readme_picture', [*DRAW, '--crops=a:0:0', '--size=foo'],
+     "'foo' is not in the form of --size=480x270"),
+    ('release.draw_readme_picture', [*DRAW, '--crops=1'],
+     "'1' is not in the form of --crops=nah_Flower:330:60"),
+])
+def test_faults_of_flags(name, flags, message):
+  done = program(name, *flags)
+  assert done.returncode == 2 and message in done.stderr
+  assert done.stderr.count('\n') == 1
 
 
 def test_evaluate_needs_a_run(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import runpy
 import subprocess
 import sys
 
@@ -94,6 +95,9 @@ def test_learns_from_truth_and_from_a_teacher(make, teacher, tmp_path):
   pictures = {name: scores['pictures']
               for name, scores in card['scores'].items()}
   assert pictures == {'test': 2, 'pairs': 1}
+  # As the page of the manual shows it.
+  of_manual = runpy.run_path(str(helpers.ROOT / 'docs' / 'hooks.py'))
+  assert '| pairs | 1 |' in of_manual['_card']('small', card)
   assert card['sources'] == ABOUT['sources']
   zoo.verify('small', folder=folder)
   config = workdir.read_config(tmp_path / 'run' / 'run')

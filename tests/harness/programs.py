@@ -122,7 +122,7 @@ PROGRAMS = {
         'IN/run', '--skip-existing')),
     'prior': Program((
         'experiments.prior', '--task=denoise', '--input', 'IN/photos',
-        '--config=configs/prior_denoise.py:debug', '--output=OUT'),
+        '--config=configs/prior_denoise.py:debug', '--out=OUT'),
                      varies=('json', 'csv', 'npz')),
     'export': Program((
         'deblur_jax', 'export', '-m', 'IN/run', '-o', 'OUT',

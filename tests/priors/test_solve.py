@@ -239,9 +239,9 @@ def test_its_rows_for_the_manual(folder_of_results):
   assert (rows['a']['task'], rows['a']['machine']) == ('denoise', 'a machine')
   assert rows['a']['result'] in rows['a']['psnr']
   assert collect_fits.command([
-      'python', 'prior.py', '--task=sr', '--truth=/x y/a.png', '--output=/o/p',
+      'python', 'prior.py', '--task=sr', '--truth=/x y/a.png', '--out=/o/p',
       "--config.nets.net.down=(8, 8)"]) == (
-          'python -m experiments.prior --task=sr --truth=a.png --output=OUT '
+          'python -m experiments.prior --task=sr --truth=a.png --out=OUT '
           "--config.nets.net.down='(8, 8)'")
   with pytest.raises(errors.UserError, match='no finished fit'):
     [*collect_fits.rows_of(root, machine='')]
@@ -317,6 +317,14 @@ def test_the_best_seed_is_that_of_the_lowest_loss():
     ({'total_stps': 3}, "Did you mean 'total_steps'"),
     ({'total_steps': 3}, 'total_steps=3 is not a multiple of chunk=2'),
     ({'chunk': 0}, 'chunk must be at least 1, got 0'),
+    ({'chunk': 1.5}, 'chunk must be at least 1, got 1.5'),
+    ({'total_steps': 'abc'}, "total_steps must be at least 1, got 'abc'"),
+    ({'total_steps': None}, 'total_steps must be at least 1, got None'),
+    ({'seed': 'abc'}, "seed must be an integer, got 'abc'"),
+    ({'method': 3}, 'method must be a dict, got 3'),
+    ({'nets': 3}, 'nets must be a dict, got 3'),
+    ({'nets': {'net': 3}}, 'nets.net must be a dict, got 3'),
+    ({'optim': 'abc'}, "optim must be a dict, got 'abc'"),
     ({'data': {}}, 'experiments.train'),
 ])
 def test_a_refused_config_leaves_no_folder(change, message, tmp_path):
@@ -446,6 +454,17 @@ def test_flags_of_a_task():
   assert kernel['size'] == (7, 7)
 
 
+def test_less_than_no_noise_is_refused():
+  with pytest.raises(flags.IllegalFlagValueError, match='not a non-neg'):
+    _complete('--task=denoise', '--sigma=-3')
+
+
+def test_a_start_has_no_flags_of_fits():
+  values = flags.FlagValues()
+  prior.define_problem_flags(values)
+  assert not {'seeds', 'warm', 'params', 'start'} & {*values}
+
+
 def test_a_flag_of_another_task():
   with pytest.raises(
       errors.UserError, match='task inpaint has no option factor; it is for s'):
@@ -473,7 +492,7 @@ def test_program(folder):
   command = [sys.executable, '-m', 'experiments.prior', '--task=inpaint',
              '--config=configs/prior_inpaint.py:debug',
              '--config.nets.net={name: deep_decoder, features: 4, levels: 1}',
-             f'--truth={folder}/sharp', f'--output={folder}/out',
+             f'--truth={folder}/sharp', f'--out={folder}/out',
              f'--mask={folder}/mask.png', '--crop=0', '--at_once=2']
   done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
   assert done.returncode == 0, done.stderr
