@@ -46,9 +46,9 @@ def build(
     *, total_steps: int, lr: float, name: str = 'adam',
     schedule: str = 'constant', warmup_steps: int = 0,
     boundaries: tuple[float, ...] = (), factor: float = 0.5,
-    end_lr: float = 0.0, clip_norm: float = 0.0, b1: float = 0.9,
-    b2: float = 0.999, eps: float = 1e-8, weight_decay: float = 0.0,
-    updates_per_step: int = 1) -> Optimizer:
+    end_lr: float = 0.0, power: float = 1.0, clip_norm: float = 0.0,
+    b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8,
+    weight_decay: float = 0.0, updates_per_step: int = 1) -> Optimizer:
   """Builds an optimizer with its schedule.
 
   Args:
@@ -59,10 +59,12 @@ def build(
     warmup_steps: number of first steps in which the rate grows linearly from 0
       to lr.
     boundaries: in [0, 1]. For 'step': fractions of the steps after the warm-up
-      at which the rate is multiplied by factor. For 'linear' and 'cosine': the
-      fraction up to which the rate is constant.
+      at which the rate is multiplied by factor. For the others: the fraction
+      up to which the rate is constant.
     factor: see boundaries.
-    end_lr: the last rate of 'cosine' and 'linear'.
+    end_lr: the last rate of 'cosine', 'linear' and 'polynomial'.
+    power: of 'polynomial', above 0: the rate is that part of lr - end_lr that
+      is left of the steps, to this power.
     clip_norm: gradients are clipped to this global norm; 0 does not clip.
     b1: decay of Adam's first moment, in [0, 1).
     b2: decay of Adam's second moment, in [0, 1).
@@ -88,6 +90,8 @@ def build(
       clip_norm=clip_norm, weight_decay=weight_decay).items():
     if value < 0:
       raise errors.UserError(f'optim: {option} must be 0 or more, got {value}.')
+  if power <= 0:
+    raise errors.UserError(f'optim: power must be positive, got {power}.')
   for option, value in dict(b1=b1, b2=b2).items():
     if not 0 <= value < 1:
       raise errors.UserError(f'optim: {option} must be in [0, 1), got {value}.')
@@ -99,7 +103,8 @@ def build(
         f'optim: updates_per_step must be 1 or more, got {updates_per_step}.')
   decay_steps = max(total_steps - warmup_steps, 1)
   form = errors.look_up(SCHEDULES, schedule, what='optim schedule')
-  options = dict(boundaries=boundaries, factor=factor, end_lr=end_lr)
+  options = dict(
+      boundaries=boundaries, factor=factor, end_lr=end_lr, power=power)
   rate = form.make(
       lr, decay_steps, **{option: options[option] for option in form.reads})
   if warmup_steps:
@@ -138,7 +143,7 @@ def check_schedule(
   # A list in JSON.
   values['boundaries'] = boundaries = tuple(values['boundaries'])
   schedule = values['schedule']
-  for option in ('boundaries', 'factor', 'end_lr'):
+  for option in ('boundaries', 'factor', 'end_lr', 'power'):
     value, unset = values[option], signature.parameters[option].default
     if value != unset and option not in SCHEDULES[schedule].reads:
       raise errors.UserError(
@@ -335,9 +340,10 @@ def _step(lr, steps, *, boundaries, factor):
   return optax.piecewise_constant_schedule(lr, at)
 
 
-def _linear(lr, steps, *, boundaries, end_lr):
+def _polynomial(lr, steps, *, boundaries, end_lr, power=1.0):
   start = _constant_steps(steps, boundaries)
-  return optax.linear_schedule(lr, end_lr, max(steps - start, 1), start)
+  return optax.polynomial_schedule(
+      lr, end_lr, power, max(steps - start, 1), start)
 
 
 def _cosine(lr, steps, *, boundaries, end_lr):
@@ -363,7 +369,8 @@ def _adam(rate, *, b1, b2, eps, weight_decay):
 SCHEDULES = {
     'constant': Schedule(_constant),
     'cosine': Schedule(_cosine, ('boundaries', 'end_lr')),
-    'linear': Schedule(_linear, ('boundaries', 'end_lr')),
+    'linear': Schedule(_polynomial, ('boundaries', 'end_lr')),
+    'polynomial': Schedule(_polynomial, ('boundaries', 'end_lr', 'power')),
     'step': Schedule(_step, ('boundaries', 'factor')),
 }
 OPTIMIZERS = {'adam': _adam, 'adamw': optax.adamw}

@@ -26,6 +26,16 @@ def test_linear_schedule_is_constant_first():
   np.testing.assert_allclose(rates, [1e-4, 1e-4, 5e-5, 0], atol=1e-10)
 
 
+def test_polynomial_schedule_is_that_of_srn():
+  """lr (1 - t / T)^0.3, as TensorFlow's polynomial_decay."""
+  tx = optim.build(
+      total_steps=100, lr=1e-4, schedule='polynomial', power=0.3)
+  steps = np.array([0, 10, 50, 99, 100])
+  np.testing.assert_allclose(
+      [tx.lr(step) for step in steps], 1e-4 * (1 - steps / 100)**0.3,
+      rtol=1e-5)
+
+
 def test_cosine_schedule_after_warmup():
   tx = optim.build(total_steps=110, lr=1e-3, schedule='cosine',
                    warmup_steps=10, end_lr=1e-7)
@@ -143,6 +153,7 @@ def test_an_average_is_short_at_first():
     (dict(lr=1.0, updates_per_step=0), 'updates_per_step must be 1 or more'),
     (dict(lr=0.0), 'lr must be positive, got 0.0'),
     (dict(lr=1e-3, name='adm'), "Unknown optimizer 'adm'.*'adam'"),
+    (dict(lr=1e-3, power=0.0), 'power must be positive, got 0.0'),
     (dict(lr=1e-3, schedule='cos'), "Unknown optim schedule 'cos'"),
     (dict(lr=1e-3, boundaries=(500,)), r'fractions of total_steps.*\(500,\)'),
     (dict(lr=1e-3, weight_decay=0.1), 'weight_decay needs name=adamw'),
@@ -164,6 +175,7 @@ def test_mistakes_are_explained(options, message):
     (dict(boundaries=[0.5]), r'constant does not read boundaries=\(0.5,\)'),
     (dict(schedule='cosine', factor=0.1), 'cosine does not read factor=0.1'),
     (dict(schedule='linear', factor=0.1), 'linear does not read factor=0.1'),
+    (dict(schedule='linear', power=0.3), 'linear does not read power=0.3'),
     (dict(schedule='step', end_lr=1e-6), 'step does not read end_lr=1e-06'),
     (dict(schedule='cosine', boundaries=(0.5, 0.75)),
      r'reads one of boundaries.*set boundaries=\(\) or \(0.5,\)'),
