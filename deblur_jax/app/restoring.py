@@ -331,10 +331,11 @@ def _animation(job, animation, network, written, blend, on_share):
       on_share((number + 1) / len(animation.frames))
   form = pictures.form_of(job.target)
   write(job.target, animations.encode(
-      animation, restored_, form=form, quality=written.quality),
-        overwrite=written.overwrite)
-  return (*job.notes, f'animated, {len(restored_)} frames as {form}',
-          *trust(*seen))
+      animation, restored_, form=form, quality=written.quality,
+      strip_gps=written.strip_gps), overwrite=written.overwrite)
+  return (*job.notes, *animation.still.notes,
+          f'animated, {len(restored_)} frames as {form}',
+          *pictures.lost(animation.still, form=form), *trust(*seen))
 
 
 def _may_be_copied(job, picture, form, written) -> bool:

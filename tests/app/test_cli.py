@@ -413,11 +413,12 @@ def test_an_animated_picture_is_restored_frame_by_frame(run, tmp_path, capsys):
   frames = [Image.fromarray(PHOTO[::step]).resize((72, 54))
             for step in (1, -1)]
   frames[0].save(tmp_path / 'a.gif', save_all=True, append_images=frames[1:],
-                 duration=[40, 90], loop=2)
+                 duration=[40, 90], loop=2, comment='by hand')
   assert deblur(tmp_path / 'a.gif', '-m', run) == 0
   assert 'animated, 2 frames as PNG' in capsys.readouterr().err
   with Image.open(tmp_path / 'a_deblurred.png') as image:
     assert (image.n_frames, image.info['loop']) == (2, 2)
+    assert image.text == {'Comment': 'by hand'}
     for number, duration in enumerate((40, 90)):
       image.seek(number)
       assert image.info['duration'] == duration
@@ -426,6 +427,8 @@ def test_an_animated_picture_is_restored_frame_by_frame(run, tmp_path, capsys):
                  - np.asarray(frame)).mean()
           for frame in (frames[number], frames[1 - number]))
       assert own < other / 2
+  assert deblur(tmp_path / 'a.gif', '-m', run, '--ext=webp') == 0
+  assert 'its comment cannot be kept in WEBP' in capsys.readouterr().err
   assert deblur(tmp_path / 'a.gif', '-m', run, '--first-frame',
                 '--overwrite') == 0
   assert 'only the first of 2 is taken' in capsys.readouterr().err
