@@ -221,7 +221,8 @@ def restore_file(
     notes = _one(job, network, written, blend, on_share)
     target, error = os.fspath(job.target), None
   except Exception as wrong:      # it must not stop the other files
-    notes, target, error = (), None, errors.describe(wrong, name=name)
+    notes, target, error = (), None, errors.describe(
+        wrong, name='stdin' if job.source == STREAM else name)
   return Outcome(name, target, time.perf_counter() - start, notes, error)
 
 

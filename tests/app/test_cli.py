@@ -336,6 +336,26 @@ def test_a_broken_picture_is_one_line_and_exit_code_1(run, capsys):
   assert 'computes in float32' in precision and 'is no picture' in message
 
 
+@pytest.mark.parametrize('options, message', [
+    (('--region=0,0,60,90',), 'The region 0,0,60,90 crosses the border'),
+    (('--ext=jpg',), 'The picture is partly transparent, which JPEG')])
+def test_the_line_of_a_failure_names_its_file(
+    run, tmp_path, options, message, capsys):
+  for name in ('a.png', 'b.png'):
+    Image.fromarray(np.dstack([PHOTO, PHOTO[..., 0]])).save(tmp_path / name)
+  assert deblur(tmp_path, '-m', run, *options) == 1
+  lines = capsys.readouterr().err.splitlines()
+  for name in ('a.png', 'b.png'):
+    assert any(line.startswith(f'error: {tmp_path / name}: {message}')
+               for line in lines)
+
+
+def test_the_line_of_a_failure_of_stdin(run, monkeypatch, capsys):
+  monkeypatch.setattr(restoring, '_stdin', lambda: b'no picture')
+  assert deblur('-', '-m', run) == 1
+  assert 'error: stdin: the picture is no picture' in capsys.readouterr().err
+
+
 @pytest.mark.parametrize('made, message', [
     (None, 'No config.json in'),
     ('weights.pth', "is no model: a model is a folder, or MAXIM's"),
