@@ -360,9 +360,10 @@ def export(
   opened = zoo.load(model)
   rows = exporting.run(
       opened.exact or opened.method, opened.state, out=out,
-      kinds=kind or ['onnx'], sizes=sizes, overwrite=overwrite,
+      sizes=sizes, overwrite=overwrite, advice='--overwrite or another -o',
       on_row=lambda row: None if as_json else print(console.row(row),
-                                                    flush=True))
+                                                    flush=True),
+      **_given(kinds=kind or None))
   if as_json:
     print(json.dumps([row._asdict() | {
         'path': str(row.path), 'errors': {

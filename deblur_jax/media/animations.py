@@ -79,8 +79,8 @@ def read(
     if frames * width * height > max_pixels:
       raise errors.UserError(
           f'{name} has {frames} frames of {width}x{height} pixels, and more '
-          f'than {max_pixels:,} together are refused; --max-pixels takes more, '
-          '--first-frame the first alone.')
+          f'than {max_pixels:,} together are refused; `deblur restore '
+          '--max-pixels` takes more, `--first-frame` the first alone.')
     # A GIF without the number is shown once, an APNG without it for ever.
     loop = image.info.get('loop', 1 if image.format == 'GIF' else 0)
     is_deep = sixteen_bit.holds(image) or image.mode == 'I;16'

@@ -147,6 +147,9 @@ def test_the_function_returns_the_form_of_its_input(run, photo):
   np.testing.assert_array_equal(np.asarray(Image.open(path)), restored)
   with pytest.raises(errors.UserError, match='are for paths'):
     deblur_jax.restore(PHOTO, model=run, out='x.png')
+  with pytest.raises(
+      errors.UserError, match='take overwrite=True or another out'):
+    deblur_jax.restore(photo, model=run)
 
 
 def _memory_map(folder):
@@ -214,6 +217,9 @@ def test_export(run, tmp_path, capsys):
                 '--kind=stablehlo', '--size=24x16') == 2
   assert 'is a folder, but no SavedModel' in capsys.readouterr().err
   assert mine.read_text() == 'mine'
+  (tmp_path / 'deblur.onnx').write_text('mine')
+  assert deblur('export', '-m', run, '-o', tmp_path) == 2
+  assert 'take --overwrite or another -o.' in capsys.readouterr().err
   assert deblur('export', '-m', run, '-o', tmp_path, '--size=24') == 2
   assert 'write --size=640x480' in capsys.readouterr().err
 
@@ -528,7 +534,7 @@ def test_a_sharp_photo_is_not_changed(run, photo, capsys):
   assert 0 < effect < 1
   found = deblur_jax.restore(x, model=run, blur_threshold=effect - 0.01)
   assert np.abs(found - x).max() > 1e-3
-  with pytest.warns(UserWarning, match='left as it was: it looks sharp'):
+  with pytest.warns(UserWarning, match='looks sharp .*; blur_threshold=0 rest'):
     found = deblur_jax.restore(x, model=run, blur_threshold=effect + 0.01)
   np.testing.assert_array_equal(found, x)
   assert deblur(photo, '-m', run, '--blur-threshold=1') == 0
@@ -715,7 +721,9 @@ def test_a_prior_checks_first(photo, tmp_path, capsys):
   (tmp_path / 'photo_larger.png').write_bytes(b'mine')
   for argv, message in (
       ((tmp_path, '--task=sr'), 'is a folder; a prior is fitted to one photo'),
-      ((photo, '--task=sr'), 'photo_larger.png exists already'),
+      ((photo, '--task=sr'),
+       'photo_larger.png exists already; take --overwrite or another -o.'),
+      ((photo, '--task=sr', '-o', photo), 'an input itself; take another -o.'),
       ((photo, '--task=sr', '--factor=99', '-o', tmp_path / 'x.png'),
        'take a smaller factor than 99, or a larger side'),
       ((photo, '--task=denoise', '--factor=3'),
