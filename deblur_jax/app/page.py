@@ -9,6 +9,7 @@ requests share no data. The page makes no connection to other machines.
 
 import asyncio
 import contextlib
+import errno
 import functools
 import json
 import os
@@ -333,11 +334,13 @@ def _listening(host, port):
   family = socket.AF_INET6 if ':' in host else socket.AF_INET
   try:
     listener = socket.create_server((host, port), family=family)
-  except (OSError, OverflowError) as error:
+  except (OSError, OverflowError, TypeError) as error:    # a host of 'ä' * 64
     reason = getattr(error, 'strerror', None) or str(error).rstrip('.')
+    is_port = isinstance(error, OverflowError) or (
+        getattr(error, 'errno', None) in (errno.EADDRINUSE, errno.EACCES))
     raise errors.UserError(
-        f'Cannot listen at {host}:{port}: {reason}; choose another --port.'
-    ) from None
+        f'Cannot listen at {host}:{port}: {reason}; choose another '
+        f'{"--port" if is_port else "--host"}.') from None
   with listener:
     yield listener
 

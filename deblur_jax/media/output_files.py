@@ -120,6 +120,7 @@ def roots(
     raise errors.UserError('- is for one picture on one machine.')
   if os.path.exists(out) and not os.path.isdir(out):
     raise errors.UserError(f'{out} is there and is no folder; take another -o.')
+  _check_names_folder(out)
   check_folders([os.path.join(out, '_')])
   found = dict.fromkeys(
       (source, _mirror(source, sources, out)) for source in sources)
@@ -204,7 +205,7 @@ def plan(
   if out is None:
     jobs = _in_folders(
         sources, None, name, recursive, refused, passed, may_be_empty)
-  elif _is_folder(out, sources, spelling):
+  elif _is_folder(out, sources, name, spelling):
     jobs = _in_folders(
         sources, pathlib.Path(out), name, recursive, refused, passed,
         may_be_empty)
@@ -374,26 +375,44 @@ def _sources(inputs):
 def _checked_ext(ext):
   if ext is None:
     return None
-  ext = '.' + ext.lower().removeprefix('.')
-  pictures.form_of('x' + ext)
-  return ext
+  suffix = '.' + ext.lower().removeprefix('.')
+  if suffix not in pictures.SUFFIXES:
+    others = ', '.join(one[1:] for one in pictures.SUFFIXES if one != '.png')
+    raise errors.UserError(
+        f'--ext={ext}: results are not written as {suffix}; take png, or one '
+        f'of {others}.')
+  return suffix
 
 
-def _is_folder(out, sources, spelling):
+def _is_folder(out, sources, name, spelling):
   many = len(sources) > 1 or (sources[0] != STREAM and sources[0].is_dir())
   if out == STREAM:
     if many:
       raise errors.UserError('- is stdout, and takes the result of one file.')
     return False
-  name = os.fspath(out)
-  if not name:
+  out = os.fspath(out)
+  if not out:
     raise errors.UserError('-o is empty; write . for this folder.')
-  named = os.path.isdir(name) or name.endswith(('/', os.sep))
-  is_folder = many or named or not pathlib.Path(name).suffix
-  if is_folder and os.path.exists(name) and not os.path.isdir(name):
+  is_folder = many or _is_named_folder(out) or not pathlib.Path(out).suffix
+  if is_folder and os.path.exists(out) and not os.path.isdir(out):
     raise errors.UserError(
-        f'{name} is there and is no folder; take another {spelling.out}.')
+        f'{out} is there and is no folder; take another {spelling.out}.')
+  if many:
+    _check_names_folder(out, name.others)
   return is_folder
+
+
+def _is_named_folder(out) -> bool:
+  return os.path.isdir(out) or os.fspath(out).endswith(('/', os.sep))
+
+
+def _check_names_folder(out, others=()):
+  """Refuses the name of a picture or of an `other` for a new folder."""
+  if not _is_named_folder(out) and pathlib.Path(out).suffix.lower() in {
+      *pictures.SUFFIXES, *pictures.READ_ONLY, *others}:
+    raise errors.UserError(
+        f'{out} is the name of one file, and the results need a folder; take '
+        f'-o {pathlib.Path(out).stem}, or {out}/ for a folder of this name.')
 
 
 def _single(out, sources, name):

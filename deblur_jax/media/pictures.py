@@ -87,7 +87,8 @@ def form_of(path: str | os.PathLike) -> str:
   if suffix not in SUFFIXES:
     raise errors.UserError(
         f'{path}: a picture cannot be written as {suffix or "no suffix"}; '
-        f'known: {", ".join(SUFFIXES)}.{errors.suggest(suffix, SUFFIXES)}')
+        f'take .png, or one of '
+        f'{", ".join(one for one in SUFFIXES if one != ".png")}.')
   return SUFFIXES[suffix]
 
 
