@@ -87,7 +87,7 @@ def main(argv: list[str] | None = None) -> None:
 def _with_command(argv):
   commands = {command.name or command.callback.__name__
               for command in app.registered_commands}
-  if not argv or argv[0] in {*commands, '-h', '--help'}:
+  if not argv or argv[0] in {*commands, '-h', '--help', '--version'}:
     return argv
   if argv[0] == '--':
     return ['restore', *argv]
@@ -106,6 +106,28 @@ def _options(command):
   """The names of a command's options, with their dashes."""
   found = typer.main.get_command(app).commands[command.__name__]
   return {word for option in found.params for word in option.opts}
+
+
+def _print_version(is_asked: bool) -> None:
+  if not is_asked:
+    return
+  from importlib import metadata
+
+  try:
+    print(f'deblur {metadata.version("deblur-jax")}')
+  except metadata.PackageNotFoundError:
+    raise errors.UserError(
+        'deblur-jax is not installed, so it has no version: pip install . in '
+        'its folder.') from None
+  raise typer.Exit
+
+
+@app.callback()
+def program(
+    version: Annotated[bool, typer.Option(
+        '--version', callback=_print_version, is_eager=True,
+        help='Print the version.')] = False) -> None:
+  """The options without a command."""
 
 
 @app.command()
@@ -151,7 +173,9 @@ def restore(
         '--skip-existing', help='Skip inputs that have a result.')] = False,
     overwrite: Overwrite = False,
     strip_gps: Annotated[bool, typer.Option(
-        '--strip-gps', help='Remove the location from EXIF.')] = False,
+        '--strip-gps', help='Remove the place: from EXIF, with all XMP, IPTC '
+        'and comments, and texts that name one; from videos with their data '
+        'streams.')] = False,
     allow_truncated: Annotated[bool, typer.Option(
         '--allow-truncated', help='Read the intact part of broken files.'
     )] = False,
@@ -217,7 +241,8 @@ def prior(
     mask: Annotated[str | None, typer.Option(
         help='For inpaint: a picture, white where the photo is good.')] = None,
     steps: Annotated[int, typer.Option(
-        min=1, help='Greatest number of steps, in tens.')] = 1000,
+        min=1, help='Greatest number of steps, rounded up to a multiple of '
+        '10.')] = 1000,
     factor: Annotated[int | None, typer.Option(
         min=2, help='For sr: factor of enlargement.', show_default='2')] = None,
     kernel_size: Annotated[int | None, typer.Option(

@@ -1,5 +1,6 @@
 """The command `deblur`: files, options, and one line for each mistake."""
 
+import importlib.metadata
 import io
 import json
 import os
@@ -326,6 +327,31 @@ def test_mistakes_are_one_line_and_exit_code_2(argv, message, capsys):
   assert deblur(*argv) == 2
   printed = capsys.readouterr().err
   assert message in printed and printed.count('\n') == 1
+
+
+def test_the_version(capsys, monkeypatch):
+  monkeypatch.setattr(
+      importlib.metadata, 'version', {'deblur-jax': '1.2.3'}.__getitem__)
+  assert deblur('--version') == 0
+  assert capsys.readouterr().out == 'deblur 1.2.3\n'
+
+  def missing(name):
+    raise importlib.metadata.PackageNotFoundError
+
+  monkeypatch.setattr(importlib.metadata, 'version', missing)
+  assert deblur('--version') == 2
+  assert 'error: deblur-jax is not installed' in capsys.readouterr().err
+
+
+def test_help_says_what_options_do(capsys):
+  for argv, words in (
+      ((), ('Makes blurred photos and videos sharp', '--version')),
+      (('restore', '--help'), ('from EXIF, with all XMP, IPTC and comments',)),
+      (('prior', '--help'), ('rounded up to a multiple of 10',))):
+    deblur(*argv)
+    printed = capsys.readouterr()
+    text = ' '.join((printed.out + printed.err).split())
+    assert all(one in text for one in words), text
 
 
 def test_python_m(monkeypatch, capsys):
