@@ -210,25 +210,36 @@ def restore(
 
   try:
     with console.progress() as progress:
-      of_all = dict(out=out, network=network, written=written, blend=blend,
-                    on_outcome=on_outcome)
-      if runner is None:
-        restoring.run(
-            inputs, **of_all, on_model=progress.on_model,
-            on_estimate=progress.on_estimate, on_part=progress.on_part)
-      else:
-        from deblur_jax.app import restoring_with_beam
-
-        restoring_with_beam.run(inputs, **of_all, runner=runner)
+      _restore(inputs, runner, progress, out=out, network=network,
+               written=written, blend=blend, on_outcome=on_outcome)
   finally:    # also after Ctrl-C
     if as_json and outcomes:
       print(json.dumps([one._asdict() for one in outcomes], indent=2))
+  raise typer.Exit(_exit_code(outcomes, as_json))
+
+
+def _restore(inputs, runner, progress, **options) -> None:
+  """Restores on this machine, or by a runner of Beam."""
+  if runner is not None:
+    from deblur_jax.app import restoring_with_beam
+
+    restoring_with_beam.run(inputs, runner=runner, **options)
+    return
+  from deblur_jax.app import restoring
+
+  restoring.run(
+      inputs, on_model=progress.on_model, on_estimate=progress.on_estimate,
+      on_part=progress.on_part, **options)
+
+
+def _exit_code(outcomes, as_json) -> int:
+  """1 if a file failed; of several files, their number is printed."""
   failed = sum(bool(one.error) for one in outcomes)
   # An outcome without both counts the files that were passed over.
   files = sum(bool(one.error or one.target) for one in outcomes)
   if failed and files > 1 and not as_json:
     print(f'{failed} of {files} files failed.', file=sys.stderr)
-  raise typer.Exit(1 if failed else 0)
+  return 1 if failed else 0
 
 
 @app.command()
