@@ -329,6 +329,8 @@ def _open(source, name, max_pixels):
           f'{name} is {"no picture, or a broken one" if head else "empty"}; '
           'JPEG, PNG, TIFF, WebP, BMP, GIF, AVIF, HEIC, JPEG 2000, JPEG XL, '
           'PPM, TGA and raw photos are read.') from None
+  if image.format == 'GIF' and (xmp := metadata.xmp_of_gif(source)):
+    image.info['xmp'] = xmp
   # A tile of a TIFF may be larger than its picture.
   width, height = (
       max(side, metadata.tag(image, tag) or 0)

@@ -122,6 +122,17 @@ def test_comments_of_a_gif(tmp_path):
   assert not pictures.read(file).description.texts
 
 
+def test_the_xmp_of_a_gif(tmp_path):
+  data = _save(tmp_path / 'a.gif').read_bytes()
+  xmp = (b'!\xff\x0bXMP DataXMP<x/>\x01' + bytes(range(255, -1, -1)) + b'\0')
+  (tmp_path / 'a.gif').write_bytes(data.replace(
+      b'!\xff\x0bNETSCAPE', xmp + b'!\xff\x0bNETSCAPE'))
+  animation = animations.read(tmp_path / 'a.gif')
+  assert (len(animation.frames), animation.loop) == (3, 0)
+  assert animation.still.description.xmp == b'<x/>'
+  assert pictures.read(tmp_path / 'a.gif').description.xmp == b'<x/>'
+
+
 def test_pictures_that_stand_still_or_are_too_large(tmp_path):
   Image.new('RGB', (8, 8)).save(tmp_path / 'still.png')
   assert animations.read(tmp_path / 'still.png') is None
