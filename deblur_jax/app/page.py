@@ -341,11 +341,12 @@ def _listening(host, port):
   try:
     listener = socket.create_server((host, port), family=family)
   except (OSError, OverflowError, TypeError) as error:    # a host of 'ä' * 64
-    reason = getattr(error, 'strerror', None) or str(error).rstrip('.')
+    # Python adds the address in brackets.
+    reason = (getattr(error, 'strerror', None) or str(error)).partition(' (')[0]
     is_port = isinstance(error, OverflowError) or (
         getattr(error, 'errno', None) in (errno.EADDRINUSE, errno.EACCES))
     raise errors.UserError(
-        f'Cannot listen at {host}:{port}: {reason}; choose another '
+        f'Cannot listen at {host}:{port}: {reason.rstrip(".")}; choose another '
         f'{"--port" if is_port else "--host"}.') from None
   with listener:
     yield listener
