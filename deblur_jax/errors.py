@@ -56,14 +56,24 @@ def describe(error: BaseException, *, name: str) -> str:
     name: of the file.
 
   Returns:
-    The message of a UserError as it is; others begin with the name.
+    A line that has the name.
   """
   if isinstance(error, UserError):
-    return str(error)
+    return str(named(error, name))
   if is_out_of_memory(error):
     return f'{name} is too large for the memory.'
   reason = getattr(error, 'strerror', None) or ' '.join(str(error).split())
   return f'{name}: {reason or type(error).__name__} ({type(error).__name__}).'
+
+
+def named(error: UserError, name: str) -> UserError:
+  """Adds the name of a file to a message that lacks it.
+
+  Args:
+    error: the message.
+    name: of the file.
+  """
+  return error if name in str(error) else UserError(f'{name}: {error}')
 
 
 def first_line(error: BaseException) -> str:

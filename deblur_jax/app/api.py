@@ -11,7 +11,11 @@ from PIL import Image
 
 from deblur_jax import errors
 from deblur_jax.app import blending, restoring
-from deblur_jax.media import pictures
+from deblur_jax.media import output_files, pictures
+
+_SPELLING = output_files.Spelling(
+    out='out', overwrite='overwrite=True', skip_existing='', suffix='',
+    blur_threshold='blur_threshold=0')
 
 
 def restore(
@@ -107,7 +111,8 @@ def _network(**options) -> restoring.Network:
 
 
 def _image(picture, network, blend):
-  image, notes = restoring.restored(picture.image, network, blend=blend)
+  image, notes = restoring.restored(
+      picture.image, network, blend=blend, spelling=_SPELLING)
   _warn((*picture.notes, *notes))
   return image
 
@@ -118,7 +123,7 @@ def _file(path, network, blend, out, overwrite):
         f'{path} is a folder: give one file, or use `deblur restore`.')
   outcome, = restoring.run(
       [path], out=out and os.fspath(out), network=network, blend=blend,
-      written=restoring.Written(overwrite=overwrite))
+      written=restoring.Written(overwrite=overwrite, spelling=_SPELLING))
   if outcome.error:
     raise errors.UserError(outcome.error)
   _warn(outcome.notes)

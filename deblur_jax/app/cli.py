@@ -87,7 +87,7 @@ def main(argv: list[str] | None = None) -> None:
 def _with_command(argv):
   commands = {command.name or command.callback.__name__
               for command in app.registered_commands}
-  if not argv or argv[0] in {*commands, '-h', '--help'}:
+  if not argv or argv[0] in {*commands, '-h', '--help', '--version'}:
     return argv
   if argv[0] == '--':
     return ['restore', *argv]
@@ -106,6 +106,28 @@ def _options(command):
   """The names of a command's options, with their dashes."""
   found = typer.main.get_command(app).commands[command.__name__]
   return {word for option in found.params for word in option.opts}
+
+
+def _print_version(is_asked: bool) -> None:
+  if not is_asked:
+    return
+  from importlib import metadata
+
+  try:
+    print(f'deblur {metadata.version("deblur-jax")}')
+  except metadata.PackageNotFoundError:
+    raise errors.UserError(
+        'deblur-jax is not installed, so it has no version: pip install . in '
+        'its folder.') from None
+  raise typer.Exit
+
+
+@app.callback()
+def program(
+    version: Annotated[bool, typer.Option(
+        '--version', callback=_print_version, is_eager=True,
+        help='Print the version.')] = False) -> None:
+  """The options without a command."""
 
 
 @app.command()
@@ -151,7 +173,9 @@ def restore(
         '--skip-existing', help='Skip inputs that have a result.')] = False,
     overwrite: Overwrite = False,
     strip_gps: Annotated[bool, typer.Option(
-        '--strip-gps', help='Remove the location from EXIF.')] = False,
+        '--strip-gps', help='Remove the place: from EXIF, with all XMP, IPTC '
+        'and comments, and texts that name one; from videos with their data '
+        'streams.')] = False,
     allow_truncated: Annotated[bool, typer.Option(
         '--allow-truncated', help='Read the intact part of broken files.'
     )] = False,
@@ -186,25 +210,36 @@ def restore(
 
   try:
     with console.progress() as progress:
-      of_all = dict(out=out, network=network, written=written, blend=blend,
-                    on_outcome=on_outcome)
-      if runner is None:
-        restoring.run(
-            inputs, **of_all, on_model=progress.on_model,
-            on_estimate=progress.on_estimate, on_part=progress.on_part)
-      else:
-        from deblur_jax.app import restoring_with_beam
-
-        restoring_with_beam.run(inputs, **of_all, runner=runner)
+      _restore(inputs, runner, progress, out=out, network=network,
+               written=written, blend=blend, on_outcome=on_outcome)
   finally:    # also after Ctrl-C
     if as_json and outcomes:
       print(json.dumps([one._asdict() for one in outcomes], indent=2))
+  raise typer.Exit(_exit_code(outcomes, as_json))
+
+
+def _restore(inputs, runner, progress, **options) -> None:
+  """Restores on this machine, or by a runner of Beam."""
+  if runner is not None:
+    from deblur_jax.app import restoring_with_beam
+
+    restoring_with_beam.run(inputs, runner=runner, **options)
+    return
+  from deblur_jax.app import restoring
+
+  restoring.run(
+      inputs, on_model=progress.on_model, on_estimate=progress.on_estimate,
+      on_part=progress.on_part, **options)
+
+
+def _exit_code(outcomes, as_json) -> int:
+  """1 if a file failed; of several files, their number is printed."""
   failed = sum(bool(one.error) for one in outcomes)
   # An outcome without both counts the files that were passed over.
   files = sum(bool(one.error or one.target) for one in outcomes)
   if failed and files > 1 and not as_json:
     print(f'{failed} of {files} files failed.', file=sys.stderr)
-  raise typer.Exit(1 if failed else 0)
+  return 1 if failed else 0
 
 
 @app.command()
@@ -217,7 +252,8 @@ def prior(
     mask: Annotated[str | None, typer.Option(
         help='For inpaint: a picture, white where the photo is good.')] = None,
     steps: Annotated[int, typer.Option(
-        min=1, help='Greatest number of steps, in tens.')] = 1000,
+        min=1, help='Greatest number of steps, rounded up to a multiple of '
+        '10.')] = 1000,
     factor: Annotated[int | None, typer.Option(
         min=2, help='For sr: factor of enlargement.', show_default='2')] = None,
     kernel_size: Annotated[int | None, typer.Option(
@@ -360,9 +396,10 @@ def export(
   opened = zoo.load(model)
   rows = exporting.run(
       opened.exact or opened.method, opened.state, out=out,
-      kinds=kind or ['onnx'], sizes=sizes, overwrite=overwrite,
+      sizes=sizes, overwrite=overwrite, advice='--overwrite or another -o',
       on_row=lambda row: None if as_json else print(console.row(row),
-                                                    flush=True))
+                                                    flush=True),
+      **_given(kinds=kind or None))
   if as_json:
     print(json.dumps([row._asdict() | {
         'path': str(row.path), 'errors': {

@@ -38,8 +38,8 @@ def run(
   sheet = pictures.read(figures.sheet([figures.Picture(
       os.path.basename(before),
       {'before': _on_white(first), 'after': _on_white(second)})]))
-  output_files.write(out, pictures.encode(sheet, sheet.image, form=form),
-              overwrite=overwrite)
+  output_files.write(
+      out, pictures.encode(sheet, sheet.image, form=form), overwrite=overwrite)
 
 
 def _on_white(picture) -> np.ndarray:

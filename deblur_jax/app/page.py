@@ -9,6 +9,7 @@ requests share no data. The page makes no connection to other machines.
 
 import asyncio
 import contextlib
+import errno
 import functools
 import json
 import os
@@ -115,6 +116,24 @@ def _fit_tab(folder, max_pixels, options) -> None:
       curve = gr.HTML(elem_id='fit_curve', label='Loss, logarithmic',
                       show_label=True, container=True)
 
+  task.change(
+      lambda task: [gr.update(visible=name in tasks.TASKS[task].options())
+                    for name in ('mask', 'factor', 'kernel_size')],
+      task, [mask, factor, kernel], concurrency_id='form',
+      show_progress='hidden', api_visibility='private')
+  running = start.click(
+      _on_fit(folder, max_pixels, options),
+      [upload, task, mask, factor, kernel, side, steps, seed],
+      [slider, download, notes, curve], concurrency_id='fit',
+      show_progress='minimal', api_visibility='private')
+  stop.click(
+      None, notes, notes, js=f'text => text === {json.dumps(COMPILING)} ? '
+      '"Stopped before the first step." : text', cancels=[running],
+      show_progress='hidden', api_visibility='private')
+
+
+def _on_fit(folder, max_pixels, options):
+  """The handler of the button that fits, an asynchronous generator."""
   # Stop is answered while a fit compiles. What compiles ends on its own, and
   # the next fit, which waits for it, uses it.
   thread = futures.ThreadPoolExecutor(1)
@@ -141,19 +160,7 @@ def _fit_tab(folder, max_pixels, options) -> None:
     except Exception as error:
       yield *shown, page_jobs.line(error), ''
 
-  task.change(
-      lambda task: [gr.update(visible=name in tasks.TASKS[task].options())
-                    for name in ('mask', 'factor', 'kernel_size')],
-      task, [mask, factor, kernel], concurrency_id='form',
-      show_progress='hidden', api_visibility='private')
-  running = start.click(
-      on_fit, [upload, task, mask, factor, kernel, side, steps, seed],
-      [slider, download, notes, curve], concurrency_id='fit',
-      show_progress='minimal', api_visibility='private')
-  stop.click(
-      None, notes, notes, js=f'text => text === {json.dumps(COMPILING)} ? '
-      '"Stopped before the first step." : text', cancels=[running],
-      show_progress='hidden', api_visibility='private')
+  return on_fit
 
 
 def _runs_tab(folder) -> None:
@@ -333,11 +340,14 @@ def _listening(host, port):
   family = socket.AF_INET6 if ':' in host else socket.AF_INET
   try:
     listener = socket.create_server((host, port), family=family)
-  except (OSError, OverflowError) as error:
-    reason = getattr(error, 'strerror', None) or str(error).rstrip('.')
+  except (OSError, OverflowError, TypeError) as error:    # a host of 'ä' * 64
+    # Python adds the address in brackets.
+    reason = (getattr(error, 'strerror', None) or str(error)).partition(' (')[0]
+    is_port = isinstance(error, OverflowError) or (
+        getattr(error, 'errno', None) in (errno.EADDRINUSE, errno.EACCES))
     raise errors.UserError(
-        f'Cannot listen at {host}:{port}: {reason}; choose another --port.'
-    ) from None
+        f'Cannot listen at {host}:{port}: {reason.rstrip(".")}; choose another '
+        f'{"--port" if is_port else "--host"}.') from None
   with listener:
     yield listener
 

@@ -6,8 +6,6 @@ region. A change of the strength blends again without running the network.
 """
 
 import base64
-from collections.abc import Callable
-from typing import Any, NamedTuple
 
 from deblur_jax.app import blending, pace, page_jobs, page_parts, page_photo
 
@@ -49,41 +47,34 @@ def build(
           elem_id='strength')
       notes, download = page_parts.notes_and_download('')
 
-  on = _handlers(restorers, folder, kept, max_pixels)
   private = dict(concurrency_id='form', show_progress='hidden',
                  api_visibility='private')
   for name, one in examples.items():
     one.click(lambda name=name: page_photo.take_example(name, folder=folder),
               None, upload, **private)
   upload.change(
-      on.photo, [upload, restored],
+      _on_photo(restorers, folder, max_pixels), [upload, restored],
       [photo, corner, preview, region, model, notes, restored, slider,
        download], **private)
   # 'multiple': a second click while the first is answered is not lost.
-  preview.select(on.click, [photo, corner], [corner, region, preview],
-                 trigger_mode='multiple', **private)
-  region.change(on.region, [photo, region], [preview, model, notes],
-                trigger_mode='always_last', **private)
+  preview.select(
+      _on_click(folder), [photo, corner], [corner, region, preview],
+      trigger_mode='multiple', **private)
+  region.change(
+      _on_region(restorers, folder), [photo, region], [preview, model, notes],
+      trigger_mode='always_last', **private)
   button.click(
-      on.restore, [upload, photo, model, region, strength, restored],
+      _on_restore(restorers, folder, kept, max_pixels),
+      [upload, photo, model, region, strength, restored],
       [restored, slider, download, notes, model], concurrency_id='network',
       show_progress_on=slider, api_visibility='private')
   strength.change(
-      on.strength, [restored, strength], [slider, download, notes],
+      _on_strength(folder), [restored, strength], [slider, download, notes],
       trigger_mode='always_last', **private)
 
 
-class _On(NamedTuple):
-  """The handlers of the tab's events, for Gradio."""
-
-  photo: Callable[..., Any]
-  click: Callable[..., Any]
-  region: Callable[..., Any]
-  restore: Callable[..., Any]
-  strength: Callable[..., Any]
-
-
-def _handlers(restorers, folder, kept, max_pixels) -> _On:
+def _on_photo(restorers, folder, max_pixels):
+  """The handler of a new photo: its preview, and the times of models."""
   import gradio as gr
 
   def photo(path, earlier):
@@ -100,6 +91,13 @@ def _handlers(restorers, folder, kept, max_pixels) -> _On:
     return (one, None, preview, '', models, words, None, None,
             page_parts.no_file())
 
+  return photo
+
+
+def _on_click(folder):
+  """The handler of clicks in the preview: a corner, then a region."""
+  import gradio as gr
+
   def click(one, first, event: gr.SelectData):
     if one is None:
       return None, '', gr.skip()
@@ -109,6 +107,13 @@ def _handlers(restorers, folder, kept, max_pixels) -> _On:
     words = gr.skip() if first is None else blending.text(region)
     return (place if first is None else None, words,
             page_photo.drawn(one, region, folder=folder))
+
+  return click
+
+
+def _on_region(restorers, folder):
+  """The handler of the text of a region, which is drawn in the preview."""
+  import gradio as gr
 
   def region(one, words):
     if one is None:
@@ -120,6 +125,13 @@ def _handlers(restorers, folder, kept, max_pixels) -> _On:
       return one.preview, gr.skip(), page_jobs.line(error)
     return (page_photo.drawn(one, *(regions or [None]), folder=folder),
             gr.Radio(_models(restorers, one, regions)), '')
+
+  return region
+
+
+def _on_restore(restorers, folder, kept, max_pixels):
+  """The handler of the button: restores the photo."""
+  import gradio as gr
 
   def restore(
       path, one, name, words, amount, earlier,
@@ -141,6 +153,13 @@ def _handlers(restorers, folder, kept, max_pixels) -> _On:
       earlier.forget()
     return new, *found, gr.Radio(_models(restorers, one, regions))
 
+  return restore
+
+
+def _on_strength(folder):
+  """The handler of the strength: blends the photo again."""
+  import gradio as gr
+
   def strength(found, amount):
     if found is None:
       return gr.skip(), gr.skip(), gr.skip()
@@ -149,7 +168,7 @@ def _handlers(restorers, folder, kept, max_pixels) -> _On:
     except Exception as error:
       return None, page_parts.no_file(), page_jobs.line(error)
 
-  return _On(photo, click, region, restore, strength)
+  return strength
 
 
 def _examples():

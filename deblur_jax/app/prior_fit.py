@@ -77,7 +77,8 @@ def run(
         f'{source} is a folder; a prior is fitted to one photo.')
   plan = output_files.plan(
       [source], out=out, overwrite=overwrite,
-      suffix=tasks.TASKS[task].suffix if out is None else None)
+      suffix=tasks.TASKS[task].suffix if out is None else None,
+      spelling=output_files.ONE_RESULT)
   if plan.refused:
     raise errors.UserError(plan.refused[0].reason)
   job, = plan.jobs
@@ -101,7 +102,7 @@ def run(
         f'--seed={config["seed"] + 1}.')
   restoring.write(
       job.target, pictures.encode(picture, progress.image, form=form),
-      overwrite=overwrite)
+      overwrite=overwrite, spelling=output_files.ONE_RESULT)
   return restoring.Outcome(
       source, os.fspath(job.target), time.perf_counter() - start,
       (*job.notes, *picture.notes, *smaller(picture, one),

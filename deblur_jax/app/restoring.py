@@ -71,6 +71,7 @@ class Written(NamedTuple):
     allow_truncated: whether incomplete pictures are restored.
     max_pixels: greatest size of a picture.
     first_frame: of animated pictures, the first alone.
+    spelling: of the caller's options.
   """
 
   suffix: str | None = None
@@ -83,6 +84,7 @@ class Written(NamedTuple):
   allow_truncated: bool = False
   max_pixels: int = pictures.MAX_PIXELS
   first_frame: bool = False
+  spelling: output_files.Spelling = output_files.RESTORE
 
 
 class Outcome(NamedTuple):
@@ -180,7 +182,8 @@ def run(
   """
   plan = output_files.plan(
       inputs, out=out, suffix=written.suffix, ext=written.ext, others=VIDEOS,
-      skip_existing=written.skip_existing, overwrite=written.overwrite)
+      skip_existing=written.skip_existing, overwrite=written.overwrite,
+      spelling=written.spelling)
   jobs = plan.jobs
   if jobs:
     _check_options(written, jobs)
@@ -221,7 +224,8 @@ def restore_file(
     notes = _one(job, network, written, blend, on_share)
     target, error = os.fspath(job.target), None
   except Exception as wrong:      # it must not stop the other files
-    notes, target, error = (), None, errors.describe(wrong, name=name)
+    notes, target, error = (), None, errors.describe(
+        wrong, name='stdin' if job.source == STREAM else name)
   return Outcome(name, target, time.perf_counter() - start, notes, error)
 
 
@@ -296,14 +300,15 @@ def _one(job, network, written, blend, on_share) -> tuple[str, ...]:
   form = form_of(job.target, picture, ext=written.ext)
   image, notes = restored(
       picture.image, network, lambda done, total: on_share(done / total),
-      blend=blend)
+      blend=blend, spelling=written.spelling)
   if image is picture.image and _may_be_copied(job, picture, form, written):
     data = pathlib.Path(job.source).read_bytes()
   else:
     data = pictures.encode(
         picture, image, form=form, quality=written.quality,
         strip_gps=written.strip_gps)
-  write(job.target, data, overwrite=written.overwrite)
+  write(job.target, data, overwrite=written.overwrite,
+        spelling=written.spelling)
   return (*job.notes, *picture.notes, *pictures.lost(picture, form=form),
           *notes)
 
@@ -331,10 +336,12 @@ def _animation(job, animation, network, written, blend, on_share):
       on_share((number + 1) / len(animation.frames))
   form = pictures.form_of(job.target)
   write(job.target, animations.encode(
-      animation, restored_, form=form, quality=written.quality),
-        overwrite=written.overwrite)
-  return (*job.notes, f'animated, {len(restored_)} frames as {form}',
-          *trust(*seen))
+      animation, restored_, form=form, quality=written.quality,
+      strip_gps=written.strip_gps), overwrite=written.overwrite,
+        spelling=written.spelling)
+  return (*job.notes, *animation.still.notes,
+          f'animated, {len(restored_)} frames as {form}',
+          *pictures.lost(animation.still, form=form), *trust(*seen))
 
 
 def _may_be_copied(job, picture, form, written) -> bool:
@@ -349,7 +356,8 @@ def _may_be_copied(job, picture, form, written) -> bool:
 def restored(
     image: np.ndarray, network: Network,
     on_tile: Callable[[int, int], None] = lambda done, total: None, *,
-    blend: blending.Blend = WHOLE
+    blend: blending.Blend = WHOLE,
+    spelling: output_files.Spelling = output_files.RESTORE
 ) -> tuple[np.ndarray, tuple[str, ...]]:
   """Restores a picture.
 
@@ -358,6 +366,7 @@ def restored(
     network: the model.
     on_tile: called with (tiles done, all tiles).
     blend: the regions to restore, and the strength.
+    spelling: of the caller's options.
 
   Returns:
     The restored picture, or `image` itself where nothing changed; notes for
@@ -372,7 +381,7 @@ def restored(
   if not blend.regions and (effect := _of_sharp(image, network)) is not None:
     return image, (
         f'left as it was: it looks sharp (blur effect {effect:.2f}); '
-        '--blur-threshold=0 restores it anyway',)
+        f'{spelling.blur_threshold} restores it anyway',)
   # The compiled program does not depend on the threshold.
   with measured(network) as meter:
     large = blending.restore_in(
@@ -445,11 +454,10 @@ def form_of(
 
 
 def write(
-    target: str | os.PathLike, data: bytes, *, overwrite: bool = False
-) -> None:
+    target: str | os.PathLike, data: bytes, **options) -> None:
   """Writes a file; STREAM is stdout. See `output_files.write`."""
   if target != STREAM:
-    output_files.write(target, data, overwrite=overwrite)
+    output_files.write(target, data, **options)
     return
   sys.stdout.buffer.write(data)
   sys.stdout.buffer.flush()

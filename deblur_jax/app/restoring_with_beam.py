@@ -136,7 +136,7 @@ def listed(
         [name], out=f'{part.out}{os.sep}', suffix=written.suffix,
         ext=written.ext, others=restoring.VIDEOS, recursive=False,
         skip_existing=written.skip_existing, overwrite=written.overwrite,
-        may_be_empty=True)
+        may_be_empty=True, spelling=written.spelling)
   except errors.UserError as error:
     yield Outcome(name, None, 0.0, (), str(error))
     return

@@ -35,6 +35,7 @@ from deblur_jax.export import traced as traced_lib
 from deblur_jax.ops import atomic_files, bit_depth
 from deblur_jax.state import Method, TrainState
 
+_ADVICE = 'another folder or name, or overwrite=True'
 Size = tuple[int, int]   # height, width
 Run = Callable[[np.ndarray], np.ndarray]   # [n, h, w, c] to [n, h, w, 3]
 
@@ -104,9 +105,10 @@ class Row(NamedTuple):
 
 def run(
     method: Method, state: TrainState, *, out: str | os.PathLike,
-    kinds: Sequence[str] = ('stablehlo', 'onnx'),
+    kinds: Sequence[str] = ('onnx',),
     sizes: Sequence[Size] = SIZES, name: str = 'deblur', repeats: int = 7,
     pictures: Sequence[np.ndarray] = (), overwrite: bool = False,
+    advice: str = _ADVICE,
     on_row: Callable[[Row], None] = lambda row: None) -> list[Row]:
   """Exports a trained method to files, and checks and measures each file.
 
@@ -121,6 +123,7 @@ def run(
     repeats: timed rounds; 0 does not measure time or memory.
     pictures: blurry ones, float32 [h, w, 3] in [0, 1]; by default built-in.
     overwrite: whether existing files are replaced.
+    advice: what to take where a file exists, for the message.
     on_row: called with each row after its measurement.
 
   Returns:
@@ -141,7 +144,7 @@ def run(
   paths = {kind: pathlib.Path(out) / (name + KINDS[kind].suffix)
            for kind in kinds}
   for path in paths.values():
-    _check_free(path, overwrite)
+    _check_free(path, overwrite, advice)
   state = jax.tree.map(np.asarray, state)
   restore = lambda blur: method.restore(state, blur)
   errors.make_folder(out)
@@ -150,7 +153,8 @@ def run(
     these = sizes[:1] if KINDS[kind].one_size else sizes
     least = write(
         path, restore, kind=kind, pictures=pictures, overwrite=overwrite,
-        size=these[0] if KINDS[kind].one_size else None, window=method.window)
+        advice=advice, size=these[0] if KINDS[kind].one_size else None,
+        window=method.window)
     rows.append(measure(
         path, restore, kind=kind, sizes=these, least=least, repeats=repeats,
         pictures=pictures, window=method.window))
@@ -161,7 +165,7 @@ def run(
 def write(
     path: str | os.PathLike, restore: traced_lib.Restore, *, kind: str,
     size: Size | None = None, pictures: Sequence[np.ndarray] = (),
-    overwrite: bool = False, window: int = 1) -> int:
+    overwrite: bool = False, advice: str = _ADVICE, window: int = 1) -> int:
   """Writes a function to a file; a failure leaves no file.
 
   Args:
@@ -172,6 +176,7 @@ def write(
     size: (height, width) of a file for one size; None is for all sizes.
     pictures: blurry ones that calibrate int8; by default the built-in set.
     overwrite: whether an existing file is replaced.
+    advice: as of `run`.
     window: number of frames of a video network.
 
   Returns:
@@ -182,7 +187,7 @@ def write(
   """
   row = errors.look_up(KINDS, kind, what='kind of file')
   path = pathlib.Path(path)
-  _check_free(path, overwrite)
+  _check_free(path, overwrite, advice)
   traced = traced_lib.trace(restore, size=size, window=window)
   options = {}
   if row.int8:
@@ -300,10 +305,9 @@ def _fit(picture, size, window):
   return np.asarray(picture[:size[0], :size[1]], np.float32)
 
 
-def _check_free(path, overwrite):
+def _check_free(path, overwrite, advice):
   if path.exists() and not overwrite:
-    raise errors.UserError(
-        f'{path} exists already; give another folder or name, or overwrite.')
+    raise errors.UserError(f'{path} exists already; take {advice}.')
   if path.is_dir() and not (path / 'saved_model.pb').exists():
     raise errors.UserError(
         f'{path} is a folder, but no SavedModel, and is not replaced; give '

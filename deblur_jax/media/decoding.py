@@ -231,6 +231,20 @@ def content(path: str | os.PathLike) -> bytes:
     return file.read()
 
 
+def turned(samples: np.ndarray, turn: int) -> np.ndarray:
+  """Turns samples [h, w, c] upright.
+
+  Args:
+    samples: as stored.
+    turn: their orientation, 1 to 8.
+  """
+  if turn == 1:
+    return samples
+  transposed, *steps = _TURNS[turn]
+  samples = samples.swapaxes(0, 1) if transposed else samples
+  return np.ascontiguousarray(samples[::steps[0], ::steps[1]])
+
+
 def split(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
   """Separates samples [h, w, 1 to 4] into RGB [h, w, 3] and alpha [h, w].
 
@@ -272,14 +286,12 @@ def _from_image(image, reopen, name) -> Stored:
   with _without_limit() if limited else contextlib.nullcontext():
     samples, icc = _decoded(image, reopen, name, notes)
   exif, turn = metadata.exif(image, notes)
-  if turn != 1:
-    transposed, *steps = _TURNS[turn]
-    samples = samples.swapaxes(0, 1) if transposed else samples
-    samples = np.ascontiguousarray(samples[::steps[0], ::steps[1]])
-    dpi = dpi[::-1] if dpi and transposed else dpi
+  if dpi and turn >= 5:    # rows became columns
+    dpi = dpi[::-1]
   description = descriptions.read(image, notes)
   return Stored(
-      samples, form, exif, icc, dpi, coding, description, tuple(notes))
+      turned(samples, turn), form, exif, icc, dpi, coding, description,
+      tuple(notes))
 
 
 def need_heif(what: str) -> None:
@@ -317,6 +329,8 @@ def _open(source, name, max_pixels):
           f'{name} is {"no picture, or a broken one" if head else "empty"}; '
           'JPEG, PNG, TIFF, WebP, BMP, GIF, AVIF, HEIC, JPEG 2000, JPEG XL, '
           'PPM, TGA and raw photos are read.') from None
+  if image.format == 'GIF' and (xmp := metadata.xmp_of_gif(source)):
+    image.info['xmp'] = xmp
   # A tile of a TIFF may be larger than its picture.
   width, height = (
       max(side, metadata.tag(image, tag) or 0)

@@ -1,9 +1,9 @@
 """What people and programs wrote about a picture beside EXIF.
 
 XMP (ratings, edits), IPTC (titles, captions, keywords), the comment of a JPEG
-and the texts of a PNG are kept as they are, but for what the result does not
-have any more: the orientation, and the second picture of an HDR photo, of a
-motion photo or of a depth map.
+or GIF and the texts of a PNG are kept as they are, but for what the result does
+not have any more: the orientation, and the second picture of an HDR photo, of a
+motion photo or of a depth map. In a PNG a comment is a text.
 """
 
 import re
@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from PIL import Image, PngImagePlugin
 
 _XMP_OF_PNG = 'XML:com.adobe.xmp'
+_COMMENT_OF_PNG = 'Comment'        # its keyword for those of a GIF
 _PHOTOSHOP = b'Photoshop 3.0\0'    # before IPTC in the APP13 of a JPEG
 _RESOURCES = 34377                 # tag of a TIFF with the same content
 _SEGMENT = 65533                   # bytes that a segment of a JPEG can hold
@@ -33,7 +34,7 @@ class Description(NamedTuple):
   Attributes:
     xmp: a packet of XMP.
     resources: Photoshop's resources, which contain IPTC.
-    comment: of a JPEG.
+    comment: of a JPEG or GIF.
     texts: of a PNG, by keyword.
   """
 
@@ -59,8 +60,8 @@ def read(image: Image.Image, notes: list[str]) -> Description:
   xmp = re.sub(rb'(tiff:Orientation(?:="|>))[2-8]', rb'\g<1>1', xmp)
   return Description(
       xmp, _resources(image),
-      image.info.get('comment', b'') if image.format in ('JPEG', 'MPO') else
-      b'', _texts(image))
+      image.info.get('comment', b'') if image.format in ('JPEG', 'MPO', 'GIF')
+      else b'', _texts(image))
 
 
 def without_place(description: Description) -> Description:
@@ -83,6 +84,8 @@ def for_pillow(description: Description, form: str) -> dict[str, Any]:
     info = PngImagePlugin.PngInfo()
     for key, text in kept.texts.items():
       info.add_text(key, text)
+    if kept.comment:
+      info.add_text(_COMMENT_OF_PNG, _text(kept.comment))
     if kept.xmp:
       info.add_itxt(_XMP_OF_PNG, kept.xmp.decode('utf-8', 'replace'))
     return {'pnginfo': info}
@@ -101,7 +104,8 @@ def kept_in(description: Description, form: str) -> Description:
     description: of the picture.
     form: of the file.
   """
-  fields = {'JPEG': ('xmp', 'resources', 'comment'), 'PNG': ('xmp', 'texts'),
+  fields = {'JPEG': ('xmp', 'resources', 'comment'),
+            'PNG': ('xmp', 'comment', 'texts'),
             'TIFF': ('xmp', 'resources')}.get(form, ('xmp',))
   kept = Description(**{
       name: getattr(description, name) for name in fields if form != 'BMP'})
@@ -136,6 +140,14 @@ def _resources(image) -> bytes:
   return next((content.removeprefix(_PHOTOSHOP)
                for name, content in getattr(image, 'applist', ())
                if name == 'APP13' and content.startswith(_PHOTOSHOP)), b'')
+
+
+def _text(comment: bytes) -> str:
+  """A comment, whose encoding no file names."""
+  try:
+    return comment.decode()
+  except UnicodeDecodeError:
+    return comment.decode('latin-1')
 
 
 def _texts(image) -> dict[str, str]:

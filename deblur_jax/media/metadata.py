@@ -19,6 +19,8 @@ from deblur_jax.media import exif as exif_blocks
 BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError,
           AttributeError, TypeError, RuntimeError, OverflowError, struct.error,
           zlib.error, Image.DecompressionBombError)
+# Before and after the XMP of a GIF (Adobe, XMP Specification, part 3).
+_GIF_XMP = b'!\xff\x0bXMP DataXMP', b'\x01\xff\xfe'
 _PROPERTIES = 1 << 16  # bytes that contain the bit depth of HEIC and AVIF
 
 
@@ -66,6 +68,14 @@ def is_lossless_webp(source: str | os.PathLike | bytes) -> bool:
       # A frame of an animation contains its own chunks after 16 bytes.
       file.seek(16 if name == b'ANMF' else size + size % 2, os.SEEK_CUR)
   return False
+
+
+def xmp_of_gif(source: str | os.PathLike | bytes) -> bytes:
+  """The XMP of a GIF, which Pillow passes over; b'' if there is none."""
+  begin, end = _GIF_XMP
+  with opened(source) as file:
+    packet, is_whole, _ = file.read().partition(begin)[2].partition(end)
+  return packet if is_whole else b''
 
 
 def has_late_metadata(source: str | os.PathLike | bytes) -> bool:

@@ -26,6 +26,28 @@ SUFFIX = '_deblurred'
 NAME_BYTES = 240
 
 
+class Spelling(NamedTuple):
+  """How messages write the options of a caller; by default `deblur restore`.
+
+  Attributes:
+    out: that names the file or folder of the results.
+    overwrite: that replaces existing files.
+    skip_existing: that passes over inputs with a result; '' if there is none.
+    suffix: of the names of results; '' if there is none.
+    blur_threshold: that restores sharp photos.
+  """
+
+  out: str = '-o'
+  overwrite: str = '--overwrite'
+  skip_existing: str = '--skip-existing'
+  suffix: str = '--suffix'
+  blur_threshold: str = '--blur-threshold=0'
+
+
+RESTORE = Spelling()
+ONE_RESULT = Spelling(skip_existing='', suffix='')    # of the other commands
+
+
 class Job(NamedTuple):
   """An input and the target of its result.
 
@@ -98,6 +120,7 @@ def roots(
     raise errors.UserError('- is for one picture on one machine.')
   if os.path.exists(out) and not os.path.isdir(out):
     raise errors.UserError(f'{out} is there and is no folder; take another -o.')
+  _check_names_folder(out)
   check_folders([os.path.join(out, '_')])
   found = dict.fromkeys(
       (source, _mirror(source, sources, out)) for source in sources)
@@ -143,7 +166,8 @@ def plan(
     out: str | os.PathLike | None = None, suffix: str | None = None,
     ext: str | None = None, others: Mapping[str, str] | None = None,
     recursive: bool = True, skip_existing: bool = False,
-    overwrite: bool = False, may_be_empty: bool = False) -> Plan:
+    overwrite: bool = False, may_be_empty: bool = False,
+    spelling: Spelling = RESTORE) -> Plan:
   """Plans a target for every input; changes no file.
 
   In a folder the files with a known suffix are taken, sorted. Left out are
@@ -164,6 +188,7 @@ def plan(
     skip_existing: whether inputs that have a result are skipped.
     overwrite: whether existing files may be replaced; inputs never are.
     may_be_empty: whether folders may have no pictures.
+    spelling: of the caller's options.
 
   Raises:
     UserError: an input that does not exist, a folder without pictures, a folder
@@ -180,23 +205,25 @@ def plan(
   if out is None:
     jobs = _in_folders(
         sources, None, name, recursive, refused, passed, may_be_empty)
-  elif _is_folder(out, sources):
+  elif _is_folder(out, sources, name, spelling):
     jobs = _in_folders(
         sources, pathlib.Path(out), name, recursive, refused, passed,
         may_be_empty)
   else:
     jobs = [Job(sources[0], _single(out, sources, name))]
   jobs = _with_short_names(_without_doubles(jobs))
-  _check_inputs_stay(jobs)
-  jobs = _with_free_targets(jobs, refused, alone=out is not None)
+  _check_inputs_stay(jobs, spelling)
+  jobs = _with_free_targets(
+      jobs, refused, alone=out is not None, spelling=spelling)
   if len(refused) == 1 and not jobs:
     raise errors.UserError(refused[0].reason)
   there = [job for job in jobs if _is_there(job.target)]
   if there and not skip_existing and not overwrite:
     more = f' and {len(there) - 1} more' if len(there) > 1 else ''
+    ways = ', '.join(filter(None, (spelling.overwrite, spelling.skip_existing)))
     raise errors.UserError(
         f'{there[0].target}{more} exist{"" if more else "s"} already; take '
-        '--overwrite, --skip-existing or another -o.')
+        f'{ways} or another {spelling.out}.')
   skipped = dict.fromkeys(there if skip_existing else ())
   return Plan(tuple(job for job in jobs if job not in skipped),
               tuple(skipped), tuple(refused), tuple(passed))
@@ -204,33 +231,37 @@ def plan(
 
 def check_target(
     target: str | os.PathLike, *, inputs: Sequence[str | os.PathLike],
-    overwrite: bool = False) -> None:
+    overwrite: bool = False, spelling: Spelling = ONE_RESULT) -> None:
   """Checks that `write` can write a target and that it is no input.
 
   Args:
     target: the file to write.
     inputs: files that must not be replaced.
     overwrite: whether the target may exist.
+    spelling: of the caller's options.
 
   Raises:
     UserError: it cannot be written, exists, or is an input.
   """
   target = pathlib.Path(target)
   if reason := file_names.problem(target):
-    raise errors.UserError(f'{reason}; take another -o.')
+    raise errors.UserError(f'{reason}; take another {spelling.out}.')
   _check_inputs_stay([Job(pathlib.Path(one), target) for one in inputs
-                      if os.path.exists(one)])
-  _check_free(target, overwrite)
-  check_folders([target])
+                      if os.path.exists(one)], spelling)
+  _check_free(target, overwrite, spelling)
+  check_folders([target], spelling=spelling)
 
 
-def check_folders(targets: Sequence[str | os.PathLike]) -> None:
+def check_folders(
+    targets: Sequence[str | os.PathLike], *, spelling: Spelling = RESTORE
+) -> None:
   """Checks that new files can be made in the folders of targets.
 
   Missing folders are not made; in existing ones nothing is left behind.
 
   Args:
     targets: files to write, or STREAM.
+    spelling: of the caller's options.
 
   Raises:
     UserError: the first folder in which no file can be made.
@@ -240,13 +271,16 @@ def check_folders(targets: Sequence[str | os.PathLike]) -> None:
       for target in targets if target != STREAM):
     near = _nearest(folder)
     if not near.is_dir():
-      raise errors.UserError(f'{near} is no folder; take another -o.')
+      raise errors.UserError(
+          f'{near} is no folder; take another {spelling.out}.')
     new = near / f'.{secrets.token_hex(8)}'
     try:
       new.touch(exist_ok=False)
       new.unlink()
     except OSError as error:
-      raise _cannot_write(folder, error) from None
+      raise errors.UserError(
+          f'Cannot write {folder}: {error.strerror or error}; take another '
+          f'{spelling.out}.') from None
 
 
 def _nearest(folder) -> pathlib.Path:
@@ -256,8 +290,8 @@ def _nearest(folder) -> pathlib.Path:
 
 @contextlib.contextmanager
 def replacing(
-    target: str | os.PathLike, *, overwrite: bool = False
-) -> Iterator[pathlib.Path]:
+    target: str | os.PathLike, *, overwrite: bool = False,
+    spelling: Spelling = RESTORE) -> Iterator[pathlib.Path]:
   """Yields a path to write; it replaces `target` where the block ends well.
 
   See `atomic_files.replacing`.
@@ -265,33 +299,34 @@ def replacing(
   Args:
     target: the file.
     overwrite: whether it may exist; also checked at the end.
+    spelling: of the caller's options.
 
   Raises:
     UserError: the target exists and may not be replaced, is no regular file, or
       cannot be written.
   """
   target = pathlib.Path(os.path.realpath(target))
-  _check_free(target, overwrite)
+  _check_free(target, overwrite, spelling)
   with atomic_files.replacing(
-      target, durable=True, advice='; take another -o') as part:
+      target, durable=True,
+      advice=f'; take another {spelling.out}') as part:
     yield part
-    _check_free(target, overwrite)
+    _check_free(target, overwrite, spelling)
 
 
 def write(
-    target: str | os.PathLike, data: bytes, *, overwrite: bool = False
-) -> None:
+    target: str | os.PathLike, data: bytes, **options) -> None:
   """Writes a file, whole or not at all.
 
   Args:
-    target: as of `replacing`.
-    overwrite: as of `replacing`.
-    data: all of the file.
+    target: the file.
+    data: all of it.
+    **options: of `replacing`.
 
   Raises:
     UserError: as of `replacing`.
   """
-  with replacing(target, overwrite=overwrite) as new:
+  with replacing(target, **options) as new:
     new.write_bytes(data)
 
 
@@ -340,26 +375,44 @@ def _sources(inputs):
 def _checked_ext(ext):
   if ext is None:
     return None
-  ext = '.' + ext.lower().removeprefix('.')
-  pictures.form_of('x' + ext)
-  return ext
+  suffix = '.' + ext.lower().removeprefix('.')
+  if suffix not in pictures.SUFFIXES:
+    others = ', '.join(one[1:] for one in pictures.SUFFIXES if one != '.png')
+    raise errors.UserError(
+        f'--ext={ext}: results are not written as {suffix}; take png, or one '
+        f'of {others}.')
+  return suffix
 
 
-def _is_folder(out, sources):
+def _is_folder(out, sources, name, spelling):
   many = len(sources) > 1 or (sources[0] != STREAM and sources[0].is_dir())
   if out == STREAM:
     if many:
       raise errors.UserError('- is stdout, and takes the result of one file.')
     return False
-  name = os.fspath(out)
-  if not name:
+  out = os.fspath(out)
+  if not out:
     raise errors.UserError('-o is empty; write . for this folder.')
-  named = os.path.isdir(name) or name.endswith(('/', os.sep))
-  is_folder = many or named or not pathlib.Path(name).suffix
-  if is_folder and os.path.exists(name) and not os.path.isdir(name):
-    raise errors.UserError(f'{name} is there and is no folder; take another '
-                           '-o.')
+  is_folder = many or _is_named_folder(out) or not pathlib.Path(out).suffix
+  if is_folder and os.path.exists(out) and not os.path.isdir(out):
+    raise errors.UserError(
+        f'{out} is there and is no folder; take another {spelling.out}.')
+  if many:
+    _check_names_folder(out, name.others)
   return is_folder
+
+
+def _is_named_folder(out) -> bool:
+  return os.path.isdir(out) or os.fspath(out).endswith(('/', os.sep))
+
+
+def _check_names_folder(out, others=()):
+  """Refuses the name of a picture or of an `other` for a new folder."""
+  if not _is_named_folder(out) and pathlib.Path(out).suffix.lower() in {
+      *pictures.SUFFIXES, *pictures.READ_ONLY, *others}:
+    raise errors.UserError(
+        f'{out} is the name of one file, and the results need a folder; take '
+        f'-o {pathlib.Path(out).stem}, or {out}/ for a folder of this name.')
 
 
 def _single(out, sources, name):
@@ -532,7 +585,7 @@ def _short(name):
   return stem.decode(errors='ignore') + end
 
 
-def _with_free_targets(jobs, refused, *, alone):
+def _with_free_targets(jobs, refused, *, alone, spelling):
   """Keeps the jobs whose results can be written; refuses the others.
 
   Args:
@@ -540,17 +593,18 @@ def _with_free_targets(jobs, refused, *, alone):
     refused: a list that grows.
     alone: whether all results go to one place that the user named, which must
       be writable.
+    spelling: of the caller's options.
   """
   closed, kept = {}, []
   for job in jobs:
     reason = None if job.target == STREAM else file_names.problem(job.target)
     if reason:
-      reason += '; take another -o.'
+      reason += f'; take another {spelling.out}.'
     elif job.target != STREAM:
       folder = pathlib.Path(os.path.realpath(job.target)).parent
       if folder not in closed:
         try:
-          closed[folder] = check_folders([job.target])
+          closed[folder] = check_folders([job.target], spelling=spelling)
         except errors.UserError as error:
           if alone:
             raise
@@ -558,9 +612,10 @@ def _with_free_targets(jobs, refused, *, alone):
       reason = closed[folder]
       if os.path.isdir(job.target):
         reason = (f'{job.target} is a folder, where the result of {job.source} '
-                  'would be; take another -o.')
+                  f'would be; take another {spelling.out}.')
       elif _is_there(job.target) and not os.path.isfile(job.target):
-        reason = f'{job.target} is no regular file; take another -o.'
+        reason = (f'{job.target} is no regular file; take another '
+                  f'{spelling.out}.')
     if reason:
       refused.append(Refused(job.source, reason))
     else:
@@ -568,13 +623,14 @@ def _with_free_targets(jobs, refused, *, alone):
   return kept
 
 
-def _check_inputs_stay(jobs):
+def _check_inputs_stay(jobs, spelling):
   inputs = {_identity(job.source): job.source
             for job in jobs if job.source != STREAM}
   for job in jobs:
     if _is_there(job.target) and _identity(job.target) in inputs:
+      ways = ' or '.join(filter(None, (spelling.out, spelling.suffix)))
       raise errors.UserError(
-          f'{job.target} is an input itself; take another -o or --suffix.')
+          f'{job.target} is an input itself; take another {ways}.')
 
 
 def _is_there(target):
@@ -594,16 +650,11 @@ def _identity(path):
   return stat.st_dev, stat.st_ino
 
 
-def _check_free(target, overwrite):
+def _check_free(target, overwrite, spelling):
   if target.is_dir():
     raise errors.UserError(f'{target} is a folder; name a file.')
   if target.exists() and not target.is_file():
     raise errors.UserError(f'{target} is no regular file; name another.')
   if target.exists() and not overwrite:
     raise errors.UserError(
-        f'{target} exists already; take --overwrite or another name.')
-
-
-def _cannot_write(target, error):
-  return errors.UserError(
-      f'Cannot write {target}: {error.strerror or error}; take another -o.')
+        f'{target} exists already; take {spelling.overwrite} or another name.')

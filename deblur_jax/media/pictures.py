@@ -87,7 +87,8 @@ def form_of(path: str | os.PathLike) -> str:
   if suffix not in SUFFIXES:
     raise errors.UserError(
         f'{path}: a picture cannot be written as {suffix or "no suffix"}; '
-        f'known: {", ".join(SUFFIXES)}.{errors.suggest(suffix, SUFFIXES)}')
+        f'take .png, or one of '
+        f'{", ".join(one for one in SUFFIXES if one != ".png")}.')
   return SUFFIXES[suffix]
 
 
@@ -233,7 +234,7 @@ def to_pil(picture: Picture, image: np.ndarray) -> Image.Image:
       16, True, True) else 8
   out = Image.fromarray(np.squeeze(_samples(picture, image, bits), -1)
                         if bits == 16 else _squeezed(picture, image))
-  out.info.update(_about(picture))
+  out.info.update(for_pillow(picture))
   return out
 
 
@@ -293,9 +294,8 @@ def encode(
   form = form or picture.form
   check_form(picture, form)
   if strip_gps:
-    picture = picture._replace(
-        description=descriptions.without_place(picture.description))
-  about = _about(picture, size=image.shape[:2], strip_gps=strip_gps)
+    picture = without_place(picture)
+  about = for_pillow(picture, size=image.shape[:2])
   bits = picture.bits if form in _WITH_16_BITS else 8
   if form == 'TIFF' or bits == 16:
     to_file = writers.to_tiff if form == 'TIFF' else writers.to_png16
@@ -307,19 +307,68 @@ def encode(
     del about['exif']
   if form not in _WITH_ALPHA:
     picture = picture._replace(alpha=None)
+  return saved(
+      Image.fromarray(_squeezed(picture, image)), form, about,
+      **_options(picture, form, quality),
+      **descriptions.for_pillow(picture.description, form))
+
+
+def saved(
+    image: Image.Image, form: str, about: Mapping[str, Any], **options
+) -> bytes:
+  """Encodes a Pillow image.
+
+  Args:
+    image: the image.
+    form: one of FORMS.
+    about: of `for_pillow`; EXIF that cannot be written is left out.
+    **options: of Pillow.
+
+  Raises:
+    UserError: the encoder refuses the image.
+  """
   file = io.BytesIO()
   try:
-    Image.fromarray(_squeezed(picture, image)).save(
-        file, form, **about, **_options(picture, form, quality),
-        **descriptions.for_pillow(picture.description, form))
+    image.save(file, form, **about, **options)
   except metadata.BROKEN as error:
     if 'exif' in about:  # Pillow rewrites it for AVIF, and may fail
-      return encode(picture._replace(exif=None), image, form=form,
-                    quality=quality)
+      return saved(image, form, {
+          name: value for name, value in about.items() if name != 'exif'},
+                   **options)
     raise errors.UserError(
         f'Cannot write the picture as {form}: {decoding.text(error)}; take '
         'another form, such as .png.') from None
   return file.getvalue()
+
+
+def without_place(picture: Picture) -> Picture:
+  """Removes the place from EXIF, and the descriptions that may name one."""
+  try:
+    exif = picture.exif and exif_blocks.without_gps(picture.exif)
+  except exif_blocks.BROKEN:
+    exif = None
+  return picture._replace(
+      exif=exif,
+      description=descriptions.without_place(picture.description))
+
+
+def for_pillow(
+    picture: Picture, *, size: tuple[int, int] | None = None
+) -> dict[str, Any]:
+  """Pillow's options that write EXIF, colour profile and resolution.
+
+  Args:
+    picture: that was read.
+    size: (height, width) of the result; None leaves that in EXIF as it is.
+  """
+  block = picture.exif
+  try:
+    if block and size:
+      block = exif_blocks.with_size(block, height=size[0], width=size[1])
+  except exif_blocks.BROKEN:
+    block = None
+  about = {'exif': block, 'icc_profile': picture.icc, 'dpi': picture.dpi}
+  return {name: value for name, value in about.items() if value}
 
 
 def _with_larger_limit(error):
@@ -393,20 +442,6 @@ def _squeezed(picture, image):
   """uint8 [h, w] or [h, w, 2 to 4], the shapes that Pillow takes."""
   samples = _samples(picture, image, 8)
   return samples[..., 0] if samples.shape[-1] == 1 else samples
-
-
-def _about(picture, *, size=None, strip_gps=False):
-  """The metadata of a picture under Pillow's names."""
-  block = picture.exif
-  try:
-    if block and size:
-      block = exif_blocks.with_size(block, height=size[0], width=size[1])
-    if block and strip_gps:
-      block = exif_blocks.without_gps(block)
-  except exif_blocks.BROKEN:
-    block = None
-  about = {'exif': block, 'icc_profile': picture.icc, 'dpi': picture.dpi}
-  return {name: value for name, value in about.items() if value}
 
 
 def _options(picture, form, quality):

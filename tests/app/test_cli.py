@@ -1,5 +1,6 @@
 """The command `deblur`: files, options, and one line for each mistake."""
 
+import importlib.metadata
 import io
 import json
 import os
@@ -147,6 +148,9 @@ def test_the_function_returns_the_form_of_its_input(run, photo):
   np.testing.assert_array_equal(np.asarray(Image.open(path)), restored)
   with pytest.raises(errors.UserError, match='are for paths'):
     deblur_jax.restore(PHOTO, model=run, out='x.png')
+  with pytest.raises(
+      errors.UserError, match='take overwrite=True or another out'):
+    deblur_jax.restore(photo, model=run)
 
 
 def _memory_map(folder):
@@ -214,6 +218,9 @@ def test_export(run, tmp_path, capsys):
                 '--kind=stablehlo', '--size=24x16') == 2
   assert 'is a folder, but no SavedModel' in capsys.readouterr().err
   assert mine.read_text() == 'mine'
+  (tmp_path / 'deblur.onnx').write_text('mine')
+  assert deblur('export', '-m', run, '-o', tmp_path) == 2
+  assert 'take --overwrite or another -o.' in capsys.readouterr().err
   assert deblur('export', '-m', run, '-o', tmp_path, '--size=24') == 2
   assert 'write --size=640x480' in capsys.readouterr().err
 
@@ -322,6 +329,31 @@ def test_mistakes_are_one_line_and_exit_code_2(argv, message, capsys):
   assert message in printed and printed.count('\n') == 1
 
 
+def test_the_version(capsys, monkeypatch):
+  monkeypatch.setattr(
+      importlib.metadata, 'version', {'deblur-jax': '1.2.3'}.__getitem__)
+  assert deblur('--version') == 0
+  assert capsys.readouterr().out == 'deblur 1.2.3\n'
+
+  def missing(name):
+    raise importlib.metadata.PackageNotFoundError
+
+  monkeypatch.setattr(importlib.metadata, 'version', missing)
+  assert deblur('--version') == 2
+  assert 'error: deblur-jax is not installed' in capsys.readouterr().err
+
+
+def test_help_says_what_options_do(capsys):
+  for argv, words in (
+      ((), ('Makes blurred photos and videos sharp', '--version')),
+      (('restore', '--help'), ('from EXIF, with all XMP, IPTC and comments',)),
+      (('prior', '--help'), ('rounded up to a multiple of 10',))):
+    deblur(*argv)
+    printed = capsys.readouterr()
+    text = ' '.join((printed.out + printed.err).split())
+    assert all(one in text for one in words), text
+
+
 def test_python_m(monkeypatch, capsys):
   monkeypatch.setattr(sys, 'argv', ['deblur_jax', 'nothing.jpg'])
   with pytest.raises(SystemExit) as end:
@@ -334,6 +366,26 @@ def test_a_broken_picture_is_one_line_and_exit_code_1(run, capsys):
   assert deblur(helpers.ROOT / 'README.md', '-m', run) == 1
   precision, message = capsys.readouterr().err.splitlines()
   assert 'computes in float32' in precision and 'is no picture' in message
+
+
+@pytest.mark.parametrize('options, message', [
+    (('--region=0,0,60,90',), 'The region 0,0,60,90 crosses the border'),
+    (('--ext=jpg',), 'The picture is partly transparent, which JPEG')])
+def test_the_line_of_a_failure_names_its_file(
+    run, tmp_path, options, message, capsys):
+  for name in ('a.png', 'b.png'):
+    Image.fromarray(np.dstack([PHOTO, PHOTO[..., 0]])).save(tmp_path / name)
+  assert deblur(tmp_path, '-m', run, *options) == 1
+  lines = capsys.readouterr().err.splitlines()
+  for name in ('a.png', 'b.png'):
+    assert any(line.startswith(f'error: {tmp_path / name}: {message}')
+               for line in lines)
+
+
+def test_the_line_of_a_failure_of_stdin(run, monkeypatch, capsys):
+  monkeypatch.setattr(restoring, '_stdin', lambda: b'no picture')
+  assert deblur('-', '-m', run) == 1
+  assert 'error: stdin: the picture is no picture' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize('made, message', [
@@ -413,11 +465,12 @@ def test_an_animated_picture_is_restored_frame_by_frame(run, tmp_path, capsys):
   frames = [Image.fromarray(PHOTO[::step]).resize((72, 54))
             for step in (1, -1)]
   frames[0].save(tmp_path / 'a.gif', save_all=True, append_images=frames[1:],
-                 duration=[40, 90], loop=2)
+                 duration=[40, 90], loop=2, comment='by hand')
   assert deblur(tmp_path / 'a.gif', '-m', run) == 0
   assert 'animated, 2 frames as PNG' in capsys.readouterr().err
   with Image.open(tmp_path / 'a_deblurred.png') as image:
     assert (image.n_frames, image.info['loop']) == (2, 2)
+    assert image.text == {'Comment': 'by hand'}
     for number, duration in enumerate((40, 90)):
       image.seek(number)
       assert image.info['duration'] == duration
@@ -426,6 +479,8 @@ def test_an_animated_picture_is_restored_frame_by_frame(run, tmp_path, capsys):
                  - np.asarray(frame)).mean()
           for frame in (frames[number], frames[1 - number]))
       assert own < other / 2
+  assert deblur(tmp_path / 'a.gif', '-m', run, '--ext=webp') == 0
+  assert 'its comment cannot be kept in WEBP' in capsys.readouterr().err
   assert deblur(tmp_path / 'a.gif', '-m', run, '--first-frame',
                 '--overwrite') == 0
   assert 'only the first of 2 is taken' in capsys.readouterr().err
@@ -505,7 +560,7 @@ def test_a_sharp_photo_is_not_changed(run, photo, capsys):
   assert 0 < effect < 1
   found = deblur_jax.restore(x, model=run, blur_threshold=effect - 0.01)
   assert np.abs(found - x).max() > 1e-3
-  with pytest.warns(UserWarning, match='left as it was: it looks sharp'):
+  with pytest.warns(UserWarning, match='looks sharp .*; blur_threshold=0 rest'):
     found = deblur_jax.restore(x, model=run, blur_threshold=effect + 0.01)
   np.testing.assert_array_equal(found, x)
   assert deblur(photo, '-m', run, '--blur-threshold=1') == 0
@@ -692,7 +747,9 @@ def test_a_prior_checks_first(photo, tmp_path, capsys):
   (tmp_path / 'photo_larger.png').write_bytes(b'mine')
   for argv, message in (
       ((tmp_path, '--task=sr'), 'is a folder; a prior is fitted to one photo'),
-      ((photo, '--task=sr'), 'photo_larger.png exists already'),
+      ((photo, '--task=sr'),
+       'photo_larger.png exists already; take --overwrite or another -o.'),
+      ((photo, '--task=sr', '-o', photo), 'an input itself; take another -o.'),
       ((photo, '--task=sr', '--factor=99', '-o', tmp_path / 'x.png'),
        'take a smaller factor than 99, or a larger side'),
       ((photo, '--task=denoise', '--factor=3'),

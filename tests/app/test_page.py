@@ -462,8 +462,14 @@ def test_old_files_are_deleted(tmp_path):
 
 def test_mistakes_of_the_server(address, tmp_path):
   port = urllib.parse.urlsplit(address).port
-  with pytest.raises(errors.UserError, match=f'Cannot listen .*{port}'):
+  with pytest.raises(
+      errors.UserError, match=f'Cannot listen .*{port}.* another --port'):
     page.serve(port=port)
+  for host in ('203.0.113.1', '300.1.1.1', 'ä' * 64):
+    with pytest.raises(
+        errors.UserError,
+        match=f'^Cannot listen at {host}:0: [^(]*; choose another --host'):
+      page.serve(host=host, port=0)
   with pytest.raises(errors.UserError, match='No folder'):
     page.serve(runs=tmp_path / 'none')
 

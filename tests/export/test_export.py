@@ -257,7 +257,8 @@ def test_one_size_where_symbolic_sizes_fail(tmp_path):
     (dict(kinds=['onxx']), "kind of file 'onxx'.*Did you mean 'onnx'"),
     (dict(sizes=[]), 'at least one size'),
     (dict(sizes=[(0, 4)]), 'at least one size'),
-    (dict(kinds=['onnx']), r'deblur\.onnx exists already'),
+    (dict(kinds=['onnx']), r'deblur\.onnx exists already.*overwrite=True'),
+    ({}, r'deblur\.onnx exists already'),
 ])
 def test_mistakes(wrong, match, nafnet, tmp_path):
   (tmp_path / 'deblur.onnx').write_text('mine')

@@ -106,6 +106,17 @@ def test_many_inputs(here):
       'one/a.jpg': 'one/a_deblurred.jpg'}
 
 
+def test_a_folder_with_the_name_of_a_picture(here):
+  make('a.jpg', 'b.jpg')
+  targets = {'a.jpg': 'x.png/a.jpg', 'b.jpg': 'x.png/b.jpg'}
+  assert planned('a.jpg', 'b.jpg', out='x.png/') == targets
+  os.mkdir('x.png')
+  assert planned('a.jpg', 'b.jpg', out='x.png') == targets
+  os.rmdir('x.png')
+  with pytest.raises(errors.UserError, match='x.png is the name of one file'):
+    output_files.roots(['a.jpg', 'b.jpg'], out='x.png')
+
+
 def test_results_within_the_input_are_not_inputs(here):
   make('in/a.jpg', 'in/out/a.jpg')
   assert planned('in', out='in/out', overwrite=True) == {
@@ -143,9 +154,15 @@ def test_inputs_are_never_results(out, overwrite, here):
     ([], {}, 'No input'),
     (['gone.jpg'], {}, 'No file or folder gone.jpg'),
     (['empty'], {}, 'empty: no pictures there'),
-    (['a.jpg'], {'out': 'b.pgn'}, "Did you mean '.png'"),
+    (['a.jpg'], {'out': 'b.pgn'}, 'cannot be written as .pgn; take .png, or'),
     (['a.jpg'], {'out': 'b.png', 'ext': 'jpg'}, 'does not end in .jpg'),
-    (['a.jpg'], {'ext': 'doc'}, 'cannot be written as .doc'),
+    (['a.jpg'], {'ext': 'gif'},
+     '^--ext=gif: results are not written as .gif; take png, or one of avif,'),
+    (['a.jpg', 'a.png'], {'out': 'x.png'},
+     'x.png is the name of one file, and the results need a folder; take -o x'),
+    (['sub'], {'out': 'x.JPG'}, 'x.JPG is the name of one file'),
+    (['a.jpg', 'a.png'], {'out': 'x.mp4', 'others': {'.mp4': '.mp4'}},
+     'x.mp4 is the name of one file'),
     (['a.jpg'], {'out': 'b.mp4', 'others': {'.mp4': '.mp4'}},
      'a.jpg cannot become b.mp4'),
     (['a.jpg'], {'suffix': '/../x'}, 'no part of a file'),

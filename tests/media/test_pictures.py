@@ -644,7 +644,7 @@ def test_forms_and_their_names():
   with pytest.raises(errors.UserError, match='as WEBP: .*another form'):
     pictures.encode(picture, picture.image, form='WEBP')
   assert pictures.form_of('A.JPG') == 'JPEG'
-  for name, words in (('a.pgn', "Did you mean '.png'"), ('a', 'no suffix')):
+  for name, words in (('a.pgn', 'as .pgn; take .png, or'), ('a', 'no suffix')):
     with pytest.raises(errors.UserError, match=words):
       pictures.form_of(name)
 

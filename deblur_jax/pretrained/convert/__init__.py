@@ -373,9 +373,7 @@ def _about(path):
   try:
     yield
   except errors.UserError as error:
-    text = str(error)
-    raise errors.UserError(
-        text if str(path) in text else f'{path}: {text}') from error
+    raise errors.named(error, str(path)) from None
 
 
 def _write(file: pathlib.Path, arrays, metadata) -> None:
