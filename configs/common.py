@@ -189,9 +189,6 @@ def use_debug_run(config, *, crop: int = 32, halves: bool = False) -> None:
   use_builtin(config, halves=halves)
   config.total_steps = 2
   config.batch_size = None
-  for options in config.optim.values():
-    if 'warmup_steps' in options:
-      options.warmup_steps = 0
   config.data.loader.crop = crop
   config.validate = dict(pictures=2, crop=64)
   config.tensorboard = False

@@ -6,6 +6,7 @@ import difflib
 import errno
 import os
 import pathlib
+import re
 import reprlib
 import stat
 import sys
@@ -73,7 +74,8 @@ def named(error: UserError, name: str) -> UserError:
     error: the message.
     name: of the file.
   """
-  return error if name in str(error) else UserError(f'{name}: {error}')
+  has_it = re.search(rf'(?<!\w){re.escape(name)}(?!\w)', str(error))
+  return error if has_it else UserError(f'{name}: {error}')
 
 
 def first_line(error: BaseException) -> str:

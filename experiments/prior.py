@@ -54,7 +54,7 @@ def define_problem_flags(values: flags.FlagValues = flags.FLAGS) -> None:
       functools.partial(define, flag_values=values) for define in (
           flags.DEFINE_string, flags.DEFINE_integer, flags.DEFINE_float,
           flags.DEFINE_bool))
-  define_string('task', None, 'Of a prior: denoise, sr, ...')
+  define_string('task', None, 'What to do: denoise, sr, inpaint, ...')
   define_string('input', None, 'Picture or folder.')
   define_string('truth', None, 'Sharp picture or folder.')
   define_string('mask', None, 'Picture or folder; white is known.')

@@ -58,3 +58,13 @@ def test_options_have_types_that_are_checked(name):
     if option.annotation is not Any:
       with pytest.raises(errors.UserError, match='must be '):
         config.convert(object(), option.annotation, where=option.name)
+
+
+@pytest.mark.parametrize('message, expected', [
+    ('a.png has no colours.', 'a.png has no colours.'),
+    ("No 'a.png' here", "No 'a.png' here"),
+    ('The picture is transparent.', 'a.png: The picture is transparent.'),
+    ('data.png is broken.', 'a.png: data.png is broken.')])
+def test_a_message_gets_the_name_of_its_file_once(message, expected):
+  found = errors.named(errors.UserError(message), 'a.png')
+  assert str(found) == expected

@@ -60,7 +60,7 @@ def run(
   if out is None:
     raise errors.UserError('--runner needs -o: the folder of the results.')
   name, *options = _words(runner)
-  roots = output_files.roots(inputs, out=out)
+  roots = output_files.roots(inputs, out=out, others=restoring.VIDEOS)
   beam, pipeline = beam_pipeline.make(
       [f'--runner={name}', *QUIET, *options], what='--runner',
       otherwise='leave it out: this machine restores the pictures')

@@ -113,7 +113,8 @@ def gammas(kind: str, options: Mapping[str, Any]) -> Iterator[float]:
 def _sensor(camera, of_blur, *, where):
   """`sensor.build` with the gamma of the blur."""
   options = dict(config.check_table(camera, where=f'{where}.camera'))
-  gamma, *others = of_blur
+  # A mixture without parts is refused when it draws.
+  gamma, *others = [*of_blur] or [1.0]
   for other in others:
     if other != gamma:
       raise errors.UserError(

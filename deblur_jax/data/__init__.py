@@ -2,7 +2,7 @@
 
 import inspect
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from deblur_jax import errors
@@ -51,12 +51,22 @@ def open_side(config: Mapping[str, Any], side: str) -> Source:
   try:
     return call(open_source, leaf, where=where)
   except errors.NoFolder as error:
-    for key, value in leaf.items():
-      if isinstance(value, str | os.PathLike) and (
-          error.folder.is_relative_to(value)):
-        raise errors.UserError(
-            f'No folder {error.folder}: set --config.{where}.{key}.') from error
-    raise
+    keys = [(len(str(value)), key) for key, value in _texts(leaf)
+            if value and error.folder.is_relative_to(value)]
+    if not keys:
+      raise
+    raise errors.UserError(
+        f'No folder {error.folder}: set --config.{where}.{max(keys)[1]}.'
+    ) from error
+
+
+def _texts(leaf, prefix='') -> Iterator[tuple[str, str]]:
+  """The dotted keys and values of a source that may be folders."""
+  for key, value in leaf.items():
+    if isinstance(value, Mapping):
+      yield from _texts(value, f'{prefix}{key}.')
+    elif isinstance(value, str | os.PathLike) and key != 'name':
+      yield prefix + key, os.fspath(value)
 
 
 def open_source(

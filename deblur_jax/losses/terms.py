@@ -34,8 +34,8 @@ def parse(text: str) -> list[Term]:
     UserError: text is none of that.
   """
   try:
-    return _terms(ast.parse(text.strip(), mode='eval').body)
-  except (RecursionError, SyntaxError, TypeError, ValueError) as error:
+    return _terms(ast.parse(' '.join(text.split()), mode='eval').body)
+  except (OverflowError, RecursionError, SyntaxError, ValueError) as error:
     raise errors.UserError(
         f'Loss {text.strip()!r} is not of the form l1 + 0.1*name + '
         '0.1*name(option=1).') from error
@@ -47,13 +47,23 @@ def _terms(node) -> list[Term]:
     case ast.BinOp(left=left, op=ast.Add(), right=right):
       return [*_terms(left), *_terms(right)]
     case ast.BinOp(left=left, op=ast.Mult(), right=right):
-      weight = ast.literal_eval(left)
+      weight = _weight(left)
       term, = _terms(right)
-      return [term._replace(weight=float(weight) * term.weight)]
+      return [term._replace(weight=weight * term.weight)]
     case ast.Name(id=name):
       return [Term(name)]
-    case ast.Call(func=ast.Name(id=name), args=[], keywords=keywords) if all(
-        one.arg for one in keywords):
-      return [Term(name, options={
-          one.arg: ast.literal_eval(one.value) for one in keywords})]
+    case ast.Call(func=ast.Name(id=name), args=[], keywords=keywords):
+      options = {one.arg: ast.literal_eval(one.value) for one in keywords}
+      if None not in options and len(options) == len(keywords):
+        return [Term(name, options=options)]
   raise ValueError('not a sum of losses')
+
+
+def _weight(node) -> float:
+  """Returns the product of a syntax tree of numbers; else a ValueError."""
+  if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
+    return _weight(node.left) * _weight(node.right)
+  value = ast.literal_eval(node)
+  if type(value) not in (int, float):
+    raise ValueError('not a number')
+  return float(value)

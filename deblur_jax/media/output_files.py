@@ -103,24 +103,25 @@ class Part(NamedTuple):
 
 
 def roots(
-    inputs: Sequence[str | os.PathLike], *, out: str | os.PathLike
-) -> list[Part]:
+    inputs: Sequence[str | os.PathLike], *, out: str | os.PathLike,
+    others: Mapping[str, str] | None = None) -> list[Part]:
   """Gives each input its folder of results, as `plan` does.
 
   Args:
     inputs: files and folders.
     out: a folder, which is made on writing.
+    others: as of `plan`.
 
   Raises:
     UserError: stdin or stdout, an input that does not exist, a folder that
-      cannot be written, or two inputs of one name.
+      cannot be written or has the name of a file, or two inputs of one name.
   """
   sources = _sources(inputs)
   if STREAM in sources or out == STREAM:
     raise errors.UserError('- is for one picture on one machine.')
   if os.path.exists(out) and not os.path.isdir(out):
     raise errors.UserError(f'{out} is there and is no folder; take another -o.')
-  _check_names_folder(out)
+  _check_names_folder(out, others or (), RESTORE)
   check_folders([os.path.join(out, '_')])
   found = dict.fromkeys(
       (source, _mirror(source, sources, out)) for source in sources)
@@ -392,13 +393,14 @@ def _is_folder(out, sources, name, spelling):
     return False
   out = os.fspath(out)
   if not out:
-    raise errors.UserError('-o is empty; write . for this folder.')
+    raise errors.UserError(
+        f'{spelling.out} is empty; write . for this folder.')
   is_folder = many or _is_named_folder(out) or not pathlib.Path(out).suffix
   if is_folder and os.path.exists(out) and not os.path.isdir(out):
     raise errors.UserError(
         f'{out} is there and is no folder; take another {spelling.out}.')
   if many:
-    _check_names_folder(out, name.others)
+    _check_names_folder(out, name.others, spelling)
   return is_folder
 
 
@@ -406,13 +408,14 @@ def _is_named_folder(out) -> bool:
   return os.path.isdir(out) or os.fspath(out).endswith(('/', os.sep))
 
 
-def _check_names_folder(out, others=()):
+def _check_names_folder(out, others, spelling):
   """Refuses the name of a picture or of an `other` for a new folder."""
   if not _is_named_folder(out) and pathlib.Path(out).suffix.lower() in {
       *pictures.SUFFIXES, *pictures.READ_ONLY, *others}:
     raise errors.UserError(
         f'{out} is the name of one file, and the results need a folder; take '
-        f'-o {pathlib.Path(out).stem}, or {out}/ for a folder of this name.')
+        f'{spelling.out} {pathlib.Path(out).stem}, or {out}/ for a folder of '
+        'this name.')
 
 
 def _single(out, sources, name):

@@ -135,8 +135,7 @@ def _build_optimizers(config):
 
 def _check_schedules(config):
   for key, kwargs in config['optim'].items():
-    optim.check_schedule(
-        kwargs, total_steps=config['total_steps'], where=f'optim.{key}')
+    optim.check_schedule(kwargs, where=f'optim.{key}')
 
 
 def _networks(config):

@@ -269,9 +269,17 @@ def _fit(config, method: Method, run_chunk, group, seeds, *, start, saves,
         found=pick(state.buffers.get('found', {})),
         result=np.asarray(method.restore(state, batch['observed']))[best],
         params=pick(state.params),
-        curve={key: value[:, best] for key, value in fitted.curve.items()},
+        curve=_own_curve(fitted.curve, best),
         seed=int(batch['seed'][best]), seconds=fitted.seconds / len(copies)))
   return found
+
+
+def _own_curve(curve, column: int) -> dict[str, np.ndarray]:
+  """The curve of one fit up to its stop; the others of its batch continue."""
+  own = {key: value[:, column] for key, value in curve.items()}
+  stopped = own['stopped'].astype(bool)
+  end = int(stopped.argmax()) + 1 if stopped.any() else len(stopped)
+  return {key: value[:end] for key, value in own.items()}
 
 
 def _last_loss(curve, column: int) -> float:
@@ -287,7 +295,7 @@ def _rescue(config, fit: Fit) -> Fit:
     return fit
   steps = min(RESCUE_STEPS, config['total_steps'])
   rate = config['optim']['image']
-  if 'boundaries' in rate:
+  if rate.get('schedule') == 'step':
     rate = dict(rate, boundaries=(0.7, 0.8, 0.9))    # as in the task deblur
   known = dict(
       config, total_steps=steps, chunk=steps,

@@ -59,8 +59,8 @@ def build(
     warmup_steps: number of first steps in which the rate grows linearly from 0
       to lr.
     boundaries: in [0, 1]. For 'step': fractions of the steps after the warm-up
-      at which the rate is multiplied by factor. For the others: the fraction
-      up to which the rate is constant.
+      at which the rate is multiplied by factor. For 'linear',
+      'polynomial' and 'cosine': the fraction up to which the rate is constant.
     factor: see boundaries.
     end_lr: the last rate of 'cosine', 'linear' and 'polynomial'.
     power: of 'polynomial', above 0: the rate is that part of lr - end_lr that
@@ -118,28 +118,22 @@ def build(
   return Optimizer(tx.init, tx.update, rate, updates_per_step)
 
 
-def check_schedule(
-    options: Mapping[str, Any], *, total_steps: int, where: str) -> None:
+def check_schedule(options: Mapping[str, Any], *, where: str) -> None:
   """Refuses a schedule that is not what its options say.
 
   `build` does not: runs of before may have such a schedule, and still restore.
 
   Args:
     options: of `build`, which has accepted them.
-    total_steps: of the run.
     where: the place of the options in the config.
 
   Raises:
-    UserError: the warm-up has all steps, or an option is not read.
+    UserError: an option is not read.
   """
   signature = inspect.signature(build)
-  given = signature.bind(total_steps=total_steps, **options)
+  given = signature.bind(total_steps=1, **options)
   given.apply_defaults()
   values = given.arguments
-  if values['warmup_steps'] >= total_steps:
-    raise errors.UserError(
-        f'{where}.warmup_steps={values["warmup_steps"]} must be less than '
-        f'total_steps={total_steps}, or the rate never reaches lr.')
   # A list in JSON.
   values['boundaries'] = boundaries = tuple(values['boundaries'])
   schedule = values['schedule']

@@ -88,7 +88,7 @@ def command(argv: list[str]) -> str:
   words = ['python', '-m', 'experiments.prior']
   for word in argv[2:]:
     flag, equals, value = word.rpartition('=')
-    if flag in ('--out', '--output'):    # of older commands
+    if flag in ('--out', '--output'):    # the older name, which still works
       value = 'OUT'
     elif '/' in value:
       value = pathlib.Path(value).name

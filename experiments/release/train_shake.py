@@ -94,8 +94,6 @@ def _config(roots):
   config['data']['test']['root'] = _GOPRO.value
   if _STEPS.value:
     config['total_steps'] = _STEPS.value
-    options = config['optim']['net']
-    options['warmup_steps'] = min(options['warmup_steps'], _STEPS.value - 1)
   return config
 
 

@@ -166,8 +166,6 @@ def _config(part, roots):
     config['data']['test'] = dict(name='builtin', split='test')
   if _STEPS.value:
     config['total_steps'] = _STEPS.value
-    options = config['optim']['net']
-    options['warmup_steps'] = min(options['warmup_steps'], _STEPS.value - 1)
     if 'fade' in config['method']:
       config['method']['fade']['steps'] = _STEPS.value
   return config

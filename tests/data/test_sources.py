@@ -303,3 +303,19 @@ def test_other_messages(tmp_path):
   with pytest.raises(errors.UserError, match='neither .*test_list.txt'):
     data.open_source(name='realblur', root=tmp_path)
 
+
+
+@pytest.mark.parametrize('leaf, message', [
+    (dict(name='gopro', root='gopro', split='train', subset='blur'),
+     r'No folder gopro.*train\.root\.$'),
+    (dict(name='folder_pairs', blur='', sharp='none'), 'No folder .*'),
+    (dict(name='mixture', sources=dict(a=dict(
+        name='gopro', root='none', split='train', subset='blur'))),
+     r'No folder none: set --config\.data\.train\.sources\.a\.root\.$'),
+])
+def test_a_missing_folder_has_the_key_of_its_config(leaf, message, tmp_path,
+                                                    monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  with pytest.raises(errors.UserError, match=message) as error:
+    data.open_side({'data': {'train': leaf}}, 'train')
+  assert '.name.' not in str(error.value)

@@ -129,6 +129,7 @@ def test_edge_is_a_level_of_the_laplacian_pyramid(images):
     ('l1', [('l1', 1, {})]),
     (' 2e+3*l1+ 1e-4 * mse ', [('l1', 2000, {}), ('mse', 1e-4, {})]),
     ('-1*tv', [('tv', -1, {})]),
+    ('2*0.25*l1 +\n mse', [('l1', 0.5, {}), ('mse', 1, {})]),
     ('0.5*huber(threshold=0.1) + dark_channel(window=7)', [
         ('huber', 0.5, {'threshold': 0.1}),
         ('dark_channel', 1, {'window': 7})]),
@@ -140,6 +141,7 @@ def test_terms(text, terms):
 @pytest.mark.parametrize('text', [
     '', 'l1 +', 'x*l1', 'l1*2', 'l1 - mse', 'huber(0.1)', 'huber(**{})',
     'tv.x', "'a'*l1", '[1]*l1', 'huber(threshold=open)', 'l1\nmse',
+    'True*l1', '9' * 400 + '*l1', 'tv(a=1, a=2)',
     '+'.join(['l1'] * 5000)])
 def test_a_text_that_is_no_sum_of_losses(text):
   with pytest.raises(errors.UserError, match='is not of the form l1'):

@@ -500,6 +500,15 @@ def test_program(folder):
   assert images.read(folder / 'out' / 'b.png').shape == (24, 32, 3)
 
 
+def test_the_curve_of_a_fit_ends_where_it_stopped():
+  curve = {'stopped': np.array([[0, 0], [1, 0], [1, 0]], bool),
+           'psnr': np.array([[1, 2], [3, 4], [5, 6]])}
+  for column, psnr in ((0, [1, 3]), (1, [2, 4, 6])):
+    own = solve._own_curve(curve, column)
+    np.testing.assert_array_equal(own['psnr'], psnr)
+    assert own['stopped'].shape == (len(psnr),)
+
+
 @pytest.mark.parametrize('name', tasks.TASKS)
 def test_counts_of_steps_keep_their_share_of_a_shorter_fit(name):
   whole, half = tasks.config(name), tasks.config(

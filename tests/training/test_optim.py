@@ -170,7 +170,6 @@ def test_mistakes_are_explained(options, message):
 
 
 @pytest.mark.parametrize('options, message', [
-    (dict(warmup_steps=10), 'warmup_steps=10 must be less than total_steps=10'),
     (dict(factor=0.1), r'constant does not read factor=0.1; set factor=0.5'),
     (dict(boundaries=[0.5]), r'constant does not read boundaries=\(0.5,\)'),
     (dict(schedule='cosine', factor=0.1), 'cosine does not read factor=0.1'),
@@ -193,11 +192,11 @@ def test_a_schedule_must_be_what_its_options_say(options, message):
 
 
 @pytest.mark.parametrize('options', [
-    dict(warmup_steps=9), dict(schedule='cosine', factor=0.5, boundaries=[]),
+    dict(warmup_steps=99), dict(schedule='cosine', factor=0.5, boundaries=[]),
     dict(schedule='linear', boundaries=[0.5], end_lr=1e-6),
     dict(schedule='step', boundaries=(0.5, 0.7), factor=0.1, end_lr=0.0)])
 def test_options_that_are_read_or_as_usual_are_accepted(options):
-  optim.check_schedule(dict(lr=1e-3) | options, total_steps=10, where='optim')
+  optim.check_schedule(dict(lr=1e-3) | options, where='optim')
 
 
 @pytest.mark.parametrize('ema', [-0.1, 1.0, 1.5])
