@@ -134,8 +134,7 @@ def files(folder: str) -> str:
     rows = [[f'`{name}`', text.partition('\n')[0].replace('|', '\\|')]
             for name, text in sorted(found.items())]
     parts += [f'### {path.relative_to(ROOT)}', first,
-              '\n'.join(f'| {" | ".join(cells)} |' for cells in (
-                  ['file', ''], [':--', ':--'], *rows)) if rows else '']
+              table(['file', ''], rows, words=True) if rows else '']
   return '\n\n'.join(parts)
 
 
@@ -151,8 +150,7 @@ def named_grids() -> str:
     config = f'`{grid.config.removeprefix("configs/")}`' if grid.config else (
         'of the task')
     rows.append([f'`{name}`', config, values.replace('|', '\\|')])
-  return '\n'.join(f'| {" | ".join(cells)} |' for cells in (
-      ['`--name=`', 'config', 'keys and values'], [':--'] * 3, *rows))
+  return table(['`--name=`', 'config', 'keys and values'], rows, words=True)
 
 
 def fits() -> str:
@@ -257,9 +255,9 @@ def all_metrics() -> str:
         f'{low} to {"∞" if high == math.inf else high}',
         ', '.join(needs) or 'nothing', f'{one.side} px',
         'always' if one.standard else ''])
-  return '\n'.join(f'| {" | ".join(cells)} |' for cells in (
+  return table(
       ['metric', 'convention', 'better', 'range', 'beside the result it needs',
-       'least side', 'evaluated'], [':--'] * 7, *rows))
+       'least side', 'evaluated'], rows, words=True)
 
 
 def gallery() -> str:
@@ -298,9 +296,10 @@ MARKS = {'fits': fits, 'plans': plans, 'gallery': gallery,
          'configs': configs, 'files': files, 'grids': named_grids}
 
 
-def table(head: list[str], rows: list[list[str]]) -> str:
-  """A Markdown table; the columns behind the first are numbers."""
-  marks = [':--', *['--:'] * (len(head) - 1)]
+def table(
+    head: list[str], rows: list[list[str]], *, words: bool = False) -> str:
+  """A Markdown table; the columns behind the first are numbers, or words."""
+  marks = [':--', *[':--' if words else '--:'] * (len(head) - 1)]
   return '\n'.join(
       f'| {" | ".join(cells)} |' for cells in (head, marks, *rows))
 
