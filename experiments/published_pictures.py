@@ -15,7 +15,8 @@ class Picture(NamedTuple):
   Attributes:
     label: what it is.
     psnr: the paper's, in dB.
-    size: (height, width) in pixels.
+    size: (height, width) of what is fitted, in pixels; the paper crops both to
+      multiples of 32.
     steps: of the paper's fit.
   """
 
@@ -33,8 +34,8 @@ PICTURES = {
                                              2000)
         for number, (name, psnr, size) in enumerate((
             ('baby', 31.49, (512, 512)), ('bird', 31.80, (288, 288)),
-            ('butterfly', 26.23, (256, 256)), ('head', 31.04, (280, 280)),
-            ('woman', 28.93, (344, 228))), start=1)},
+            ('butterfly', 26.23, (256, 256)), ('head', 31.04, (256, 256)),
+            ('woman', 28.93, (320, 224))), start=1)},
     'inpaint': {
         'kate': Picture('kate, text', 38.98, (512, 512), 6001),
         'barbara': Picture(
