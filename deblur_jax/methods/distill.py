@@ -31,6 +31,7 @@ def make(
     layers_by: str = 'attention',
     over_scales: str = 'sum', pyramid: str | None = None,
     features: Mapping[str, Any] | None = None, ema: float = 0.0,
+    accumulate: int = 1,
     init_from: Mapping[str, Any] | None = None,
     fade: Mapping[str, Any] | None = None) -> Method:
   """The method.
@@ -53,6 +54,7 @@ def make(
       F(B), see `targets.build`; that of the student.
     features: as of `supervised.make`.
     ema: decay of the averaged weights that restore; 0 restores with the last.
+    accumulate: parts into which the batch is split to save memory.
     init_from: the student's first weights, see `pretrained.Start`; random by
       default.
     fade: how the student becomes smaller still, see `weight_fading.Fade`.
@@ -111,7 +113,8 @@ def make(
     return net.apply({'params': weights}, blur)[0]
 
   return learner.make(
-      {'net': tx}, objective, start=start, restore=restore, ema=ema)
+      {'net': tx}, objective, start=start, restore=restore, ema=ema,
+      accumulate=accumulate)
 
 
 def layer_names(net) -> list[str]:

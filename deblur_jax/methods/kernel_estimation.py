@@ -22,7 +22,8 @@ from deblur_jax.state import Array, Batch, Method, Params, TrainState
 
 
 def make(
-    nets, txs, *, deconvolution: Mapping[str, Any], ema: float = 0.0) -> Method:
+    nets, txs, *, deconvolution: Mapping[str, Any], ema: float = 0.0,
+    accumulate: int = 1) -> Method:
   """The method.
 
   Args:
@@ -31,6 +32,7 @@ def make(
     deconvolution: name and options of a row of `deconvolve.DECONVOLUTIONS`,
       which restores.
     ema: decay of the averaged weights, which predict; 0: the last.
+    accumulate: parts into which the batch is split to save memory.
 
   Raises:
     UserError: nets or optim have no 'kernel', or it is no kernel estimator;
@@ -62,7 +64,7 @@ def make(
 
   return learner.make(
       {'kernel': tx}, objective, start=start, restore=restore, ema=ema,
-      estimate_blur=estimate_blur)
+      accumulate=accumulate, estimate_blur=estimate_blur)
 
 
 def divergence(predicted: kernel_estimator.Estimate, true: Array) -> Array:

@@ -55,15 +55,18 @@ def make(
     accumulate: parts into which a batch is split, to save memory.
     held: parameters by network -> the same tree of bools, true where they stay
       as they are, without update and weight decay.
-    **fields: of `Method`.
+    **fields: further ones of `Method`.
 
   Returns:
     The method.
 
   Raises:
-    UserError: `ema` is not in [0, 1).
+    UserError: `ema` is not in [0, 1), or `accumulate` below 1.
   """
   check_ema(ema)
+  if accumulate < 1:
+    raise errors.UserError(
+        f'method.accumulate must be at least 1, got {accumulate}.')
 
   def init(key: Array, batch: Batch) -> TrainState:
     return begin(start(key, batch), txs, ema=tuple(txs) if ema else ())
@@ -85,7 +88,8 @@ def make(
     rate = next(iter(txs.values())).lr(state.step)
     return new, metrics | logged(value, grads, rate)
 
-  return Method(init, step, restore, **fields)
+  return Method(init, step, restore, splits={'method.accumulate': accumulate},
+                **fields)
 
 
 def begin(

@@ -46,9 +46,6 @@ def make(
       and weight decay, see `optim.matching`: 'stage_0_encoder_block_*'.
     fade: how the network becomes a smaller one, see `weight_fading.Fade`.
   """
-  if accumulate < 1:
-    raise errors.UserError(
-        f'method.accumulate must be at least 1, got {accumulate}.')
   if isinstance(freeze, str):
     raise errors.UserError(
         f'method.freeze must be a tuple of patterns, such as ({freeze!r},).')
@@ -90,4 +87,4 @@ def make(
   return learner.make(
       {'net': tx}, objective, start=start, restore=restore, ema=ema,
       accumulate=accumulate, held=held if freeze else None,
-      window=models.window(net), splits={'method.accumulate': accumulate})
+      window=models.window(net))

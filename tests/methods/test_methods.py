@@ -176,11 +176,14 @@ def test_others_are_of_one_stage():
   assert one == other
 
 
-def test_accumulated_step_is_the_whole_step():
+@pytest.mark.parametrize('name', ['distill', 'supervised'])
+def test_accumulated_step_is_the_whole_step(name):
   """In two parts, each of which has several pictures."""
   batch = jax.tree.map(jnp.asarray, batch_of())
-  whole, parts = (methods.build(tiny(**{
-      'nets.net': SMALL, 'method.accumulate': count})) for count in (1, 2))
+  config = CONFIGS[name] | {'nets': CONFIGS[name]['nets'] | {'net': SMALL}}
+  whole, parts = (methods.build(config | {
+      'method': config['method'] | {'accumulate': count}}) for count in (1, 2))
+  assert parts.splits == {'method.accumulate': 2}
 
   @jax.jit
   def compare(state):
