@@ -11,6 +11,7 @@ import jax
 import numpy as np
 import pytest
 import sample_pictures as pictures
+from PIL import Image
 
 from deblur_jax import data, errors
 from deblur_jax.data import (
@@ -231,15 +232,27 @@ def test_corners_reach_both_ends():
   assert sampler.corner(np.array([1 - 2 ** -53] * 2), [16, 16], 16).max() == 0
 
 
+def _replace(content, *paths):
+  """Replaces files at once: a loader reads ahead meanwhile."""
+  news = [path.with_suffix('.new') for path in paths]
+  for new in news:
+    if isinstance(content, bytes):
+      new.write_bytes(content)
+    else:
+      Image.fromarray(content).save(new, 'png')
+  for new, path in zip(news, paths, strict=True):
+    new.replace(path)
+
+
 @pytest.mark.parametrize('loader', ['threads', 'tf_data'])
 @pytest.mark.parametrize(('change', 'message'), [
-    (lambda path: path.write_bytes(path.read_bytes()[:-99]),
+    (lambda path: _replace(path.read_bytes()[:-99], path),
      r'^Cannot read .*000049\.png: .*truncated'),
     (lambda path: path.unlink(), r'^No file .*000049\.png'),
-    (lambda path: pictures.save(path, np.zeros((48, 65, 3), np.uint8)),
+    (lambda path: _replace(np.zeros((48, 65, 3), np.uint8), path),
      r'pair differ in size: .*000049\.png is 64x48, .*000049\.png is 65x48'),
-    (lambda path: [pictures.save(path.parents[1] / side / path.name, np.zeros(
-        (15, 64, 3), np.uint8)) for side in ('blur', 'sharp')],
+    (lambda path: _replace(np.zeros((15, 64, 3), np.uint8), *(
+        path.parents[1] / side / path.name for side in ('blur', 'sharp'))),
      r'GOPR0372_07_00/000049 is 64x15, smaller than data\.crop=16')],
     ids=['truncated', 'missing', 'unequal', 'small'])
 def test_a_broken_file_is_one_line(loader, change, message, tmp_path):
