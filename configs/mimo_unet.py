@@ -10,8 +10,8 @@ coefficients at three scales, Adam with 1e-4, halved five times.
   ...mimo_unet.py:cbam    with attention in every residual block, which is ours;
                           experiments.ablate --name=attention compares kinds
   ...mimo_unet.py:small   for CPUs and a folder of pairs side by side
-                          (--config.data.train.root=DIR), whose last tenth is
-                          held back: 16 channels. It is the teacher of
+                          (--config.data.train.root=DIR), 16 channels; the last
+                          tenth is the test set. It is the teacher of
                           configs/distill.py:small.
 """
 

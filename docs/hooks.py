@@ -193,7 +193,7 @@ def _fit(row, number):
 
 
 def _means(done):
-  """A row for each task of which all pictures are fitted."""
+  """A row for each task whose pictures are all fitted."""
   from experiments import published_pictures
 
   for task, pictures in published_pictures.PICTURES.items():

@@ -238,7 +238,7 @@ def drawing(config: Mapping[str, Any], blur: Mapping[str, Any] | None = None):
 
   Returns:
     (key, sharp [h, w, 3]) -> (pictures [DRAWS + 1, h, w, 3], less the margin
-    of the blur, of which the last one is sharp, and their types [DRAWS + 1]).
+    of the blur, and their types [DRAWS + 1]). The last picture is sharp.
 
   Raises:
     UserError: options that do not fit.

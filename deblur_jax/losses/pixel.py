@@ -54,8 +54,7 @@ def charbonnier(
   Raises:
     ValueError: unequal shapes.
   """
-  square = jnp.square(_difference(restored, sharp))
-  return jnp.mean(jnp.sqrt(square + epsilon**2))
+  return _smooth_l1(_difference(restored, sharp), epsilon)
 
 
 def huber(
@@ -182,7 +181,11 @@ def edge(
   """
   x = _difference(restored, sharp)
   coarse = jnp.zeros_like(x).at[:, ::2, ::2].set(4 * _blur(x)[:, ::2, ::2])
-  return jnp.mean(jnp.sqrt(jnp.square(x - _blur(coarse)) + epsilon**2))
+  return _smooth_l1(x - _blur(coarse), epsilon)
+
+
+def _smooth_l1(x, epsilon):
+  return jnp.mean(jnp.sqrt(jnp.square(x) + epsilon**2))
 
 
 def _blur(x):

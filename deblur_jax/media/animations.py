@@ -93,6 +93,7 @@ def read(
       if image.format == 'GIF':    # a comment is of one frame
         comments[frame.info.get('comment', b'')] = None
     # After the frames, because a PNG may have its metadata behind them.
+    metadata.add_xmp_of_gif(image, source)
     still, turn = _still(image, bits, b'\n'.join(filter(None, comments)))
     found = [decoding.turned(frame, turn) for frame in found]
     return Animation(found, durations, loop, still._replace(
@@ -140,7 +141,7 @@ def _shown(frame) -> np.ndarray:
 
 
 def _still(image, bits, comment) -> tuple[pictures.Picture, int]:
-  """The metadata of a file whose frames were read, and their orientation."""
+  """Reads the metadata, after all frames, and the orientation."""
   notes = [*metadata.gamma(image)]
   if bits > 8:
     notes.append(f'its {bits} bits became 8')

@@ -127,6 +127,7 @@ def read(
   with (_in_one_line(name),
         _lenient() if allow_truncated else contextlib.nullcontext()):
     with reopen() as image:
+      metadata.add_xmp_of_gif(image, source)
       stored = _from_image(image, reopen, name)
     stored = _in_srgb(stored, source)
     if stored.samples.dtype == np.uint8 and (
@@ -329,8 +330,6 @@ def _open(source, name, max_pixels):
           f'{name} is {"no picture, or a broken one" if head else "empty"}; '
           'JPEG, PNG, TIFF, WebP, BMP, GIF, AVIF, HEIC, JPEG 2000, JPEG XL, '
           'PPM, TGA and raw photos are read.') from None
-  if image.format == 'GIF' and (xmp := metadata.xmp_of_gif(source)):
-    image.info['xmp'] = xmp
   # A tile of a TIFF may be larger than its picture.
   width, height = (
       max(side, metadata.tag(image, tag) or 0)

@@ -143,7 +143,7 @@ def _resources(image) -> bytes:
 
 
 def _text(comment: bytes) -> str:
-  """A comment, whose encoding no file names."""
+  """Decodes a comment; no file names its encoding."""
   try:
     return comment.decode()
   except UnicodeDecodeError:

@@ -70,12 +70,16 @@ def is_lossless_webp(source: str | os.PathLike | bytes) -> bool:
   return False
 
 
-def xmp_of_gif(source: str | os.PathLike | bytes) -> bytes:
-  """The XMP of a GIF, which Pillow passes over; b'' if there is none."""
+def add_xmp_of_gif(
+    image: Image.Image, source: str | os.PathLike | bytes) -> None:
+  """Adds the XMP of a GIF, which Pillow passes over, to `image.info`."""
+  if image.format != 'GIF':
+    return
   begin, end = _GIF_XMP
   with opened(source) as file:
     packet, is_whole, _ = file.read().partition(begin)[2].partition(end)
-  return packet if is_whole else b''
+  if packet and is_whole:
+    image.info['xmp'] = packet
 
 
 def has_late_metadata(source: str | os.PathLike | bytes) -> bool:

@@ -284,9 +284,9 @@ def reblur(
     gamma: float = 1.0) -> Array:
   """mean |k * x - y| where no kernel reaches beyond the picture.
 
-  With a gamma both are compared in stored values whose curve is continued by
-  its tangent below TOE: its slope at black is infinite, and one black patch
-  would decide the direction of a step.
+  With a gamma, stored values are compared. Below TOE a tangent replaces their
+  curve: the curve's slope at black is infinite, and one black patch would
+  decide the direction of a step.
 
   Args:
     restored: x, [n, h, w, 3] in [0, 1].

@@ -34,7 +34,7 @@ def receptive_field(layout: Sequence[Window]) -> int:
 
 
 def least_size(layout: Sequence[Window]) -> int:
-  """The smallest image of which every layer makes a value.
+  """The smallest image for which no layer is empty.
 
   Args:
     layout: the convolutions, first one first.

@@ -1,7 +1,7 @@
 """The record of the fit of one image: kept outputs, averages, a checkpoint.
 
 All functions are for one image, without a batch axis; `fitting` maps them over
-the images. After the fit of an image has stopped, its record does not change.
+the images. `fitting` also leaves a fit that has stopped as it is.
 """
 
 from typing import Any
@@ -45,7 +45,7 @@ def init(rule: stopping.Rule, image: Array, params: Params) -> Record:
 def add(
     rule: stopping.Rule, record: Record, seen: stopping.Seen, *,
     average: float) -> Record:
-  """The record after a step; unchanged if the fit has stopped before.
+  """The record after a step; unchanged if the step is not finite.
 
   Args:
     rule: gives the score.
@@ -84,8 +84,8 @@ def add(
           'best_average': jnp.where(about_best, mean, kept['best_average'])},
       'memory': memory, 'best_step': best_step, 'stopped': stopped,
       'best_score': jnp.minimum(score, record['best_score'])}
-  # Steps after the stop, and steps that are not finite, do not count.
-  same = record['stopped'] | ~jnp.isfinite(seen.fit)
+  # Steps that are not finite do not count.
+  same = ~jnp.isfinite(seen.fit)
   return jax.tree.map(lambda a, b: jnp.where(same, a, b), record, new)
 
 

@@ -111,7 +111,7 @@ def test_a_record_keeps_the_best_and_stops_after_patience():
   stop = next(i for i, one in enumerate(history) if one['stopped'])
   best = int(history[stop]['best_step'])
   assert stop - best == 6
-  kept = history[-1]['kept']
+  kept = history[stop]['kept']
   np.testing.assert_array_equal(kept['best'], images[best])
   np.testing.assert_array_equal(kept['last'], images[stop])
   mean = images[0]

@@ -126,7 +126,7 @@ def test_parts_draw_numbers_of_their_own():
     return params * jax.random.normal(key) * batch['x'].sum(), {}
 
   def slope(parts):
-    """The mean of the parts' numbers, of which each part has 1 in x."""
+    """The mean of the numbers that the parts draw; x is 1 in each part."""
     batch = {'x': jnp.ones(parts)}
     return optim.value_and_grad(
         loss, jnp.ones(()), batch, key, parts=parts)[1]
